@@ -1,0 +1,1 @@
+"""gpax_lab: probabilistic models with which an instrument decides what to measure next."""

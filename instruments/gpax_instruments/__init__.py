@@ -1,0 +1,1 @@
+"""Drivers that turn hardware bytes into arrays, and twins that speak the same wire protocols."""
