@@ -1,0 +1,37 @@
+"""What can go wrong between the computer and an instrument, as one small family of exceptions.
+
+A reading that is merely bad (not a number, saturated) is no exception: it is a
+:class:`~gpax_instruments.protocols.Reading` with ``ok=False``.
+"""
+
+
+class InstrumentError(Exception):
+    """Base of every error that this package raises about an instrument or its link."""
+
+
+class LinkLost(InstrumentError):
+    """The other side closed, reset or refused the connection. Reconnect before the next call."""
+
+
+class LinkTimeout(InstrumentError):
+    """The deadline passed. The link is closed, so that a late answer can reach nobody. Reconnect."""
+
+
+class BadFrame(InstrumentError):
+    """Bytes arrived that are not the answer asked for. The link is closed. Reconnect."""
+
+
+class DeviceError(InstrumentError):
+    """The instrument itself reports an error, or is not the instrument it should be."""
+
+
+class MoveRefused(InstrumentError):
+    """A target was refused before any byte was sent, or the read-back differs from the target."""
+
+
+class UnknownOutcome(InstrumentError):
+    """A move or a pulse may or may not have happened. Look at the instrument before going on."""
+
+
+#: The faults after which a link must be reconnected; only declared reads may then be repeated.
+LINK_FAULTS = (LinkLost, LinkTimeout, BadFrame)
