@@ -1,11 +1,10 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from gpax_instruments import codecs
 from gpax_instruments.errors import BadFrame
+from hypothesis import given
+from hypothesis import strategies as st
 
 RAMP = np.arange(5, dtype="<f4")
 

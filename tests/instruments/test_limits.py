@@ -2,11 +2,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from gpax_instruments.errors import MoveRefused
 from gpax_instruments.limits import Axis, check_all, plan_path
+from hypothesis import given
+from hypothesis import strategies as st
 
 X = Axis("x", "m", 0.0, 2e-6, max_step=3e-7, tolerance=1e-9)
 
