@@ -1,0 +1,34 @@
+"""The record of a campaign: an append-only journal, and the HDF5 file that others open."""
+
+from .contents import Contents, read
+from .errors import (
+    DiskFull,
+    ExportError,
+    ForeignFile,
+    JournalCorrupt,
+    JournalEmpty,
+    JournalError,
+    JournalExists,
+    JournalFull,
+    JournalLocked,
+)
+from .frames import Frame
+from .journal import Clock, Entry, Journal
+
+__all__ = [
+    "Clock",
+    "Contents",
+    "DiskFull",
+    "Entry",
+    "ExportError",
+    "ForeignFile",
+    "Frame",
+    "Journal",
+    "JournalCorrupt",
+    "JournalEmpty",
+    "JournalError",
+    "JournalExists",
+    "JournalFull",
+    "JournalLocked",
+    "read",
+]

@@ -1,0 +1,280 @@
+"""What is left of a journal when the process, the machine or the disk gives up."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpax_lab.storage import ForeignFile, Journal, JournalEmpty, JournalError, JournalFull, files, read
+
+_PAGE = 4096
+
+
+class _Recorder:
+    """Every call by which a journal changes its file, with the number of steps acknowledged before it."""
+
+    def __init__(self, monkeypatch):
+        self.calls = []
+        self.acknowledged = -1
+        for name in ("write", "sync", "truncate"):
+            monkeypatch.setattr(files, name, self._wrap(name, getattr(files, name)))
+
+    def _wrap(self, name, real):
+        def call(descriptor, *rest):
+            done = real(descriptor, *rest)
+            what = bytes(rest[0][:done]) if name == "write" else rest[0] if rest else None
+            self.calls.append((name, what, self.acknowledged))
+            return done
+
+        return call
+
+
+def _campaign(path, recorder, steps):
+    random = np.random.default_rng(3)
+    with Journal.create(path, {"settings": {}}) as journal:
+        recorder.acknowledged = 0
+        for step in range(1, steps + 1):
+            journal.append(("proposal", step, {}, {"x": random.random((1, 2))}), ("intent", step, {}, {}))
+            raw = random.random(random.integers(10, 1500))
+            journal.append(("reading", step, {"value": 1.0}, {"raw/y": raw}), ("state", step, {}, {"a": raw[:9]}))
+            recorder.acknowledged = step
+
+
+def _apply(data, name, what):
+    if name == "write":
+        return data + what
+    return data[:what] if name == "truncate" else data
+
+
+def _check(path, data, acknowledged):
+    """The file opens for writing, holds all that was acknowledged, and goes on."""
+    path.write_bytes(data)
+    if acknowledged < 0:
+        try:
+            Journal.open(path).close()
+        except (JournalEmpty, ForeignFile):  # foreign: not even the first page of the file reached the disk
+            assert path.read_bytes() == data
+        return
+    held = [frame.step for frame in read(path).of("reading")]
+    assert held == list(range(1, len(held) + 1))
+    assert len(held) >= acknowledged
+    with Journal.open(path) as journal:
+        journal.append(("reading", len(held) + 1, {}, {}))
+    contents = read(path)
+    assert contents.ignored == 0
+    assert len(contents.of("reading")) == len(held) + 1
+
+
+def test_kill_after_every_file_call(tmp_path, monkeypatch):
+    recorder = _Recorder(monkeypatch)
+    _campaign(tmp_path / "whole.gpxj", recorder, 20)
+    monkeypatch.undo()
+    calls = recorder.calls
+    assert len(calls) == 2 * 41  # one write and one sync for the beginning and for each of two calls a step
+    data = b""
+    acknowledged = [before for _, _, before in calls[1:]] + [20]  # at the latest instant before the next call
+    for (name, what, _), least in zip(calls, acknowledged, strict=True):
+        data = _apply(data, name, what)
+        _check(tmp_path / "killed.gpxj", data, least)
+    assert data == (tmp_path / "whole.gpxj").read_bytes()
+
+
+def test_power_cuts(tmp_path, monkeypatch):
+    """At a random call every page written since the last sync is on the disk, still old, or cut short: 200 times."""
+    recorder = _Recorder(monkeypatch)
+    _campaign(tmp_path / "whole.gpxj", recorder, 12)
+    monkeypatch.undo()
+    random = np.random.default_rng(11)
+    for _ in range(200):
+        stop = int(random.integers(1, len(recorder.calls)))
+        synced = now = b""
+        for name, what, _acknowledged in recorder.calls[:stop]:
+            now = _apply(now, name, what)
+            synced = now if name == "sync" else synced
+        size = int(random.integers(len(synced), len(now) + 1))  # the length may reach the disk before the bytes
+        disk = bytearray(now[:size])
+        for page in range(0, size, _PAGE):
+            if random.random() < 0.5:
+                old = synced[page : page + _PAGE]
+                end = min(page + _PAGE, size)
+                disk[page:end] = old + bytes(end - page - len(old))
+        _check(tmp_path / "cut.gpxj", bytes(disk), recorder.calls[stop][2])
+
+
+def test_short_writes_are_completed(tmp_path, monkeypatch):
+    real = files.write
+    monkeypatch.setattr(files, "write", lambda descriptor, data: real(descriptor, data[:100]))
+    with Journal.create(tmp_path / "a.gpxj", {}) as journal:
+        journal.append(("reading", 0, {}, {"x": np.arange(500.0)}))
+    frame = read(tmp_path / "a.gpxj").frames[-1]
+    np.testing.assert_array_equal(frame.arrays["x"], np.arange(500.0))
+
+
+@pytest.mark.parametrize("call", ["write", "sync"])
+def test_no_room_cuts_back_to_the_last_entry(tmp_path, monkeypatch, call):
+    path = tmp_path / "a.gpxj"
+    with Journal.create(path, {}) as journal:
+        journal.append(("reading", 0, {}, {}))
+        size = path.stat().st_size
+        real = files.write
+
+        def full(descriptor, data=None):
+            if data is not None and len(data) > 40:
+                return real(descriptor, data[:40])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(files, call, full)
+        with pytest.raises(JournalFull, match="every earlier one is safe"):
+            journal.append(("reading", 1, {}, {"x": np.zeros(99)}))
+        assert path.stat().st_size == size
+        monkeypatch.undo()
+        journal.append(("reading", 2, {}, {}))
+    assert [frame.step for frame in read(path).of("reading")] == [0, 2]
+
+
+def test_no_room_at_the_beginning_leaves_no_file(tmp_path, monkeypatch):
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write", full)
+    with pytest.raises(JournalFull):
+        Journal.create(tmp_path / "a.gpxj", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_a_failed_disk_nothing_more_is_accepted(tmp_path, monkeypatch):
+    def broken(descriptor):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with Journal.create(tmp_path / "a.gpxj", {}) as journal:
+        monkeypatch.setattr(files, "sync", broken)
+        with pytest.raises(JournalError, match="the disk failed"):
+            journal.append(("reading", 0, {}, {}))
+        monkeypatch.undo()
+        with pytest.raises(JournalError, match="the disk failed"):
+            journal.append(("reading", 1, {}, {}))
+    assert len(read(tmp_path / "a.gpxj").frames) == 1
+
+
+@pytest.mark.parametrize("call", ["write", "sync"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupted_call_spoils_nothing(tmp_path, monkeypatch, call, when):
+    path = tmp_path / "a.gpxj"
+    with Journal.create(path, {}) as journal:
+        journal.append(("reading", 0, {}, {}))
+        real = getattr(files, call)
+
+        def interrupted(*arguments):
+            if when == "after":
+                real(*arguments)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(files, call, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            journal.append(("reading", 1, {}, {}))
+        monkeypatch.undo()
+        journal.append(("reading", 2, {}, {}))
+    assert [frame.step for frame in read(path).of("reading")] == [0, 2]
+    assert read(path).ignored == 0
+
+
+_FILL = """
+import sys
+import numpy as np
+from gpax_lab.storage import DiskFull, Journal, JournalFull
+if sys.argv[2] != "0":
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+with Journal.create(sys.argv[1], {}) as journal:
+    step = 0
+    try:
+        while True:
+            if sys.argv[3] == "check":
+                journal.require_space(5000)
+            journal.append(("reading", step, {}, {"x": np.zeros(500)}))
+            print(step, flush=True)
+            step += 1
+    except (DiskFull, JournalFull) as error:
+        print(type(error).__name__, error, file=sys.stderr)
+        if isinstance(error, JournalFull):
+            journal.append(("stop", step, {}, {}))
+            print("alive", file=sys.stderr)
+"""
+
+
+def _fill(path, limit, check):
+    command = [sys.executable, "-W", "error", "-c", _FILL, str(path), str(limit), check]
+    return subprocess.run(command, capture_output=True, text=True, check=True)
+
+
+def _check_full(done, path, error):
+    written = [int(line) for line in done.stdout.split()]
+    contents = read(path)
+    assert error in done.stderr
+    assert len(written) > 5
+    assert [frame.step for frame in contents.of("reading")] == written
+    assert contents.ignored == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no RLIMIT_FSIZE")
+@pytest.mark.parametrize(("check", "error"), [("check", "DiskFull"), ("none", "JournalFull")])
+def test_a_file_size_limit_stops_cleanly(tmp_path, check, error):
+    path = tmp_path / "a.gpxj"
+    _check_full(_fill(path, 100_000, check), path, error)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if shutil.which("mount") is None:
+        pytest.skip("no mount command: the full disk is tested by a file-size limit only")
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small disk can be mounted here: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(("check", "error"), [("check", "DiskFull"), ("none", "JournalFull")])
+def test_a_full_disk_stops_cleanly(small_disk, check, error):
+    path = small_disk / "a.gpxj"
+    _check_full(_fill(path, 0, check), path, error)
+
+
+_KILLED = """
+import sys
+import numpy as np
+from gpax_lab.storage import Journal
+with Journal.create(sys.argv[1], {}) as journal:
+    for step in range(10**6):
+        journal.append(("reading", step, {}, {"x": np.full(200, step)}))
+        sys.stdout.write(f"{step}\\n")
+        sys.stdout.flush()
+"""
+
+
+def test_kill_minus_nine_of_a_real_process(tmp_path):
+    random = np.random.default_rng(5)
+    for trial in range(5):
+        path = Path(tmp_path / f"{trial}.gpxj")
+        with subprocess.Popen([sys.executable, "-c", _KILLED, str(path)], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(int(random.integers(1, 60))):
+                process.stdout.readline()
+            process.kill()
+            said = process.stdout.read().split("\n")
+        last = max((int(line) for line in said if line), default=0)
+        contents = read(path)
+        held = [frame.step for frame in contents.of("reading")]
+        assert held == list(range(len(held)))
+        assert len(held) > last
+        assert all(np.all(frame.arrays["x"] == frame.step) for frame in contents.of("reading"))
+        Journal.open(path).close()
+        os.unlink(path)
