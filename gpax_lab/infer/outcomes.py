@@ -1,0 +1,33 @@
+"""What an inference run came to: a code that travels through jit, and the remedy in words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jax.typing import ArrayLike
+
+OK, NOT_MIXED, DIVERGENT, SATURATED, FACTORISATION_FAILED, NOT_FINITE, NOT_CONVERGED = range(7)
+
+MESSAGES: Sequence[str] = (
+    "The draws can be trusted: chains mixed and no trajectory diverged.",
+    "The chains did not mix (R-hat above the limit or too few effective draws). Take more draws or warm-up; if it "
+    "stays so, the posterior has several modes: order exchangeable parameters or narrow their priors.",
+    "Trajectories diverged in more than 1 percent of the draws: raise target_accept towards 0.95, or loosen a prior "
+    "that squeezes a parameter against its edge.",
+    "Most trajectories hit the largest tree depth: the posterior is stretched. Rescale parameters whose prior spans "
+    "orders of magnitude (put them on a log scale), or raise max_tree_depth.",
+    "The covariance of a kept draw had no Cholesky factor: inputs repeat with almost no noise. Give the noise prior "
+    "a floor, or pass the known variance of the readings.",
+    "The log density was not finite at any starting point: a prior allows values where the mean or kernel is NaN or "
+    "infinite. Check the physics function at the edges of its priors.",
+    "The optimiser stopped at a point that is not a maximum (curvature not positive). Use nuts for this posterior.",
+)
+
+
+def message(outcome: ArrayLike) -> str:
+    """The outcome in words, with its remedy.
+
+    Example:
+        >>> message(OK).split(":")[0]
+        'The draws can be trusted'
+    """
+    return MESSAGES[int(np.asarray(outcome))]

@@ -1,0 +1,109 @@
+"""Weighted draws of a model's parameters, conditioned and ready to predict; and the contract of a sampler."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.linalg import over_draws
+from gpax_lab.models.model import Model
+from gpax_lab.observations import Observations
+
+
+class Info(NamedTuple):
+    """What is only reported of an inference run; all entries are () arrays.
+
+    Attributes:
+        outcome: code of `infer.outcomes`; `outcomes.message` gives it in words with its remedy.
+        r_hat: the largest rank-normalised split R-hat over parameters (NaN where it has no meaning).
+        ess_bulk: the smallest bulk effective sample size over parameters.
+        ess_tail: the smallest tail effective sample size over parameters.
+        divergences: number of divergent transitions among the draws.
+        saturated: fraction of draws whose trajectory hit the largest tree depth.
+        acceptance: mean acceptance statistic of the draws.
+        gradients: number of gradient evaluations, warm-up included.
+        failures: number of kept draws whose covariance had no Cholesky factor.
+    """
+
+    outcome: Array
+    r_hat: Array
+    ess_bulk: Array
+    ess_tail: Array
+    divergences: Array
+    saturated: Array
+    acceptance: Array
+    gradients: Array
+    failures: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Posterior:
+    """Draws from a posterior.
+
+    Attributes:
+        params: constrained values by name, each (draws, ...).
+        log_weight: (draws,) normalised log weights.
+        log_evidence: () log marginal likelihood, NaN where the sampler gives none.
+        factor: the model's conditioned factor for each draw, leading axis draws.
+        info: diagnostics.
+        tuning: what the sampler carries on to the next update.
+        model: the model (static).
+    """
+
+    params: dict[str, Array]
+    log_weight: Array
+    log_evidence: Array
+    factor: Any
+    info: Info
+    tuning: Any
+    model: Model = field(metadata={"static": True})
+
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""
+        return over_draws(lambda params, factor: self.model.predict(params, factor, x), self.params, self.factor)
+
+    def moments(self, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance."""
+        mean, variance = self.predict(x)
+        weight = jnp.exp(self.log_weight)
+        centre = weight @ mean
+        return centre, weight @ variance + weight @ (mean - centre) ** 2
+
+    def noise_variance(self) -> Array:
+        """(draws,) variance that a new reading adds, in the user's unit squared."""
+        return over_draws(self.model.noise_variance, self.params, self.factor)
+
+
+class Sampler(NamedTuple):
+    """Turns observations into a posterior.
+
+    Attributes:
+        init: (key, model, obs) -> posterior.
+        update: (key, posterior, obs) -> posterior; warm start with the same model and more data.
+    """
+
+    init: Callable[[Array, Model, Observations], Posterior]
+    update: Callable[[Array, Posterior, Observations], Posterior]
+
+
+def condition_draws(model: Model, params: dict[str, Array], obs: Observations, active: Array) -> Any:
+    """The model's factor for every draw."""
+    return over_draws(lambda p: model.condition(p, obs, active), params)
+
+
+def with_pending(posterior: Posterior, obs: Observations, active: Array) -> Posterior:
+    """The same posterior whose variances know of the pending points in `active` (capacity,), not its means."""
+    return replace(posterior, factor=condition_draws(posterior.model, posterior.params, obs, active))
+
+
+def failed(factor: Any) -> Array:
+    """() number of draws whose factorisation failed."""
+    flags = [leaf for leaf in jax.tree.leaves(factor) if leaf.dtype == bool and leaf.ndim == 1]
+    return jnp.sum(jnp.asarray([jnp.sum(~flag) for flag in flags]))
+
+
+__all__ = ["Info", "Posterior", "Sampler", "condition_draws", "failed", "with_pending"]

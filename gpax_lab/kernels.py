@@ -1,0 +1,93 @@
+"""Kernels k(x, z, params): plain functions of one pair of points; the library vmaps.
+
+`x` and `z` have shape (d,) and lie in the unit cube. A parameter `lengthscale` of shape (d,) gives one scale per
+input (ARD), of shape () one for all. Write your own with the same signature, naming its parameters as you like.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.priors import Params, Scoped, with_dim
+
+Kernel: TypeAlias = Callable[[Array, Array, Params], Array]
+
+
+def _scaled_square(x: Array, z: Array, params: Params) -> Array:
+    return jnp.sum(((x - z) / params["lengthscale"]) ** 2)
+
+
+def _scaled_distance(x: Array, z: Array, params: Params) -> Array:
+    square = _scaled_square(x, z, params)
+    positive = square > 0
+    # sqrt has an infinite slope at 0; the inner where keeps the gradient at duplicate points finite (zero).
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+
+
+def rbf(x: Array, z: Array, params: Params) -> Array:
+    """Squared exponential: variance exp(-r^2 / 2), r^2 = sum ((x - z) / lengthscale)^2 (R&W 2006, eq. 4.9)."""
+    return params["variance"] * jnp.exp(-0.5 * _scaled_square(x, z, params))
+
+
+def matern12(x: Array, z: Array, params: Params) -> Array:
+    """Matern 1/2 (exponential): variance exp(-r) (R&W 2006, eq. 4.18)."""
+    return params["variance"] * jnp.exp(-_scaled_distance(x, z, params))
+
+
+def matern32(x: Array, z: Array, params: Params) -> Array:
+    """Matern 3/2: variance (1 + sqrt(3) r) exp(-sqrt(3) r) (R&W 2006, eq. 4.17)."""
+    r = jnp.sqrt(3.0) * _scaled_distance(x, z, params)
+    return params["variance"] * (1.0 + r) * jnp.exp(-r)
+
+
+def matern52(x: Array, z: Array, params: Params) -> Array:
+    """Matern 5/2: variance (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r) (R&W 2006, eq. 4.17)."""
+    r = jnp.sqrt(5.0) * _scaled_distance(x, z, params)
+    return params["variance"] * (1.0 + r + r**2 / 3.0) * jnp.exp(-r)
+
+
+def rational_quadratic(x: Array, z: Array, params: Params) -> Array:
+    """Rational quadratic: variance (1 + r^2 / (2 alpha))^-alpha (R&W 2006, eq. 4.19); RBF as alpha grows."""
+    alpha = params["alpha"]
+    return params["variance"] * jnp.exp(-alpha * jnp.log1p(0.5 * _scaled_square(x, z, params) / alpha))
+
+
+def periodic(x: Array, z: Array, params: Params) -> Array:
+    """Periodic: variance exp(-2 sum sin^2(pi (x - z) / period) / lengthscale^2) (R&W 2006, eq. 4.31)."""
+    wave = jnp.sin(jnp.pi * (x - z) / params["period"]) / params["lengthscale"]
+    return params["variance"] * jnp.exp(-2.0 * jnp.sum(wave**2))
+
+
+def linear(x: Array, z: Array, params: Params) -> Array:
+    """Linear: variance (1 + sum (x - 1/2)(z - 1/2) / lengthscale^2), centred on the unit cube."""
+    return params["variance"] * (1.0 + jnp.sum((x - 0.5) * (z - 0.5) / params["lengthscale"] ** 2))
+
+
+def add(*kernels: Kernel) -> Kernel:
+    """Sum of kernels. Give each its own parameters with `scope`; names left equal are shared."""
+    return lambda x, z, params: sum((k(x, z, params) for k in kernels[1:]), start=kernels[0](x, z, params))
+
+
+def multiply(*kernels: Kernel) -> Kernel:
+    """Product of kernels. Give each its own parameters with `scope`; names left equal are shared."""
+
+    def product(x: Array, z: Array, params: Params) -> Array:
+        value = kernels[0](x, z, params)
+        for k in kernels[1:]:
+            value = value * k(x, z, params)
+        return value
+
+    return product
+
+
+def scope(name: str, kernel: Kernel) -> Kernel:
+    """The same kernel with parameters called `name/lengthscale`, `name/variance`, and so on."""
+    return lambda x, z, params: kernel(x, z, Scoped(params, name))
+
+
+def active(dims: Sequence[int], kernel: Kernel) -> Kernel:
+    """A kernel that sees only the inputs `dims`; its lengthscale has shape (len(dims),)."""
+    index = jnp.asarray(dims)
+    return lambda x, z, params: kernel(x[index], z[index], with_dim(params, len(dims)))

@@ -1,0 +1,106 @@
+"""The one home of conditioning: stabilise, factor, solve, moments.
+
+The marginal likelihood, prediction, leave-one-out and joint draws are views of one masked Gram matrix. A slot that
+is not active has its row and column zeroed, a one on the diagonal and a zero residual: determinant and quadratic form
+of the others are untouched, whatever the slot holds.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.kernels import Kernel
+from gpax_lab.linalg import centred_log_density, cholesky, jitter, solve_lower, solve_upper
+from gpax_lab.priors import Params
+
+
+class Factor(NamedTuple):
+    """All that prediction at new points needs, for one set of parameters.
+
+    Attributes:
+        x: (n, d) inputs in the unit cube.
+        lower: (n, n) Cholesky factor of the stabilised Gram matrix of the active slots.
+        weights: (n,) K^-1 r over the measured slots, 0 elsewhere.
+        active: (n,) bool, slots that reduce the variance.
+        ok: () bool, whether the factorisation succeeded.
+    """
+
+    x: Array
+    lower: Array
+    weights: Array
+    active: Array
+    ok: Array
+
+
+def gram(kernel: Kernel, params: Params, x: Array, z: Array) -> Array:
+    """(n, m) kernel matrix of x (n, d) and z (m, d)."""
+    return jax.vmap(lambda a: jax.vmap(lambda b: kernel(a, b, params))(z))(x)
+
+
+def masked(k: Array, noise: Array, active: Array) -> Array:
+    """The stabilised Gram matrix K + diag(noise) + jitter, with inactive slots made inert.
+
+    The jitter is relative: `linalg.jitter` times the mean of diag(K) over active slots.
+    """
+    level = jnp.sum(jnp.where(active, jnp.diagonal(k), 0.0)) / jnp.maximum(jnp.sum(active), 1)
+    diagonal = jnp.where(active, noise + jitter(k.dtype) * level, 1.0)
+    pair = active[:, None] & active[None, :]
+    return jnp.where(pair, k, 0.0) + jnp.diag(diagonal)
+
+
+def log_marginal(kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, active: Array) -> Array:
+    """() log N(residual | 0, K + noise) over the active slots (R&W 2006, eq. 2.30)."""
+    k = masked(gram(kernel, params, x, x), noise, active)
+    constant = 0.5 * jnp.log(2 * jnp.pi) * jnp.sum(active)
+    return centred_log_density(k, jnp.where(active, residual, 0.0)) - constant
+
+
+def condition(
+    kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, measured: Array, active: Array
+) -> Factor:
+    """Condition on the measured residuals; `active` slots (a superset) reduce the variance."""
+    k = gram(kernel, params, x, x)
+    lower, ok = cholesky(masked(k, noise, measured))
+    weights = solve_upper(lower, solve_lower(lower, jnp.where(measured, residual, 0.0)))
+
+    # A pending point shrinks the variance but says nothing on the mean: a second factor, only where one is pending.
+    def with_pending() -> tuple[Array, Array]:
+        return cholesky(masked(k, noise, active))
+
+    lower, ok_active = jax.lax.cond(jnp.all(measured == active), lambda: (lower, ok), with_pending)
+    return Factor(x, lower, jnp.where(measured, weights, 0.0), active, ok & ok_active)
+
+
+def _whitened_cross(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
+    cross = jnp.where(factor.active[:, None], gram(kernel, params, factor.x, x), 0.0)
+    return cross, solve_lower(factor.lower, cross)
+
+
+def moments(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
+    """Mean (m,) and variance (m,) of the residual process at x (m, d) (R&W 2006, eq. 2.25 and 2.26).
+
+    The variance is floored at the house's jitter times the prior variance, where rounding would make it negative.
+    """
+    cross, white = _whitened_cross(kernel, params, factor, x)
+    prior = jax.vmap(lambda a: kernel(a, a, params))(x)
+    variance = jnp.maximum(prior - jnp.sum(white**2, axis=0), jitter(prior.dtype) * prior)
+    return factor.weights @ cross, variance
+
+
+def joint_moments(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
+    """Mean (m,) and covariance (m, m) of the residual process at x (m, d)."""
+    cross, white = _whitened_cross(kernel, params, factor, x)
+    return factor.weights @ cross, gram(kernel, params, x, x) - white.T @ white
+
+
+def leave_one_out(
+    kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, active: Array
+) -> tuple[Array, Array]:
+    """Mean (n,) and variance (n,) of each reading given all others (R&W 2006, eq. 5.12), noise included."""
+    lower, _ = cholesky(masked(gram(kernel, params, x, x), noise, active))
+    inverse = solve_lower(lower, jnp.eye(x.shape[0], dtype=x.dtype))
+    precision = jnp.sum(inverse**2, axis=0)
+    weights = (jnp.where(active, residual, 0.0) @ inverse.T) @ inverse
+    return residual - weights / precision, 1.0 / precision

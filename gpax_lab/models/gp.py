@@ -1,0 +1,123 @@
+"""Exact Gaussian processes with any kernel, any mean function and priors on everything."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.kernels import Kernel, matern52
+from gpax_lab.means import Mean
+from gpax_lab.models import conditioning
+from gpax_lab.models.model import Model
+from gpax_lab.models.noise import Noise, noise_rule
+from gpax_lab.models.scaling import Scale, box, standardisation
+from gpax_lab.observations import Observations
+from gpax_lab.priors import Params, Prior, complete, parameter_shapes
+
+
+class GPFactor(NamedTuple):
+    """A conditioned process and the scale of its readings."""
+
+    residual: conditioning.Factor
+    scale: Scale
+
+
+def exact(
+    dim: int,
+    kernel: Kernel = matern52,
+    mean: Mean | None = None,
+    prior: Prior | None = None,
+    noise: Noise = "inferred",
+    bounds: ArrayLike | None = None,
+    standardize: bool | tuple[float, float] = True,
+) -> Model:
+    """A Gaussian process y(x) = mean(x) + f(x) + noise with priors on all parameters.
+
+    The kernel sees x mapped from `bounds` to the unit cube and describes readings divided by their scale; the mean
+    function sees and returns the user's units. This is the structured Gaussian process when `mean` is a physics
+    model (Ziatdinov et al. 2021, arXiv:2108.10280).
+
+    Args:
+        dim: number of inputs d.
+        kernel: k(x, z, params) for one pair of points.
+        mean: m(x, params) for one point; None for the average of the readings (zero if `standardize` is False).
+        prior: numpyro distributions by parameter name, or a numpyro program that returns such a mapping. Kernel and
+            noise parameters left out get the defaults of `priors.default`.
+        noise: "inferred" adds a parameter `noise` (variance, relative to the standardised readings) to the known
+            variances of the readings; "known" takes these alone (the measured-noise process).
+        bounds: (d, 2) box of x in the user's units; None if x already lies in the unit cube.
+        standardize: True scales readings by their standard deviation, (location, scale) by fixed numbers of the
+            user's unit, False not at all: variances are then in the user's unit squared.
+
+    Returns:
+        A Model.
+
+    Raises:
+        ValueError: a parameter has no prior, a prior names an unknown parameter, or bounds are not a box.
+
+    Example:
+        >>> import jax, numpyro.distributions as dist
+        >>> model = exact(1, mean=lambda x, p: p["slope"] * x[0], prior={"slope": dist.Normal(0.0, 1.0)})
+        >>> sorted(jax.eval_shape(lambda: __import__("gpax_lab.priors").priors.sample(jax.random.key(0), model.prior)))
+        ['lengthscale', 'noise', 'slope', 'variance']
+    """
+    low, width = box(bounds, dim)
+    variance_of, noise_reads = noise_rule(noise)
+    reads = parameter_shapes(kernel, 2, dim) | noise_reads
+    if mean is not None:
+        reads |= parameter_shapes(mean, 1, dim)
+
+    def unit(x: Array) -> Array:
+        return (x - jnp.asarray(low, x.dtype)) / jnp.asarray(width, x.dtype)
+
+    def mean_at(params: Params, scale: Scale, x: Array) -> Array:
+        if mean is None:
+            return jnp.broadcast_to(scale.location, x.shape[:1])
+        return jax.vmap(lambda a: mean(a, params))(x)
+
+    def parts(params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
+        scale = standardisation(obs, standardize, centred=mean is None)
+        residual = (obs.y - mean_at(params, scale, obs.x)) / scale.scale
+        return unit(obs.x), residual, variance_of(params, obs.noise, scale), scale
+
+    def log_likelihood(params: Params, obs: Observations) -> Array:
+        x, residual, variance, scale = parts(params, obs)
+        value = conditioning.log_marginal(kernel, params, x, residual, variance, obs.measured)
+        return value - jnp.sum(obs.measured) * jnp.log(scale.scale)
+
+    def condition(params: Params, obs: Observations, active: Array) -> GPFactor:
+        x, residual, variance, scale = parts(params, obs)
+        return GPFactor(
+            conditioning.condition(kernel, params, x, residual, variance, obs.measured, active), scale
+        )
+
+    def predict(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
+        f, variance = conditioning.moments(kernel, params, factor.residual, unit(x))
+        scale = factor.scale.scale
+        return mean_at(params, factor.scale, x) + scale * f, scale**2 * variance
+
+    def joint(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
+        f, covariance = conditioning.joint_moments(kernel, params, factor.residual, unit(x))
+        scale = factor.scale.scale
+        return mean_at(params, factor.scale, x) + scale * f, scale**2 * covariance
+
+    def noise_variance(params: Params, factor: GPFactor) -> Array:
+        return factor.scale.scale**2 * variance_of(params, jnp.zeros((), factor.scale.scale.dtype), factor.scale)
+
+    def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
+        x, residual, variance, scale = parts(params, obs)
+        f, spread = conditioning.leave_one_out(kernel, params, x, residual, variance, obs.measured)
+        return mean_at(params, scale, obs.x) + scale.scale * f, scale.scale**2 * spread
+
+    return Model(
+        prior=complete(prior, reads, dim),
+        log_likelihood=log_likelihood,
+        condition=condition,
+        predict=predict,
+        joint=joint,
+        noise_variance=noise_variance,
+        leave_one_out=leave_one_out,
+        dim=dim,
+    )

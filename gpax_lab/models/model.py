@@ -1,0 +1,38 @@
+"""The contract that every model of the house fulfils."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from jax import Array
+
+from gpax_lab.observations import Observations
+from gpax_lab.priors import Params, Program
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Static structure: functions only, no data. Two models are equal if they are the same object.
+
+    Attributes:
+        prior: numpyro program that returns a mapping of every parameter.
+        log_likelihood: (params, obs) -> () log density of the measured readings in the user's units.
+        condition: (params, obs, active) -> factor, a pytree that holds all that prediction needs. `active`
+            (capacity,) bool marks the slots that reduce the variance: the measured ones, and pending ones on demand;
+            the mean comes from measured readings alone.
+        predict: (params, factor, x (m, d)) -> mean (m,) and variance (m,) of the noise-free quantity, user's units.
+        joint: (params, factor, x (m, d)) -> mean (m,) and covariance (m, m), likewise.
+        noise_variance: (params, factor) -> () variance that a new reading adds to the noise-free quantity.
+        leave_one_out: (params, obs) -> mean (capacity,) and variance (capacity,) of each reading given the others,
+            noise included; meaningful in measured slots.
+        dim: number of inputs d.
+    """
+
+    prior: Program
+    log_likelihood: Callable[[Params, Observations], Array]
+    condition: Callable[[Params, Observations, Array], Any]
+    predict: Callable[[Params, Any, Array], tuple[Array, Array]]
+    joint: Callable[[Params, Any, Array], tuple[Array, Array]]
+    noise_variance: Callable[[Params, Any], Array]
+    leave_one_out: Callable[[Params, Observations], tuple[Array, Array]]
+    dim: int

@@ -1,0 +1,82 @@
+"""A physics model without a Gaussian process around it: a mean function and independent noise."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.means import Mean
+from gpax_lab.models.model import Model
+from gpax_lab.models.noise import Noise, noise_rule
+from gpax_lab.models.scaling import Scale, standardisation
+from gpax_lab.observations import Observations
+from gpax_lab.priors import Params, Prior, complete, parameter_shapes
+
+
+class ParametricFactor(NamedTuple):
+    """Nothing but the scale of the readings; the parameters say the rest. `ok` is () bool."""
+
+    scale: Scale
+    ok: Array
+
+
+def parametric(
+    dim: int,
+    mean: Mean,
+    prior: Prior | None = None,
+    noise: Noise = "inferred",
+    standardize: bool | tuple[float, float] = True,
+) -> Model:
+    """y = mean(x) + noise: all uncertainty lies in the parameters of the physics and in the noise.
+
+    Args:
+        dim: number of inputs d.
+        mean: m(x, params) for one point, in the user's units.
+        prior: as in `gp.exact`.
+        noise: as in `gp.exact`.
+        standardize: as in `gp.exact`; sets the unit of the parameter `noise`.
+
+    Returns:
+        A Model whose draws each predict without variance: the spread is that between draws.
+
+    Raises:
+        ValueError: a parameter has no prior or a prior names an unknown parameter.
+    """
+    variance_of, noise_reads = noise_rule(noise)
+    reads = parameter_shapes(mean, 1, dim) | noise_reads
+
+    def at(params: Params, x: Array) -> Array:
+        return jax.vmap(lambda a: mean(a, params))(x)
+
+    def spread(params: Params, obs: Observations) -> Array:
+        scale = standardisation(obs, standardize, centred=False)
+        return scale.scale**2 * variance_of(params, obs.noise, scale)
+
+    def log_likelihood(params: Params, obs: Observations) -> Array:
+        variance = jnp.where(obs.measured, spread(params, obs), 1.0)
+        residual = jnp.where(obs.measured, obs.y - at(params, obs.x), 0.0)
+        terms = residual**2 / variance + jnp.log(2 * jnp.pi * variance)
+        return -0.5 * jnp.sum(jnp.where(obs.measured, terms, 0.0))
+
+    def condition(params: Params, obs: Observations, active: Array) -> ParametricFactor:
+        return ParametricFactor(standardisation(obs, standardize, centred=False), jnp.asarray(True))
+
+    def predict(params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
+        value = at(params, x)
+        return value, jnp.zeros_like(value)
+
+    def joint(params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
+        value = at(params, x)
+        return value, jnp.zeros((value.size, value.size), value.dtype)
+
+    def noise_variance(params: Params, factor: ParametricFactor) -> Array:
+        scale = factor.scale
+        return scale.scale**2 * variance_of(params, jnp.zeros((), scale.scale.dtype), scale)
+
+    def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
+        return at(params, obs.x), spread(params, obs)
+
+    return Model(
+        complete(prior, reads, dim), log_likelihood, condition, predict, joint, noise_variance, leave_one_out, dim
+    )

@@ -1,0 +1,62 @@
+"""From the user's units to the unit cube and to standardised readings, and back."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.observations import Observations
+
+
+class Scale(NamedTuple):
+    """Standardisation y = location + scale * y_standard; both () in the unit of y."""
+
+    location: Array
+    scale: Array
+
+
+def box(bounds: ArrayLike | None, dim: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lower corner (d,) and width (d,) of the user's box; (0, 1) when there is none.
+
+    Raises:
+        ValueError: bounds are not (d, 2), not finite, or a lower one is not below its upper one.
+    """
+    if bounds is None:
+        return np.zeros(dim), np.ones(dim)
+    edges = np.asarray(bounds, np.float64)
+    if edges.shape != (dim, 2) or not np.isfinite(edges).all() or not (edges[:, 0] < edges[:, 1]).all():
+        raise ValueError(f"bounds must be ({dim}, 2) finite [low, high] with low < high; got {edges.tolist()}.")
+    return edges[:, 0], edges[:, 1] - edges[:, 0]
+
+
+def standardisation(obs: Observations, rule: bool | tuple[float, float], centred: bool) -> Scale:
+    """How readings are standardised.
+
+    Args:
+        obs: observations with y of shape (capacity,).
+        rule: False for none, (location, scale) for fixed numbers, True for mean and standard deviation of the
+            measured readings (scale 1 while fewer than two distinct ones exist).
+        centred: whether the location is subtracted; False where a mean function in the user's units does it.
+
+    Returns:
+        Scale with () entries of the dtype of y.
+    """
+    dtype = obs.y.dtype
+    if rule is False:
+        return Scale(jnp.zeros((), dtype), jnp.ones((), dtype))
+    if rule is not True:
+        return Scale(jnp.asarray(rule[0] if centred else 0.0, dtype), jnp.asarray(rule[1], dtype))
+    measured = obs.measured
+    count = jnp.maximum(jnp.sum(measured), 1)
+    # Divide by the largest magnitude first, so that squares of picoamperes do not underflow.
+    largest = jnp.max(jnp.where(measured, jnp.abs(obs.y), 0.0))
+    unit = jnp.where(largest > 0, largest, 1.0)
+    reduced = jnp.where(measured, obs.y / unit, 0.0)
+    mean = jnp.sum(reduced) / count
+    spread = jnp.sqrt(jnp.sum(jnp.where(measured, (reduced - mean) ** 2, 0.0)) / count)
+    # Equal readings differ by rounding only; they must not be blown up to unit variance.
+    distinct = spread > 10 * jnp.finfo(dtype).eps
+    scale = jnp.where(distinct, spread * unit, jnp.where(largest > 0, unit, 1.0))
+    return Scale(jnp.where(centred, mean * unit, 0.0).astype(dtype), scale.astype(dtype))

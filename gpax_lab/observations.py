@@ -1,0 +1,191 @@
+"""Observations of fixed shape: what was asked, what came back, and what is still under way.
+
+Shapes never change while points arrive, so compiled functions are reused; `grow` is the one recompile.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike, DTypeLike
+
+EMPTY, PENDING, MEASURED, FAILED = 0, 1, 2, 3
+"""Values of `Observations.status`."""
+
+SMALLEST_CAPACITY = 8
+
+
+class Observations(NamedTuple):
+    """Measured, pending and failed points in a buffer of fixed capacity.
+
+    Attributes:
+        x: (capacity, d) inputs in the user's units; an empty slot holds a valid point, never NaN.
+        y: (capacity,) or (capacity, m) readings in the user's units; 0 where there is none.
+        noise: (capacity,) known variance of each reading (unit of y squared); 0 where unknown.
+        status: (capacity,) int8, one of EMPTY, PENDING, MEASURED, FAILED.
+    """
+
+    x: Array
+    y: Array
+    noise: Array
+    status: Array
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots."""
+        return self.x.shape[0]
+
+    @property
+    def measured(self) -> Array:
+        """(capacity,) bool: slots that enter a likelihood."""
+        return self.status == MEASURED
+
+
+def float_dtype(dtype: DTypeLike | None = None) -> np.dtype:
+    """The floating dtype to compute in: float64 unless the caller asks for another one.
+
+    Raises:
+        RuntimeError: float64 is wanted but JAX would silently compute in float32.
+    """
+    wanted = np.dtype(np.float64 if dtype is None else dtype)
+    if wanted == np.float64 and not jax.config.read("jax_enable_x64"):
+        raise RuntimeError(
+            "Gaussian processes are computed in float64 and JAX's 64-bit mode is off. Put "
+            'jax.config.update("jax_enable_x64", True) before the first JAX call, or pass dtype=jnp.float32.'
+        )
+    return wanted
+
+
+def capacity_for(points: int) -> int:
+    """The smallest power of two, at least 8, that holds `points` slots."""
+    return max(SMALLEST_CAPACITY, 1 << max(points - 1, 0).bit_length())
+
+
+def observations(
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    noise: ArrayLike | None = None,
+    capacity: int | None = None,
+    dtype: DTypeLike | None = None,
+) -> Observations:
+    """Put readings into a buffer.
+
+    Args:
+        x: (n, d) inputs in the user's units, finite; n may be 0 if `capacity` is given.
+        y: (n,) or (n, m) readings; a non-finite one is stored as failed.
+        noise: (n,) known variances of the readings, or a scalar; 0 or None where unknown.
+        capacity: number of slots; the next power of two above n by default.
+        dtype: floating dtype, float64 by default.
+
+    Returns:
+        Observations whose first n slots hold the readings.
+
+    Raises:
+        ValueError: shapes disagree, an input is not finite, a variance is negative, or capacity < n.
+        RuntimeError: float64 is wanted and JAX's 64-bit mode is off.
+
+    Example:
+        >>> obs = observations([[0.1], [0.7]], [1.0, 2.0])
+        >>> obs.x.shape, int(obs.measured.sum())
+        ((8, 1), 2)
+    """
+    kind = float_dtype(dtype)
+    points = np.asarray(x, kind)
+    if points.ndim != 2:
+        raise ValueError(f"x must have shape (n, d); got {points.shape}. One input column: x[:, None].")
+    if not np.isfinite(points).all():
+        raise ValueError("x holds a non-finite input; remove that row (a failed reading belongs into y as NaN).")
+    n = points.shape[0]
+    readings = np.zeros(n, kind) if y is None else np.asarray(y, kind)
+    if readings.ndim not in (1, 2) or readings.shape[0] != n:
+        raise ValueError(f"y must have shape ({n},) or ({n}, m) to match x; got {readings.shape}.")
+    variances = np.broadcast_to(np.asarray(0.0 if noise is None else noise, kind), (n,))
+    if not (np.isfinite(variances).all() and (variances >= 0).all()):
+        raise ValueError("noise holds variances of the readings: finite, zero or positive.")
+    slots = capacity_for(n) if capacity is None else capacity
+    if slots < max(n, 1):
+        raise ValueError(f"capacity {slots} does not hold {n} readings.")
+    ok = np.isfinite(readings).reshape(n, -1).all(axis=1)
+    status = np.where(ok, MEASURED, FAILED) if y is not None else np.full(n, PENDING)
+    filler = points[:1] if n else np.zeros((1, points.shape[1]), kind)
+    pad = slots - n
+    ok_column = ok.reshape((n,) + (1,) * (readings.ndim - 1))
+    return Observations(
+        x=jnp.asarray(np.concatenate([points, np.repeat(filler, pad, axis=0)])),
+        y=jnp.asarray(np.concatenate([np.where(ok_column, readings, 0.0), np.zeros((pad, *readings.shape[1:]), kind)])),
+        noise=jnp.asarray(np.concatenate([variances, np.zeros(pad, kind)])),
+        status=jnp.asarray(np.concatenate([status, np.full(pad, EMPTY)]).astype(np.int8)),
+    )
+
+
+def grow(obs: Observations, capacity: int | None = None) -> Observations:
+    """Move to a larger buffer, the next power of two by default. Outside jit: shapes change.
+
+    Raises:
+        ValueError: the new capacity is smaller than the present one.
+    """
+    slots = capacity_for(obs.capacity + 1) if capacity is None else capacity
+    pad = slots - obs.capacity
+    if pad < 0:
+        raise ValueError(f"cannot shrink observations from {obs.capacity} to {slots} slots.")
+    return Observations(
+        x=jnp.concatenate([obs.x, jnp.repeat(obs.x[:1], pad, axis=0)]),
+        y=jnp.concatenate([obs.y, jnp.zeros((pad, *obs.y.shape[1:]), obs.y.dtype)]),
+        noise=jnp.concatenate([obs.noise, jnp.zeros(pad, obs.noise.dtype)]),
+        status=jnp.concatenate([obs.status, jnp.full(pad, EMPTY, obs.status.dtype)]),
+    )
+
+
+def used(obs: Observations) -> int:
+    """Number of slots that are not empty (outside jit)."""
+    return int(np.count_nonzero(np.asarray(obs.status) != EMPTY))
+
+
+def add_pending(obs: Observations, x: Array) -> Observations:
+    """Reserve the first empty slot for a point that is about to be measured.
+
+    Args:
+        obs: observations with at least one empty slot (see `grow`); with none, nothing changes.
+        x: (d,) the point.
+
+    Returns:
+        Observations with that slot pending.
+    """
+    empty = obs.status == EMPTY
+    here = (jnp.arange(obs.capacity) == jnp.argmax(empty)) & empty.any()
+    return obs._replace(
+        x=jnp.where(here[:, None], x, obs.x),
+        status=jnp.where(here, jnp.int8(PENDING), obs.status),
+    )
+
+
+def assimilate(obs: Observations, x: Array, y: Array, noise: Array | float = 0.0) -> Observations:
+    """Put one reading into the pending slot that waits for it, or into the first empty slot.
+
+    Args:
+        obs: observations.
+        x: (d,) the point as proposed; bit-equal to the pending slot it answers.
+        y: () or (m,) the reading; a non-finite one marks the slot as failed.
+        noise: () known variance of the reading.
+
+    Returns:
+        Observations with the slot measured or failed. Answers may come in any order.
+    """
+    waiting = (obs.status == PENDING) & jnp.all(obs.x == x, axis=1)
+    free = jnp.where(waiting.any(), waiting, obs.status == EMPTY)
+    here = (jnp.arange(obs.capacity) == jnp.argmax(free)) & free.any()
+    ok = jnp.isfinite(y).all()
+    here_y = here.reshape((-1,) + (1,) * (obs.y.ndim - 1))
+    return Observations(
+        x=jnp.where(here[:, None], x, obs.x),
+        y=jnp.where(here_y & ok, y, obs.y),
+        noise=jnp.where(here, jnp.where(ok, noise, 0.0).astype(obs.noise.dtype), obs.noise),
+        status=jnp.where(here, jnp.where(ok, MEASURED, FAILED).astype(jnp.int8), obs.status),
+    )
+
+
+def as_if_measured(obs: Observations) -> Array:
+    """(capacity,) bool: measured and pending slots, those that reduce the uncertainty of what comes next."""
+    return (obs.status == MEASURED) | (obs.status == PENDING)

@@ -1,0 +1,148 @@
+"""Priors as data: a mapping of parameter names to numpyro distributions, or a numpyro program.
+
+Functions of the house read their parameters from a mapping by name. `parameter_shapes` finds out which names a
+function reads, so that defaults fill the gaps and a misspelt name is an error instead of a silent default.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+from numpyro import handlers
+
+Params: TypeAlias = Mapping[str, Array]
+Program: TypeAlias = Callable[[], dict[str, Array]]
+Prior: TypeAlias = Mapping[str, Any] | Program
+
+
+class Scoped(Mapping[str, Array]):
+    """The parameters `prefix/name` of a mapping, seen as `name`."""
+
+    def __init__(self, params: Params, prefix: str):
+        self.params, self.prefix = params, f"{prefix}/"
+
+    def __getitem__(self, name: str) -> Array:
+        return self.params[self.prefix + name]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name.removeprefix(self.prefix) for name in self.params if name.startswith(self.prefix))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class _Recorder(Mapping[str, Array]):
+    """Answers every name with a placeholder and remembers it with its shape."""
+
+    def __init__(self, dim: int, found: dict[str, tuple[int, ...]]):
+        self.dim, self.found = dim, found
+
+    def __getitem__(self, name: str) -> Array:
+        shape = (self.dim,) if name.rsplit("/", 1)[-1] == "lengthscale" else ()
+        self.found.setdefault(name, shape)
+        return jnp.ones(self.found[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
+
+
+def with_dim(params: Params, dim: int) -> Params:
+    """The parameters as a function of `dim` inputs sees them (matters only while names are being found)."""
+    if isinstance(params, Scoped):
+        return Scoped(with_dim(params.params, dim), params.prefix[:-1])
+    return _Recorder(dim, params.found) if isinstance(params, _Recorder) else params
+
+
+def parameter_shapes(function: Callable[..., Array], points: int, dim: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters that `function(*x, params)` reads.
+
+    Args:
+        function: a mean `m(x, params)` (points=1) or a kernel `k(x, z, params)` (points=2).
+        points: how many inputs of shape (dim,) it takes.
+        dim: number of inputs d.
+
+    Returns:
+        Mapping of name to shape: (d,) for a lengthscale, () for everything else.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    recorder = _Recorder(dim, found)
+    jax.eval_shape(lambda *x: function(*x, recorder), *[jnp.zeros(dim)] * points)
+    return found
+
+
+def default(name: str, shape: tuple[int, ...], dim: int) -> dist.Distribution | None:
+    """The house's prior for a kernel or noise parameter, for inputs in the unit cube and standardised readings.
+
+    Lengthscales grow as sqrt(d), since distances in the unit cube do (Hvarfner et al. 2024, arXiv:2402.02229).
+    Returns None for a name that has no default.
+    """
+    median_and_spread = {
+        "lengthscale": (0.3 * math.sqrt(dim), 0.7),  # 95 percent in 0.08 to 1.2 of the range for d = 1
+        "variance": (1.0, 0.7),  # readings are standardised, so the signal variance is near one
+        "noise": (0.01, 1.5),  # 95 percent in 0.02 to 44 percent of the standard deviation squared
+        "period": (0.3, 0.7),
+        "alpha": (1.0, 1.0),
+    }.get(name.rsplit("/", 1)[-1])
+    if median_and_spread is None:
+        return None
+    median, spread = median_and_spread
+    return dist.LogNormal(jnp.full(shape, math.log(median)), spread)
+
+
+def as_program(prior: Prior | None) -> Program:
+    """A numpyro program that samples every named distribution; a number instead of one is a fixed value."""
+    if callable(prior):
+        return prior
+    named = dict(prior or {})
+
+    def program() -> dict[str, Array]:
+        return {
+            name: numpyro.sample(name, value) if isinstance(value, dist.Distribution) else jnp.asarray(value)
+            for name, value in named.items()
+        }
+
+    return program
+
+
+def complete(prior: Prior | None, reads: Mapping[str, tuple[int, ...]], dim: int) -> Program:
+    """Fill a prior up with defaults for everything the model's functions read.
+
+    Args:
+        prior: mapping or program given by the user; None for defaults only.
+        reads: names and shapes the functions read, see `parameter_shapes`.
+        dim: number of inputs.
+
+    Returns:
+        A program that returns a value for every name in `reads`.
+
+    Raises:
+        ValueError: a name has neither a prior nor a default, or a prior names a parameter nobody reads.
+    """
+    given = as_program(prior)
+    values = jax.eval_shape(lambda: handlers.seed(given, jax.random.key(0))())
+    unknown = sorted(set(values) - set(reads)) if not callable(prior) else []
+    if unknown:
+        raise ValueError(f"prior for {unknown}, but the model reads only {sorted(reads)}: check the spelling.")
+    fill = {name: default(name, shape, dim) for name, shape in reads.items() if name not in values}
+    missing = sorted(name for name, value in fill.items() if value is None)
+    if missing:
+        raise ValueError(f"no prior for {missing}: add a numpyro distribution for each, e.g. prior={{{missing[0]!r}: "
+                         "numpyro.distributions.Normal(0.0, 1.0)}.")  # fmt: skip
+
+    def program() -> dict[str, Array]:
+        return dict(given()) | as_program(fill)()
+
+    return program
+
+
+def sample(key: Array, program: Program) -> dict[str, Array]:
+    """One draw of all parameters from a prior program (constrained values)."""
+    return handlers.seed(program, key)()
