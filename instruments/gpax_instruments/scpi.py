@@ -54,6 +54,7 @@ class Scpi:
         self.link = link
         self.timeout_s = timeout_s
         self.attempts, self.pause_s = attempts, pause_s
+        self.reconnects = 0  # grows with every link made anew: what was sent over the old one is in doubt
         self._tag, self._setup = tag, setup
         self._numbers = itertools.count(1)  # goes on over reconnections: a number is never used twice
         self._identity = ""
@@ -71,6 +72,7 @@ class Scpi:
         if self.link.alive and self._identity:
             return self._identity
         if not self.link.alive:
+            self.reconnects += 1
             self.link.reconnect(after(self.timeout_s))
         try:
             identity = self.query("*IDN?")

@@ -1,0 +1,308 @@
+"""A piezoresponse force microscope over SCPI: move, apply the bias waveform once, read the loop.
+
+The waveform is a pulse: it may change the sample for good. It is sent at most once under a token, and the instrument
+is asked for the token of its last loop whenever there is doubt.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from gpax_instruments import codecs
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, LinkTimeout, MoveRefused, UnknownOutcome
+from gpax_instruments.limits import Axis, check_all, plan_path
+from gpax_instruments.link import Link, after, open_link
+from gpax_instruments.protocols import Location, Reading
+from gpax_instruments.scpi import TAG_ECHO, Scpi
+
+POLL_S = 0.005  # between two looks at a busy instrument
+MODEL_WORD = "PFM"  # must occur in the identity
+_TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+
+
+class PFM:
+    """A PFM whose measurement is one bias-response loop. Nothing is opened before ``connect``.
+
+    Args:
+        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.link.open_link`.
+        axes: x and y in metres, within the instrument's own limits.
+        vmax: amplitude of the bias waveform, V.
+        points: points in one loop.
+        timeout_s: seconds for one exchange.
+        loop_timeout_s: seconds for one loop, and for one move.
+        repeatable: whether a loop whose outcome is unknown may be measured again at the same place.
+        tag: echo query that numbers the answers; None for an instrument without one.
+        link: an open link to use in place of address.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        axes: Sequence[Axis],
+        *,
+        vmax: float = 8.0,
+        points: int = 64,
+        timeout_s: float = 2.0,
+        loop_timeout_s: float = 30.0,
+        repeatable: bool = False,
+        tag: str | None = TAG_ECHO,
+        link: Link | None = None,
+    ) -> None:
+        if len(axes) != 2 or any(axis.unit != "m" for axis in axes):
+            raise ValueError("a PFM has two axes, x and y, in m")
+        if not (np.isfinite(vmax) and vmax > 0 and points >= 4):
+            raise ValueError(f"vmax must be finite and positive and points at least 4, got {vmax!r}, {points!r}")
+        self.address, self.axes, self.repeatable = address, tuple(axes), repeatable
+        self.vmax, self.points = float(vmax), int(points)
+        self.timeout_s, self.loop_timeout_s = timeout_s, loop_timeout_s
+        self._tag, self._link = tag, link
+        self._client: Scpi | None = None
+        self._greeted = False
+        self._setpoint: np.ndarray | None = None
+        self.rail: float | None = None
+
+    # --- the link -------------------------------------------------------------------------------------------------
+
+    @property
+    def scpi(self) -> Scpi:
+        """The client below; LinkLost where nobody answers."""
+        if self._client is None:
+            link = self._link or open_link(self.address, self.timeout_s)
+            self._client = Scpi(link, self.timeout_s, tag=self._tag, setup=self._setup)
+        return self._client
+
+    def connect(self) -> "PFM":
+        """Open the link, check identity, limits and waveform. Raises DeviceError, LinkLost, LinkTimeout, BadFrame."""
+        self.scpi.connect()
+        return self
+
+    def identity(self) -> str:
+        """The answer to ``*IDN?``."""
+        return self.scpi.connect()
+
+    def close(self) -> None:
+        """Close the link. The instrument stays as it is: call ``make_safe`` first."""
+        if self._client is not None:
+            self._client.close()
+
+    def __enter__(self) -> "PFM":
+        return self.connect()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        try:
+            self.make_safe()
+        finally:
+            self.close()
+
+    def _setup(self, scpi: Scpi) -> None:
+        """Runs after every (re)connection, so it writes only what differs: a waveform in use is left alone."""
+        if not self._greeted:  # errors of whoever was here before are not ours
+            scpi.errors()
+            self._greeted = True
+        identity = scpi.query("*IDN?")
+        if MODEL_WORD not in identity.upper():
+            raise DeviceError(f"{self.address} is {identity!r}, not a PFM; check the address")
+        limits, _ = scpi.query_numbers("LIM?")
+        for axis, low, high in zip(self.axes, limits[0::2], limits[1::2], strict=True):
+            if not (low <= axis.low and axis.high <= high):
+                raise DeviceError(
+                    f"axis {axis.name} allows {axis.low!r} to {axis.high!r} m, the instrument {low!r} to {high!r} m; "
+                    "narrow the axis"
+                )
+        scpi.write("FORM:BORD SWAP")  # little-endian blocks
+        wave, _ = scpi.query_numbers("BIAS:WAV?")
+        if wave.tolist() != [self.vmax, self.points]:
+            scpi.write(f"BIAS:WAV {self.vmax!r},{self.points}")
+            wave, _ = scpi.query_numbers("BIAS:WAV?")
+            if wave.tolist() != [self.vmax, self.points]:
+                raise DeviceError(f"bias waveform refused: {'; '.join(scpi.errors()) or wave.tolist()}")
+        rail, _ = scpi.query_numbers("LOOP:RAIL?")
+        self.rail = float(rail[0])
+
+    # --- moving ---------------------------------------------------------------------------------------------------
+
+    def check_value(self, target: object) -> None:
+        """Raise MoveRefused when target may not be sent. Sends nothing."""
+        check_all(self.axes, target)
+
+    def locate(self) -> Location:
+        """Setpoint (the read-back where none was sent yet) and read-back, (2,) m."""
+        readback, flags = self.scpi.read_numbers_again("POS?")
+        if flags or readback.shape != (len(self.axes),):
+            raise MoveRefused(f"the read-back {readback.tolist()} is no position; check the stage")
+        return Location(readback if self._setpoint is None else self._setpoint, readback)
+
+    def set(self, target: object) -> None:
+        """Move to target, (2,) m, in steps of max_step at most, settle, and compare the read-back.
+
+        Raises:
+            MoveRefused: outside the limits (nothing was sent), refused by the instrument, or not arrived.
+            UnknownOutcome: the link broke during the move and the read-back does not show it done.
+        """
+        goal = check_all(self.axes, target)
+        self.scpi.connect()
+        for setpoint in plan_path(self.axes, self.locate().readback, goal):
+            self._step(setpoint)
+        time.sleep(max(axis.settle_s for axis in self.axes))
+        self._arrived(goal, self.locate().readback)
+
+    def _step(self, setpoint: np.ndarray) -> None:
+        """One MOVE, sent once. If the link breaks, the read-back says whether it happened."""
+        self._setpoint = setpoint
+        refused = self._command("MOVE " + ",".join(repr(float(v)) for v in setpoint))
+        if refused:
+            raise MoveRefused(f"the instrument refused the move to {setpoint.tolist()} m: {'; '.join(refused)}")
+        if refused is not None:
+            return
+        try:
+            self._wait_idle()
+            self._arrived(setpoint, self.locate().readback)
+        except InstrumentError as doubt:
+            raise UnknownOutcome(
+                f"the link broke during the move to {setpoint.tolist()} m and the read-back does not show it done; "
+                "look at the stage before going on"
+            ) from doubt
+
+    def _command(self, command: str) -> list[str] | None:
+        """Send once what acts on the world, wait for its end, and return what the error queue holds.
+
+        None when the link broke on the way, so that the command may or may not have arrived.
+        """
+        before = self.scpi.reconnects
+        try:
+            self.scpi.write(command)
+            self._wait_idle()
+            errors = self.scpi.errors()
+        except LINK_FAULTS:
+            return None
+        return errors if self.scpi.reconnects == before else None
+
+    def _arrived(self, target: np.ndarray, readback: np.ndarray) -> None:
+        for axis, goal, value in zip(self.axes, target.tolist(), readback.tolist(), strict=True):
+            axis.arrived(goal, value)
+
+    def _wait_idle(self) -> None:
+        deadline = after(self.loop_timeout_s)
+        while self.scpi.read_again("STAT?").strip().upper() != "IDLE":
+            if time.monotonic() > deadline:
+                raise LinkTimeout(f"{self.address}: still busy after {self.loop_timeout_s} s; look at the instrument")
+            time.sleep(POLL_S)
+
+    # --- measuring ------------------------------------------------------------------------------------------------
+
+    def measure(self, x: object, token: str) -> Reading:
+        """Measure one loop at x.
+
+        The instrument is asked first whether it has already done the loop of this token (a campaign that was killed
+        between pulse and record): then that loop is read and no second pulse is sent.
+
+        Args:
+            x: (2,) m.
+            token: name of this one measurement, letters, digits and ``_.:-``; never used for another.
+
+        Returns:
+            arrays "bias" (points,) float64 V and "response" (points,) float32 a.u.; ok=False for a bad loop.
+
+        Raises:
+            MoveRefused: see ``set``; the loop was not measured.
+            UnknownOutcome: the pulse may have happened; the safe state was asked for.
+            DeviceError: the instrument refused the loop.
+            LinkLost, LinkTimeout, BadFrame: the link failed again and again; nothing was pulsed, or the loop is done
+                and the same token will read it.
+        """
+        goal = check_all(self.axes, x)
+        if not _TOKEN.fullmatch(token):
+            raise ValueError(f"token {token!r}: letters, digits and _.:- only, 64 at most")
+        self.scpi.connect()
+        try:
+            self._wait_idle()
+            if self._done() != token:
+                self.set(goal)
+                self._engage()
+                self.trigger(token)
+        except UnknownOutcome as doubt:
+            try:
+                self.make_safe()
+            except InstrumentError as error:
+                doubt.add_note(f"and it could not be made safe: {error}")
+            raise
+        return self._read(goal)
+
+    def trigger(self, token: str) -> None:
+        """Apply the waveform once under token and wait for its end. Raises UnknownOutcome, DeviceError, link faults."""
+        self._wait_idle()  # a link that broke while idle is found and mended here, before the pulse
+        errors = self._command(f'MEAS:LOOP "{token}"')
+        try:
+            self._wait_idle()
+            done = self._done()
+        except LINK_FAULTS as fault:
+            raise UnknownOutcome(
+                f"loop {token}: triggered, and the instrument cannot be asked any more ({fault})"
+            ) from fault
+        if done == token:
+            return
+        if errors:
+            raise DeviceError(f"loop {token} was refused: {'; '.join(errors)}")
+        raise UnknownOutcome(
+            f"loop {token}: the instrument's last loop is {done!r}, and whether the pulse was applied is not known "
+            f"({'the link broke' if errors is None else 'no error reported'}); look at the sample before going on"
+        )
+
+    def _done(self) -> str:
+        return self.scpi.read_again("LOOP:TOK?").strip().strip('"')
+
+    def _engage(self) -> None:
+        """Engaging is a state, not a pulse: it may be asked for again."""
+        for _ in range(self.scpi.attempts):
+            if self.scpi.read_again("TIP?").strip().upper() == "ENGAGED":
+                return
+            errors = self._command("TIP:ENG")
+            if errors:
+                raise DeviceError(f"the tip does not engage: {'; '.join(errors)}")
+        if self.scpi.read_again("TIP?").strip().upper() != "ENGAGED":
+            raise DeviceError("the tip does not engage, and no error is reported")
+
+    def _read(self, goal: np.ndarray) -> Reading:
+        """Read the finished loop; safe to repeat."""
+        position = self.locate().readback
+        self._arrived(goal, position)
+        arrays: dict[str, Any] = {
+            "bias": self.scpi.read_block_again("LOOP:BIAS?", "<f8"),
+            "response": self.scpi.read_block_again("LOOP:DATA?", "<f4"),
+        }
+        ok, reason, flags = codecs.quality(arrays["response"], self.rail)
+        bias_ok, bias_reason, bias_flags = codecs.quality(arrays["bias"])
+        if ok and not bias_ok:
+            ok, reason, flags = False, f"bias: {bias_reason}", bias_flags
+        shapes = {a.shape for a in arrays.values()}
+        if ok and shapes != {(self.points,)}:
+            ok, reason, flags = False, f"{self.points} points were asked for, {sorted(shapes)} came", ("short",)
+        return Reading(arrays, {"bias": "V", "response": "a.u."}, position, ok, reason, flags)
+
+    def stop(self, success: bool = True) -> None:
+        """Halt: the same as ``make_safe``, whatever the reason."""
+        self.make_safe()
+
+    def make_safe(self) -> None:
+        """Withdraw the tip and set the bias to 0, and see that it is so. May be repeated.
+
+        Raises:
+            DeviceError: the instrument answers but is not safe.
+            LinkLost, LinkTimeout, BadFrame: it could not be asked. Go to the instrument.
+        """
+        for attempt in range(self.scpi.attempts):
+            try:
+                self.scpi.connect()
+                self.scpi.write("SAFE")
+                tip, bias = self.scpi.query("TIP?").strip().upper(), self.scpi.query_numbers("BIAS?")[0]
+            except LINK_FAULTS:
+                if attempt + 1 == self.scpi.attempts:
+                    raise
+                continue
+            if tip != "WITHDRAWN" or bias.tolist() != [0.0]:
+                raise DeviceError(f"not safe: tip {tip}, bias {bias.tolist()} V; withdraw by hand")
+            return
