@@ -1,0 +1,123 @@
+"""An instrument that plays a recorded map: the recorded arrays at the recorded place nearest to the target."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gpax_instruments import codecs
+from gpax_instruments.errors import MoveRefused
+from gpax_instruments.limits import Axis, check_all
+from gpax_instruments.protocols import Reading
+
+
+class Replay:
+    """A recorded map as an instrument.
+
+    Args:
+        axes: one for each column of positions; their tolerance says how far a target may lie from a recorded place.
+        positions: (n, d) in axis units.
+        arrays: by name, (n, ...): row i was recorded at positions[i]; an array without that leading axis is shared
+            when named in common.
+        units: unit of each array.
+        signal: the arrays whose quality decides whether a reading is ok.
+        common: names of arrays that are the same everywhere, such as the bias axis.
+        name: what ``identity`` gives.
+
+    Raises:
+        ValueError: shapes that do not fit, positions that are not finite.
+    """
+
+    repeatable = True
+
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        positions: np.ndarray,
+        arrays: Mapping[str, np.ndarray],
+        units: Mapping[str, str],
+        *,
+        signal: Sequence[str],
+        common: Sequence[str] = (),
+        name: str = "recorded map",
+    ) -> None:
+        self.axes = tuple(axes)
+        self.positions = np.array(positions, dtype=np.float64)
+        if self.positions.ndim != 2 or self.positions.shape[1] != len(self.axes) or not len(self.positions):
+            raise ValueError(f"positions must be (n, {len(self.axes)}) with n > 0, got {self.positions.shape}")
+        if not np.isfinite(self.positions).all():
+            raise ValueError("positions must be finite")
+        for key, value in arrays.items():
+            if key not in common and len(value) != len(self.positions):
+                raise ValueError(f"array {key!r} has {len(value)} rows for {len(self.positions)} positions")
+        missing = {*signal, *common} - set(arrays)
+        if missing or set(units) != set(arrays):
+            raise ValueError(
+                f"arrays {sorted(arrays)}, units {sorted(units)}, missing {sorted(missing)}: they must match"
+            )
+        self._arrays, self._units, self._name = dict(arrays), dict(units), name
+        self._signal, self._common = tuple(signal), frozenset(common)
+
+    @classmethod
+    def from_beps(cls, path: str | Path, tolerance: float | None = None) -> "Replay":
+        """A band-excitation loop map in pyNSID layout: ``Channel_000/generic/generic`` is (x, y, voltage).
+
+        The voltage there runs 0, +Vmax, -Vmax, almost 0; it is rolled to start at +Vmax.
+
+        Args:
+            path: HDF5 file.
+            tolerance: metres by which a target may miss a pixel; None: 1 percent of the pixel pitch.
+
+        Raises:
+            OSError, KeyError: no such file, or not this layout.
+        """
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            group = file["Channel_000/generic"]
+            loops, bias = np.asarray(group["generic"], np.float64), np.asarray(group["Voltage"], np.float64)
+            grid = [np.asarray(group[key], np.float64) for key in ("X", "Y")]
+        first = int(np.argmax(bias))
+        loops, bias = np.roll(loops, -first, axis=2), np.roll(bias, -first)
+        slack = [0.01 * float(np.min(np.diff(g))) if tolerance is None else tolerance for g in grid]
+        axes = [  # the limits leave room for a pixel position that went through single precision
+            Axis(name, "m", float(g[0]) - s, float(g[-1]) + s, tolerance=s)
+            for name, g, s in zip("xy", grid, slack, strict=True)
+        ]
+        positions = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, 2)
+        arrays = {"bias": bias, "response": loops.reshape(len(positions), -1)}
+        units = {"bias": "V", "response": "a.u."}
+        return cls(
+            axes, positions, arrays, units, signal=["response"], common=["bias"], name=f"replay of {Path(path).name}"
+        )
+
+    def identity(self) -> str:
+        """Name of the record and its size."""
+        return f"{self._name}, {len(self.positions)} positions"
+
+    def measure(self, x: object, token: str) -> Reading:
+        """The recorded arrays nearest to x, (d,); the position is the recorded one.
+
+        Raises:
+            MoveRefused: outside the limits, or no recorded place within every axis' tolerance.
+        """
+        goal = check_all(self.axes, x)
+        allowed = np.array([axis.allowed_error for axis in self.axes])
+        miss = np.max(np.abs(self.positions - goal) / allowed, axis=1)
+        row = int(np.argmin(miss))
+        if miss[row] > 1:
+            raise MoveRefused(
+                f"nothing was recorded within {allowed.tolist()} of {goal.tolist()}; "
+                f"the nearest place is {self.positions[row].tolist()}"
+            )
+        arrays = {k: np.array(v if k in self._common else v[row]) for k, v in self._arrays.items()}
+        judged = [(name, codecs.quality(arrays[name])) for name in self._signal]
+        reason = "; ".join(f"{name}: {words}" for name, (good, words, _) in judged if not good)
+        flags = tuple(dict.fromkeys(flag for _, (_, _, found) in judged for flag in found))
+        return Reading(arrays, self._units, self.positions[row].copy(), not reason, reason, flags)
+
+    def make_safe(self) -> None:
+        """A record is always safe."""
+
+    def close(self) -> None:
+        """Nothing is held open."""
