@@ -12,6 +12,7 @@ from .errors import (
     JournalFull,
     JournalLocked,
 )
+from .export import export_hdf5
 from .frames import Frame
 from .journal import Clock, Entry, Journal
 
@@ -30,5 +31,6 @@ __all__ = [
     "JournalExists",
     "JournalFull",
     "JournalLocked",
+    "export_hdf5",
     "read",
 ]

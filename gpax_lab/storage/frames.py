@@ -11,6 +11,7 @@ it) from damage to what was once safe on disk, and never mistakes array bytes th
 """
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Mapping
@@ -142,7 +143,7 @@ def decode(data: bytes | memoryview, start: int) -> Frame:
         at += size
         arrays = {}
         for name, dtype, shape in text["arrays"]:
-            count = int(np.prod(shape, dtype=np.int64))
+            count = math.prod(shape)
             flat = np.frombuffer(buffer, dtype, count, at) if count else np.empty(0, dtype)
             arrays[name] = flat.reshape(shape).astype(flat.dtype.newbyteorder("="))  # a copy: aligned, and its own
             at += count * flat.dtype.itemsize

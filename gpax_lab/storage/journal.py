@@ -150,11 +150,13 @@ class Journal:
     def _encode(self, batch: int, entries: tuple[Entry, ...]) -> bytes:
         now = max(self._last, self._clock.monotonic() + self._shift)
         wall = self._clock.wall()
-        data = b""
+        parts = []
+        place = batch
         for kind, step, header, arrays in entries:
-            data += encode(Frame(kind, step, dict(header), dict(arrays), now, wall), batch + len(data), batch)
+            parts.append(encode(Frame(kind, step, dict(header), dict(arrays), now, wall), place, batch))
+            place += len(parts[-1])
         self._last = now
-        return data
+        return b"".join(parts)
 
     def _write(self, data: bytes) -> None:
         descriptor = self._open_descriptor()

@@ -1,0 +1,222 @@
+"""Arrays in the NSID layout with NeXus attributes, as one HDF5 file.
+
+NSID (pyNSID 0.0.7.2, `check_if_main`) wants each data set in a group of its own with one attached scale per dimension,
+none of them empty, and seven text attributes; NeXus (NXdata, nexusformat.org) wants the group to name its signal and
+axes. Both readers are satisfied by the same file, written here with plain h5py.
+
+A plan is first laid out as a flat list of `Item`s; writing and verifying walk over that one list.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .errors import ExportError
+
+CREATOR = "gpax_lab"
+ROOT = "campaign"
+# HDF5 keeps an attribute in the object header, where 64 KiB is the limit, unless the file uses the newest format.
+_HEADER_LIMIT = 64_000
+_NSID_VERSION = "0.0.7.2"  # the release whose layout this is
+
+
+class Axis(NamedTuple):
+    """One dimension of a data set: its name, values (length of the dimension), unit, quantity and sidpy type."""
+
+    name: str
+    values: np.ndarray
+    unit: str
+    quantity: str
+    kind: str
+
+
+class Main(NamedTuple):
+    """A data set that NSID and NeXus readers find.
+
+    Attributes:
+        name: of its group and data set, made of letters, digits and underscores.
+        title: the name as people wrote it.
+        values: any shape with no empty dimension.
+        unit: its unit; "1" where there is none.
+        quantity: what it is.
+        data_type: sidpy's word ("POINT_CLOUD", ...).
+        axes: one for each dimension.
+        coordinates: (points, d) positions of a point cloud, or None.
+        coordinate_unit: their unit.
+        columns: further data sets in the same group.
+    """
+
+    name: str
+    title: str
+    values: np.ndarray
+    unit: str
+    quantity: str
+    data_type: str
+    axes: tuple[Axis, ...]
+    coordinates: np.ndarray | None
+    coordinate_unit: str
+    columns: Mapping[str, np.ndarray | list[str]]
+
+
+class Column(NamedTuple):
+    """One column of a table."""
+
+    values: np.ndarray | list[str]
+    unit: str
+
+
+class Plan(NamedTuple):
+    """What an HDF5 file is to hold: data sets, tables of columns, and metadata for every data set."""
+
+    mains: tuple[Main, ...]
+    tables: Mapping[str, Mapping[str, Column]]
+    metadata: Mapping[str, Any]
+    title: str
+    start: str
+
+
+class Item(NamedTuple):
+    """A group (`values` None) or a data set, its attributes, and the names of the scales of its dimensions."""
+
+    path: str
+    values: np.ndarray | list[str] | None
+    attributes: dict[str, Any]
+    scales: tuple[str, ...] = ()
+
+
+def attribute(value: Any) -> Any:
+    """A metadata value as readers keep it: None becomes text (they drop it), mixed and text lists become JSON text."""
+    if value is None:
+        return "None"
+    if isinstance(value, bool | float | str):
+        return value
+    if isinstance(value, int):
+        return value if abs(value) < 2**63 else str(value)
+    if isinstance(value, list) and value and all(isinstance(item, float | int) for item in value):
+        array = np.asarray(value)
+        return array if array.dtype.kind in "biuf" else json.dumps(value)
+    return json.dumps(value, sort_keys=True)
+
+
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one level of dotted names."""
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping) and item:
+            flat.update(flatten(item, f"{name}."))
+        else:
+            flat[name] = attribute(item)
+    return flat
+
+
+def _main_items(main: Main, metadata: dict[str, Any]) -> Iterable[Item]:
+    group = f"/{ROOT}/{main.name}"
+    names = [axis.name for axis in main.axes]
+    about: dict[str, Any] = {"NX_class": "NXdata", "signal": main.name, "axes": names, "title": main.title}
+    if len(names) > 1:
+        about["interpretation"] = "spectrum"  # the last dimension is what one detector reading is made of
+    yield Item(group, None, about)
+    for axis in main.axes:
+        described = {"name": axis.name, "units": axis.unit, "quantity": axis.quantity, "dimension_type": axis.kind}
+        yield Item(f"{group}/{axis.name}", axis.values, described)
+    attributes = {
+        "quantity": main.quantity,
+        "units": main.unit,
+        "title": main.title,
+        "main_data_name": main.name,
+        "data_type": main.data_type,
+        "modality": "autonomous campaign",
+        "source": CREATOR,
+        "pyNSID_version": _NSID_VERSION,
+    }
+    yield Item(f"{group}/{main.name}", main.values, attributes, tuple(names))
+    for name, values in main.columns.items():
+        yield Item(f"{group}/{name}", values, {"long_name": name})
+    yield Item(f"{group}/metadata", None, metadata)
+    yield Item(f"{group}/original_metadata", None, {"title": main.title})
+    if main.coordinates is not None:
+        # `spacial_units` is spelled so in the format; as a data set the coordinates would crash its reader.
+        cloud = {"coordinates": main.coordinates, "spacial_units": main.coordinate_unit, "quantity": main.quantity}
+        yield Item(f"{group}/point_cloud", None, cloud)
+
+
+def layout(plan: Plan) -> list[Item]:
+    """The groups and data sets of a plan, in the order in which they are written."""
+    entry = {"NX_class": "NXentry", "title": plan.title, "start_time": plan.start}
+    root = {"NX_class": "NXroot", "creator": CREATOR, "default": ROOT}
+    if plan.mains:
+        entry["default"] = plan.mains[0].name
+    items = [Item("/", None, root), Item(f"/{ROOT}", None, entry)]
+    metadata = flatten(plan.metadata)
+    for main in plan.mains:
+        items += _main_items(main, metadata)
+    items.append(Item(f"/{ROOT}/settings", None, {"NX_class": "NXcollection", **metadata}))
+    for name, columns in plan.tables.items():
+        items.append(Item(f"/{ROOT}/{name}", None, {"NX_class": "NXcollection"}))
+        items += [
+            Item(f"/{ROOT}/{name}/{key}", column.values, {"units": column.unit, "long_name": key})
+            for key, column in columns.items()
+        ]
+    return items
+
+
+def _needs_newest(items: list[Item]) -> bool:
+    sizes = [value.nbytes for item in items for value in item.attributes.values() if isinstance(value, np.ndarray)]
+    return max(sizes, default=0) > _HEADER_LIMIT
+
+
+def to_bytes(items: list[Item]) -> bytes:
+    """The HDF5 file, built in memory: HDF5 itself kills the process when a disk runs full under it."""
+    import h5py
+
+    libver = "latest" if _needs_newest(items) else None
+    with h5py.File("campaign", "w", driver="core", backing_store=False, libver=libver) as file:
+        for item in items:
+            if item.values is None:
+                node = file.require_group(item.path)
+            elif isinstance(item.values, list):
+                node = file.create_dataset(item.path, data=item.values, dtype=h5py.string_dtype())
+            else:
+                node = file.create_dataset(item.path, data=item.values)
+            for key, value in item.attributes.items():
+                node.attrs[key] = value
+            for index, name in enumerate(item.scales):
+                scale = node.parent[name]
+                scale.make_scale(name)
+                node.dims[index].label = name
+                node.dims[index].attach_scale(scale)
+        file.flush()
+        return bytes(file.id.get_file_image())
+
+
+def _same(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, str):
+        return bool(wanted == found)
+    if isinstance(wanted, list):
+        return wanted == [item.decode() if isinstance(item, bytes) else str(item) for item in found]
+    wanted, found = np.asarray(wanted), np.asarray(found)
+    return wanted.dtype == found.dtype and wanted.shape == found.shape and wanted.tobytes() == found.tobytes()
+
+
+def verify(path: Path, items: list[Item]) -> None:
+    """Read a file back and compare every value with what was meant, bit for bit.
+
+    Raises:
+        ExportError: something differs, with its place.
+    """
+    import h5py
+
+    with path.open("rb") as raw, h5py.File(raw, "r") as file:
+        for item in items:
+            node = file[item.path]
+            if item.values is not None and not _same(item.values, node[()]):
+                raise ExportError(f"{item.path} did not read back as it was written")
+            for key, value in item.attributes.items():
+                if not _same(value, node.attrs[key]):
+                    raise ExportError(f"the attribute {key!r} of {item.path} did not read back as it was written")
+            if tuple(dimension.label for dimension in getattr(node, "dims", ()))[: len(item.scales)] != item.scales:
+                raise ExportError(f"{item.path} lost the names of its dimensions")
