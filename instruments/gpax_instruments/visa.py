@@ -21,6 +21,8 @@ _SOCKET = re.compile(r"TCPIP\d*::(?P<host>.+)::(?P<port>\d+)::SOCKET", re.IGNORE
 class VisaLink:
     """One VISA resource, read message by message. Open when the constructor returns.
 
+    The backend keeps its own time within one read of 1 MiB at most: a peer that drips can stretch that one read.
+
     Args:
         resource: VISA resource name.
         timeout_s: seconds for connecting. pyvisa-py's HiSLIP uses 5 s of its own for a host that is silent.
