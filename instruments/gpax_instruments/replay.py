@@ -79,9 +79,9 @@ class Replay:
             grid = [np.asarray(group[key], np.float64) for key in ("X", "Y")]
         first = int(np.argmax(bias))
         loops, bias = np.roll(loops, -first, axis=2), np.roll(bias, -first)
-        slack = [0.01 * float(np.min(np.diff(g))) if tolerance is None else tolerance for g in grid]
+        slack = [0.01 * float(np.min(np.abs(np.diff(g)))) if tolerance is None else tolerance for g in grid]
         axes = [  # the limits leave room for a pixel position that went through single precision
-            Axis(name, "m", float(g[0]) - s, float(g[-1]) + s, tolerance=s)
+            Axis(name, "m", float(g.min()) - s, float(g.max()) + s, tolerance=s)
             for name, g, s in zip("xy", grid, slack, strict=True)
         ]
         positions = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, 2)
