@@ -67,6 +67,10 @@ def parse_block(data: bytes, dtype: Any, *, terminator: bytes = b"\n", allow_ind
 
     Raises:
         BadFrame: junk before '#', an unasked ``#0``, a length that does not fit, a missing terminator.
+
+    Example:
+        >>> parse_block(b"#18" + bytes([0, 0, 128, 63, 0, 0, 0, 64]) + b"\\n", "<f4").tolist()
+        [1.0, 2.0]
     """
     start, length = parse_header(data)
     if length is None:
@@ -103,6 +107,11 @@ def parse_numbers(text: str) -> tuple[np.ndarray, tuple[str, ...]]:
 
     Raises:
         BadFrame: something there is no number.
+
+    Example:
+        >>> values, flags = parse_numbers("1.5e-6,9.91E37")
+        >>> values.tolist(), flags
+        ([1.5e-06, nan], ('nan',))
     """
     values = np.array([_number(part.strip()) for part in text.split(",")], dtype=np.float64)
     large = np.abs(values) >= SCPI_INF * (1 - 1e-9)

@@ -28,6 +28,14 @@ class Axis:
 
     Raises:
         ValueError: limits that are not finite with low < high, or another number that makes no sense.
+
+    Example:
+        >>> x = Axis("x", "m", low=0.0, high=2e-6, max_step=5e-7)
+        >>> x.plan(0.0, 1e-6)
+        [5e-07, 1e-06]
+        >>> x.check(float("nan"))
+        Traceback (most recent call last):
+        gpax_instruments.errors.MoveRefused: axis x: target nan is not a finite real number; nothing was sent
     """
 
     name: str
