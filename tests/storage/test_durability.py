@@ -278,3 +278,52 @@ def test_kill_minus_nine_of_a_real_process(tmp_path):
         assert all(np.all(frame.arrays["x"] == frame.step) for frame in contents.of("reading"))
         Journal.open(path).close()
         os.unlink(path)
+
+
+def _power_cut(random, before, calls):
+    """The disk after a cut: each page old or new, the length any that it may have had since the last sync."""
+    synced = now = before
+    sizes = {len(before)}
+    for name, what, _acknowledged in calls:
+        now = _apply(now, name, what)
+        sizes.add(len(now))
+        if name == "sync":
+            synced, sizes = now, {len(now)}
+    size = int(random.integers(min(sizes), max(sizes) + 1))
+    disk = bytearray((synced + bytes(size))[:size])
+    for page in range(0, size, _PAGE):
+        if random.random() < 0.5:
+            new = now[page : min(page + _PAGE, size)]
+            disk[page : page + len(new)] = new
+    return bytes(disk)
+
+
+def test_one_power_cut_after_another(tmp_path, monkeypatch):
+    """Resume, and lose the power again while the torn tail of the last time is being overwritten: 200 times."""
+    path = tmp_path / "a.gpxj"
+    random = np.random.default_rng(17)
+    Journal.create(path, {}).close()
+    step = cuts = 0
+    for _ in range(200):
+        before = path.read_bytes()
+        with monkeypatch.context() as patch:
+            recorder = _Recorder(patch)
+            recorder.acknowledged = step
+            with Journal.open(path) as journal:
+                cuts += journal.cut > 0
+                for later in range(step + 1, step + 4):
+                    arrays = [random.random(random.integers(1, 900)) for _ in range(2)]
+                    journal.append(*(("reading", later, {"half": half}, {"a": a}) for half, a in enumerate(arrays)))
+                    recorder.acknowledged = later
+        stop = int(random.integers(0, len(recorder.calls)))
+        path.write_bytes(_power_cut(random, before, recorder.calls[:stop]))
+        held = [(frame.step, frame.header["half"]) for frame in read(path).of("reading")]
+        step = recorder.calls[stop][2]
+        assert held[: 2 * step] == [(n, half) for n in range(1, step + 1) for half in range(2)]
+        if len(held) > 2 * step:  # the unfinished call, or a part of it, reached the disk; it is taken as the next step
+            step += 1
+            with Journal.open(path) as journal:
+                missing = 2 * step - len(held)
+                journal.append(*(("reading", step, {"half": 2 - n}, {}) for n in range(missing, 0, -1)))
+    assert step > 150
+    assert cuts > 20
