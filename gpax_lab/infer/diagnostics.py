@@ -16,10 +16,11 @@ def _split(draws: Array) -> Array:
 
 
 def _rank_normalise(draws: Array) -> Array:
-    """Normal scores of the average ranks, so that ties count alike."""
+    """Normal scores of the average ranks, so that ties count alike. Comparing all pairs compiles fast."""
     flat = draws.ravel()
-    ordered = jnp.sort(flat)
-    rank = 0.5 * (jnp.searchsorted(ordered, flat, side="left") + jnp.searchsorted(ordered, flat, side="right") + 1)
+    below = jnp.sum(flat[None, :] < flat[:, None], axis=1)
+    equal = jnp.sum(flat[None, :] == flat[:, None], axis=1)
+    rank = below + 0.5 * (equal + 1)
     return ndtri((rank - 0.375) / (flat.size + 0.25)).reshape(draws.shape).astype(draws.dtype)
 
 
@@ -51,31 +52,28 @@ def _ess(chains: Array) -> Array:
     return count * n / tau
 
 
-def _moving(draws: Array) -> Array:
-    return jnp.ptp(draws) > 0
+def _quantile(ordered: Array, q: float) -> Array:
+    """Linear interpolation between order statistics, from sorted values."""
+    place = q * (ordered.size - 1)
+    low = int(place)
+    return ordered[low] + (place - low) * (ordered[min(low + 1, ordered.size - 1)] - ordered[low])
 
 
-def split_rhat(draws: Array) -> Array:
-    """Rank-normalised split R-hat, the larger of bulk and folded.
+def summary(draws: Array) -> tuple[Array, Array, Array]:
+    """Convergence of one scalar quantity.
 
     Args:
-        draws: (chains, n) of one scalar quantity, n >= 4.
+        draws: (chains, n), n >= 8.
 
     Returns:
-        () R-hat; 1 at best. Infinite where the draws never moved.
+        () rank-normalised split R-hat (the larger of bulk and folded; 1 at best), () bulk ESS, and () tail ESS (the
+        smaller of those for the 5 and 95 percent quantiles). Infinite, 0 and 0 where the draws never moved.
     """
-    folded = jnp.abs(draws - jnp.median(draws))
-    value = jnp.maximum(_rhat(_rank_normalise(_split(draws))), _rhat(_rank_normalise(_split(folded))))
-    return jnp.where(_moving(draws), value, jnp.inf)
-
-
-def bulk_ess(draws: Array) -> Array:
-    """() effective number of draws for the centre of the distribution; draws (chains, n)."""
-    return jnp.where(_moving(draws), _ess(_rank_normalise(_split(draws))), 0.0)
-
-
-def tail_ess(draws: Array) -> Array:
-    """() effective number of draws for the 5 and 95 percent quantiles, the smaller of both; draws (chains, n)."""
-    low, high = jnp.quantile(draws, jnp.array([0.05, 0.95], draws.dtype))
-    pair = jnp.stack([_split((draws <= q).astype(draws.dtype)) for q in (low, high)])
-    return jnp.where(_moving(draws), jnp.min(jax.vmap(_ess)(pair)), 0.0)
+    ordered = jnp.sort(draws.ravel())
+    folded = jnp.abs(draws - _quantile(ordered, 0.5))
+    tails = [(draws <= _quantile(ordered, q)).astype(draws.dtype) for q in (0.05, 0.95)]
+    bulk, fold = (_rank_normalise(_split(part)) for part in (draws, folded))
+    sizes = jax.lax.map(_ess, jnp.stack([bulk, *map(_split, tails)]))
+    moved = ordered[-1] > ordered[0]
+    r_hat = jnp.where(moved, jnp.maximum(_rhat(bulk), _rhat(fold)), jnp.inf)
+    return r_hat, jnp.where(moved, sizes[0], 0.0), jnp.where(moved, jnp.minimum(sizes[1], sizes[2]), 0.0)

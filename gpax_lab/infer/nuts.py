@@ -139,17 +139,15 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     flat = after.z.reshape(-1, space.size)
     kept = flat[jnp.linspace(0, flat.shape[0] - 1, settings.keep).round().astype(int)]
     params = jax.vmap(space.constrain)(kept)
-    factor = condition_draws(model, params, obs, obs.measured)
+    factor = condition_draws(model, params, obs)
     info = _diagnose(after, jnp.sum(trace.steps), jnp.isfinite(started), failed(factor), settings)
     log_weight = jnp.full(settings.keep, -jnp.log(settings.keep), obs.y.dtype)
     return Posterior(params, log_weight, jnp.full((), jnp.nan, obs.y.dtype), factor, info, tuning, model)
 
 
 def _diagnose(after: _Trace, gradients: Array, started: Array, failures: Array, settings: Settings) -> Info:
-    columns = jnp.moveaxis(after.z, -1, 0)
-    r_hat = jnp.max(jax.lax.map(diagnostics.split_rhat, columns))
-    bulk = jnp.min(jax.lax.map(diagnostics.bulk_ess, columns))
-    tail = jnp.min(jax.lax.map(diagnostics.tail_ess, columns))
+    r_hat, bulk, tail = jax.lax.map(diagnostics.summary, jnp.moveaxis(after.z, -1, 0))
+    r_hat, bulk, tail = jnp.max(r_hat), jnp.min(bulk), jnp.min(tail)
     divergences = jnp.sum(after.diverging)
     saturated = jnp.mean(after.steps >= 2**settings.max_tree_depth - 1)
     codes = [

@@ -10,7 +10,7 @@ from jax import Array
 
 from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
-from gpax_lab.observations import Observations
+from gpax_lab.observations import PENDING, Observations
 
 
 class Info(NamedTuple):
@@ -90,14 +90,19 @@ class Sampler(NamedTuple):
     update: Callable[[Array, Posterior, Observations], Posterior]
 
 
-def condition_draws(model: Model, params: dict[str, Array], obs: Observations, active: Array) -> Any:
+def condition_draws(model: Model, params: dict[str, Array], obs: Observations) -> Any:
     """The model's factor for every draw."""
-    return over_draws(lambda p: model.condition(p, obs, active), params)
+    return over_draws(lambda p: model.condition(p, obs), params)
 
 
-def with_pending(posterior: Posterior, obs: Observations, active: Array) -> Posterior:
-    """The same posterior whose variances know of the pending points in `active` (capacity,), not its means."""
-    return replace(posterior, factor=condition_draws(posterior.model, posterior.params, obs, active))
+def with_pending(posterior: Posterior, obs: Observations) -> Posterior:
+    """The same posterior whose variances, not means, know of the pending points. Costs nothing where none is."""
+
+    def shrunk() -> Any:
+        return over_draws(lambda p, f: posterior.model.shrink(p, f, obs), posterior.params, posterior.factor)
+
+    pending = jnp.any(obs.status == PENDING)
+    return replace(posterior, factor=jax.lax.cond(pending, shrunk, lambda: posterior.factor))
 
 
 def failed(factor: Any) -> Array:

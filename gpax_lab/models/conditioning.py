@@ -57,20 +57,23 @@ def log_marginal(kernel: Kernel, params: Params, x: Array, residual: Array, nois
     return centred_log_density(k, jnp.where(active, residual, 0.0)) - constant
 
 
-def condition(
-    kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, measured: Array, active: Array
-) -> Factor:
-    """Condition on the measured residuals; `active` slots (a superset) reduce the variance."""
-    k = gram(kernel, params, x, x)
-    lower, ok = cholesky(masked(k, noise, measured))
+def condition(kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, measured: Array) -> Factor:
+    """Condition on the measured residuals."""
+    lower, ok = cholesky(masked(gram(kernel, params, x, x), noise, measured))
     weights = solve_upper(lower, solve_lower(lower, jnp.where(measured, residual, 0.0)))
+    return Factor(x, lower, jnp.where(measured, weights, 0.0), measured, ok)
 
-    # A pending point shrinks the variance but says nothing on the mean: a second factor, only where one is pending.
-    def with_pending() -> tuple[Array, Array]:
-        return cholesky(masked(k, noise, active))
 
-    lower, ok_active = jax.lax.cond(jnp.all(measured == active), lambda: (lower, ok), with_pending)
-    return Factor(x, lower, jnp.where(measured, weights, 0.0), active, ok & ok_active)
+def shrink(kernel: Kernel, params: Params, factor: Factor, x: Array, noise: Array, active: Array) -> Factor:
+    """The same means, with the variances that will hold once all `active` slots are measured.
+
+    The variance of a Gaussian process does not depend on the readings, so pending points need no guesses (GP-BUCB,
+    Desautels et al. 2014, JMLR 15, 4053).
+    """
+    lower, ok = cholesky(masked(gram(kernel, params, x, x), noise, active))
+    weights = jnp.where(factor.active, factor.weights, 0.0)
+    # A slot that turned pending since the factor was made has a new position: its weight is zero, so means agree.
+    return Factor(x, lower, weights, active, factor.ok & ok)
 
 
 def _whitened_cross(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:

@@ -13,7 +13,7 @@ from gpax_lab.models import conditioning
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise, noise_rule
 from gpax_lab.models.scaling import Scale, box, standardisation
-from gpax_lab.observations import Observations
+from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior, complete, parameter_shapes
 
 
@@ -87,10 +87,14 @@ def exact(
         value = conditioning.log_marginal(kernel, params, x, residual, variance, obs.measured)
         return value - jnp.sum(obs.measured) * jnp.log(scale.scale)
 
-    def condition(params: Params, obs: Observations, active: Array) -> GPFactor:
+    def condition(params: Params, obs: Observations) -> GPFactor:
         x, residual, variance, scale = parts(params, obs)
-        return GPFactor(
-            conditioning.condition(kernel, params, x, residual, variance, obs.measured, active), scale
+        return GPFactor(conditioning.condition(kernel, params, x, residual, variance, obs.measured), scale)
+
+    def shrink(params: Params, factor: GPFactor, obs: Observations) -> GPFactor:
+        x, _, variance, _ = parts(params, obs)
+        return factor._replace(
+            residual=conditioning.shrink(kernel, params, factor.residual, x, variance, as_if_measured(obs))
         )
 
     def predict(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
@@ -115,6 +119,7 @@ def exact(
         prior=complete(prior, reads, dim),
         log_likelihood=log_likelihood,
         condition=condition,
+        shrink=shrink,
         predict=predict,
         joint=joint,
         noise_variance=noise_variance,

@@ -17,9 +17,9 @@ class Model:
     Attributes:
         prior: numpyro program that returns a mapping of every parameter.
         log_likelihood: (params, obs) -> () log density of the measured readings in the user's units.
-        condition: (params, obs, active) -> factor, a pytree that holds all that prediction needs. `active`
-            (capacity,) bool marks the slots that reduce the variance: the measured ones, and pending ones on demand;
-            the mean comes from measured readings alone.
+        condition: (params, obs) -> factor, a pytree that holds all that prediction needs.
+        shrink: (params, factor, obs) -> factor with the same means and the variances that will hold once the
+            pending points are measured.
         predict: (params, factor, x (m, d)) -> mean (m,) and variance (m,) of the noise-free quantity, user's units.
         joint: (params, factor, x (m, d)) -> mean (m,) and covariance (m, m), likewise.
         noise_variance: (params, factor) -> () variance that a new reading adds to the noise-free quantity.
@@ -30,7 +30,8 @@ class Model:
 
     prior: Program
     log_likelihood: Callable[[Params, Observations], Array]
-    condition: Callable[[Params, Observations, Array], Any]
+    condition: Callable[[Params, Observations], Any]
+    shrink: Callable[[Params, Any, Observations], Any]
     predict: Callable[[Params, Any, Array], tuple[Array, Array]]
     joint: Callable[[Params, Any, Array], tuple[Array, Array]]
     noise_variance: Callable[[Params, Any], Array]

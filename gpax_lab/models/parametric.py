@@ -59,8 +59,11 @@ def parametric(
         terms = residual**2 / variance + jnp.log(2 * jnp.pi * variance)
         return -0.5 * jnp.sum(jnp.where(obs.measured, terms, 0.0))
 
-    def condition(params: Params, obs: Observations, active: Array) -> ParametricFactor:
+    def condition(params: Params, obs: Observations) -> ParametricFactor:
         return ParametricFactor(standardisation(obs, standardize, centred=False), jnp.asarray(True))
+
+    def shrink(params: Params, factor: ParametricFactor, obs: Observations) -> ParametricFactor:
+        return factor
 
     def predict(params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
         value = at(params, x)
@@ -78,5 +81,13 @@ def parametric(
         return at(params, obs.x), spread(params, obs)
 
     return Model(
-        complete(prior, reads, dim), log_likelihood, condition, predict, joint, noise_variance, leave_one_out, dim
+        prior=complete(prior, reads, dim),
+        log_likelihood=log_likelihood,
+        condition=condition,
+        shrink=shrink,
+        predict=predict,
+        joint=joint,
+        noise_variance=noise_variance,
+        leave_one_out=leave_one_out,
+        dim=dim,
     )

@@ -1,0 +1,132 @@
+"""A score says how much a point is worth measuring: larger is better. Scores add up, so do penalties."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.infer.posterior import Posterior
+from gpax_lab.observations import Observations
+
+
+class Outlook(NamedTuple):
+    """What every term of a score may look at: the posterior's view of m candidates, computed once.
+
+    Attributes:
+        posterior: the posterior, with variances that know of pending points.
+        obs: observations.
+        x: (m, d) candidates in the user's units.
+        mean: (draws, m) noise-free mean, draw by draw.
+        std: (draws, m) its standard deviation.
+        log_weight: (draws,) normalised log weights of the draws.
+        key: random key for scores that draw.
+    """
+
+    posterior: Posterior
+    obs: Observations
+    x: Array
+    mean: Array
+    std: Array
+    log_weight: Array
+    key: Array
+
+    def moments(self) -> tuple[Array, Array]:
+        """Mean (m,) and standard deviation (m,) of the mixture over draws, by the law of total variance."""
+        weight = jnp.exp(self.log_weight)
+        centre = weight @ self.mean
+        return centre, jnp.sqrt(weight @ self.std**2 + weight @ (self.mean - centre) ** 2)
+
+
+Settings: TypeAlias = dict[str, Array]
+Term: TypeAlias = Callable[[Outlook, Settings], Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Score:
+    """A weighted sum of terms. Weights and settings are arrays, so they change without recompiling.
+
+    Attributes:
+        settings: one mapping of arrays per term.
+        weights: one () array per term.
+        terms: functions (outlook, settings) -> (m,) values (static).
+        names: a name per term, for records and legends (static).
+        joint: whether a term needs all candidates in one piece (static).
+    """
+
+    settings: tuple[Settings, ...]
+    weights: tuple[Array, ...]
+    terms: tuple[Term, ...] = field(metadata={"static": True})
+    names: tuple[str, ...] = field(metadata={"static": True})
+    joint: bool = field(default=False, metadata={"static": True})
+
+    def __call__(self, posterior: Posterior, obs: Observations, x: Array, key: Array | None = None) -> Array:
+        """Values (m,) at candidates x (m, d); `key` is needed by scores that draw (Thompson)."""
+        mean, variance = posterior.predict(x)
+        some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there
+        std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
+        outlook = Outlook(posterior, obs, x, mean, std, posterior.log_weight, jax.random.key(0) if key is None else key)
+        parts = [w * t(outlook, s) for w, t, s in zip(self.weights, self.terms, self.settings, strict=True)]
+        return jnp.sum(jnp.stack(parts), axis=0)
+
+    def __add__(self, other: "Score") -> "Score":
+        """Sum of two scores; in log space this multiplies them."""
+        return Score(
+            self.settings + other.settings,
+            self.weights + other.weights,
+            self.terms + other.terms,
+            self.names + other.names,
+            self.joint or other.joint,
+        )
+
+    def __rmul__(self, factor: float) -> "Score":
+        """The score times a number."""
+        return replace(self, weights=tuple(factor * w for w in self.weights))
+
+    def __neg__(self) -> "Score":
+        """The score with its sign turned."""
+        return -1.0 * self
+
+    def __sub__(self, other: "Score") -> "Score":
+        """Difference of two scores."""
+        return self + (-other)
+
+
+def term(name: str, function: Term, joint: bool = False, **settings: float | Array) -> Score:
+    """A score of one term.
+
+    Args:
+        name: for records and legends.
+        function: (outlook, settings) -> (m,) values, larger is better.
+        joint: whether it needs all candidates at once.
+        **settings: numbers the function reads, kept as arrays.
+    """
+    arrays = {key: jnp.asarray(value) for key, value in settings.items()}
+    return Score((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint)
+
+
+def of_moments(function: Callable[[Array, Array], Array]) -> Score:
+    """A score of your own from the posterior mean (m,) and standard deviation (m,), both in the user's units.
+
+    Example:
+        >>> of_moments(lambda mean, std: 5 * std + 10 * mean).names
+        ('of_moments',)
+    """
+    return term("of_moments", lambda outlook, _: function(*outlook.moments()))
+
+
+def as_score(score: Score | Callable[[Array, Array], Array]) -> Score:
+    """A Score as it is; a plain function of (mean, std) made into one.
+
+    Raises:
+        TypeError: neither.
+    """
+    if isinstance(score, Score):
+        return score
+    if callable(score) and len(inspect.signature(score).parameters) == 2:
+        return of_moments(score)
+    raise TypeError("a score is one of gpax_lab.acquire (log_ei(), ucb(), ...) or a function of (mean, std).")

@@ -1,0 +1,114 @@
+"""The established scores. Improvement and its probability are averaged over posterior draws in log space."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import log_ndtr
+
+from gpax_lab.acquire.logspace import log_improvement, log_mean_exp
+from gpax_lab.acquire.score import Outlook, Score, Settings, term
+from gpax_lab.linalg import cholesky, jitter
+
+LARGEST_JOINT_DRAW = 4096
+"""Candidates that one joint draw may have: its covariance takes 128 MiB in float64."""
+
+
+def _sign(maximize: bool) -> float:
+    return 1.0 if maximize else -1.0
+
+
+def _gap(outlook: Outlook, settings: Settings) -> tuple[Array, Array]:
+    """How far the mean lies above the incumbent, and the standard deviation; (draws, m) both, maximisation sense.
+
+    The incumbent of a draw is its largest posterior mean at a measured point: under noise the largest reading
+    would be the luckiest one (Letham et al. 2019, arXiv:1706.07094).
+    """
+    obs = outlook.obs
+    at_measured, _ = outlook.posterior.predict(obs.x)
+    sign = settings["sign"].astype(outlook.mean.dtype)
+    best = jnp.max(jnp.where(obs.measured, sign * at_measured, -jnp.inf), axis=1, keepdims=True)
+    best = jnp.where(jnp.isfinite(best), best, 0.0)
+    tiny = jnp.finfo(outlook.mean.dtype).eps * (jnp.max(jnp.abs(outlook.mean)) + jnp.finfo(outlook.mean.dtype).tiny)
+    return sign * outlook.mean - best - settings["xi"].astype(best.dtype), jnp.maximum(outlook.std, tiny)
+
+
+def _log_ei(outlook: Outlook, settings: Settings) -> Array:
+    gap, std = _gap(outlook, settings)
+    return log_mean_exp(jnp.log(std) + log_improvement(gap / std), outlook.log_weight)
+
+
+def log_ei(maximize: bool = True, xi: float = 0.0) -> Score:
+    """Log expected improvement log E[max(f - best, 0)] (Jones et al. 1998; log form Ament et al. 2023).
+
+    Args:
+        maximize: False to look for a minimum.
+        xi: improvement below this (unit of y) does not count.
+    """
+    return term("log_ei", _log_ei, sign=_sign(maximize), xi=xi)
+
+
+def _log_pi(outlook: Outlook, settings: Settings) -> Array:
+    gap, std = _gap(outlook, settings)
+    return log_mean_exp(log_ndtr(gap / std), outlook.log_weight)
+
+
+def log_pi(maximize: bool = True, xi: float = 0.0) -> Score:
+    """Log probability of improving on the best point by more than `xi` (unit of y) (Kushner 1964)."""
+    return term("log_pi", _log_pi, sign=_sign(maximize), xi=xi)
+
+
+def _ucb(outlook: Outlook, settings: Settings) -> Array:
+    mean, std = outlook.moments()
+    return settings["sign"].astype(mean.dtype) * mean + settings["beta"].astype(mean.dtype) * std
+
+
+def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
+    """Upper confidence bound mean + beta std of the mixture over draws (Srinivas et al. 2010, arXiv:0912.3995).
+
+    With `maximize=False`, beta std - mean: the (negative) lower confidence bound.
+    """
+    return term("ucb", _ucb, sign=_sign(maximize), beta=beta)
+
+
+def uncertainty() -> Score:
+    """Standard deviation of the mixture over draws: measure where least is known (unit of y)."""
+    return term("uncertainty", lambda outlook, _: outlook.moments()[1])
+
+
+def _disagreement(outlook: Outlook, settings: Settings) -> Array:
+    weight = jnp.exp(outlook.log_weight)
+    return jnp.sqrt(weight @ (outlook.mean - weight @ outlook.mean) ** 2)
+
+
+def disagreement() -> Score:
+    """Standard deviation between the draws' means: where the hypotheses on the parameters part (unit of y).
+
+    Query by committee over a Bayesian posterior (Riis et al. 2022, arXiv:2205.10186).
+    """
+    return term("disagreement", _disagreement)
+
+
+def _thompson(outlook: Outlook, settings: Settings) -> Array:
+    if outlook.x.shape[0] > LARGEST_JOINT_DRAW:
+        raise ValueError(
+            f"Thompson draws jointly over at most {LARGEST_JOINT_DRAW} candidates; got {outlook.x.shape[0]}. Use a "
+            "coarser grid, a random part of the pool, or another score."
+        )
+    posterior = outlook.posterior
+    key_which, key_draw = jax.random.split(outlook.key)
+    which = jax.random.categorical(key_which, outlook.log_weight)
+    params, factor = jax.tree.map(lambda leaf: leaf[which], (posterior.params, posterior.factor))
+    mean, covariance = posterior.model.joint(params, factor, outlook.x)
+    level = jnp.mean(jnp.diagonal(covariance))
+    # A draw needs only a rough square root: a relative nugget of 1e-6 keeps smooth kernels positive definite.
+    nugget = jnp.maximum(1e-6, jitter(mean.dtype)) * level + jnp.finfo(mean.dtype).tiny
+    lower, _ = cholesky(covariance + nugget * jnp.eye(mean.size, dtype=mean.dtype))
+    return settings["sign"].astype(mean.dtype) * (mean + lower @ jax.random.normal(key_draw, mean.shape, mean.dtype))
+
+
+def thompson(maximize: bool = True) -> Score:
+    """One function drawn from the posterior (Thompson 1933): its maximum is the next point.
+
+    A draw of the parameters is chosen by weight and one function over all candidates is drawn jointly.
+    """
+    return term("thompson", _thompson, joint=True, sign=_sign(maximize))

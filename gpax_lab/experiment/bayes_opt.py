@@ -1,0 +1,89 @@
+"""Bayesian optimization, and any other campaign that follows a score over a posterior."""
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.acquire.candidates import Candidates
+from gpax_lab.acquire.score import Score, as_score
+from gpax_lab.experiment.experiment import Experiment, State, empty_choice
+from gpax_lab.infer.posterior import Sampler, with_pending
+from gpax_lab.models.model import Model
+from gpax_lab.observations import Observations, add_pending, assimilate
+
+
+def bayes_opt(
+    model: Model,
+    sampler: Sampler,
+    score: Score | Callable[[Array, Array], Array],
+    candidates: Candidates,
+    batch: int = 1,
+) -> Experiment:
+    """Measure where the score is largest, learn, repeat.
+
+    Args:
+        model: prior, likelihood and predictor of the quantity.
+        sampler: `infer.nuts(...)` or `infer.laplace(...)`.
+        score: one of `acquire`, a sum of them, or a function of the posterior (mean, std).
+        candidates: `acquire.grid`, `acquire.pool` or `acquire.box`.
+        batch: points proposed at once; each one shrinks the variance that the next one sees.
+
+    Returns:
+        An Experiment. Every function is pure and may be jitted, vmapped, or driven by `run`.
+
+    Raises:
+        ValueError: batch < 1.
+        TypeError: the score is neither a Score nor a function of (mean, std).
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1; got {batch}.")
+    worth = as_score(score)
+
+    def init(key: Array, obs: Observations) -> State:
+        key, key_fit = jax.random.split(key)
+        nothing = empty_choice(obs)
+        posterior = sampler.init(key_fit, model, obs)
+        return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback)
+
+    def propose(state: State) -> tuple[State, Array]:
+        return _propose(state, batch)
+
+    def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0) -> State:
+        key, key_fit, obs = _take_in(state.key, state.obs, x, y, noise)
+        return state._replace(key=key, obs=obs, posterior=sampler.update(key_fit, state.posterior, obs))
+
+    return Experiment(init, propose, observe)
+
+
+@partial(jax.jit, static_argnames="batch")
+def _propose(state: State, batch: int) -> tuple[State, Array]:
+    key, obs, points = state.key, state.obs, []
+    choice = empty_choice(obs)
+    for _ in range(batch):
+        key, key_search, key_score = jax.random.split(key, 3)
+        view = with_pending(state.posterior, obs)
+
+        def value_of(x: Array, view=view, obs=obs, key_score=key_score) -> Array:
+            return state.score(view, obs, x, key_score)
+
+        choice = state.candidates.best(key_search, value_of, obs, state.score.joint)
+        obs = add_pending(obs, choice.x)
+        points.append(choice.x)
+    return state._replace(key=key, obs=obs, value=choice.value, fallback=choice.fallback), jnp.stack(points)
+
+
+@jax.jit
+def _take_in(
+    key: Array, obs: Observations, x: Array, y: Array, noise: Array | float
+) -> tuple[Array, Array, Observations]:
+    key, key_fit = jax.random.split(key)
+    variances = jnp.broadcast_to(jnp.asarray(noise, obs.y.dtype), (x.shape[0],))
+
+    def one(obs: Observations, reading: tuple[Array, Array, Array]) -> tuple[Observations, None]:
+        return assimilate(obs, *reading), None
+
+    obs, _ = jax.lax.scan(one, obs, (x, y, variances))
+    return key, key_fit, obs
