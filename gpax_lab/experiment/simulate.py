@@ -1,14 +1,14 @@
 """A whole campaign as one compiled function."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
 from gpax_lab.infer.posterior import Info
-from gpax_lab.observations import Observations, capacity_for, grow
+from gpax_lab.observations import Observations, capacity_for, grow, used
 
 
 class Trajectory(NamedTuple):
@@ -32,39 +32,56 @@ class Trajectory(NamedTuple):
 def simulate(
     experiment: Experiment, objective: Objective, key: Array, steps: int, obs: Observations
 ) -> tuple[State, Trajectory]:
-    """Run a campaign against a simulated measurement by one `lax.scan`. Pure: jit it, vmap it over keys.
+    """Run a campaign against a simulated measurement by one compiled `lax.scan`. Pure: vmap it over keys.
 
     Args:
         experiment: the state machine.
-        objective: (key, x (d,)) -> y (), a pure JAX function.
+        objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed reading.
         key: random key of the campaign.
         steps: number of propose-measure-observe steps.
-        obs: seed readings; the buffer grows beforehand if the campaign would not fit.
+        obs: seed readings; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
+            traced (vmapped over seeds, say) call `room_for` on it before.
 
     Returns:
         The last state and the trajectory.
 
-    Example:
-        >>> from functools import partial
-        >>> many = lambda keys: jax.vmap(lambda k: simulate(experiment, objective, k, 20, obs))(keys)
+    Raises:
+        ValueError: `obs` is traced and its buffer is surely too small.
     """
     batch = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o)), key, obs)[1].shape[0]
-    obs = room_for(obs, steps * batch)
+    return _campaign(experiment, objective, key, steps, room_for(obs, steps * batch))
 
-    def step(state: State, _) -> tuple[State, Trajectory]:
+
+@partial(jax.jit, static_argnames=("experiment", "objective", "steps"))
+def _campaign(
+    experiment: Experiment, objective: Objective, key: Array, steps: int, obs: Observations
+) -> tuple[State, Trajectory]:
+    def step(state: State, _: None) -> tuple[State, Trajectory]:
         state, x = experiment.propose(state)
-        keys = jax.random.split(measurement_key(state), x.shape[0])
-        y = jax.vmap(objective)(keys, x).astype(state.obs.y.dtype)
+        y = measure(objective, state, x)
         state = experiment.observe(state, x, y)
         return state, Trajectory(x, y, state.value, state.fallback, state.posterior.info)
 
     return jax.lax.scan(step, experiment.init(key, obs), None, length=steps)
 
 
+def measure(objective: Objective, state: State, x: Array) -> Array:
+    """(q,) simulated readings at x (q, d), each with a key of its own that belongs to this state."""
+    keys = jax.random.split(measurement_key(state), x.shape[0])
+    return jax.vmap(objective)(keys, x).astype(state.obs.y.dtype)
+
+
 def room_for(obs: Observations, points: int) -> Observations:
-    """Grow the buffer, if need be, so that `points` more fit behind the slots in use. Shapes are static under jit,
-    so there every slot given counts as in use.
+    """Enlarge the buffer, if need be, so that `points` more fit behind the slots in use (outside jit).
+
+    Raises:
+        ValueError: `obs` is traced, so its shape can not change, and has no more than `points` slots.
     """
-    taken = obs.capacity if isinstance(obs.status, jax.core.Tracer) else int(jnp.sum(obs.status != 0))
-    needed = capacity_for(taken + points)
+    if isinstance(obs.status, jax.core.Tracer):
+        if obs.capacity <= points:
+            raise ValueError(f"the buffer has {obs.capacity} slots for {points} points and the seeds: room_for first.")
+        return obs
+    needed = capacity_for(used(obs) + points)
     return grow(obs, needed) if needed > obs.capacity else obs
+
+

@@ -13,7 +13,7 @@ from jax import Array
 from numpyro.infer import NUTS
 
 from gpax_lab.infer import diagnostics, outcomes
-from gpax_lab.infer.posterior import Info, Posterior, Sampler, condition_draws, failed
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
 from gpax_lab.infer.space import Space, space_of, start
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
@@ -88,10 +88,10 @@ def nuts(
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         key_start, key_fit = jax.random.split(key)
-        return _fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first)
+        return conditioned(_fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first), obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
-        return _fit(key, posterior.model, obs, posterior.tuning, later)
+        return conditioned(_fit(key, posterior.model, obs, posterior.tuning, later), obs)
 
     return Sampler(init, update)
 
@@ -130,32 +130,39 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     space = space_of(model, obs.y.dtype)
     keys = jax.random.split(key, settings.chains)
     started = jax.lax.map(lambda z: space.potential(z, obs), tuning.position)
-    tuning, trace = jax.lax.map(lambda a: _run_chain(a[0], a[1], space, obs, settings), (keys, tuning))
+    before = tuning
+    tuning, trace = jax.lax.map(lambda a: _run_chain(a[0], a[1], space, obs, settings), (keys, before))
     after = jax.tree.map(lambda leaf: leaf[:, settings.warmup :], trace)
     if not settings.adapt_mass:
-        # The mass matrix was not adapted in this fit: carry on the variance of its draws, pooled over chains.
-        spread = jnp.var(after.z.reshape(-1, space.size), axis=0)
-        tuning = tuning._replace(inverse_mass=jnp.where(spread > 0, spread, 1.0) * jnp.ones_like(tuning.inverse_mass))
+        tuning = tuning._replace(inverse_mass=_blend(before.inverse_mass, after.z))
     flat = after.z.reshape(-1, space.size)
     kept = flat[jnp.linspace(0, flat.shape[0] - 1, settings.keep).round().astype(int)]
     params = jax.vmap(space.constrain)(kept)
-    factor = condition_draws(model, params, obs)
-    info = _diagnose(after, jnp.sum(trace.steps), jnp.isfinite(started), failed(factor), settings)
+    info = _diagnose(after, jnp.sum(trace.steps), jnp.isfinite(started), settings)
     log_weight = jnp.full(settings.keep, -jnp.log(settings.keep), obs.y.dtype)
-    return Posterior(params, log_weight, jnp.full((), jnp.nan, obs.y.dtype), factor, info, tuning, model)
+    return Posterior(params, log_weight, jnp.full((), jnp.nan, obs.y.dtype), None, info, tuning, model)
 
 
-def _diagnose(after: _Trace, gradients: Array, started: Array, failures: Array, settings: Settings) -> Info:
+def _blend(old: Array, z: Array) -> Array:
+    """Next inverse mass (chains, p): the variance of the draws z (chains, n, p), held near the old one.
+
+    A chain that hardly moved would otherwise report a tiny variance, take tiny steps, and never move again.
+    """
+    n = z.shape[0] * z.shape[1]
+    variance = jnp.var(z.reshape(n, -1), axis=0)
+    return jnp.clip((n * variance + 20.0 * old) / (n + 20.0), 0.2 * old, 5.0 * old)
+
+
+def _diagnose(after: _Trace, gradients: Array, started: Array, settings: Settings) -> Info:
     r_hat, bulk, tail = jax.lax.map(diagnostics.summary, jnp.moveaxis(after.z, -1, 0))
     r_hat, bulk, tail = jnp.max(r_hat), jnp.min(bulk), jnp.min(tail)
     divergences = jnp.sum(after.diverging)
     saturated = jnp.mean(after.steps >= 2**settings.max_tree_depth - 1)
     codes = [
         (~jnp.any(started), outcomes.NOT_FINITE),
-        (failures > 0, outcomes.FACTORISATION_FAILED),
         (divergences > 0.01 * after.diverging.size, outcomes.DIVERGENT),
         (saturated > 0.5, outcomes.SATURATED),
         (~(r_hat <= settings.max_r_hat) | (bulk < settings.min_ess), outcomes.NOT_MIXED),
     ]
     outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
-    return Info(outcome, r_hat, bulk, tail, divergences, saturated, jnp.mean(after.accept), gradients, failures)
+    return Info(outcome, r_hat, bulk, tail, divergences, saturated, jnp.mean(after.accept), gradients, jnp.asarray(0))

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gpax_lab.infer import outcomes
 from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
 from gpax_lab.observations import PENDING, Observations
@@ -90,9 +92,19 @@ class Sampler(NamedTuple):
     update: Callable[[Array, Posterior, Observations], Posterior]
 
 
+@partial(jax.jit, static_argnames="model")
 def condition_draws(model: Model, params: dict[str, Array], obs: Observations) -> Any:
-    """The model's factor for every draw."""
+    """The model's factor for every draw. Compiled on its own, so that a restored state gets the same bits."""
     return over_draws(lambda p: model.condition(p, obs), params)
+
+
+def conditioned(posterior: Posterior, obs: Observations) -> Posterior:
+    """The posterior with its factor computed from its draws and the readings."""
+    factor = condition_draws(posterior.model, posterior.params, obs)
+    failures = jnp.sum(~factor.ok)
+    bad = (failures > 0) & (posterior.info.outcome == outcomes.OK)
+    outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, posterior.info.outcome)
+    return replace(posterior, factor=factor, info=posterior.info._replace(outcome=outcome, failures=failures))
 
 
 def with_pending(posterior: Posterior, obs: Observations) -> Posterior:
@@ -103,12 +115,3 @@ def with_pending(posterior: Posterior, obs: Observations) -> Posterior:
 
     pending = jnp.any(obs.status == PENDING)
     return replace(posterior, factor=jax.lax.cond(pending, shrunk, lambda: posterior.factor))
-
-
-def failed(factor: Any) -> Array:
-    """() number of draws whose factorisation failed."""
-    flags = [leaf for leaf in jax.tree.leaves(factor) if leaf.dtype == bool and leaf.ndim == 1]
-    return jnp.sum(jnp.asarray([jnp.sum(~flag) for flag in flags]))
-
-
-__all__ = ["Info", "Posterior", "Sampler", "condition_draws", "failed", "with_pending"]

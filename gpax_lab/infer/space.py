@@ -55,9 +55,15 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
     def program(obs: Observations) -> None:
         numpyro.factor("log_likelihood", model.log_likelihood(model.prior(), obs))
 
-    def potential(z: Array, obs: Observations) -> Array:
+    def energy(z: Array, obs: Observations) -> Array:
         value = potential_energy(handlers.seed(program, jax.random.key(0)), (obs,), {}, unflatten(z))
         return jnp.where(jnp.isnan(value), jnp.inf, value)
+
+    def potential(z: Array, obs: Observations) -> Array:
+        # The branch is a border that the compiler does not fuse across. Without it the last bit of the gradient
+        # depends on the loops around the call, and a sampler makes another trajectory of it.
+        nowhere = jnp.full((), jnp.inf, dtype)
+        return jax.lax.cond(jnp.all(jnp.isfinite(z)), lambda: energy(z, obs).astype(dtype), lambda: nowhere)
 
     return Space(flat.size, draw, constrain, potential)
 

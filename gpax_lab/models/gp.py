@@ -23,6 +23,11 @@ class GPFactor(NamedTuple):
     residual: conditioning.Factor
     scale: Scale
 
+    @property
+    def ok(self) -> Array:
+        """() bool: whether the covariance had a Cholesky factor."""
+        return self.residual.ok
+
 
 def exact(
     dim: int,

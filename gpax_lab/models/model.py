@@ -17,7 +17,8 @@ class Model:
     Attributes:
         prior: numpyro program that returns a mapping of every parameter.
         log_likelihood: (params, obs) -> () log density of the measured readings in the user's units.
-        condition: (params, obs) -> factor, a pytree that holds all that prediction needs.
+        condition: (params, obs) -> factor, a pytree that holds all that prediction needs; `factor.ok` () bool says
+            whether it could be computed.
         shrink: (params, factor, obs) -> factor with the same means and the variances that will hold once the
             pending points are measured.
         predict: (params, factor, x (m, d)) -> mean (m,) and variance (m,) of the noise-free quantity, user's units.

@@ -1,0 +1,159 @@
+"""A campaign as a sequence of records, and the pure fold that turns them back into a state.
+
+A record is (kind, step, header, arrays). After every reading is assimilated a `state` record holds the state's
+arrays; what follows it (interventions, readings) is replayed through the same pure functions that ran live.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpax_lab.experiment.experiment import Experiment, State
+from gpax_lab.experiment.interventions import Intervention, Pin, Rescale, apply, from_record
+from gpax_lab.infer.posterior import conditioned
+from gpax_lab.observations import Observations
+
+Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
+
+
+class Frame(Protocol):
+    """What the fold needs of a journal frame."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the record."""
+
+    @property
+    def step(self) -> int:
+        """Step of the campaign."""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """Plain values."""
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Arrays."""
+
+
+class Progress(NamedTuple):
+    """How far a journal says the campaign has come.
+
+    Attributes:
+        state: the last recorded state with later interventions applied; None before the first fit.
+        step: number of finished campaign steps.
+        pinned: (q, d) points that a person asked for next, or None.
+        scalarizer: name of the scalarizer in force, or None for the first.
+        readings: (value, variance) by token of every measurement whose reading is recorded.
+        begun: tokens of measurements that were begun and have no reading.
+    """
+
+    state: State | None
+    step: int
+    pinned: np.ndarray | None
+    scalarizer: str | None
+    readings: dict[str, tuple[float, float]]
+    begun: frozenset[str]
+
+
+def _leaves(state: State) -> list[tuple[str, Array]]:
+    """The state's arrays by path, without the factor, which follows from the rest."""
+    slim = state._replace(posterior=replace(state.posterior, factor=None))
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(slim)[0]]
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def snapshot(state: State, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The state's arrays that differ from the `known` ones; keys as their integer data."""
+    arrays = {name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in _leaves(state)}
+    return {name: value for name, value in arrays.items() if name not in known or not _same(known[name], value)}
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
+    """The state whose arrays these are; its factor is computed anew by the function that made it.
+
+    Raises:
+        ValueError: the arrays belong to an experiment of another structure.
+    """
+    obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
+    template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
+    expected = dict(_leaves(template))
+    if set(expected) != set(arrays) or any(
+        arrays[name].shape != leaf.shape for name, leaf in expected.items() if not _is_key(leaf)
+    ):
+        raise ValueError("the journal was written by another experiment: its settings or the version differ.")
+    values = [
+        jax.random.wrap_key_data(jnp.asarray(arrays[name])) if _is_key(leaf) else jnp.asarray(arrays[name])
+        for name, leaf in expected.items()
+    ]
+    slim = template._replace(posterior=replace(template.posterior, factor=None))
+    state = jax.tree.unflatten(jax.tree.structure(slim), values)
+    return state._replace(posterior=conditioned(state.posterior, state.obs))
+
+
+def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
+    """Replay a journal: the last state, and what has happened since.
+
+    Args:
+        experiment: the experiment that wrote it, built from the same settings.
+        frames: all frames in order.
+
+    Returns:
+        Progress, from which `run` continues the same trajectory.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    later: list[Intervention] = []
+    step, scalarizer = 0, None
+    readings: dict[str, tuple[float, float]] = {}
+    begun: set[str] = set()
+    for frame in frames:
+        match frame.kind:
+            case "state":
+                arrays.update(frame.arrays)
+                step, later = frame.step, []
+            case "intervention":
+                later.append(from_record(frame.header, frame.arrays))
+                if isinstance(later[-1], Rescale):
+                    scalarizer = later[-1].scalarizer
+            case "intent":
+                begun.add(frame.header["token"])
+            case "reading":
+                token = frame.header["token"]
+                readings[token] = (float(frame.arrays["y"]), float(frame.arrays["noise"]))
+                begun.discard(token)
+    state = restore(experiment, arrays) if arrays else None
+    pinned = None
+    if state is not None:
+        for action in later:
+            state = apply(state, action)
+            pinned = np.atleast_2d(action.x) if isinstance(action, Pin) else pinned
+    return Progress(state, step, pinned, scalarizer, readings, frozenset(begun))
+
+
+def posterior_summary(state: State) -> dict[str, Any]:
+    """Mean and standard deviation of every parameter, and the diagnostics, as plain values."""
+    posterior = state.posterior
+    weight = np.exp(np.asarray(posterior.log_weight, np.float64))
+
+    def mean_of(draws: np.ndarray) -> np.ndarray:
+        return np.tensordot(weight, draws, axes=1)
+
+    mean = {name: mean_of(np.asarray(v, np.float64)) for name, v in posterior.params.items()}
+    sd = {n: np.sqrt(mean_of((np.asarray(v, np.float64) - mean[n]) ** 2)) for n, v in posterior.params.items()}
+    return {
+        "mean": {name: value.tolist() for name, value in mean.items()},
+        "sd": {name: value.tolist() for name, value in sd.items()},
+        "diagnostics": {name: np.asarray(v).item() for name, v in posterior.info._asdict().items()},
+    }

@@ -1,0 +1,340 @@
+"""A campaign against an instrument: the same pure functions as `simulate`, driven from Python and journalled.
+
+Every measurement is announced in the journal before it begins and its reading recorded before it is used, so that
+whatever kills the program, nothing measured is lost and the campaign goes on along the trajectory it would have taken.
+"""
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpax_lab.experiment import record
+from gpax_lab.experiment.experiment import Experiment, State, measurement_key
+from gpax_lab.experiment.interventions import Intervention, Pin, Rescale, apply, to_record
+from gpax_lab.experiment.stopping import Rule
+from gpax_lab.observations import observations
+from gpax_lab.experiment.simulate import room_for
+
+
+class Reading(Protocol):
+    """What an instrument hands back: raw arrays with units, the read-back position, and whether it may be used."""
+
+    arrays: Mapping[str, np.ndarray]
+    units: Mapping[str, str]
+    position: np.ndarray
+    ok: bool
+    reason: str
+    flags: tuple[str, ...]
+
+
+class Instrument(Protocol):
+    """What a campaign drives; see `gpax_instruments.protocols.Instrument`."""
+
+    repeatable: bool
+
+    def measure(self, x: np.ndarray, token: str) -> Any:
+        """Measure at x (d,) in the user's units; the token names this one measurement."""
+
+    def make_safe(self) -> None:
+        """Enter a state in which the instrument can be left alone."""
+
+
+class Journal(Protocol):
+    """Where records go; see `gpax_lab.storage.Campaign`."""
+
+    @property
+    def history(self) -> Sequence[record.Frame]:
+        """What was recorded before this program started."""
+
+    def append(self, *entries: record.Record) -> None:
+        """Make records durable in one write."""
+
+    def require_space(self, nbytes: int) -> None:
+        """Raise if the disk could not take that many bytes more."""
+
+
+Scalarizer = Callable[[Any], float | tuple[float, float]]
+"""Reading -> value, or (value, variance), in the unit of the quantity; a non-finite value is a failed reading."""
+
+Hook = Callable[[State], Sequence[Intervention]]
+"""Called between two steps; whatever it returns is journalled and applied."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        state: the last state.
+        steps: campaign steps done in all, seeds not counted.
+        reason: why it ended, in words.
+        finished: whether the campaign is over (False: it was stopped and can be resumed).
+    """
+
+    state: State
+    steps: int
+    reason: str
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Event:
+    """What `run` tells a progress display after every measurement.
+
+    Attributes:
+        phase: "seed", "measure", "learn" or "model" (the first fit).
+        step: steps done so far (seeds done so far in the seed phase).
+        total: steps asked for (seeds asked for in the seed phase).
+        x: (d,) point just measured, or None.
+        y: its value (NaN: failed), or None.
+        state: the state, or None before the first fit.
+    """
+
+    phase: str
+    step: int
+    total: int
+    x: np.ndarray | None
+    y: float | None
+    state: State | None
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that a bit-for-bit continuation depends on."""
+    packages = ("gpax-lab", "jax", "jaxlib", "numpyro", "numpy", "optax")
+    return {"python": platform.python_version(), "machine": platform.machine()} | {p: version(p) for p in packages}
+
+
+def run(
+    experiment: Experiment,
+    instrument: Instrument,
+    campaign: Journal,
+    steps: int,
+    *,
+    seeds: np.ndarray,
+    key: jax.Array,
+    scalarize: Scalarizer | Mapping[str, Scalarizer],
+    rules: Sequence[Rule] = (),
+    hooks: Sequence[Hook] = (),
+    stop: Callable[[], bool] = lambda: False,
+    tell: Callable[[Event], None] = lambda event: None,
+) -> Outcome:
+    """Run or resume a campaign; a journal with history is continued where it ended.
+
+    Args:
+        experiment: the state machine, e.g. `bayes_opt(...)`.
+        instrument: measures one point at a time.
+        campaign: the journal; see `gpax_lab.storage.Campaign`.
+        steps: propose-measure-observe steps in all, those already in the journal included.
+        seeds: (n, d) points to measure first, n >= 1.
+        key: random key of the campaign.
+        scalarize: reading -> value or (value, variance); or several by name, of which the first is used until a
+            person chooses another one.
+        rules: reasons to stop early, see `stopping`.
+        hooks: called before every proposal; see `interventions`.
+        stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag).
+        tell: progress display.
+
+    Returns:
+        Outcome. The instrument is in its safe state however this returns or raises.
+
+    Raises:
+        Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
+            journalled; the campaign can be resumed.
+    """
+    driver = _Driver(experiment, instrument, campaign, scalarize, stop, tell)
+    try:
+        outcome = driver.run(steps, np.atleast_2d(seeds), key, rules, hooks)
+        campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
+        return outcome
+    except BaseException as error:
+        _journal_fault(campaign, driver.step, error)
+        raise
+    finally:
+        instrument.make_safe()
+
+
+def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
+    try:
+        campaign.append(("fault", step, {"error": type(error).__name__, "text": str(error)}, {}))
+    except Exception:  # noqa: S110, BLE001 - the disk may be the fault; the first error is the one to show
+        return
+
+
+class _Paused(Exception):
+    """The stop flag was set between two measurements."""
+
+
+class _Driver:
+    """One run: the journal, the instrument and the counters that the loop shares."""
+
+    def __init__(self, experiment, instrument, campaign, scalarize, stop, tell) -> None:
+        self.experiment, self.instrument, self.campaign = experiment, instrument, campaign
+        self.scalarizers = scalarize if isinstance(scalarize, Mapping) else {"value": scalarize}
+        self.stop, self.tell = stop, tell
+        self.known: dict[str, np.ndarray] = {}
+        self.step = 0
+        self.waiting: list[record.Record] = []
+
+    def run(self, steps, seeds, key, rules, hooks) -> Outcome:
+        progress = record.fold(self.experiment, self.campaign.history)
+        self.step, self.past, self.begun = progress.step, progress.readings, progress.begun
+        self.scalarizer = progress.scalarizer or next(iter(self.scalarizers))
+        if self.campaign.history[1:]:
+            self.campaign.append(("resume", self.step, {"versions": versions()}, {}))
+        state, pinned = progress.state, progress.pinned
+        try:
+            if state is None:
+                state = self.begin(seeds, key, steps)
+            else:
+                self.known = record.snapshot(state, {})
+            return self.loop(state, pinned, steps, rules, hooks)
+        except _Paused:
+            self.flush()
+            return Outcome(self.state, self.step, "stopped on request; resume goes on from here", False)
+
+    def begin(self, seeds, key, steps) -> State:
+        key_start, key_seed = jax.random.split(key)
+        self.state = None
+        readings = []
+        for i, x in enumerate(seeds):
+            token = _token(jax.random.fold_in(key_seed, i))
+            readings.append(self.measure(x, token, 0, "seed"))
+            self.tell(Event("seed", i + 1, len(seeds), x, readings[-1][0], None))
+        y, noise = np.array(readings).T
+        self.tell(Event("model", 0, steps, None, None, None))
+        batch_room = steps * self.batch(seeds)
+        obs = room_for(observations(seeds, y, noise), batch_room)
+        state = self.experiment.init(key_start, obs)
+        self.remember(state)
+        return state
+
+    def batch(self, seeds) -> int:
+        obs = observations(seeds, np.zeros(len(seeds)))
+        shape = jax.eval_shape(lambda k: self.experiment.propose(self.experiment.init(k, obs)), jax.random.key(0))
+        return shape[1].shape[0]
+
+    def loop(self, state, pinned, steps, rules, hooks) -> Outcome:
+        self.state = state
+        while True:
+            reason = next((text for rule in rules if (text := rule(state))), None)
+            if reason or self.step >= steps:
+                self.flush()
+                return Outcome(state, self.step, reason or f"all {steps} steps are done", True)
+            if self.stop():
+                raise _Paused
+            state = state._replace(obs=room_for(state.obs, 1 if pinned is None else len(pinned)))
+            state, pinned = self.intervene(state, pinned, hooks)
+            state, x = self.experiment.propose(state) if pinned is None else (state, jnp.asarray(pinned, state.obs.x.dtype))
+            self.propose_record(state, x, pinned is not None)
+            pinned = None
+            keys = jax.random.split(measurement_key(state), x.shape[0])
+            readings = [self.measure(np.asarray(a), _token(k), self.step, "measure") for a, k in zip(x, keys, strict=True)]
+            y, noise = jnp.asarray(np.array(readings).T, state.obs.y.dtype)
+            state = self.experiment.observe(state, x, y, noise)
+            self.step += 1
+            self.remember(state)
+            self.tell(Event("learn", self.step, steps, np.asarray(x[-1]), float(y[-1]), state))
+
+    def intervene(self, state, pinned, hooks):
+        for hook in hooks:
+            for action in hook(state):
+                header, arrays = to_record(action)
+                state = apply(state, action)
+                self.waiting.append(("intervention", self.step, header, arrays))
+                if isinstance(action, Rescale):
+                    if action.scalarizer not in self.scalarizers:
+                        raise ValueError(f"no scalarizer {action.scalarizer!r}; there are {sorted(self.scalarizers)}.")
+                    self.scalarizer = action.scalarizer
+                pinned = np.atleast_2d(action.x) if isinstance(action, Pin) else pinned
+        return state, pinned
+
+    def propose_record(self, state, x, pinned) -> None:
+        header = {
+            "value": float(state.value),
+            "fallback": bool(state.fallback),
+            "pinned": pinned,
+            "key": np.asarray(jax.random.key_data(state.key)).tolist(),
+        }
+        self.waiting.append(("proposal", self.step, header, {"x": np.asarray(x)}))
+
+    def remember(self, state) -> None:
+        """Queue the state for the next write; it follows from what is on the disk already."""
+        self.state = state
+        changed = record.snapshot(state, self.known)
+        self.known.update(changed)
+        self.waiting.append(("state", self.step, {}, changed))
+        self.waiting.append(("posterior", self.step, record.posterior_summary(state), {}))
+
+    def flush(self, *entries: record.Record) -> None:
+        self.campaign.append(*self.waiting, *entries)
+        self.waiting = []
+
+    def measure(self, x: np.ndarray, token: str, step: int, phase: str) -> tuple[float, float]:
+        """Value and variance of one measurement, from the journal if it holds it, else from the instrument."""
+        if token in self.past:
+            return self.past[token]
+        if self.stop():
+            raise _Paused
+        doubtful = token in self.begun and not self.instrument.repeatable
+        self.campaign.require_space(_REPEATED_READING)
+        self.flush(("intent", step, {"token": token, "phase": phase}, {"x": x}))
+        if doubtful:
+            text = "begun before the program ended; outcome unknown, and this instrument must not repeat it"
+            return self.file(step, token, {"ok": False, "reason": text, "flags": [], "units": {}}, {"x": x}, np.nan, 0.0)
+        started = time.monotonic()
+        try:
+            reading = self.instrument.measure(x, token)
+        except Exception as error:
+            if not getattr(error, "point_failed", False):
+                raise
+            header = {"ok": False, "reason": str(error), "flags": [type(error).__name__], "units": {}}
+            return self.file(step, token, header, {"x": x}, np.nan, 0.0)
+        value, variance = self.scalar(reading)
+        header = {
+            "ok": bool(np.isfinite(value)),
+            "reason": reading.reason or ("" if np.isfinite(value) else "the scalarizer gave no finite value"),
+            "flags": list(reading.flags),
+            "units": dict(reading.units),
+            "scalarizer": self.scalarizer,
+            "seconds": time.monotonic() - started,
+        }
+        raw = {f"raw/{name}": np.asarray(array) for name, array in reading.arrays.items()}
+        return self.file(step, token, header, {"x": x, "position": np.asarray(reading.position)} | raw, value, variance)
+
+    def scalar(self, reading: Any) -> tuple[float, float]:
+        if not reading.ok:
+            return np.nan, 0.0
+        result = self.scalarizers[self.scalarizer](reading)
+        value, variance = result if isinstance(result, tuple) else (result, 0.0)
+        usable = np.isfinite(value) and np.isfinite(variance) and variance >= 0
+        return (float(value), float(variance)) if usable else (np.nan, 0.0)
+
+    def file(self, step, token, header, arrays, value, variance) -> tuple[float, float]:
+        numbers = {"y": np.asarray(value, np.float64), "noise": np.asarray(variance, np.float64)}
+        self.flush(("reading", step, {"token": token, "value": float(value)} | header, arrays | numbers))
+        return float(value), float(variance)
+
+
+_REPEATED_READING = 4 << 20
+"""Bytes that must be free before a measurement: a reading, the state after it and the next intent, with room to spare."""
+
+
+def _token(key: jax.Array) -> str:
+    """A measurement's name: its random key in hexadecimal, the same when a campaign is resumed."""
+    return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key)))
+
+
+def key_of(token: str) -> jax.Array:
+    """The random key that a token spells; simulated instruments draw their noise from it."""
+    words = [int(token[i : i + 8], 16) for i in range(0, len(token), 8)]
+    return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32))
+
+
+

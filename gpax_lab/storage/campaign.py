@@ -1,0 +1,72 @@
+"""A campaign on disk: its journal, and the HDF5 file exported from it at every pause."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from gpax_lab.storage.contents import read
+from gpax_lab.storage.export import export_hdf5
+from gpax_lab.storage.frames import Frame
+from gpax_lab.storage.journal import Entry, Journal
+
+
+class Campaign:
+    """What `experiment.run` writes to. Make one with `create` or `open`; use it as a context manager.
+
+    Attributes:
+        journal: the append-only record of what was measured.
+        history: what it held when this program opened it.
+    """
+
+    def __init__(self, journal: Journal):
+        self.journal = journal
+        self.history: Sequence[Frame] = read(journal.path).frames
+
+    @classmethod
+    def create(cls, path: str | Path, header: Mapping[str, Any]) -> Self:
+        """Begin a campaign.
+
+        Args:
+            path: journal file, by custom with the suffix `.gpxj`; must not exist.
+            header: settings, versions, `axes` [{name, unit, low, high}] and `quantity` {name, unit}.
+
+        Raises:
+            JournalExists: there is a file already; `open` goes on with it.
+        """
+        return cls(Journal.create(path, header))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Go on with a campaign; raises what `Journal.open` raises."""
+        return cls(Journal.open(path))
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """What `create` was given."""
+        return self.history[0].header
+
+    @property
+    def hdf5_path(self) -> Path:
+        """Where the export goes: beside the journal, suffix `.h5`."""
+        return self.journal.path.with_suffix(".h5")
+
+    def append(self, *entries: Entry) -> None:
+        """Make records durable in one write and one sync."""
+        self.journal.append(*entries)
+
+    def require_space(self, nbytes: int) -> None:
+        """Raise `DiskFull` if the disk can not take that many bytes more."""
+        self.journal.require_space(nbytes)
+
+    def export(self) -> Path:
+        """Write the HDF5 file anew from the journal and return its path."""
+        return export_hdf5(self.journal.path, self.hdf5_path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.journal.close()
