@@ -1,1 +1,27 @@
-"""gpax_lab: probabilistic models with which an instrument decides what to measure next."""
+"""gpax_lab: probabilistic models with which an instrument decides what to measure next, in JAX.
+
+A model is a prior, a log-likelihood and a predictor; a sampler turns observations into weighted draws; an experiment
+is a pure state machine over them; `simulate` runs one as a compiled function, `run` against an instrument.
+"""
+
+from gpax_lab import acquire, kernels, means, priors
+from gpax_lab.experiment import Simulated, bayes_opt, run, simulate
+from gpax_lab.infer import nuts
+from gpax_lab.models import gp, parametric
+from gpax_lab.observations import Observations, observations
+
+__all__ = [
+    "Observations",
+    "Simulated",
+    "acquire",
+    "bayes_opt",
+    "gp",
+    "kernels",
+    "means",
+    "nuts",
+    "observations",
+    "parametric",
+    "priors",
+    "run",
+    "simulate",
+]

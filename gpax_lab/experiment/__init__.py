@@ -1,0 +1,24 @@
+"""An experiment is a pure state machine; `simulate` and `run` are the two ways to drive it."""
+
+from gpax_lab.experiment import interventions, stopping
+from gpax_lab.experiment.bayes_opt import bayes_opt
+from gpax_lab.experiment.experiment import Experiment, Objective, State
+from gpax_lab.experiment.run import Event, Outcome, run
+from gpax_lab.experiment.simulate import Trajectory, room_for, simulate
+from gpax_lab.experiment.simulated import Simulated
+
+__all__ = [
+    "Event",
+    "Experiment",
+    "Objective",
+    "Outcome",
+    "Simulated",
+    "State",
+    "Trajectory",
+    "bayes_opt",
+    "interventions",
+    "room_for",
+    "run",
+    "simulate",
+    "stopping",
+]

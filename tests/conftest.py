@@ -1,0 +1,19 @@
+import os
+
+# One thread for the BLAS that scikit-learn and scipy oracles use: the machine's cores are for XLA.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import jax
+import pytest
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_compilation_cache_dir", os.environ.get("GPAX_LAB_CACHE", ".jax_cache"))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@pytest.fixture(scope="session")
+def data_folder(request):
+    folder = request.config.rootpath.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data sets are not on this machine")
+    return folder
