@@ -6,7 +6,12 @@ A reading that is merely bad (not a number, saturated) is no exception: it is a
 
 
 class InstrumentError(Exception):
-    """Base of every error that this package raises about an instrument or its link."""
+    """Base of every error that this package raises about an instrument or its link.
+
+    ``point_failed`` tells a campaign that only this point is lost: nothing is in doubt, and it may go on to another.
+    """
+
+    point_failed = False
 
 
 class LinkLost(InstrumentError):
@@ -27,6 +32,8 @@ class DeviceError(InstrumentError):
 
 class MoveRefused(InstrumentError):
     """A target was refused before any byte was sent, or the read-back differs from the target."""
+
+    point_failed = True
 
 
 class UnknownOutcome(InstrumentError):
