@@ -1,7 +1,8 @@
 """A sampler turns observations into weighted draws: `init` once, `update` after every reading."""
 
 from gpax_lab.infer import outcomes
+from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
 
-__all__ = ["Info", "Posterior", "Sampler", "nuts", "outcomes"]
+__all__ = ["Info", "Posterior", "Sampler", "laplace", "nuts", "outcomes"]

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jax.typing import ArrayLike
 
-OK, NOT_MIXED, DIVERGENT, SATURATED, FACTORISATION_FAILED, NOT_FINITE, NOT_CONVERGED = range(7)
+OK, NOT_MIXED, DIVERGENT, SATURATED, FACTORISATION_FAILED, NOT_FINITE, NOT_CONVERGED, NOT_GAUSSIAN = range(8)
 
 MESSAGES: Sequence[str] = (
-    "The draws can be trusted: chains mixed and no trajectory diverged.",
+    "The draws can be trusted: none of the checks of this sampler failed.",
     "The chains did not mix (R-hat above the limit or too few effective draws). Take more draws or warm-up; if it "
     "stays so, the posterior has several modes: order exchangeable parameters or narrow their priors.",
     "Trajectories diverged in more than 1 percent of the draws: raise target_accept towards 0.95, or loosen a prior "
@@ -20,6 +20,7 @@ MESSAGES: Sequence[str] = (
     "The log density was not finite at any starting point: a prior allows values where the mean or kernel is NaN or "
     "infinite. Check the physics function at the edges of its priors.",
     "The optimiser stopped at a point that is not a maximum (curvature not positive). Use nuts for this posterior.",
+    "The posterior is far from a Gaussian around its mode: a few draws carry all the weight. Use nuts, or more data.",
 )
 
 

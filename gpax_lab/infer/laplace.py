@@ -1,0 +1,129 @@
+"""Laplace's approximation: a Gaussian at the mode in unconstrained coordinates, corrected by importance weights."""
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from gpax_lab.infer import outcomes
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
+from gpax_lab.infer.space import Space, space_of
+from gpax_lab.linalg import cholesky, solve_upper
+from gpax_lab.models.model import Model
+from gpax_lab.observations import Observations
+
+
+class Tuning(NamedTuple):
+    """Where the last mode lay: (p,) unconstrained."""
+
+    mode: Array
+
+
+class Settings(NamedTuple):
+    """The static settings of one fit; see `laplace`."""
+
+    draws: int
+    starts: int
+    iterations: int
+    weighted: bool
+
+
+def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bool = True) -> Sampler:
+    """The mode of the posterior by L-BFGS, and draws from the Gaussian of its curvature.
+
+    In unconstrained coordinates z with mode z^ and Hessian H of minus the log density, q = N(z^, H^-1). With
+    importance weights p(z) / q(z) the draws and the evidence are corrected for what the Gaussian misses; the
+    evidence then is the mean weight, otherwise log p(z^) + p/2 log 2 pi - 1/2 log |H| (MacKay 2003, ch. 27).
+
+    Args:
+        draws: number of draws.
+        starts: prior draws from which the optimiser starts; later fits also start from the last mode.
+        iterations: L-BFGS steps from each start.
+        weighted: whether draws carry importance weights.
+
+    Returns:
+        A Sampler. It is one to two orders of magnitude cheaper than `nuts`, and blind to other modes.
+
+    Raises:
+        ValueError: a count is below 1.
+    """
+    if min(draws, starts, iterations) < 1:
+        raise ValueError("laplace needs draws, starts and iterations of at least 1.")
+    settings = Settings(draws, starts, iterations, weighted)
+
+    def init(key: Array, model: Model, obs: Observations) -> Posterior:
+        size = space_of(model, obs.y.dtype).size
+        return conditioned(_fit(key, model, obs, Tuning(jnp.full(size, jnp.nan, obs.y.dtype)), settings), obs)
+
+    def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        return conditioned(_fit(key, posterior.model, obs, posterior.tuning, settings), obs)
+
+    return Sampler(init, update)
+
+
+def _descend(space: Space, obs: Observations, z: Array, iterations: int) -> tuple[Array, Array]:
+    """Minimum (p,) of the potential from z by L-BFGS with line search, and its value ()."""
+
+    def energy(z: Array) -> Array:
+        return space.potential(z, obs)
+
+    solver = optax.lbfgs()
+    value_and_grad = optax.value_and_grad_from_state(energy)
+
+    def step(carry: tuple, _: None) -> tuple[tuple, None]:
+        z, state = carry
+        value, gradient = value_and_grad(z, state=state)
+        move, state = solver.update(gradient, state, z, value=value, grad=gradient, value_fn=energy)
+        new = optax.apply_updates(z, move)
+        return (jnp.where(jnp.isfinite(new).all(), new, z), state), None
+
+    (z, _), _ = jax.lax.scan(step, (z, solver.init(z)), None, length=iterations)
+    return z, energy(z)
+
+
+@partial(jax.jit, static_argnames=("model", "settings"))
+def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: Settings) -> Posterior:
+    space = space_of(model, obs.y.dtype)
+    dtype = obs.y.dtype
+    key_start, key_draw = jax.random.split(key)
+    starts = jax.vmap(space.draw)(jax.random.split(key_start, settings.starts))
+    starts = jnp.concatenate([jnp.where(jnp.isfinite(tuning.mode).all(), tuning.mode, starts[0])[None], starts])
+    ends, energies = jax.lax.map(lambda z: _descend(space, obs, z, settings.iterations), starts)
+    best = jnp.argmin(jnp.where(jnp.isfinite(energies), energies, jnp.inf))
+    mode, energy = ends[best], energies[best]
+    curvature = jax.hessian(lambda z: space.potential(z, obs))(mode)
+    lower, positive = cholesky(jnp.where(jnp.isfinite(curvature), curvature, jnp.eye(space.size, dtype=dtype)))
+    lower = jnp.where(positive, lower, jnp.eye(space.size, dtype=dtype))
+    white = jax.random.normal(key_draw, (settings.draws, space.size), dtype)
+    z = mode + jax.vmap(lambda w: solve_upper(lower, w))(white)
+    log_det = jnp.sum(jnp.log(jnp.diagonal(lower)))
+    constant = 0.5 * space.size * math.log(2 * math.pi)
+    evidence = constant - energy - log_det
+    log_weight = jnp.full(settings.draws, -math.log(settings.draws), dtype)
+    if settings.weighted:
+        log_p = -jax.lax.map(lambda one: space.potential(one, obs), z)
+        ratio = log_p + 0.5 * jnp.sum(white**2, axis=1) + constant - log_det
+        ratio = jnp.where(jnp.isfinite(ratio), ratio, -jnp.inf)
+        total = jax.scipy.special.logsumexp(ratio)
+        evidence = total - math.log(settings.draws)
+        log_weight = jnp.where(jnp.isfinite(total), ratio - total, log_weight)
+    info = _report(energy, positive, log_weight, settings)
+    params = jax.vmap(space.constrain)(z)
+    return Posterior(params, log_weight, evidence, None, info, Tuning(mode), model)
+
+
+def _report(energy: Array, positive: Array, log_weight: Array, settings: Settings) -> Info:
+    size = 1.0 / jnp.sum(jnp.exp(2 * log_weight))
+    outcome = jnp.select(
+        [~jnp.isfinite(energy), ~positive, size < 0.05 * settings.draws],
+        [jnp.asarray(outcomes.NOT_FINITE), jnp.asarray(outcomes.NOT_CONVERGED), jnp.asarray(outcomes.NOT_GAUSSIAN)],
+        jnp.asarray(outcomes.OK),
+    )
+    nan = jnp.full((), jnp.nan, energy.dtype)
+    zero = jnp.asarray(0)
+    gradients = jnp.asarray((settings.starts + 1) * settings.iterations)
+    return Info(outcome, nan, size, nan, zero, nan, nan, gradients, zero)
