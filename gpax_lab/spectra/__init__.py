@@ -1,0 +1,1 @@
+"""Raw spectra to physics scalars: arrays in, arrays out."""

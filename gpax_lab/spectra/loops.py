@@ -1,0 +1,166 @@
+"""Hysteresis loops of switching spectroscopy: the nine-parameter loop and the scalars read from one loop.
+
+A loop is `bias (n,)` in volts and `response (..., n)`, one full cycle of a triangle sweep. It is cyclic: after the last
+point comes the first, so a recording of 64 of 64 + 1 points needs no repair, and where it starts does not matter.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import erf
+from jax.typing import ArrayLike
+
+SHARPNESS = 1000.0
+"""1/V: how abruptly the corner width changes at the coercive bias (Jesse et al., as fitted in BGlib: d = 1000)."""
+
+LOG_FLOOR = 1e-7
+"""Response x V: added before the logarithm in `log_loop_area`, below every area of the reference map."""
+
+
+class LoopParams(NamedTuple):
+    """The nine numbers of `loop_function`; each field is a scalar, or an array when the loops are mapped.
+
+    `a0` offset (response), `a1` height (response), `a2` and `a3` coercive bias of the rising and falling branch (V),
+    `a4` tilt (response per V), `b0, b1` and `b2, b3` widths (V, positive) of the corners before and after each switch.
+    """
+
+    a0: ArrayLike
+    a1: ArrayLike
+    a2: ArrayLike
+    a3: ArrayLike
+    a4: ArrayLike
+    b0: ArrayLike
+    b1: ArrayLike
+    b2: ArrayLike
+    b3: ArrayLike
+
+
+def triangle(vmax: ArrayLike, points: int) -> Array:
+    """One cycle 0, +vmax, -vmax and back to one step before 0: `points` biases in volts, shape (points,).
+
+    With phase t = k / points: v = vmax (|((4 t - 1) mod 4) - 2| - 1), the triangle wave of period 1.
+    Both turning points are hit exactly when `points` is a multiple of 4.
+    """
+    phase = 4.0 * jnp.arange(points) / points
+    return jnp.asarray(vmax) * (jnp.abs((phase - 1.0) % 4.0 - 2.0) - 1.0)
+
+
+def rising(bias: ArrayLike) -> Array:
+    """Which points belong to the rising branch: bool (n,), true where the bias came from below.
+
+    The comparison is cyclic (the first point is compared with the last), so both turning points of a triangle are the
+    last points of their branch. Pass your own mask to `loop_function` where the sweep holds a bias twice.
+    """
+    v = jnp.asarray(bias)
+    return v > jnp.roll(v, 1, axis=-1)
+
+
+def loop_function(bias: ArrayLike, params: LoopParams | ArrayLike, up: ArrayLike | None = None) -> Array:
+    """The nine-parameter hysteresis loop.
+
+    With c the coercive bias of the branch and p, q its widths before and after the switch,
+    g(v) = (q - p)/2 (erf((v - c) d) + 1) + p,  y(v) = (g erf((v - c)/g) + p)/(p + q)  in (0, 1),
+    response = a0 + a1 y + a4 v, where (c, p, q) = (a2, b0, b1) on the rising and (a3, b2, b3) on the falling branch.
+
+    Args:
+        bias: (n,) bias in V, in the order of the sweep; any shape if `up` is given.
+        params: `LoopParams` of scalars, or an array (9,) in the same order.
+        up: bool, shape of `bias`: the rising branch. Default: read from the cyclic sweep by `rising`.
+
+    Returns:
+        Response, shape of `bias`, unit of `a0` and `a1`.
+
+    Source: Jesse, Lee, Kalinin, Rev. Sci. Instrum. 77, 073702 (2006) for the loop; the form with two widths a branch as
+    fitted in the pycroscopy BGlib package.
+    """
+    a0, a1, a2, a3, a4, b0, b1, b2, b3 = params  # type: ignore[misc]
+    v = jnp.asarray(bias)
+    branch = rising(v) if up is None else jnp.asarray(up)
+    centre, before, after = jnp.where(branch, a2, a3), jnp.where(branch, b0, b2), jnp.where(branch, b1, b3)
+    width = 0.5 * (after - before) * (erf((v - centre) * SHARPNESS) + 1.0) + before
+    switched = (width * erf((v - centre) / width) + before) / (before + after)
+    return jnp.asarray(a0 + a1 * switched + a4 * v)
+
+
+def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
+    """Signed area of the closed loop, response x V: sum over the cycle of (r_k + r_k+1)/2 (v_k+1 - v_k).
+
+    The last point is joined to the first. A loop whose falling branch lies above the rising one has a negative area.
+
+    Args:
+        bias: (n,) V.
+        response: (..., n).
+
+    Returns:
+        Area, shape (...).
+    """
+    v, r = jnp.asarray(bias), jnp.asarray(response)
+    step = jnp.roll(v, -1) - v
+    middle = 0.5 * (r + jnp.roll(r, -1, axis=-1))
+    return jnp.sum(middle * jnp.broadcast_to(step, middle.shape), axis=-1)
+
+
+def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
+    """log10(|area| + 1e-7), shape (...): loop areas of one film spread over decades."""
+    return jnp.log10(jnp.abs(loop_area(bias, response)) + LOG_FLOOR)
+
+
+def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Array:
+    """Replace single bad points (failed resonance fits) by the running median.
+
+    m = cyclic running median over `window` points, e = r - m,
+    s = max(1.4826 median|e|, 0.02 (q90 - q10) of m); a point with |e| > threshold s becomes m.
+
+    1.4826 median|e| estimates a Gaussian standard deviation; its floor, a fiftieth of the loop's height, keeps the
+    turning points of a noise-free loop. A switch in one step passes unharmed, for a median keeps an edge. Up to
+    (window - 1)/2 bad neighbours are repaired, more are not. A NaN is not repaired: a failed reading must stay visible.
+
+    Args:
+        response: (..., n).
+        threshold: how many robust standard deviations a good point may stray.
+        window: odd number of points.
+
+    Returns:
+        Response with the same shape.
+
+    Raises:
+        ValueError: `window` is even or below 3.
+    """
+    if window < 3 or window % 2 == 0:
+        raise ValueError(f"window must be odd and at least 3, got {window}")
+    r = jnp.asarray(response)
+    half = window // 2
+    median = jnp.median(jnp.stack([jnp.roll(r, k, axis=-1) for k in range(-half, half + 1)]), axis=0)
+    error = jnp.abs(r - median)
+    low, high = jnp.quantile(median, jnp.array([0.1, 0.9], r.dtype), axis=-1, keepdims=True)
+    scale = jnp.maximum(1.4826 * jnp.median(error, axis=-1, keepdims=True), 0.02 * (high - low))
+    return jnp.where(error > threshold * scale, median, r)
+
+
+def coercive_biases(bias: ArrayLike, response: ArrayLike) -> Array:
+    """Biases in V at which the response first crosses zero: (2,), rising branch then falling; NaN where it does not."""
+    v, r = jnp.asarray(bias), jnp.asarray(response)
+    return _at_crossing(v, r, v)
+
+
+def remanence(bias: ArrayLike, response: ArrayLike) -> Array:
+    """Response at zero bias by linear interpolation: (2,), rising branch then falling; NaN where it has none."""
+    v, r = jnp.asarray(bias), jnp.asarray(response)
+    return _at_crossing(v, v, r)
+
+
+def _at_crossing(bias: Array, level: Array, value: Array) -> Array:
+    """`value` where `level` first changes sign on the rising and on the falling segments of the cyclic sweep."""
+    level_next, value_next = jnp.roll(level, -1), jnp.roll(value, -1)
+    up = jnp.roll(bias, -1) > bias
+    crosses = (level <= 0) != (level_next <= 0)
+    share = level / jnp.where(crosses, level - level_next, 1.0)
+    here = value + share * (value_next - value)
+
+    def first(mask: Array) -> Array:
+        return jnp.where(jnp.any(mask), here[jnp.argmax(mask)], jnp.nan)
+
+    return jnp.stack([first(crosses & up), first(crosses & ~up)])
