@@ -1,0 +1,1 @@
+"""Simulators that play the sample: arrays in, arrays out."""

@@ -1,0 +1,225 @@
+"""A thin ferroelectric film that switches under a tip: domains, walls and a hysteresis loop at every point.
+
+The film is a set of plane waves and two soft bumps, so every property is a smooth closed formula of the position: there
+is no grid, no interpolation, and the truth at any point follows from the key alone (the same in float32 and float64 to
+rounding). Positions are metres in the frame of the sample, `x = (x, y)` in [0, size]; the response is in pm/V.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangle
+
+WAVES = 48
+"""Plane waves per random field: enough for a nearly Gaussian field, few enough for microseconds a point."""
+
+CORRELATION = 0.2
+"""Correlation length of the loop parameters as a share of the field of view: twenty points can learn the map."""
+
+BUMP = 0.17
+"""Standard deviation of the two bumps of film quality, share of the field: two maxima, not one ridge."""
+
+STRIPE_PERIOD = 0.25
+"""Period of the stripe domains as a share of the field of view: four stripe pairs across."""
+
+WALL_HALF_WIDTH = 0.012
+"""Half-width of a wall as the tip sees it, as a share of the field: the tip blurs the wall, itself a few unit cells."""
+
+BEST, SECOND = 1.0, 0.6
+"""Heights of the best bump of film quality and of the lower local maximum, on a flat film of quality 0."""
+
+HEIGHT, COERCIVE = 60.0, 2.4
+"""Loop height (pm/V) and half-width (V) at quality 1: the order of a lead titanate or lead zirconate titanate film."""
+
+
+class Waves(NamedTuple):
+    """Random field of unit variance: sqrt(2/K) sum_k cos(2 pi w_k . u + p_k) over positions u in the unit square."""
+
+    wave: Array  # (K, 2) wave vectors, periods per field of view
+    phase: Array  # (K,) rad
+
+
+class Film(NamedTuple):
+    """A simulated film. Positions inside are shares of the field of view."""
+
+    size: Array  # (2,) m, width and height of the field of view
+    centres: Array  # (2, 2) the best place and the lower local maximum
+    texture: Waves  # slow variation of the film quality
+    shape: Waves  # slow variation of imprint, tilt and corner widths
+    domains: Waves  # sign = domain, zero = wall
+
+
+def _random_waves(key: Array, scale: float) -> Waves:
+    """Gaussian spectrum: correlation exp(-|u|^2 / 2 l^2) for scale = 1 / (2 pi l) (Rahimi and Recht, NIPS 2007)."""
+    key_wave, key_phase = jax.random.split(key)
+    wave = scale * jax.random.normal(key_wave, (WAVES, 2), jnp.float32)
+    return Waves(wave, jax.random.uniform(key_phase, (WAVES,), jnp.float32, 0.0, 2.0 * jnp.pi))
+
+
+def _stripe_waves(key: Array) -> Waves:
+    """Waves of one period with directions within about 30 degrees of an axis: their zero lines are bent stripes.
+
+    Level sets of such a field are the labyrinths of Cahn's random-wave picture (J. Chem. Phys. 42, 93, 1965).
+    """
+    key_axis, key_angle, key_phase = jax.random.split(key, 3)
+    axis = jax.random.uniform(key_axis, (), jnp.float32, 0.0, jnp.pi)
+    angle = axis + 0.5 * jax.random.normal(key_angle, (WAVES,), jnp.float32)
+    wave = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1) / STRIPE_PERIOD
+    return Waves(wave, jax.random.uniform(key_phase, (WAVES,), jnp.float32, 0.0, 2.0 * jnp.pi))
+
+
+def _field(waves: Waves, u: Array) -> Array:
+    phase = 2.0 * jnp.pi * jnp.sum(waves.wave * jnp.broadcast_to(u, waves.wave.shape), axis=-1) + waves.phase
+    return jnp.sqrt(2.0 / WAVES) * jnp.sum(jnp.cos(phase))
+
+
+def film(key: Array, size_m: ArrayLike = 2e-6) -> Film:
+    """Draw a film.
+
+    The best place lies in the inner 60 percent of the field, the lower maximum opposite to it, half a field away, so
+    that the largest loop area is one clear region and a greedy search can be caught by the other.
+
+    Args:
+        key: PRNG key; the film is a function of it and of `size_m` only.
+        size_m: side of the field of view in m, () or (2,).
+
+    Returns:
+        The film. The draws are float32 in every precision, so the same key gives the same film.
+    """
+    key_place, key_turn, key_texture, key_shape, key_domains = jax.random.split(key, 5)
+    size = jnp.broadcast_to(jnp.asarray(size_m), (2,)).astype(jnp.result_type(float))
+    angle = jax.random.uniform(key_turn, (), jnp.float32, 0.0, 2.0 * jnp.pi)
+    ring = 0.28 + 0.05 * jax.random.uniform(key_place, (), jnp.float32)
+    arm = ring * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    slow = 1.0 / (2.0 * jnp.pi * CORRELATION)
+    return Film(
+        size=size,
+        centres=0.5 + jnp.stack([arm, -arm]),
+        texture=_random_waves(key_texture, slow),
+        shape=_random_waves(key_shape, slow),
+        domains=_stripe_waves(key_domains),
+    )
+
+
+def polarization(film: Film, x: ArrayLike) -> Array:
+    """Out-of-plane polarization before switching, in (-1, 1), at one position `x (2,)` in m: the cheap image.
+
+    p = tanh(psi / (k w)): psi the domain field, k its wave number, so psi / k is the distance to the wall near a wall,
+    and w the half-width seen by the tip. The profile is the Landau-Ginzburg kink of a 180 degree wall (Tagantsev, Cross
+    and Fousek, Domains in Ferroic Crystals and Thin Films, Springer 2010).
+    """
+    distance = _field(film.domains, jnp.asarray(x) / film.size) * STRIPE_PERIOD / (2.0 * jnp.pi)
+    return jnp.tanh(distance / WALL_HALF_WIDTH)
+
+
+def quality(film: Film, x: ArrayLike) -> Array:
+    """Film quality at one position `x (2,)` in m: 0 poor, about 1 at the best place, about 0.6 at the lower maximum.
+
+    q(u) = sum_j h_j exp(-|u - c_j|^2 / 2 b^2) + 0.07 t(u): two bumps of width b and a slow texture t, standing
+    for strain and composition that vary over the film.
+    """
+    u = jnp.asarray(x) / film.size
+    away = jnp.sum(jnp.square(film.centres - jnp.broadcast_to(u, film.centres.shape)), axis=-1)
+    bumps = jnp.exp(-0.5 * away / BUMP**2)
+    return BEST * bumps[0] + SECOND * bumps[1] + 0.07 * _field(film.texture, u)
+
+
+def loop_params(film: Film, x: ArrayLike) -> LoopParams:
+    """Loop parameters at one position `x (2,)` in m, scalars in pm/V and V.
+
+    Height and half-width grow with the quality; the domain that was there shifts the loop (imprint); at a wall,
+    wall = 1 - p^2, the loop is pinched: lower by 3 percent, narrower by 6, its corners twice as wide, because a wall
+    needs no nucleation and moves at a lower bias.
+    """
+    u = jnp.asarray(x) / film.size
+    q, p, s = quality(film, x), polarization(film, x), _field(film.shape, u)
+    wall = 1.0 - jnp.square(p)
+    height = HEIGHT * (0.55 + 0.45 * q) * (1.0 - 0.03 * wall)
+    half = COERCIVE * (0.7 + 0.3 * q) * (1.0 - 0.06 * wall)
+    imprint = 0.2 * s + 0.15 * p
+    corner = 0.6 * (1.0 + wall)
+    return LoopParams(
+        a0=-0.5 * height + 0.02 * HEIGHT * s,
+        a1=height,
+        a2=imprint + half,
+        a3=imprint - half,
+        a4=0.004 * HEIGHT * (1.0 + 0.5 * s),
+        b0=corner,
+        b1=corner * (1.3 + 0.1 * s),
+        b2=corner * (1.2 - 0.1 * s),
+        b3=corner,
+    )
+
+
+def loop(
+    film: Film, x: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None, vmax: ArrayLike | None = None
+) -> Array:
+    """Noise-free response in pm/V, shape of `bias`, of the loop at one position.
+
+    A sweep too small to switch gives a flat loop: the height is multiplied by the switched share
+    (1 + tanh((vmax - half-width) / 0.5 V)) / 2, which is 1 for a sweep well above the coercive bias.
+
+    Args:
+        film: the film.
+        x: (2,) position in m; outside the field of view the formulas go on smoothly.
+        bias: (n,) V, a cyclic sweep.
+        up: bool (n,), the rising branch, and vmax: () V, the amplitude, where `bias` is not the whole cycle.
+
+    Raises:
+        Nothing; a non-finite position or bias gives a non-finite response.
+    """
+    v = jnp.asarray(bias)
+    params = loop_params(film, x)
+    half = 0.5 * (jnp.asarray(params.a2) - params.a3)
+    amplitude = jnp.max(jnp.abs(v)) if vmax is None else jnp.asarray(vmax)
+    share = 0.5 * (1.0 + jnp.tanh((amplitude - half) / 0.5))
+    return loop_function(v, params._replace(a0=params.a0 * share, a1=params.a1 * share), up)
+
+
+def grid(film: Film, shape: tuple[int, int]) -> Array:
+    """Positions (nx * ny, 2) in m of an evenly spaced grid over the field, corners included, x slowest.
+
+    `values.reshape(nx, ny)` is indexed [x, y]; show it with `imshow(values.T, origin="lower")`.
+    """
+    x, y = (film.size[i] * jnp.linspace(0.0, 1.0, shape[i]) for i in range(2))
+    return jnp.stack([g.ravel() for g in jnp.meshgrid(x, y, indexing="ij")], axis=-1)
+
+
+def loop_area_map(film: Film, positions: ArrayLike, bias: ArrayLike | None = None) -> Array:
+    """The truth: |loop area| in pm at `positions (m, 2)` in m, noise-free, shape (m,).
+
+    The loop of `bias (n,)` (default 64 points of an 8 V triangle) is integrated as a measured one would be.
+    """
+    v = triangle(8.0, 64) if bias is None else jnp.asarray(bias)
+    return jax.vmap(lambda x: jnp.abs(loop_area(v, loop(film, x, v))))(jnp.asarray(positions))
+
+
+def noise(key: Array, shape: tuple[int, ...], relative: ArrayLike) -> Array:
+    """White Gaussian noise in pm/V: standard deviation `relative` times the loop height at quality 1 (`HEIGHT`)."""
+    return jnp.asarray(relative) * HEIGHT * jax.random.normal(key, shape, jnp.float32).astype(jnp.result_type(float))
+
+
+def drift(key: Array, steps: int, rate: ArrayLike, walk: ArrayLike = 0.0) -> Array:
+    """Where the sample has gone: (steps, 2) in m, first row 0.
+
+    d_n = n rate e + walk sum_{i<n} xi_i with e a random direction and xi standard normal: a linear creep and a random
+    walk. The tip at read-back position x then measures the film at x - d_n.
+
+    Args:
+        key: PRNG key.
+        steps: how many measurements.
+        rate: () m per measurement.
+        walk: () m per square root of a measurement.
+    """
+    key_angle, key_walk = jax.random.split(key)
+    angle = jax.random.uniform(key_angle, (), jnp.float32, 0.0, 2.0 * jnp.pi)
+    direction = jnp.stack([jnp.cos(angle), jnp.sin(angle)]).astype(jnp.result_type(float))
+    kicks = jax.random.normal(key_walk, (steps, 2), jnp.float32).astype(jnp.result_type(float)).at[0].set(0.0)
+    linear = jnp.asarray(rate) * jnp.outer(jnp.arange(steps, dtype=direction.dtype), direction)
+    return linear + jnp.asarray(walk) * jnp.cumsum(kicks, axis=0)
