@@ -1,0 +1,117 @@
+"""Simulated instruments: processes of their own that speak a real wire protocol, and misbehave on command."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from types import TracebackType
+from typing import IO, Any
+
+__all__ = ["Twin", "start_pfm"]
+
+
+class Twin:
+    """A running simulated microscope; a context manager that ends it.
+
+    `scpi_port` and `hislip_port` are its doors on 127.0.0.1, `address` and `hislip_address` the same as addresses for
+    ``open_link``, `process` the process.
+    """
+
+    def __init__(self, process: "subprocess.Popen[bytes]", stderr: IO[bytes], deadline_s: float) -> None:
+        self.process, self._stderr = process, stderr
+        try:
+            ready = json.loads(self._first_line(deadline_s))
+        except ValueError as error:
+            self.stop()
+            raise RuntimeError(f"the simulated microscope said something else than its ports: {error}") from error
+        except BaseException:
+            self.stop()
+            raise
+        self.scpi_port: int = ready["scpi"]
+        self.hislip_port: int = ready["hislip"]
+
+    @property
+    def address(self) -> str:
+        """Raw SCPI socket."""
+        return f"tcp://127.0.0.1:{self.scpi_port}"
+
+    @property
+    def hislip_address(self) -> str:
+        """VISA resource name of the HiSLIP door."""
+        return f"TCPIP::127.0.0.1::hislip0,{self.hislip_port}::INSTR"
+
+    def stop(self) -> None:
+        """End the process: ask, then insist. May be called again."""
+        with contextlib.suppress(OSError):
+            if self.process.stdin is not None:
+                self.process.stdin.close()
+        for insist in (self.process.terminate, self.process.kill):
+            try:
+                self.process.wait(3.0)
+                break
+            except subprocess.TimeoutExpired:
+                insist()
+        self.process.wait(3.0)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        self._stderr.close()
+
+    def __enter__(self) -> "Twin":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def _first_line(self, deadline_s: float) -> bytes:
+        """The ready line. A thread reads it: a pipe has no time-out on every platform."""
+        lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        assert self.process.stdout is not None
+        reader = threading.Thread(
+            target=lambda out: lines.put(out.readline()), args=(self.process.stdout,), daemon=True
+        )
+        reader.start()
+        try:
+            line = lines.get(timeout=deadline_s)
+        except queue.Empty:
+            self.process.kill()
+            reader.join(3.0)
+            raise TimeoutError(f"the simulated microscope was not ready after {deadline_s} s") from None
+        if not line:
+            self.process.wait(3.0)
+            self._stderr.seek(0)
+            tail = self._stderr.read().decode(errors="replace")[-2000:]
+            raise RuntimeError(f"the simulated microscope ended with status {self.process.returncode}:\n{tail}")
+        return line
+
+
+def start_pfm(deadline_s: float = 60.0, **options: Any) -> Twin:
+    """Start a simulated piezoresponse force microscope in a process of its own, and wait until it serves.
+
+    The process ends with the returned object, with this process, however that ends, or after an hour.
+
+    Args:
+        deadline_s: seconds it may take to be ready.
+        options: the command line of ``gpax_instruments.twins.pfm``, with underscores: port, hislip_port, seed, noise,
+            drift, walk, dwell, wire_log, max_seconds.
+
+    Raises:
+        RuntimeError: it ended instead, with what it wrote to its standard error.
+        TimeoutError: it was not ready in time.
+
+    Example:
+        >>> with start_pfm(seed=3) as twin:
+        ...     twin.address.startswith("tcp://127.0.0.1:")
+        True
+    """
+    words = [sys.executable, "-m", "gpax_instruments.twins.pfm", "--stdin-guard"]
+    words += [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value is not None]
+    # A group of its own: Ctrl-C in the terminal is for the owner, who still wants to make the instrument safe.
+    alone: dict[str, Any] = {"process_group": 0}
+    if sys.platform == "win32":
+        alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Twin.stop
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, **alone)
+    return Twin(process, stderr, deadline_s)

@@ -1,0 +1,184 @@
+"""The simulated microscope: a tip over a film, a bias source and one loop in memory. No wire here.
+
+The loop at commanded position x after n loops is that of the film at (read-back - drift_n), plus noise that follows
+from the seed and the token only: the same tokens at the same places give the same numbers, whenever they are asked for.
+"""
+
+import math
+import struct
+import threading
+import time
+import zlib
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpax_instruments.twins import faults
+from gpax_instruments.twins.dialect import ScpiError
+from gpax_lab.physics import ferroelectric
+from gpax_lab.spectra.loops import rising, triangle
+
+SIZE_M = 2e-6
+"""Side of the field of view, m."""
+
+RAIL = 100.0
+"""pm/V: where the converter clips; the largest true response is about a third of it."""
+
+MAX_BIAS = 20.0  # V
+MAX_POINTS = 4096
+SCANNER_ERROR_M = 2e-12  # closed-loop scanner: read-back differs from the target by picometres
+_CHUNK = 256  # loops are computed in multiples of this, so that the usual ones share one compiled function
+_NOISE, _DRIFT = 0x4E4F4953, 0x44524946  # names of the random streams, far from the film's own split
+_DRIFT_STEPS = 1024
+
+
+class Loop(NamedTuple):
+    """A measured loop."""
+
+    token: str
+    bias: np.ndarray  # (n,) float64 V
+    response: np.ndarray  # (n,) float32 pm/V
+
+
+@jax.jit
+def _measure(film, x, bias, up, vmax, seed, token, relative):
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _NOISE), token)
+    return ferroelectric.loop(film, x, bias, up, vmax) + ferroelectric.noise(key, bias.shape, relative)
+
+
+class Microscope:
+    """State and physics. Methods raise ScpiError to refuse; the caller holds `lock`.
+
+    Args:
+        lock: the condition under which commands run.
+        armed: faults to look at.
+        seed: the film and every random number.
+        noise: standard deviation of each point, share of the loop height of a perfect film.
+        drift: m per loop, and walk: m per square root of a loop.
+        dwell: seconds a loop takes.
+    """
+
+    def __init__(
+        self,
+        lock: threading.Condition,
+        armed: faults.Faults,
+        seed: int = 0,
+        noise: float = 0.02,
+        drift: float = 0.0,
+        walk: float = 0.0,
+        dwell: float = 0.0,
+    ) -> None:
+        self.lock, self.faults, self.seed, self.noise, self.dwell = lock, armed, seed, noise, dwell
+        self.film = jax.jit(ferroelectric.film)(jax.random.key(seed), SIZE_M)
+        self.path = np.zeros((1, 2))
+        if drift or walk:
+            key = jax.random.fold_in(jax.random.key(seed), _DRIFT)
+            self.path = np.asarray(ferroelectric.drift(key, _DRIFT_STEPS, drift, walk))
+        self.position = np.full(2, 0.5 * SIZE_M)
+        self.engaged, self.bias, self.loops = False, 0.0, 0
+        self.wave, self.bias_values = (0.0, 0), np.zeros(0)
+        self.last_token = ""
+        self._done: Loop | None = None
+        self._pending: tuple[float, Loop] | None = None
+        self._compute(self.position, np.zeros(8), 1.0, "")  # compiled before anybody waits for it
+
+    def move(self, x: float, y: float) -> None:
+        """Go to (x, y) in m. Raises -221 while a loop is taken, -222 outside the limits or on command."""
+        if self.busy:
+            raise ScpiError(-221)
+        target = np.array([x, y])
+        if not np.all((target >= 0.0) & (target <= SIZE_M)) or self.faults.take(faults.MOVE):
+            raise ScpiError(-222)
+        dice = np.random.default_rng(zlib.crc32(struct.pack("<qdd", self.seed, x, y)))
+        self.position = np.clip(target + SCANNER_ERROR_M * dice.standard_normal(2), 0.0, SIZE_M)
+
+    def set_bias(self, volts: float) -> None:
+        """Constant bias of the tip, V. Raises -222."""
+        if not abs(volts) <= MAX_BIAS:
+            raise ScpiError(-222)
+        self.bias = volts
+
+    def set_wave(self, vmax: float, points: int) -> None:
+        """Waveform of a loop: one triangle 0, +vmax, -vmax, 0. Raises -222, and -221 while a loop is taken."""
+        if self.busy:
+            raise ScpiError(-221)
+        if not (0.0 < vmax <= MAX_BIAS and 8 <= points <= MAX_POINTS):
+            raise ScpiError(-222)
+        self.wave, self.bias_values = (vmax, points), np.asarray(triangle(vmax, points), np.float64)
+
+    def trigger(self, token: str) -> None:
+        """Take a loop here and now, once per token. Raises -213 busy, -221 no waveform or a used token, -222."""
+        if self.busy:
+            raise ScpiError(-213)
+        if not self.wave[1] or token == self.last_token:
+            raise ScpiError(-221)
+        if not (token.isprintable() and 1 <= len(token) <= 64):
+            raise ScpiError(-222)
+        self.engaged, self.last_token = True, token
+        where = self.position - self.path[min(self.loops, len(self.path) - 1)]
+        self.loops += 1
+        response = self._compute(where, self.bias_values, self.wave[0], token)
+        loop = self._spoil(Loop(token, self.bias_values, response))
+        if self.dwell > 0:
+            self._pending = (time.monotonic() + self.dwell, loop)
+        else:
+            self._done = loop
+
+    @property
+    def busy(self) -> bool:
+        """Whether a loop is being taken; the end of its time files it."""
+        if self._pending is not None and time.monotonic() >= self._pending[0]:
+            self._done, self._pending = self._pending[1], None
+        return self._pending is not None
+
+    def wait(self) -> None:
+        """Return when idle; other connections are served meanwhile."""
+        while self.busy and self._pending is not None:
+            self.lock.wait(max(0.0, self._pending[0] - time.monotonic()))
+
+    def token(self) -> str:
+        """Token of the last loop done, empty before the first."""
+        _ = self.busy
+        return self._done.token if self._done else ""
+
+    def read(self) -> Loop:
+        """The last loop done. Raises -230 before the first."""
+        _ = self.busy
+        if self._done is None:
+            raise ScpiError(-230)
+        self._done = self._spoil(self._done)
+        return self._done
+
+    def withdraw(self) -> None:
+        """Lift the tip; a loop that is being taken is lost, and its token stays used: the pulse had begun."""
+        self.engaged, self._pending = False, None
+        self.lock.notify_all()
+
+    def make_safe(self) -> None:
+        """Withdraw, bias 0."""
+        self.withdraw()
+        self.bias = 0.0
+
+    def reset(self) -> None:
+        """``*RST``: safe, no waveform. What was measured stays: it happened to the sample."""
+        self.make_safe()
+        self.wave, self.bias_values = (0.0, 0), np.zeros(0)
+
+    def _compute(self, where: np.ndarray, bias: np.ndarray, vmax: float, token: str) -> np.ndarray:
+        room = math.ceil(len(bias) / _CHUNK) * _CHUNK - len(bias)
+        volts, up = np.pad(bias, (0, room)), np.pad(np.asarray(rising(bias)), (0, room))
+        crc = jnp.uint32(zlib.crc32(token.encode()))
+        values = np.asarray(_measure(self.film, where, volts, up, vmax, self.seed, crc, self.noise))
+        return np.clip(values[: len(bias)], -RAIL, RAIL).astype("<f4")
+
+    def _spoil(self, loop: Loop) -> Loop:
+        fault = self.faults.take(faults.LOOP)
+        if fault is None:
+            return loop
+        if fault.name == "SAT":
+            return loop._replace(response=np.clip(10.0 * loop.response, -RAIL, RAIL).astype("<f4"))
+        response = loop.response.copy()
+        response[::5] = np.nan
+        return loop._replace(response=response)
