@@ -115,7 +115,7 @@ def cholesky(k: Array) -> tuple[Array, Array]:
         L (n, n) with K = L L^T, and () bool: whether every pivot was positive. Where it is False the factor holds
         finite numbers without meaning. Gradients: reverse mode.
     """
-    lower = _cholesky(k)
+    lower = _cholesky(jnp.asarray(k))
     ok = _positive(jnp.diagonal(lower))
     # LAPACK marks failure by NaN; an identity keeps what follows finite.
     return jnp.where(jnp.isfinite(lower), lower, jnp.eye(k.shape[0], dtype=k.dtype)), ok
@@ -153,11 +153,13 @@ def solve_lower(lower: Array, b: Array) -> Array:
     Returns:
         X with the shape of b. Gradients: reverse mode, with respect to both.
     """
+    lower, b = jnp.asarray(lower), jnp.asarray(b)
     return _solve_lower(lower, b[:, None])[:, 0] if b.ndim == 1 else _solve_lower(lower, b)
 
 
 def solve_upper(lower: Array, b: Array) -> Array:
     """Solve L^T X = B for the lower factor L. Shapes and gradients as in `solve_lower`."""
+    lower, b = jnp.asarray(lower), jnp.asarray(b)
     return _solve_upper(lower, b[:, None])[:, 0] if b.ndim == 1 else _solve_upper(lower, b)
 
 

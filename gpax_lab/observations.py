@@ -156,7 +156,7 @@ def add_pending(obs: Observations, x: Array) -> Observations:
     empty = obs.status == EMPTY
     here = (jnp.arange(obs.capacity) == jnp.argmax(empty)) & empty.any()
     return obs._replace(
-        x=jnp.where(here[:, None], x, obs.x),
+        x=jnp.where(here[:, None], x[None], obs.x),
         status=jnp.where(here, jnp.int8(PENDING), obs.status),
     )
 
@@ -173,14 +173,14 @@ def assimilate(obs: Observations, x: Array, y: Array, noise: Array | float = 0.0
     Returns:
         Observations with the slot measured or failed. Answers may come in any order.
     """
-    waiting = (obs.status == PENDING) & jnp.all(obs.x == x, axis=1)
+    waiting = (obs.status == PENDING) & jnp.all(obs.x == x[None], axis=1)
     free = jnp.where(waiting.any(), waiting, obs.status == EMPTY)
     here = (jnp.arange(obs.capacity) == jnp.argmax(free)) & free.any()
     ok = jnp.isfinite(y).all()
     here_y = here.reshape((-1,) + (1,) * (obs.y.ndim - 1))
     return Observations(
-        x=jnp.where(here[:, None], x, obs.x),
-        y=jnp.where(here_y & ok, y, obs.y),
+        x=jnp.where(here[:, None], x[None], obs.x),
+        y=jnp.where(here_y & ok, jnp.asarray(y)[None], obs.y),
         noise=jnp.where(here, jnp.where(ok, noise, 0.0).astype(obs.noise.dtype), obs.noise),
         status=jnp.where(here, jnp.where(ok, MEASURED, FAILED).astype(jnp.int8), obs.status),
     )

@@ -35,7 +35,7 @@ def _nearest(x: Array, obs: Observations, width: Array) -> Array:
     """(m,) distance of x (m, d) to the nearest used slot, in widths of the domain; infinite with none."""
     used = obs.status != EMPTY
     return jax.lax.map(
-        lambda point: jnp.min(jnp.where(used, jnp.linalg.norm((obs.x - point) / width, axis=1), jnp.inf)), x,
+        lambda point: jnp.min(jnp.where(used, jnp.linalg.norm((obs.x - point[None]) / width[None], axis=1), jnp.inf)), x,
         batch_size=256,
     )  # fmt: skip
 
@@ -106,16 +106,16 @@ class Box:
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
         """The best point found; a joint score (Thompson) is only scored at the starts, where one function is drawn."""
-        width = self.high - self.low
+        low, width = self.low[None], (self.high - self.low)[None]
         unit = jax.random.uniform(key, (self.starts, self.low.size), self.low.dtype)
-        values = value_of(self.low + width * unit)
+        values = value_of(low + width * unit)
         if not joint:
             top = unit[jnp.argsort(jnp.where(jnp.isnan(values), jnp.inf, -values))[: self.refine]]
-            climbed = self._climb(lambda u: value_of(self.low + width * u), top)
+            climbed = self._climb(lambda u: value_of(low + width * u), top)
             unit = jnp.concatenate([climbed, unit])
-            values = jnp.concatenate([value_of(self.low + width * climbed), values])
-        points = self.low + width * unit
-        return _choose(points, values, jnp.ones(values.size, bool), _nearest(points, obs, width))
+            values = jnp.concatenate([value_of(low + width * climbed), values])
+        points = low + width * unit
+        return _choose(points, values, jnp.ones(values.size, bool), _nearest(points, obs, width[0]))
 
     def _climb(self, value_of: ValueOf, unit: Array) -> Array:
         """Projected Adam in the unit cube; a step that is not finite stays where it was."""
@@ -142,8 +142,8 @@ class Box:
             root = (1.0 + root) ** (1.0 / (dim + 1))
         alpha = jnp.asarray([root ** -(j + 1) for j in range(dim)], self.low.dtype)
         shift = jax.random.uniform(key, (dim,), self.low.dtype)
-        unit = jnp.mod(shift + jnp.arange(1, count + 1)[:, None] * alpha, 1.0)
-        return self.low + (self.high - self.low) * unit
+        unit = jnp.mod(shift[None] + jnp.arange(1, count + 1)[:, None] * alpha[None], 1.0)
+        return self.low[None] + (self.high - self.low)[None] * unit
 
 
 Candidates: TypeAlias = Pool | Box

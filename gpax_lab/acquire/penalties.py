@@ -15,7 +15,7 @@ def last_point(obs: Observations) -> Array:
 
 def _travel(outlook: Outlook, settings: Settings) -> Array:
     dtype = outlook.x.dtype
-    distance = jnp.linalg.norm(outlook.x - last_point(outlook.obs), axis=1)
+    distance = jnp.linalg.norm(outlook.x - last_point(outlook.obs)[None], axis=1)
     return -jnp.log(settings["measure_s"].astype(dtype) + distance / settings["speed"].astype(dtype))
 
 
@@ -33,8 +33,9 @@ def travel(speed: float, measure_s: float) -> Score:
 
 def _closeness(outlook: Outlook, settings: Settings) -> Array:
     obs, dtype = outlook.obs, outlook.x.dtype
-    gap = (outlook.x[:, None, :] - obs.x[None, :, :]) / settings["radius"].astype(dtype)
-    square = jnp.where(obs.status != EMPTY, jnp.sum(gap**2, axis=2), jnp.inf)
+    radius = jnp.broadcast_to(settings["radius"].astype(dtype), outlook.x.shape[1:])
+    gap = (outlook.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
+    square = jnp.where((obs.status != EMPTY)[None], jnp.sum(gap**2, axis=2), jnp.inf)
     # log(1 - exp(-r^2)), floored so that a measured point is very unattractive but never NaN.
     return jnp.log(-jnp.expm1(-jnp.maximum(jnp.min(square, axis=1), jnp.finfo(dtype).eps)))
 

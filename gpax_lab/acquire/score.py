@@ -38,7 +38,7 @@ class Outlook(NamedTuple):
         """Mean (m,) and standard deviation (m,) of the mixture over draws, by the law of total variance."""
         weight = jnp.exp(self.log_weight)
         centre = weight @ self.mean
-        return centre, jnp.sqrt(weight @ self.std**2 + weight @ (self.mean - centre) ** 2)
+        return centre, jnp.sqrt(weight @ self.std**2 + weight @ (self.mean - centre[None]) ** 2)
 
 
 Settings: TypeAlias = dict[str, Array]

@@ -26,7 +26,7 @@ def _gap(outlook: Outlook, settings: Settings) -> tuple[Array, Array]:
     obs = outlook.obs
     at_measured, _ = outlook.posterior.predict(obs.x)
     sign = settings["sign"].astype(outlook.mean.dtype)
-    best = jnp.max(jnp.where(obs.measured, sign * at_measured, -jnp.inf), axis=1, keepdims=True)
+    best = jnp.max(jnp.where(obs.measured[None], sign * at_measured, -jnp.inf), axis=1, keepdims=True)
     best = jnp.where(jnp.isfinite(best), best, 0.0)
     tiny = jnp.finfo(outlook.mean.dtype).eps * (jnp.max(jnp.abs(outlook.mean)) + jnp.finfo(outlook.mean.dtype).tiny)
     return sign * outlook.mean - best - settings["xi"].astype(best.dtype), jnp.maximum(outlook.std, tiny)
@@ -77,7 +77,7 @@ def uncertainty() -> Score:
 
 def _disagreement(outlook: Outlook, settings: Settings) -> Array:
     weight = jnp.exp(outlook.log_weight)
-    return jnp.sqrt(weight @ (outlook.mean - weight @ outlook.mean) ** 2)
+    return jnp.sqrt(weight @ (outlook.mean - (weight @ outlook.mean)[None]) ** 2)
 
 
 def disagreement() -> Score:

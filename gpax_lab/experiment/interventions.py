@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.experiment.experiment import State
+from gpax_lab.experiment.simulate import with_room
 from gpax_lab.observations import add_pending, assimilate
 
 
@@ -55,6 +56,7 @@ def apply(state: State, action: Intervention) -> State:
             points = np.atleast_2d(np.asarray(x, state.obs.x.dtype))
             if points.shape[1] != state.obs.x.shape[1] or not np.isfinite(points).all():
                 raise ValueError(f"points must be finite, shape (n, {state.obs.x.shape[1]}); got {points.tolist()}.")
+            state = with_room(state, len(points))
             obs = state.obs
             for point in jnp.asarray(points):
                 obs = add_pending(obs, point)
@@ -92,4 +94,4 @@ def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
         case "rescale":
             return Rescale(header["scalarizer"])
         case other:
-            raise ValueError(f"the journal holds an intervention of unknown kind {other!r}: written by a newer version?")
+            raise ValueError(f"the journal holds an intervention of unknown kind {other!r}: of a newer version?")

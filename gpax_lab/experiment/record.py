@@ -47,6 +47,7 @@ class Progress(NamedTuple):
     Attributes:
         state: the last recorded state with later interventions applied; None before the first fit.
         step: number of finished campaign steps.
+        asked: whether a person was asked before the step under way; if so, the state knows all that was wished.
         pinned: (q, d) points that a person asked for next, or None.
         scalarizer: name of the scalarizer in force, or None for the first.
         readings: (value, variance) by token of every measurement whose reading is recorded.
@@ -55,6 +56,7 @@ class Progress(NamedTuple):
 
     state: State | None
     step: int
+    asked: bool
     pinned: np.ndarray | None
     scalarizer: str | None
     readings: dict[str, tuple[float, float]]
@@ -115,18 +117,19 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
     """
     arrays: dict[str, np.ndarray] = {}
     later: list[Intervention] = []
-    step, scalarizer = 0, None
+    step, asked, scalarizer = 0, False, None
     readings: dict[str, tuple[float, float]] = {}
     begun: set[str] = set()
     for frame in frames:
         match frame.kind:
             case "state":
                 arrays.update(frame.arrays)
-                step, later = frame.step, []
+                step, asked, later = frame.step, False, []
             case "intervention":
                 later.append(from_record(frame.header, frame.arrays))
-                if isinstance(later[-1], Rescale):
-                    scalarizer = later[-1].scalarizer
+            case "proposal":
+                asked = True
+                scalarizer = next((a.scalarizer for a in reversed(later) if isinstance(a, Rescale)), scalarizer)
             case "intent":
                 begun.add(frame.header["token"])
             case "reading":
@@ -136,10 +139,10 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
     state = restore(experiment, arrays) if arrays else None
     pinned = None
     if state is not None:
-        for action in later:
+        for action in later if asked else ():  # wishes whose proposal is missing were in a write that never finished
             state = apply(state, action)
             pinned = np.atleast_2d(action.x) if isinstance(action, Pin) else pinned
-    return Progress(state, step, pinned, scalarizer, readings, frozenset(begun))
+    return Progress(state, step, asked, pinned, scalarizer, readings, frozenset(begun))
 
 
 def posterior_summary(state: State) -> dict[str, Any]:

@@ -18,9 +18,9 @@ import numpy as np
 from gpax_lab.experiment import record
 from gpax_lab.experiment.experiment import Experiment, State, measurement_key
 from gpax_lab.experiment.interventions import Intervention, Pin, Rescale, apply, to_record
+from gpax_lab.experiment.simulate import batch_of, room_for, with_room
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.observations import observations
-from gpax_lab.experiment.simulate import room_for
 
 
 class Reading(Protocol):
@@ -157,13 +157,21 @@ def run(
         _journal_fault(campaign, driver.step, error)
         raise
     finally:
+        _leave_safe(instrument)
+
+
+def _leave_safe(instrument: Instrument) -> None:
+    try:
         instrument.make_safe()
+    except KeyboardInterrupt:  # an impatient Ctrl-C must not keep the tip on the sample
+        instrument.make_safe()
+        raise
 
 
 def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
     try:
         campaign.append(("fault", step, {"error": type(error).__name__, "text": str(error)}, {}))
-    except Exception:  # noqa: S110, BLE001 - the disk may be the fault; the first error is the one to show
+    except Exception:  # the disk may be the fault; the first error is the one to show
         return
 
 
@@ -185,16 +193,16 @@ class _Driver:
     def run(self, steps, seeds, key, rules, hooks) -> Outcome:
         progress = record.fold(self.experiment, self.campaign.history)
         self.step, self.past, self.begun = progress.step, progress.readings, progress.begun
-        self.scalarizer = progress.scalarizer or next(iter(self.scalarizers))
+        self.choose(progress.scalarizer or next(iter(self.scalarizers)))
         if self.campaign.history[1:]:
             self.campaign.append(("resume", self.step, {"versions": versions()}, {}))
-        state, pinned = progress.state, progress.pinned
+        state = progress.state
         try:
             if state is None:
                 state = self.begin(seeds, key, steps)
             else:
                 self.known = record.snapshot(state, {})
-            return self.loop(state, pinned, steps, rules, hooks)
+            return self.loop(state, progress.asked, progress.pinned, steps, rules, hooks)
         except _Paused:
             self.flush()
             return Outcome(self.state, self.step, "stopped on request; resume goes on from here", False)
@@ -209,19 +217,15 @@ class _Driver:
             self.tell(Event("seed", i + 1, len(seeds), x, readings[-1][0], None))
         y, noise = np.array(readings).T
         self.tell(Event("model", 0, steps, None, None, None))
-        batch_room = steps * self.batch(seeds)
-        obs = room_for(observations(seeds, y, noise), batch_room)
-        state = self.experiment.init(key_start, obs)
+        obs = observations(seeds, y, noise)
+        batch = batch_of(self.experiment, key_start, obs, steps)
+        state = self.experiment.init(key_start, room_for(obs, steps * batch))
         self.remember(state)
         return state
 
-    def batch(self, seeds) -> int:
-        obs = observations(seeds, np.zeros(len(seeds)))
-        shape = jax.eval_shape(lambda k: self.experiment.propose(self.experiment.init(k, obs)), jax.random.key(0))
-        return shape[1].shape[0]
-
-    def loop(self, state, pinned, steps, rules, hooks) -> Outcome:
+    def loop(self, state, asked, pinned, steps, rules, hooks) -> Outcome:
         self.state = state
+        batch = jax.eval_shape(self.experiment.propose, state)[1].shape[0]
         while True:
             reason = next((text for rule in rules if (text := rule(state))), None)
             if reason or self.step >= steps:
@@ -229,31 +233,38 @@ class _Driver:
                 return Outcome(state, self.step, reason or f"all {steps} steps are done", True)
             if self.stop():
                 raise _Paused
-            state = state._replace(obs=room_for(state.obs, 1 if pinned is None else len(pinned)))
-            state, pinned = self.intervene(state, pinned, hooks)
-            state, x = self.experiment.propose(state) if pinned is None else (state, jnp.asarray(pinned, state.obs.x.dtype))
+            if not asked:
+                state, pinned = self.intervene(state, hooks)
+            if pinned is None:
+                state, x = self.experiment.propose(with_room(state, batch))
+            else:
+                x = jnp.asarray(pinned, state.obs.x.dtype)
             self.propose_record(state, x, pinned is not None)
-            pinned = None
-            keys = jax.random.split(measurement_key(state), x.shape[0])
-            readings = [self.measure(np.asarray(a), _token(k), self.step, "measure") for a, k in zip(x, keys, strict=True)]
+            asked, pinned = False, None
+            tokens = map(_token, jax.random.split(measurement_key(state), x.shape[0]))
+            readings = [self.measure(np.asarray(a), t, self.step, "measure") for a, t in zip(x, tokens, strict=True)]
             y, noise = jnp.asarray(np.array(readings).T, state.obs.y.dtype)
             state = self.experiment.observe(state, x, y, noise)
             self.step += 1
             self.remember(state)
             self.tell(Event("learn", self.step, steps, np.asarray(x[-1]), float(y[-1]), state))
 
-    def intervene(self, state, pinned, hooks):
+    def intervene(self, state, hooks) -> tuple[State, np.ndarray | None]:
+        pinned = None
         for hook in hooks:
             for action in hook(state):
                 header, arrays = to_record(action)
                 state = apply(state, action)
                 self.waiting.append(("intervention", self.step, header, arrays))
                 if isinstance(action, Rescale):
-                    if action.scalarizer not in self.scalarizers:
-                        raise ValueError(f"no scalarizer {action.scalarizer!r}; there are {sorted(self.scalarizers)}.")
-                    self.scalarizer = action.scalarizer
+                    self.choose(action.scalarizer)
                 pinned = np.atleast_2d(action.x) if isinstance(action, Pin) else pinned
         return state, pinned
+
+    def choose(self, scalarizer: str) -> None:
+        if scalarizer not in self.scalarizers:
+            raise ValueError(f"no scalarizer {scalarizer!r}; there are {sorted(self.scalarizers)}.")
+        self.scalarizer = scalarizer
 
     def propose_record(self, state, x, pinned) -> None:
         header = {
@@ -287,26 +298,41 @@ class _Driver:
         self.flush(("intent", step, {"token": token, "phase": phase}, {"x": x}))
         if doubtful:
             text = "begun before the program ended; outcome unknown, and this instrument must not repeat it"
-            return self.file(step, token, {"ok": False, "reason": text, "flags": [], "units": {}}, {"x": x}, np.nan, 0.0)
+            return self.file_lost(step, token, x, text)
         started = time.monotonic()
         try:
             reading = self.instrument.measure(x, token)
         except Exception as error:
             if not getattr(error, "point_failed", False):
                 raise
-            header = {"ok": False, "reason": str(error), "flags": [type(error).__name__], "units": {}}
-            return self.file(step, token, header, {"x": x}, np.nan, 0.0)
-        value, variance = self.scalar(reading)
+            return self.file_lost(step, token, x, str(error), type(error).__name__)
+        return self.file_reading(step, token, x, reading, time.monotonic() - started)
+
+    def file_lost(self, step: int, token: str, x: np.ndarray, reason: str, *flags: str) -> tuple[float, float]:
+        header = {"ok": False, "reason": reason, "flags": list(flags), "units": {}}
+        return self.file(step, token, header, {"x": x}, np.nan, 0.0)
+
+    def file_reading(self, step: int, token: str, x: np.ndarray, reading: Any, seconds: float) -> tuple[float, float]:
+        value, variance, error = np.nan, 0.0, None
+        try:
+            value, variance = self.scalar(reading)
+        except Exception as problem:  # the raw reading is kept before anyone hears of it
+            error = problem
+        why = "the scalarizer gave no finite value" if error is None else f"the scalarizer raised {error!r}"
         header = {
             "ok": bool(np.isfinite(value)),
-            "reason": reading.reason or ("" if np.isfinite(value) else "the scalarizer gave no finite value"),
+            "reason": reading.reason or ("" if np.isfinite(value) else why),
             "flags": list(reading.flags),
             "units": dict(reading.units),
             "scalarizer": self.scalarizer,
-            "seconds": time.monotonic() - started,
+            "seconds": seconds,
         }
         raw = {f"raw/{name}": np.asarray(array) for name, array in reading.arrays.items()}
-        return self.file(step, token, header, {"x": x, "position": np.asarray(reading.position)} | raw, value, variance)
+        arrays = {"x": x, "position": np.asarray(reading.position)} | raw
+        filed = self.file(step, token, header, arrays, value, variance)
+        if error is not None:
+            raise error
+        return filed
 
     def scalar(self, reading: Any) -> tuple[float, float]:
         if not reading.ok:
@@ -323,7 +349,7 @@ class _Driver:
 
 
 _REPEATED_READING = 4 << 20
-"""Bytes that must be free before a measurement: a reading, the state after it and the next intent, with room to spare."""
+"""Bytes that must be free before a measurement: a reading, the state after it, the next intent, and room to spare."""
 
 
 def _token(key: jax.Array) -> str:
@@ -335,6 +361,3 @@ def key_of(token: str) -> jax.Array:
     """The random key that a token spells; simulated instruments draw their noise from it."""
     words = [int(token[i : i + 8], 16) for i in range(0, len(token), 8)]
     return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32))
-
-
-

@@ -7,7 +7,7 @@ import jax
 from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
-from gpax_lab.infer.posterior import Info
+from gpax_lab.infer.posterior import Info, conditioned
 from gpax_lab.observations import Observations, capacity_for, grow, used
 
 
@@ -48,8 +48,7 @@ def simulate(
     Raises:
         ValueError: `obs` is traced and its buffer is surely too small.
     """
-    batch = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o)), key, obs)[1].shape[0]
-    return _campaign(experiment, objective, key, steps, room_for(obs, steps * batch))
+    return _campaign(experiment, objective, key, steps, room_for(obs, steps * batch_of(experiment, key, obs, steps)))
 
 
 @partial(jax.jit, static_argnames=("experiment", "objective", "steps"))
@@ -71,6 +70,12 @@ def measure(objective: Objective, state: State, x: Array) -> Array:
     return jax.vmap(objective)(keys, x).astype(state.obs.y.dtype)
 
 
+def batch_of(experiment: Experiment, key: Array, obs: Observations, steps: int) -> int:
+    """Points that one proposal holds, found by tracing alone, at the capacity that a batch of one will run at."""
+    shape = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o)), key, room_for(obs, steps))
+    return shape[1].shape[0]
+
+
 def room_for(obs: Observations, points: int) -> Observations:
     """Enlarge the buffer, if need be, so that `points` more fit behind the slots in use (outside jit).
 
@@ -85,3 +90,9 @@ def room_for(obs: Observations, points: int) -> Observations:
     return grow(obs, needed) if needed > obs.capacity else obs
 
 
+def with_room(state: State, points: int) -> State:
+    """The state, its buffer enlarged if need be and its posterior conditioned on that buffer (outside jit)."""
+    obs = room_for(state.obs, points)
+    if obs.capacity == state.obs.capacity:
+        return state
+    return state._replace(obs=obs, posterior=conditioned(state.posterior, obs))

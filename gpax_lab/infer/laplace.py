@@ -99,7 +99,7 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     lower, positive = cholesky(jnp.where(jnp.isfinite(curvature), curvature, jnp.eye(space.size, dtype=dtype)))
     lower = jnp.where(positive, lower, jnp.eye(space.size, dtype=dtype))
     white = jax.random.normal(key_draw, (settings.draws, space.size), dtype)
-    z = mode + jax.vmap(lambda w: solve_upper(lower, w))(white)
+    z = mode[None] + jax.vmap(lambda w: solve_upper(lower, w))(white)
     log_det = jnp.sum(jnp.log(jnp.diagonal(lower)))
     constant = 0.5 * space.size * math.log(2 * math.pi)
     evidence = constant - energy - log_det

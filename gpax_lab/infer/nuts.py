@@ -150,7 +150,7 @@ def _blend(old: Array, z: Array) -> Array:
     """
     n = z.shape[0] * z.shape[1]
     variance = jnp.var(z.reshape(n, -1), axis=0)
-    return jnp.clip((n * variance + 20.0 * old) / (n + 20.0), 0.2 * old, 5.0 * old)
+    return jnp.clip((n * variance[None] + 20.0 * old) / (n + 20.0), 0.2 * old, 5.0 * old)
 
 
 def _diagnose(after: _Trace, gradients: Array, started: Array, settings: Settings) -> Info:

@@ -73,7 +73,7 @@ class Posterior:
         mean, variance = self.predict(x)
         weight = jnp.exp(self.log_weight)
         centre = weight @ mean
-        return centre, weight @ variance + weight @ (mean - centre) ** 2
+        return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
 
     def noise_variance(self) -> Array:
         """(draws,) variance that a new reading adds, in the user's unit squared."""

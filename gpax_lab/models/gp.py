@@ -75,7 +75,7 @@ def exact(
         reads |= parameter_shapes(mean, 1, dim)
 
     def unit(x: Array) -> Array:
-        return (x - jnp.asarray(low, x.dtype)) / jnp.asarray(width, x.dtype)
+        return (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
 
     def mean_at(params: Params, scale: Scale, x: Array) -> Array:
         if mean is None:

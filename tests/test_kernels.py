@@ -1,0 +1,107 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+import sklearn.gaussian_process.kernels as sk
+
+from gpax_lab import kernels, priors
+from gpax_lab.models import gp
+from gpax_lab.models.conditioning import gram
+
+SUM = kernels.add(kernels.scope("a", kernels.rbf), kernels.scope("b", kernels.active([1], kernels.matern32)))
+PRODUCT = kernels.multiply(kernels.scope("a", kernels.periodic), kernels.scope("b", kernels.linear))
+ARD = np.array([0.4, 0.9])
+
+FAMILY = {
+    "rbf": (kernels.rbf, 1.7 * sk.RBF(ARD)),
+    "matern12": (kernels.matern12, 1.7 * sk.Matern(ARD, nu=0.5)),
+    "matern32": (kernels.matern32, 1.7 * sk.Matern(ARD, nu=1.5)),
+    "matern52": (kernels.matern52, 1.7 * sk.Matern(ARD, nu=2.5)),
+    "rational_quadratic": (kernels.rational_quadratic, 1.7 * sk.RationalQuadratic(0.6, alpha=0.8)),
+    "periodic": (kernels.periodic, None),
+    "linear": (kernels.linear, None),
+    "sum": (SUM, None),
+    "product": (PRODUCT, None),
+}
+
+
+def parameters(kernel, dtype=jnp.float64, isotropic=False):
+    scalars = {"variance": 1.7, "alpha": 0.8, "period": 0.7}
+    values = {}
+    for name, shape in priors.parameter_shapes(kernel, 2, 2).items():
+        lengthscale = 0.6 if isotropic else ARD[: shape[0] if shape else None]
+        values[name] = jnp.asarray(scalars.get(name.rsplit("/", 1)[-1], lengthscale), dtype)
+    return values
+
+
+@pytest.fixture(params=FAMILY)
+def member(request):
+    return FAMILY[request.param][0]
+
+
+X = np.random.default_rng(0).random((6, 2))
+DUPLICATED = np.concatenate([X, X[:2]])
+
+
+@pytest.mark.parametrize("name", [n for n, (_, reference) in FAMILY.items() if reference is not None])
+def test_equal_to_scikit_learn(name):
+    kernel, reference = FAMILY[name]
+    values = parameters(kernel, isotropic=name == "rational_quadratic")
+    np.testing.assert_allclose(gram(kernel, values, X, X), reference(X), atol=1e-13)
+
+
+def test_periodic_and_linear_by_hand():
+    x, z, p = jnp.array([0.1, 0.4]), jnp.array([0.3, 0.9]), {"variance": 2.0, "period": 0.5, "lengthscale": 0.7}
+    square = sum(np.sin(np.pi * (a - b) / 0.5) ** 2 for a, b in zip(x, z, strict=True))
+    np.testing.assert_allclose(kernels.periodic(x, z, p), 2.0 * np.exp(-2 * square / 0.49), rtol=1e-14)
+    np.testing.assert_allclose(kernels.linear(x, z, p), 2.0 * (1 + (-0.4 * -0.2 + -0.1 * 0.4) / 0.49), rtol=1e-14)
+
+
+def test_rational_quadratic_tends_to_rbf_with_an_error_falling_as_one_over_alpha():
+    p = {"variance": 1.0, "lengthscale": 0.5}
+    x, z = jnp.array([0.1]), jnp.array([0.6])
+    errors = [float(abs(kernels.rational_quadratic(x, z, p | {"alpha": a}) - kernels.rbf(x, z, p))) for a in (1e2, 1e3)]
+    assert errors[0] / errors[1] == pytest.approx(10.0, rel=0.02)
+
+
+def test_positive_semidefinite_and_symmetric(member):
+    k = np.asarray(gram(member, parameters(member), DUPLICATED, DUPLICATED))
+    np.testing.assert_allclose(k, k.T, atol=1e-15)
+    assert np.linalg.eigvalsh(k).min() > -1e-12 * np.trace(k)
+
+
+def test_gradients_are_finite_at_duplicate_points(member):
+    values = parameters(member)
+    x = jnp.asarray(X[0])
+    gradient = jax.grad(lambda x, z, p: member(x, z, p), (0, 1, 2))(x, x, values)
+    assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_jit_vmap_and_dtype(member, dtype):
+    values = parameters(member, dtype)
+    x = jnp.asarray(X, dtype)
+    matrix = jax.jit(lambda x: gram(member, values, x, x))(x)
+    loop = np.array([[member(a, b, values) for b in x] for a in x])
+    assert matrix.dtype == dtype
+    np.testing.assert_allclose(matrix, loop, rtol=20 * np.finfo(dtype).eps, atol=20 * np.finfo(dtype).eps)
+
+
+def test_composition_names_and_sizes_its_parameters():
+    assert priors.parameter_shapes(SUM, 2, 2) == {"a/variance": (), "a/lengthscale": (2,), "b/lengthscale": (1,), "b/variance": ()}  # fmt: skip
+    values = {"a/variance": 1.0, "a/lengthscale": ARD, "b/variance": 2.0, "b/lengthscale": jnp.array([0.3])}
+    expected = kernels.rbf(X[0], X[1], {"variance": 1.0, "lengthscale": ARD})
+    expected += kernels.matern32(X[0, 1:], X[1, 1:], {"variance": 2.0, "lengthscale": 0.3})
+    np.testing.assert_allclose(SUM(jnp.asarray(X[0]), jnp.asarray(X[1]), values), expected, rtol=1e-14)
+
+
+def test_a_users_own_kernel_with_its_own_names():
+    def brownian(x, z, params):
+        return params["diffusion"] * jnp.minimum(x[0], z[0])
+
+    with pytest.raises(ValueError, match="diffusion"):
+        gp.exact(1, brownian)
+    model = gp.exact(1, brownian, prior={"diffusion": dist.HalfNormal(1.0)})
+    draw = priors.sample(jax.random.key(0), model.prior)
+    assert set(draw) == {"diffusion", "noise"}

@@ -1,0 +1,71 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+
+from gpax_lab import kernels, means, priors
+from gpax_lab.models import gp
+
+
+def slope(x, params):
+    return params["slope"] * x[0]
+
+
+def test_defaults_fill_what_the_user_leaves_out_and_numbers_are_fixed_values():
+    model = gp.exact(2, mean=slope, prior={"slope": dist.Normal(0.0, 1.0), "variance": 3.0})
+    draw = priors.sample(jax.random.key(0), model.prior)
+    assert {name: value.shape for name, value in draw.items()} == {
+        "slope": (), "variance": (), "lengthscale": (2,), "noise": (),
+    }  # fmt: skip
+    assert draw["variance"] == 3.0
+
+
+@pytest.mark.parametrize(
+    ("prior", "text"),
+    [({"slop": dist.Normal(0.0, 1.0)}, "spelling"), ({}, r"no prior for \['slope'\]"), (None, "numpyro distribution")],
+)
+def test_a_misspelt_or_missing_prior_is_an_error(prior, text):
+    with pytest.raises(ValueError, match=text):
+        gp.exact(1, mean=slope, prior=prior)
+
+
+def test_a_numpyro_program_may_be_hierarchical():
+    def program():
+        level = numpyro.sample("level", dist.HalfNormal(1.0))
+        return {"slope": numpyro.sample("slope", dist.Normal(level, 0.1))}
+
+    model = gp.exact(1, mean=slope, prior=program)
+    draws = jax.vmap(lambda k: priors.sample(k, model.prior))(jax.random.split(jax.random.key(1), 4000))
+    # slope = level + 0.1 e: its mean is sqrt(2 / pi), its sd sqrt(1 - 2 / pi + 0.01); five standard errors.
+    sd = np.sqrt(1 - 2 / np.pi + 0.01)
+    assert abs(float(draws["slope"].mean()) - np.sqrt(2 / np.pi)) < 5 * sd / np.sqrt(4000)
+
+
+def test_default_lengthscale_grows_with_the_diagonal_of_the_cube():
+    ratio = priors.default("a/lengthscale", (4,), 4).loc - priors.default("lengthscale", (1,), 1).loc
+    np.testing.assert_allclose(ratio, np.log(2.0), atol=1e-12)
+    assert priors.default("slope", (), 1) is None
+
+
+def test_two_dips_have_their_minima_where_the_parameters_say():
+    values = {"y0": 1.0, "A": jnp.array([1.0, 0.5]), "x0": jnp.array([0.25, 0.75]), "w": jnp.array([0.1, 0.05])}
+    mean = means.dips(2)
+    by_hand = 1.0 - 1.0 / np.hypot(0.3 - 0.25, 0.1) - 0.5 / np.hypot(0.3 - 0.75, 0.05)
+    np.testing.assert_allclose(mean(jnp.array([0.3]), values), by_hand, rtol=1e-14)
+
+
+def test_power_law_switch_tends_to_its_pieces_and_has_a_slope_in_t():
+    values = {"t": 1.7, "width": 0.01, "beta1": 4.5, "beta2": 2.5}
+    for x, expected in ((0.0, 0.0), (1.0, 1.0), (1.5, 1.5**4.5), (2.5, 2.5**2.5)):
+        np.testing.assert_allclose(means.power_law_switch(jnp.array([x]), values), expected, rtol=1e-8)
+    gradient = jax.grad(lambda t: means.power_law_switch(jnp.array([1.7]), values | {"t": t}))(1.7)
+    assert abs(float(gradient)) > 1.0
+    at_zero = jax.grad(lambda b: means.power_law_switch(jnp.array([0.0]), values | {"beta1": b}))(4.5)
+    assert jnp.isfinite(at_zero)
+
+
+def test_scopes_nest():
+    inner = kernels.scope("fast", kernels.rbf)
+    assert set(priors.parameter_shapes(kernels.scope("film", inner), 2, 1)) == {"film/fast/variance", "film/fast/lengthscale"}  # fmt: skip
