@@ -42,8 +42,6 @@ class Rescale:
 
 Intervention: TypeAlias = Pin | Veto | Reweigh | Rescale
 
-_KINDS = {kind.__name__.lower(): kind for kind in (Pin, Veto, Reweigh, Rescale)}
-
 
 def apply(state: State, action: Intervention) -> State:
     """The state after an intervention. A pin marks its points as pending; `run` then measures them.
@@ -87,8 +85,10 @@ def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarra
 def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Intervention:
     """The intervention that `to_record` wrote."""
     match header["action"]:
-        case "pin" | "veto" as kind:
-            return _KINDS[kind](arrays["x"])
+        case "pin":
+            return Pin(arrays["x"])
+        case "veto":
+            return Veto(arrays["x"])
         case "reweigh":
             return Reweigh(tuple(header["weights"]))
         case "rescale":

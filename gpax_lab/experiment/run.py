@@ -72,13 +72,13 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        state: the last state.
+        state: the last state; None if it was stopped before the first fit.
         steps: campaign steps done in all, seeds not counted.
         reason: why it ended, in words.
         finished: whether the campaign is over (False: it was stopped and can be resumed).
     """
 
-    state: State
+    state: State | None
     steps: int
     reason: str
     finished: bool
@@ -187,6 +187,7 @@ class _Driver:
         self.scalarizers = scalarize if isinstance(scalarize, Mapping) else {"value": scalarize}
         self.stop, self.tell = stop, tell
         self.known: dict[str, np.ndarray] = {}
+        self.state: State | None = None
         self.step = 0
         self.waiting: list[record.Record] = []
 
@@ -209,7 +210,6 @@ class _Driver:
 
     def begin(self, seeds, key, steps) -> State:
         key_start, key_seed = jax.random.split(key)
-        self.state = None
         readings = []
         for i, x in enumerate(seeds):
             token = _token(jax.random.fold_in(key_seed, i))

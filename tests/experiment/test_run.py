@@ -1,0 +1,413 @@
+"""A campaign against an instrument: one program with `simulate`, exact resume, interventions, faults, full disks."""
+
+import os
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_campaign import KEY, SEEDS, Noted, bits, fixed, frames, go, learning, measured, objective
+
+from gpax_lab.experiment import Simulated, simulate
+from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto
+from gpax_lab.experiment.stopping import budget, no_more_gain, target
+from gpax_lab.observations import FAILED, MEASURED, observations
+from gpax_lab.storage import DiskFull, JournalFull, JournalLocked, files, read
+from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage.frames import scan
+
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def nuts_experiment():
+    return learning()
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return fixed()
+
+
+@pytest.fixture(scope="module")
+def whole(nuts_experiment, tmp_path_factory):
+    """The uninterrupted campaign: its file and its end."""
+    path = tmp_path_factory.mktemp("whole") / "a.gpxj"
+    return path, go(path, nuts_experiment, STEPS)
+
+
+@pytest.fixture(scope="module")
+def plain_end(plain, tmp_path_factory):
+    return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    return tmp_path / "a.gpxj"
+
+
+def stop_after(asked: int):
+    """A stop flag that is set once it was asked that many times."""
+    left = iter(range(asked))
+    return lambda: next(left, None) is None
+
+
+def only_at(step: int, *actions):
+    """A hook, a function of the state alone, that acts before the step with that many readings behind it."""
+    return lambda state: actions if np.sum(np.asarray(state.obs.status) >= MEASURED) == len(SEEDS) + step else ()
+
+
+def test_run_and_simulate_are_one_program(nuts_experiment, whole):
+    end = whole[1]
+    key_start, key_seed = jax.random.split(KEY)
+    y = [float(jax.jit(objective)(jax.random.fold_in(key_seed, i), x)) for i, x in enumerate(SEEDS)]
+    state, _ = simulate(nuts_experiment, objective, key_start, STEPS, observations(SEEDS, y))
+    assert bits(state.obs) == bits(end.state.obs)
+    assert bits(state.posterior.params) == bits(end.state.posterior.params)
+    assert bits(state.posterior.tuning) == bits(end.state.posterior.tuning)
+    assert bits(state.key) == bits(end.state.key)
+
+
+def test_a_pause_before_any_measurement_changes_nothing(nuts_experiment, whole, tmp_path):
+    pauses = len(SEEDS) + 2 * STEPS  # asked before every seed, before every step and before its measurement
+    for asked in range(pauses):
+        path, instrument = tmp_path / f"{asked}.gpxj", Noted()
+        first = go(path, nuts_experiment, STEPS, instrument, stop=stop_after(asked))
+        assert not first.finished
+        assert instrument.asked[-1][0] == "safe"
+        last = go(path, nuts_experiment, STEPS)
+        assert last.finished
+        assert bits(last.state) == bits(whole[1].state)
+        tokens = [frame.header["token"] for frame in frames(path, "intent")]
+        assert tokens == [frame.header["token"] for frame in frames(whole[0], "intent")]
+
+
+def test_the_journal_tells_the_whole_story(whole):
+    path, end = whole
+    kinds = [frame.kind for frame in frames(path, "proposal", "intent", "reading", "stop")]
+    assert kinds == ["intent", "reading"] * 3 + ["proposal", "intent", "reading"] * STEPS + ["stop"]
+    assert len(frames(path, "state")) == len(frames(path, "posterior")) == STEPS + 1
+    values = [frame.header["value"] for frame in frames(path, "reading")]
+    assert values == np.asarray(end.state.obs.y)[: len(values)].tolist()
+    assert end.steps == STEPS
+    assert frames(path, "stop")[0].header == {"reason": end.reason, "finished": True}
+
+
+def test_more_steps_on_resume(plain, plain_end, path):
+    assert go(path, plain, 2).reason == "all 2 steps are done"
+    end = go(path, plain, STEPS)
+    assert bits(end.state) == bits(plain_end.state)
+
+
+def cut_before_reading(path: Path, number: int) -> str:
+    """Kill: the journal ends right before the reading of that number; returns the token of its measurement."""
+    data = path.read_bytes()
+    place = [i for i, frame in enumerate(read(path).frames) if frame.kind == "reading"][number]
+    path.write_bytes(data[: scan(data).spans[place][0]])
+    return frames(path, "intent")[-1].header["token"]
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_measurement_in_flight_is_repeated_under_its_own_name(plain, plain_end, path, number):
+    go(path, plain, STEPS)
+    token = cut_before_reading(path, number)
+    instrument = Noted()
+    end = go(path, plain, STEPS, instrument)
+    assert instrument.tokens[0] == token
+    assert bits(end.state) == bits(plain_end.state)
+
+
+@pytest.mark.parametrize("number", [1, 5])
+def test_a_measurement_that_must_not_be_repeated_becomes_a_failed_slot(plain, path, number):
+    go(path, plain, STEPS)
+    token = cut_before_reading(path, number)
+    lost = float(frames(path, "intent")[-1].arrays["x"][0])
+    instrument = Noted(repeatable=False)
+    end = go(path, plain, STEPS, instrument)
+    assert token not in instrument.tokens
+    (filed,) = [frame for frame in frames(path, "reading") if frame.header["token"] == token]
+    assert not filed.header["ok"]
+    assert "outcome unknown" in filed.header["reason"]
+    status = np.asarray(end.state.obs.status)
+    assert np.asarray(end.state.obs.x)[status == FAILED, 0].tolist() == [lost]
+    assert len(instrument.tokens) == len(SEEDS) + STEPS - 1 - number
+    assert lost not in measured(end.state.obs)
+
+
+class PointLost(Exception):
+    point_failed = True
+
+
+def test_failed_readings_take_a_slot_and_are_not_proposed_again(plain, path):
+    def fail(x, number):
+        if number == 4:
+            raise PointLost("the stage did not arrive")
+        return np.nan if number in (1, 3) else None
+
+    end = go(path, plain, STEPS, Noted(fail))
+    readings = frames(path, "reading")
+    assert [frame.header["ok"] for frame in readings] == [True, False, True, False, False, True, True, True]
+    assert readings[3].header["reason"] == "the scalarizer gave no finite value"
+    assert readings[4].header["reason"] == "the stage did not arrive"
+    assert readings[4].header["flags"] == ["PointLost"]
+    x = np.asarray(end.state.obs.x)[: len(readings), 0]
+    assert len(set(x.tolist())) == len(readings)
+    assert np.flatnonzero(np.asarray(end.state.obs.status) == FAILED).tolist() == [1, 3, 4]
+
+
+def test_a_fault_leaves_the_instrument_safe_and_the_campaign_whole(plain, plain_end, path):
+    def fail(x, number):
+        if number == 4:
+            raise ConnectionError("the cable is out")
+
+    instrument = Noted(fail)
+    with pytest.raises(ConnectionError, match="the cable is out"):
+        go(path, plain, STEPS, instrument)
+    assert instrument.asked[-1][0] == "safe"
+    assert frames(path, "fault")[-1].header == {"error": "ConnectionError", "text": "the cable is out"}
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def test_a_fault_while_seeding_resumes_too(plain, plain_end, path):
+    def fail(x, number):
+        if number == 1:
+            raise ConnectionError("the cable is out")
+
+    with pytest.raises(ConnectionError):
+        go(path, plain, STEPS, Noted(fail))
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def test_a_scalarizer_that_raises_loses_no_raw_reading(plain, path):
+    def broken(reading):
+        raise ZeroDivisionError("no area")
+
+    instrument = Noted()
+    with pytest.raises(ZeroDivisionError):
+        go(path, plain, STEPS, instrument, scalarize=broken)
+    (filed,) = frames(path, "reading")
+    assert "raw/value" in filed.arrays
+    assert "no area" in filed.header["reason"]
+    assert instrument.asked[-1][0] == "safe"
+
+
+def test_a_stop_that_interrupts_make_safe_does_not_keep_the_instrument_from_it(plain, path):
+    class Slow(Noted):
+        interrupted = False
+
+        def make_safe(self):
+            if not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            super().make_safe()
+
+    instrument = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        go(path, plain, 1, instrument)
+    assert instrument.asked[-1][0] == "safe"
+
+
+ACTIONS = {
+    "pin": Pin(np.array([[0.25], [0.26]])),
+    "veto": Veto(np.array([[24 / 49], [23 / 49], [26 / 49]])),
+    "reweigh": Reweigh((1.0, 0.0)),
+    "rescale": Rescale("half"),
+}
+HALF = {"value": Simulated.scalarize, "half": lambda reading: Simulated.scalarize(reading) / 2}
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_a_persons_wish_is_recorded_applied_and_replayed(plain, plain_end, tmp_path, kind):
+    options = {"hooks": [only_at(2, ACTIONS[kind])], "scalarize": HALF}
+    path = tmp_path / "whole.gpxj"
+    end = go(path, plain, STEPS, **options)
+    (wish,) = frames(path, "intervention")
+    assert (wish.step, wish.header["action"]) == (2, kind)
+    assert bits(end.state.obs) != bits(plain_end.state.obs)
+    for number in range(4, 4 + 4):
+        path = tmp_path / f"{number}.gpxj"
+        go(path, plain, STEPS, **options)
+        cut_before_reading(path, number)
+        again = go(path, plain, STEPS, **options)
+        assert bits(again.state) == bits(end.state), number
+        assert len(frames(path, "intervention")) == 1
+
+
+def test_what_each_wish_does(plain, path):
+    hooks = [only_at(1, ACTIONS["veto"]), only_at(4, Pin(np.array([[0.25]]))), only_at(5, Rescale("half"))]
+    end = go(path, plain, 3, hooks=hooks, scalarize=HALF)
+    x, status = np.asarray(end.state.obs.x)[:, 0], np.asarray(end.state.obs.status)
+    assert x[status == FAILED].tolist() == [24 / 49, 23 / 49, 26 / 49]
+    proposals = frames(path, "proposal")
+    assert [frame.header["pinned"] for frame in proposals] == [False, True, False]
+    assert proposals[1].arrays["x"].tolist() == [[0.25]]
+    last = frames(path, "reading")[-1]
+    assert last.header["scalarizer"] == "half"
+    assert float(last.arrays["y"]) == float(last.arrays["raw/value"]) / 2
+
+
+def test_a_wish_for_other_weights_stays(plain, path):
+    end = go(path, plain, 3, hooks=[only_at(1, Reweigh((1.0, 0.5)))])
+    assert [float(w) for w in end.state.score.weights] == [1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("wish", "text"),
+    [
+        (Rescale("third"), "no scalarizer 'third'"),
+        (Reweigh((1.0,)), "2 weights needed"),
+        (Pin(np.array([[0.1, 0.2]])), r"shape \(n, 1\)"),
+        (Veto(np.array([[np.nan]])), "finite"),
+    ],
+)
+def test_an_impossible_wish_is_refused_and_not_recorded(plain, plain_end, path, wish, text):
+    with pytest.raises(ValueError, match=text):
+        go(path, plain, STEPS, hooks=[only_at(2, wish)], scalarize=HALF)
+    assert frames(path, "intervention") == ()
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def test_a_scalarizer_that_is_gone_is_a_clear_error(plain, path):
+    go(path, plain, 3, hooks=[only_at(1, Rescale("half"))], scalarize=HALF)
+    instrument = Noted()
+    with pytest.raises(ValueError, match="no scalarizer 'half'"):
+        go(path, plain, STEPS, instrument)
+    assert instrument.asked == [("safe", "")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps", "text"),
+    [
+        (budget(len(SEEDS) + 2), 2, "the budget of 5 points is used"),
+        (target(0.5, confidence=0.6), 0, "the target 0.5 is reached"),
+        (no_more_gain(100.0), 0, "no more gain expected"),
+    ],
+)
+def test_a_rule_ends_the_campaign_with_its_reason(plain, path, rule, steps, text):
+    end = go(path, plain, STEPS, rules=[rule])
+    assert end.finished
+    assert end.steps == steps
+    assert text in end.reason
+    assert frames(path, "stop")[0].header["reason"] == end.reason
+
+
+def test_rules_that_are_not_met_let_it_run(plain, plain_end, path):
+    rules = [budget(99), target(50.0), no_more_gain(0.0)]
+    assert bits(go(path, plain, STEPS, rules=rules).state) == bits(plain_end.state)
+
+
+def test_a_batch_is_recorded_answer_by_answer(tmp_path):
+    experiment = fixed(batch=2)
+    path = tmp_path / "whole.gpxj"
+    end = go(path, experiment, 2)
+    kinds = [frame.kind for frame in frames(path, "proposal", "intent", "reading")][2 * len(SEEDS) :]
+    assert kinds == ["proposal", "intent", "reading", "intent", "reading"] * 2
+    assert len(measured(end.state.obs)) == len(set(measured(end.state.obs))) == len(SEEDS) + 4
+    for number in range(3, 7):  # killed inside a batch, before its first answer and between its two
+        path = tmp_path / f"{number}.gpxj"
+        go(path, experiment, 2)
+        cut_before_reading(path, number)
+        instrument = Noted()
+        assert bits(go(path, experiment, 2, instrument).state) == bits(end.state)
+        assert len(instrument.tokens) == 7 - number
+
+
+@pytest.mark.parametrize("wish", [Pin, Veto])
+def test_more_points_than_slots_cross_to_the_next_capacity(plain, tmp_path, wish):
+    points = np.linspace(0.1, 0.4, 7)[:, None]
+    hooks = [only_at(1, wish(points))]
+    path = tmp_path / "whole.gpxj"
+    end = go(path, plain, 3, hooks=hooks)
+    status = np.asarray(end.state.obs.status)
+    assert end.state.obs.capacity == 16
+    used = len(SEEDS) + len(points) + (2 if wish is Pin else 3)
+    assert np.count_nonzero(status) == used
+    assert np.count_nonzero(status == (MEASURED if wish is Pin else FAILED)) >= len(points)
+    assert set(points[:, 0]) <= set(np.asarray(end.state.obs.x)[:used, 0])
+    path = tmp_path / "cut.gpxj"
+    go(path, plain, 3, hooks=hooks)
+    cut_before_reading(path, 5)
+    assert bits(go(path, plain, 3, hooks=hooks).state) == bits(end.state)
+
+
+def test_more_steps_than_slots_cross_to_the_next_capacity(plain, tmp_path):
+    experiment = fixed(batch=2)
+    end = go(tmp_path / "a.gpxj", experiment, 2)
+    assert end.state.obs.capacity == 8
+    end = go(tmp_path / "a.gpxj", experiment, 4)
+    assert end.state.obs.capacity == 16
+    assert len(set(measured(end.state.obs))) == len(SEEDS) + 8
+
+
+def limited(total: int):
+    """`files.free_bytes` of a disk of that many bytes with the journal alone on it."""
+    return lambda path, size: max(0, total - size)
+
+
+def test_a_full_disk_stops_before_the_measurement(plain, plain_end, path, monkeypatch):
+    monkeypatch.setattr(files, "free_bytes", limited((4 << 20) + 8000))
+    instrument = Noted()
+    with pytest.raises(DiskFull, match="make room and resume"):
+        go(path, plain, STEPS, instrument)
+    acknowledged = frames(path, "reading")
+    assert 0 < len(acknowledged) < len(SEEDS) + STEPS
+    assert instrument.tokens == [frame.header["token"] for frame in acknowledged]
+    assert len(frames(path, "intent")) == len(acknowledged)
+    assert instrument.asked[-1][0] == "safe"
+    monkeypatch.undo()
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def test_a_disk_that_fills_between_the_check_and_the_reading(plain, plain_end, path, monkeypatch):
+    real = files.write
+
+    def write(descriptor, data):
+        if os.fstat(descriptor).st_size + len(data) > 12_000:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(files, "write", write)
+    instrument = Noted()
+    with pytest.raises(JournalFull, match="every earlier one is safe"):
+        go(path, plain, STEPS, instrument)
+    held = {frame.header["token"] for frame in frames(path, "reading")}
+    assert held <= set(instrument.tokens)
+    assert len(instrument.tokens) - len(held) <= 1
+    assert instrument.asked[-1][0] == "safe"
+    monkeypatch.undo()
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def test_a_journal_of_another_experiment_is_refused(plain, nuts_experiment, path):
+    go(path, plain, 1)
+    before = path.read_bytes()
+    size = len(before)
+    with pytest.raises(ValueError, match="written by another experiment"):
+        go(path, nuts_experiment, STEPS)
+    assert frames(path, "fault")[-1].header["error"] == "ValueError"
+    assert path.read_bytes()[:size] == before
+
+
+def test_an_instrument_is_made_safe_when_nothing_is_left_to_do(plain, path):
+    go(path, plain, 1)
+    instrument = Noted()
+    assert go(path, plain, 1, instrument).finished
+    assert instrument.asked == [("safe", "")]
+
+
+def test_known_variances_travel_from_the_scalarizer_to_the_observations(plain, path):
+    end = go(path, plain, 1, scalarize=lambda reading: (Simulated.scalarize(reading), 0.25))
+    assert np.asarray(end.state.obs.noise)[:4].tolist() == [0.25] * 4
+
+
+def test_the_display_is_told_of_every_measurement(plain, path):
+    events = []
+    go(path, plain, 2, tell=events.append)
+    assert [event.phase for event in events] == ["seed"] * 3 + ["model"] + ["learn"] * 2
+    assert [event.step for event in events] == [1, 2, 3, 0, 1, 2]
+    assert all(event.total == 3 for event in events[:3])
+
+
+def test_the_campaign_is_one_file_with_a_lock(plain, path):
+    with Campaign.create(path, {"settings": {}}), pytest.raises(JournalLocked):
+        go(path, plain, 1)
