@@ -55,23 +55,25 @@ class Film(NamedTuple):
     domains: Waves  # sign = domain, zero = wall
 
 
-def _random_waves(key: Array, scale: float) -> Waves:
-    """Gaussian spectrum: correlation exp(-|u|^2 / 2 l^2) for scale = 1 / (2 pi l) (Rahimi and Recht, NIPS 2007)."""
-    key_wave, key_phase = jax.random.split(key)
-    wave = scale * jax.random.normal(key_wave, (WAVES, 2), jnp.float32)
-    return Waves(wave, jax.random.uniform(key_phase, (WAVES,), jnp.float32, 0.0, 2.0 * jnp.pi))
+def _gaussian_waves(u: Array) -> Waves:
+    """Uniforms (3, K) to waves of a Gaussian spectrum: correlation exp(-|d|^2 / 2 l^2), l = `CORRELATION`.
+
+    Wave vectors are normal with standard deviation 1 / (2 pi l) (Rahimi and Recht, NIPS 2007), drawn by Box and Muller.
+    """
+    radius = jnp.sqrt(-2.0 * jnp.log1p(-u[0])) / (2.0 * jnp.pi * CORRELATION)
+    return Waves(radius[:, None] * _direction(2.0 * jnp.pi * u[1]), 2.0 * jnp.pi * u[2])
 
 
-def _stripe_waves(key: Array) -> Waves:
-    """Waves of one period with directions within about 30 degrees of an axis: their zero lines are bent stripes.
+def _stripe_waves(u: Array, axis: Array) -> Waves:
+    """Uniforms (2, K) to waves of one period within 45 degrees of an axis: their zero lines are bent stripes.
 
     Level sets of such a field are the labyrinths of Cahn's random-wave picture (J. Chem. Phys. 42, 93, 1965).
     """
-    key_axis, key_angle, key_phase = jax.random.split(key, 3)
-    axis = jax.random.uniform(key_axis, (), jnp.float32, 0.0, jnp.pi)
-    angle = axis + 0.5 * jax.random.normal(key_angle, (WAVES,), jnp.float32)
-    wave = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1) / STRIPE_PERIOD
-    return Waves(wave, jax.random.uniform(key_phase, (WAVES,), jnp.float32, 0.0, 2.0 * jnp.pi))
+    return Waves(_direction(axis + 0.5 * jnp.pi * (u[0] - 0.5)) / STRIPE_PERIOD, 2.0 * jnp.pi * u[1])
+
+
+def _direction(angle: Array) -> Array:
+    return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
 def _field(waves: Waves, u: Array) -> Array:
@@ -92,18 +94,16 @@ def film(key: Array, size_m: ArrayLike = 2e-6) -> Film:
     Returns:
         The film. The draws are float32 in every precision, so the same key gives the same film.
     """
-    key_place, key_turn, key_texture, key_shape, key_domains = jax.random.split(key, 5)
-    size = jnp.broadcast_to(jnp.asarray(size_m), (2,)).astype(jnp.result_type(float))
-    angle = jax.random.uniform(key_turn, (), jnp.float32, 0.0, 2.0 * jnp.pi)
-    ring = 0.28 + 0.05 * jax.random.uniform(key_place, (), jnp.float32)
-    arm = ring * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-    slow = 1.0 / (2.0 * jnp.pi * CORRELATION)
+    draws = jax.random.uniform(key, (8 * WAVES + 3,), jnp.float32)  # one draw: each costs half a second of compilation
+    place, turn, axis = draws[:3]
+    waves = draws[3:].reshape(8, WAVES)
+    arm = (0.28 + 0.05 * place) * _direction(2.0 * jnp.pi * turn)
     return Film(
-        size=size,
+        size=jnp.broadcast_to(jnp.asarray(size_m, jnp.result_type(float)), (2,)),
         centres=0.5 + jnp.stack([arm, -arm]),
-        texture=_random_waves(key_texture, slow),
-        shape=_random_waves(key_shape, slow),
-        domains=_stripe_waves(key_domains),
+        texture=_gaussian_waves(waves[0:3]),
+        shape=_gaussian_waves(waves[3:6]),
+        domains=_stripe_waves(waves[6:8], jnp.pi * axis),
     )
 
 

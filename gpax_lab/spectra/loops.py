@@ -41,11 +41,14 @@ class LoopParams(NamedTuple):
 def triangle(vmax: ArrayLike, points: int) -> Array:
     """One cycle 0, +vmax, -vmax and back to one step before 0: `points` biases in volts, shape (points,).
 
-    With phase t = k / points: v = vmax (|((4 t - 1) mod 4) - 2| - 1), the triangle wave of period 1.
     Both turning points are hit exactly when `points` is a multiple of 4.
     """
-    phase = 4.0 * jnp.arange(points) / points
-    return jnp.asarray(vmax) * (jnp.abs((phase - 1.0) % 4.0 - 2.0) - 1.0)
+    return triangle_at(vmax, jnp.arange(points) / points)
+
+
+def triangle_at(vmax: ArrayLike, phase: ArrayLike) -> Array:
+    """The triangle wave of period 1 in volts, v = vmax (|((4 t - 1) mod 4) - 2| - 1), at phases t of any shape."""
+    return jnp.asarray(vmax) * (jnp.abs((4.0 * jnp.asarray(phase) - 1.0) % 4.0 - 2.0) - 1.0)
 
 
 def rising(bias: ArrayLike) -> Array:

@@ -4,11 +4,11 @@ The loop at commanded position x after n loops is that of the film at (read-back
 from the seed and the token only: the same tokens at the same places give the same numbers, whenever they are asked for.
 """
 
-import math
 import struct
 import threading
 import time
 import zlib
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,7 +18,7 @@ import numpy as np
 from gpax_instruments.twins import faults
 from gpax_instruments.twins.dialect import ScpiError
 from gpax_lab.physics import ferroelectric
-from gpax_lab.spectra.loops import rising, triangle
+from gpax_lab.spectra.loops import triangle_at
 
 SIZE_M = 2e-6
 """Side of the field of view, m."""
@@ -40,6 +40,35 @@ class Loop(NamedTuple):
     token: str
     bias: np.ndarray  # (n,) float64 V
     response: np.ndarray  # (n,) float32 pm/V
+
+
+class Wave(NamedTuple):
+    """A bias waveform, computed for a round number of points so that the usual ones share compiled functions."""
+
+    vmax: float  # V
+    points: int
+    bias: np.ndarray  # (room,) V, room >= points
+    up: np.ndarray  # (room,) bool, rising branch
+
+    @property
+    def values(self) -> np.ndarray:
+        """(points,) float64 V."""
+        return self.bias[: self.points]
+
+
+NO_WAVE = Wave(0.0, 0, np.zeros(0), np.zeros(0, bool))
+
+
+@partial(jax.jit, static_argnums=2)
+def _sweep(vmax, points, room):
+    phase = jnp.arange(room) / points
+    bias = triangle_at(vmax, phase)
+    return bias, bias > triangle_at(vmax, phase - 1.0 / points)
+
+
+def _wave(vmax: float, points: int) -> Wave:
+    bias, up = _sweep(vmax, points, -(-points // _CHUNK) * _CHUNK)
+    return Wave(vmax, points, np.asarray(bias, np.float64), np.asarray(up))
 
 
 @jax.jit
@@ -78,11 +107,11 @@ class Microscope:
             self.path = np.asarray(ferroelectric.drift(key, _DRIFT_STEPS, drift, walk))
         self.position = np.full(2, 0.5 * SIZE_M)
         self.engaged, self.bias, self.loops = False, 0.0, 0
-        self.wave, self.bias_values = (0.0, 0), np.zeros(0)
+        self.wave = NO_WAVE
         self.last_token = ""
         self._done: Loop | None = None
         self._pending: tuple[float, Loop] | None = None
-        self._compute(self.position, np.zeros(8), 1.0, "")  # compiled before anybody waits for it
+        self._compute(self.position, _wave(8.0, 64), "")  # compiled before anybody waits for it
 
     def move(self, x: float, y: float) -> None:
         """Go to (x, y) in m. Raises -221 while a loop is taken, -222 outside the limits or on command."""
@@ -106,21 +135,20 @@ class Microscope:
             raise ScpiError(-221)
         if not (0.0 < vmax <= MAX_BIAS and 8 <= points <= MAX_POINTS):
             raise ScpiError(-222)
-        self.wave, self.bias_values = (vmax, points), np.asarray(triangle(vmax, points), np.float64)
+        self.wave = _wave(vmax, points)
 
     def trigger(self, token: str) -> None:
         """Take a loop here and now, once per token. Raises -213 busy, -221 no waveform or a used token, -222."""
         if self.busy:
             raise ScpiError(-213)
-        if not self.wave[1] or token == self.last_token:
+        if not self.wave.points or token == self.last_token:
             raise ScpiError(-221)
         if not (token.isprintable() and 1 <= len(token) <= 64):
             raise ScpiError(-222)
         self.engaged, self.last_token = True, token
         where = self.position - self.path[min(self.loops, len(self.path) - 1)]
         self.loops += 1
-        response = self._compute(where, self.bias_values, self.wave[0], token)
-        loop = self._spoil(Loop(token, self.bias_values, response))
+        loop = self._spoil(Loop(token, self.wave.values, self._compute(where, self.wave, token)))
         if self.dwell > 0:
             self._pending = (time.monotonic() + self.dwell, loop)
         else:
@@ -164,14 +192,12 @@ class Microscope:
     def reset(self) -> None:
         """``*RST``: safe, no waveform. What was measured stays: it happened to the sample."""
         self.make_safe()
-        self.wave, self.bias_values = (0.0, 0), np.zeros(0)
+        self.wave = NO_WAVE
 
-    def _compute(self, where: np.ndarray, bias: np.ndarray, vmax: float, token: str) -> np.ndarray:
-        room = math.ceil(len(bias) / _CHUNK) * _CHUNK - len(bias)
-        volts, up = np.pad(bias, (0, room)), np.pad(np.asarray(rising(bias)), (0, room))
-        crc = jnp.uint32(zlib.crc32(token.encode()))
-        values = np.asarray(_measure(self.film, where, volts, up, vmax, self.seed, crc, self.noise))
-        return np.clip(values[: len(bias)], -RAIL, RAIL).astype("<f4")
+    def _compute(self, where: np.ndarray, wave: Wave, token: str) -> np.ndarray:
+        crc = np.uint32(zlib.crc32(token.encode()))
+        values = _measure(self.film, where, wave.bias, wave.up, wave.vmax, self.seed, crc, self.noise)
+        return np.clip(np.asarray(values)[: wave.points], -RAIL, RAIL).astype("<f4")
 
     def _spoil(self, loop: Loop) -> Loop:
         fault = self.faults.take(faults.LOOP)

@@ -83,7 +83,7 @@ def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults) -> None:
     dialect.add("BIAS", scope.set_bias, number)
     dialect.add("BIAS?", lambda: numbers(scope.bias))
     dialect.add("BIAS:WAVeform", scope.set_wave, number, integer)
-    dialect.add("BIAS:WAVeform?", lambda: f"{scope.wave[0]!r},{scope.wave[1]}")
+    dialect.add("BIAS:WAVeform?", lambda: f"{scope.wave.vmax!r},{scope.wave.points}")
     dialect.add("MEASure:LOOP", scope.trigger, string)
     dialect.add("STATus?", lambda: "BUSY" if scope.busy else "IDLE")
     dialect.add("LOOP:TOKen?", lambda: f'"{scope.token()}"')
