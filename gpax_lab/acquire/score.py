@@ -64,6 +64,7 @@ class Score:
     names: tuple[str, ...] = field(metadata={"static": True})
     joint: bool = field(default=False, metadata={"static": True})
 
+    @jax.jit
     def __call__(self, posterior: Posterior, obs: Observations, x: Array, key: Array | None = None) -> Array:
         """Values (m,) at candidates x (m, d); `key` is needed by scores that draw (Thompson)."""
         mean, variance = posterior.predict(x)

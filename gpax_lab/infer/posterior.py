@@ -64,10 +64,12 @@ class Posterior:
     tuning: Any
     model: Model = field(metadata={"static": True})
 
+    @jax.jit
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""
         return over_draws(lambda params, factor: self.model.predict(params, factor, x), self.params, self.factor)
 
+    @jax.jit
     def moments(self, x: Array) -> tuple[Array, Array]:
         """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance."""
         mean, variance = self.predict(x)
@@ -75,6 +77,7 @@ class Posterior:
         centre = weight @ mean
         return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
 
+    @jax.jit
     def noise_variance(self) -> Array:
         """(draws,) variance that a new reading adds, in the user's unit squared."""
         return over_draws(self.model.noise_variance, self.params, self.factor)

@@ -1,0 +1,177 @@
+"""Every score: a value known by independent means, extreme tails, unused slots, minimisation."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from gpax_lab import acquire
+from gpax_lab.acquire.penalties import last_point
+from gpax_lab.acquire.score import as_score
+from gpax_lab.infer import nuts
+from gpax_lab.models import gp
+from gpax_lab.observations import FAILED, add_pending, grow, observations
+
+X = np.array([[0.1], [0.4], [0.5], [0.9]])
+Y = np.array([0.2, 1.0, 0.7, -0.3])
+OBS = observations(X, Y)
+NEW = jnp.array([[0.0], [0.25], [0.45], [0.7], [1.0]])
+MODEL = gp.exact(1)
+SCORES = {
+    "log_ei": acquire.log_ei(),
+    "log_pi": acquire.log_pi(),
+    "ucb": acquire.ucb(1.5),
+    "uncertainty": acquire.uncertainty(),
+    "disagreement": acquire.disagreement(),
+    "thompson": acquire.thompson(),
+    "own": acquire.of_moments(lambda mean, std: 5 * std + 10 * mean),
+    "sum": acquire.log_ei() + 0.5 * acquire.travel(2.0, 1.0) + acquire.closeness(0.1),
+}
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    return nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, OBS)
+
+
+@pytest.fixture(params=SCORES)
+def score(request):
+    return SCORES[request.param]
+
+
+def by_draw(posterior):
+    mean, variance = posterior.predict(NEW)
+    best = jnp.max(jnp.where(OBS.measured[None], posterior.predict(OBS.x)[0], -jnp.inf), axis=1)
+    return np.asarray(mean), np.sqrt(np.asarray(variance)), np.asarray(best)[:, None]
+
+
+def test_log_ei_is_the_mean_over_draws_of_expected_improvement(posterior):
+    mean, std, best = by_draw(posterior)
+    u = (mean - best) / std
+    expected = np.log(np.mean(std * (stats.norm.pdf(u) + u * stats.norm.cdf(u)), axis=0))
+    np.testing.assert_allclose(SCORES["log_ei"](posterior, OBS, NEW), expected, rtol=1e-9)
+
+
+def test_log_pi(posterior):
+    mean, std, best = by_draw(posterior)
+    expected = np.log(np.mean(stats.norm.cdf((mean - best - 0.1) / std), axis=0))
+    np.testing.assert_allclose(acquire.log_pi(xi=0.1)(posterior, OBS, NEW), expected, rtol=1e-9)
+
+
+def test_scores_of_the_mixture(posterior):
+    mean, std, _ = by_draw(posterior)
+    centre = mean.mean(axis=0)
+    total = np.sqrt((std**2).mean(axis=0) + mean.var(axis=0))
+    np.testing.assert_allclose(SCORES["ucb"](posterior, OBS, NEW), centre + 1.5 * total, rtol=1e-10)
+    np.testing.assert_allclose(SCORES["uncertainty"](posterior, OBS, NEW), total, rtol=1e-10)
+    np.testing.assert_allclose(SCORES["disagreement"](posterior, OBS, NEW), mean.std(axis=0), rtol=1e-8)
+    np.testing.assert_allclose(SCORES["own"](posterior, OBS, NEW), 5 * total + 10 * centre, rtol=1e-10)
+
+
+def test_minimising_y_is_maximising_minus_y(posterior):
+    mirrored = OBS._replace(y=-OBS.y)
+    flipped = nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, mirrored)
+    flipped = replace(flipped, params=posterior.params, factor=jax.vmap(lambda p: MODEL.condition(p, mirrored))(posterior.params))  # fmt: skip
+    for maker in (acquire.log_ei, acquire.log_pi):
+        np.testing.assert_allclose(
+            maker(maximize=False)(flipped, mirrored, NEW), maker()(posterior, OBS, NEW), rtol=1e-9
+        )
+    np.testing.assert_allclose(acquire.ucb(2.0, maximize=False)(flipped, mirrored, NEW), acquire.ucb(2.0)(posterior, OBS, NEW), rtol=1e-9)  # fmt: skip
+
+
+def test_thompson_draws_have_the_posterior_moments(posterior):
+    one = replace(posterior, log_weight=jnp.where(jnp.arange(6) == 2, 0.0, -jnp.inf))
+    mean, std, _ = by_draw(posterior)
+    draws = jax.vmap(lambda k: SCORES["thompson"](one, OBS, NEW, k))(jax.random.split(jax.random.key(3), 4000))
+    assert (np.abs(draws.mean(axis=0) - mean[2]) < 5 * std[2] / np.sqrt(4000)).all()
+    np.testing.assert_allclose(draws.std(axis=0), std[2], rtol=5 / np.sqrt(2 * 4000))
+
+
+def test_unused_slots_do_not_show(posterior, score):
+    wide = grow(OBS, 16)
+    factor = jax.vmap(lambda p: MODEL.condition(p, wide))(posterior.params)
+    padded = replace(posterior, factor=factor)
+    key = jax.random.key(1)
+    np.testing.assert_allclose(score(padded, wide, NEW, key), score(posterior, OBS, NEW, key), rtol=1e-10, atol=1e-10)
+
+
+def test_far_below_the_incumbent_values_stay_finite_and_ordered(posterior):
+    hopeless = replace(posterior, factor=jax.tree.map(lambda leaf: leaf, posterior.factor))
+    value = acquire.log_ei(xi=1e4)(hopeless, OBS, NEW)
+    assert jnp.isfinite(value).all()
+    assert np.argmax(value) == np.argmax(acquire.log_ei(xi=1e3)(hopeless, OBS, NEW))
+
+
+def test_gradient_in_x_by_finite_differences(posterior):
+    score, at = SCORES["log_ei"], jnp.array([0.3])
+    gradient = jax.grad(lambda x: score(posterior, OBS, x[None])[0])(at)
+    up, down = (score(posterior, OBS, at[None] + s * 1e-6)[0] for s in (1, -1))
+    np.testing.assert_allclose(gradient[0], (up - down) / 2e-6, rtol=1e-5)
+
+
+def test_travel_is_the_log_of_the_time_and_closeness_of_the_distance(posterior):
+    obs = add_pending(OBS, jnp.array([0.6]))
+    assert float(last_point(obs)[0]) == 0.6
+    travel = acquire.travel(speed=0.2, measure_s=3.0)(posterior, obs, NEW)
+    np.testing.assert_allclose(travel, -np.log(3.0 + np.abs(np.asarray(NEW)[:, 0] - 0.6) / 0.2), rtol=1e-12)
+    close = acquire.closeness(0.2)(posterior, obs, jnp.array([[0.6], [0.7], [0.1]]))
+    np.testing.assert_allclose(close[1], np.log(1 - np.exp(-0.25)), rtol=1e-10)
+    assert close[0] < -30
+    assert close[2] < -30
+    assert jnp.isfinite(close).all()
+
+
+def test_weights_are_arrays_and_arithmetic_is_arithmetic(posterior):
+    a, b = SCORES["ucb"], SCORES["uncertainty"]
+    np.testing.assert_allclose((a - 2.0 * b)(posterior, OBS, NEW), a(posterior, OBS, NEW) - 2 * b(posterior, OBS, NEW), rtol=1e-12)  # fmt: skip
+    assert len(jax.tree.leaves((a + b).weights)) == 2
+    with pytest.raises(TypeError, match="function of"):
+        as_score(lambda mean: mean)
+
+
+class TestCandidates:
+    def best(self, candidates, value_of, obs=OBS):
+        return candidates.best(jax.random.key(0), value_of, obs)
+
+    def test_used_pool_points_are_not_proposed_again_unless_asked_for(self):
+        points = np.array([[0.1], [0.4], [0.45], [0.9]])
+        peak = lambda x: -jnp.abs(x[:, 0] - 0.41)  # noqa: E731
+        assert float(self.best(acquire.pool(points), peak).x[0]) == 0.45
+        assert float(self.best(acquire.pool(points, repeat=True), peak).x[0]) == 0.4
+        failed = OBS._replace(status=OBS.status.at[1].set(FAILED))
+        assert float(self.best(acquire.pool(points), peak, failed).x[0]) == 0.45
+
+    def test_a_score_that_is_nan_gives_the_most_remote_point_and_says_so(self):
+        choice = self.best(acquire.grid([[0, 1]], (11,)), lambda x: jnp.full(x.shape[0], jnp.nan))
+        assert bool(choice.fallback)
+        assert float(choice.x[0]) == pytest.approx(0.7)  # 0.2 from 0.5 and 0.9, the widest gap
+        partly = self.best(acquire.grid([[0, 1]], (11,)), lambda x: jnp.where(x[:, 0] > 0.65, x[:, 0], jnp.nan))
+        assert not bool(partly.fallback)
+        assert float(partly.x[0]) == 1.0
+
+    def test_chunks_give_what_one_piece_gives(self):
+        pool = replace(acquire.grid([[0, 1]], (101,)), chunk=8)
+        wave = lambda x: jnp.sin(20 * x[:, 0])  # noqa: E731
+        assert self.best(pool, wave).x == self.best(acquire.grid([[0, 1]], (101,)), wave).x
+
+    def test_a_box_is_climbed_to_its_maximum_also_on_the_edge(self):
+        box = acquire.box([[-1e-6, 1e-6], [0.0, 5.0]], starts=64)
+        inside = self.best(box, lambda x: -((x[:, 0] * 1e6 - 0.3) ** 2) - (x[:, 1] - 2.0) ** 2, observations([[0.0, 1.0]], [0.0]))
+        np.testing.assert_allclose(inside.x * np.array([1e6, 1.0]), [0.3, 2.0], atol=2e-2)
+        edge = self.best(box, lambda x: x[:, 1] - x[:, 0] * 1e6, observations([[0.0, 1.0]], [0.0]))
+        np.testing.assert_allclose(edge.x, [-1e-6, 5.0], rtol=1e-9)
+
+    def test_a_box_and_a_pool_spread_their_seeds(self):
+        box = acquire.box([[0, 1], [2, 4]]).spread(jax.random.key(0), 16)
+        assert ((box >= jnp.array([[0, 2]])) & (box <= jnp.array([[1, 4]]))).all()
+        gaps = np.linalg.norm((np.asarray(box)[:, None] - np.asarray(box)[None]) / [1, 2], axis=-1)
+        assert gaps[~np.eye(16, dtype=bool)].min() > 0.1  # 16 random points come closer than 0.1 almost always
+        assert len(np.unique(acquire.grid([[0, 1]], (9,)).spread(jax.random.key(0), 9))) == 9
+
+    @pytest.mark.parametrize("points", [[], [[np.nan]], [0.0]])
+    def test_bad_pools_are_refused(self, points):
+        with pytest.raises(ValueError, match="pool"):
+            acquire.pool(points)

@@ -1,0 +1,157 @@
+"""Every sampler against a conjugate and an asymmetric target, and against a long independent run."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pytest
+from scipy import integrate, stats
+
+from gpax_lab import kernels
+from gpax_lab.infer import laplace, nuts, outcomes
+from gpax_lab.models import gp, parametric
+from gpax_lab.observations import observations
+
+SAMPLERS = {
+    "nuts": nuts(200, 1000, num_chains=2, draws=None),
+    "nuts_rewarmed": nuts(200, 1000, num_chains=2, draws=None, rewarm=50),
+    "laplace": laplace(4000),
+}
+X = np.linspace(0.0, 1.0, 12)[:, None]
+Y = 2.0 * X[:, 0] + 0.3 * np.random.default_rng(0).standard_normal(12)
+LINE = parametric(1, lambda x, p: p["slope"] * x[0], {"slope": dist.Normal(0.0, 3.0)}, "known", standardize=False)
+LINE_OBS = observations(X, Y, noise=0.09)
+
+
+@pytest.fixture(params=SAMPLERS)
+def sampler(request):
+    return SAMPLERS[request.param]
+
+
+def fit(sampler, model, obs, updates=1):
+    posterior = sampler.init(jax.random.key(1), model, obs)
+    for i in range(updates):
+        posterior = sampler.update(jax.random.key(2 + i), posterior, obs)
+    return posterior
+
+
+def weighted(posterior, name):
+    weight = np.exp(np.asarray(posterior.log_weight))
+    return weight / weight.sum(), np.asarray(posterior.params[name])
+
+
+def check(draws, weight, mean, sd, effective):
+    """Mean and sd within five Monte Carlo standard errors."""
+    estimate = weight @ draws
+    assert abs(estimate - mean) < 5 * sd / np.sqrt(effective)
+    # sd of an estimated sd is sd / sqrt(2 n) for a normal, larger with excess kurtosis: allow twice.
+    assert abs(np.sqrt(weight @ (draws - estimate) ** 2) - sd) < 10 * sd / np.sqrt(2 * effective)
+
+
+def test_conjugate_target(sampler):
+    posterior = fit(sampler, LINE, LINE_OBS)
+    precision = 1 / 9 + np.sum(X**2) / 0.09
+    weight, draws = weighted(posterior, "slope")
+    check(draws, weight, np.sum(X[:, 0] * Y) / 0.09 / precision, precision**-0.5, float(posterior.info.ess_bulk))
+    assert int(posterior.info.outcome) == outcomes.OK
+
+
+def test_asymmetric_target(sampler):
+    """A positive rate from few readings: skewed, so a reversed sign or a lost Jacobian shows."""
+    model = parametric(1, lambda x, p: p["rate"] * x[0], {"rate": dist.Exponential(1.0)}, "known", standardize=False)
+    obs = observations([[1.0], [1.0]], [0.1, -0.2], noise=1.0)
+    posterior = fit(sampler, model, obs)
+
+    def density(r):
+        return np.exp(-r) * stats.norm.pdf(0.1, r) * stats.norm.pdf(-0.2, r)
+
+    norm = integrate.quad(density, 0, 20)[0]
+    mean = integrate.quad(lambda r: r * density(r), 0, 20)[0] / norm
+    sd = np.sqrt(integrate.quad(lambda r: (r - mean) ** 2 * density(r), 0, 20)[0] / norm)
+    weight, draws = weighted(posterior, "rate")
+    check(draws, weight, mean, sd, float(posterior.info.ess_bulk) / 4)  # excess kurtosis of this density
+    if not np.isnan(posterior.log_evidence):
+        # Laplace's evidence is a mean of importance weights: relative error 1 / sqrt(effective size).
+        assert abs(float(posterior.log_evidence) - np.log(norm)) < 5 / np.sqrt(float(posterior.info.ess_bulk))
+
+
+def test_conjugate_evidence_of_laplace():
+    posterior = fit(SAMPLERS["laplace"], LINE, LINE_OBS)
+    expected = stats.multivariate_normal(np.zeros(12), 9.0 * X @ X.T + 0.09 * np.eye(12)).logpdf(Y)
+    np.testing.assert_allclose(posterior.log_evidence, expected, atol=1e-6)  # the posterior is Gaussian: exact
+
+
+@pytest.mark.slow
+def test_nuts_on_a_gaussian_process_agrees_with_a_long_run_of_numpyro_itself():
+    rng = np.random.default_rng(3)
+    x = rng.random((12, 1))
+    y = np.sin(6 * x[:, 0]) + 0.1 * rng.standard_normal(12)
+    process = gp.exact(1, kernels.rbf, standardize=False)
+    posterior = fit(nuts(500, 2000, num_chains=4, draws=None), process, observations(x, y))
+
+    def program():
+        p = {
+            "lengthscale": numpyro.sample("lengthscale", dist.LogNormal(jnp.log(0.3), 0.7)),
+            "variance": numpyro.sample("variance", dist.LogNormal(0.0, 0.7)),
+            "noise": numpyro.sample("noise", dist.LogNormal(jnp.log(0.01), 1.5)),
+        }
+        k = p["variance"] * jnp.exp(-0.5 * ((x - x.T) / p["lengthscale"]) ** 2) + p["noise"] * jnp.eye(12)
+        numpyro.sample("y", dist.MultivariateNormal(jnp.zeros(12), k), obs=jnp.asarray(y))
+
+    mcmc = numpyro.infer.MCMC(
+        numpyro.infer.NUTS(program), num_warmup=1000, num_samples=20000, progress_bar=False
+    )
+    mcmc.run(jax.random.key(5))
+    for name, reference in mcmc.get_samples().items():
+        reference, ours = np.log(np.asarray(reference)), np.log(np.asarray(posterior.params[name])).ravel()
+        # Autocorrelation leaves at least a tenth of the 8,000 draws; the reference adds less than that.
+        error = 5 * reference.std() / np.sqrt(len(ours) / 10)
+        assert abs(ours.mean() - reference.mean()) < error
+        for q in (0.1, 0.5, 0.9):
+            spread = np.sqrt(q * (1 - q)) / stats.norm.pdf(stats.norm.ppf(q))
+            assert abs(np.quantile(ours, q) - np.quantile(reference, q)) < spread * error
+
+
+def test_update_continues_where_the_last_fit_ended():
+    quick = nuts(30, 30, draws=8, rewarm=10)
+    first = quick.init(jax.random.key(0), LINE, LINE_OBS)
+    second = quick.update(jax.random.key(1), first, LINE_OBS)
+    assert first.params["slope"].shape == (8,)
+    assert not np.array_equal(first.tuning.position, second.tuning.position)
+    ratio = np.asarray(second.tuning.inverse_mass / first.tuning.inverse_mass)
+    assert ((ratio >= 0.2) & (ratio <= 5.0)).all()
+
+
+def test_outcomes_name_the_remedy():
+    nowhere = parametric(1, lambda x, p: jnp.nan * p["a"], {"a": dist.Normal(0.0, 1.0)}, "known", standardize=False)
+    for sampler in (nuts(10, 10), laplace(8, 1, 3)):
+        posterior = sampler.init(jax.random.key(0), nowhere, LINE_OBS)
+        assert int(posterior.info.outcome) == outcomes.NOT_FINITE
+    assert "physics function" in outcomes.message(outcomes.NOT_FINITE)
+    short = nuts(10, 10).init(jax.random.key(0), LINE, LINE_OBS)
+    assert int(short.info.outcome) == outcomes.NOT_MIXED
+    broken = gp.exact(1, lambda x, z, p: jnp.where(x[0] == z[0], -1.0, 0.0) * p["variance"], noise="known")
+    posterior = laplace(4, 1, 2).init(jax.random.key(0), broken, observations(X, Y))
+    assert int(posterior.info.outcome) in (outcomes.NOT_FINITE, outcomes.FACTORISATION_FAILED)
+
+
+def test_settings_are_checked():
+    with pytest.raises(ValueError, match="num_warmup"):
+        nuts(1, 100)
+    with pytest.raises(ValueError, match="draws"):
+        laplace(0)
+
+
+def test_the_mixture_obeys_the_law_of_total_variance():
+    posterior = fit(nuts(20, 40, draws=16), LINE, LINE_OBS, updates=0)
+    x = jnp.array([[0.3], [2.0]])
+    mean, variance = posterior.moments(x)
+    slopes = np.asarray(posterior.params["slope"])
+    np.testing.assert_allclose(mean, [slopes.mean() * 0.3, slopes.mean() * 2.0], rtol=1e-12)
+    np.testing.assert_allclose(variance, [slopes.var() * 0.09, slopes.var() * 4.0], rtol=1e-9)
+    np.testing.assert_array_equal(posterior.noise_variance(), np.zeros(16))
+    doubled = replace(posterior, log_weight=jnp.where(jnp.arange(16) == 3, 0.0, -jnp.inf))
+    np.testing.assert_allclose(doubled.moments(x)[0], slopes[3] * np.array([0.3, 2.0]), rtol=1e-12)
