@@ -1,0 +1,196 @@
+"""From settings to the objects of a campaign. Nothing here starts an instrument; see `connect`."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gpax_instruments.limits import Axis
+from gpax_instruments.replay import Replay
+from jax import Array
+
+from gpax_lab import acquire, infer
+from gpax_lab.acquire.candidates import Candidates
+from gpax_lab.experiment import Experiment, bayes_opt, stopping
+from gpax_lab.experiment.stopping import Rule
+from gpax_lab.models import gp
+from gpax_lab.models.model import Model
+from gpax_lab.settings.check import SettingsError
+from gpax_lab.settings.prior import distribution
+from gpax_lab.settings.schema import Acquisition, Grid, Laplace, Pool, Quantity, Recorded, Settings, Twin
+from gpax_lab.settings.tables import KERNELS, SCALARIZERS, SCORES
+from gpax_lab.spectra.loops import despike
+
+TWIN_FIELD_M = 2e-6
+"""Side of the field of view of the simulated microscope, m."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A campaign ready to run.
+
+    Attributes:
+        settings: what it was built from.
+        axes: limits of the instrument, m.
+        experiment: the state machine.
+        model: the model inside it.
+        candidates: where points may lie.
+        seeds: (n, 2) points to measure first, m.
+        key: random key of the campaign.
+        scalarize: reading -> value in the quantity's unit, NaN where the reading is to be rejected.
+        rules: reasons to stop early.
+        quantity: name and unit of the value.
+        record: the recorded map, for a replay.
+    """
+
+    settings: Settings
+    axes: tuple[Axis, ...]
+    experiment: Experiment
+    model: Model
+    candidates: Candidates
+    seeds: np.ndarray
+    key: Array
+    scalarize: Callable[[Any], float]
+    rules: tuple[Rule, ...]
+    quantity: dict[str, str]
+    record: Replay | None
+
+    @property
+    def maximize(self) -> bool:
+        """Whether large values are wanted."""
+        return self.settings.quantity.goal == "maximize"
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """(2, 2) low and high of each axis, m."""
+        return np.array([[axis.low, axis.high] for axis in self.axes])
+
+
+def build(settings: Settings) -> Plan:
+    """All objects of a campaign from its settings.
+
+    Raises:
+        SettingsError: the recorded map cannot be read, or holds fewer places than points are asked for.
+    """
+    record = _record(settings)
+    axes = record.axes if record else _axes(settings)
+    bounds = np.array([[axis.low, axis.high] for axis in axes])
+    model = gp.exact(
+        2,
+        KERNELS[settings.model.kernel],
+        prior={name: distribution(value) for name, value in settings.prior.items()},
+        noise=settings.model.noise,  # type: ignore[arg-type]  # checked to be one of its words
+        bounds=bounds,
+        standardize=settings.model.standardize,
+    )
+    maximize = settings.quantity.goal == "maximize"
+    candidates = _candidates(settings, bounds, record)
+    experiment = bayes_opt(model, sampler(settings), score(settings.acquisition, maximize), candidates)
+    place, key = jax.random.split(jax.random.key(settings.campaign.key))
+    return Plan(
+        settings, axes, experiment, model, candidates, _seeds(settings, candidates, bounds, place), key,
+        scalarizer(settings.quantity), _rules(settings, maximize), _quantity(settings), record,
+    )  # fmt: skip
+
+
+def _record(settings: Settings) -> Replay | None:
+    if not isinstance(settings.instrument, Recorded):
+        return None
+    file = settings.instrument.file
+    try:
+        record = Replay.from_beps(file)
+    except (OSError, KeyError) as error:
+        raise SettingsError(f"instrument.file = {file!r} is not a recorded loop map: {error}.") from None
+    asked, held = settings.campaign.steps + settings.campaign.seeds, len(record.positions)
+    if asked > held:
+        raise SettingsError(f"campaign.steps and campaign.seeds ask for {asked} points; {file} holds {held} places.")
+    return record
+
+
+def _axes(settings: Settings) -> tuple[Axis, ...]:
+    if isinstance(settings.instrument, Twin):
+        return tuple(Axis(name, "m", 0.0, TWIN_FIELD_M) for name in "xy")
+    spans = {name: getattr(settings.instrument, name) for name in ("x", "y")}
+    return tuple(Axis(name, "m", **asdict(span)) for name, span in spans.items())
+
+
+def _inside(bounds: np.ndarray) -> np.ndarray:
+    """Bounds of candidates: less by 1e-12 of the span, so that rounding can not lead beyond a limit of the axis."""
+    return np.stack([bounds[:, 0], bounds[:, 1] - 1e-12 * (bounds[:, 1] - bounds[:, 0])], axis=1)
+
+
+def _candidates(settings: Settings, bounds: np.ndarray, record: Replay | None) -> Candidates:
+    match settings.acquisition.candidates:
+        case Grid(shape):
+            return acquire.grid(_inside(bounds), shape)
+        case Pool():
+            assert record is not None
+            return acquire.pool(record.positions)
+        case box:
+            return acquire.box(_inside(bounds), box.starts, box.refine, box.iterations)
+
+
+def _seeds(settings: Settings, candidates: Candidates, bounds: np.ndarray, key: Array) -> np.ndarray:
+    """Points that fill the field evenly; of a recorded map, random places."""
+    source = candidates if isinstance(settings.acquisition.candidates, Pool) else acquire.box(_inside(bounds))
+    return np.asarray(source.spread(key, settings.campaign.seeds))
+
+
+def sampler(settings: Settings) -> infer.Sampler:
+    """The sampler of [sampler]."""
+    arguments = asdict(settings.sampler)
+    return infer.laplace(**arguments) if isinstance(settings.sampler, Laplace) else infer.nuts(**arguments)
+
+
+def score(chosen: Acquisition, maximize: bool) -> acquire.Score:
+    """The score of [acquisition], penalties included."""
+    row = SCORES[chosen.score]
+    given = {name: getattr(chosen, name) for name in row.arguments if getattr(chosen, name) is not None}
+    total = row.make(**given, **({"maximize": maximize} if row.has_goal else {}))
+    if chosen.explore:
+        total = total + chosen.explore * acquire.of_moments(_log_std)
+    if chosen.travel:
+        total = total + acquire.travel(chosen.travel.speed, chosen.travel.measure_s)
+    if chosen.closeness:
+        total = total + acquire.closeness(chosen.closeness.radius)
+    return total
+
+
+def _log_std(mean: Array, std: Array) -> Array:
+    return jnp.log(std)
+
+
+def scalarizer(quantity: Quantity) -> Callable[[Any], float]:
+    """Reading -> value; NaN, a failed reading, where the response reaches `reject_above`."""
+    row = SCALARIZERS[quantity.scalarizer]
+
+    @jax.jit
+    def value(bias: Array, response: Array) -> Array:
+        return row.read(bias, despike(response) if quantity.despike else response)
+
+    def scalarize(reading: Any) -> float:
+        response = np.asarray(reading.arrays["response"], np.float64)
+        if quantity.reject_above is not None and not np.max(np.abs(response)) < quantity.reject_above:
+            return np.nan
+        return float(value(jnp.asarray(reading.arrays["bias"], float), jnp.asarray(response)))
+
+    return scalarize
+
+
+def _rules(settings: Settings, maximize: bool) -> tuple[Rule, ...]:
+    stop = settings.stop
+    wanted = (
+        stop.budget is not None and stopping.budget(stop.budget),
+        stop.target is not None and stopping.target(stop.target, maximize, stop.confidence),
+        stop.no_more_gain is not None and stopping.no_more_gain(stop.no_more_gain, maximize),
+    )
+    return tuple(rule for rule in wanted if rule)
+
+
+def _quantity(settings: Settings) -> dict[str, str]:
+    row = SCALARIZERS[settings.quantity.scalarizer]
+    response = "pm/V" if isinstance(settings.instrument, Twin) else "a.u."
+    unit = row.unit.format(response).replace("pm/V V", "pm")
+    return {"name": settings.quantity.name or row.name, "unit": settings.quantity.unit or unit}

@@ -1,0 +1,215 @@
+"""The sections of a settings file as frozen dataclasses; every field states what it allows."""
+# ruff: noqa: RUF009 - `entry` makes a dataclass field
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpax_lab.settings.check import (
+    either,
+    entry,
+    flag,
+    number,
+    one_of,
+    section,
+    several,
+    text,
+    whole,
+    word,
+)
+from gpax_lab.settings.prior import priors
+from gpax_lab.settings.tables import KERNELS, SCALARIZERS, SCORES
+
+_POSITIVE = number(0.0, above=True)
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """How long and how reproducible. `journal` is a file name in the output folder."""
+
+    steps: int = entry(whole(1, 100_000), needed_for="points to propose after the seeds")
+    name: str = entry(text, "campaign")
+    seeds: int = entry(whole(1, 10_000), 6)
+    key: int = entry(whole(0, 2**32 - 1), 0)
+    journal: str = entry(text, "campaign.gpxj")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """The number read from each loop. A response of magnitude `reject_above` or more makes the reading a failed one."""
+
+    scalarizer: str = entry(word(*SCALARIZERS), "loop_area")
+    name: str | None = entry(text, None)
+    unit: str | None = entry(text, None)
+    goal: str = entry(word("maximize", "minimize"), "maximize")
+    despike: bool = entry(flag, False)
+    reject_above: float | None = entry(_POSITIVE, None)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Limits of one axis, m; see `gpax_instruments.limits.Axis`."""
+
+    low: float = entry(number(), needed_for="lowest position, m")
+    high: float = entry(number(), needed_for="highest position, m")
+    max_step: float | None = entry(_POSITIVE, None)
+    settle_s: float = entry(number(0.0), 0.0)
+    tolerance: float | None = entry(_POSITIVE, None)
+
+
+@dataclass(frozen=True)
+class Pfm:
+    """A piezoresponse force microscope that speaks SCPI."""
+
+    address: str = entry(text, needed_for='"tcp://host:port" or a VISA resource name')
+    x: Span = entry(section(Span), needed_for="limits of the x axis, { low = ..., high = ... } in m")
+    y: Span = entry(section(Span), needed_for="limits of the y axis, { low = ..., high = ... } in m")
+    vmax: float = entry(_POSITIVE, 8.0)
+    points: int = entry(whole(4, 1_000_000), 64)
+    timeout_s: float = entry(_POSITIVE, 2.0)
+    loop_timeout_s: float = entry(_POSITIVE, 30.0)
+    repeatable: bool = entry(flag, False)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded loop map (pyNSID layout) played back. A relative `file` counts from the settings file's folder."""
+
+    file: str = entry(text, needed_for="HDF5 file of the recorded map")
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The simulated microscope, started by the campaign: `noise` is a share of a loop's height, `dwell` s a loop."""
+
+    seed: int = entry(whole(0, 2**31 - 1), 0)
+    noise: float = entry(number(0.0, 1.0), 0.02)
+    dwell: float = entry(number(0.0, 60.0), 0.0)
+    vmax: float = entry(number(0.0, 20.0, above=True), 8.0)
+    points: int = entry(whole(8, 4096), 64)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Gaussian process; `standardize` may be [location, scale] in the quantity's unit."""
+
+    kernel: str = entry(word(*KERNELS), "matern52")
+    noise: str = entry(word("inferred", "known"), "inferred")
+    standardize: bool | tuple[float, float] = entry(
+        either(flag, several(number(), 2), allowed="true, false or [location, scale]"), True
+    )
+
+
+@dataclass(frozen=True)
+class Nuts:
+    """Arguments of `infer.nuts`."""
+
+    num_warmup: int = entry(whole(10), 200)
+    num_samples: int = entry(whole(8), 200)
+    num_chains: int = entry(whole(1), 1)
+    draws: int = entry(whole(1), 64)
+    rewarm: int = entry(whole(0), 50)
+    target_accept: float = entry(number(0.1, 0.999), 0.8)
+    max_tree_depth: int = entry(whole(1, 15), 8)
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """Arguments of `infer.laplace`."""
+
+    draws: int = entry(whole(1), 64)
+    starts: int = entry(whole(1), 8)
+    iterations: int = entry(whole(1), 60)
+    weighted: bool = entry(flag, True)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular grid over the instrument's field, x slowest."""
+
+    shape: tuple[int, ...] = entry(several(whole(2, 100_000), 2), (32, 32))
+
+
+@dataclass(frozen=True)
+class Box:
+    """The whole field, searched by gradient ascent; see `acquire.Box`."""
+
+    starts: int = entry(whole(1), 512)
+    refine: int = entry(whole(1), 8)
+    iterations: int = entry(whole(1), 40)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The recorded places of a map."""
+
+
+@dataclass(frozen=True)
+class Travel:
+    """Prefer near points: speed in m/s, time at a point in s."""
+
+    speed: float = entry(_POSITIVE, needed_for="m/s")
+    measure_s: float = entry(_POSITIVE, needed_for="s at a point")
+
+
+@dataclass(frozen=True)
+class Closeness:
+    """Keep away from measured points: radius in m."""
+
+    radius: float = entry(_POSITIVE, needed_for="m")
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """What makes a point worth measuring, and where points may lie.
+
+    `explore` adds that many times the log of the standard deviation, for a score that is a logarithm.
+    """
+
+    score: str = entry(word(*SCORES), "log_ei")
+    beta: float | None = entry(number(0.0), None)
+    xi: float | None = entry(number(0.0), None)
+    explore: float | None = entry(number(0.0), None)
+    candidates: Grid | Box | Pool = entry(one_of(grid=Grid, box=Box, pool=Pool), Grid())
+    travel: Travel | None = entry(section(Travel), None)
+    closeness: Closeness | None = entry(section(Closeness), None)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Reasons to stop early: points in all, a value reached (with `confidence`), expected gain below a value."""
+
+    budget: int | None = entry(whole(1), None)
+    target: float | None = entry(number(), None)
+    confidence: float = entry(number(0.5, 0.9999), 0.95)
+    no_more_gain: float | None = entry(_POSITIVE, None)
+
+
+_AN_INSTRUMENT = 'a table [instrument] with kind = "pfm", "replay" or "twin"'
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that a campaign depends on, as plain values; see the sections for what they allow."""
+
+    campaign: Campaign = entry(section(Campaign), needed_for="a table [campaign] with at least steps")
+    instrument: Pfm | Recorded | Twin = entry(one_of(pfm=Pfm, replay=Recorded, twin=Twin), needed_for=_AN_INSTRUMENT)
+    quantity: Quantity = entry(section(Quantity), Quantity())
+    model: Model = entry(section(Model), Model())
+    prior: Mapping[str, Any] = entry(priors, dict)
+    sampler: Nuts | Laplace = entry(one_of(nuts=Nuts, laplace=Laplace), Nuts())
+    acquisition: Acquisition = entry(section(Acquisition), Acquisition())
+    stop: Stop = entry(section(Stop), Stop())
+
+
+KINDS: Mapping[type, str] = {
+    Pfm: "pfm",
+    Recorded: "replay",
+    Twin: "twin",
+    Nuts: "nuts",
+    Laplace: "laplace",
+    Grid: "grid",
+    Box: "box",
+    Pool: "pool",
+}
+"""The word `kind` of every section that has one."""
