@@ -1,0 +1,151 @@
+"""The commands of `gpax-lab`."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from gpax_instruments.errors import InstrumentError
+from rich.console import Console
+
+from gpax_lab.cli import drive
+from gpax_lab.cli.demo import demo_settings
+from gpax_lab.cli.environment import Stopwatch, prepare
+from gpax_lab.cli.review import plan_of, review
+from gpax_lab.cli.summary import summary
+from gpax_lab.experiment.run import versions
+from gpax_lab.settings import Settings, SettingsError, load, to_toml
+from gpax_lab.storage import ExportError, JournalError
+from gpax_lab.storage.campaign import Campaign
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+_EXPECTED = (SettingsError, InstrumentError, JournalError, ExportError, OSError)
+"""Errors whose text explains itself; of any other one the class is named too."""
+
+Journal = Annotated[Path, typer.Argument(metavar="FILE", help="Journal of a campaign (.gpxj).")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """An instrument that decides where to measure next."""
+    context.obj = debug
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("gpax-lab-demo"),
+    steps: Annotated[int, typer.Option(help="Points to choose after the seeds.")] = 30,
+    seed: Annotated[int, typer.Option(help="Which simulated film.")] = 0,
+) -> None:
+    """Find and map the region of largest loop area on a simulated microscope."""
+    with _explained(context) as console:
+        _start(demo_settings(steps, seed), out, console)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings (TOML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default named like CONFIG.")] = None,
+) -> None:
+    """Run a campaign from your own settings."""
+    with _explained(context) as console:
+        _start(load(config), out or Path(config.stem), console)
+
+
+@app.command()
+def resume(context: typer.Context, file: Journal) -> None:
+    """Go on with a campaign that was paused or interrupted."""
+    with _explained(context) as console:
+        started, watch = time.monotonic(), Stopwatch()
+        prepare()
+        with Campaign.open(file) as campaign:
+            if campaign.journal.cut:
+                console.print(f"{campaign.journal.cut} bytes of an unfinished write were cut off.", soft_wrap=True)
+            plan = plan_of(campaign.header, file)
+            _compare(campaign.header.get("versions", {}), console)
+            ended = drive.drive(plan, campaign, console, watch, started)
+        _close(ended, file, console)
+
+
+@app.command()
+def plot(
+    context: typer.Context,
+    file: Journal,
+    out: Annotated[Path | None, typer.Option(help="Picture to write; by default beside FILE.")] = None,
+) -> None:
+    """Draw the picture of a campaign."""
+    with _explained(context) as console:
+        prepare()
+        target = out or file.with_suffix(".png")
+        drive.draw(review(file), target)
+        console.print(f"{target}", soft_wrap=True)
+
+
+@app.command()
+def show(context: typer.Context, file: Journal) -> None:
+    """Tell what a campaign did, found and cost."""
+    with _explained(context) as console:
+        prepare()
+        told = review(file)
+        _say(console, f"{to_toml(told.plan.settings)}\n{summary(told)}")
+
+
+def _start(settings: Settings, folder: Path, console: Console) -> None:
+    watch = Stopwatch()
+    prepare()
+    ended = drive.begin(settings, folder, console, watch)
+    _close(ended, folder / settings.campaign.journal, console)
+
+
+def _close(ended: drive.Ended, path: Path, console: Console) -> None:
+    if not ended.outcome.finished:
+        points = f"{ended.outcome.steps} steps" if ended.outcome.state is not None else "some of the seeds"
+        _say(console, f"\nPaused after {points}. Go on with: gpax-lab resume {drive.quoted(path)}")
+        raise typer.Exit(ended.exit_code)
+    told = drive.leave(path)
+    _say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(drive.products(path))}")
+
+
+def _compare(then: dict[str, str], console: Console) -> None:
+    now = versions()
+    changed = [f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]]
+    if changed:
+        _say(console, f"Versions differ from those of the start, so the last digits may too: {', '.join(changed)}.")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _explained(context: typer.Context) -> Iterator[Console]:
+    """Errors as one paragraph and exit status 1; 130 after a second Ctrl-C."""
+    console, complaints = Console(), Console(stderr=True)
+    try:
+        yield console
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt as stopped:
+        _say(complaints, " ".join(["Stopped at once.", *getattr(stopped, "__notes__", [])]))
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if context.obj:
+            raise
+        _say(complaints, " ".join([f"error: {_words(error)}", *getattr(error, "__notes__", [])]))
+        raise typer.Exit(1) from None
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, _EXPECTED):
+        return str(error)
+    return f"{type(error).__name__}: {error} (gpax-lab --debug ... shows where.)"

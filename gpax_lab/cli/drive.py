@@ -1,0 +1,131 @@
+"""A campaign from its settings to the files that it leaves."""
+
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from gpax_lab import plot
+from gpax_lab.cli.environment import Stopwatch
+from gpax_lab.cli.progress import Display
+from gpax_lab.cli.review import Review, review
+from gpax_lab.cli.summary import summary
+from gpax_lab.cli.units import span_unit
+from gpax_lab.experiment import Outcome, run
+from gpax_lab.experiment.run import versions
+from gpax_lab.experiment.signals import StopFlag
+from gpax_lab.settings import Plan, Settings, build, connect, to_plain, to_toml
+from gpax_lab.storage import JournalExists
+from gpax_lab.storage.campaign import Campaign
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a campaign ended: the outcome of `run`, and the signal that stopped it, or None."""
+
+    outcome: Outcome
+    signal: int | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when finished, 128 + signal (130 for Ctrl-C) when paused."""
+        return 0 if self.outcome.finished else 128 + (self.signal or signal.SIGINT)
+
+
+def quoted(path: Path) -> str:
+    """A path as one word of a command line, on every platform."""
+    return f'"{path}"' if any(c.isspace() for c in str(path)) else str(path)
+
+
+def begin(settings: Settings, folder: Path, console: Console, watch: Stopwatch) -> Ended:
+    """Start a campaign that leaves its files in `folder`.
+
+    Raises:
+        SettingsError: before anything is started or written.
+        JournalExists: the folder holds a campaign of that name already.
+    """
+    started = time.monotonic()
+    plan = build(settings)
+    path = folder / settings.campaign.journal
+    if path.exists():
+        raise JournalExists(
+            f"{path} exists already. Go on with it: gpax-lab resume {quoted(path)}. Or give another folder with --out."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    header = {
+        "program": "gpax-lab",
+        "settings": to_plain(settings),
+        "versions": versions(),
+        "axes": [{"name": a.name, "unit": a.unit, "low": a.low, "high": a.high} for a in plan.axes],
+        "quantity": plan.quantity,
+    }
+    with Campaign.create(path, header) as campaign:
+        (folder / "settings.toml").write_text(to_toml(settings), encoding="utf-8")
+        return drive(plan, campaign, console, watch, started)
+
+
+def drive(plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, started: float) -> Ended:
+    """Run or go on, then export; paused or failed, say how to go on."""
+    path = campaign.journal.path
+    try:
+        with StopFlag() as stop, connect(plan) as instrument, Display(console, plan) as display:
+            outcome = run(
+                plan.experiment,
+                instrument,
+                campaign,
+                plan.settings.campaign.steps,
+                seeds=plan.seeds,
+                key=plan.key,
+                scalarize={plan.settings.quantity.scalarizer: plan.scalarize},
+                rules=plan.rules,
+                stop=lambda: bool(stop),
+                tell=display,
+            )
+    except BaseException as error:
+        error.add_note(f"Everything measured so far is kept. Go on with: gpax-lab resume {quoted(path)}")
+        raise
+    campaign.append(("timing", outcome.steps, {"compile_s": watch.seconds, "wall_s": time.monotonic() - started}, {}))
+    campaign.export()
+    return Ended(outcome, stop.signal)
+
+
+def leave(path: Path) -> Review:
+    """Write the picture and the summary of a journal; returns what they were made from."""
+    told = review(path)
+    draw(told, path.with_suffix(".png"))
+    (path.parent / "summary.txt").write_text(summary(told), encoding="utf-8")
+    return told
+
+
+def products(path: Path) -> list[str]:
+    """Names of the files that a finished campaign leaves beside its journal."""
+    return [path.name, f"{path.stem}.h5", f"{path.stem}.png", "summary.txt", "settings.toml"]
+
+
+def draw(told: Review, target: Path) -> None:
+    """Write the picture of a campaign; the suffix of `target` says in which format."""
+    figure = plot.campaign(**picture(told))
+    figure.savefig(target, dpi=160)
+
+
+def picture(told: Review) -> dict[str, Any]:
+    """The arguments of `plot.campaign`, lengths in the unit of the axes."""
+    size, unit = span_unit(told.plan.axes)
+    return {
+        "x": told.points.x / size,
+        "y": told.points.y,
+        "places": told.places / size,
+        "mean": None if told.belief is None else told.belief.mean,
+        "std": None if told.belief is None else told.belief.std,
+        "truth": told.truth,
+        "best": told.best,
+        "expected": told.expected,
+        "maximize": told.plan.maximize,
+        "axes": [(axis.name, unit) for axis in told.plan.axes],
+        "quantity": (told.plan.quantity["name"], told.plan.quantity["unit"]),
+        "seeds": int(told.points.seed.sum()),
+        "title": told.plan.settings.campaign.name,
+    }

@@ -1,0 +1,44 @@
+"""What the command line sets before anything is computed, and the time that compiling takes."""
+
+import os
+import sys
+from pathlib import Path
+
+import jax
+
+_COMPILING = (
+    "/jax/core/compile/jaxpr_to_mlir_module_duration",
+    "/jax/core/compile/backend_compile_duration",
+)
+
+
+class Stopwatch:
+    """Seconds that JAX has spent on lowering and compiling since it was started."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+    def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event in _COMPILING:
+            self.seconds += duration_secs
+
+
+def cache_folder() -> Path:
+    """Where this user's programs keep what can be made again: XDG, Windows or macOS rule."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "gpax-lab" / "compiled"
+
+
+def prepare() -> None:
+    """Double precision, one BLAS thread, and compiled functions kept from one run to the next."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    jax.config.update("jax_enable_x64", True)
+    if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
