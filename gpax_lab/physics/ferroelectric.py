@@ -77,7 +77,8 @@ def _direction(angle: Array) -> Array:
 
 
 def _field(waves: Waves, u: Array) -> Array:
-    phase = 2.0 * jnp.pi * jnp.sum(waves.wave * jnp.broadcast_to(u, waves.wave.shape), axis=-1) + waves.phase
+    # Both terms in full: jaxlib 0.10.2 compiles a sum of products, then mapped, wrongly on CPU (jax issue 39103).
+    phase = 2.0 * jnp.pi * (waves.wave[:, 0] * u[0] + waves.wave[:, 1] * u[1]) + waves.phase
     return jnp.sqrt(2.0 / WAVES) * jnp.sum(jnp.cos(phase))
 
 
@@ -125,7 +126,7 @@ def quality(film: Film, x: ArrayLike) -> Array:
     for strain and composition that vary over the film.
     """
     u = jnp.asarray(x) / film.size
-    away = jnp.sum(jnp.square(film.centres - jnp.broadcast_to(u, film.centres.shape)), axis=-1)
+    away = jnp.square(film.centres[:, 0] - u[0]) + jnp.square(film.centres[:, 1] - u[1])
     bumps = jnp.exp(-0.5 * away / BUMP**2)
     return BEST * bumps[0] + SECOND * bumps[1] + 0.07 * _field(film.texture, u)
 
