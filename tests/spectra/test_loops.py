@@ -1,0 +1,136 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpax_lab.spectra import loops
+from gpax_lab.spectra.loops import LoopParams
+
+PARAMS = LoopParams(a0=-1.0, a1=2.5, a2=2.0, a3=-1.5, a4=0.1, b0=0.5, b1=0.9, b2=0.7, b3=0.4)
+BIAS = loops.triangle(6.0, 64)
+
+
+def one_point(v, up, p):
+    """The formula of the loop once more, in plain Python."""
+    c, before, after = (p.a2, p.b0, p.b1) if up else (p.a3, p.b2, p.b3)
+    g = (after - before) / 2 * (math.erf((v - c) * 1000) + 1) + before
+    return p.a0 + p.a1 * (g * math.erf((v - c) / g) + before) / (before + after) + p.a4 * v
+
+
+def test_triangle_goes_up_first_and_stops_one_step_short():
+    np.testing.assert_allclose(loops.triangle(8.0, 8), [0, 4, 8, 4, 0, -4, -8, -4], atol=1e-12)
+
+
+@pytest.mark.parametrize(("v", "up"), [(-6.0, True), (1.9, True), (2.0, True), (3.0, False), (-1.6, False)])
+def test_loop_function_is_its_formula(v, up):
+    value = loops.loop_function(jnp.array([v]), PARAMS, up=jnp.array([up]))
+    assert float(value[0]) == pytest.approx(one_point(v, up, PARAMS), abs=1e-10)
+
+
+def test_branches_follow_the_sweep():
+    response = loops.loop_function(BIAS, PARAMS)
+    up = [True] * 17 + [False] * 32 + [True] * 15  # 0 to +vmax, down to -vmax, up again; the first came from below
+    np.testing.assert_array_equal(loops.rising(BIAS), up)
+    np.testing.assert_allclose(response, [one_point(float(v), u, PARAMS) for v, u in zip(BIAS, up, strict=True)])
+
+
+def test_far_from_the_switch_the_loop_is_offset_and_height():
+    flat = PARAMS._replace(a4=0.0)
+    ends = loops.loop_function(jnp.array([-40.0, 40.0]), flat, up=jnp.array([True, True]))
+    np.testing.assert_allclose(ends, [-1.0, 1.5], atol=1e-12)
+
+
+def test_params_may_be_an_array_and_loops_map_and_differentiate():
+    stack = jnp.stack([jnp.array(PARAMS), 1.1 * jnp.array(PARAMS)])
+    mapped = jax.vmap(loops.loop_function, in_axes=(None, 0))(BIAS, stack)
+    each = jnp.stack([loops.loop_function(BIAS, p) for p in stack])
+    np.testing.assert_allclose(mapped, each, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(jax.jit(loops.loop_function)(BIAS, stack[0]), each[0], rtol=1e-12, atol=1e-12)
+    at_switch = jax.jacobian(loops.loop_function, argnums=1)(jnp.array([2.0, 0.0, -1.5, -3.0]), stack[0])
+    assert bool(jnp.all(jnp.isfinite(at_switch)))
+
+
+def test_float32_stays_float32():
+    bias, params = BIAS.astype(jnp.float32), jnp.array(PARAMS, jnp.float32)
+    response = loops.loop_function(bias, params)
+    for value in (response, loops.loop_area(bias, response), loops.despike(response), loops.remanence(bias, response)):
+        assert value.dtype == jnp.float32
+    np.testing.assert_allclose(response, loops.loop_function(BIAS, PARAMS), atol=2e-5)
+
+
+def test_area_of_a_rectangle_needs_the_closing_side():
+    bias, response = jnp.array([3.0, -3.0, -3.0, 3.0]), jnp.array([1.0, 1.0, -1.0, -1.0])
+    assert float(loops.loop_area(bias, response)) == pytest.approx(-12.0, abs=1e-12)
+    assert float(loops.loop_area(bias[::-1], response[::-1])) == pytest.approx(12.0, abs=1e-12)
+
+
+def test_area_by_another_way_and_from_any_start():
+    response = loops.loop_function(BIAS, PARAMS)
+    x, y = np.asarray(BIAS), np.asarray(response)
+    shoelace = 0.5 * np.sum((np.roll(x, -1) - x) * (np.roll(y, -1) + y))
+    assert float(loops.loop_area(BIAS, response)) == pytest.approx(shoelace, rel=1e-12)
+    rolled = loops.loop_area(jnp.roll(BIAS, 11), jnp.roll(response, 11))
+    assert float(rolled) == pytest.approx(shoelace, rel=1e-12)
+    assert float(loops.log_loop_area(BIAS, response)) == pytest.approx(math.log10(abs(shoelace) + 1e-7), rel=1e-12)
+
+
+def test_despike_repairs_spikes_and_nothing_else():
+    clean = loops.loop_function(BIAS, PARAMS)
+    np.testing.assert_array_equal(loops.despike(clean), clean)
+    noisy = clean + 0.01 * jax.random.normal(jax.random.key(0), clean.shape)
+    torn = noisy.at[jnp.array([0, 30, 31, 50])].set(jnp.array([900.0, -700.0, -800.0, 50.0]))
+    repaired = loops.despike(jnp.stack([torn, noisy]))
+    assert float(jnp.max(jnp.abs(repaired[0] - clean))) < 0.3  # a step of the sweep on the flank of the loop
+    assert set(np.flatnonzero(repaired[0] != torn)) == {0, 30, 31, 50}
+    np.testing.assert_array_equal(repaired[1], noisy)
+
+
+def test_despike_keeps_a_sharp_switch_and_does_not_hide_nan():
+    step = jnp.where(jnp.arange(64) < 32, 1.0, -1.0)
+    np.testing.assert_array_equal(loops.despike(step), step)
+    assert bool(jnp.any(jnp.isnan(loops.despike(step.at[7].set(jnp.nan)))))
+    with pytest.raises(ValueError, match="odd"):
+        loops.despike(step, window=4)
+
+
+def test_coercive_biases_and_remanence_of_a_parallelogram():
+    bias = jnp.array([0.0, 2.0, 4.0, 2.0, 0.0, -2.0, -4.0, -2.0])
+    response = jnp.array([-3.0, -1.0, 3.0, 3.0, 3.0, 1.0, -3.0, -3.0])
+    np.testing.assert_allclose(loops.coercive_biases(bias, response), [2.5, -2.5], atol=1e-12)
+    np.testing.assert_allclose(loops.remanence(bias, response), [-3.0, 3.0], atol=1e-12)
+    assert bool(jnp.all(jnp.isnan(loops.coercive_biases(bias, response + 10.0))))
+
+
+@pytest.fixture(scope="module")
+def real_map(data_folder):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(data_folder / "loops" / "BEPS_PTO_50x50.h5") as file:
+        group = file["Channel_000/generic"]
+        return jnp.roll(jnp.array(group["Voltage"][()]), -16), jnp.roll(jnp.array(group["generic"][()]), -16, axis=2)
+
+
+def test_the_real_map_gives_the_reference_figures(real_map):
+    bias, response = real_map
+    area = np.asarray(loops.loop_area(bias, response))
+    assert (round(area.min(), 5), round(area.max(), 5)) == (-0.16314, 0.00118)
+    assert round(float(np.median(abs(area))), 6) == 0.001125
+    assert np.unravel_index(abs(area).argmax(), area.shape) == (4, 5)
+    good = np.abs(response).max(axis=-1) < 1e-3
+    assert good.sum() == 1704
+    kept = abs(area[good])
+    assert (f"{np.median(kept):.4e}", f"{kept.mean():.4e}", f"{kept.max():.5e}") == (
+        "6.4533e-04",
+        "1.1405e-03",
+        "9.66875e-03",
+    )
+    assert np.unravel_index(np.where(good, abs(area), 0).argmax(), area.shape) == (49, 3)
+    scalar = np.asarray(loops.log_loop_area(bias, response))[good]
+    assert (round(scalar.mean(), 4), round(scalar.std(), 4)) == (-3.2344, 0.5912)
+
+
+def test_despiking_the_real_map_makes_more_pixels_usable(real_map):
+    _, response = real_map
+    usable = np.abs(loops.despike(response)).max(axis=-1) < 1e-3
+    assert usable.sum() > 2000  # 1704 as recorded
