@@ -93,7 +93,12 @@ class Dialect:
         """Obey one line, without its newline; the answers of its queries, in order. Faulty parts answer nothing."""
         pieces: list[Piece] = []
         text = line.decode("latin-1").strip()
-        for unit in split(text, ";") if text else []:
+        try:
+            units = split(text, ";") if text else []
+        except ScpiError as error:
+            self.report(error.code)
+            return pieces
+        for unit in units:
             try:
                 with self.lock:
                     piece = self._one(unit)
@@ -124,7 +129,7 @@ class Dialect:
         return 4 * bool(self.errors) | 32 * bool(self.event & self.enable)
 
     def _one(self, unit: str) -> Piece | None:
-        header, _, rest = unit.strip().partition(" ")
+        header, rest = [*unit.split(None, 1), "", ""][:2]
         command = self._table.get(header.upper().removeprefix(":"))
         if command is None:
             raise ScpiError(-113)

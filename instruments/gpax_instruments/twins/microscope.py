@@ -104,7 +104,7 @@ class Microscope:
         self.path = np.zeros((1, 2))
         if drift or walk:
             key = jax.random.fold_in(jax.random.key(seed), _DRIFT)
-            self.path = np.asarray(ferroelectric.drift(key, _DRIFT_STEPS, drift, walk))
+            self.path = np.asarray(jax.jit(ferroelectric.drift, static_argnums=1)(key, _DRIFT_STEPS, drift, walk))
         self.position = np.full(2, 0.5 * SIZE_M)
         self.engaged, self.bias, self.loops = False, 0.0, 0
         self.wave = NO_WAVE
@@ -143,7 +143,7 @@ class Microscope:
             raise ScpiError(-213)
         if not self.wave.points or token == self.last_token:
             raise ScpiError(-221)
-        if not (token.isprintable() and 1 <= len(token) <= 64):
+        if not (token.isascii() and token.isprintable() and 1 <= len(token) <= 64):
             raise ScpiError(-222)
         self.engaged, self.last_token = True, token
         where = self.position - self.path[min(self.loops, len(self.path) - 1)]
