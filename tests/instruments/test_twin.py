@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from gpax_instruments.twins import start_pfm
 from gpax_instruments.twins.dialect import Dialect, split
-from gpax_instruments.twins.hislip import packets
+from gpax_instruments.twins.hislip import Kind, packets, receive, send
 from gpax_instruments.twins.microscope import RAIL, SIZE_M
 
 from gpax_lab.physics import ferroelectric
@@ -306,6 +306,7 @@ def test_hislip_through_pyvisa(visa, raw):
     values = visa.query_binary_values("TEST:BLOCK? 4000000", datatype="f", container=np.ndarray)  # several messages
     np.testing.assert_array_equal(values, np.arange(1_000_000, dtype=np.float32))
     visa.write("NONSENSE")
+    visa.query("*OPC?")  # the status byte comes over the other connection: nothing else orders the two
     assert visa.read_stb() & 4
     assert visa.query("SYST:ERR?").startswith("-113")
     visa.visalib.sessions[visa.session].interface.trigger()
@@ -318,6 +319,23 @@ def test_hislip_clear_forgets_a_late_answer(visa):
     visa.write("SYST:TAG? 1")
     visa.clear()
     assert visa.query("SYST:TAG? 2").strip() == "2"
+
+
+def test_hislip_clear_before_the_query_uses_its_fault_up(twin):
+    """The two connections of a client are not ordered: a clear may overtake the query that it is meant for."""
+    sync, asynchronous = (socket.create_connection(("127.0.0.1", twin.hislip_port), timeout=2) for _ in range(2))
+    with sync, asynchronous:
+        send(sync, Kind.INITIALIZE, 0, 0x01000000, b"hislip0")
+        send(asynchronous, Kind.ASYNC_INITIALIZE, 0, receive(sync).parameter & 0xFFFF)
+        assert receive(asynchronous).kind == Kind.ASYNC_INITIALIZE_RESPONSE
+        send(sync, Kind.DATA_END, 0, 2, b"FAULT LATE,1,30\n")
+        send(asynchronous, Kind.ASYNC_CLEAR)
+        assert receive(asynchronous).kind == Kind.ASYNC_CLEAR_ACKNOWLEDGE
+        send(sync, Kind.DATA_END, 0, 4, b"SYST:TAG? 1\n")
+        send(sync, Kind.CLEAR_COMPLETE)
+        assert receive(sync).kind == Kind.CLEAR_ACKNOWLEDGE
+        send(sync, Kind.DATA_END, 0, 6, b"SYST:TAG? 2\n")
+        assert receive(sync) == (Kind.DATA_END, 0, 6, b"2\n")
 
 
 def test_hislip_lock_has_one_holder(visa, twin):

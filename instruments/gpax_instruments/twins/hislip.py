@@ -130,13 +130,16 @@ class HislipServer(Listener):
     def _obey(self, session: Session, line: bytes, message_id: int) -> None:
         self.log.write("hislip", line)
         answer = self.device.execute(line)
-        if not answer or session.cleared.is_set():
+        if not answer:
+            return
+        fault = self.faults.take_for(answer)  # used up even where a clear has come first and nobody wants the answer
+        if session.cleared.is_set():
             return
 
         def frame(buffers: list[Buffer]) -> list[Buffer]:
             return packets(buffers, message_id, session.max_payload)
 
-        deliver(session.sync, answer, frame, self.faults.take_for(answer), session.cleared.wait)
+        deliver(session.sync, answer, frame, fault, session.cleared.wait)
 
     def _on_async(self, session: Session, message: Message, pending: bytearray) -> None:
         del pending  # only data arrive in pieces
