@@ -13,7 +13,7 @@ from rich.console import Console
 from gpax_lab.cli import drive
 from gpax_lab.cli.demo import demo_settings
 from gpax_lab.cli.environment import Stopwatch, prepare
-from gpax_lab.cli.review import plan_of, review
+from gpax_lab.cli.review import finished, plan_of, review
 from gpax_lab.cli.summary import summary
 from gpax_lab.experiment.run import versions
 from gpax_lab.settings import Settings, SettingsError, load, to_toml
@@ -68,8 +68,13 @@ def resume(context: typer.Context, file: Journal) -> None:
         prepare()
         with Campaign.open(file) as campaign:
             if campaign.journal.cut:
-                console.print(f"{campaign.journal.cut} bytes of an unfinished write were cut off.", soft_wrap=True)
+                _say(console, f"{campaign.journal.cut} bytes of an unfinished write were cut off.")
             plan = plan_of(campaign.header, file)
+            if finished(campaign.history):
+                _say(console, "This campaign is finished; what it left is written anew.")
+                campaign.export()
+                drive.leave(file)
+                return
             _compare(campaign.header.get("versions", {}), console)
             ended = drive.drive(plan, campaign, console, watch, started)
         _close(ended, file, console)

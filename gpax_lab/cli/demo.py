@@ -19,5 +19,5 @@ def demo_settings(steps: int = 30, seed: int = 0) -> Settings:
         "quantity": {"scalarizer": "loop_area", "goal": "maximize"},
         "model": {"kernel": "matern52", "noise": "inferred"},
         "sampler": {"kind": "nuts", "num_warmup": 200, "num_samples": 200, "rewarm": 50},
-        "acquisition": {"score": "log_ei", "explore": 2.0, "candidates": {"kind": "grid", "shape": [32, 32]}},
+        "acquisition": {"score": "log_ei", "explore": 6.0, "candidates": {"kind": "grid", "shape": [32, 32]}},
     })  # fmt: skip

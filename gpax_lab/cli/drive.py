@@ -1,5 +1,6 @@
 """A campaign from its settings to the files that it leaves."""
 
+import contextlib
 import signal
 import time
 from dataclasses import dataclass
@@ -85,6 +86,8 @@ def drive(plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, st
                 tell=display,
             )
     except BaseException as error:
+        with contextlib.suppress(Exception):  # the disk may be the fault; the first error is the one to show
+            campaign.export()
         error.add_note(f"Everything measured so far is kept. Go on with: gpax-lab resume {quoted(path)}")
         raise
     campaign.append(("timing", outcome.steps, {"compile_s": watch.seconds, "wall_s": time.monotonic() - started}, {}))

@@ -97,6 +97,12 @@ def opening(path: Path) -> Contents:
     return contents
 
 
+def finished(frames: Sequence[Frame]) -> bool:
+    """Whether the campaign came to its end (and was not only paused)."""
+    last = [frame for frame in frames if frame.kind in ("stop", "intent")][-1:]
+    return bool(last) and last[0].kind == "stop" and bool(last[0].header["finished"])
+
+
 def review(path: Path) -> Review:
     """Read a journal and work out what it means; nothing is written.
 

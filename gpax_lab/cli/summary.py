@@ -159,7 +159,7 @@ def _events(review: Review) -> Iterator[str]:
     actions = [frame.header["action"] for frame in contents.of("intervention")]
     yield f"Interventions: {', '.join(actions) if actions else 'none'}"
     if resumed := len(contents.of("resume")):
-        yield f"Resumed {resumed} times"
+        yield f"Resumed {'once' if resumed == 1 else f'{resumed} times'}"
     if contents.ignored:
         yield f"{contents.ignored} bytes of an unfinished write at the end of the journal are ignored"
     yield ""

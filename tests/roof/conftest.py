@@ -1,0 +1,77 @@
+"""A tiny recorded map, settings that run in seconds, and the command line in a process of its own."""
+
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from gpax_lab.spectra.loops import triangle
+
+SIDE, POINTS = 6, 16
+FAILED = (2, 3)  # pixel whose recording is spoiled
+
+
+def loop(x, y):
+    """A rectangular loop whose area grows towards the corner (1, 1) of the unit square."""
+    up = np.arange(POINTS) >= POINTS // 2
+    return np.where(up, -1.0, 1.0) * (1e-4 + 3e-4 * np.exp(-3.0 * ((x - 0.8) ** 2 + (y - 0.8) ** 2)))
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory):
+    """An HDF5 file laid out like the real map, 6 x 6 pixels over 1 um."""
+    path = tmp_path_factory.mktemp("recorded") / "map.h5"
+    unit = np.linspace(0.0, 1.0, SIDE)
+    loops = np.array([[loop(x, y) for y in unit] for x in unit])
+    loops[FAILED] = 0.5
+    with h5py.File(path, "w") as file:
+        group = file.create_group("Channel_000/generic")
+        group["generic"], group["Voltage"] = loops, np.asarray(triangle(8.0, POINTS))
+        group["X"], group["Y"] = 1e-6 * unit, 1e-6 * unit
+    return path
+
+
+@pytest.fixture(scope="session")
+def replay_settings(recorded):
+    """Plain settings of a campaign on the recorded map."""
+    return {
+        "campaign": {"name": "tiny", "steps": 5, "seeds": 5, "key": 3},
+        "instrument": {"kind": "replay", "file": str(recorded)},
+        "quantity": {"scalarizer": "log_loop_area", "reject_above": 1e-3},
+        "sampler": {"kind": "laplace", "draws": 8, "starts": 2, "iterations": 20},
+        "acquisition": {"candidates": {"kind": "pool"}},
+    }
+
+
+@pytest.fixture(scope="session")
+def twin_settings():
+    """Plain settings of a campaign on the simulated microscope."""
+    return {
+        "campaign": {"steps": 6, "seeds": 4, "key": 1},
+        "instrument": {"kind": "twin", "seed": 5, "dwell": 0.05},
+        "sampler": {"kind": "nuts", "num_warmup": 20, "num_samples": 20, "draws": 8, "rewarm": 5},
+        "acquisition": {"candidates": {"kind": "grid", "shape": [12, 12]}},
+    }
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """Variables for a process of its own: warnings are errors, and compiled functions are shared between tests."""
+    kept = str(tmp_path_factory.mktemp("cache"))
+    return os.environ | {"XDG_CACHE_HOME": kept, "LOCALAPPDATA": kept, "HOME": kept, "MPLCONFIGDIR": kept}
+
+
+@pytest.fixture(scope="session")
+def gpax_lab(environment):
+    """Start the command line with some arguments; returns the running process."""
+
+    def start(*arguments, cwd=None):
+        words = [sys.executable, "-W", "error", "-c", "from gpax_lab.cli import main; main()", *map(str, arguments)]
+        return subprocess.Popen(
+            words, env=environment, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+
+    return start
