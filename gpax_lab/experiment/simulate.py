@@ -8,7 +8,7 @@ from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
 from gpax_lab.infer.posterior import Info, conditioned
-from gpax_lab.observations import Observations, capacity_for, grow, used
+from gpax_lab.observations import SMALLEST_CAPACITY, Observations, grow, used
 
 
 class Trajectory(NamedTuple):
@@ -79,6 +79,8 @@ def batch_of(experiment: Experiment, key: Array, obs: Observations, steps: int) 
 def room_for(obs: Observations, points: int) -> Observations:
     """Enlarge the buffer, if need be, so that `points` more fit behind the slots in use (outside jit).
 
+    The end of the campaign is known here, so the buffer is rounded up to a multiple of 8 only, not to a power of two.
+
     Raises:
         ValueError: `obs` is traced, so its shape can not change, and has no more than `points` slots.
     """
@@ -86,7 +88,7 @@ def room_for(obs: Observations, points: int) -> Observations:
         if obs.capacity <= points:
             raise ValueError(f"the buffer has {obs.capacity} slots for {points} points and the seeds: room_for first.")
         return obs
-    needed = capacity_for(used(obs) + points)
+    needed = -(-(used(obs) + points) // SMALLEST_CAPACITY) * SMALLEST_CAPACITY
     return grow(obs, needed) if needed > obs.capacity else obs
 
 
