@@ -41,15 +41,22 @@ def quoted(path: Path) -> str:
     return f'"{path}"' if any(c.isspace() for c in str(path)) else str(path)
 
 
-def begin(settings: Settings, folder: Path, console: Console, watch: Stopwatch) -> Ended:
+def begin(settings: Settings, folder: Path, console: Console, watch: Stopwatch, plan: Plan | None = None) -> Ended:
     """Start a campaign that leaves its files in `folder`.
+
+    Args:
+        settings: what to do.
+        folder: where; made if need be.
+        console: for the progress display.
+        watch: counts the time of compiling.
+        plan: what `build` made of these settings already.
 
     Raises:
         SettingsError: before anything is started or written.
         JournalExists: the folder holds a campaign of that name already.
     """
     started = time.monotonic()
-    plan = build(settings)
+    plan = plan or build(settings)
     path = folder / settings.campaign.journal
     if path.exists():
         raise JournalExists(

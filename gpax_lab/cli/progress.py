@@ -71,7 +71,7 @@ class Display:
         if event.y is not None:
             parts.append(f"{value(event.y, unit)}" if np.isfinite(event.y) else "failed reading")
         parts.append(f"best {value(self.best, unit)}")
-        if event.state is not None:
-            parts.append(f"R-hat {float(event.state.posterior.info.r_hat):.2f}")
+        if event.state is not None and np.isfinite(r_hat := float(event.state.posterior.info.r_hat)):
+            parts.append(f"R-hat {r_hat:.2f}")
         parts.append(f"{seconds:.1f} s")
         return "  ".join(parts)

@@ -142,6 +142,9 @@ def _sampler(review: Review) -> Iterator[str]:
         count = codes.count(code)
         yield f"  {count} {'fit' if count == 1 else 'fits'}: {outcomes.message(code)}"
     last = infos[-1]
+    if not np.isfinite(last["r_hat"]):  # a sampler without chains has none
+        yield ""
+        return
     text = f"R-hat {last['r_hat']:.3f}, effective draws {last['ess_bulk']:.0f} (bulk) and {last['ess_tail']:.0f} (tail)"
     yield f"  last fit            {text}, {last['divergences']:.0f} divergences"
     yield ""
