@@ -1,0 +1,159 @@
+"""Pictures: the artists and units that a reader needs are there, and they show the numbers that were given."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib")
+from matplotlib.collections import QuadMesh
+from matplotlib.patches import Rectangle
+
+from gpax_lab import plot
+
+
+@pytest.fixture
+def told():
+    """The arguments of a campaign on a 4 x 3 grid: nine points, one of them failed."""
+    axis_x, axis_y = np.linspace(0.0, 2.0, 4), np.linspace(0.0, 1.0, 3)
+    places = np.stack([a.ravel() for a in np.meshgrid(axis_x, axis_y, indexing="ij")], axis=1)
+    truth = 10.0 * places[:, 0] + places[:, 1]
+    y = np.arange(9.0)
+    y[4] = np.nan
+    mean = truth - 2.0 * (places[:, 0] == 2.0) * places[:, 1]
+    return {
+        "x": places[:9], "y": y, "places": places, "mean": mean, "std": 1.0 + places[:, 1],
+        "truth": truth, "best": np.array([3.0, 5.0, 8.0]), "expected": np.array([2.5, 6.0, 8.5]),
+        "axes": [("x", "um"), ("y", "um")], "quantity": ("loop area", "pm"), "seeds": 3, "title": "film",
+    }  # fmt: skip
+
+
+def panel(figure, title):
+    return next(ax for ax in figure.axes if ax.get_title() == title)
+
+
+def mesh(ax):
+    return next(artist for artist in ax.collections if isinstance(artist, QuadMesh))
+
+
+def test_every_map_shows_its_numbers_where_they_belong(told):
+    figure = plot.campaign(**told)
+    for title, values in (("truth", told["truth"]), ("posterior mean", told["mean"])):
+        image = mesh(panel(figure, title)).get_array()
+        assert np.array_equal(image, np.asarray(values).reshape(4, 3).T)  # rows are y, columns x
+    spread = mesh(panel(figure, "posterior standard deviation")).get_array()
+    assert np.array_equal(spread, told["std"].reshape(4, 3).T)
+
+
+def test_truth_and_mean_share_one_colour_scale_and_the_spread_starts_at_zero(told):
+    figure = plot.campaign(**told)
+    scales = [mesh(panel(figure, title)).get_clim() for title in ("truth", "posterior mean")]
+    assert scales[0] == scales[1] == (0.0, 21.0)
+    assert mesh(panel(figure, "posterior standard deviation")).get_clim()[0] == 0.0
+
+
+def test_axes_and_colour_bars_carry_units(told):
+    figure = plot.campaign(**told)
+    for title in ("truth", "posterior mean", "posterior standard deviation", "points in order"):
+        ax = panel(figure, title)
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("x (µm)", "y (µm)")
+    bars = [ax.get_ylabel() for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert bars == ["loop area (pm)", "loop area (pm)", "sd of loop area (pm)", "order of measurement"]
+    assert panel(figure, "convergence").get_ylabel() == "loop area (pm)"
+    assert figure.get_suptitle() == "film"
+
+
+def test_points_are_coloured_by_their_order_and_failures_are_marked(told):
+    figure = plot.campaign(**told)
+    ax = panel(figure, "points in order")
+    dots = ax.collections[0]
+    assert dots.get_array().tolist() == [1, 2, 3, 4, 6, 7, 8, 9]
+    assert np.array_equal(dots.get_offsets(), np.delete(told["x"], 4, axis=0))
+    crosses = next(line for line in ax.lines if line.get_marker() == "x")
+    assert np.array_equal(crosses.get_xydata(), told["x"][4:5])
+    squares = next(line for line in ax.lines if line.get_marker() == "s")
+    assert np.array_equal(squares.get_xydata(), told["x"][:3])
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["true maximum", "maximum of the posterior mean", "seed", "failed reading"]
+
+
+def test_the_marks_sit_on_the_extrema(told):
+    figure = plot.campaign(**told)
+    marks = {line.get_marker(): line.get_xydata().tolist() for line in panel(figure, "truth").lines}
+    assert marks == {"o": [[2.0, 1.0]], "+": [[2.0, 0.0]]}
+    figure = plot.campaign(**told | {"maximize": False})
+    marks = {line.get_marker(): line.get_xydata().tolist() for line in panel(figure, "truth").lines}
+    assert marks == {"o": [[0.0, 0.0]], "+": [[0.0, 0.0]]}
+
+
+def test_convergence_shows_best_expected_and_truth(told):
+    ax = panel(plot.campaign(**told), "convergence")
+    lines = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in ax.lines}
+    assert lines == {
+        "largest reading so far": [3.0, 5.0, 8.0],
+        "largest posterior mean": [2.5, 6.0, 8.5],
+        "truth": [21.0, 21.0],
+    }
+
+
+def test_unknown_truth_and_places_without_a_grid(told):
+    scattered = told["places"] + np.linspace(0.0, 0.1, 12)[:, None] ** 2
+    figure = plot.campaign(**told | {"truth": None, "places": scattered})
+    assert panel(figure, "truth").texts[0].get_text() == "unknown"
+    dots = panel(figure, "posterior mean").collections[0]
+    assert np.array_equal(dots.get_array(), told["mean"])
+    figure = plot.campaign(**told | {"mean": None, "std": None})
+    assert panel(figure, "posterior mean").texts[0].get_text() == "unknown"
+
+
+def test_a_hole_in_a_recorded_map_is_grey_not_zero(told):
+    truth = told["truth"].copy()
+    truth[5] = np.nan
+    image = mesh(panel(plot.campaign(**told | {"truth": truth}), "truth")).get_array()
+    assert np.isnan(np.asarray(image, float).ravel()).sum() + np.ma.count_masked(image) >= 1
+
+
+def test_one_input_gets_a_band_of_95_percent(told):
+    x, mean, std = np.linspace(0.0, 1.0, 5), np.arange(5.0), np.full(5, 0.5)
+    figure = plot.campaign(
+        **told | {"x": x[:3, None], "y": np.array([0.0, np.nan, 2.0]), "places": x[::-1, None], "mean": mean[::-1],
+                  "std": std, "truth": None, "axes": [("V", "V")]}
+    )  # fmt: skip
+    ax = panel(figure, "posterior")
+    corners = ax.collections[0].get_paths()[0].vertices
+    assert np.isclose(corners[:, 1].min(), -0.98)
+    assert np.isclose(corners[:, 1].max(), 4.98)
+    assert ax.get_xlabel() == "V (V)"
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == [
+        "posterior mean",
+        "95 % band",
+        "reading",
+        "failed reading",
+    ]
+
+
+def test_three_inputs_are_refused(told):
+    with pytest.raises(ValueError, match="one or two inputs; got 3"):
+        plot.campaign(**told | {"places": np.zeros((4, 3))})
+
+
+def test_posterior_of_one_input_draws_into_given_axes():
+    from matplotlib.figure import Figure
+
+    ax = Figure().add_subplot()
+    x = np.linspace(0.0, 1.0, 5)
+    figure = plot.posterior_1d(x, x, 0.1 + 0 * x, draws=np.stack([x, 2 * x]), next_x=0.7, axis=("bias", "V"), ax=ax)
+    assert figure is ax.get_figure()
+    assert ax.get_xlabel() == "bias (V)"
+    assert sum(line.get_color() == plot.GREEN for line in ax.lines) == 2
+    assert next(line for line in ax.lines if line.get_label() == "next point").get_xdata()[0] == 0.7
+
+
+def test_marginals_are_weighted_densities_with_units():
+    draws = {"lengthscale": np.array([[1.0, 10.0], [2.0, 20.0]]), "noise": np.array([0.1, 0.2])}
+    figure = plot.parameters(
+        draws, draws, weight=[0.75, 0.25], units={"lengthscale": "um"}, truth={"noise": 0.15}, bins=2
+    )
+    assert [ax.get_xlabel() for ax in figure.axes[:3]] == ["lengthscale[0] (µm)", "lengthscale[1] (µm)", "noise"]
+    bars = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    areas = [patch.get_width() * patch.get_height() for patch in bars]
+    assert np.allclose(areas, [0.75, 0.25])
+    assert figure.axes[2].lines[0].get_xdata()[0] == 0.15
