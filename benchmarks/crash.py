@@ -26,10 +26,10 @@ from pathlib import Path
 # Threads of a BLAS would be there before the processes of this benchmark are forked; the campaign needs none.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import crash_campaign as small  # noqa: E402
+import crash_campaign as small
 
-from gpax_lab.experiment.signals import StopFlag  # noqa: E402
-from gpax_lab.storage import DiskFull, JournalFull, read  # noqa: E402
+from gpax_lab.experiment.signals import StopFlag
+from gpax_lab.storage import DiskFull, JournalFull, read
 
 PROCESSES = get_context("fork" if sys.platform == "linux" else "spawn")
 POSIX = sys.platform != "win32"
@@ -53,7 +53,7 @@ def say(text):
 
 def workshop(connection, told, cache):
     small.configure(cache)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # outside a campaign; inside, StopFlag listens
+    signal.signal(signal.SIGINT, lambda number, frame: None)  # outside a campaign; inside, StopFlag listens
     while (task := connection.recv()) is not None:
         name, *arguments = task
         connection.send(TASKS[name](connection, told, *arguments))
@@ -88,24 +88,28 @@ def file_calls(connection, told, folder, kind, stride):
 
 def interrupted(connection, told, path, kind):
     """One campaign under Ctrl-C: how it ended, and the instrument's log."""
-    bench, text = small.Bench(), ""
+    bench = small.Bench()
+    try:
+        finished, text = flagged(told, path, kind, bench), ""
+    except KeyboardInterrupt as error:
+        finished, text = False, str(error)
+    end = time.monotonic()
+    told.send("over")
+    while connection.recv() != "signalled":
+        pass
+    return finished, text, bench.log, end
+
+
+def flagged(told, path, kind, bench):
     with StopFlag() as flag:
         told.send("begun")
-        try:
-            outcome = small.go(kind, path, bench, told.send, flag.__bool__)
-            finished = outcome.finished
-        except KeyboardInterrupt as error:
-            finished, text = False, str(error)
-        end = time.monotonic()
-        told.send("over")
-        while connection.recv() != "signalled":
-            pass
-    return finished, text, bench.log, end
+        return small.go(kind, path, bench, told.send, flag.__bool__).finished
 
 
 def starved(connection, told, path, kind, limit, checked):
     """A campaign with large raw readings on a disk that is too small; `limit` is a file-size limit, 0 for none."""
-    acknowledged, bench, text = [], small.Bench(raw_bytes=300_000), ""
+    acknowledged: list[tuple[str, float]] = []
+    bench, text = small.Bench(raw_bytes=300_000), ""
     if limit:
         import resource
 
@@ -134,6 +138,7 @@ class Workshop:
         self.process.start()
 
     def ask(self, *task):
+        """Have a task done."""
         self.connection.send(task)
         return self.connection.recv()
 
@@ -185,6 +190,7 @@ class Victim:
         self.process.start()
 
     def listen(self):
+        """Take in what it said, and fix the instant of its death once it has said enough."""
         said = self.told.recv()
         if isinstance(said, tuple):
             self.acknowledged.append(said)
@@ -193,6 +199,7 @@ class Victim:
             self.due = time.monotonic() + self.delay
 
     def kill(self):
+        """Kill -9, then take in what it had said."""
         self.process.kill()
         self.process.join()
         while self.told.poll() and not self.over:
@@ -205,7 +212,9 @@ class Victim:
 
 def killed(folder, kind, count, cache, dice):
     """`count` journals left behind by processes killed in the middle of their campaign, two at a time."""
-    left, alive, number = [], [], 0
+    left: list[tuple[str, Path, list]] = []
+    alive: list[Victim] = []
+    number = 0
     while len(left) < count:
         while len(alive) < min(2, count - len(left)):
             alive.append(Victim(folder / f"killed-{kind}-{number}.gpxj", kind, cache, dice))
@@ -256,20 +265,24 @@ def clean(log, path, acknowledged):
     contents = read(path)
     held = {frame.header["token"]: float(frame.arrays["y"]) for frame in contents.of("reading")}
     whole = contents.ignored == 0 and all(held.get(token) == value for token, value in acknowledged)
-    return log[-1][0] == "safe" and [what for what, _ in log].count("safe") == 1 and whole
+    asked = [what for what, _ in log]
+    return asked[-1] == "safe" and "measure" not in asked[asked.index("safe") :] and whole
 
 
 def stops(shop, folder, ends, kind, count, dice, gap, twice=False):
     """Ctrl-C at random instants of `count` campaigns."""
     name = f"{'a second Ctrl-C' if twice else 'Ctrl-C'}, {kind}"
-    good, late, seconds, left, number = 0, [], [], [], 0
+    good = number = 0
+    late: list[int] = []
+    seconds: list[float] = []
+    left: list[tuple[str, Path, list]] = []
     while len(seconds) < count:
         path = folder / f"stop-{kind}-{twice}-{number}.gpxj"
         number += 1
         after = dice.randrange(small.READINGS)
         at, acknowledged, finished, text, log, end = shop.interrupt(path, kind, after, dice.uniform(0, gap), twice)
-        if finished or (twice and "second" not in text):
-            continue  # the campaign was over, or had stopped, before the signal came
+        if finished or not log or (twice and "second" not in text):
+            continue  # the campaign was over, had not begun, or had stopped, before the signal came
         good += clean(log, path, acknowledged)
         late.append(sum(what == "measure" and when > at for what, when in log))
         seconds.append(end - at)
