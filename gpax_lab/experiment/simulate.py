@@ -8,7 +8,7 @@ from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
 from gpax_lab.infer.posterior import Info, conditioned
-from gpax_lab.observations import SMALLEST_CAPACITY, Observations, grow, used
+from gpax_lab.observations import SMALLEST_CAPACITY, Observations, capacity_for, grow, used
 
 
 class Trajectory(NamedTuple):
@@ -93,8 +93,12 @@ def room_for(obs: Observations, points: int) -> Observations:
 
 
 def with_room(state: State, points: int) -> State:
-    """The state, its buffer enlarged if need be and its posterior conditioned on that buffer (outside jit)."""
-    obs = room_for(state.obs, points)
-    if obs.capacity == state.obs.capacity:
+    """The state with room for `points` more, its posterior conditioned on the buffer (outside jit).
+
+    Where a campaign goes on past its planned end, the next end is unknown: the buffer grows to a power of two.
+    """
+    needed = used(state.obs) + points
+    if needed <= state.obs.capacity:
         return state
+    obs = grow(state.obs, capacity_for(needed))
     return state._replace(obs=obs, posterior=conditioned(state.posterior, obs))

@@ -10,6 +10,7 @@ from small_campaign import KEY, SEEDS, Noted, bits, fixed, frames, go, learning,
 
 from gpax_lab.experiment import Simulated, simulate
 from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto
+from gpax_lab.experiment.simulate import with_room
 from gpax_lab.experiment.stopping import budget, no_more_gain, target
 from gpax_lab.observations import FAILED, MEASURED, observations
 from gpax_lab.storage import DiskFull, JournalFull, JournalLocked, files, read
@@ -337,6 +338,13 @@ def test_more_steps_than_slots_cross_to_the_next_capacity(plain, tmp_path):
     end = go(tmp_path / "a.gpxj", experiment, 4)
     assert end.state.obs.capacity == 16
     assert len(set(measured(end.state.obs))) == len(SEEDS) + 8
+
+
+def test_a_buffer_that_overflows_doubles_so_that_compilations_stay_few(plain):
+    x = np.linspace(0, 1, 16)[:, None]
+    state = plain.init(KEY, observations(x, x[:, 0]))
+    assert with_room(state, 0) is state
+    assert with_room(state, 1).obs.capacity == 32
 
 
 def limited(total: int):
