@@ -11,7 +11,9 @@ class Report:
     def __init__(self) -> None:
         self.failed: list[str] = []
 
-    def result(self, name: str, value: float, unit: str, reference: float | None = None, ratio: float | None = None) -> None:
+    def result(
+        self, name: str, value: float, unit: str, reference: float | None = None, ratio: float | None = None
+    ) -> None:
         """Print one result; `ratio` is reference / value unless given."""
         if ratio is None and reference is not None and value:
             ratio = reference / value

@@ -94,7 +94,9 @@ def show(report, name, x, steps):
     """Report when the minimum was found; return the steps per seed."""
     found, basin = (first_hit(x, below, steps) for below in (CLOSE, LOCAL_VALUE))
     count = len(x)
-    report.result(f"{name}: median points until within 1 percent of the global minimum", float(np.median(found)), "points")
+    report.result(
+        f"{name}: median points until within 1 percent of the global minimum", float(np.median(found)), "points"
+    )
     report.result(f"{name}: campaigns that get there in {steps} points", int((found <= steps).sum()), f"of {count}")
     report.result(f"{name}: median points until the basin of the global minimum", float(np.median(basin)), "points")
     return found

@@ -280,4 +280,3 @@ def jitter(dtype) -> float:
 
 
 __all__ = ["centred_log_density", "cholesky", "jitter", "over_draws", "solve_lower", "solve_upper"]
-

@@ -48,7 +48,7 @@ def two_dips_prior(ordered: bool = True) -> dict[str, dist.Distribution]:
         ordered: x0 ~ U(0.1, 0.5), U(0.5, 0.9), one dip in each half, so that the dips can not swap names;
             otherwise both x0 ~ U(0, 1).
     """
-    low, high = ((jnp.array([0.1, 0.5]), jnp.array([0.5, 0.9])) if ordered else (jnp.zeros(2), jnp.ones(2)))  # fmt: skip
+    low, high = (jnp.array([0.1, 0.5]), jnp.array([0.5, 0.9])) if ordered else (jnp.zeros(2), jnp.ones(2))
     return {
         "y0": dist.Uniform(-10.0, 10.0),
         "A": dist.LogNormal(jnp.zeros(2), 1.0),

@@ -134,8 +134,10 @@ def complete(prior: Prior | None, reads: Mapping[str, tuple[int, ...]], dim: int
     fill = {name: default(name, shape, dim) for name, shape in reads.items() if name not in values}
     missing = sorted(name for name, value in fill.items() if value is None)
     if missing:
-        raise ValueError(f"no prior for {missing}: add a numpyro distribution for each, e.g. prior={{{missing[0]!r}: "
-                         "numpyro.distributions.Normal(0.0, 1.0)}.")  # fmt: skip
+        raise ValueError(
+            f"no prior for {missing}: add a numpyro distribution for each, e.g. prior={{{missing[0]!r}: "
+            "numpyro.distributions.Normal(0.0, 1.0)}."
+        )
 
     def program() -> dict[str, Array]:
         return dict(given()) | as_program(fill)()

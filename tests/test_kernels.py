@@ -89,7 +89,12 @@ def test_jit_vmap_and_dtype(member, dtype):
 
 
 def test_composition_names_and_sizes_its_parameters():
-    assert priors.parameter_shapes(SUM, 2, 2) == {"a/variance": (), "a/lengthscale": (2,), "b/lengthscale": (1,), "b/variance": ()}  # fmt: skip
+    assert priors.parameter_shapes(SUM, 2, 2) == {
+        "a/variance": (),
+        "a/lengthscale": (2,),
+        "b/lengthscale": (1,),
+        "b/variance": (),
+    }
     values = {"a/variance": 1.0, "a/lengthscale": ARD, "b/variance": 2.0, "b/lengthscale": jnp.array([0.3])}
     expected = kernels.rbf(X[0], X[1], {"variance": 1.0, "lengthscale": ARD})
     expected += kernels.matern32(X[0, 1:], X[1, 1:], {"variance": 2.0, "lengthscale": 0.3})

@@ -43,7 +43,9 @@ def test_large_matrices_go_to_lapack_one_at_a_time_and_agree():
         linalg.centred_log_density(k, r), -0.5 * r @ np.linalg.solve(k, r) - 0.5 * np.linalg.slogdet(k)[1], rtol=1e-11
     )
     b = jnp.ones(n)
-    np.testing.assert_allclose(linalg.solve_upper(lower[0], linalg.solve_lower(lower[0], b)), np.linalg.solve(k, b), atol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(
+        linalg.solve_upper(lower[0], linalg.solve_lower(lower[0], b)), np.linalg.solve(k, b), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize("n", [3, 40, 70])
@@ -57,7 +59,9 @@ def test_gradients_equal_those_of_plain_autodiff_and_finite_differences(n):
 
     def by_parts(k, r):
         lower, _ = linalg.cholesky(0.5 * (k + k.T))
-        return -0.5 * r @ linalg.solve_upper(lower, linalg.solve_lower(lower, r)) - jnp.sum(jnp.log(jnp.diagonal(lower)))
+        return -0.5 * r @ linalg.solve_upper(lower, linalg.solve_lower(lower, r)) - jnp.sum(
+            jnp.log(jnp.diagonal(lower))
+        )
 
     expected = jax.grad(plain, (0, 1))(k, r)
     for function in (linalg.centred_log_density, by_parts):
@@ -66,7 +70,9 @@ def test_gradients_equal_those_of_plain_autodiff_and_finite_differences(n):
     direction = jnp.asarray(np.random.default_rng(3).standard_normal((n, n)))
     direction = direction + direction.T
     step = 1e-5
-    slope = (linalg.centred_log_density(k + step * direction, r) - linalg.centred_log_density(k - step * direction, r)) / (2 * step)  # fmt: skip
+    slope = (
+        linalg.centred_log_density(k + step * direction, r) - linalg.centred_log_density(k - step * direction, r)
+    ) / (2 * step)
     # Central differences err by step^2 times the third derivative, here up to 1e2 n, plus rounding 1e-16 n / step.
     np.testing.assert_allclose(slope, jnp.sum(expected[0] * direction), rtol=1e-5, atol=1e-6 * n)
 

@@ -17,8 +17,11 @@ def test_defaults_fill_what_the_user_leaves_out_and_numbers_are_fixed_values():
     model = gp.exact(2, mean=slope, prior={"slope": dist.Normal(0.0, 1.0), "variance": 3.0})
     draw = priors.sample(jax.random.key(0), model.prior)
     assert {name: value.shape for name, value in draw.items()} == {
-        "slope": (), "variance": (), "lengthscale": (2,), "noise": (),
-    }  # fmt: skip
+        "slope": (),
+        "variance": (),
+        "lengthscale": (2,),
+        "noise": (),
+    }
     assert draw["variance"] == 3.0
 
 
@@ -68,4 +71,7 @@ def test_power_law_switch_tends_to_its_pieces_and_has_a_slope_in_t():
 
 def test_scopes_nest():
     inner = kernels.scope("fast", kernels.rbf)
-    assert set(priors.parameter_shapes(kernels.scope("film", inner), 2, 1)) == {"film/fast/variance", "film/fast/lengthscale"}  # fmt: skip
+    assert set(priors.parameter_shapes(kernels.scope("film", inner), 2, 1)) == {
+        "film/fast/variance",
+        "film/fast/lengthscale",
+    }

@@ -35,9 +35,10 @@ def _nearest(x: Array, obs: Observations, width: Array) -> Array:
     """(m,) distance of x (m, d) to the nearest used slot, in widths of the domain; infinite with none."""
     used = obs.status != EMPTY
     return jax.lax.map(
-        lambda point: jnp.min(jnp.where(used, jnp.linalg.norm((obs.x - point[None]) / width[None], axis=1), jnp.inf)), x,
+        lambda point: jnp.min(jnp.where(used, jnp.linalg.norm((obs.x - point[None]) / width[None], axis=1), jnp.inf)),
+        x,
         batch_size=256,
-    )  # fmt: skip
+    )
 
 
 def _choose(x: Array, values: Array, allowed: Array, distance: Array) -> Choice:

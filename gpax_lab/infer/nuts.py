@@ -82,8 +82,17 @@ def nuts(
     if num_warmup < 10 or num_samples < 8 or num_chains < 1:
         raise ValueError("nuts needs num_warmup >= 10, num_samples >= 8 and num_chains >= 1.")
     total = num_samples * num_chains
-    first = Settings(num_warmup, num_samples, num_chains, min(draws or total, total), True,
-                     target_accept, max_tree_depth, max_r_hat, min_ess)  # fmt: skip
+    first = Settings(
+        num_warmup,
+        num_samples,
+        num_chains,
+        min(draws or total, total),
+        True,
+        target_accept,
+        max_tree_depth,
+        max_r_hat,
+        min_ess,
+    )
     later = first if rewarm is None else first._replace(warmup=rewarm, adapt_mass=False)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
@@ -104,7 +113,9 @@ def _cold_start(key: Array, model: Model, obs: Observations, chains: int) -> Tun
     return Tuning(position, 0.1 * ones[:, 0], ones)
 
 
-def _run_chain(key: Array, tuning: Tuning, space: Space, obs: Observations, settings: Settings) -> tuple[Tuning, _Trace]:
+def _run_chain(
+    key: Array, tuning: Tuning, space: Space, obs: Observations, settings: Settings
+) -> tuple[Tuning, _Trace]:
     """One chain: warm-up and draws in one scan, so that the kernel is compiled once."""
     kernel = NUTS(
         potential_fn=lambda z: space.potential(z, obs),

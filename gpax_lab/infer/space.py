@@ -73,5 +73,3 @@ def start(key: Array, space: Space, obs: Observations, tries: int = 16) -> Array
     z = jax.vmap(space.draw)(jax.random.split(key, tries))
     energy = jax.lax.map(lambda one: space.potential(one, obs), z)
     return z[jnp.argmin(jnp.where(jnp.isfinite(energy), energy, jnp.inf))]
-
-

@@ -74,12 +74,16 @@ def test_scores_of_the_mixture(posterior):
 def test_minimising_y_is_maximising_minus_y(posterior):
     mirrored = OBS._replace(y=-OBS.y)
     flipped = nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, mirrored)
-    flipped = replace(flipped, params=posterior.params, factor=jax.vmap(lambda p: MODEL.condition(p, mirrored))(posterior.params))  # fmt: skip
+    flipped = replace(
+        flipped, params=posterior.params, factor=jax.vmap(lambda p: MODEL.condition(p, mirrored))(posterior.params)
+    )
     for maker in (acquire.log_ei, acquire.log_pi):
         np.testing.assert_allclose(
             maker(maximize=False)(flipped, mirrored, NEW), maker()(posterior, OBS, NEW), rtol=1e-9
         )
-    np.testing.assert_allclose(acquire.ucb(2.0, maximize=False)(flipped, mirrored, NEW), acquire.ucb(2.0)(posterior, OBS, NEW), rtol=1e-9)  # fmt: skip
+    np.testing.assert_allclose(
+        acquire.ucb(2.0, maximize=False)(flipped, mirrored, NEW), acquire.ucb(2.0)(posterior, OBS, NEW), rtol=1e-9
+    )
 
 
 def test_thompson_draws_have_the_posterior_moments(posterior):
@@ -126,7 +130,9 @@ def test_travel_is_the_log_of_the_time_and_closeness_of_the_distance(posterior):
 
 def test_weights_are_arrays_and_arithmetic_is_arithmetic(posterior):
     a, b = SCORES["ucb"], SCORES["uncertainty"]
-    np.testing.assert_allclose((a - 2.0 * b)(posterior, OBS, NEW), a(posterior, OBS, NEW) - 2 * b(posterior, OBS, NEW), rtol=1e-12)  # fmt: skip
+    np.testing.assert_allclose(
+        (a - 2.0 * b)(posterior, OBS, NEW), a(posterior, OBS, NEW) - 2 * b(posterior, OBS, NEW), rtol=1e-12
+    )
     assert len(jax.tree.leaves((a + b).weights)) == 2
     with pytest.raises(TypeError, match="function of"):
         as_score(lambda mean: mean)
@@ -159,7 +165,9 @@ class TestCandidates:
 
     def test_a_box_is_climbed_to_its_maximum_also_on_the_edge(self):
         box = acquire.box([[-1e-6, 1e-6], [0.0, 5.0]], starts=64)
-        inside = self.best(box, lambda x: -((x[:, 0] * 1e6 - 0.3) ** 2) - (x[:, 1] - 2.0) ** 2, observations([[0.0, 1.0]], [0.0]))
+        inside = self.best(
+            box, lambda x: -((x[:, 0] * 1e6 - 0.3) ** 2) - (x[:, 1] - 2.0) ** 2, observations([[0.0, 1.0]], [0.0])
+        )
         np.testing.assert_allclose(inside.x * np.array([1e6, 1.0]), [0.3, 2.0], atol=2e-2)
         edge = self.best(box, lambda x: x[:, 1] - x[:, 0] * 1e6, observations([[0.0, 1.0]], [0.0]))
         np.testing.assert_allclose(edge.x, [-1e-6, 5.0], rtol=1e-9)

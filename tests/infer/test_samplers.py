@@ -101,9 +101,7 @@ def test_nuts_on_a_gaussian_process_agrees_with_a_long_run_of_numpyro_itself():
         k = p["variance"] * jnp.exp(-0.5 * ((x - x.T) / p["lengthscale"]) ** 2) + p["noise"] * jnp.eye(12)
         numpyro.sample("y", dist.MultivariateNormal(jnp.zeros(12), k), obs=jnp.asarray(y))
 
-    mcmc = numpyro.infer.MCMC(
-        numpyro.infer.NUTS(program), num_warmup=1000, num_samples=20000, progress_bar=False
-    )
+    mcmc = numpyro.infer.MCMC(numpyro.infer.NUTS(program), num_warmup=1000, num_samples=20000, progress_bar=False)
     mcmc.run(jax.random.key(5))
     for name, reference in mcmc.get_samples().items():
         reference, ours = np.log(np.asarray(reference)), np.log(np.asarray(posterior.params[name])).ravel()

@@ -18,7 +18,12 @@ X = np.array([[0.1], [0.45], [0.8]])
 Y = np.array([1.3, -0.4, 0.7])
 KNOWN = np.array([0.01, 0.04, 0.0])
 NEW = np.array([[0.0], [0.3], [0.8], [1.0]])
-PARAMS = {"lengthscale": jnp.array([0.3]), "variance": jnp.array(1.4), "noise": jnp.array(0.05), "slope": jnp.array(0.6)}
+PARAMS = {
+    "lengthscale": jnp.array([0.3]),
+    "variance": jnp.array(1.4),
+    "noise": jnp.array(0.05),
+    "slope": jnp.array(0.6),
+}
 
 
 def slope(x, params):
@@ -83,7 +88,9 @@ def test_known_noise_alone():
         model(noise="measured")
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(kernels.rbf, RBF([0.3, 0.7])), (kernels.matern52, Matern([0.3, 0.7], nu=2.5))])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(kernels.rbf, RBF([0.3, 0.7])), (kernels.matern52, Matern([0.3, 0.7], nu=2.5))]
+)
 def test_equal_to_scikit_learn(ours, theirs):
     rng = np.random.default_rng(0)
     x, new = rng.random((25, 2)), rng.random((9, 2))
@@ -107,7 +114,9 @@ def test_pending_points_shrink_the_variance_as_if_measured_and_leave_the_mean():
     pending = add_pending(OBS, where)
     shrunk = process.shrink(PARAMS, factor, pending)
     measured = observations(np.vstack([X, [[0.62]]]), np.append(Y, 123.0), np.append(KNOWN, 0.0))
-    np.testing.assert_allclose(process.predict(PARAMS, shrunk, NEW)[0], process.predict(PARAMS, factor, NEW)[0], atol=1e-12)
+    np.testing.assert_allclose(
+        process.predict(PARAMS, shrunk, NEW)[0], process.predict(PARAMS, factor, NEW)[0], atol=1e-12
+    )
     expected = process.predict(PARAMS, process.condition(PARAMS, measured), NEW)[1]
     np.testing.assert_allclose(process.predict(PARAMS, shrunk, NEW)[1], expected, atol=1e-10)
 
