@@ -35,7 +35,11 @@ class Reading(Protocol):
 
 
 class Instrument(Protocol):
-    """What a campaign drives; see `gpax_instruments.protocols.Instrument`."""
+    """What a campaign drives; see `gpax_instruments.protocols.Instrument`.
+
+    An instrument with `remembers_token = True` can tell whether the measurement of a token was done, and then hands
+    back that reading instead of measuring twice; it is asked again even where it is not `repeatable`.
+    """
 
     repeatable: bool
 
@@ -293,7 +297,8 @@ class _Driver:
             return self.past[token]
         if self.stop():
             raise _Paused
-        doubtful = token in self.begun and not self.instrument.repeatable
+        may_repeat = self.instrument.repeatable or getattr(self.instrument, "remembers_token", False)
+        doubtful = token in self.begun and not may_repeat
         self.campaign.require_space(_REPEATED_READING)
         self.flush(("intent", step, {"token": token, "phase": phase}, {"x": x}))
         if doubtful:

@@ -39,6 +39,8 @@ class PFM:
         link: an open link to use in place of address.
     """
 
+    remembers_token = True  # a loop done under a token is read again, never pulsed again
+
     def __init__(
         self,
         address: str,

@@ -135,6 +135,16 @@ def test_a_measurement_that_must_not_be_repeated_becomes_a_failed_slot(plain, pa
     assert lost not in measured(end.state.obs)
 
 
+def test_an_instrument_that_remembers_its_token_is_asked_again(plain, plain_end, path):
+    go(path, plain, STEPS)
+    token = cut_before_reading(path, 5)
+    instrument = Noted(repeatable=False)
+    instrument.remembers_token = True
+    end = go(path, plain, STEPS, instrument)
+    assert instrument.tokens[0] == token
+    assert bits(end.state) == bits(plain_end.state)
+
+
 class PointLost(Exception):
     point_failed = True
 
