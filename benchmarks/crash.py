@@ -33,7 +33,6 @@ from gpax_lab.storage import DiskFull, JournalFull, read
 
 PROCESSES = get_context("fork" if sys.platform == "linux" else "spawn")
 POSIX = sys.platform != "win32"
-KINDS = ("nuts", "fixed")
 failures: list[str] = []
 
 
@@ -59,10 +58,10 @@ def workshop(connection, told, cache):
         connection.send(TASKS[name](connection, told, *arguments))
 
 
-def reference(connection, told, folder):
+def reference(connection, told, folder, kinds):
     """Where the uninterrupted campaigns end, and how long each takes once compiled."""
     ends, seconds = {}, {}
-    for kind in KINDS:
+    for kind in kinds:
         ends[kind] = small.fingerprint(small.go(kind, folder / f"{kind}.gpxj"))
         start = time.monotonic()
         again = small.fingerprint(small.go(kind, folder / f"{kind}-again.gpxj"))
@@ -343,16 +342,17 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder, cache = Path(name), str(Path(name) / "cache")
         shop = Workshop(cache)
-        ends, seconds = shop.ask("reference", folder)
-        gaps = {kind: seconds[kind] / small.READINGS for kind in KINDS}
+        victims = {"nuts": 2} if quick else {"nuts": 30, "fixed": 70}
+        ends, seconds = shop.ask("reference", folder, tuple(victims))
+        gap = seconds["nuts"] / small.READINGS
         calls(shop, folder, ends, {"nuts": 5} if quick else {"nuts": 1, "fixed": 1})
         if POSIX:
-            stops(shop, folder, ends, "nuts", 10 if quick else 150, dice, gaps["nuts"])
-            stops(shop, folder, ends, "nuts", 3 if quick else 30, dice, gaps["nuts"], twice=True)
+            stops(shop, folder, ends, "nuts", 10 if quick else 150, dice, gap)
+            stops(shop, folder, ends, "nuts", 3 if quick else 30, dice, gap, twice=True)
         else:
             say("skipped: Windows cannot send Ctrl-C to one process")
         disks(shop, folder, ends, "nuts")
-        kills(shop, folder, cache, ends, {"nuts": 2, "fixed": 3} if quick else {"nuts": 30, "fixed": 70}, dice)
+        kills(shop, folder, cache, ends, victims, dice)
         shop.connection.send(None)
         shop.process.join()
     if failures:
