@@ -59,19 +59,23 @@ def twin_settings():
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory):
-    """Variables for a process of its own: warnings are errors, and compiled functions are shared between tests."""
-    kept = str(tmp_path_factory.mktemp("cache"))
-    return os.environ | {"XDG_CACHE_HOME": kept, "LOCALAPPDATA": kept, "HOME": kept, "MPLCONFIGDIR": kept}
+    """Variables for a process of its own, which keeps what it compiles where the other tests keep it."""
+    kept = os.path.abspath(os.environ.get("GPAX_LAB_CACHE", ".jax_cache"))
+    return os.environ | {"XDG_CACHE_HOME": kept, "LOCALAPPDATA": kept}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def gpax_lab(environment):
-    """Start the command line with some arguments; returns the running process."""
+    """Start the command line with some arguments, warnings being errors; what still runs afterwards is ended."""
+    started = []
 
-    def start(*arguments, cwd=None):
+    def start(*arguments):
         words = [sys.executable, "-W", "error", "-c", "from gpax_lab.cli import main; main()", *map(str, arguments)]
-        return subprocess.Popen(
-            words, env=environment, cwd=cwd, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        pipe = subprocess.PIPE
+        started.append(subprocess.Popen(words, env=environment, text=True, stdout=pipe, stderr=pipe))
+        return started[-1]
 
-    return start
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

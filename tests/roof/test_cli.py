@@ -163,21 +163,26 @@ def last_state(folder):
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
-def ended(process, seconds=120):
+def ended(process, seconds=280):
     out, err = process.communicate(timeout=seconds)
     return process.returncode, out, err
 
 
-@pytest.fixture(scope="module")
+_WHOLE = {}
+
+
+@pytest.fixture
 def whole(tmp_path_factory, twin_settings, gpax_lab):
-    """Folder of an uninterrupted campaign on the simulated microscope, and its settings file."""
-    folder = tmp_path_factory.mktemp("whole")
-    config = folder / "film.toml"
-    config.write_text(to_toml(parse(twin_settings)), encoding="utf-8")
-    code, out, err = ended(gpax_lab("run", config, "--out", folder / "out"))
-    assert (code, err) == (0, ""), out
-    assert "truth" in out
-    return folder / "out", config
+    """Folder of an uninterrupted campaign on the simulated microscope, run once, and its settings file."""
+    if not _WHOLE:
+        folder = tmp_path_factory.mktemp("whole")
+        config = folder / "film.toml"
+        config.write_text(to_toml(parse(twin_settings)), encoding="utf-8")
+        code, out, err = ended(gpax_lab("run", config, "--out", folder / "out"))
+        assert (code, err) == (0, ""), out
+        assert "truth" in out
+        _WHOLE["it"] = folder / "out", config
+    return _WHOLE["it"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process there")
