@@ -18,6 +18,6 @@ def demo_settings(steps: int = 30, seed: int = 0) -> Settings:
         "instrument": {"kind": "twin", "seed": seed, "noise": 0.02},
         "quantity": {"scalarizer": "loop_area", "goal": "maximize"},
         "model": {"kernel": "matern52", "noise": "inferred"},
-        "sampler": {"kind": "nuts", "num_warmup": 200, "num_samples": 200, "rewarm": 50},
+        "sampler": {"kind": "nuts", "num_warmup": 200, "num_samples": 300},
         "acquisition": {"score": "log_ei", "explore": 6.0, "candidates": {"kind": "grid", "shape": [32, 32]}},
     })  # fmt: skip
