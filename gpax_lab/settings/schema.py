@@ -108,7 +108,7 @@ class Nuts:
     num_samples: int = entry(whole(8), 200)
     num_chains: int = entry(whole(1), 1)
     draws: int = entry(whole(1), 64)
-    rewarm: int = entry(whole(0), 50)
+    rewarm: int | None = entry(whole(0), None)
     target_accept: float = entry(number(0.1, 0.999), 0.8)
     max_tree_depth: int = entry(whole(1, 15), 8)
 
