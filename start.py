@@ -3,6 +3,8 @@
     python start.py demo     a simulated microscope steers itself; pictures and records land in gpax-lab-demo/
     python start.py test     the test suite
 
+`run CONFIG`, `resume FILE`, `plot FILE` and `show FILE` are handed to the command line `gpax-lab` in the same way.
+
 Each makes the virtual environment `.venv` beside this file if it is not there, installs the project into it, and runs
 the job inside. Further words are handed on: `python start.py demo --steps 10`, `python start.py test -m slow`.
 """
@@ -16,10 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("GPAX_LAB_VENV", ROOT / ".venv"))
 PYTHON = HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-JOBS = {
-    "demo": ("app", ["-m", "gpax_lab.cli", "demo"]),
-    "test": ("app,test", ["-m", "pytest"]),
-}
+JOBS = {name: ("app", ["-m", "gpax_lab.cli", name]) for name in ("demo", "run", "resume", "plot", "show")}
+JOBS["test"] = ("app,test", ["-m", "pytest"])
 
 
 def install(extras: str) -> None:
@@ -52,10 +52,12 @@ def main() -> None:
     install(extras)
     if sys.argv[1] == "test":
         os.chdir(ROOT)
-    try:
-        sys.exit(subprocess.run([PYTHON, *job, *sys.argv[2:]], check=False).returncode)
-    except KeyboardInterrupt:  # the job has received it too and has stopped in its own way
-        sys.exit(130)
+    process = subprocess.Popen([PYTHON, *job, *sys.argv[2:]])
+    while True:
+        try:
+            sys.exit(process.wait())
+        except KeyboardInterrupt:  # the job has received it too; it makes the instrument safe and ends by itself
+            continue
 
 
 if __name__ == "__main__":

@@ -39,12 +39,12 @@ class Scoped(Mapping[str, Array]):
 class _Recorder(Mapping[str, Array]):
     """Answers every name with a placeholder and remembers it with its shape."""
 
-    def __init__(self, dim: int, found: dict[str, tuple[int, ...]]):
-        self.dim, self.found = dim, found
+    def __init__(self, dim: int, found: dict[str, tuple[int, ...]], known: Mapping[str, tuple[int, ...]]):
+        self.dim, self.found, self.known = dim, found, known
 
     def __getitem__(self, name: str) -> Array:
         shape = (self.dim,) if name.rsplit("/", 1)[-1] == "lengthscale" else ()
-        self.found.setdefault(name, shape)
+        self.found.setdefault(name, self.known.get(name, shape))
         return jnp.ones(self.found[name])
 
     def __iter__(self) -> Iterator[str]:
@@ -58,22 +58,31 @@ def with_dim(params: Params, dim: int) -> Params:
     """The parameters as a function of `dim` inputs sees them (matters only while names are being found)."""
     if isinstance(params, Scoped):
         return Scoped(with_dim(params.params, dim), params.prefix[:-1])
-    return _Recorder(dim, params.found) if isinstance(params, _Recorder) else params
+    return _Recorder(dim, params.found, params.known) if isinstance(params, _Recorder) else params
 
 
-def parameter_shapes(function: Callable[..., Array], points: int, dim: int) -> dict[str, tuple[int, ...]]:
+def given_shapes(prior: Prior | None) -> dict[str, tuple[int, ...]]:
+    """Shapes of the values that a prior gives, by name."""
+    values = jax.eval_shape(lambda: handlers.seed(as_program(prior), jax.random.key(0))())
+    return {name: value.shape for name, value in values.items()}
+
+
+def parameter_shapes(
+    function: Callable[..., Array], points: int, dim: int, known: Mapping[str, tuple[int, ...]] | None = None
+) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the parameters that `function(*x, params)` reads.
 
     Args:
         function: a mean `m(x, params)` (points=1) or a kernel `k(x, z, params)` (points=2).
         points: how many inputs of shape (dim,) it takes.
         dim: number of inputs d.
+        known: shapes of parameters whose prior is given.
 
     Returns:
-        Mapping of name to shape: (d,) for a lengthscale, () for everything else.
+        Mapping of name to shape: the known one, else (d,) for a lengthscale and () for everything else.
     """
     found: dict[str, tuple[int, ...]] = {}
-    recorder = _Recorder(dim, found)
+    recorder = _Recorder(dim, found, known or {})
     jax.eval_shape(lambda *x: function(*x, recorder), *[jnp.zeros(dim)] * points)
     return found
 

@@ -7,6 +7,7 @@ import pytest
 
 from gpax_lab import kernels, means, priors
 from gpax_lab.models import gp
+from gpax_lab.observations import observations
 
 
 def slope(x, params):
@@ -75,3 +76,21 @@ def test_scopes_nest():
         "film/fast/variance",
         "film/fast/lengthscale",
     }
+
+
+def test_a_mean_may_index_a_vector_and_be_undefined_where_a_reading_failed():
+    def mean(x, params):
+        return params["a"][0] * jnp.log(x[0]) + params["a"][1]
+
+    model = gp.exact(1, mean=mean, prior={"a": dist.Normal(jnp.zeros(2), 1.0)})
+    obs = observations([[0.0], [0.5], [0.9]], [np.nan, 1.0, 2.0])
+    params = priors.sample(jax.random.key(0), model.prior)
+    value, gradient = jax.value_and_grad(model.log_likelihood)(params, obs)
+    assert jnp.isfinite(value)
+    assert all(jnp.isfinite(leaf).all() for leaf in gradient.values())
+
+
+@pytest.mark.parametrize("rule", [(0.0, 0.0), (0.0, -1.0), (np.nan, 1.0)])
+def test_a_scale_must_be_positive(rule):
+    with pytest.raises(ValueError, match="scale > 0"):
+        gp.exact(1, standardize=rule)

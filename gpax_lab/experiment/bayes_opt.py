@@ -12,7 +12,7 @@ from gpax_lab.acquire.score import Score, as_score
 from gpax_lab.experiment.experiment import Experiment, State, empty_choice
 from gpax_lab.infer.posterior import Sampler, with_pending
 from gpax_lab.models.model import Model
-from gpax_lab.observations import Observations, add_pending, assimilate
+from gpax_lab.observations import EMPTY, PENDING, Observations, add_pending, assimilate
 
 
 def bayes_opt(
@@ -52,10 +52,23 @@ def bayes_opt(
         return _propose(state, batch)
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0) -> State:
+        _refuse_overflow(state.obs, x)
         key, key_fit, obs = _take_in(state.key, state.obs, x, y, noise)
         return state._replace(key=key, obs=obs, posterior=sampler.update(key_fit, state.posterior, obs))
 
     return Experiment(init, propose, observe)
+
+
+def _refuse_overflow(obs: Observations, x: Array) -> None:
+    """An answer without a slot would be lost. Outside jit this is an error; under jit shapes cannot say."""
+    if isinstance(obs.status, jax.core.Tracer):
+        return
+    waiting = sum(int(((obs.x == point[None]).all(axis=1) & (obs.status == PENDING)).any()) for point in x)
+    if len(x) - waiting > int((obs.status == EMPTY).sum()):
+        raise ValueError(
+            f"the buffer of {obs.capacity} slots is full: enlarge it before proposing, "
+            "state = gpax_lab.experiment.with_room(state, points)."
+        )
 
 
 @partial(jax.jit, static_argnames="batch")

@@ -70,6 +70,14 @@ def apply(state: State, action: Intervention) -> State:
             return state
 
 
+def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:
+    """The points (q, d) that people want next, after one more intervention; None for none."""
+    if not isinstance(action, Pin):
+        return pinned
+    points = np.atleast_2d(action.x)
+    return points if pinned is None else np.concatenate([pinned, points])
+
+
 def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and arrays for the journal."""
     kind = type(action).__name__.lower()

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, State
-from gpax_lab.experiment.interventions import Intervention, Pin, Rescale, apply, from_record
+from gpax_lab.experiment.interventions import Intervention, Rescale, apply, from_record, join_pins
 from gpax_lab.infer.posterior import conditioned
 from gpax_lab.observations import Observations
 
@@ -51,6 +51,7 @@ class Progress(NamedTuple):
         pinned: (q, d) points that a person asked for next, or None.
         scalarizer: name of the scalarizer in force, or None for the first.
         readings: (value, variance) by token of every measurement whose reading is recorded.
+        places: (d,) point by token of every measurement that was begun.
         begun: tokens of measurements that were begun and have no reading.
     """
 
@@ -60,6 +61,7 @@ class Progress(NamedTuple):
     pinned: np.ndarray | None
     scalarizer: str | None
     readings: dict[str, tuple[float, float]]
+    places: dict[str, np.ndarray]
     begun: frozenset[str]
 
 
@@ -119,6 +121,7 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
     later: list[Intervention] = []
     step, asked, scalarizer = 0, False, None
     readings: dict[str, tuple[float, float]] = {}
+    places: dict[str, np.ndarray] = {}
     begun: set[str] = set()
     for frame in frames:
         match frame.kind:
@@ -132,6 +135,7 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
                 scalarizer = next((a.scalarizer for a in reversed(later) if isinstance(a, Rescale)), scalarizer)
             case "intent":
                 begun.add(frame.header["token"])
+                places[frame.header["token"]] = frame.arrays["x"]
             case "reading":
                 token = frame.header["token"]
                 readings[token] = (float(frame.arrays["y"]), float(frame.arrays["noise"]))
@@ -141,8 +145,8 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
     if state is not None:
         for action in later if asked else ():  # wishes whose proposal is missing were in a write that never finished
             state = apply(state, action)
-            pinned = np.atleast_2d(action.x) if isinstance(action, Pin) else pinned
-    return Progress(state, step, asked, pinned, scalarizer, readings, frozenset(begun))
+            pinned = join_pins(pinned, action)
+    return Progress(state, step, asked, pinned, scalarizer, readings, places, frozenset(begun))
 
 
 def posterior_summary(state: State) -> dict[str, Any]:

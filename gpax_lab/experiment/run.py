@@ -17,7 +17,7 @@ import numpy as np
 
 from gpax_lab.experiment import record
 from gpax_lab.experiment.experiment import Experiment, State, measurement_key
-from gpax_lab.experiment.interventions import Intervention, Pin, Rescale, apply, to_record
+from gpax_lab.experiment.interventions import Intervention, Rescale, apply, join_pins, to_record
 from gpax_lab.experiment.simulate import batch_of, room_for, with_room
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.observations import observations
@@ -198,6 +198,7 @@ class _Driver:
     def run(self, steps, seeds, key, rules, hooks) -> Outcome:
         progress = record.fold(self.experiment, self.campaign.history)
         self.step, self.past, self.begun = progress.step, progress.readings, progress.begun
+        self.places = progress.places
         self.choose(progress.scalarizer or next(iter(self.scalarizers)))
         if self.campaign.history[1:]:
             self.campaign.append(("resume", self.step, {"versions": versions()}, {}))
@@ -240,7 +241,11 @@ class _Driver:
             if not asked:
                 state, pinned = self.intervene(state, hooks)
             if pinned is None:
+                before = state
                 state, x = self.experiment.propose(with_room(state, batch))
+                if bool(state.fallback) and float(state.value) == -np.inf:
+                    self.flush()
+                    return Outcome(before, self.step, "no candidate is left to measure", True)
             else:
                 x = jnp.asarray(pinned, state.obs.x.dtype)
             self.propose_record(state, x, pinned is not None)
@@ -262,7 +267,7 @@ class _Driver:
                 self.waiting.append(("intervention", self.step, header, arrays))
                 if isinstance(action, Rescale):
                     self.choose(action.scalarizer)
-                pinned = np.atleast_2d(action.x) if isinstance(action, Pin) else pinned
+                pinned = join_pins(pinned, action)
         return state, pinned
 
     def choose(self, scalarizer: str) -> None:
@@ -293,6 +298,11 @@ class _Driver:
 
     def measure(self, x: np.ndarray, token: str, step: int, phase: str) -> tuple[float, float]:
         """Value and variance of one measurement, from the journal if it holds it, else from the instrument."""
+        if token in self.places and not np.array_equal(self.places[token], x):
+            raise ValueError(
+                f"the journal measured {self.places[token].tolist()} where this program would measure {x.tolist()}: "
+                "seeds, settings, score or versions differ from those that wrote it. Restore them, or begin anew."
+            )
         if token in self.past:
             return self.past[token]
         if self.stop():

@@ -107,7 +107,16 @@ def conditioned(posterior: Posterior, obs: Observations) -> Posterior:
     failures = jnp.sum(~factor.ok)
     bad = (failures > 0) & (posterior.info.outcome == outcomes.OK)
     outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, posterior.info.outcome)
-    return replace(posterior, factor=factor, info=posterior.info._replace(outcome=outcome, failures=failures))
+    # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
+    weight = jnp.where(factor.ok, posterior.log_weight, -jnp.inf)
+    weight = weight - jax.scipy.special.logsumexp(weight)
+    some = (failures > 0) & factor.ok.any()
+    return replace(
+        posterior,
+        log_weight=jnp.where(some, weight, posterior.log_weight),
+        factor=factor,
+        info=posterior.info._replace(outcome=outcome, failures=failures),
+    )
 
 
 def with_pending(posterior: Posterior, obs: Observations) -> Posterior:

@@ -44,6 +44,8 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
     shapes = jax.eval_shape(free, jax.random.key(0))
     template = {name: jnp.zeros(shape.shape, dtype) for name, shape in shapes.items()}
     flat, unflatten = ravel_pytree(template)
+    if flat.size == 0:
+        raise ValueError("every parameter of this model is fixed: give at least one a distribution to infer.")
 
     def draw(key: Array) -> Array:
         return ravel_pytree(free(key))[0].astype(dtype)

@@ -12,9 +12,9 @@ from gpax_lab.means import Mean
 from gpax_lab.models import conditioning
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise, noise_rule
-from gpax_lab.models.scaling import Scale, box, standardisation
+from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations, as_if_measured
-from gpax_lab.priors import Params, Prior, complete, parameter_shapes
+from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
 
 
 class GPFactor(NamedTuple):
@@ -69,10 +69,12 @@ def exact(
         ['lengthscale', 'noise', 'slope', 'variance']
     """
     low, width = box(bounds, dim)
+    standardize = checked(standardize)
     variance_of, noise_reads = noise_rule(noise)
-    reads = parameter_shapes(kernel, 2, dim) | noise_reads
+    known = given_shapes(prior)
+    reads = parameter_shapes(kernel, 2, dim, known) | noise_reads
     if mean is not None:
-        reads |= parameter_shapes(mean, 1, dim)
+        reads |= parameter_shapes(mean, 1, dim, known)
 
     def unit(x: Array) -> Array:
         return (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
@@ -84,7 +86,7 @@ def exact(
 
     def parts(params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
         scale = standardisation(obs, standardize, centred=mean is None)
-        residual = (obs.y - mean_at(params, scale, obs.x)) / scale.scale
+        residual = (obs.y - mean_at(params, scale, inside(obs))) / scale.scale
         return unit(obs.x), residual, variance_of(params, obs.noise, scale), scale
 
     def log_likelihood(params: Params, obs: Observations) -> Array:

@@ -9,9 +9,9 @@ from jax import Array
 from gpax_lab.means import Mean
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise, noise_rule
-from gpax_lab.models.scaling import Scale, standardisation
+from gpax_lab.models.scaling import Scale, checked, inside, standardisation
 from gpax_lab.observations import Observations
-from gpax_lab.priors import Params, Prior, complete, parameter_shapes
+from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
 
 
 class ParametricFactor(NamedTuple):
@@ -43,8 +43,9 @@ def parametric(
     Raises:
         ValueError: a parameter has no prior or a prior names an unknown parameter.
     """
+    standardize = checked(standardize)
     variance_of, noise_reads = noise_rule(noise)
-    reads = parameter_shapes(mean, 1, dim) | noise_reads
+    reads = parameter_shapes(mean, 1, dim, given_shapes(prior)) | noise_reads
 
     def at(params: Params, x: Array) -> Array:
         return jax.vmap(lambda a: mean(a, params))(x)
@@ -55,7 +56,7 @@ def parametric(
 
     def log_likelihood(params: Params, obs: Observations) -> Array:
         variance = jnp.where(obs.measured, spread(params, obs), 1.0)
-        residual = jnp.where(obs.measured, obs.y - at(params, obs.x), 0.0)
+        residual = jnp.where(obs.measured, obs.y - at(params, inside(obs)), 0.0)
         terms = residual**2 / variance + jnp.log(2 * jnp.pi * variance)
         return -0.5 * jnp.sum(jnp.where(obs.measured, terms, 0.0))
 

@@ -31,6 +31,28 @@ def box(bounds: ArrayLike | None, dim: int) -> tuple[np.ndarray, np.ndarray]:
     return edges[:, 0], edges[:, 1] - edges[:, 0]
 
 
+def checked(rule: bool | tuple[float, float]) -> bool | tuple[float, float]:
+    """The rule as it is.
+
+    Raises:
+        ValueError: it is neither True, False nor a finite (location, scale) with a positive scale.
+    """
+    if isinstance(rule, bool):
+        return rule
+    location, scale = rule
+    if not (np.isfinite(location) and np.isfinite(scale) and scale > 0):
+        raise ValueError(f"standardize must be True, False or (location, scale) with scale > 0; got {rule}.")
+    return (float(location), float(scale))
+
+
+def inside(obs: Observations) -> Array:
+    """(capacity, d) inputs in which every slot without a reading holds a measured point.
+
+    A mean function may be undefined where a reading failed; a NaN there would poison the gradients of all others.
+    """
+    return jnp.where(obs.measured[:, None], obs.x, obs.x[jnp.argmax(obs.measured)][None])
+
+
 def standardisation(obs: Observations, rule: bool | tuple[float, float], centred: bool) -> Scale:
     """How readings are standardised.
 

@@ -17,6 +17,8 @@ class Campaign:
     Attributes:
         journal: the append-only record of what was measured.
         history: what it held when this program opened it.
+
+    `export` writes the HDF5 file; the command line calls it at every pause and at the end.
     """
 
     def __init__(self, journal: Journal):

@@ -173,7 +173,7 @@ def test_no_answer_to_the_wrong_query_in_1000_random_trials(client, tag):
             scpi.connect()
             assert scpi.query(f"ECHO? {k}") == str(k)
             right += 1
-        except LINK_FAULTS:
+        except (*LINK_FAULTS, DeviceError):  # a late word in place of the identity is refused too
             faults += 1
     assert right + faults == 1000
     assert right > 100  # a busy machine makes more answers late
