@@ -7,7 +7,8 @@ L = log10(|loop area| + 1e-7); a pixel whose response reaches 1e-3 is a failed r
 in both ways of sampling. What random sampling finds is computed exactly, without drawing.
 
 Neighbouring pixels of this map have little in common, so no interpolation has much skill on it: an error of the map
-near its own standard deviation (NRMSE 1) is the right answer, and a large gain would be a mistake.
+near its own standard deviation (NRMSE 1) is the right answer, and a large gain would be a mistake. Nor is it claimed
+that steering finds more than chance here: only that it does not find less, within the error of the mean over campaigns.
 """
 
 import argparse
@@ -151,9 +152,6 @@ def compare(study: Study, keys: int, budget: int, report: Report) -> None:
             report.result(f"best L at {n}, random, {name} (exact)", value, "log10(a.u. V)")
         report.claim(f"at {n} points the campaign is not below random by more than twice its standard error",
                      mean > chance - 2 * error)  # fmt: skip
-        if n == budget and keys >= 10:
-            report.claim(f"at {n} points the campaign beats random by more than twice its standard error",
-                         mean > chance + 2 * error)  # fmt: skip
         map_errors(study, rows, chance_rows, n, report)
 
 
