@@ -90,7 +90,7 @@ def twin():
 @pytest.fixture
 def raw(twin):
     client = Raw(twin.scpi_port)
-    client.send("FAULT CLEAR;*RST;*CLS")
+    assert client.ask("FAULT CLEAR;*RST;*CLS;*OPC?") == "1"  # obeyed before another connection is opened
     yield client
     client.socket.close()
 
@@ -275,7 +275,7 @@ def test_faults_can_be_disarmed_and_wait_for_another_connection(raw, twin):
     raw.send("FAULT DUP,5")
     raw.send("FAULT CLEAR")
     assert raw.ask("SYST:TAG? 1") == "1"
-    raw.send("FAULT DUP")
+    assert (raw.ask("*OPC?;FAULT DUP,2"), raw.line()) == ("1", b"1\n")  # one for this answer, to know it is armed
     other = Raw(twin.scpi_port)
     assert (other.ask("SYST:TAG? 2"), other.line()) == ("2", b"2\n")
     other.socket.close()
