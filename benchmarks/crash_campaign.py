@@ -154,7 +154,9 @@ def verdict(kind: str, path: Path, acknowledged: list[tuple[str, float]]) -> tup
 
 
 class FileCalls:
-    """Records every call by which a campaign changes its file, with the readings acknowledged before it.
+    """Records every call by which a campaign changes its journal, with the readings acknowledged before it.
+
+    The export at its end goes to another file and is left out.
 
     Attributes:
         calls: (name, bytes written or size cut to or None, number of readings acknowledged before).
@@ -162,6 +164,7 @@ class FileCalls:
     """
 
     def __init__(self, kind: str, path: Path):
+        self.path, self.whole = path, False
         self.calls: list[tuple[str, bytes | int | None, int]] = []
         self.acknowledged: list[tuple[str, float]] = []
         real = {name: getattr(files, name) for name in ("open_append", "write", "sync", "truncate", "sync_directory")}
@@ -175,6 +178,10 @@ class FileCalls:
 
     def _call(self, name, function, *arguments, **options):
         done = function(*arguments, **options)
+        if name == "open_append" and Path(arguments[0]) != self.path:
+            self.whole = True
+        if self.whole:
+            return done
         what = bytes(arguments[1][:done]) if name == "write" else arguments[1] if name == "truncate" else None
         self.calls.append((name, what, len(self.acknowledged)))
         return done

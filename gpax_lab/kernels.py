@@ -88,6 +88,16 @@ def scope(name: str, kernel: Kernel) -> Kernel:
 
 
 def active(dims: Sequence[int], kernel: Kernel) -> Kernel:
-    """A kernel that sees only the inputs `dims`; its lengthscale has shape (len(dims),)."""
+    """A kernel that sees only the inputs `dims`; its lengthscale has shape (len(dims),).
+
+    Raises:
+        ValueError: when it is called on inputs that lack one of `dims`.
+    """
     index = jnp.asarray(dims)
-    return lambda x, z, params: kernel(x[index], z[index], with_dim(params, len(dims)))
+
+    def part(x: Array, z: Array, params: Params) -> Array:
+        if not all(0 <= dim < x.size for dim in dims):
+            raise ValueError(f"active inputs {list(dims)}: a point has inputs 0 to {x.size - 1} only.")
+        return kernel(x[index], z[index], with_dim(params, len(dims)))
+
+    return part

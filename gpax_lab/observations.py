@@ -11,20 +11,20 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-EMPTY, PENDING, MEASURED, FAILED = 0, 1, 2, 3
+EMPTY, PENDING, MEASURED, FAILED, VETOED = 0, 1, 2, 3, 4
 """Values of `Observations.status`."""
 
 SMALLEST_CAPACITY = 8
 
 
 class Observations(NamedTuple):
-    """Measured, pending and failed points in a buffer of fixed capacity.
+    """Measured, pending, failed and vetoed points in a buffer of fixed capacity.
 
     Attributes:
         x: (capacity, d) inputs in the user's units; an empty slot holds a valid point, never NaN.
         y: (capacity,) or (capacity, m) readings in the user's units; 0 where there is none.
         noise: (capacity,) known variance of each reading (unit of y squared); 0 where unknown.
-        status: (capacity,) int8, one of EMPTY, PENDING, MEASURED, FAILED.
+        status: (capacity,) int8, one of EMPTY, PENDING, MEASURED, FAILED, VETOED (a point that nobody went to).
     """
 
     x: Array
@@ -143,21 +143,22 @@ def used(obs: Observations) -> int:
     return int(np.count_nonzero(np.asarray(obs.status) != EMPTY))
 
 
-def add_pending(obs: Observations, x: Array) -> Observations:
+def add_pending(obs: Observations, x: Array, status: int = PENDING) -> Observations:
     """Reserve the first empty slot for a point that is about to be measured.
 
     Args:
         obs: observations with at least one empty slot (see `grow`); with none, nothing changes.
         x: (d,) the point.
+        status: VETOED for a point that must never be measured.
 
     Returns:
-        Observations with that slot pending.
+        Observations with that slot pending (or vetoed).
     """
     empty = obs.status == EMPTY
     here = (jnp.arange(obs.capacity) == jnp.argmax(empty)) & empty.any()
     return obs._replace(
         x=jnp.where(here[:, None], x[None], obs.x),
-        status=jnp.where(here, jnp.int8(PENDING), obs.status),
+        status=jnp.where(here, jnp.int8(status), obs.status),
     )
 
 

@@ -5,7 +5,7 @@ function reads, so that defaults fill the gaps and a misspelt name is an error i
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -121,13 +121,16 @@ def as_program(prior: Prior | None) -> Program:
     return program
 
 
-def complete(prior: Prior | None, reads: Mapping[str, tuple[int, ...]], dim: int) -> Program:
+def complete(
+    prior: Prior | None, reads: Mapping[str, tuple[int, ...]], dim: int, physics: Collection[str] = ()
+) -> Program:
     """Fill a prior up with defaults for everything the model's functions read.
 
     Args:
         prior: mapping or program given by the user; None for defaults only.
         reads: names and shapes the functions read, see `parameter_shapes`.
         dim: number of inputs.
+        physics: names that a mean function reads; these have no defaults, whatever they are called.
 
     Returns:
         A program that returns a value for every name in `reads`.
@@ -140,7 +143,11 @@ def complete(prior: Prior | None, reads: Mapping[str, tuple[int, ...]], dim: int
     unknown = sorted(set(values) - set(reads)) if not callable(prior) else []
     if unknown:
         raise ValueError(f"prior for {unknown}, but the model reads only {sorted(reads)}: check the spelling.")
-    fill = {name: default(name, shape, dim) for name, shape in reads.items() if name not in values}
+    fill = {
+        name: None if name in physics else default(name, shape, dim)
+        for name, shape in reads.items()
+        if name not in values
+    }
     missing = sorted(name for name, value in fill.items() if value is None)
     if missing:
         raise ValueError(

@@ -110,3 +110,9 @@ def test_a_users_own_kernel_with_its_own_names():
     model = gp.exact(1, brownian, prior={"diffusion": dist.HalfNormal(1.0)})
     draw = priors.sample(jax.random.key(0), model.prior)
     assert set(draw) == {"diffusion", "noise"}
+
+
+@pytest.mark.parametrize("dims", [[2], [-1], [0, 5]])
+def test_an_active_input_that_is_not_there_is_an_error(dims):
+    with pytest.raises(ValueError, match="inputs 0 to 1 only"):
+        gp.exact(2, kernels.active(dims, kernels.rbf))

@@ -6,7 +6,7 @@ import numpyro.distributions as dist
 import pytest
 
 from gpax_lab import kernels, means, priors
-from gpax_lab.models import gp
+from gpax_lab.models import gp, parametric
 from gpax_lab.observations import observations
 
 
@@ -94,3 +94,19 @@ def test_a_mean_may_index_a_vector_and_be_undefined_where_a_reading_failed():
 def test_a_scale_must_be_positive(rule):
     with pytest.raises(ValueError, match="scale > 0"):
         gp.exact(1, standardize=rule)
+
+
+def test_the_oscillation_by_hand():
+    values = {"A": jnp.asarray(2.0), "a": jnp.asarray(0.5), "b": jnp.asarray(3.0)}
+    value = means.growing_oscillation(jnp.array([0.4]), values)
+    np.testing.assert_allclose(value, 2.0 * np.exp(0.2) * np.sin(1.2), rtol=1e-14)
+
+
+def test_a_parameter_of_the_physics_gets_no_prior_by_its_name():
+    def wave(x, params):
+        return jnp.sin(2 * jnp.pi * x[0] / params["period"])
+
+    for make in (gp.exact, parametric):
+        with pytest.raises(ValueError, match=r"no prior for \['period'\]"):
+            make(1, mean=wave)
+        make(1, mean=wave, prior={"period": dist.LogNormal(0.0, 1.0)})

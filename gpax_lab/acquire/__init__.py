@@ -2,7 +2,7 @@
 
 from gpax_lab.acquire.candidates import Box, Pool, grid, pool
 from gpax_lab.acquire.candidates import box as box
-from gpax_lab.acquire.penalties import closeness, travel
+from gpax_lab.acquire.penalties import closeness, feasible, travel
 from gpax_lab.acquire.score import Score, of_moments
 from gpax_lab.acquire.scores import disagreement, log_ei, log_pi, thompson, ucb, uncertainty
 
@@ -13,6 +13,7 @@ __all__ = [
     "box",
     "closeness",
     "disagreement",
+    "feasible",
     "grid",
     "log_ei",
     "log_pi",

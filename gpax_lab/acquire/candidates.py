@@ -22,7 +22,7 @@ class Choice(NamedTuple):
 
     Attributes:
         x: (d,) the point.
-        value: () its score; -inf where every candidate is excluded or no score was finite.
+        value: () its score; -inf where every candidate is excluded, NaN where none had a finite score.
         fallback: () bool, whether the point was chosen by distance because no score was finite.
     """
 
@@ -42,13 +42,14 @@ def _nearest(x: Array, obs: Observations, width: Array) -> Array:
 
 
 def _choose(x: Array, values: Array, allowed: Array, distance: Array) -> Choice:
-    finite = jnp.where(allowed & ~jnp.isnan(values), values, -jnp.inf)
+    finite = jnp.where(allowed & jnp.isfinite(values), values, -jnp.inf)
     best = jnp.argmax(finite)
     fallback = ~jnp.isfinite(finite[best])
     # With no usable score the campaign goes on with the most remote allowed point: space filling, never index 0.
     remote = jnp.argmax(jnp.where(allowed, jnp.nan_to_num(distance, posinf=1e30), -1.0))
     index = jnp.where(fallback, remote, best)
-    return Choice(x[index], jnp.where(allowed[index], values[index], -jnp.inf), fallback)
+    value = jnp.where(fallback, jnp.where(allowed.any(), jnp.nan, -jnp.inf), finite[index])
+    return Choice(x[index], value.astype(values.dtype), fallback)
 
 
 @jax.tree_util.register_dataclass

@@ -1,16 +1,17 @@
-"""Terms to add to a score: the time a move takes, and distance from what has been measured."""
+"""Terms to add to a score: the time a move takes, distance from what has been measured, the chance to fail."""
 
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.acquire.score import Outlook, Score, Settings, term
-from gpax_lab.observations import EMPTY, Observations
+from gpax_lab.observations import EMPTY, FAILED, VETOED, Observations
 
 
 def last_point(obs: Observations) -> Array:
     """(d,) the point asked last: where the instrument is now."""
-    return obs.x[jnp.max(jnp.where(obs.status != EMPTY, jnp.arange(obs.capacity), 0))]
+    visited = (obs.status != EMPTY) & (obs.status != VETOED)
+    return obs.x[jnp.max(jnp.where(visited, jnp.arange(obs.capacity), 0))]
 
 
 def _travel(outlook: Outlook, settings: Settings) -> Array:
@@ -41,7 +42,7 @@ def _closeness(outlook: Outlook, settings: Settings) -> Array:
 
 
 def closeness(radius: ArrayLike) -> Score:
-    """Penalty for points close to measured, pending and failed ones, to be added to a score in log space.
+    """Penalty for points close to measured, pending, failed and vetoed ones, to be added to a score in log space.
 
     log(1 - exp(-r^2)) with r the distance to the nearest such point in units of `radius`: -36 at r = 0, -0.5 at
     r = 1, nothing beyond r = 2.
@@ -50,3 +51,29 @@ def closeness(radius: ArrayLike) -> Score:
         radius: scalar or (d,), in units of x.
     """
     return term("closeness", _closeness, radius=jnp.asarray(radius))
+
+
+def _feasible(outlook: Outlook, settings: Settings) -> Array:
+    obs, dtype = outlook.obs, outlook.x.dtype
+    radius = jnp.broadcast_to(settings["radius"].astype(dtype), outlook.x.shape[1:])
+    gap = (outlook.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
+    near = jnp.exp(-0.5 * jnp.sum(gap**2, axis=2))
+    good, bad = obs.measured, obs.status == FAILED
+    share = (jnp.sum(good) + 1.0) / (jnp.sum(good | bad) + 2.0)  # of the whole campaign, Laplace's rule
+    prior = settings["strength"].astype(dtype)
+    return jnp.log((prior * share + near @ good.astype(dtype)) / (prior + near @ (good | bad).astype(dtype)))
+
+
+def feasible(radius: ArrayLike, strength: float = 1.0) -> Score:
+    """Log probability that a reading succeeds, to be added to a score in log space.
+
+    Readings that fail near each other (an obstacle, a dead grain, a composition that will not form) are learned from
+    where they failed: log [(strength p + sum_i w_i good_i) / (strength + sum_i w_i)], the mean of a Beta distribution
+    with w_i = exp(-r_i^2 / 2), r_i the distance to reading i in units of `radius`, and p the share of readings of the
+    whole campaign that succeeded.
+
+    Args:
+        radius: scalar or (d,), in units of x: how far the fate of a reading tells about its neighbours.
+        strength: readings that the share p counts for.
+    """
+    return term("feasible", _feasible, radius=jnp.asarray(radius), strength=strength)

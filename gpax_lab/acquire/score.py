@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.infer.posterior import Posterior
+from gpax_lab.infer.posterior import Posterior, mixture
 from gpax_lab.observations import Observations
 
 
@@ -36,9 +36,8 @@ class Outlook(NamedTuple):
 
     def moments(self) -> tuple[Array, Array]:
         """Mean (m,) and standard deviation (m,) of the mixture over draws, by the law of total variance."""
-        weight = jnp.exp(self.log_weight)
-        centre = weight @ self.mean
-        return centre, jnp.sqrt(weight @ self.std**2 + weight @ (self.mean - centre[None]) ** 2)
+        mean, variance = mixture(self.mean, self.std**2, self.log_weight)
+        return mean, jnp.sqrt(variance)
 
 
 Settings: TypeAlias = dict[str, Array]

@@ -35,6 +35,7 @@ def options(
 ) -> None:
     """An instrument that decides where to measure next."""
     context.obj = debug
+    prepare()
 
 
 @app.command()
@@ -65,7 +66,6 @@ def resume(context: typer.Context, file: Journal) -> None:
     """Go on with a campaign that was paused or interrupted."""
     with _explained(context) as console:
         started, watch = time.monotonic(), Stopwatch()
-        prepare()
         with Campaign.open(file) as campaign:
             if campaign.journal.cut:
                 _say(console, f"{campaign.journal.cut} bytes of an unfinished write were cut off.")
@@ -88,7 +88,6 @@ def plot(
 ) -> None:
     """Draw the picture of a campaign."""
     with _explained(context) as console:
-        prepare()
         target = out or file.with_suffix(".png")
         drive.draw(review(file), target)
         console.print(f"{target}", soft_wrap=True)
@@ -98,14 +97,12 @@ def plot(
 def show(context: typer.Context, file: Journal) -> None:
     """Tell what a campaign did, found and cost."""
     with _explained(context) as console:
-        prepare()
         told = review(file)
         _say(console, f"{to_toml(told.plan.settings)}\n{summary(told)}")
 
 
 def _start(settings: Settings, folder: Path, console: Console) -> None:
     watch = Stopwatch()
-    prepare()
     ended = drive.begin(settings, folder, console, watch)
     _close(ended, folder / settings.campaign.journal, console)
 

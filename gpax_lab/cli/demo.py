@@ -17,7 +17,7 @@ def demo_settings(steps: int = 30, seed: int = 0) -> Settings:
         "campaign": {"name": "demo", "steps": steps, "seeds": 6, "key": seed},
         "instrument": {"kind": "twin", "seed": seed, "noise": 0.02},
         "quantity": {"scalarizer": "loop_area", "goal": "maximize"},
-        "model": {"kernel": "matern52", "noise": "inferred"},
+        "model": {"kernel": "matern52"},
         "sampler": {"kind": "nuts", "num_warmup": 200, "num_samples": 300},
         "acquisition": {"score": "log_ei", "explore": 6.0, "candidates": {"kind": "grid", "shape": [32, 32]}},
     })  # fmt: skip

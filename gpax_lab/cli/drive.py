@@ -1,6 +1,5 @@
 """A campaign from its settings to the files that it leaves."""
 
-import contextlib
 import signal
 import time
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def begin(settings: Settings, folder: Path, console: Console, watch: Stopwatch, 
 
 
 def drive(plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, started: float) -> Ended:
-    """Run or go on, then export; paused or failed, say how to go on."""
+    """Run or go on; paused or failed, say how to go on. Leaving the campaign exports it."""
     path = campaign.journal.path
     try:
         with StopFlag() as stop, connect(plan) as instrument, Display(console, plan) as display:
@@ -93,12 +92,9 @@ def drive(plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, st
                 tell=display,
             )
     except BaseException as error:
-        with contextlib.suppress(Exception):  # the disk may be the fault; the first error is the one to show
-            campaign.export()
         error.add_note(f"Everything measured so far is kept. Go on with: gpax-lab resume {quoted(path)}")
         raise
     campaign.append(("timing", outcome.steps, {"compile_s": watch.seconds, "wall_s": time.monotonic() - started}, {}))
-    campaign.export()
     return Ended(outcome, stop.signal)
 
 

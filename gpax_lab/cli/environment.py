@@ -36,8 +36,7 @@ def cache_folder() -> Path:
 
 
 def prepare() -> None:
-    """Double precision, one BLAS thread, and compiled functions kept from one run to the next."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    """Double precision, and compiled functions kept from one run to the next."""
     jax.config.update("jax_enable_x64", True)
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))

@@ -3,8 +3,9 @@
 from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment.bayes_opt import bayes_opt
 from gpax_lab.experiment.experiment import Experiment, Objective, State
+from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.run import Event, Outcome, run
-from gpax_lab.experiment.simulate import Trajectory, room_for, simulate, with_room
+from gpax_lab.experiment.simulate import Trajectory, simulate
 from gpax_lab.experiment.simulated import Simulated
 
 __all__ = [
@@ -21,5 +22,4 @@ __all__ = [
     "run",
     "simulate",
     "stopping",
-    "with_room",
 ]

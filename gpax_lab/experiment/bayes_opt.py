@@ -10,9 +10,10 @@ from jax import Array
 from gpax_lab.acquire.candidates import Candidates
 from gpax_lab.acquire.score import Score, as_score
 from gpax_lab.experiment.experiment import Experiment, State, empty_choice
+from gpax_lab.experiment.room import with_room, with_room_for_answers
 from gpax_lab.infer.posterior import Sampler, with_pending
 from gpax_lab.models.model import Model
-from gpax_lab.observations import EMPTY, PENDING, Observations, add_pending, assimilate
+from gpax_lab.observations import Observations, add_pending, assimilate
 
 
 def bayes_opt(
@@ -32,7 +33,8 @@ def bayes_opt(
         batch: points proposed at once; each one shrinks the variance that the next one sees.
 
     Returns:
-        An Experiment. Every function is pure and may be jitted, vmapped, or driven by `run`.
+        An Experiment. Every function is pure and may be jitted, vmapped, or driven by `run`; outside jit, propose and
+        observe enlarge a buffer that is full.
 
     Raises:
         ValueError: batch < 1.
@@ -49,26 +51,14 @@ def bayes_opt(
         return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback)
 
     def propose(state: State) -> tuple[State, Array]:
-        return _propose(state, batch)
+        return _propose(with_room(state, batch), batch)
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0) -> State:
-        _refuse_overflow(state.obs, x)
+        state = with_room_for_answers(state, x)
         key, key_fit, obs = _take_in(state.key, state.obs, x, y, noise)
         return state._replace(key=key, obs=obs, posterior=sampler.update(key_fit, state.posterior, obs))
 
     return Experiment(init, propose, observe)
-
-
-def _refuse_overflow(obs: Observations, x: Array) -> None:
-    """An answer without a slot would be lost. Outside jit this is an error; under jit shapes cannot say."""
-    if isinstance(obs.status, jax.core.Tracer):
-        return
-    waiting = sum(int(((obs.x == point[None]).all(axis=1) & (obs.status == PENDING)).any()) for point in x)
-    if len(x) - waiting > int((obs.status == EMPTY).sum()):
-        raise ValueError(
-            f"the buffer of {obs.capacity} slots is full: enlarge it before proposing, "
-            "state = gpax_lab.experiment.with_room(state, points)."
-        )
 
 
 @partial(jax.jit, static_argnames="batch")

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.experiment.experiment import State
-from gpax_lab.experiment.simulate import with_room
-from gpax_lab.observations import add_pending, assimilate
+from gpax_lab.experiment.room import with_room
+from gpax_lab.observations import PENDING, VETOED, add_pending
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Pin:
 
 @dataclass(frozen=True)
 class Veto:
-    """Never measure these points, (n, d) in the user's units: each takes a slot as if its reading had failed."""
+    """Never measure these points, (n, d) in the user's units: each takes a slot of its own."""
 
     x: np.ndarray
 
@@ -35,7 +35,7 @@ class Reweigh:
 
 @dataclass(frozen=True)
 class Rescale:
-    """Use another scalarizer from now on, by the name under which the campaign knows it."""
+    """Use another scalarizer, by the name under which the campaign knows it; past readings are read anew with it."""
 
     scalarizer: str
 
@@ -57,9 +57,7 @@ def apply(state: State, action: Intervention) -> State:
             state = with_room(state, len(points))
             obs = state.obs
             for point in jnp.asarray(points):
-                obs = add_pending(obs, point)
-                if isinstance(action, Veto):
-                    obs = assimilate(obs, point, jnp.asarray(jnp.nan, obs.y.dtype))
+                obs = add_pending(obs, point, VETOED if isinstance(action, Veto) else PENDING)
             return state._replace(obs=obs)
         case Reweigh(weights):
             if len(weights) != len(state.score.weights):

@@ -127,12 +127,13 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
         match frame.kind:
             case "state":
                 arrays.update(frame.arrays)
+                scalarizer = _named(later, scalarizer)
                 step, asked, later = frame.step, False, []
             case "intervention":
                 later.append(from_record(frame.header, frame.arrays))
             case "proposal":
                 asked = True
-                scalarizer = next((a.scalarizer for a in reversed(later) if isinstance(a, Rescale)), scalarizer)
+                scalarizer = _named(later, scalarizer)
             case "intent":
                 begun.add(frame.header["token"])
                 places[frame.header["token"]] = frame.arrays["x"]
@@ -147,6 +148,11 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
             state = apply(state, action)
             pinned = join_pins(pinned, action)
     return Progress(state, step, asked, pinned, scalarizer, readings, places, frozenset(begun))
+
+
+def _named(actions: Sequence[Intervention], before: str | None) -> str | None:
+    """The scalarizer that people chose last."""
+    return next((action.scalarizer for action in reversed(actions) if isinstance(action, Rescale)), before)
 
 
 def posterior_summary(state: State) -> dict[str, Any]:

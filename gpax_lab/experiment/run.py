@@ -6,7 +6,7 @@ whatever kills the program, nothing measured is lost and the campaign goes on al
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -18,7 +18,9 @@ import numpy as np
 from gpax_lab.experiment import record
 from gpax_lab.experiment.experiment import Experiment, State, measurement_key
 from gpax_lab.experiment.interventions import Intervention, Rescale, apply, join_pins, to_record
-from gpax_lab.experiment.simulate import batch_of, room_for, with_room
+from gpax_lab.experiment.reread import raw_arrays, reread
+from gpax_lab.experiment.room import room_for
+from gpax_lab.experiment.simulate import batch_of
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.observations import observations
 
@@ -60,6 +62,9 @@ class Journal(Protocol):
     def append(self, *entries: record.Record) -> None:
         """Make records durable in one write."""
 
+    def readings(self) -> Iterable[record.Frame]:
+        """Every reading recorded so far, raw arrays included."""
+
     def require_space(self, nbytes: int) -> None:
         """Raise if the disk could not take that many bytes more."""
 
@@ -68,7 +73,7 @@ Scalarizer = Callable[[Any], float | tuple[float, float]]
 """Reading -> value, or (value, variance), in the unit of the quantity; a non-finite value is a failed reading."""
 
 Hook = Callable[[State], Sequence[Intervention]]
-"""Called between two steps; whatever it returns is journalled and applied."""
+"""Asked between two steps, all about the same state; what they return is journalled and applied, a Rescale first."""
 
 
 @dataclass(frozen=True)
@@ -194,6 +199,7 @@ class _Driver:
         self.state: State | None = None
         self.step = 0
         self.waiting: list[record.Record] = []
+        self.largest = max((_size(frame.arrays) for frame in campaign.history if frame.kind == "reading"), default=0)
 
     def run(self, steps, seeds, key, rules, hooks) -> Outcome:
         progress = record.fold(self.experiment, self.campaign.history)
@@ -230,7 +236,6 @@ class _Driver:
 
     def loop(self, state, asked, pinned, steps, rules, hooks) -> Outcome:
         self.state = state
-        batch = jax.eval_shape(self.experiment.propose, state)[1].shape[0]
         while True:
             reason = next((text for rule in rules if (text := rule(state))), None)
             if reason or self.step >= steps:
@@ -242,7 +247,7 @@ class _Driver:
                 state, pinned = self.intervene(state, hooks)
             if pinned is None:
                 before = state
-                state, x = self.experiment.propose(with_room(state, batch))
+                state, x = self.experiment.propose(state)
                 if bool(state.fallback) and float(state.value) == -np.inf:
                     self.flush()
                     return Outcome(before, self.step, "no candidate is left to measure", True)
@@ -259,16 +264,24 @@ class _Driver:
             self.tell(Event("learn", self.step, steps, np.asarray(x[-1]), float(y[-1]), state))
 
     def intervene(self, state, hooks) -> tuple[State, np.ndarray | None]:
-        pinned = None
-        for hook in hooks:
-            for action in hook(state):
-                header, arrays = to_record(action)
-                state = apply(state, action)
-                self.waiting.append(("intervention", self.step, header, arrays))
-                if isinstance(action, Rescale):
-                    self.choose(action.scalarizer)
-                pinned = join_pins(pinned, action)
+        wishes, pinned = [action for hook in hooks for action in hook(state)], None
+        for action in sorted(wishes, key=lambda a: not isinstance(a, Rescale)):  # stable: Rescale first, rest in order
+            header, arrays = to_record(action)
+            self.waiting.append(("intervention", self.step, header, arrays))
+            if isinstance(action, Rescale):
+                state = self.rescale(state, action.scalarizer)
+            state = apply(state, action)
+            pinned = join_pins(pinned, action)
         return state, pinned
+
+    def rescale(self, state: State, scalarizer: str) -> State:
+        """The campaign as if every reading had been read with this scalarizer from the start, and a fit to that."""
+        self.choose(scalarizer)
+        key, key_fit = jax.random.split(state.key)
+        obs = reread(state.obs, self.campaign.readings(), self.scalar)
+        state = self.experiment.init(key_fit, obs)._replace(key=key, score=state.score)
+        self.remember(state)
+        return state
 
     def choose(self, scalarizer: str) -> None:
         if scalarizer not in self.scalarizers:
@@ -277,7 +290,7 @@ class _Driver:
 
     def propose_record(self, state, x, pinned) -> None:
         header = {
-            "value": float(state.value),
+            "value": None if pinned else float(state.value),
             "fallback": bool(state.fallback),
             "pinned": pinned,
             "key": np.asarray(jax.random.key_data(state.key)).tolist(),
@@ -309,7 +322,7 @@ class _Driver:
             raise _Paused
         may_repeat = self.instrument.repeatable or getattr(self.instrument, "remembers_token", False)
         doubtful = token in self.begun and not may_repeat
-        self.campaign.require_space(_REPEATED_READING)
+        self.campaign.require_space(_SPARE_BYTES + 2 * self.largest)
         self.flush(("intent", step, {"token": token, "phase": phase}, {"x": x}))
         if doubtful:
             text = "begun before the program ended; outcome unknown, and this instrument must not repeat it"
@@ -340,10 +353,10 @@ class _Driver:
             "flags": list(reading.flags),
             "units": dict(reading.units),
             "scalarizer": self.scalarizer,
+            "usable": bool(reading.ok),
             "seconds": seconds,
         }
-        raw = {f"raw/{name}": np.asarray(array) for name, array in reading.arrays.items()}
-        arrays = {"x": x, "position": np.asarray(reading.position)} | raw
+        arrays = {"x": x, "position": np.asarray(reading.position)} | raw_arrays(reading.arrays)
         filed = self.file(step, token, header, arrays, value, variance)
         if error is not None:
             raise error
@@ -358,13 +371,18 @@ class _Driver:
         return (float(value), float(variance)) if usable else (np.nan, 0.0)
 
     def file(self, step, token, header, arrays, value, variance) -> tuple[float, float]:
+        self.largest = max(self.largest, _size(arrays))
         numbers = {"y": np.asarray(value, np.float64), "noise": np.asarray(variance, np.float64)}
         self.flush(("reading", step, {"token": token, "value": float(value)} | header, arrays | numbers))
         return float(value), float(variance)
 
 
-_REPEATED_READING = 4 << 20
-"""Bytes that must be free before a measurement: a reading, the state after it, the next intent, and room to spare."""
+_SPARE_BYTES = 4 << 20
+"""Bytes free before a measurement beside twice the largest reading so far: for the state after it, and to spare."""
+
+
+def _size(arrays: Mapping[str, np.ndarray]) -> int:
+    return sum(array.nbytes for array in arrays.values())
 
 
 def _token(key: jax.Array) -> str:

@@ -7,8 +7,9 @@ import jax
 from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
-from gpax_lab.infer.posterior import Info, conditioned
-from gpax_lab.observations import SMALLEST_CAPACITY, Observations, capacity_for, grow, used
+from gpax_lab.experiment.room import room_for
+from gpax_lab.infer.posterior import Info
+from gpax_lab.observations import Observations
 
 
 class Trajectory(NamedTuple):
@@ -74,31 +75,3 @@ def batch_of(experiment: Experiment, key: Array, obs: Observations, steps: int) 
     """Points that one proposal holds, found by tracing alone, at the capacity that a batch of one will run at."""
     shape = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o)), key, room_for(obs, steps))
     return shape[1].shape[0]
-
-
-def room_for(obs: Observations, points: int) -> Observations:
-    """Enlarge the buffer, if need be, so that `points` more fit behind the slots in use (outside jit).
-
-    The end of the campaign is known here, so the buffer is rounded up to a multiple of 8 only, not to a power of two.
-
-    Raises:
-        ValueError: `obs` is traced, so its shape can not change, and has no more than `points` slots.
-    """
-    if isinstance(obs.status, jax.core.Tracer):
-        if obs.capacity <= points:
-            raise ValueError(f"the buffer has {obs.capacity} slots for {points} points and the seeds: room_for first.")
-        return obs
-    needed = -(-(used(obs) + points) // SMALLEST_CAPACITY) * SMALLEST_CAPACITY
-    return grow(obs, needed) if needed > obs.capacity else obs
-
-
-def with_room(state: State, points: int) -> State:
-    """The state with room for `points` more, its posterior conditioned on the buffer (outside jit).
-
-    Where a campaign goes on past its planned end, the next end is unknown: the buffer grows to a power of two.
-    """
-    needed = used(state.obs) + points
-    if needed <= state.obs.capacity:
-        return state
-    obs = grow(state.obs, capacity_for(needed))
-    return state._replace(obs=obs, posterior=conditioned(state.posterior, obs))

@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import ndtr
 
 from gpax_lab.acquire.scores import log_ei
 from gpax_lab.experiment.experiment import State
-from gpax_lab.observations import EMPTY, MEASURED
+from gpax_lab.observations import MEASURED, used
 
 Rule: TypeAlias = Callable[[State], str | None]
 
@@ -18,8 +17,7 @@ def budget(points: int) -> Rule:
     """Stop once `points` slots are used: measured, failed and pending ones, seeds included."""
 
     def rule(state: State) -> str | None:
-        used = int(np.count_nonzero(np.asarray(state.obs.status) != EMPTY))
-        return f"the budget of {points} points is used" if used >= points else None
+        return f"the budget of {points} points is used" if used(state.obs) >= points else None
 
     return rule
 

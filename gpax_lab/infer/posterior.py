@@ -73,14 +73,19 @@ class Posterior:
     def moments(self, x: Array) -> tuple[Array, Array]:
         """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance."""
         mean, variance = self.predict(x)
-        weight = jnp.exp(self.log_weight)
-        centre = weight @ mean
-        return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
+        return mixture(mean, variance, self.log_weight)
 
     @jax.jit
     def noise_variance(self) -> Array:
         """(draws,) variance that a new reading adds, in the user's unit squared."""
         return over_draws(self.model.noise_variance, self.params, self.factor)
+
+
+def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Array]:
+    """Mean (m,) and variance (m,) of a mixture of draws (draws, m), by the law of total variance."""
+    weight = jnp.exp(log_weight)
+    centre = weight @ mean
+    return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
 
 
 class Sampler(NamedTuple):

@@ -49,7 +49,7 @@ def exact(
         kernel: k(x, z, params) for one pair of points.
         mean: m(x, params) for one point; None for the average of the readings (zero if `standardize` is False).
         prior: numpyro distributions by parameter name, or a numpyro program that returns such a mapping. Kernel and
-            noise parameters left out get the defaults of `priors.default`.
+            noise parameters left out get the defaults of `priors.default`; those of the mean must be given.
         noise: "inferred" adds a parameter `noise` (variance, relative to the standardised readings) to the known
             variances of the readings; "known" takes these alone (the measured-noise process).
         bounds: (d, 2) box of x in the user's units; None if x already lies in the unit cube.
@@ -72,9 +72,8 @@ def exact(
     standardize = checked(standardize)
     variance_of, noise_reads = noise_rule(noise)
     known = given_shapes(prior)
-    reads = parameter_shapes(kernel, 2, dim, known) | noise_reads
-    if mean is not None:
-        reads |= parameter_shapes(mean, 1, dim, known)
+    physics = {} if mean is None else parameter_shapes(mean, 1, dim, known)
+    reads = parameter_shapes(kernel, 2, dim, known) | noise_reads | physics
 
     def unit(x: Array) -> Array:
         return (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
@@ -123,7 +122,7 @@ def exact(
         return mean_at(params, scale, obs.x) + scale.scale * f, scale.scale**2 * spread
 
     return Model(
-        prior=complete(prior, reads, dim),
+        prior=complete(prior, reads, dim, physics),
         log_likelihood=log_likelihood,
         condition=condition,
         shrink=shrink,

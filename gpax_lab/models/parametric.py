@@ -45,7 +45,8 @@ def parametric(
     """
     standardize = checked(standardize)
     variance_of, noise_reads = noise_rule(noise)
-    reads = parameter_shapes(mean, 1, dim, given_shapes(prior)) | noise_reads
+    physics = parameter_shapes(mean, 1, dim, given_shapes(prior))
+    reads = physics | noise_reads
 
     def at(params: Params, x: Array) -> Array:
         return jax.vmap(lambda a: mean(a, params))(x)
@@ -82,7 +83,7 @@ def parametric(
         return at(params, obs.x), spread(params, obs)
 
     return Model(
-        prior=complete(prior, reads, dim),
+        prior=complete(prior, reads, dim, physics),
         log_likelihood=log_likelihood,
         condition=condition,
         shrink=shrink,

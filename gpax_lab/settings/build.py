@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from gpax_instruments.limits import Axis
 from gpax_instruments.replay import Replay
+from gpax_instruments.twins import microscope
 from jax import Array
 
 from gpax_lab import acquire, infer
@@ -19,12 +20,12 @@ from gpax_lab.models import gp
 from gpax_lab.models.model import Model
 from gpax_lab.settings.check import SettingsError
 from gpax_lab.settings.prior import distribution
-from gpax_lab.settings.schema import Acquisition, Grid, Laplace, Pool, Quantity, Recorded, Settings, Twin
+from gpax_lab.settings.schema import Acquisition, Grid, Laplace, Pfm, Pool, Quantity, Recorded, Settings, Twin
 from gpax_lab.settings.tables import KERNELS, SCALARIZERS, SCORES
 from gpax_lab.spectra.loops import despike
 
-TWIN_FIELD_M = 2e-6
-"""Side of the field of view of the simulated microscope, m."""
+TWIN_RESPONSE = "pm/V"
+"""Unit of the simulated microscope's response."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,6 @@ def build(settings: Settings) -> Plan:
         2,
         KERNELS[settings.model.kernel],
         prior={name: distribution(value) for name, value in settings.prior.items()},
-        noise=settings.model.noise,  # type: ignore[arg-type]  # checked to be one of its words
         bounds=bounds,
         standardize=settings.model.standardize,
     )
@@ -111,7 +111,7 @@ def _record(settings: Settings) -> Replay | None:
 
 def _axes(settings: Settings) -> tuple[Axis, ...]:
     if isinstance(settings.instrument, Twin):
-        return tuple(Axis(name, "m", 0.0, TWIN_FIELD_M) for name in "xy")
+        return tuple(Axis(name, "m", 0.0, microscope.SIZE_M) for name in "xy")
     spans = {name: getattr(settings.instrument, name) for name in ("x", "y")}
     return tuple(Axis(name, "m", **asdict(span)) for name, span in spans.items())
 
@@ -155,6 +155,8 @@ def score(chosen: Acquisition, maximize: bool) -> acquire.Score:
         total = total + acquire.travel(chosen.travel.speed, chosen.travel.measure_s)
     if chosen.closeness:
         total = total + acquire.closeness(chosen.closeness.radius)
+    if chosen.feasible:
+        total = total + acquire.feasible(chosen.feasible.radius, chosen.feasible.strength)
     return total
 
 
@@ -189,8 +191,16 @@ def _rules(settings: Settings, maximize: bool) -> tuple[Rule, ...]:
     return tuple(rule for rule in wanted if rule)
 
 
+def _response_unit(settings: Settings) -> str:
+    match settings.instrument:
+        case Twin():
+            return TWIN_RESPONSE
+        case Pfm(response_unit=unit):
+            return unit
+    return "a.u."  # what a recorded map says
+
+
 def _quantity(settings: Settings) -> dict[str, str]:
     row = SCALARIZERS[settings.quantity.scalarizer]
-    response = "pm/V" if isinstance(settings.instrument, Twin) else "a.u."
-    unit = row.unit.format(response).replace("pm/V V", "pm")
+    unit = row.unit.format(_response_unit(settings)).replace("/V V", "")
     return {"name": settings.quantity.name or row.name, "unit": settings.quantity.unit or unit}

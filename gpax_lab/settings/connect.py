@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from gpax_instruments.pfm import PFM
 from gpax_instruments.protocols import Instrument
 
-from gpax_lab.settings.build import Plan
+from gpax_lab.settings.build import TWIN_RESPONSE, Plan
 from gpax_lab.settings.schema import Pfm, Twin
 
 
@@ -26,6 +26,7 @@ def connect(plan: Plan) -> Iterator[Instrument]:
                 points=chosen.points,
                 timeout_s=chosen.timeout_s,
                 loop_timeout_s=chosen.loop_timeout_s,
+                response_unit=chosen.response_unit,
                 repeatable=chosen.repeatable,
             ) as device:
                 yield device
@@ -37,7 +38,7 @@ def connect(plan: Plan) -> Iterator[Instrument]:
                 start_pfm(seed=chosen.seed, noise=chosen.noise, dwell=chosen.dwell) as twin,
                 PFM(
                     twin.address, plan.axes, vmax=chosen.vmax, points=chosen.points,
-                    repeatable=True,
+                    response_unit=TWIN_RESPONSE, repeatable=True,
                 ) as device,
             ):  # fmt: skip
                 yield device

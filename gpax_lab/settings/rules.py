@@ -3,13 +3,11 @@
 import math
 from collections.abc import Mapping
 
+from gpax_lab.acquire.scores import LARGEST_JOINT_DRAW
 from gpax_lab.priors import parameter_shapes
 from gpax_lab.settings.check import SettingsError, one_of_words, suggestion
-from gpax_lab.settings.schema import Grid, Pfm, Pool, Recorded, Settings
+from gpax_lab.settings.schema import Box, Grid, Pfm, Pool, Recorded, Settings
 from gpax_lab.settings.tables import KERNELS, SCORES
-
-LARGEST_THOMPSON = 4096
-"""Candidates of a Thompson draw; see `acquire.thompson`."""
 
 
 def agree(settings: Settings) -> None:
@@ -32,7 +30,7 @@ def _spans(settings: Settings) -> None:
 def _priors(settings: Settings) -> None:
     dim = 2
     reads = parameter_shapes(KERNELS[settings.model.kernel], 2, dim)
-    reads |= {"noise": ()} if settings.model.noise == "inferred" else {}
+    reads |= {"noise": ()}
     for name, value in settings.prior.items():
         if name not in reads:
             text = f"prior.{name} is unknown: this model has {', '.join(reads)}.{suggestion(name, reads)}"
@@ -53,7 +51,7 @@ def _score(settings: Settings) -> None:
             raise SettingsError(
                 f'acquisition.{name} has no meaning for score = "{chosen.score}"; it belongs to {users}.'
             )
-    for name in ("explore", "travel", "closeness"):
+    for name in ("explore", "travel", "closeness", "feasible"):
         if getattr(chosen, name) is not None and not row.logarithm:
             users = one_of_words(word for word, other in SCORES.items() if other.logarithm)
             raise SettingsError(
@@ -74,6 +72,12 @@ def _candidates(settings: Settings) -> None:
         if count < points:
             text = f"acquisition.candidates.shape has {count} points for {points} measurements: give a finer grid."
             raise SettingsError(text)
-        if settings.acquisition.score == "thompson" and count > LARGEST_THOMPSON:
-            text = f"acquisition.candidates.shape has {count} points; Thompson draws over at most {LARGEST_THOMPSON}."
-            raise SettingsError(text)
+        _joint(settings, "shape", count)
+    if isinstance(candidates, Box):
+        _joint(settings, "starts", candidates.starts)
+
+
+def _joint(settings: Settings, field: str, count: int) -> None:
+    if settings.acquisition.score == "thompson" and count > LARGEST_JOINT_DRAW:
+        text = f"acquisition.candidates.{field} has {count} points; Thompson draws over at most {LARGEST_JOINT_DRAW}."
+        raise SettingsError(text)

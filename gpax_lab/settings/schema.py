@@ -68,6 +68,7 @@ class Pfm:
     points: int = entry(whole(4, 1_000_000), 64)
     timeout_s: float = entry(_POSITIVE, 2.0)
     loop_timeout_s: float = entry(_POSITIVE, 30.0)
+    response_unit: str = entry(text, "a.u.")
     repeatable: bool = entry(flag, False)
 
 
@@ -94,7 +95,6 @@ class Model:
     """A Gaussian process; `standardize` may be [location, scale] in the quantity's unit."""
 
     kernel: str = entry(word(*KERNELS), "matern52")
-    noise: str = entry(word("inferred", "known"), "inferred")
     standardize: bool | tuple[float, float] = entry(
         either(flag, several(number(), 2), allowed="true, false or [location, scale]"), True
     )
@@ -160,6 +160,14 @@ class Closeness:
 
 
 @dataclass(frozen=True)
+class Feasible:
+    """Keep away from where readings fail: they tell about their neighbourhood of `radius`, m."""
+
+    radius: float = entry(_POSITIVE, needed_for="m")
+    strength: float = entry(_POSITIVE, 1.0)
+
+
+@dataclass(frozen=True)
 class Acquisition:
     """What makes a point worth measuring, and where points may lie.
 
@@ -173,6 +181,7 @@ class Acquisition:
     candidates: Grid | Box | Pool = entry(one_of(grid=Grid, box=Box, pool=Pool), Grid())
     travel: Travel | None = entry(section(Travel), None)
     closeness: Closeness | None = entry(section(Closeness), None)
+    feasible: Feasible | None = entry(section(Feasible), None)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A campaign on disk: its journal, and the HDF5 file exported from it at every pause."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -14,15 +15,16 @@ from gpax_lab.storage.journal import Entry, Journal
 class Campaign:
     """What `experiment.run` writes to. Make one with `create` or `open`; use it as a context manager.
 
+    On leaving the context, at a pause, at the end or after an error, the HDF5 file is written anew.
+
     Attributes:
         journal: the append-only record of what was measured.
         history: what it held when this program opened it.
-
-    `export` writes the HDF5 file; the command line calls it at every pause and at the end.
     """
 
     def __init__(self, journal: Journal):
         self.journal = journal
+        self._exported = True
         self.history: Sequence[Frame] = read(journal.path).frames
 
     @classmethod
@@ -56,14 +58,21 @@ class Campaign:
     def append(self, *entries: Entry) -> None:
         """Make records durable in one write and one sync."""
         self.journal.append(*entries)
+        self._exported = False
 
     def require_space(self, nbytes: int) -> None:
         """Raise `DiskFull` if the disk can not take that many bytes more."""
         self.journal.require_space(nbytes)
 
+    def readings(self) -> Sequence[Frame]:
+        """Every reading recorded so far, in order."""
+        return read(self.journal.path).of("reading")
+
     def export(self) -> Path:
         """Write the HDF5 file anew from the journal and return its path."""
-        return export_hdf5(self.journal.path, self.hdf5_path)
+        path = export_hdf5(self.journal.path, self.hdf5_path)
+        self._exported = True
+        return path
 
     def __enter__(self) -> Self:
         return self
@@ -71,4 +80,11 @@ class Campaign:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.journal.close()
+        try:
+            if kind is None and not self._exported:
+                self.export()
+            elif kind is not None and issubclass(kind, Exception):  # a second Ctrl-C stops at once, without an export
+                with contextlib.suppress(Exception):  # the disk may be the fault; the first error is the one to show
+                    self.export()
+        finally:
+            self.journal.close()

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gpax_lab.observations import FAILED, MEASURED
+
 from .errors import ExportError
 from .frames import Frame
 from .nsid import Axis, Column, Main
 
 _RAW = "raw/"
-MEASURED, FAILED = 2, 3  # the codes of Observations.status
 _COLUMNS = {"step", "reason", "elapsed", "wall", "x"}
 _RESERVED = {"status", "readings", "proposals", "log", "settings", "reading", "reading_index", "metadata"}
 

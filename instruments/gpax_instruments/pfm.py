@@ -34,6 +34,7 @@ class PFM:
         points: points in one loop.
         timeout_s: seconds for one exchange.
         loop_timeout_s: seconds for one loop, and for one move.
+        response_unit: unit of the response that the instrument sends.
         repeatable: whether a loop whose outcome is unknown may be measured again at the same place.
         tag: echo query that numbers the answers; None for an instrument without one.
         link: an open link to use in place of address.
@@ -50,6 +51,7 @@ class PFM:
         points: int = 64,
         timeout_s: float = 2.0,
         loop_timeout_s: float = 30.0,
+        response_unit: str = "a.u.",
         repeatable: bool = False,
         tag: str | None = TAG_ECHO,
         link: Link | None = None,
@@ -60,7 +62,7 @@ class PFM:
             raise ValueError(f"vmax must be finite and positive and points at least 4, got {vmax!r}, {points!r}")
         self.address, self.axes, self.repeatable = address, tuple(axes), repeatable
         self.vmax, self.points = float(vmax), int(points)
-        self.timeout_s, self.loop_timeout_s = timeout_s, loop_timeout_s
+        self.timeout_s, self.loop_timeout_s, self.response_unit = timeout_s, loop_timeout_s, response_unit
         self._tag, self._link = tag, link
         self._client: Scpi | None = None
         self._greeted = False
@@ -207,7 +209,7 @@ class PFM:
             token: name of this one measurement, letters, digits and ``_.:-``; never used for another.
 
         Returns:
-            arrays "bias" (points,) float64 V and "response" (points,) float32 a.u.; ok=False for a bad loop.
+            arrays "bias" (points,) float64 V and "response" (points,) float32, `response_unit`; ok=False for a bad one.
 
         Raises:
             MoveRefused: see ``set``; the loop was not measured.
@@ -232,7 +234,9 @@ class PFM:
             except InstrumentError as error:
                 doubt.add_note(f"and it could not be made safe: {error}")
             raise
-        return self._read(goal)
+        position = self.locate().readback
+        self._arrived(goal, position)
+        return self._read(position)
 
     def trigger(self, token: str) -> None:
         """Apply the waveform once under token and wait for its end. Raises UnknownOutcome, DeviceError, link faults."""
@@ -268,10 +272,17 @@ class PFM:
         if self.scpi.read_again("TIP?").strip().upper() != "ENGAGED":
             raise DeviceError("the tip does not engage, and no error is reported")
 
-    def _read(self, goal: np.ndarray) -> Reading:
-        """Read the finished loop; safe to repeat."""
-        position = self.locate().readback
-        self._arrived(goal, position)
+    def read(self) -> Reading:
+        """The loop measured last, once more and without a pulse; raises link faults.
+
+        Returns:
+            As ``measure``; the position is where the tip is now.
+        """
+        self.scpi.connect()
+        self._wait_idle()
+        return self._read(self.locate().readback)
+
+    def _read(self, position: np.ndarray) -> Reading:
         arrays: dict[str, Any] = {
             "bias": self.scpi.read_block_again("LOOP:BIAS?", "<f8"),
             "response": self.scpi.read_block_again("LOOP:DATA?", "<f4"),
@@ -283,7 +294,7 @@ class PFM:
         shapes = {a.shape for a in arrays.values()}
         if ok and shapes != {(self.points,)}:
             ok, reason, flags = False, f"{self.points} points were asked for, {sorted(shapes)} came", ("short",)
-        return Reading(arrays, {"bias": "V", "response": "a.u."}, position, ok, reason, flags)
+        return Reading(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)
 
     def stop(self, success: bool = True) -> None:
         """Halt: the same as ``make_safe``, whatever the reason."""

@@ -99,17 +99,6 @@ class Stoppable(Protocol):
 
 
 @runtime_checkable
-class Stageable(Protocol):
-    """Has work to do once before and once after a campaign."""
-
-    def stage(self) -> None:
-        """Prepare."""
-
-    def unstage(self) -> None:
-        """Undo stage; safe to call twice."""
-
-
-@runtime_checkable
 class SafeState(Protocol):
     """Knows a state in which it can be left alone."""
 

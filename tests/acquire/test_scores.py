@@ -13,7 +13,7 @@ from gpax_lab.acquire.penalties import last_point
 from gpax_lab.acquire.score import as_score
 from gpax_lab.infer import nuts
 from gpax_lab.models import gp
-from gpax_lab.observations import FAILED, add_pending, grow, observations
+from gpax_lab.observations import FAILED, VETOED, add_pending, grow, observations
 
 X = np.array([[0.1], [0.4], [0.5], [0.9]])
 Y = np.array([0.2, 1.0, 0.7, -0.3])
@@ -28,7 +28,7 @@ SCORES = {
     "disagreement": acquire.disagreement(),
     "thompson": acquire.thompson(),
     "own": acquire.of_moments(lambda mean, std: 5 * std + 10 * mean),
-    "sum": acquire.log_ei() + 0.5 * acquire.travel(2.0, 1.0) + acquire.closeness(0.1),
+    "sum": acquire.log_ei() + 0.5 * acquire.travel(2.0, 1.0) + acquire.closeness(0.1) + acquire.feasible(0.2),
 }
 
 
@@ -128,6 +128,25 @@ def test_travel_is_the_log_of_the_time_and_closeness_of_the_distance(posterior):
     assert jnp.isfinite(close).all()
 
 
+def test_nobody_travels_to_a_vetoed_point_and_no_failure_is_learned_from_it(posterior):
+    obs = add_pending(OBS, jnp.array([0.6]), VETOED)
+    assert float(last_point(obs)[0]) == 0.9
+    wide = acquire.feasible(0.1)
+    np.testing.assert_allclose(wide(posterior, obs, NEW), wide(posterior, OBS, NEW), rtol=1e-12)
+
+
+def test_feasible_is_the_mean_of_a_beta_distribution(posterior):
+    obs = OBS._replace(status=OBS.status.at[2].set(FAILED))  # at 0.5; good at 0.1, 0.4, 0.9
+    value = acquire.feasible(0.1, strength=2.0)(posterior, obs, NEW)
+    share = (3 + 1) / (4 + 2)
+    for x, got in zip(np.asarray(NEW)[:, 0], np.asarray(value), strict=True):
+        good = sum(np.exp(-0.5 * ((x - at) / 0.1) ** 2) for at in (0.1, 0.4, 0.9))
+        bad = np.exp(-0.5 * ((x - 0.5) / 0.1) ** 2)
+        assert got == pytest.approx(np.log((2 * share + good) / (2 + good + bad)), rel=1e-12)
+    far = acquire.feasible(1e-4)(posterior, obs, NEW)
+    np.testing.assert_allclose(far, np.log(share), rtol=1e-12)
+
+
 def test_weights_are_arrays_and_arithmetic_is_arithmetic(posterior):
     a, b = SCORES["ucb"], SCORES["uncertainty"]
     np.testing.assert_allclose(
@@ -157,6 +176,22 @@ class TestCandidates:
         partly = self.best(acquire.grid([[0, 1]], (11,)), lambda x: jnp.where(x[:, 0] > 0.65, x[:, 0], jnp.nan))
         assert not bool(partly.fallback)
         assert float(partly.x[0]) == 1.0
+
+    def test_an_infinite_score_hides_no_finite_one(self):
+        grid = acquire.grid([[0, 1]], (11,))
+        choice = self.best(grid, lambda x: jnp.where(x[:, 0] < 0.05, jnp.inf, -((x[:, 0] - 0.3) ** 2)))
+        assert not bool(choice.fallback)
+        assert float(choice.x[0]) == pytest.approx(0.3)
+
+    def test_no_score_and_no_point_are_told_apart(self):
+        points = np.array([[0.1], [0.4], [0.45]])
+        hopeless = self.best(acquire.pool(points), lambda x: jnp.full(x.shape[0], -jnp.inf))
+        assert bool(hopeless.fallback)
+        assert np.isnan(hopeless.value)
+        assert float(hopeless.x[0]) == 0.45
+        exhausted = self.best(acquire.pool(points[:2]), lambda x: x[:, 0])
+        assert bool(exhausted.fallback)
+        assert exhausted.value == -np.inf
 
     def test_chunks_give_what_one_piece_gives(self):
         pool = replace(acquire.grid([[0, 1]], (101,)), chunk=8)

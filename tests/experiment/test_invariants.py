@@ -11,7 +11,7 @@ from small_campaign import BOUNDS, KEY, SEEDS, bits, fixed, go, learning, measur
 
 from gpax_lab import acquire
 from gpax_lab.experiment import bayes_opt, simulate
-from gpax_lab.experiment.simulate import measure, with_room
+from gpax_lab.experiment.simulate import measure
 from gpax_lab.infer import nuts
 from gpax_lab.observations import EMPTY, FAILED, MEASURED, PENDING, Observations, observations
 
@@ -37,7 +37,7 @@ def test_a_campaign_traces_its_density_once_a_capacity(tmp_path):
     at_capacity, traces = {}, counted.traces
     for _ in range(12):
         before, capacity = counted.traces, state.obs.capacity
-        state, x = experiment.propose(with_room(state, 1))
+        state, x = experiment.propose(state)
         state = experiment.observe(state, x, measure(objective, state, x))
         if state.obs.capacity == capacity:
             assert counted.traces == before

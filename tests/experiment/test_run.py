@@ -6,13 +6,27 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from small_campaign import KEY, SEEDS, Noted, bits, fixed, frames, go, learning, measured, objective
+from small_campaign import (
+    KEY,
+    SEEDS,
+    Noted,
+    bits,
+    fixed,
+    frames,
+    go,
+    learning,
+    measured,
+    model,
+    objective,
+    prior_draws,
+)
 
-from gpax_lab.experiment import Simulated, simulate
+from gpax_lab import acquire
+from gpax_lab.experiment import Simulated, bayes_opt, simulate
 from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto
-from gpax_lab.experiment.simulate import with_room
+from gpax_lab.experiment.room import with_room
 from gpax_lab.experiment.stopping import budget, no_more_gain, target
-from gpax_lab.observations import FAILED, MEASURED, observations
+from gpax_lab.observations import FAILED, MEASURED, VETOED, observations
 from gpax_lab.storage import DiskFull, JournalFull, JournalLocked, files, read
 from gpax_lab.storage.campaign import Campaign
 from gpax_lab.storage.frames import scan
@@ -245,16 +259,101 @@ def test_a_persons_wish_is_recorded_applied_and_replayed(plain, plain_end, tmp_p
 
 
 def test_what_each_wish_does(plain, path):
-    hooks = [only_at(1, ACTIONS["veto"]), only_at(4, Pin(np.array([[0.25]]))), only_at(5, Rescale("half"))]
+    hooks = [only_at(1, ACTIONS["veto"]), only_at(1, Pin(np.array([[0.25]]))), only_at(5, Rescale("half"))]
     end = go(path, plain, 3, hooks=hooks, scalarize=HALF)
     x, status = np.asarray(end.state.obs.x)[:, 0], np.asarray(end.state.obs.status)
-    assert x[status == FAILED].tolist() == [24 / 49, 23 / 49, 26 / 49]
+    assert x[status == VETOED].tolist() == [24 / 49, 23 / 49, 26 / 49]
     proposals = frames(path, "proposal")
     assert [frame.header["pinned"] for frame in proposals] == [False, True, False]
     assert proposals[1].arrays["x"].tolist() == [[0.25]]
     last = frames(path, "reading")[-1]
     assert last.header["scalarizer"] == "half"
     assert float(last.arrays["y"]) == float(last.arrays["raw/value"]) / 2
+
+
+def test_another_scalarizer_reads_the_past_anew(plain, path):
+    """A reading that the first scalarizer could not use comes back; resumed or not, nothing of the old one is left."""
+
+    def half(reading):
+        return Simulated.scalarize(reading) / 2
+
+    def picky(reading):
+        return Simulated.scalarize(reading) if reading.position[0] > 0 else np.nan
+
+    both = {"picky": picky, "half": half}
+    hooks = [only_at(2, Pin(np.array([[0.3]])), Rescale("half"))]
+    end = go(path, plain, 4, hooks=hooks, scalarize=both)
+    raw = [float(frame.arrays["raw/value"]) for frame in frames(path, "reading")]
+    assert frames(path, "reading")[0].header["ok"] is False
+    np.testing.assert_array_equal(np.asarray(end.state.obs.y)[:7], np.array(raw) / 2)
+    assert (np.asarray(end.state.obs.status)[:7] == MEASURED).all()
+    assert frames(path, "proposal")[2].arrays["x"].tolist() == [[0.3]]
+    for number in (4, 5, 6):
+        other = path.with_name(f"{number}.gpxj")
+        go(other, plain, 4, hooks=hooks, scalarize=both)
+        cut_before_reading(other, number)
+        assert bits(go(other, plain, 4, hooks=hooks, scalarize=both).state) == bits(end.state)
+
+
+def test_two_people_pin_points_at_once(plain, path):
+    hooks = [only_at(1, Pin(np.array([[0.25]]))), only_at(1, Pin(np.array([[0.75], [0.8]])))]
+    go(path, plain, 2, hooks=hooks)
+    (pinned,) = (frame for frame in frames(path, "proposal") if frame.header["pinned"])
+    assert pinned.arrays["x"].tolist() == [[0.25], [0.75], [0.8]]
+    assert pinned.header["value"] is None
+    assert [float(f.arrays["x"][0]) for f in frames(path, "reading")][4:7] == [0.25, 0.75, 0.8]
+
+
+def test_other_seeds_than_those_in_the_journal_are_refused(plain, path):
+    go(path, plain, 1, stop=stop_after(2))
+    instrument = Noted()
+    with pytest.raises(ValueError, match="seeds, settings, score or versions differ"):
+        go(path, plain, 1, instrument, seeds=SEEDS + 0.01)
+    assert instrument.tokens == []
+
+
+def test_a_campaign_ends_when_its_pool_is_exhausted(path):
+    pool = acquire.pool([[0.0], [0.2], [25 / 49], [0.7], [1.0]])
+    end = go(path, bayes_opt(model(), prior_draws(), acquire.log_ei(), pool), 9)
+    assert end.finished
+    assert (end.steps, end.reason) == (2, "no candidate is left to measure")
+    assert sorted(measured(end.state.obs)) == np.asarray(pool.points)[:, 0].tolist()
+
+
+def test_a_loop_in_python_outgrows_its_buffer(plain):
+    """As a user writes it: propose, observe, and answers that nobody proposed."""
+    propose, observe = jax.jit(plain.propose), plain.observe
+    state = plain.init(KEY, observations(SEEDS, np.zeros(3), capacity=4))
+    for _ in range(6):
+        state, x = plain.propose(state)
+        state = observe(state, x, 0.1 * x[:, 0])
+    assert np.count_nonzero(np.asarray(state.obs.status) == MEASURED) == 9
+    more = np.linspace(0.31, 0.39, 9)[:, None]
+    state = observe(state, more, np.ones(9))
+    assert np.count_nonzero(np.asarray(state.obs.status) == MEASURED) == 18
+    assert state.obs.capacity == 32
+    assert propose(state)[1].shape == (1, 1)
+
+
+def test_leaving_a_campaign_writes_its_hdf5_file(plain, path):
+    exported = path.with_suffix(".h5")
+    with pytest.raises(KeyboardInterrupt):  # at once means at once
+        go(path, plain, 2, Noted(lambda x, n: interrupt()))
+    assert not exported.exists()
+    with pytest.raises(OSError, match="unplugged"):
+        go(path, plain, 2, Noted(lambda x, n: unplug() if n == 1 else None))
+    assert exported.exists()
+    exported.unlink()
+    go(path, plain, 2)
+    assert exported.exists()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def unplug():
+    raise OSError("unplugged")
 
 
 def test_a_wish_for_other_weights_stays(plain, path):
@@ -333,7 +432,7 @@ def test_more_points_than_slots_cross_to_the_next_capacity(plain, tmp_path, wish
     assert end.state.obs.capacity == 16
     used = len(SEEDS) + len(points) + (2 if wish is Pin else 3)
     assert np.count_nonzero(status) == used
-    assert np.count_nonzero(status == (MEASURED if wish is Pin else FAILED)) >= len(points)
+    assert np.count_nonzero(status == (MEASURED if wish is Pin else VETOED)) >= len(points)
     assert set(points[:, 0]) <= set(np.asarray(end.state.obs.x)[:used, 0])
     path = tmp_path / "cut.gpxj"
     go(path, plain, 3, hooks=hooks)

@@ -16,7 +16,16 @@ from gpax_instruments.errors import (
 )
 from gpax_instruments.limits import Axis
 from gpax_instruments.pfm import PFM
-from gpax_instruments.protocols import Checkable, Instrument, Locatable, Movable, SafeState, Stoppable, Triggerable
+from gpax_instruments.protocols import (
+    Checkable,
+    Instrument,
+    Locatable,
+    Movable,
+    Readable,
+    SafeState,
+    Stoppable,
+    Triggerable,
+)
 
 SPAN = 2e-6
 AXES = (Axis("x", "m", 0.0, SPAN, tolerance=1e-9), Axis("y", "m", 0.0, SPAN, tolerance=1e-9))
@@ -111,15 +120,18 @@ def bench(serve):
 
 def test_the_driver_keeps_its_promises(bench):
     pfm, _, _ = bench()
-    for protocol in (Instrument, Movable, Locatable, Checkable, Triggerable, Stoppable, SafeState):
+    for protocol in (Instrument, Readable, Movable, Locatable, Checkable, Triggerable, Stoppable, SafeState):
         assert isinstance(pfm, protocol)
 
 
 def test_one_loop(bench):
-    pfm, microscope, _ = bench()
+    pfm, microscope, _ = bench(response_unit="pm/V")
     with pfm:
         reading = pfm.measure(HERE, "run-1:0001")
         assert microscope.tip == "ENGAGED"
+        again = pfm.read()
+        assert again.arrays["response"].tobytes() == reading.arrays["response"].tobytes()
+        assert again.units == {"bias": "V", "response": "pm/V"}
     assert reading.ok
     assert reading.position.tolist() == HERE.tolist()
     assert reading.position.dtype == np.float64

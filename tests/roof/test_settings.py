@@ -59,7 +59,6 @@ MISTAKES = [  # field, value, what the message must say
     ("quantity.goal", "max", ["quantity.goal = 'max'", '"maximize" or "minimize"', 'Did you mean "maximize"?']),
     ("quantity.despike", 1, ["quantity.despike = 1", "true or false"]),
     ("model.kernel", "matern", ["model.kernel = 'matern'", '"matern52"', "Did you mean"]),
-    ("model.noise", "infered", ["model.noise = 'infered'", 'Did you mean "inferred"?']),
     ("model.standardize", [1.0], ["model.standardize = [1.0]", "[location, scale]"]),
     ("prior.lenghtscale", 0.3, ["prior.lenghtscale is unknown", 'Did you mean "lengthscale"?']),
     ("prior.alpha", 1.0, ["prior.alpha is unknown", "lengthscale, variance, noise"]),
