@@ -46,8 +46,8 @@ def settings(path: Path, steps: int, key: int, sampler: dict) -> dict:
         "quantity": {"scalarizer": "log_loop_area", "reject_above": 1e-3},
         "model": {"kernel": "matern52"},
         "sampler": sampler,
-        # Failed pixels come in patches (a pixel beside a failed one fails twice as often as any): keep away by a grain.
-        "acquisition": {"score": "log_ei", "candidates": {"kind": "pool"}, "closeness": {"radius": 8e-8}},
+        # Failed pixels come in patches: beside a failed one two of three fail, two pixels (8e-8 m) away every second.
+        "acquisition": {"score": "log_ei", "candidates": {"kind": "pool"}, "feasible": {"radius": 8e-8}},
     }
 
 

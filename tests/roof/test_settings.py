@@ -110,12 +110,13 @@ def test_every_setting_survives_the_journal_and_toml():
     table = GOOD | {
         "instrument": PFM | {"address": 'TCPIP::"odd\\name"\t::hislip0::INSTR'},
         "quantity": {"scalarizer": "log_loop_area", "goal": "minimize", "despike": True, "reject_above": 1e-3},
-        "model": {"kernel": "rational_quadratic", "noise": "known", "standardize": [-3.2, 0.6]},
+        "model": {"kernel": "rational_quadratic", "standardize": [-3.2, 0.6]},
         "prior": {"lengthscale": {"distribution": "LogNormal", "loc": [-1, -2], "scale": 0.7}, "alpha": 2.0},
         "sampler": {"kind": "laplace", "draws": 16},
         "acquisition": {
             "score": "log_pi", "xi": 0.01, "explore": 1.0, "candidates": {"kind": "box", "starts": 64},
             "travel": {"speed": 1e-6, "measure_s": 2.0}, "closeness": {"radius": 5e-8},
+            "feasible": {"radius": 8e-8, "strength": 2.0},
         },
         "stop": {"budget": 30, "target": -2.0, "confidence": 0.9, "no_more_gain": 1e-3},
     }  # fmt: skip
