@@ -16,6 +16,7 @@ from gpax_lab.models import gp
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.storage import Frame, read
 from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage.frames import scan
 
 BOUNDS = [[0.0, 1.0]]
 KEY = jax.random.key(3)
@@ -95,6 +96,14 @@ def go(path: Path, experiment: Experiment, steps: int, instrument=None, **option
 def frames(path: Path, *kinds: str) -> tuple[Frame, ...]:
     """What the journal holds of these kinds."""
     return read(path).of(*kinds)
+
+
+def cut_before_reading(path: Path, number: int) -> str:
+    """Kill: the journal ends right before the reading of that number; returns the token of its measurement."""
+    data = path.read_bytes()
+    place = [i for i, frame in enumerate(read(path).frames) if frame.kind == "reading"][number]
+    path.write_bytes(data[: scan(data).spans[place][0]])
+    return frames(path, "intent")[-1].header["token"]
 
 
 def bits(tree) -> list[bytes]:

@@ -11,6 +11,7 @@ from small_campaign import (
     SEEDS,
     Noted,
     bits,
+    cut_before_reading,
     fixed,
     frames,
     go,
@@ -27,9 +28,8 @@ from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto
 from gpax_lab.experiment.room import with_room
 from gpax_lab.experiment.stopping import budget, no_more_gain, target
 from gpax_lab.observations import FAILED, MEASURED, VETOED, observations
-from gpax_lab.storage import DiskFull, JournalFull, JournalLocked, files, read
+from gpax_lab.storage import DiskFull, JournalFull, JournalLocked, files
 from gpax_lab.storage.campaign import Campaign
-from gpax_lab.storage.frames import scan
 
 STEPS = 5
 
@@ -112,14 +112,6 @@ def test_more_steps_on_resume(plain, plain_end, path):
     assert go(path, plain, 2).reason == "all 2 steps are done"
     end = go(path, plain, STEPS)
     assert bits(end.state) == bits(plain_end.state)
-
-
-def cut_before_reading(path: Path, number: int) -> str:
-    """Kill: the journal ends right before the reading of that number; returns the token of its measurement."""
-    data = path.read_bytes()
-    place = [i for i, frame in enumerate(read(path).frames) if frame.kind == "reading"][number]
-    path.write_bytes(data[: scan(data).spans[place][0]])
-    return frames(path, "intent")[-1].header["token"]
 
 
 @pytest.mark.parametrize("number", [1, 5])
