@@ -6,7 +6,7 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 
 from gpax_lab import acquire, kernels, means, priors
 from gpax_lab.experiment import Simulated, bayes_opt, run, simulate
-from gpax_lab.infer import laplace, nuts
+from gpax_lab.infer import laplace, nuts, smc
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import Observations, observations
 
@@ -25,4 +25,5 @@ __all__ = [
     "priors",
     "run",
     "simulate",
+    "smc",
 ]

@@ -4,5 +4,6 @@ from gpax_lab.infer import outcomes
 from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
+from gpax_lab.infer.smc import smc
 
-__all__ = ["Info", "Posterior", "Sampler", "laplace", "nuts", "outcomes"]
+__all__ = ["Info", "Posterior", "Sampler", "laplace", "nuts", "outcomes", "smc"]

@@ -6,6 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 OK, NOT_MIXED, DIVERGENT, SATURATED, FACTORISATION_FAILED, NOT_FINITE, NOT_CONVERGED, NOT_GAUSSIAN = range(8)
+MOVES_NOT_MIXED, BRIDGE_NOT_CROSSED = 8, 9
 
 MESSAGES: Sequence[str] = (
     "The draws can be trusted: none of the checks of this sampler failed.",
@@ -21,6 +22,10 @@ MESSAGES: Sequence[str] = (
     "infinite. Check the physics function at the edges of its priors.",
     "The optimiser stopped at a point that is not a maximum (curvature not positive). Use nuts for this posterior.",
     "The posterior is far from a Gaussian around its mode: a few draws carry all the weight. Use nuts, or more data.",
+    "The draws did not move far enough after resampling, so they are fewer than they seem. Raise max_moves or "
+    "max_leapfrog, order exchangeable parameters, or fit this state with nuts.",
+    "The last readings contradict what was believed so much that the bridge to them was not crossed. Look at these "
+    "readings; if they are right, raise max_stages or begin anew with init on all readings.",
 )
 
 

@@ -54,6 +54,7 @@ class Posterior:
         info: diagnostics.
         tuning: what the sampler carries on to the next update.
         model: the model (static).
+        seen: (capacity,) bool, slots whose readings it knows; set by `conditioned`.
     """
 
     params: dict[str, Array]
@@ -63,6 +64,7 @@ class Posterior:
     info: Info
     tuning: Any
     model: Model = field(metadata={"static": True})
+    seen: Array | None = None
 
     @jax.jit
     def predict(self, x: Array) -> tuple[Array, Array]:
@@ -120,6 +122,7 @@ def conditioned(posterior: Posterior, obs: Observations) -> Posterior:
         posterior,
         log_weight=jnp.where(some, weight, posterior.log_weight),
         factor=factor,
+        seen=obs.measured,
         info=posterior.info._replace(outcome=outcome, failures=failures),
     )
 

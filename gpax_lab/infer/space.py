@@ -11,6 +11,7 @@ from jax.flatten_util import ravel_pytree
 from numpyro import handlers
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
+from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 
@@ -23,12 +24,17 @@ class Space(NamedTuple):
         draw: key -> z, one draw from the prior.
         constrain: z -> parameters by name.
         potential: (z, obs) -> () minus log of prior (with Jacobian) times likelihood.
+        log_likelihoods: (z (n, size), pair of observations) -> (2, n).
+        tempered: (z (n, size), pair, lam ()) -> minus the log of prior times L(first)^lam L(second)^(1 - lam) (n,), its
+            slope (n, size), and the log likelihoods (2, n), of which the second is left 0 where lam is 1.
     """
 
     size: int
     draw: Callable[[Array], Array]
     constrain: Callable[[Array], dict[str, Array]]
     potential: Callable[[Array, Observations], Array]
+    log_likelihoods: Callable[[Array, Observations], Array]
+    tempered: Callable[[Array, Observations, Array], tuple[Array, Array, Array]]
 
 
 def space_of(model: Model, dtype: jnp.dtype) -> Space:
@@ -67,7 +73,34 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
         nowhere = jnp.full((), jnp.inf, dtype)
         return jax.lax.cond(jnp.all(jnp.isfinite(z)), lambda: energy(z, obs).astype(dtype), lambda: nowhere)
 
-    return Space(flat.size, draw, constrain, potential)
+    def prior_energy(z: Array) -> Array:
+        return potential_energy(handlers.seed(model.prior, jax.random.key(0)), (), {}, unflatten(z))
+
+    def log_likelihood(z: Array, obs: Observations) -> Array:
+        value = model.log_likelihood(constrain(z), obs).astype(dtype)
+        return jnp.where(jnp.isnan(value), -jnp.inf, value)
+
+    def log_likelihoods(z: Array, pair: Observations) -> Array:
+        return jax.lax.map(lambda obs: over_draws(lambda one: log_likelihood(one, obs), z), pair)
+
+    def tempered(z: Array, pair: Observations, lam: Array) -> tuple[Array, Array, Array]:
+        energy, slope = over_draws(jax.value_and_grad(prior_energy), z)
+        share = jnp.stack([lam, 1.0 - lam])
+
+        def one_of(k: Array, so_far: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            energy, slope, values = so_far
+            obs = jax.tree.map(lambda leaf: leaf[k], pair)
+            value, rise = over_draws(jax.value_and_grad(lambda one: log_likelihood(one, obs)), z)
+            return energy - share[k] * value, slope - share[k] * rise, values.at[k].set(value)
+
+        # A loop of one or two turns: the density is compiled once, and the old one costs nothing where lam is 1.
+        turns = jnp.where(lam < 1, 2, 1)
+        begun = energy.astype(dtype), slope.astype(dtype), jnp.zeros((2, z.shape[0]), dtype)
+        energy, slope, values = jax.lax.fori_loop(0, turns, one_of, begun)
+        good = jnp.isfinite(energy)
+        return jnp.where(good, energy, jnp.inf), jnp.where(good[:, None] & jnp.isfinite(slope), slope, 0.0), values
+
+    return Space(flat.size, draw, constrain, potential, log_likelihoods, tempered)
 
 
 def start(key: Array, space: Space, obs: Observations, tries: int = 16) -> Array:

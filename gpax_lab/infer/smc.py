@@ -1,0 +1,355 @@
+"""Streaming inference: particles that follow the posterior from reading to reading, and the evidence with them.
+
+Iterated batch importance sampling (Chopin 2002, Biometrika 89, 539) with Hamiltonian moves: new readings reweight the
+particles; when these degenerate they are resampled and moved at the present posterior. Readings that surprise are
+brought in step by step along a tempered bridge (Del Moral, Doucet & Jasra 2006, JRSS B 68, 411).
+"""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.infer import outcomes
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
+from gpax_lab.infer.space import Space, space_of
+from gpax_lab.linalg import cholesky, solve_lower
+from gpax_lab.models.model import Model
+from gpax_lab.observations import EMPTY, Observations
+
+
+class Tuning(NamedTuple):
+    """What the particles carry on: position (draws, p), unconstrained, and step_size (), in units of their spread."""
+
+    position: Array
+    step_size: Array
+
+
+class Settings(NamedTuple):
+    """The static settings; see `smc`."""
+
+    draws: int
+    resample_below: float
+    bridge_above: float
+    max_stages: int
+    max_moves: int
+    max_leapfrog: int
+    target_accept: float
+    max_correlation: float
+
+
+class _Cloud(NamedTuple):
+    """Particles at inverse temperature lam between the posterior of the old readings and that of all."""
+
+    key: Array
+    z: Array  # (draws, p)
+    value: Array  # (2, draws) log likelihood of all readings, and of the old ones
+    log_weight: Array  # (draws,) normalised
+    log_evidence: Array
+    lam: Array
+    step_size: Array
+    stage: Array
+    correlation: Array  # largest correlation that the moves of a stage left
+    acceptance: Array
+    gradients: Array
+    divergences: Array
+
+
+def smc(
+    draws: int = 128,
+    resample_below: float = 0.5,
+    bridge_above: float = 0.3,
+    max_stages: int = 60,
+    max_moves: int = 12,
+    max_leapfrog: int = 12,
+    target_accept: float = 0.8,
+    max_correlation: float = 0.3,
+) -> Sampler:
+    """Follow the posterior with a cloud of weighted draws; yields the log evidence at every update.
+
+    An update costs one likelihood per draw as long as the weights stay even. Otherwise the draws are resampled and
+    moved by Hamiltonian Monte Carlo, whose metric is the covariance of the cloud and whose step size follows its
+    acceptance, until they have forgotten where they were.
+
+    Args:
+        draws: particles; all of them serve prediction and decisions.
+        resample_below: effective share of the draws below which they are resampled and moved.
+        bridge_above: effective share that one step along the bridge must leave; a reading that would leave less is
+            brought in gradually.
+        max_stages: steps along one bridge, at most.
+        max_moves: Hamiltonian trajectories per draw after resampling, at most.
+        max_leapfrog: leapfrog steps per trajectory, at most.
+        target_accept: mean acceptance probability aimed at.
+        max_correlation: moves go on until no coordinate correlates more than this with where it was.
+
+    Returns:
+        A Sampler. Where `max_moves` did not suffice the outcome is "the moves did not mix", where `max_stages` did
+        not, "the bridge was not crossed": the draws are then not to be trusted, and `nuts` is the fallback.
+
+    Raises:
+        ValueError: a count or a share is out of range.
+    """
+    if draws < 8 or min(max_stages, max_moves, max_leapfrog) < 1:
+        raise ValueError("smc needs draws >= 8 and max_stages, max_moves and max_leapfrog of at least 1.")
+    if not 0 < bridge_above <= resample_below <= 1:
+        raise ValueError("smc needs 0 < bridge_above <= resample_below <= 1.")
+    settings = Settings(
+        draws, resample_below, bridge_above, max_stages, max_moves, max_leapfrog, target_accept, max_correlation
+    )
+
+    def init(key: Array, model: Model, obs: Observations) -> Posterior:
+        return conditioned(_init(key, model, obs, settings), obs)
+
+    def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        return conditioned(_update(key, posterior, obs, settings), obs)
+
+    return Sampler(init, update)
+
+
+@partial(jax.jit, static_argnames=("model", "settings"))
+def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Posterior:
+    space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
+    key_draw, key_go = jax.random.split(key)
+    z = jax.vmap(space.draw)(jax.random.split(key_draw, settings.draws))
+    even = jnp.full(settings.draws, -math.log(settings.draws), dtype)
+    nothing = obs._replace(status=jnp.full_like(obs.status, EMPTY))
+    return _follow(key_go, model, z, even, jnp.zeros((), dtype), jnp.asarray(0.5, dtype), nothing, obs, settings)
+
+
+@partial(jax.jit, static_argnames="settings")
+def _update(key: Array, posterior: Posterior, obs: Observations, settings: Settings) -> Posterior:
+    assert posterior.seen is not None  # `conditioned` has set it
+    known = obs._replace(status=jnp.where(posterior.seen, obs.status, EMPTY))
+    z, step_size = posterior.tuning
+    return _follow(
+        key, posterior.model, z, posterior.log_weight, posterior.log_evidence, step_size, known, obs, settings
+    )
+
+
+def _follow(
+    key: Array,
+    model: Model,
+    z: Array,
+    log_weight: Array,
+    log_evidence: Array,
+    step_size: Array,
+    known: Observations,
+    obs: Observations,
+    settings: Settings,
+) -> Posterior:
+    """From particles of the posterior of `known` readings to those of all of `obs`."""
+    space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
+    zero = jnp.zeros((), dtype)
+    pair = jax.tree.map(lambda *leaves: jnp.stack(leaves), obs, known)
+    value = space.log_likelihoods(z, pair)
+    count = jnp.asarray(0)
+    start = _Cloud(
+        key, z, value, log_weight, log_evidence, zero, step_size, count, zero, jnp.ones((), dtype), count, count
+    )
+
+    def unfinished(cloud: _Cloud) -> Array:
+        return (cloud.lam < 1) & (cloud.stage < settings.max_stages) & jnp.isfinite(cloud.log_evidence)
+
+    end = jax.lax.while_loop(unfinished, lambda cloud: _stage(cloud, space, pair, settings), start)
+    params = jax.vmap(space.constrain)(end.z)
+    return Posterior(
+        params,
+        end.log_weight,
+        end.log_evidence,
+        None,
+        _report(end, settings),
+        Tuning(end.z, end.step_size),
+        model,
+    )
+
+
+def _share(log_weight: Array) -> Array:
+    """Effective share of the draws, (sum w)^2 / (n sum w^2), in (0, 1]."""
+    top = jax.scipy.special.logsumexp(log_weight)
+    size = jnp.exp(2 * top - jax.scipy.special.logsumexp(2 * log_weight))
+    return jnp.where(jnp.isfinite(top), size / log_weight.size, 0.0)
+
+
+def _rise(value: Array) -> Array:
+    """Log weight gained over the whole bridge; a draw without a likelihood loses all."""
+    new, old = value
+    return jnp.where(jnp.isfinite(new) & jnp.isfinite(old), new - old, -jnp.inf)
+
+
+def _next_lam(cloud: _Cloud, settings: Settings) -> Array:
+    """The farthest inverse temperature that leaves an effective share of `bridge_above`, by bisection."""
+    rise = _rise(cloud.value)
+    # Draws without a likelihood are lost at the first step, wherever it leads: they do not count against it.
+    alive = jnp.where(jnp.isfinite(rise), cloud.log_weight, -jnp.inf)
+    least = settings.bridge_above * _share(alive)
+
+    def share(lam: Array) -> Array:
+        return _share(alive + (lam - cloud.lam) * jnp.where(jnp.isfinite(rise), rise, 0.0))
+
+    def halve(bracket: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        low, high = bracket
+        middle = 0.5 * (low + high)
+        good = share(middle) >= least
+        return (jnp.where(good, middle, low), jnp.where(good, high, middle)), None
+
+    one = jnp.ones_like(cloud.lam)
+    (low, _), _ = jax.lax.scan(halve, (cloud.lam, one), None, length=40)
+    return jnp.where(share(one) >= least, one, low)
+
+
+def _stage(cloud: _Cloud, space: Space, pair: Observations, settings: Settings) -> _Cloud:
+    """One step along the bridge: reweight, and resample and move if the weights have become uneven."""
+    key, key_resample, key_move = jax.random.split(cloud.key, 3)
+    lam = _next_lam(cloud, settings)
+    rise = _rise(cloud.value)
+    weight = cloud.log_weight + jnp.where(jnp.isfinite(rise), (lam - cloud.lam) * rise, -jnp.inf)
+    gained = jax.scipy.special.logsumexp(weight)
+    cloud = cloud._replace(
+        key=key,
+        lam=lam,
+        log_weight=jnp.where(jnp.isfinite(gained), weight - gained, cloud.log_weight),
+        log_evidence=cloud.log_evidence + gained,
+        stage=cloud.stage + 1,
+    )
+
+    def renew() -> _Cloud:
+        return _move(key_move, _resample(key_resample, cloud), _cholesky_of(cloud), space, pair, settings)
+
+    degenerate = (_share(cloud.log_weight) < settings.resample_below) & jnp.isfinite(gained)
+    return jax.lax.cond(degenerate, renew, lambda: cloud)
+
+
+def _cholesky_of(cloud: _Cloud) -> Array:
+    """(p, p) Cholesky factor of the weighted covariance of the cloud, shrunk a little to its diagonal."""
+    draws, size = cloud.z.shape
+    weight = jnp.exp(cloud.log_weight)
+    gap = cloud.z - (weight @ cloud.z)[None]
+    covariance = (gap * weight[:, None]).T @ gap
+    spread = jnp.maximum(jnp.diagonal(covariance), 1e-12)
+    effective = draws * _share(cloud.log_weight)
+    keep = effective / (effective + size + 1.0)
+    lower, ok = cholesky(keep * covariance + (1.0 - keep) * jnp.diag(spread))
+    return jnp.where(ok, lower, jnp.diag(jnp.sqrt(spread)))
+
+
+def _resample(key: Array, cloud: _Cloud) -> _Cloud:
+    """Systematic resampling: every draw is kept floor or ceil of its expected number of times."""
+    draws = cloud.log_weight.size
+    edges = jnp.cumsum(jnp.exp(cloud.log_weight))
+    place = (jnp.arange(draws) + jax.random.uniform(key, dtype=edges.dtype)) / draws * edges[-1]
+    index = jnp.minimum(jnp.searchsorted(edges, place), draws - 1)
+    even = jnp.full_like(cloud.log_weight, -math.log(draws))
+    return cloud._replace(z=cloud.z[index], value=cloud.value[:, index], log_weight=even)
+
+
+class _Walk(NamedTuple):
+    key: Array
+    z: Array
+    value: Array
+    step_size: Array
+    moves: Array
+    correlation: Array
+    acceptance: Array
+    gradients: Array
+    divergences: Array
+
+
+def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observations, settings: Settings) -> _Cloud:
+    """Hamiltonian trajectories at the cloud's temperature until the draws have forgotten where they were."""
+
+    def field(z: Array) -> tuple[Array, Array, Array]:
+        return space.tempered(z, pair, cloud.lam)
+
+    def whitened(z: Array) -> Array:
+        return solve_lower(lower, z.T).T
+
+    home, one = whitened(cloud.z), jnp.ones_like(cloud.lam)
+    start = _Walk(
+        key, cloud.z, cloud.value, cloud.step_size, jnp.asarray(0), one, one, cloud.gradients, cloud.divergences
+    )
+
+    def going(walk: _Walk) -> Array:
+        return (walk.moves < settings.max_moves) & (walk.correlation > settings.max_correlation)
+
+    def once(walk: _Walk) -> _Walk:
+        walk = _trajectory(walk, lower, field, settings)
+        return walk._replace(moves=walk.moves + 1, correlation=_correlation(home, whitened(walk.z)))
+
+    end = jax.lax.while_loop(going, once, start)
+    return cloud._replace(
+        z=end.z,
+        value=end.value,
+        step_size=end.step_size,
+        correlation=jnp.maximum(cloud.correlation, end.correlation),
+        acceptance=jnp.minimum(cloud.acceptance, end.acceptance),
+        gradients=end.gradients,
+        divergences=end.divergences,
+    )
+
+
+def _trajectory(
+    walk: _Walk, lower: Array, field: Callable[[Array], tuple[Array, Array, Array]], settings: Settings
+) -> _Walk:
+    """One Hamiltonian trajectory of every draw, about a quarter of a period of the cloud long."""
+    key, key_momentum, key_length, key_accept = jax.random.split(walk.key, 4)
+    dtype, draws = walk.z.dtype, walk.z.shape[0]
+    momentum = jax.random.normal(key_momentum, walk.z.shape, dtype)
+    # A random length, the same for all, so that no direction is travelled back to where it began (Neal 2011, 5.4.2).
+    angle = math.pi / 2 * jax.random.uniform(key_length, dtype=dtype, minval=0.6, maxval=1.2)
+    steps = jnp.clip(jnp.ceil(angle / walk.step_size), 1, settings.max_leapfrog).astype(int)
+    size = jnp.minimum(walk.step_size, angle / steps)
+
+    def leap(k: Array, at: tuple) -> tuple:
+        """Drift and kick. Turn 0 stays where it is: it only finds the first slope, so that `field` compiles once."""
+        z, p, begun, _energy, _value = at
+        z = jnp.where(k > 0, z + size * p @ lower.T, z)
+        energy, slope, value = field(z)
+        kick = jnp.where((k == 0) | (k == steps), 0.5, 1.0) * size
+        return z, p - kick * slope @ lower, jnp.where(k == 0, energy, begun), energy, value
+
+    nothing = jnp.zeros(draws, dtype)
+    at = (walk.z, momentum, nothing, nothing, walk.value)
+    z, p, begun, energy, value = jax.lax.fori_loop(0, steps + 1, leap, at)
+    error = energy + 0.5 * jnp.sum(p**2, axis=1) - begun - 0.5 * jnp.sum(momentum**2, axis=1)
+    error = jnp.where(jnp.isfinite(error), error, jnp.inf)
+    chance = jnp.exp(-jnp.maximum(error, 0.0))
+    taken = jax.random.uniform(key_accept, (draws,), dtype) < chance
+    mean = jnp.mean(chance)
+    # The mean over the cloud hardly scatters, so the step size may follow it at once.
+    step_size = jnp.clip(walk.step_size * jnp.exp(1.5 * (mean - settings.target_accept)), 1e-3, 1.5)
+    return walk._replace(
+        key=key,
+        z=jnp.where(taken[:, None], z, walk.z),
+        value=jnp.where(taken[None], value, walk.value),
+        step_size=step_size,
+        acceptance=mean,
+        gradients=walk.gradients + draws * (steps + 1),
+        divergences=walk.divergences + jnp.sum(error > 1000.0),
+    )
+
+
+def _correlation(before: Array, after: Array) -> Array:
+    """The largest correlation over coordinates (draws, p) between two positions of the same draws."""
+    a, b = before - before.mean(axis=0)[None], after - after.mean(axis=0)[None]
+    scale = jnp.sqrt(jnp.sum(a**2, axis=0) * jnp.sum(b**2, axis=0))
+    return jnp.max(jnp.sum(a * b, axis=0) / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny))
+
+
+def _report(cloud: _Cloud, settings: Settings) -> Info:
+    share = _share(cloud.log_weight)
+    # With n draws an estimated correlation scatters by 1 / sqrt(n); it does not count as failure below that.
+    limit = settings.max_correlation + 2.0 / math.sqrt(settings.draws)
+    codes = [
+        (~jnp.isfinite(cloud.log_evidence), outcomes.NOT_FINITE),
+        (cloud.lam < 1, outcomes.BRIDGE_NOT_CROSSED),
+        (cloud.divergences > 0.01 * jnp.maximum(cloud.gradients, 1), outcomes.DIVERGENT),
+        (cloud.correlation > limit, outcomes.MOVES_NOT_MIXED),
+    ]
+    outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
+    nan, zero = jnp.full((), jnp.nan, share.dtype), jnp.asarray(0)
+    size = share * settings.draws
+    return Info(outcome, nan, size, nan, cloud.divergences, nan, cloud.acceptance, cloud.gradients, zero)
