@@ -8,7 +8,7 @@ in both ways of sampling. What random sampling finds is computed exactly, withou
 
 Neighbouring pixels of this map have little in common, so no interpolation has much skill on it: an error of the map
 near its own standard deviation (NRMSE 1) is the right answer, and a large gain would be a mistake. What is claimed of
-the largest loop found: never less than chance, and after 100 points more, by twice the error of the mean over campaigns.
+the largest loop found: never less than chance, and after 100 points more, by twice the standard error of the mean.
 """
 
 import argparse
