@@ -1,5 +1,6 @@
 """Where to measure next: scores of candidate points, penalties, and the search for the best one."""
 
+from gpax_lab.acquire.batches import min_distance, q_log_ei, q_log_nei, thompson_path, ucb_pe
 from gpax_lab.acquire.candidates import Box, Pool, grid, pool
 from gpax_lab.acquire.candidates import box as box
 from gpax_lab.acquire.penalties import closeness, feasible, travel
@@ -17,10 +18,15 @@ __all__ = [
     "grid",
     "log_ei",
     "log_pi",
+    "min_distance",
     "of_moments",
     "pool",
+    "q_log_ei",
+    "q_log_nei",
     "thompson",
+    "thompson_path",
     "travel",
     "ucb",
+    "ucb_pe",
     "uncertainty",
 ]

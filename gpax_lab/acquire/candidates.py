@@ -13,6 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.models.scaling import box as edges
 from gpax_lab.observations import EMPTY, Observations, float_dtype
+from gpax_lab.sequence import additive_recurrence
 
 ValueOf: TypeAlias = Callable[[Array], Array]
 
@@ -134,17 +135,9 @@ class Box:
         return unit
 
     def spread(self, key: Array, count: int) -> Array:
-        """(count, d) points that fill the box evenly (random shift of an additive recurrence), to begin with.
-
-        Roberts' R_d sequence: x_n = frac(shift + n / phi_d^j), phi_d the positive root of t^(d+1) = t + 1.
-        """
-        dim = self.low.size
-        root = 2.0
-        for _ in range(50):
-            root = (1.0 + root) ** (1.0 / (dim + 1))
-        alpha = jnp.asarray([root ** -(j + 1) for j in range(dim)], self.low.dtype)
-        shift = jax.random.uniform(key, (dim,), self.low.dtype)
-        unit = jnp.mod(shift[None] + jnp.arange(1, count + 1)[:, None] * alpha[None], 1.0)
+        """(count, d) points that fill the box evenly, from a random shift, to begin with."""
+        shift = jax.random.uniform(key, (self.low.size,), self.low.dtype)
+        unit = additive_recurrence(count, self.low.size, shift)
         return self.low[None] + (self.high - self.low)[None] * unit
 
 

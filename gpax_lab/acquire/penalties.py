@@ -16,20 +16,26 @@ def last_point(obs: Observations) -> Array:
 
 def _travel(outlook: Outlook, settings: Settings) -> Array:
     dtype = outlook.x.dtype
-    distance = jnp.linalg.norm(outlook.x - last_point(outlook.obs)[None], axis=1)
-    return -jnp.log(settings["measure_s"].astype(dtype) + distance / settings["speed"].astype(dtype))
+    gap = outlook.x - last_point(outlook.obs)[None]
+    square = jnp.sum(gap**2, axis=1)
+    moved = square > 0
+    distance = jnp.where(moved, jnp.sqrt(jnp.where(moved, square, 1.0)), 0.0)
+    busy = settings["measure_s"].astype(dtype) + jnp.where(moved, settings["settle_s"].astype(dtype), 0.0)
+    return -jnp.log(busy + distance / settings["speed"].astype(dtype))
 
 
-def travel(speed: float, measure_s: float) -> Score:
+def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Score:
     """Minus the log of the time a measurement takes, to be added to a score in log space.
 
-    -log(measure_s + |x - x_now| / speed): log_ei() + travel(...) is the log of expected improvement per second.
+    -log(measure_s + settle_s + |x - x_now| / speed): log_ei() + travel(...) is the log of expected improvement per
+    second. Staying where the instrument is costs no settling.
 
     Args:
         speed: of the move, in units of x per second.
-        measure_s: time at the point itself, seconds.
+        measure_s: time at the point itself (dwell), seconds.
+        settle_s: time to settle after a move, seconds.
     """
-    return term("travel", _travel, speed=speed, measure_s=measure_s)
+    return term("travel", _travel, speed=speed, measure_s=measure_s, settle_s=settle_s)
 
 
 def _closeness(outlook: Outlook, settings: Settings) -> Array:

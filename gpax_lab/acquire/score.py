@@ -55,6 +55,8 @@ class Score:
         terms: functions (outlook, settings) -> (m,) values (static).
         names: a name per term, for records and legends (static).
         joint: whether a term needs all candidates in one piece (static).
+        own_pending: whether a term deals with pending points itself, and wants a posterior that does not know of
+            them (static).
     """
 
     settings: tuple[Settings, ...]
@@ -62,6 +64,7 @@ class Score:
     terms: tuple[Term, ...] = field(metadata={"static": True})
     names: tuple[str, ...] = field(metadata={"static": True})
     joint: bool = field(default=False, metadata={"static": True})
+    own_pending: bool = field(default=False, metadata={"static": True})
 
     @jax.jit
     def __call__(self, posterior: Posterior, obs: Observations, x: Array, key: Array | None = None) -> Array:
@@ -81,6 +84,7 @@ class Score:
             self.terms + other.terms,
             self.names + other.names,
             self.joint or other.joint,
+            self.own_pending or other.own_pending,
         )
 
     def __rmul__(self, factor: float) -> "Score":
@@ -96,17 +100,18 @@ class Score:
         return self + (-other)
 
 
-def term(name: str, function: Term, joint: bool = False, **settings: float | Array) -> Score:
+def term(name: str, function: Term, joint: bool = False, own_pending: bool = False, **settings: float | Array) -> Score:
     """A score of one term.
 
     Args:
         name: for records and legends.
         function: (outlook, settings) -> (m,) values, larger is better.
         joint: whether it needs all candidates at once.
+        own_pending: whether it deals with pending points itself.
         **settings: numbers the function reads, kept as arrays.
     """
     arrays = {key: jnp.asarray(value) for key, value in settings.items()}
-    return Score((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint)
+    return Score((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint, own_pending)
 
 
 def of_moments(function: Callable[[Array, Array], Array]) -> Score:

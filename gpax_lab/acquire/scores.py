@@ -13,7 +13,8 @@ LARGEST_JOINT_DRAW = 4096
 """Candidates that one joint draw may have: its covariance takes 128 MiB in float64."""
 
 
-def _sign(maximize: bool) -> float:
+def sign_of(maximize: bool) -> float:
+    """+1 or -1."""
     return 1.0 if maximize else -1.0
 
 
@@ -44,7 +45,7 @@ def log_ei(maximize: bool = True, xi: float = 0.0) -> Score:
         maximize: False to look for a minimum.
         xi: improvement below this (unit of y) does not count.
     """
-    return term("log_ei", _log_ei, sign=_sign(maximize), xi=xi)
+    return term("log_ei", _log_ei, sign=sign_of(maximize), xi=xi)
 
 
 def _log_pi(outlook: Outlook, settings: Settings) -> Array:
@@ -54,7 +55,7 @@ def _log_pi(outlook: Outlook, settings: Settings) -> Array:
 
 def log_pi(maximize: bool = True, xi: float = 0.0) -> Score:
     """Log probability of improving on the best point by more than `xi` (unit of y) (Kushner 1964)."""
-    return term("log_pi", _log_pi, sign=_sign(maximize), xi=xi)
+    return term("log_pi", _log_pi, sign=sign_of(maximize), xi=xi)
 
 
 def _ucb(outlook: Outlook, settings: Settings) -> Array:
@@ -67,7 +68,7 @@ def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
 
     With `maximize=False`, beta std - mean: the (negative) lower confidence bound.
     """
-    return term("ucb", _ucb, sign=_sign(maximize), beta=beta)
+    return term("ucb", _ucb, sign=sign_of(maximize), beta=beta)
 
 
 def uncertainty() -> Score:
@@ -111,4 +112,4 @@ def thompson(maximize: bool = True) -> Score:
 
     A draw of the parameters is chosen by weight and one function over all candidates is drawn jointly.
     """
-    return term("thompson", _thompson, joint=True, sign=_sign(maximize))
+    return term("thompson", _thompson, joint=True, sign=sign_of(maximize))

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.acquire.candidates import Candidates
+from gpax_lab.acquire.candidates import Candidates, Choice
+from gpax_lab.acquire.penalties import last_point
+from gpax_lab.acquire.route import shortest_path
 from gpax_lab.acquire.score import Score, as_score
 from gpax_lab.experiment.experiment import Experiment, State, empty_choice
 from gpax_lab.experiment.room import with_room, with_room_for_answers
@@ -22,6 +24,7 @@ def bayes_opt(
     score: Score | Callable[[Array, Array], Array],
     candidates: Candidates,
     batch: int = 1,
+    by_travel: bool = False,
 ) -> Experiment:
     """Measure where the score is largest, learn, repeat.
 
@@ -30,7 +33,9 @@ def bayes_opt(
         sampler: `infer.nuts(...)` or `infer.laplace(...)`.
         score: one of `acquire`, a sum of them, or a function of the posterior (mean, std).
         candidates: `acquire.grid`, `acquire.pool` or `acquire.box`.
-        batch: points proposed at once; each one shrinks the variance that the next one sees.
+        batch: points proposed at once; each one is pending when the next one is chosen, so it shrinks the variance
+            there, or enters the joint improvement of `acquire.q_log_nei`.
+        by_travel: whether the points of a batch are handed out in the order of the shortest path from the last point.
 
     Returns:
         An Experiment. Every function is pure and may be jitted, vmapped, or driven by `run`; outside jit, propose and
@@ -51,7 +56,7 @@ def bayes_opt(
         return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback)
 
     def propose(state: State) -> tuple[State, Array]:
-        return _propose(with_room(state, batch), batch)
+        return _propose(with_room(state, batch), batch, by_travel)
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0) -> State:
         state = with_room_for_answers(state, x)
@@ -61,21 +66,26 @@ def bayes_opt(
     return Experiment(init, propose, observe)
 
 
-@partial(jax.jit, static_argnames="batch")
-def _propose(state: State, batch: int) -> tuple[State, Array]:
-    key, obs, points = state.key, state.obs, []
-    choice = empty_choice(obs)
-    for _ in range(batch):
+@partial(jax.jit, static_argnames=("batch", "by_travel"))
+def _propose(state: State, batch: int, by_travel: bool) -> tuple[State, Array]:
+    def choose(carry: tuple[Array, Observations], _: None) -> tuple[tuple[Array, Observations], Choice]:
+        key, obs = carry
         key, key_search, key_score = jax.random.split(key, 3)
-        view = with_pending(state.posterior, obs)
+        view = state.posterior if state.score.own_pending else with_pending(state.posterior, obs)
 
-        def value_of(x: Array, view=view, obs=obs, key_score=key_score) -> Array:
+        def value_of(x: Array) -> Array:
             return state.score(view, obs, x, key_score)
 
         choice = state.candidates.best(key_search, value_of, obs, state.score.joint)
-        obs = add_pending(obs, choice.x)
-        points.append(choice.x)
-    return state._replace(key=key, obs=obs, value=choice.value, fallback=choice.fallback), jnp.stack(points)
+        return (key, add_pending(obs, choice.x)), choice
+
+    (key, obs), choices = jax.lax.scan(choose, (state.key, state.obs), None, length=batch)
+    x = choices.x
+    if by_travel and batch > 1:
+        x = x[shortest_path(last_point(state.obs), x)]
+        # Slots in the order of the visit, so that the last one is where the instrument will be.
+        obs, _ = jax.lax.scan(lambda obs, point: (add_pending(obs, point), None), state.obs, x)
+    return state._replace(key=key, obs=obs, value=choices.value[-1], fallback=choices.fallback[-1]), x
 
 
 @jax.jit

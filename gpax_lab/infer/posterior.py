@@ -77,6 +77,15 @@ class Posterior:
         mean, variance = self.predict(x)
         return mixture(mean, variance, self.log_weight)
 
+    @partial(jax.jit, static_argnames="count")
+    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:
+        """(draws, count, m) functions drawn from the posterior, `count` from each draw, at x (m, d).
+
+        The same key gives the same functions, so that they can be looked at here and there (pathwise conditioning).
+        """
+        keys = jax.random.split(key, self.log_weight.size)
+        return over_draws(lambda p, f, k: self.model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
+
     @jax.jit
     def noise_variance(self) -> Array:
         """(draws,) variance that a new reading adds, in the user's unit squared."""

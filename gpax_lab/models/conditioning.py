@@ -98,6 +98,40 @@ def joint_moments(kernel: Kernel, params: Params, factor: Factor, x: Array) -> t
     return factor.weights @ cross, gram(kernel, params, x, x) - white.T @ white
 
 
+def paths(
+    kernel: Kernel, params: Params, factor: Factor, noise: Array, anchors: Array, key: Array, count: int, x: Array
+) -> Array:
+    """(count, m) values at x (m, d) of functions drawn from the residual process, the same ones for the same key.
+
+    Pathwise conditioning (Matheron's rule; Wilson et al. 2021, JMLR 22, 105): a draw f of the prior becomes one of the
+    posterior by f(x) + k(x, X) K^-1 (r - f(X) - e). The draw of the prior is exact at the anchors and at X, and the
+    kernel's interpolation in between, so that any kernel will do.
+
+    Args:
+        kernel: k(x, z, params).
+        params: its parameters.
+        factor: the conditioned process.
+        noise: (n,) variance of each reading.
+        anchors: (a, d) points of the unit cube.
+        key: names the functions.
+        count: how many.
+        x: (m, d) where they are wanted, in the unit cube.
+    """
+    key_prior, key_noise = jax.random.split(key)
+    n, dtype = factor.active.size, x.dtype
+    places = jnp.concatenate([factor.x, anchors])
+    used = jnp.concatenate([factor.active, jnp.ones(anchors.shape[0], bool)])
+    lower, _ = cholesky(masked(gram(kernel, params, places, places), jnp.zeros(places.shape[0], dtype), used))
+    white = jnp.where(used[:, None], jax.random.normal(key_prior, (places.shape[0], count), dtype), 0.0)
+    spread = jnp.sqrt(jnp.where(factor.active, noise, 0.0))[:, None]
+    at_slots = (lower @ white)[:n] + spread * jax.random.normal(key_noise, (n, count), dtype)
+    back = solve_upper(factor.lower, solve_lower(factor.lower, jnp.where(factor.active[:, None], at_slots, 0.0)))
+    prior = jnp.where(used[:, None], solve_upper(lower, white), 0.0)
+    update = jnp.where(factor.active[:, None], factor.weights[:, None] - back, 0.0)
+    weights = prior.at[:n].add(update)
+    return weights.T @ gram(kernel, params, places, x)
+
+
 def leave_one_out(
     kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, active: Array
 ) -> tuple[Array, Array]:

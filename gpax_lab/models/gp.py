@@ -15,6 +15,10 @@ from gpax_lab.models.noise import Noise, noise_rule
 from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
+from gpax_lab.sequence import additive_recurrence
+
+ANCHORS = 256
+"""Points of the unit cube at which a drawn function is exact; in between it follows the kernel's interpolation."""
 
 
 class GPFactor(NamedTuple):
@@ -113,6 +117,12 @@ def exact(
         scale = factor.scale.scale
         return mean_at(params, factor.scale, x) + scale * f, scale**2 * covariance
 
+    def paths(params: Params, factor: GPFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
+        _, _, variance, scale = parts(params, obs)
+        anchors = additive_recurrence(ANCHORS, dim).astype(x.dtype)
+        f = conditioning.paths(kernel, params, factor.residual, variance, anchors, key, count, unit(x))
+        return mean_at(params, factor.scale, x)[None] + scale.scale * f
+
     def noise_variance(params: Params, factor: GPFactor) -> Array:
         return factor.scale.scale**2 * variance_of(params, jnp.zeros((), factor.scale.scale.dtype), factor.scale)
 
@@ -128,6 +138,7 @@ def exact(
         shrink=shrink,
         predict=predict,
         joint=joint,
+        paths=paths,
         noise_variance=noise_variance,
         leave_one_out=leave_one_out,
         dim=dim,

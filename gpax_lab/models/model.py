@@ -23,6 +23,8 @@ class Model:
             pending points are measured.
         predict: (params, factor, x (m, d)) -> mean (m,) and variance (m,) of the noise-free quantity, user's units.
         joint: (params, factor, x (m, d)) -> mean (m,) and covariance (m, m), likewise.
+        paths: (params, factor, obs, key, count, x (m, d)) -> (count, m) functions drawn from the process, user's units;
+            the same key gives the same functions, wherever they are evaluated.
         noise_variance: (params, factor) -> () variance that a new reading adds to the noise-free quantity.
         leave_one_out: (params, obs) -> mean (capacity,) and variance (capacity,) of each reading given the others,
             noise included; meaningful in measured slots.
@@ -35,6 +37,7 @@ class Model:
     shrink: Callable[[Params, Any, Observations], Any]
     predict: Callable[[Params, Any, Array], tuple[Array, Array]]
     joint: Callable[[Params, Any, Array], tuple[Array, Array]]
+    paths: Callable[[Params, Any, Observations, Array, int, Array], Array]
     noise_variance: Callable[[Params, Any], Array]
     leave_one_out: Callable[[Params, Observations], tuple[Array, Array]]
     dim: int

@@ -75,6 +75,9 @@ def parametric(
         value = at(params, x)
         return value, jnp.zeros((value.size, value.size), value.dtype)
 
+    def paths(params: Params, factor: ParametricFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
+        return jnp.broadcast_to(at(params, x)[None], (count, x.shape[0]))
+
     def noise_variance(params: Params, factor: ParametricFactor) -> Array:
         scale = factor.scale
         return scale.scale**2 * variance_of(params, jnp.zeros((), scale.scale.dtype), scale)
@@ -89,6 +92,7 @@ def parametric(
         shrink=shrink,
         predict=predict,
         joint=joint,
+        paths=paths,
         noise_variance=noise_variance,
         leave_one_out=leave_one_out,
         dim=dim,

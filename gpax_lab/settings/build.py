@@ -152,7 +152,7 @@ def score(chosen: Acquisition, maximize: bool) -> acquire.Score:
     if chosen.explore:
         total = total + chosen.explore * acquire.of_moments(_log_std)
     if chosen.travel:
-        total = total + acquire.travel(chosen.travel.speed, chosen.travel.measure_s)
+        total = total + acquire.travel(chosen.travel.speed, chosen.travel.measure_s, chosen.travel.settle_s)
     if chosen.closeness:
         total = total + acquire.closeness(chosen.closeness.radius)
     if chosen.feasible:

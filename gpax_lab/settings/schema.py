@@ -146,10 +146,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class Travel:
-    """Prefer near points: speed in m/s, time at a point in s."""
+    """Prefer near points: speed in m/s, time at a point and time to settle after a move in s."""
 
     speed: float = entry(_POSITIVE, needed_for="m/s")
     measure_s: float = entry(_POSITIVE, needed_for="s at a point")
+    settle_s: float = entry(number(0.0), 0.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,131 @@
+"""Scores for several points at once. Each looks at the pending points, so a batch grows one point after the other."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from gpax_lab.acquire.score import Outlook, Score, Settings, term
+from gpax_lab.acquire.scores import sign_of
+from gpax_lab.observations import EMPTY, PENDING, VETOED, as_if_measured
+
+
+def _paths(outlook: Outlook, count: int) -> tuple[Array, Array]:
+    """Drawn functions at the candidates (draws, count, m) and at the slots (draws, count, capacity)."""
+    x = jnp.concatenate([outlook.x, outlook.obs.x])
+    values = outlook.posterior.paths(outlook.obs, outlook.key, x, count)
+    return values[..., : outlook.x.shape[0]], values[..., outlook.x.shape[0] :]
+
+
+def _log_softplus(u: Array) -> Array:
+    """log log(1 + e^u), linear in the lower tail."""
+    inside = jnp.maximum(u, -30.0)
+    return jnp.where(u > -30.0, jnp.log(jax.nn.softplus(inside)), u)
+
+
+def _q_log(outlook: Outlook, settings: Settings, count: int, noisy: bool) -> Array:
+    sign, obs = settings["sign"].astype(outlook.x.dtype), outlook.obs
+    here, at_slots = _paths(outlook, count)
+    counts = as_if_measured(obs) if noisy else obs.status == PENDING
+    best = jnp.max(jnp.where(counts, sign * at_slots, -jnp.inf), axis=-1)
+    if not noisy:
+        mean, _ = outlook.posterior.predict(obs.x)
+        known = jnp.max(jnp.where(obs.measured[None], sign * mean, -jnp.inf), axis=-1)
+        best = jnp.maximum(best, known[:, None])
+    best = jnp.where(jnp.isfinite(best), best, 0.0)
+    tiny = jnp.finfo(here.dtype).eps * (jnp.max(jnp.abs(here)) + jnp.finfo(here.dtype).tiny)
+    soft = jnp.maximum(settings["temperature"].astype(here.dtype) * outlook.std, tiny)[:, None]
+    values = _log_softplus((sign * here - best[..., None]) / soft) + jnp.log(soft)
+    weight = outlook.log_weight[:, None, None] - jnp.log(count)
+    return jax.scipy.special.logsumexp(values + weight, axis=(0, 1))
+
+
+def q_log_nei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) -> Score:
+    """Log expected improvement of a batch under noise, by functions drawn from the posterior.
+
+    E[max(f(x) - max over measured and pending slots of f, 0)] over `paths` functions of every draw, the same functions
+    for all points of a batch, so that the greedy batch maximises the joint improvement (Balandat et al. 2020,
+    arXiv:1910.06403; logarithm and smoothing after Ament et al. 2023, arXiv:2310.20708).
+
+    Args:
+        maximize: False to look for a minimum.
+        paths: functions per posterior draw.
+        temperature: width of the smoothing of max, in posterior standard deviations at the point.
+    """
+    return term(
+        "q_log_nei", lambda o, s: _q_log(o, s, paths, True), own_pending=True,
+        sign=sign_of(maximize), temperature=temperature,
+    )  # fmt: skip
+
+
+def q_log_ei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) -> Score:
+    """As `q_log_nei`, over the incumbent of `log_ei` (largest posterior mean of a draw) and the pending points."""
+    return term(
+        "q_log_ei", lambda o, s: _q_log(o, s, paths, False), own_pending=True,
+        sign=sign_of(maximize), temperature=temperature,
+    )  # fmt: skip
+
+
+def _path(outlook: Outlook, settings: Settings) -> Array:
+    key_which, key_path = jax.random.split(outlook.key)
+    which = jax.random.categorical(key_which, outlook.log_weight)
+    posterior = outlook.posterior
+    params, factor = jax.tree.map(lambda leaf: leaf[which], (posterior.params, posterior.factor))
+    value = posterior.model.paths(params, factor, outlook.obs, key_path, 1, outlook.x)[0]
+    return settings["sign"].astype(value.dtype) * value
+
+
+def thompson_path(maximize: bool = True) -> Score:
+    """Thompson sampling of a function that exists everywhere: for a box, and for pools too large for `thompson`.
+
+    A draw of the parameters is chosen by weight and a function drawn by pathwise conditioning (Wilson et al. 2021).
+    Each point of a batch gets a function of its own.
+    """
+    return term("thompson_path", _path, own_pending=True, sign=sign_of(maximize))
+
+
+def _ucb_pe(outlook: Outlook, settings: Settings) -> Array:
+    mean, std = outlook.moments()
+    sign, beta = settings["sign"].astype(mean.dtype), settings["beta"].astype(mean.dtype)
+    obs = outlook.obs
+    at, _ = outlook.posterior.predict(obs.x)
+    weight = jnp.exp(outlook.log_weight)
+    # At a slot the process is known nearly without doubt, so its mean stands for the lower bound there.
+    floor = jnp.max(jnp.where(obs.measured, sign * (weight @ at), -jnp.inf))
+    upper = sign * mean + beta * std
+    explore = jnp.where(upper >= floor, std, std - jnp.max(std) - 1.0)
+    return jnp.where(jnp.any(obs.status == PENDING), explore, upper)
+
+
+def ucb_pe(beta: float = 2.0, maximize: bool = True) -> Score:
+    """The upper confidence bound for the first point, pure exploration for the others (Contal et al. 2013).
+
+    While points are pending, the next is the one of largest standard deviation among those whose upper bound mean +
+    beta std reaches the best that is known (arXiv:1304.5350); pending points shrink the deviation and leave the mean.
+    """
+    return term("ucb_pe", _ucb_pe, sign=sign_of(maximize), beta=beta)
+
+
+def _min_distance(outlook: Outlook, settings: Settings, memory: int) -> Array:
+    obs, dtype = outlook.obs, outlook.x.dtype
+    visited = (obs.status != EMPTY) & (obs.status != VETOED)
+    order = jnp.arange(obs.capacity)
+    last = jnp.max(jnp.where(visited, order, -1))
+    age = jnp.sum(visited[None, :] & (order[None, :] > order[:, None]), axis=1)  # 0 for the last one
+    remembered = visited & (age < memory) & (last >= 0)
+    radius = settings["radius"].astype(dtype) * settings["relax"].astype(dtype) ** age
+    distance = jnp.linalg.norm(outlook.x[:, None, :] - obs.x[None, :, :], axis=2)
+    return jnp.where(jnp.any((distance < radius[None]) & remembered[None], axis=1), -jnp.inf, 0.0)
+
+
+def min_distance(radius: float, memory: int = 10, relax: float = 0.8) -> Score:
+    """Forbids points near the last ones, the less the longer ago: GPim's `dscale`, to be added to any score.
+
+    A point closer than radius relax^i to the i-th last point (i = 0, 1, ...) of the last `memory` ones is excluded
+    (-inf). Where nothing is left the most remote point is taken. For a gentler rule see `closeness`.
+
+    Args:
+        radius: smallest distance to the point asked last, unit of x.
+        memory: how many points back it counts.
+        relax: factor per point back, in (0, 1].
+    """
+    return term("min_distance", lambda o, s: _min_distance(o, s, memory), radius=radius, relax=relax)
