@@ -5,13 +5,14 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 """
 
 from gpax_lab import acquire, kernels, means, priors
-from gpax_lab.experiment import Simulated, bayes_opt, run, simulate
+from gpax_lab.experiment import Problem, Simulated, bayes_opt, run, simulate, study
 from gpax_lab.infer import laplace, nuts, smc
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import Observations, observations
 
 __all__ = [
     "Observations",
+    "Problem",
     "Simulated",
     "acquire",
     "bayes_opt",
@@ -26,4 +27,5 @@ __all__ = [
     "run",
     "simulate",
     "smc",
+    "study",
 ]

@@ -48,7 +48,7 @@ def test_large_matrices_go_to_lapack_one_at_a_time_and_agree():
     )
 
 
-@pytest.mark.parametrize("n", [3, 40, 70])
+@pytest.mark.parametrize("n", [3, 40, pytest.param(70, marks=pytest.mark.slow)])
 def test_gradients_equal_those_of_plain_autodiff_and_finite_differences(n):
     k, r = jnp.asarray(matrix(n)), jnp.asarray(np.random.default_rng(2).standard_normal(n))
 
@@ -77,6 +77,7 @@ def test_gradients_equal_those_of_plain_autodiff_and_finite_differences(n):
     np.testing.assert_allclose(slope, jnp.sum(expected[0] * direction), rtol=1e-5, atol=1e-6 * n)
 
 
+@pytest.mark.slow
 def test_second_derivatives_agree_in_both_orders():
     k, r = jnp.asarray(matrix(5)), jnp.arange(5.0)
 

@@ -7,14 +7,17 @@ from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.run import Event, Outcome, run
 from gpax_lab.experiment.simulate import Trajectory, simulate
 from gpax_lab.experiment.simulated import Simulated
+from gpax_lab.experiment.study import Problem, Study, study
 
 __all__ = [
     "Event",
     "Experiment",
     "Objective",
     "Outcome",
+    "Problem",
     "Simulated",
     "State",
+    "Study",
     "Trajectory",
     "bayes_opt",
     "interventions",
@@ -22,4 +25,5 @@ __all__ = [
     "run",
     "simulate",
     "stopping",
+    "study",
 ]

@@ -85,7 +85,7 @@ def test_a_process_with_two_hyperparameters_against_quadrature():
 
 
 def test_all_readings_at_once_and_one_by_one_agree():
-    draws = 500
+    draws = 1000
     *_, one_by_one = stream(smc(draws), PROCESS, PX, PY)
     (at_once,) = stream(smc(draws), PROCESS, PX, PY, first=6)
     assert abs(float(one_by_one.log_evidence - at_once.log_evidence)) < 5 * np.sqrt(2 * 12 / (0.3 * draws))
@@ -114,8 +114,8 @@ def test_what_does_not_work_says_so():
 
 
 def test_failed_and_missing_readings_change_nothing():
-    sampler = smc(64)
-    obs = observations(PX, np.append(PY[:5], np.nan))
+    sampler = smc(1000)
+    obs = observations(PX, np.append(PY[:5], np.nan), capacity=16)
     posterior = sampler.init(jax.random.key(0), PROCESS, obs)
     again = sampler.update(jax.random.key(1), posterior, obs)
     np.testing.assert_array_equal(again.tuning.position, posterior.tuning.position)

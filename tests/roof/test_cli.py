@@ -185,8 +185,9 @@ def whole(tmp_path_factory, twin_settings, gpax_lab):
     return _WHOLE["it"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process there")
-@pytest.mark.parametrize("after", [pytest.param("seed 2/4", marks=pytest.mark.slow), "step 2/6"])
+@pytest.mark.parametrize("after", ["seed 2/4", "step 2/6"])
 def test_ctrl_c_pauses_and_resume_takes_the_same_trajectory(after, whole, tmp_path, gpax_lab):
     process = gpax_lab("run", whole[1], "--out", tmp_path)
     for line in process.stdout:

@@ -1,0 +1,228 @@
+"""Which experiment is better, with error bars: all combinations of experiments, objectives and keys in one call."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from gpax_lab.acquire.candidates import Candidates, Pool
+from gpax_lab.experiment.experiment import Experiment, Objective
+from gpax_lab.experiment.simulate import simulate
+from gpax_lab.infer import outcomes
+from gpax_lab.observations import EMPTY, FAILED, MEASURED, SMALLEST_CAPACITY, Observations
+
+_AXIS = "campaigns"
+
+
+class Problem(NamedTuple):
+    """Something to optimise.
+
+    Attributes:
+        measure: (key, x (d,)) -> y (), a reading with its noise; NaN where it fails.
+        truth: x (d,) -> () the noise-free value by which campaigns are judged.
+        best: its optimum over the domain; None takes the best of the domain's points (of a pool), or of a dense
+            set of points (of a box).
+    """
+
+    measure: Objective
+    truth: Callable[[Array], Array]
+    best: float | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What every campaign measured. Axes: experiment, objective, key, point (seeds first), input.
+
+    Attributes:
+        experiments: names.
+        objectives: names.
+        x: (E, O, K, n, d) points in the order of measurement.
+        y: (E, O, K, n) readings, NaN where one failed.
+        regret: (E, O, K, n) distance of the best noise-free value at the successful points so far from the optimum; not
+            negative, up to the resolution with which the optimum of a box is known.
+        trouble: (E, O, K) share of fits whose outcome was not OK.
+        seconds: (E, O) wall time of all keys together, compilation included.
+        seeds: how many of the points were seeds.
+    """
+
+    experiments: tuple[str, ...]
+    objectives: tuple[str, ...]
+    x: np.ndarray
+    y: np.ndarray
+    regret: np.ndarray
+    trouble: np.ndarray
+    seconds: np.ndarray
+    seeds: int
+
+    def bands(self, level: float = 0.8) -> dict[str, np.ndarray]:
+        """Over keys, each (E, O, n): mean and standard error of the regret, its median, and a band of `level`."""
+        edge = (1.0 - level) / 2.0
+        low, median, high = np.quantile(self.regret, [edge, 0.5, 1.0 - edge], axis=2)
+        error = self.regret.std(axis=2, ddof=1) / np.sqrt(self.regret.shape[2])
+        return {"mean": self.regret.mean(axis=2), "error": error, "median": median, "low": low, "high": high}
+
+    def difference(self, one: str, other: str) -> dict[str, np.ndarray]:
+        """Regret of `one` minus that of `other`, key by key, each (O, n): mean and standard error.
+
+        Campaigns of one key share seeds and noise, so the difference scatters less than either (paired comparison).
+        """
+        a, b = (self.regret[self.experiments.index(name)] for name in (one, other))
+        gap = a - b
+        return {"mean": gap.mean(axis=1), "error": gap.std(axis=1, ddof=1) / np.sqrt(gap.shape[1])}
+
+    def to_xarray(self) -> Any:
+        """One labelled xarray.Dataset (extra `study`)."""
+        import xarray
+
+        dims = ("experiment", "objective", "key", "point")
+        labels = {"experiment": list(self.experiments), "objective": list(self.objectives)}
+        return xarray.Dataset(
+            {
+                "x": ((*dims, "input"), self.x),
+                "y": (dims, self.y),
+                "regret": (dims, self.regret),
+                "trouble": (dims[:3], self.trouble),
+                "seconds": (dims[:2], self.seconds),
+            },
+            coords=labels,
+            attrs={"seeds": self.seeds},
+        )
+
+
+def study(
+    experiments: Mapping[str, Experiment],
+    objectives: Mapping[str, Problem],
+    domain: Candidates,
+    keys: Array,
+    steps: int,
+    *,
+    seeds: int = 5,
+    maximize: bool = True,
+    devices: Sequence[jax.Device] | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Study:
+    """Run every experiment on every objective from every key, sharded over all devices of all hosts.
+
+    Campaigns of one key begin with the same seed points and readings, whatever the experiment. On a CPU the campaigns
+    of a device run one after the other, on an accelerator in lockstep. Under `jax.distributed` every process calls
+    this with the same arguments and gets the whole result.
+
+    Args:
+        experiments: by name, from `bayes_opt` and its like.
+        objectives: by name.
+        domain: where seeds are drawn, and over which the optimum is sought.
+        keys: (K,) random keys, one per campaign.
+        steps: propose-measure-observe steps of each campaign.
+        seeds: points measured before the first fit.
+        maximize: whether large values are wanted.
+        devices: where to run; all devices of all processes by default.
+        tell: called with a line of text after each combination.
+
+    Returns:
+        Study.
+
+    Raises:
+        ValueError: nothing to compare, or no seeds.
+
+    Example:
+        result = study({"EI": one, "UCB": other}, {"film": problem}, domain, jax.random.split(key, 20), steps=30)
+    """
+    if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or steps < 1:
+        raise ValueError("a study needs experiments, objectives, keys of shape (K,), at least one seed and one step.")
+    mesh = Mesh(np.asarray(devices if devices is not None else jax.devices()), (_AXIS,))
+    rows = []
+    for name, experiment in experiments.items():
+        for title, problem in objectives.items():
+            started = time.perf_counter()
+            x, y, codes = _all_keys(experiment, problem.measure, domain, keys, steps, seeds, mesh)
+            regret = _regret(problem, domain, x, y, maximize)
+            seconds = time.perf_counter() - started
+            rows.append((x, y, regret, np.mean(codes != outcomes.OK, axis=1), seconds))
+            tell(f"{name} on {title}: {keys.size} campaigns in {seconds:.1f} s")
+    shape = len(experiments), len(objectives)
+    x, y, regret, trouble, spent = (
+        np.stack(part).reshape(*shape, *np.shape(part[0])) for part in zip(*rows, strict=True)
+    )
+    return Study(tuple(experiments), tuple(objectives), x, y, regret, trouble, spent, seeds)
+
+
+def _all_keys(
+    experiment: Experiment, measure: Objective, domain: Candidates, keys: Array, steps: int, seeds: int, mesh: Mesh
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Points (K, n, d), readings (K, n) and outcomes of the fits (K, steps) of the campaigns of all keys."""
+    words = np.asarray(jax.random.key_data(keys))
+    count, width = len(words), mesh.devices.size
+    padded = words[np.arange(-(-count // width) * width) % count]  # every device gets as many; the surplus is dropped
+    spread = NamedSharding(mesh, PartitionSpec(_AXIS))
+    shared = jax.make_array_from_callback(padded.shape, spread, lambda index: padded[index])
+    result = _sharded(experiment, measure, domain, shared, steps, seeds, mesh)
+    whole = multihost_utils.process_allgather(result, tiled=True) if jax.process_count() > 1 else result
+    x, y, codes = (np.asarray(leaf)[:count] for leaf in whole)
+    return x, y, codes
+
+
+@partial(jax.jit, static_argnames=("experiment", "measure", "steps", "seeds", "mesh"))
+def _sharded(
+    experiment: Experiment, measure: Objective, domain: Candidates, words: Array, steps: int, seeds: int, mesh: Mesh
+) -> tuple[Array, Array, Array]:
+    every = PartitionSpec()
+
+    def on_one_device(words: Array, domain: Candidates) -> tuple[Array, Array, Array]:
+        def campaign(word: Array) -> tuple[Array, Array, Array]:
+            return _campaign(experiment, measure, domain, jax.random.wrap_key_data(word), steps, seeds)
+
+        if mesh.devices.flat[0].platform == "cpu":
+            return jax.lax.map(campaign, words)  # in lockstep all would wait for the longest trajectory
+        return jax.vmap(campaign)(words)
+
+    split = PartitionSpec(_AXIS)
+    return jax.shard_map(on_one_device, mesh=mesh, in_specs=(split, every), out_specs=split, check_vma=False)(
+        words, domain
+    )
+
+
+def _campaign(
+    experiment: Experiment, measure: Objective, domain: Candidates, key: Array, steps: int, seeds: int
+) -> tuple[Array, Array, Array]:
+    key_place, key_seed, key_go = jax.random.split(key, 3)
+    x = domain.spread(key_place, seeds)
+    y = jax.vmap(measure)(jax.random.split(key_seed, seeds), x).astype(x.dtype)
+    _, path = simulate(experiment, measure, key_go, steps, _begun(experiment, key, x, y, steps))
+    places = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
+    return places, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
+
+
+def _begun(experiment: Experiment, key: Array, x: Array, y: Array, steps: int) -> Observations:
+    """The seeds in a buffer with room for the campaign (traced: `observations` is for concrete readings)."""
+
+    def filled(capacity: int) -> Observations:
+        pad, good = capacity - x.shape[0], jnp.isfinite(y)
+        status = jnp.where(good, MEASURED, FAILED).astype(jnp.int8)
+        return Observations(
+            jnp.concatenate([x, jnp.repeat(x[:1], pad, axis=0)]),
+            jnp.pad(jnp.where(good, y, 0.0), (0, pad)),
+            jnp.zeros(capacity, y.dtype),
+            jnp.pad(status, (0, pad), constant_values=EMPTY),
+        )
+
+    small = filled(-(-(x.shape[0] + 1) // SMALLEST_CAPACITY) * SMALLEST_CAPACITY)
+    batch = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o))[1], key, small).shape[0]
+    return filled(-(-(x.shape[0] + steps * batch) // SMALLEST_CAPACITY) * SMALLEST_CAPACITY)
+
+
+def _regret(problem: Problem, domain: Candidates, x: np.ndarray, y: np.ndarray, maximize: bool) -> np.ndarray:
+    """(K, n) from points (K, n, d) and readings (K, n); infinite until the first reading that did not fail."""
+    sign = 1.0 if maximize else -1.0
+    truth = jax.jit(jax.vmap(problem.truth))
+    places = domain.points if isinstance(domain, Pool) else domain.spread(jax.random.key(0), 20_000)
+    best = np.max(sign * np.asarray(truth(places))) if problem.best is None else sign * problem.best
+    values = sign * np.asarray(truth(jnp.asarray(x.reshape(-1, x.shape[-1])))).reshape(x.shape[:-1])
+    return best - np.maximum.accumulate(np.where(np.isfinite(y), values, -np.inf), axis=-1)
