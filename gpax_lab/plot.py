@@ -316,3 +316,36 @@ def _marginal(ax: "Axes", draws: np.ndarray, before: np.ndarray | None, weight: 
     if before is not None:
         ax.hist(before, edges.tolist(), density=True, histtype="step", color=GREY, lw=1.5, label="prior")
     ax.hist(draws, edges.tolist(), weights=weight, density=True, color=BLUE, alpha=0.6, label="posterior")
+
+
+def regret(
+    bands: Mapping[str, ArrayLike],
+    experiments: Sequence[str],
+    objectives: Sequence[str],
+    *,
+    seeds: int = 0,
+    unit: str = "",
+) -> "Figure":
+    """Regret over points, one panel per objective: mean over keys, its standard error, and the band over keys.
+
+    Args:
+        bands: `mean`, `error`, `low` and `high`, each (E, O, n), as `Study.bands` gives them.
+        experiments: E names.
+        objectives: O names.
+        seeds: how many points came before the first decision.
+        unit: of the regret.
+    """
+    mean, error, low, high = (np.asarray(bands[name], float) for name in ("mean", "error", "low", "high"))
+    figure = _figure(4.2 * len(objectives), 3.6)
+    for o, ax in enumerate(figure.subplots(1, len(objectives), squeeze=False).ravel()):
+        points = np.arange(1, mean.shape[2] + 1)
+        for e, name in enumerate(experiments):
+            colour = (BLUE, ORANGE, GREEN, GREY)[e % 4]
+            style = ("-", "--", ":", "-.")[e // 4 % 4]
+            ax.fill_between(points, low[e, o], high[e, o], color=colour, alpha=0.12, lw=0)
+            ax.errorbar(points, mean[e, o], error[e, o], color=colour, ls=style, lw=1.5, elinewidth=0.8, label=name)
+        if seeds:
+            ax.axvspan(0.5, seeds + 0.5, color=GREY, alpha=0.12, lw=0, label="seeds")
+        ax.set(xlabel="points measured", ylabel=Named("regret", unit).label, title=objectives[o])
+    figure.axes[0].legend(frameon=False, fontsize="small")
+    return figure
