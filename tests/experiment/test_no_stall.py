@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import pytest
@@ -65,11 +66,16 @@ def test_a_fresh_process_does_not_stall(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_twenty_fresh_processes_do_not_stall(tmp_path, capsys):
-    """The first three find an empty cache of compiled functions, the others that of the first."""
+    """The first three find an empty cache of compiled functions, the others that of the first and run in pairs."""
     seconds: list[float] = []
-    for number in range(20):
-        cache = tmp_path / f"cache-{number if number < 3 else 0}"
+    for number in range(3):
         limit = limit_after(seconds[0]) if seconds else 900
-        seconds.append(campaign(cache, tmp_path / f"{number}.gpxj", limit, "simulate", "run"))
+        seconds.append(campaign(tmp_path / f"cache-{number}", tmp_path / f"{number}.gpxj", limit, "simulate", "run"))
+
+    def one_more(number):
+        return campaign(tmp_path / "cache-0", tmp_path / f"{number}.gpxj", limit, "simulate", "run")
+
+    with ThreadPoolExecutor(2) as pair:
+        seconds += pair.map(one_more, range(3, 20))
     with capsys.disabled():
         print(f"\n20 processes, limit {limit:.0f} s, took {', '.join(f'{s:.1f}' for s in seconds)} s")
