@@ -3,7 +3,8 @@
 One gradient with respect to lengthscale, variance and noise, RBF kernel, 2 inputs, float64, for N readings and a batch
 of draws in one compiled call; seconds per gradient, the median of repeated calls. Plain autodiff is
 `jnp.linalg.cholesky` and `solve_triangular` under `vmap`, in a process of its own, because inside compiled loops it
-can stall for good; one matrix alone it factors faster than we do. The limit is what scipy takes to factor the same covariance once, without any gradient.
+can stall for good; one matrix alone it factors faster than we do. The limit is what scipy takes to factor the same
+covariance once, without any gradient.
 """
 
 import argparse
