@@ -107,7 +107,7 @@ def observations(
     slots = capacity_for(n) if capacity is None else capacity
     if slots < max(n, 1):
         raise ValueError(f"capacity {slots} does not hold {n} readings.")
-    ok = np.isfinite(readings).reshape(n, -1).all(axis=1)
+    ok = np.isfinite(readings).all(axis=tuple(range(1, readings.ndim)))
     status = np.where(ok, MEASURED, FAILED) if y is not None else np.full(n, PENDING)
     filler = points[:1] if n else np.zeros((1, points.shape[1]), kind)
     pad = slots - n

@@ -88,3 +88,9 @@ def test_a_full_buffer_loses_nothing_it_holds():
     np.testing.assert_array_equal(larger.y[:8], obs.y)
     with pytest.raises(ValueError, match="shrink"):
         grow(larger, 8)
+
+
+def test_no_readings_yet():
+    obs = observations(np.zeros((0, 2)), np.zeros(0), capacity=8)
+    assert obs.x.shape == (8, 2)
+    assert not np.asarray(obs.status).any()

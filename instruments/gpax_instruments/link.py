@@ -9,15 +9,11 @@ import time
 from typing import NoReturn, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from gpax_instruments.deadline import after
 from gpax_instruments.errors import BadFrame, LinkLost, LinkTimeout
 
 BUFFER_BYTES = 65536
 MAX_LINE_BYTES = 1 << 20  # an answer in text that is longer than this is no answer
-
-
-def after(seconds: float) -> float:
-    """The deadline that lies so many seconds ahead, on the clock of ``time.monotonic``."""
-    return time.monotonic() + seconds
 
 
 @runtime_checkable

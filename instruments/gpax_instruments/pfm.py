@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from gpax_instruments import codecs
+from gpax_instruments.deadline import after
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, LinkTimeout, MoveRefused, UnknownOutcome
 from gpax_instruments.limits import Axis, check_all, plan_path
-from gpax_instruments.link import Link, after, open_link
+from gpax_instruments.link import Link, open_link
 from gpax_instruments.protocols import Location, Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gpax_instruments import codecs
+from gpax_instruments.deadline import after
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, DeviceError, InstrumentError
-from gpax_instruments.link import Link, after
+from gpax_instruments.link import Link
 
 #: Echo query of our twin and of instruments that offer one.
 TAG_ECHO = "SYST:TAG? {n}"

@@ -10,8 +10,8 @@ import struct
 import time
 from typing import Any, NoReturn
 
+from gpax_instruments.deadline import after
 from gpax_instruments.errors import BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.link import after
 
 CHUNK_BYTES = 65536
 MAX_CHUNK_BYTES = 1 << 20  # one read of the backend; the deadline is looked at in between

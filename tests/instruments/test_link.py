@@ -2,8 +2,9 @@ import socket
 import time
 
 import pytest
+from gpax_instruments.deadline import after
 from gpax_instruments.errors import BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.link import MAX_LINE_BYTES, Link, SocketLink, after, open_link
+from gpax_instruments.link import MAX_LINE_BYTES, Link, SocketLink, open_link
 
 PATIENCE = 0.2
 

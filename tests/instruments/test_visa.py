@@ -7,8 +7,9 @@ import time
 
 import numpy as np
 import pytest
+from gpax_instruments.deadline import after
 from gpax_instruments.errors import BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.link import Link, after
+from gpax_instruments.link import Link
 from gpax_instruments.scpi import Scpi
 from gpax_instruments.visa import VisaLink, classify
 from pyvisa.constants import StatusCode
