@@ -1,10 +1,12 @@
 """Scores for several points at once. Each looks at the pending points, so a batch grows one point after the other."""
 
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.acquire.score import Outlook, Score, Settings, term
+from gpax_lab.acquire.score import Outlook, Score, Settings, Term, term
 from gpax_lab.acquire.scores import sign_of
 from gpax_lab.observations import EMPTY, PENDING, VETOED, as_if_measured
 
@@ -22,7 +24,12 @@ def _log_softplus(u: Array) -> Array:
     return jnp.where(u > -30.0, jnp.log(jax.nn.softplus(inside)), u)
 
 
-def _q_log(outlook: Outlook, settings: Settings, count: int, noisy: bool) -> Array:
+@lru_cache  # the same function for the same arguments, so that equal scores share what is compiled
+def _q_log(count: int, noisy: bool) -> Term:
+    return lambda outlook, settings: _q_log_values(outlook, settings, count, noisy)
+
+
+def _q_log_values(outlook: Outlook, settings: Settings, count: int, noisy: bool) -> Array:
     sign, obs = settings["sign"].astype(outlook.x.dtype), outlook.obs
     here, at_slots = _paths(outlook, count)
     counts = as_if_measured(obs) if noisy else obs.status == PENDING
@@ -51,18 +58,14 @@ def q_log_nei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) 
         paths: functions per posterior draw.
         temperature: width of the smoothing of max, in posterior standard deviations at the point.
     """
-    return term(
-        "q_log_nei", lambda o, s: _q_log(o, s, paths, True), own_pending=True,
-        sign=sign_of(maximize), temperature=temperature,
-    )  # fmt: skip
+    sign = sign_of(maximize)
+    return term("q_log_nei", _q_log(paths, True), own_pending=True, sign=sign, temperature=temperature)
 
 
 def q_log_ei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) -> Score:
     """As `q_log_nei`, over the incumbent of `log_ei` (largest posterior mean of a draw) and the pending points."""
-    return term(
-        "q_log_ei", lambda o, s: _q_log(o, s, paths, False), own_pending=True,
-        sign=sign_of(maximize), temperature=temperature,
-    )  # fmt: skip
+    sign = sign_of(maximize)
+    return term("q_log_ei", _q_log(paths, False), own_pending=True, sign=sign, temperature=temperature)
 
 
 def _path(outlook: Outlook, settings: Settings) -> Array:
@@ -105,7 +108,12 @@ def ucb_pe(beta: float = 2.0, maximize: bool = True) -> Score:
     return term("ucb_pe", _ucb_pe, sign=sign_of(maximize), beta=beta)
 
 
-def _min_distance(outlook: Outlook, settings: Settings, memory: int) -> Array:
+@lru_cache
+def _min_distance(memory: int) -> Term:
+    return lambda outlook, settings: _distance_rule(outlook, settings, memory)
+
+
+def _distance_rule(outlook: Outlook, settings: Settings, memory: int) -> Array:
     obs, dtype = outlook.obs, outlook.x.dtype
     visited = (obs.status != EMPTY) & (obs.status != VETOED)
     order = jnp.arange(obs.capacity)
@@ -128,4 +136,4 @@ def min_distance(radius: float, memory: int = 10, relax: float = 0.8) -> Score:
         memory: how many points back it counts.
         relax: factor per point back, in (0, 1].
     """
-    return term("min_distance", lambda o, s: _min_distance(o, s, memory), radius=radius, relax=relax)
+    return term("min_distance", _min_distance(memory), radius=radius, relax=relax)

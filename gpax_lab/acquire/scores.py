@@ -71,9 +71,13 @@ def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
     return term("ucb", _ucb, sign=sign_of(maximize), beta=beta)
 
 
+def _uncertainty(outlook: Outlook, settings: Settings) -> Array:
+    return outlook.moments()[1]
+
+
 def uncertainty() -> Score:
     """Standard deviation of the mixture over draws: measure where least is known (unit of y)."""
-    return term("uncertainty", lambda outlook, _: outlook.moments()[1])
+    return term("uncertainty", _uncertainty)
 
 
 def _disagreement(outlook: Outlook, settings: Settings) -> Array:

@@ -31,7 +31,7 @@ def test_run_and_simulate_are_one_program(experiment, end):
     assert int(state.posterior.info.outcome) == outcomes.OK
 
 
-@pytest.mark.parametrize("number", [3, 6])
+@pytest.mark.parametrize("number", [3, pytest.param(6, marks=pytest.mark.slow)])
 def test_resume_takes_the_same_trajectory(experiment, end, tmp_path, number):
     path = tmp_path / "a.gpxj"
     go(path, experiment, 7)
@@ -39,6 +39,7 @@ def test_resume_takes_the_same_trajectory(experiment, end, tmp_path, number):
     assert bits(go(path, experiment, 7).state) == bits(end.state)
 
 
+@pytest.mark.slow
 def test_a_campaign_that_goes_on_past_its_end_keeps_what_it_knows(experiment, end, tmp_path):
     path = tmp_path / "a.gpxj"
     go(path, experiment, 7)
