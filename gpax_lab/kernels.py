@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import jax.numpy as jnp
+import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.priors import Params, Scoped, with_dim
@@ -101,3 +102,41 @@ def active(dims: Sequence[int], kernel: Kernel) -> Kernel:
         return kernel(x[index], z[index], with_dim(params, len(dims)))
 
     return part
+
+
+def coregion(tasks: int, kernel: Kernel) -> Kernel:
+    """Several related quantities: k(x, z) B[s, t], B = W W^T + diag(v), the task being the last input.
+
+    The intrinsic coregionalisation model (Bonilla et al. 2008; Alvarez et al. 2012, arXiv:1106.6251, sec. 4.2). The
+    last input holds the number of the task, 0 to tasks - 1, and has bounds [0, tasks - 1]; `kernel` sees the others.
+    Parameters: `W` (tasks, rank) and `v` (tasks,), whose priors are given, e.g. by `coregion_prior`. Sums of several
+    such kernels, each with a `scope`, make the linear model of coregionalisation.
+
+    Raises:
+        ValueError: fewer than two tasks, or no priors for W and v.
+    """
+    if tasks < 2:
+        raise ValueError(f"coregion needs at least two tasks; got {tasks}.")
+
+    def of_task(x: Array) -> Array:
+        return jnp.clip(jnp.round(x[-1] * (tasks - 1)).astype(int), 0, tasks - 1)
+
+    def pair(x: Array, z: Array, params: Params) -> Array:
+        shares = params["W"]
+        if shares.ndim != 2 or shares.shape[0] != tasks:
+            raise ValueError(
+                f"coregion reads W ({tasks}, rank) and v ({tasks},): add coregion_prior({tasks}) to the prior."
+            )
+        s, t = of_task(x), of_task(z)
+        related = jnp.sum(shares[s] * shares[t]) + jnp.where(s == t, params["v"][s], 0.0)
+        return related * kernel(x[:-1], z[:-1], with_dim(params, x.size - 1))
+
+    return pair
+
+
+def coregion_prior(tasks: int, rank: int = 1) -> dict[str, dist.Distribution]:
+    """Priors of `coregion`: W ~ N(0, 1), so that tasks may agree or oppose, and v ~ HalfNormal(0.3).
+
+    Fix the `variance` of the kernel inside (`"variance": 1.0`): B sets the scale.
+    """
+    return {"W": dist.Normal(jnp.zeros((tasks, rank)), 1.0), "v": dist.HalfNormal(0.3 * jnp.ones(tasks))}

@@ -8,6 +8,7 @@ import sklearn.gaussian_process.kernels as sk
 from gpax_lab import kernels, priors
 from gpax_lab.models import gp
 from gpax_lab.models.conditioning import gram
+from gpax_lab.observations import observations
 
 SUM = kernels.add(kernels.scope("a", kernels.rbf), kernels.scope("b", kernels.active([1], kernels.matern32)))
 PRODUCT = kernels.multiply(kernels.scope("a", kernels.periodic), kernels.scope("b", kernels.linear))
@@ -116,3 +117,36 @@ def test_a_users_own_kernel_with_its_own_names():
 def test_an_active_input_that_is_not_there_is_an_error(dims):
     with pytest.raises(ValueError, match="inputs 0 to 1 only"):
         gp.exact(2, kernels.active(dims, kernels.rbf))
+
+
+def test_tasks_are_a_kronecker_product_where_inputs_are_shared():
+    """Against dense algebra: covariance B (x) K, and what one task learns from another."""
+    tasks, rank, points = 3, 2, np.array([0.1, 0.4, 0.9])
+    rng = np.random.default_rng(0)
+    w, v = rng.normal(size=(tasks, rank)), rng.random(tasks)
+    params = {"W": jnp.asarray(w), "v": jnp.asarray(v), "lengthscale": jnp.array([0.3]), "variance": jnp.asarray(1.0)}
+    x = np.array([[p, t / (tasks - 1)] for t in range(tasks) for p in points])
+    kernel = kernels.coregion(tasks, kernels.rbf)
+    got = np.array([[float(kernel(jnp.asarray(a), jnp.asarray(b), params)) for b in x] for a in x])
+    plain = np.exp(-0.5 * ((points[:, None] - points[None]) / 0.3) ** 2)
+    np.testing.assert_allclose(got, np.kron(w @ w.T + np.diag(v), plain), rtol=1e-12)
+
+
+def test_a_task_without_readings_learns_from_one_that_is_its_mirror_image():
+    prior = kernels.coregion_prior(2) | {"variance": 1.0}
+    model = gp.exact(
+        2, kernels.coregion(2, kernels.rbf), prior=prior, bounds=[[0.0, 1.0], [0.0, 1.0]], standardize=False
+    )
+    x = np.array([[0.1, 0], [0.5, 0], [0.9, 0], [0.1, 1]])
+    params = {
+        "W": jnp.array([[1.0], [-1.0]]), "v": jnp.zeros(2), "variance": jnp.asarray(1.0),
+        "lengthscale": jnp.array([0.3]), "noise": jnp.asarray(1e-4),
+    }  # fmt: skip
+    factor = model.condition(params, observations(x, [0.5, -0.8, 0.2, -0.5]))
+    mean, variance = model.predict(params, factor, jnp.array([[0.5, 1.0], [0.9, 1.0]]))
+    np.testing.assert_allclose(mean, [0.8, -0.2], atol=2e-3)
+    assert (np.asarray(variance) < 1e-3).all()
+    with pytest.raises(ValueError, match=r"add coregion_prior\(2\)"):
+        gp.exact(2, kernels.coregion(2, kernels.rbf))
+    with pytest.raises(ValueError, match="two tasks"):
+        kernels.coregion(1, kernels.rbf)
