@@ -10,6 +10,7 @@ the job inside. Further words are handed on: `python start.py demo --steps 10`, 
 """
 
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -52,12 +53,10 @@ def main() -> None:
     install(extras)
     if sys.argv[1] == "test":
         os.chdir(ROOT)
-    process = subprocess.Popen([PYTHON, *job, *sys.argv[2:]])
-    while True:
-        try:
-            sys.exit(process.wait())
-        except KeyboardInterrupt:  # the job has received it too; it makes the instrument safe and ends by itself
-            continue
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        # Ctrl-C reaches the job too, which makes the instrument safe and ends by itself: wait for that.
+        signal.signal(signal.SIGINT, lambda number, frame: None)
+    sys.exit(subprocess.Popen([PYTHON, *job, *sys.argv[2:]]).wait())
 
 
 if __name__ == "__main__":

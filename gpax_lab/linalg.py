@@ -274,9 +274,29 @@ def over_draws(function, *args):
     return jax.vmap(function)(*args)
 
 
+def in_chunks(function, x: Array, size: int):
+    """Apply a function of many points to blocks of them, one after the other, so that memory stays bounded.
+
+    Args:
+        function: takes x (size, d), returns arrays or a pytree of arrays with the points on the leading axis.
+        x: (m, d) points; with m <= size the function sees all at once.
+        size: points per block; the last block is filled up with the last point.
+
+    Returns:
+        What `function(x)` returns.
+    """
+    count = x.shape[0]
+    if count <= size:
+        return function(x)
+    blocks = -(-count // size)
+    index = jnp.minimum(jnp.arange(blocks * size), count - 1).reshape(blocks, size)
+    found = lax.map(lambda i: function(x[i]), index)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+
+
 def jitter(dtype) -> float:
     """Relative jitter of the house, eps^(5/8): 1.7e-10 in float64, 4.7e-5 in float32; times the mean diagonal."""
     return float(jnp.finfo(dtype).eps) ** 0.625
 
 
-__all__ = ["centred_log_density", "cholesky", "jitter", "over_draws", "solve_lower", "solve_upper"]
+__all__ = ["centred_log_density", "cholesky", "in_chunks", "jitter", "over_draws", "solve_lower", "solve_upper"]

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gpax_lab.linalg import in_chunks
 from gpax_lab.models.scaling import box as edges
 from gpax_lab.observations import EMPTY, Observations, float_dtype
 from gpax_lab.sequence import additive_recurrence
@@ -73,12 +74,7 @@ class Pool:
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
         """The allowed point of largest value; `joint` scores all points in one piece."""
         count = self.points.shape[0]
-        if joint or count <= self.chunk:
-            values = value_of(self.points)
-        else:
-            blocks = -(-count // self.chunk)
-            index = jnp.minimum(jnp.arange(blocks * self.chunk), count - 1).reshape(blocks, self.chunk)
-            values = jax.lax.map(lambda i: value_of(self.points[i]), index).ravel()[:count]
+        values = value_of(self.points) if joint else in_chunks(value_of, self.points, self.chunk)
         distance = _nearest(self.points, obs, self.width)
         allowed = jnp.ones(count, bool) if self.repeat else distance > 1e-9
         return _choose(self.points, values, allowed, distance)

@@ -6,7 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 OK, NOT_MIXED, DIVERGENT, SATURATED, FACTORISATION_FAILED, NOT_FINITE, NOT_CONVERGED, NOT_GAUSSIAN = range(8)
-MOVES_NOT_MIXED, BRIDGE_NOT_CROSSED = 8, 9
+MOVES_NOT_MIXED, BRIDGE_NOT_CROSSED, NOT_SOLVED, STILL_CLIMBING = 8, 9, 10, 11
 
 MESSAGES: Sequence[str] = (
     "The draws can be trusted: none of the checks of this sampler failed.",
@@ -26,6 +26,10 @@ MESSAGES: Sequence[str] = (
     "max_leapfrog, order exchangeable parameters, or fit this state with nuts.",
     "The last readings contradict what was believed so much that the bridge to them was not crossed. Look at these "
     "readings; if they are right, raise max_stages or begin anew with init on all readings.",
+    "Conjugate gradients stopped before the asked accuracy: mean and standard deviation are not to be trusted. Raise "
+    "iterations or leading; if it stays so, the noise is almost zero: give its prior a floor.",
+    "The optimiser of the parameters stopped before it reached a mode: intervals may be too wide or too narrow. Give "
+    "the lengthscales narrower priors, or another key.",
 )
 
 

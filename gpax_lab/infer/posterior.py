@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.infer import outcomes
-from gpax_lab.linalg import over_draws
+from gpax_lab.linalg import in_chunks, over_draws
 from gpax_lab.models.model import Model
 from gpax_lab.observations import PENDING, Observations
+
+CHUNK = 4096
+"""Points at which the moments of a mixture are computed at a time."""
 
 
 class Info(NamedTuple):
@@ -73,9 +76,16 @@ class Posterior:
 
     @jax.jit
     def moments(self, x: Array) -> tuple[Array, Array]:
-        """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance."""
-        mean, variance = self.predict(x)
-        return mixture(mean, variance, self.log_weight)
+        """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance.
+
+        Points are taken in chunks, so that memory grows with the draws and not with draws times points.
+        """
+
+        def of_chunk(x: Array) -> tuple[Array, Array]:
+            mean, variance = self.predict(x)
+            return mixture(mean, variance, self.log_weight)
+
+        return in_chunks(of_chunk, x, CHUNK)
 
     @partial(jax.jit, static_argnames="count")
     def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:

@@ -143,6 +143,16 @@ def test_settings_are_checked():
         laplace(0)
 
 
+def test_moments_in_chunks_are_those_of_all_points_at_once():
+    posterior = fit(nuts(20, 40, draws=16), LINE, LINE_OBS, updates=0)
+    x = jnp.linspace(-1.0, 2.0, 4100)[:, None]  # one chunk and four points more
+    mean, variance = posterior.moments(x)
+    for part in (slice(0, 7), slice(4090, 4100)):
+        few_mean, few_variance = posterior.moments(x[part])
+        np.testing.assert_allclose(mean[part], few_mean, rtol=1e-12)
+        np.testing.assert_allclose(variance[part], few_variance, rtol=1e-9)
+
+
 def test_the_mixture_obeys_the_law_of_total_variance():
     posterior = fit(nuts(20, 40, draws=16), LINE, LINE_OBS, updates=0)
     x = jnp.array([[0.3], [2.0]])
