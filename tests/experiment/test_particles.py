@@ -31,7 +31,8 @@ def test_run_and_simulate_are_one_program(experiment, end):
     assert int(state.posterior.info.outcome) == outcomes.OK
 
 
-@pytest.mark.parametrize("number", [3, pytest.param(6, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [3, 6])
 def test_resume_takes_the_same_trajectory(experiment, end, tmp_path, number):
     path = tmp_path / "a.gpxj"
     go(path, experiment, 7)

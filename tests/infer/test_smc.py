@@ -25,7 +25,7 @@ PY = np.array([0.4, 1.1, 0.3, 0.2, -0.8, 0.1])
 def stream(sampler, model, x, y, noise=None, first=1):
     """Posterior after each reading."""
     known = np.zeros(len(x)) if noise is None else np.full(len(x), noise)
-    obs = observations(x[:first], y[:first], known[:first], capacity=16)
+    obs = observations(x[:first], y[:first], known[:first], capacity=24)
     posterior = sampler.init(jax.random.key(0), model, obs)
     yield posterior
     for i in range(first, len(x)):
@@ -115,7 +115,7 @@ def test_what_does_not_work_says_so():
 
 def test_failed_and_missing_readings_change_nothing():
     sampler = smc(1000)
-    obs = observations(PX, np.append(PY[:5], np.nan), capacity=16)
+    obs = observations(PX, np.append(PY[:5], np.nan), capacity=24)
     posterior = sampler.init(jax.random.key(0), PROCESS, obs)
     again = sampler.update(jax.random.key(1), posterior, obs)
     np.testing.assert_array_equal(again.tuning.position, posterior.tuning.position)
