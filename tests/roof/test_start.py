@@ -33,8 +33,12 @@ def test_ctrl_c_is_left_to_the_job(tmp_path):
     environment = os.environ | {"GPAX_LAB_VENV": str(tmp_path)}
     command = [sys.executable, START, "demo"]
     # A suite started in the background has SIGINT ignored, and a shell cannot trap what was ignored when it began.
-    options = {"process_group": 0, "preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, **options) as process:
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, process_group=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         assert process.stdout.readline() == "begun\n"
         os.killpg(process.pid, signal.SIGINT)  # as the terminal does: to all of the foreground
         time.sleep(0.1)
