@@ -133,7 +133,10 @@ def main():
         report.result(f"{name}: a gradient, against scipy's Cholesky", took * per, "us", 1e6 * limit(n, draws, repeats))
     report.result("largest relative difference of a gradient from plain autodiff", worst, "1")
     report.claim("the gradients agree with plain autodiff to 1e-5", worst < 1e-5)
-    report.claim(f"at most twice plain autodiff's time in batches of 16 draws and more; not at {slower}", not slower)
+    if not quick:  # a few short calls measure what else the machine does
+        report.claim(
+            f"at most twice plain autodiff's time in batches of 16 draws and more; not at {slower}", not slower
+        )
     report.finish()
 
 
