@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 # One thread for the BLAS that scikit-learn and scipy oracles use: the machine's cores are for XLA.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -10,6 +11,19 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", os.environ.get("GPAX_LAB_CACHE", ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+MAPS = Path("/proc/self/maps")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_executables():
+    """Forget compiled functions before they are too many.
+
+    Each maps several pieces of memory, Linux allows a process 65530, and beyond them LLVM dies of a segmentation fault.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

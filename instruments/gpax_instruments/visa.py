@@ -42,8 +42,7 @@ class VisaLink:
             )
         self.address = resource
         self.sent = 0
-        self._backend = backend
-        self._manager: Any = None
+        self._manager: Any = _manager(backend)  # loading a VISA library is no part of the time to connect in
         self._resource: Any = None
         self._unread = bytearray()
         self._complete = True  # whether the whole message has been taken from the backend
@@ -57,8 +56,6 @@ class VisaLink:
     def reconnect(self, deadline: float) -> None:
         """Close the session and open a new one. Raises LinkLost, LinkTimeout."""
         self.close()
-        if self._manager is None:
-            self._manager = _manager(self._backend)
         try:
             left = self._left(deadline)
             self._resource = self._manager.open_resource(self.address, open_timeout=left, timeout=left)

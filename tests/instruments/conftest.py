@@ -72,14 +72,17 @@ def serve():
 
 @pytest.fixture
 def within():
-    """`with within(s):` the block must end s + 0.1 s after it began, and must not have been busy waiting."""
+    """`with within(s):` the block must end 0.25 s after s seconds, and must not have been busy waiting.
+
+    A late answer comes 0.3 s after its deadline: waiting for it is told from a machine that is busy otherwise.
+    """
 
     @contextlib.contextmanager
     def watch(seconds):
         wall, cpu = time.monotonic(), time.process_time()
         yield
         wall, cpu = time.monotonic() - wall, time.process_time() - cpu
-        assert wall <= seconds + 0.1, f"took {wall:.3f} s of {seconds} s"
+        assert wall <= seconds + 0.25, f"took {wall:.3f} s of {seconds} s"
         assert cpu <= max(0.1 * wall, 0.02), f"busy: {cpu:.3f} s of CPU in {wall:.3f} s"
 
     return watch

@@ -124,8 +124,9 @@ def test_blocks_are_byte_exact_in_both_orders(scpi, nbytes):
 def pfm(address, scpi):
     low_x, high_x, low_y, high_y = scpi.query_numbers("LIM?")[0].tolist()
     axes = [Axis("x", "m", low_x, high_x), Axis("y", "m", low_y, high_y)]
-    driver = PFM(address, axes, vmax=8.0, points=64, timeout_s=PATIENCE)
+    driver = PFM(address, axes, vmax=8.0, points=64, timeout_s=5.0)
     driver.connect()
+    driver.scpi.timeout_s = PATIENCE
     yield driver
     driver.close()
 
