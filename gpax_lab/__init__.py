@@ -7,13 +7,14 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 from gpax_lab import acquire, kernels, means, priors
 from gpax_lab.experiment import Problem, Simulated, bayes_opt, run, simulate, study
 from gpax_lab.infer import laplace, nuts, smc
-from gpax_lab.models import gp, parametric
+from gpax_lab.models import SmoothNoise, gp, parametric
 from gpax_lab.observations import Observations, observations
 
 __all__ = [
     "Observations",
     "Problem",
     "Simulated",
+    "SmoothNoise",
     "acquire",
     "bayes_opt",
     "gp",

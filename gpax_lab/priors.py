@@ -122,7 +122,11 @@ def as_program(prior: Prior | None) -> Program:
 
 
 def complete(
-    prior: Prior | None, reads: Mapping[str, tuple[int, ...]], dim: int, physics: Collection[str] = ()
+    prior: Prior | None,
+    reads: Mapping[str, tuple[int, ...]],
+    dim: int,
+    physics: Collection[str] = (),
+    own: Mapping[str, dist.Distribution] | None = None,
 ) -> Program:
     """Fill a prior up with defaults for everything the model's functions read.
 
@@ -131,6 +135,7 @@ def complete(
         reads: names and shapes the functions read, see `parameter_shapes`.
         dim: number of inputs.
         physics: names that a mean function reads; these have no defaults, whatever they are called.
+        own: defaults that a part of the model brings along, by name.
 
     Returns:
         A program that returns a value for every name in `reads`.
@@ -144,7 +149,7 @@ def complete(
     if unknown:
         raise ValueError(f"prior for {unknown}, but the model reads only {sorted(reads)}: check the spelling.")
     fill = {
-        name: None if name in physics else default(name, shape, dim)
+        name: None if name in physics else (own or {}).get(name, default(name, shape, dim))
         for name, shape in reads.items()
         if name not in values
     }

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.cli.review import Review
@@ -84,7 +85,7 @@ def map_error(review: Review) -> dict[str, float]:
     error, std = (review.belief.mean - review.truth)[use], review.belief.std[use]
     rmse = float(np.sqrt(np.mean(error**2)))
     if isinstance(review.plan.settings.instrument, Recorded) and review.posterior is not None:
-        std = np.sqrt(std**2 + _noise_variance(review))  # recorded values are readings, with their noise
+        std = np.sqrt(std**2 + _noise_variance(review)[use])  # recorded values are readings, with their noise
     inside = float(np.mean(np.abs(error) <= 1.96 * std))
     return {
         "rmse": rmse,
@@ -106,10 +107,11 @@ def _map(review: Review) -> Iterator[str]:
     yield ""
 
 
-def _noise_variance(review: Review) -> float:
+def _noise_variance(review: Review) -> np.ndarray:
+    """(m,) of a reading at the places of the map."""
     assert review.posterior is not None
     posterior = review.posterior
-    return float(np.exp(np.asarray(posterior.log_weight)) @ np.asarray(posterior.noise_variance()))
+    return np.exp(np.asarray(posterior.log_weight)) @ np.asarray(posterior.noise_variance(jnp.asarray(review.places)))
 
 
 def _model(review: Review) -> Iterator[str]:
@@ -126,7 +128,7 @@ def _model(review: Review) -> Iterator[str]:
         sd = np.sqrt(weight @ (scales - mean) ** 2)
         both = ", ".join(f"{axis.name} {value(m, unit, s)}" for axis, m, s in zip(plan.axes, mean, sd, strict=True))
         yield f"  length scales       {both}"
-    yield f"  noise of a reading  {value(np.sqrt(_noise_variance(review)), plan.quantity['unit'])}"
+    yield f"  noise of a reading  {value(np.sqrt(_noise_variance(review).mean()), plan.quantity['unit'])}"
     yield ""
 
 

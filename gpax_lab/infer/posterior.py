@@ -97,9 +97,9 @@ class Posterior:
         return over_draws(lambda p, f, k: self.model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
 
     @jax.jit
-    def noise_variance(self) -> Array:
-        """(draws,) variance that a new reading adds, in the user's unit squared."""
-        return over_draws(self.model.noise_variance, self.params, self.factor)
+    def noise_variance(self, x: Array) -> Array:
+        """(draws, m) variance that a new reading at x (m, d) adds, in the user's unit squared."""
+        return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
 
 
 def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Array]:

@@ -11,7 +11,7 @@ from gpax_lab.kernels import Kernel, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models import conditioning
 from gpax_lab.models.model import Model
-from gpax_lab.models.noise import Noise, noise_rule
+from gpax_lab.models.noise import Noise, displacement_rule, noise_rule
 from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
@@ -41,6 +41,7 @@ def exact(
     noise: Noise = "inferred",
     bounds: ArrayLike | None = None,
     standardize: bool | tuple[float, float] = True,
+    uncertain_inputs: int | None = None,
 ) -> Model:
     """A Gaussian process y(x) = mean(x) + f(x) + noise with priors on all parameters.
 
@@ -55,16 +56,21 @@ def exact(
         prior: numpyro distributions by parameter name, or a numpyro program that returns such a mapping. Kernel and
             noise parameters left out get the defaults of `priors.default`; those of the mean must be given.
         noise: "inferred" adds a parameter `noise` (variance, relative to the standardised readings) to the known
-            variances of the readings; "known" takes these alone (the measured-noise process).
+            variances of the readings; "known" takes these alone (the measured-noise process); a function n(x, params)
+            of x in the unit cube gives a variance that changes from place to place, e.g. `SmoothNoise()`.
         bounds: (d, 2) box of x in the user's units; None if x already lies in the unit cube.
         standardize: True scales readings by their standard deviation, (location, scale) by fixed numbers of the
             user's unit, False not at all: variances are then in the user's unit squared.
+        uncertain_inputs: None where readings were taken where they were asked for. The capacity of the observations
+            where each was taken at x + e, e ~ N(0, input_noise^2) unknown: adds parameters `input_noise` (d,), in
+            widths of the box, and `displacement` (capacity, d), e in units of it. Predictions are for true places.
 
     Returns:
         A Model.
 
     Raises:
-        ValueError: a parameter has no prior, a prior names an unknown parameter, or bounds are not a box.
+        ValueError: a parameter has no prior, a prior names an unknown parameter, bounds are not a box, or the
+            observations have another capacity than `uncertain_inputs`.
 
     Example:
         >>> import jax, numpyro.distributions as dist
@@ -74,10 +80,11 @@ def exact(
     """
     low, width = box(bounds, dim)
     standardize = checked(standardize)
-    variance_of, noise_reads = noise_rule(noise)
     known = given_shapes(prior)
+    rule = noise_rule(noise, dim, known)
+    displaced = displacement_rule(uncertain_inputs, dim, width)
     physics = {} if mean is None else parameter_shapes(mean, 1, dim, known)
-    reads = parameter_shapes(kernel, 2, dim, known) | noise_reads | physics
+    reads = parameter_shapes(kernel, 2, dim, known) | rule.reads | displaced.reads | physics
 
     def unit(x: Array) -> Array:
         return (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
@@ -87,24 +94,29 @@ def exact(
             return jnp.broadcast_to(scale.location, x.shape[:1])
         return jax.vmap(lambda a: mean(a, params))(x)
 
+    def variance_at(params: Params, obs: Observations, x: Array, scale: Scale) -> Array:
+        return rule.variance(params, unit(x), obs.noise, scale)
+
     def parts(params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
         scale = standardisation(obs, standardize, centred=mean is None)
-        residual = (obs.y - mean_at(params, scale, inside(obs))) / scale.scale
-        return unit(obs.x), residual, variance_of(params, obs.noise, scale), scale
+        safe = inside(obs)
+        residual = (obs.y - mean_at(params, scale, safe)) / scale.scale
+        return unit(obs.x), residual, variance_at(params, obs, safe, scale), scale
 
     def log_likelihood(params: Params, obs: Observations) -> Array:
-        x, residual, variance, scale = parts(params, obs)
+        x, residual, variance, scale = parts(params, displaced.where(params, obs))
         value = conditioning.log_marginal(kernel, params, x, residual, variance, obs.measured)
         return value - jnp.sum(obs.measured) * jnp.log(scale.scale)
 
     def condition(params: Params, obs: Observations) -> GPFactor:
-        x, residual, variance, scale = parts(params, obs)
+        x, residual, variance, scale = parts(params, displaced.where(params, obs))
         return GPFactor(conditioning.condition(kernel, params, x, residual, variance, obs.measured), scale)
 
     def shrink(params: Params, factor: GPFactor, obs: Observations) -> GPFactor:
-        x, _, variance, _ = parts(params, obs)
+        obs = displaced.where(params, obs)
+        variance = variance_at(params, obs, obs.x, factor.scale)
         return factor._replace(
-            residual=conditioning.shrink(kernel, params, factor.residual, x, variance, as_if_measured(obs))
+            residual=conditioning.shrink(kernel, params, factor.residual, unit(obs.x), variance, as_if_measured(obs))
         )
 
     def predict(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
@@ -118,21 +130,23 @@ def exact(
         return mean_at(params, factor.scale, x) + scale * f, scale**2 * covariance
 
     def paths(params: Params, factor: GPFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
-        _, _, variance, scale = parts(params, obs)
+        obs = displaced.where(params, obs)
+        variance = variance_at(params, obs, obs.x, factor.scale)
         anchors = additive_recurrence(ANCHORS, dim).astype(x.dtype)
         f = conditioning.paths(kernel, params, factor.residual, variance, anchors, key, count, unit(x))
-        return mean_at(params, factor.scale, x)[None] + scale.scale * f
+        return mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
 
-    def noise_variance(params: Params, factor: GPFactor) -> Array:
-        return factor.scale.scale**2 * variance_of(params, jnp.zeros((), factor.scale.scale.dtype), factor.scale)
+    def noise_variance(params: Params, factor: GPFactor, x: Array) -> Array:
+        return factor.scale.scale**2 * rule.variance(params, unit(x), jnp.zeros_like(x[:, 0]), factor.scale)
 
     def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
+        obs = displaced.where(params, obs)
         x, residual, variance, scale = parts(params, obs)
         f, spread = conditioning.leave_one_out(kernel, params, x, residual, variance, obs.measured)
         return mean_at(params, scale, obs.x) + scale.scale * f, scale.scale**2 * spread
 
     return Model(
-        prior=complete(prior, reads, dim, physics),
+        prior=complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior),
         log_likelihood=log_likelihood,
         condition=condition,
         shrink=shrink,

@@ -25,7 +25,8 @@ class Model:
         joint: (params, factor, x (m, d)) -> mean (m,) and covariance (m, m), likewise.
         paths: (params, factor, obs, key, count, x (m, d)) -> (count, m) functions drawn from the process, user's units;
             the same key gives the same functions, wherever they are evaluated.
-        noise_variance: (params, factor) -> () variance that a new reading adds to the noise-free quantity.
+        noise_variance: (params, factor, x (m, d)) -> (m,) variance that a new reading at x adds to the noise-free
+            quantity.
         leave_one_out: (params, obs) -> mean (capacity,) and variance (capacity,) of each reading given the others,
             noise included; meaningful in measured slots.
         dim: number of inputs d.
@@ -38,6 +39,6 @@ class Model:
     predict: Callable[[Params, Any, Array], tuple[Array, Array]]
     joint: Callable[[Params, Any, Array], tuple[Array, Array]]
     paths: Callable[[Params, Any, Observations, Array, int, Array], Array]
-    noise_variance: Callable[[Params, Any], Array]
+    noise_variance: Callable[[Params, Any, Array], Array]
     leave_one_out: Callable[[Params, Observations], tuple[Array, Array]]
     dim: int

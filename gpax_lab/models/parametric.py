@@ -5,11 +5,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
 from gpax_lab.means import Mean
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise, noise_rule
-from gpax_lab.models.scaling import Scale, checked, inside, standardisation
+from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
 
@@ -26,6 +27,7 @@ def parametric(
     mean: Mean,
     prior: Prior | None = None,
     noise: Noise = "inferred",
+    bounds: ArrayLike | None = None,
     standardize: bool | tuple[float, float] = True,
 ) -> Model:
     """y = mean(x) + noise: all uncertainty lies in the parameters of the physics and in the noise.
@@ -35,6 +37,7 @@ def parametric(
         mean: m(x, params) for one point, in the user's units.
         prior: as in `gp.exact`.
         noise: as in `gp.exact`.
+        bounds: as in `gp.exact`; matters only to a noise function.
         standardize: as in `gp.exact`; sets the unit of the parameter `noise`.
 
     Returns:
@@ -44,16 +47,22 @@ def parametric(
         ValueError: a parameter has no prior or a prior names an unknown parameter.
     """
     standardize = checked(standardize)
-    variance_of, noise_reads = noise_rule(noise)
-    physics = parameter_shapes(mean, 1, dim, given_shapes(prior))
-    reads = physics | noise_reads
+    low, width = box(bounds, dim)
+    known = given_shapes(prior)
+    rule = noise_rule(noise, dim, known)
+    physics = parameter_shapes(mean, 1, dim, known)
+    reads = physics | rule.reads
+
+    def variance_at(params: Params, x: Array, known: Array, scale: Scale) -> Array:
+        unit = (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
+        return scale.scale**2 * rule.variance(params, unit, known, scale)
 
     def at(params: Params, x: Array) -> Array:
         return jax.vmap(lambda a: mean(a, params))(x)
 
     def spread(params: Params, obs: Observations) -> Array:
         scale = standardisation(obs, standardize, centred=False)
-        return scale.scale**2 * variance_of(params, obs.noise, scale)
+        return variance_at(params, inside(obs), obs.noise, scale)
 
     def log_likelihood(params: Params, obs: Observations) -> Array:
         variance = jnp.where(obs.measured, spread(params, obs), 1.0)
@@ -78,15 +87,14 @@ def parametric(
     def paths(params: Params, factor: ParametricFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
         return jnp.broadcast_to(at(params, x)[None], (count, x.shape[0]))
 
-    def noise_variance(params: Params, factor: ParametricFactor) -> Array:
-        scale = factor.scale
-        return scale.scale**2 * variance_of(params, jnp.zeros((), scale.scale.dtype), scale)
+    def noise_variance(params: Params, factor: ParametricFactor, x: Array) -> Array:
+        return variance_at(params, x, jnp.zeros_like(x[:, 0]), factor.scale)
 
     def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
         return at(params, obs.x), spread(params, obs)
 
     return Model(
-        prior=complete(prior, reads, dim, physics),
+        prior=complete(prior, reads, dim, physics, rule.prior),
         log_likelihood=log_likelihood,
         condition=condition,
         shrink=shrink,

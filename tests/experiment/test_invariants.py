@@ -104,7 +104,7 @@ def views(fitted):
             "prediction": gp.predict(params, factor, CANDIDATES),
             "with pending": gp.predict(params, shrunk, CANDIDATES),
             "joint": (mean, covariance),
-            "noise": gp.noise_variance(params, factor),
+            "noise": gp.noise_variance(params, factor, CANDIDATES),
         }, gp.leave_one_out(params, obs)
 
     def all_of(obs):

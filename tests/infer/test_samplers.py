@@ -160,6 +160,6 @@ def test_the_mixture_obeys_the_law_of_total_variance():
     slopes = np.asarray(posterior.params["slope"])
     np.testing.assert_allclose(mean, [slopes.mean() * 0.3, slopes.mean() * 2.0], rtol=1e-12)
     np.testing.assert_allclose(variance, [slopes.var() * 0.09, slopes.var() * 4.0], rtol=1e-9)
-    np.testing.assert_array_equal(posterior.noise_variance(), np.zeros(16))
+    np.testing.assert_array_equal(posterior.noise_variance(x), np.zeros((16, 2)))
     doubled = replace(posterior, log_weight=jnp.where(jnp.arange(16) == 3, 0.0, -jnp.inf))
     np.testing.assert_allclose(doubled.moments(x)[0], slopes[3] * np.array([0.3, 2.0]), rtol=1e-12)

@@ -66,7 +66,7 @@ def test_prediction_mean_variance_and_joint():
     np.testing.assert_allclose(joint_mean, mean, atol=1e-10)
     np.testing.assert_allclose(got_variance, np.diag(joint), atol=1e-10)
     np.testing.assert_allclose(got_joint, joint, atol=1e-10)
-    np.testing.assert_allclose(model().noise_variance(PARAMS, factor), 0.05, rtol=1e-14)
+    np.testing.assert_allclose(model().noise_variance(PARAMS, factor, NEW), np.full(4, 0.05), rtol=1e-14)
 
 
 def test_leave_one_out_by_leaving_out():
