@@ -52,7 +52,12 @@ def masked(k: Array, noise: Array, active: Array) -> Array:
 
 def log_marginal(kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, active: Array) -> Array:
     """() log N(residual | 0, K + noise) over the active slots (R&W 2006, eq. 2.30)."""
-    k = masked(gram(kernel, params, x, x), noise, active)
+    return log_marginal_of(gram(kernel, params, x, x), residual, noise, active)
+
+
+def log_marginal_of(k: Array, residual: Array, noise: Array, active: Array) -> Array:
+    """() the same for a kernel matrix (n, n) that is at hand."""
+    k = masked(k, noise, active)
     constant = 0.5 * jnp.log(2 * jnp.pi) * jnp.sum(active)
     return centred_log_density(k, jnp.where(active, residual, 0.0)) - constant
 
@@ -121,15 +126,27 @@ def paths(
     n, dtype = factor.active.size, x.dtype
     places = jnp.concatenate([factor.x, anchors])
     used = jnp.concatenate([factor.active, jnp.ones(anchors.shape[0], bool)])
-    lower, _ = cholesky(masked(gram(kernel, params, places, places), jnp.zeros(places.shape[0], dtype), used))
-    white = jnp.where(used[:, None], jax.random.normal(key_prior, (places.shape[0], count), dtype), 0.0)
+    values, prior = prior_paths(kernel, params, places, used, key_prior, count)
     spread = jnp.sqrt(jnp.where(factor.active, noise, 0.0))[:, None]
-    at_slots = (lower @ white)[:n] + spread * jax.random.normal(key_noise, (n, count), dtype)
+    at_slots = values[:n] + spread * jax.random.normal(key_noise, (n, count), dtype)
     back = solve_upper(factor.lower, solve_lower(factor.lower, jnp.where(factor.active[:, None], at_slots, 0.0)))
-    prior = jnp.where(used[:, None], solve_upper(lower, white), 0.0)
     update = jnp.where(factor.active[:, None], factor.weights[:, None] - back, 0.0)
     weights = prior.at[:n].add(update)
     return weights.T @ gram(kernel, params, places, x)
+
+
+def prior_paths(
+    kernel: Kernel, params: Params, places: Array, used: Array, key: Array, count: int
+) -> tuple[Array, Array]:
+    """Functions drawn from the prior: values (n, count) at places (n, d), and weights (n, count) to evaluate them.
+
+    A function is exact at the `used` places (n,) and follows the kernel's interpolation, k(x, places) @ weights, in
+    between.
+    """
+    shape, dtype = (places.shape[0], count), places.dtype
+    lower, _ = cholesky(masked(gram(kernel, params, places, places), jnp.zeros(shape[0], dtype), used))
+    white = jnp.where(used[:, None], jax.random.normal(key, shape, dtype), 0.0)
+    return lower @ white, jnp.where(used[:, None], solve_upper(lower, white), 0.0)
 
 
 def leave_one_out(

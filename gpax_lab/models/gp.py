@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
@@ -10,11 +9,12 @@ from jax.typing import ArrayLike
 from gpax_lab.kernels import Kernel, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models import conditioning
+from gpax_lab.models.frame import frame
 from gpax_lab.models.model import Model
-from gpax_lab.models.noise import Noise, displacement_rule, noise_rule
-from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
+from gpax_lab.models.noise import Noise
+from gpax_lab.models.scaling import Scale
 from gpax_lab.observations import Observations, as_if_measured
-from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
+from gpax_lab.priors import Params, Prior
 from gpax_lab.sequence import additive_recurrence
 
 ANCHORS = 256
@@ -78,75 +78,52 @@ def exact(
         >>> sorted(jax.eval_shape(lambda: __import__("gpax_lab.priors").priors.sample(jax.random.key(0), model.prior)))
         ['lengthscale', 'noise', 'slope', 'variance']
     """
-    low, width = box(bounds, dim)
-    standardize = checked(standardize)
-    known = given_shapes(prior)
-    rule = noise_rule(noise, dim, known)
-    displaced = displacement_rule(uncertain_inputs, dim, width)
-    physics = {} if mean is None else parameter_shapes(mean, 1, dim, known)
-    reads = parameter_shapes(kernel, 2, dim, known) | rule.reads | displaced.reads | physics
-
-    def unit(x: Array) -> Array:
-        return (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
-
-    def mean_at(params: Params, scale: Scale, x: Array) -> Array:
-        if mean is None:
-            return jnp.broadcast_to(scale.location, x.shape[:1])
-        return jax.vmap(lambda a: mean(a, params))(x)
-
-    def variance_at(params: Params, obs: Observations, x: Array, scale: Scale) -> Array:
-        return rule.variance(params, unit(x), obs.noise, scale)
-
-    def parts(params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
-        scale = standardisation(obs, standardize, centred=mean is None)
-        safe = inside(obs)
-        residual = (obs.y - mean_at(params, scale, safe)) / scale.scale
-        return unit(obs.x), residual, variance_at(params, obs, safe, scale), scale
+    of = frame(dim, kernel, mean, prior, noise, bounds, standardize, uncertain_inputs)
 
     def log_likelihood(params: Params, obs: Observations) -> Array:
-        x, residual, variance, scale = parts(params, displaced.where(params, obs))
+        x, residual, variance, scale = of.parts(params, of.displaced.where(params, obs))
         value = conditioning.log_marginal(kernel, params, x, residual, variance, obs.measured)
         return value - jnp.sum(obs.measured) * jnp.log(scale.scale)
 
     def condition(params: Params, obs: Observations) -> GPFactor:
-        x, residual, variance, scale = parts(params, displaced.where(params, obs))
+        x, residual, variance, scale = of.parts(params, of.displaced.where(params, obs))
         return GPFactor(conditioning.condition(kernel, params, x, residual, variance, obs.measured), scale)
 
     def shrink(params: Params, factor: GPFactor, obs: Observations) -> GPFactor:
-        obs = displaced.where(params, obs)
-        variance = variance_at(params, obs, obs.x, factor.scale)
+        obs = of.displaced.where(params, obs)
+        variance = of.variance_at(params, obs, obs.x, factor.scale)
         return factor._replace(
-            residual=conditioning.shrink(kernel, params, factor.residual, unit(obs.x), variance, as_if_measured(obs))
+            residual=conditioning.shrink(kernel, params, factor.residual, of.unit(obs.x), variance, as_if_measured(obs))
         )
 
     def predict(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
-        f, variance = conditioning.moments(kernel, params, factor.residual, unit(x))
+        f, variance = conditioning.moments(kernel, params, factor.residual, of.unit(x))
         scale = factor.scale.scale
-        return mean_at(params, factor.scale, x) + scale * f, scale**2 * variance
+        return of.mean_at(params, factor.scale, x) + scale * f, scale**2 * variance
 
     def joint(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
-        f, covariance = conditioning.joint_moments(kernel, params, factor.residual, unit(x))
+        f, covariance = conditioning.joint_moments(kernel, params, factor.residual, of.unit(x))
         scale = factor.scale.scale
-        return mean_at(params, factor.scale, x) + scale * f, scale**2 * covariance
+        return of.mean_at(params, factor.scale, x) + scale * f, scale**2 * covariance
 
     def paths(params: Params, factor: GPFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
-        obs = displaced.where(params, obs)
-        variance = variance_at(params, obs, obs.x, factor.scale)
+        obs = of.displaced.where(params, obs)
+        variance = of.variance_at(params, obs, obs.x, factor.scale)
         anchors = additive_recurrence(ANCHORS, dim).astype(x.dtype)
-        f = conditioning.paths(kernel, params, factor.residual, variance, anchors, key, count, unit(x))
-        return mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
+        f = conditioning.paths(kernel, params, factor.residual, variance, anchors, key, count, of.unit(x))
+        return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
 
     def noise_variance(params: Params, factor: GPFactor, x: Array) -> Array:
-        return factor.scale.scale**2 * rule.variance(params, unit(x), jnp.zeros_like(x[:, 0]), factor.scale)
+        return of.noise_variance(params, factor.scale, x)
 
     def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
-        obs = displaced.where(params, obs)
-        x, residual, variance, scale = parts(params, obs)
+        obs = of.displaced.where(params, obs)
+        x, residual, variance, scale = of.parts(params, obs)
         f, spread = conditioning.leave_one_out(kernel, params, x, residual, variance, obs.measured)
-        return mean_at(params, scale, obs.x) + scale.scale * f, scale.scale**2 * spread
+        return of.mean_at(params, scale, obs.x) + scale.scale * f, scale.scale**2 * spread
 
     return Model(
-        prior=complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior),
+        prior=of.prior,
         log_likelihood=log_likelihood,
         condition=condition,
         shrink=shrink,

@@ -1,0 +1,87 @@
+"""What every Gaussian process of the house shares: units, standardisation, mean, noise, places and prior."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.kernels import Kernel
+from gpax_lab.means import Mean
+from gpax_lab.models.noise import DisplacementRule, Noise, NoiseRule, displacement_rule, noise_rule
+from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
+from gpax_lab.observations import Observations
+from gpax_lab.priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """From observations to a residual process in the unit cube, and back.
+
+    Attributes:
+        low: (d,) lower corner of the box in the user's units.
+        width: (d,) of the box, likewise.
+        mean: m(x, params), or None for the average of the readings.
+        rule: the noise of readings.
+        displaced: where they were taken.
+        standardize: as in `gp.exact`.
+        prior: of all parameters.
+    """
+
+    low: np.ndarray
+    width: np.ndarray
+    mean: Mean | None
+    rule: NoiseRule
+    displaced: DisplacementRule
+    standardize: bool | tuple[float, float]
+    prior: Program
+
+    def unit(self, x: Array) -> Array:
+        """(m, d) points of the user's box in the unit cube."""
+        return (x - jnp.asarray(self.low[None], x.dtype)) / jnp.asarray(self.width[None], x.dtype)
+
+    def mean_at(self, params: Params, scale: Scale, x: Array) -> Array:
+        """(m,) mean function at x (m, d), both in the user's units."""
+        if self.mean is None:
+            return jnp.broadcast_to(scale.location, x.shape[:1])
+        mean = self.mean
+        return jax.vmap(lambda a: mean(a, params))(x)
+
+    def variance_at(self, params: Params, obs: Observations, x: Array, scale: Scale) -> Array:
+        """(capacity,) noise variance of standardised readings if they were taken at x (capacity, d)."""
+        return self.rule.variance(params, self.unit(x), obs.noise, scale)
+
+    def parts(self, params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
+        """Places in the unit cube (capacity, d), standardised residuals and noise variances (capacity,), the scale."""
+        scale = standardisation(obs, self.standardize, centred=self.mean is None)
+        safe = inside(obs)
+        residual = (obs.y - self.mean_at(params, scale, safe)) / scale.scale
+        return self.unit(obs.x), residual, self.variance_at(params, obs, safe, scale), scale
+
+    def noise_variance(self, params: Params, scale: Scale, x: Array) -> Array:
+        """(m,) variance that a new reading at x (m, d) adds, in the user's unit squared."""
+        return scale.scale**2 * self.rule.variance(params, self.unit(x), jnp.zeros_like(x[:, 0]), scale)
+
+
+def frame(
+    dim: int,
+    kernel: Kernel,
+    mean: Mean | None,
+    prior: Prior | None,
+    noise: Noise,
+    bounds: ArrayLike | None,
+    standardize: bool | tuple[float, float],
+    uncertain_inputs: int | None = None,
+) -> Frame:
+    """The frame of a process; arguments and errors as in `gp.exact`."""
+    low, width = box(bounds, dim)
+    standardize = checked(standardize)
+    known = given_shapes(prior)
+    rule = noise_rule(noise, dim, known)
+    displaced = displacement_rule(uncertain_inputs, dim, width)
+    physics = {} if mean is None else parameter_shapes(mean, 1, dim, known)
+    reads = parameter_shapes(kernel, 2, dim, known) | rule.reads | displaced.reads | physics
+    program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior)
+    return Frame(low, width, mean, rule, displaced, standardize, program)
