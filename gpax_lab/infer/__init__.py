@@ -4,6 +4,7 @@ from gpax_lab.infer import outcomes
 from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
+from gpax_lab.infer.reconstruct import Reconstruction, reconstruct
 from gpax_lab.infer.smc import smc
 
-__all__ = ["Info", "Posterior", "Sampler", "laplace", "nuts", "outcomes", "smc"]
+__all__ = ["Info", "Posterior", "Reconstruction", "Sampler", "laplace", "nuts", "outcomes", "reconstruct", "smc"]
