@@ -6,8 +6,8 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 
 from gpax_lab import acquire, kernels, means, priors
 from gpax_lab.experiment import Problem, Simulated, bayes_opt, run, simulate, study
-from gpax_lab.infer import laplace, nuts, smc
-from gpax_lab.models import SmoothNoise, gp, parametric
+from gpax_lab.infer import laplace, nuts, reconstruct, smc
+from gpax_lab.models import SmoothNoise, gp, gridded, inducing_points, parametric, sparse
 from gpax_lab.observations import Observations, observations
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "acquire",
     "bayes_opt",
     "gp",
+    "gridded",
+    "inducing_points",
     "kernels",
     "laplace",
     "means",
@@ -25,8 +27,10 @@ __all__ = [
     "observations",
     "parametric",
     "priors",
+    "reconstruct",
     "run",
     "simulate",
     "smc",
+    "sparse",
     "study",
 ]

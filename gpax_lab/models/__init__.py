@@ -1,8 +1,9 @@
 """A model is a prior, a log-likelihood and a predictor."""
 
-from gpax_lab.models import gp
+from gpax_lab.models import gp, gridded
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import SmoothNoise
 from gpax_lab.models.parametric import parametric
+from gpax_lab.models.sparse import inducing_points, sparse
 
-__all__ = ["Model", "SmoothNoise", "gp", "parametric"]
+__all__ = ["Model", "SmoothNoise", "gp", "gridded", "inducing_points", "parametric", "sparse"]
