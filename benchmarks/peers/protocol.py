@@ -53,10 +53,11 @@ class Method:
     """One way of taking a step; a fresh object for every campaign.
 
     Attributes:
-        first: how many readings the first fit of the task "step" sees (a method that follows readings starts early).
+        first: how many readings the first fit of the task "step" sees, for a method that follows readings; None for one
+            that begins a few steps before the end.
     """
 
-    first = 48
+    first: int | None = None
 
     def step(self, x: np.ndarray, y: np.ndarray, candidates: np.ndarray, taken: np.ndarray, seed: int) -> int:
         """Fit to x (n, d) and y (n,); the index of the candidate (m, d) to measure next among those not taken (m,)."""
@@ -131,7 +132,7 @@ def run_step(make: Callable[[], Method], problem: Mapping[str, np.ndarray], job:
     nothing = np.zeros(len(candidates), bool)
     seconds, processor, draws = [], [], []
     method = make()
-    for n in range(min(method.first, len(x) - job["steps"] + 1), len(x) + 1):
+    for n in range(method.first or len(x) - job["steps"] + 1, len(x) + 1):
         clock = Clock()
         chosen = method.step(x[:n], y[:n], candidates, nothing, 1000 * job["seed"] + n)
         wall, cpu = clock.read()

@@ -122,7 +122,7 @@ class Reference(Method):
         return log_parameters(self.found, np.full(len(self.found["noise"]), 1 / len(self.found["noise"])))
 
 
-def maker(sampler, first):
+def maker(sampler, first=None):
     """A fresh campaign with that sampler."""
     return lambda: Ours(sampler, first)
 
@@ -132,8 +132,8 @@ if __name__ == "__main__":
         {
             "smc 128": maker(smc(128), 5),
             "smc 1024": maker(smc(1024), 5),
-            "nuts 300 + 300": maker(nuts(300, 300, draws=64), 47),
-            "laplace": maker(laplace(), 47),
+            "nuts 300 + 300": maker(nuts(300, 300, draws=64)),
+            "laplace": maker(laplace()),
             "reconstruct": filled,
             "study of smc 128": studied,
             "reference": Reference,
