@@ -5,7 +5,8 @@ As in its tutorials: float64 tensors, inputs in the unit square, its own `Standa
 `optimize_acqf_discrete` with those measured left out. The fully Bayesian model is sampled by
 `fit_fully_bayesian_model_nuts(warmup_steps=512, num_samples=256, thinning=16)`, its documented setting and default,
 which keeps 16 draws; since 0.18 this runs numpyro inside, in float32 unless a user changes JAX's settings, which the
-tutorials do not. Its model is another one (Matern 5/2, sparse priors), so its draws are not compared with ours.
+tutorials do not (float64 was tried: slower, and no better here). Its model is another one (Matern 5/2, sparse priors),
+so its draws are not compared with ours.
 """
 
 import protocol  # first: it pins the threads

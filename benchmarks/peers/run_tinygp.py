@@ -20,7 +20,7 @@ from tinygp import GaussianProcess, kernels, transforms
 
 jax.config.update("jax_enable_x64", True)
 
-WARMUP = SAMPLES = protocol.JOB.get("samples", 1000)
+WARMUP = SAMPLES = 1000
 
 
 def process(draw, x):
