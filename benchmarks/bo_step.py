@@ -87,7 +87,7 @@ def usual_kernel(a, b, p):
     return p["variance"] * jnp.exp(-0.5 * jnp.sum(((a[:, None] - b[None]) / p["lengthscale"]) ** 2, axis=-1))
 
 
-def usual_fit(key, x, y):
+def usual_fit(key, x, y, warmup=300, samples=300):
     """Draws by a fresh MCMC object, as a user of numpyro writes it."""
 
     def model(x, y):
@@ -100,13 +100,19 @@ def usual_fit(key, x, y):
         numpyro.sample("y", dist.MultivariateNormal(jnp.zeros(len(x)), k), obs=y)
 
     kernel = numpyro.infer.NUTS(model, max_tree_depth=10)
-    mcmc = numpyro.infer.MCMC(kernel, num_warmup=300, num_samples=300, progress_bar=False)
+    mcmc = numpyro.infer.MCMC(kernel, num_warmup=warmup, num_samples=samples, progress_bar=False)
     mcmc.run(key, jnp.asarray(x), jnp.asarray(y))
     return mcmc.get_samples()
 
 
 def usual_moments(draws, x, y, grid):
-    """Moments of the mixture over all draws, by vmap."""
+    """Moments of the mixture over all draws."""
+    mean, variance = usual_draws(draws, x, y, grid)
+    return mean.mean(0), variance.mean(0) + mean.var(0)
+
+
+def usual_draws(draws, x, y, grid):
+    """Moments of every draw, by vmap."""
 
     def one(p):
         k = usual_kernel(x, x, p) + (p["noise"] + 1e-6) * jnp.eye(len(x))
@@ -115,8 +121,7 @@ def usual_moments(draws, x, y, grid):
         white = jax.scipy.linalg.solve_triangular(lower, y, lower=True)
         return white @ cross, p["variance"] - jnp.sum(cross**2, axis=0)
 
-    mean, variance = jax.vmap(one)(draws)
-    return mean.mean(0), variance.mean(0) + mean.var(0)
+    return jax.vmap(one)(draws)
 
 
 def quality(x):
