@@ -16,6 +16,9 @@ from gpax_lab.linalg import cholesky, solve_upper
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 
+FLAT = 1e-6
+"""The slope, in nats per unit of an unconstrained parameter, at which a mode is reached."""
+
 
 class Tuning(NamedTuple):
     """Where the last mode lay: (p,) unconstrained."""
@@ -48,7 +51,7 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     Args:
         draws: number of draws.
         starts: prior draws from which the optimiser starts; later fits also start from the last mode.
-        iterations: L-BFGS steps from each start.
+        iterations: most L-BFGS steps from each start.
         weighted: whether draws carry importance weights.
 
     Returns:
@@ -62,8 +65,7 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     settings = Settings(draws, starts, iterations, weighted)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
-        size = space_of(model, obs.y.dtype).size
-        return conditioned(_fit(key, model, obs, Tuning(jnp.full(size, jnp.nan, obs.y.dtype)), settings), obs)
+        return conditioned(_fit(key, model, obs, None, settings), obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
         return conditioned(_fit(key, posterior.model, obs, posterior.tuning, settings), obs)
@@ -71,8 +73,8 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     return Sampler(init, update)
 
 
-def _descend(space: Space, obs: Observations, z: Array, iterations: int) -> tuple[Array, Array]:
-    """Minimum (p,) of the potential from z by L-BFGS with line search, and its value ()."""
+def _descend(space: Space, obs: Observations, z: Array, iterations: int) -> tuple[Array, Array, Array]:
+    """Minimum (p,) of the potential from z by L-BFGS with line search, its value () and the steps taken ()."""
 
     def energy(z: Array) -> Array:
         return space.potential(z, obs)
@@ -80,25 +82,27 @@ def _descend(space: Space, obs: Observations, z: Array, iterations: int) -> tupl
     solver = optax.lbfgs()
     value_and_grad = optax.value_and_grad_from_state(energy)
 
-    def step(carry: tuple, _: None) -> tuple[tuple, None]:
-        z, state = carry
+    def step(carry: tuple) -> tuple:
+        z, state, _, k = carry
         value, gradient = value_and_grad(z, state=state)
         move, state = solver.update(gradient, state, z, value=value, grad=gradient, value_fn=energy)
         new = optax.apply_updates(z, move)
-        return (jnp.where(jnp.isfinite(new).all(), new, z), state), None
+        return jnp.where(jnp.isfinite(new).all(), new, z), state, jnp.max(jnp.abs(gradient)), k + 1
 
-    (z, _), _ = jax.lax.scan(step, (z, solver.init(z)), None, length=iterations)
-    return z, energy(z)
+    begin = z, solver.init(z), jnp.full((), jnp.inf, z.dtype), jnp.asarray(0)
+    z, _, _, steps = jax.lax.while_loop(lambda c: (c[2] > FLAT) & (c[3] < iterations), step, begin)
+    return z, energy(z), steps
 
 
 @partial(jax.jit, static_argnames=("model", "settings"))
-def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: Settings) -> Posterior:
+def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning | None, settings: Settings) -> Posterior:
     space = space_of(model, obs.y.dtype)
     dtype = obs.y.dtype
     key_start, key_draw = jax.random.split(key)
     starts = jax.vmap(space.draw)(jax.random.split(key_start, settings.starts))
-    starts = jnp.concatenate([jnp.where(jnp.isfinite(tuning.mode).all(), tuning.mode, starts[0])[None], starts])
-    ends, energies = jax.lax.map(lambda z: _descend(space, obs, z, settings.iterations), starts)
+    if tuning is not None:
+        starts = jnp.concatenate([jnp.where(jnp.isfinite(tuning.mode).all(), tuning.mode, starts[0])[None], starts])
+    ends, energies, steps = jax.lax.map(lambda z: _descend(space, obs, z, settings.iterations), starts)
     best = jnp.argmin(jnp.where(jnp.isfinite(energies), energies, jnp.inf))
     mode, energy = ends[best], energies[best]
     curvature = jax.hessian(lambda z: space.potential(z, obs))(mode)
@@ -117,12 +121,12 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
         total = jax.scipy.special.logsumexp(ratio)
         evidence = total - math.log(settings.draws)
         log_weight = jnp.where(jnp.isfinite(total), ratio - total, log_weight)
-    info = _report(energy, positive, log_weight, settings)
+    info = _report(energy, positive, log_weight, jnp.sum(steps), settings)
     params = jax.vmap(space.constrain)(z)
     return Posterior(params, log_weight, evidence, None, info, Tuning(mode), model)
 
 
-def _report(energy: Array, positive: Array, log_weight: Array, settings: Settings) -> Info:
+def _report(energy: Array, positive: Array, log_weight: Array, steps: Array, settings: Settings) -> Info:
     size = 1.0 / jnp.sum(jnp.exp(2 * log_weight))
     outcome = jnp.select(
         [~jnp.isfinite(energy), ~positive, size < 0.05 * settings.draws],
@@ -131,5 +135,4 @@ def _report(energy: Array, positive: Array, log_weight: Array, settings: Setting
     )
     nan = jnp.full((), jnp.nan, energy.dtype)
     zero = jnp.asarray(0)
-    gradients = jnp.asarray((settings.starts + 1) * settings.iterations)
-    return Info(outcome, nan, size, nan, zero, nan, nan, gradients, zero)
+    return Info(outcome, nan, size, nan, zero, nan, nan, steps, zero)

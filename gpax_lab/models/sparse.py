@@ -116,6 +116,11 @@ def sparse(
         lower, ok = cholesky(k + jitter(dtype) * jnp.mean(jnp.diagonal(k)) * jnp.eye(len(z), dtype=dtype))
         return solve_lower(lower, jnp.eye(len(z), dtype=dtype)), ok
 
+    def stable(params: Params, variance: Array) -> Array:
+        # The jitter that `gp.exact` puts on the diagonal: readings may be known without error.
+        first = inducing_at(variance.dtype)[0]
+        return variance + jitter(variance.dtype) * kernel(first, first, params)
+
     def sums(params: Params, whiten: Array, x: Array, residual: Array, variance: Array, active: Array) -> _Sums:
         rows = min(CHUNK, x.shape[0])
         count = -(-x.shape[0] // rows)
@@ -127,7 +132,7 @@ def sparse(
 
         def of_chunk(chunk: tuple[Array, Array, Array, Array]) -> _Sums:
             x, residual, variance, active = chunk
-            variance = jnp.where(active, variance, 1.0)
+            variance = jnp.where(active, stable(params, variance), 1.0)
             shrunk = jnp.where(active, 1.0 / jnp.sqrt(variance), 0.0)
             projection = whiten @ gram(kernel, params, points, x)
             own = jax.vmap(lambda a: kernel(a, a, params))(x)
@@ -193,7 +198,7 @@ def sparse(
     def paths(params: Params, factor: SparseFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
         key_prior, key_values = jax.random.split(key)
         points = inducing_at(x.dtype)
-        places = jnp.concatenate([points, additive_recurrence(ANCHORS, dim).astype(x.dtype)])
+        places = jnp.concatenate([points, additive_recurrence(ANCHORS, dim, 0.5).astype(x.dtype)])
         values, prior = prior_paths(kernel, params, places, jnp.ones(len(places), bool), key_prior, count)
         white = jax.random.normal(key_values, (len(z), count), x.dtype)
         # Matheron's rule at the inducing points: a function of the prior, with its values there replaced by known ones.
@@ -218,6 +223,7 @@ def sparse(
 
         # R&W 2006, eq. 5.12, for the covariance Q + D; what Q leaves out of the variance is added as in `predict`.
         f, kept, left = in_chunks(of_chunk, x, CHUNK)
+        variance = stable(params, variance)
         precision = (1.0 - kept / variance) / variance
         alone = residual - (residual - f) / variance / precision
         mean = of.mean_at(params, scale, obs.x) + scale.scale * alone
