@@ -318,6 +318,49 @@ def _marginal(ax: "Axes", draws: np.ndarray, before: np.ndarray | None, weight: 
     ax.hist(draws, edges.tolist(), weights=weight, density=True, color=BLUE, alpha=0.6, label="posterior")
 
 
+def reconstruction(
+    image: ArrayLike, mean: ArrayLike, std: ArrayLike, quantity: tuple[str, str] = ("reading", "")
+) -> "Figure":
+    """An image with holes, what is believed of all its pixels, and how sure that is.
+
+    Args:
+        image: (rows, columns) readings, NaN where nothing was measured.
+        mean: (rows, columns) posterior mean, as `Reconstruction.mean`.
+        std: (rows, columns) posterior standard deviation.
+        quantity: name and unit of the readings.
+
+    Raises:
+        ValueError: not three images of one shape.
+    """
+    seen, centre, spread = (np.asarray(a, float) for a in (image, mean, std))
+    if seen.ndim != 2 or seen.shape != centre.shape or seen.shape != spread.shape:
+        raise ValueError(
+            f"image, mean and std must be (rows, columns); got {seen.shape}, {centre.shape}, {spread.shape}."
+        )
+    what = Named(*quantity)
+    span = float(np.nanmin([np.nanmin(seen), centre.min()])), float(np.nanmax([np.nanmax(seen), centre.max()]))
+    share = 100 * float(np.mean(np.isfinite(seen)))
+    figure = _figure(12.0, 4.0)
+    panels = [
+        (f"measured ({share:.0f} percent)", seen, VALUES, span, what),
+        ("posterior mean", centre, VALUES, span, what),
+        (
+            "posterior standard deviation",
+            spread,
+            SPREAD,
+            (0.0, float(spread.max())),
+            Named(f"sd of {what.name}", what.unit),
+        ),
+    ]
+    for ax, (title, values, colours, (low, high), of) in zip(
+        figure.subplots(1, 3, sharex=True, sharey=True), panels, strict=True
+    ):
+        shown = ax.imshow(values, cmap=colours, vmin=low, vmax=high, interpolation="nearest")
+        ax.set(title=title, xlabel="column", ylabel="row")
+        figure.colorbar(shown, ax=ax, label=of.label)
+    return figure
+
+
 def regret(
     bands: Mapping[str, ArrayLike],
     experiments: Sequence[str],

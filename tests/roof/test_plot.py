@@ -157,3 +157,20 @@ def test_marginals_are_weighted_densities_with_units():
     areas = [patch.get_width() * patch.get_height() for patch in bars]
     assert np.allclose(areas, [0.75, 0.25])
     assert figure.axes[2].lines[0].get_xdata()[0] == 0.15
+
+
+def test_a_reconstruction_shows_holes_mean_and_doubt_on_honest_scales():
+    image = np.array([[1.0, np.nan, 3.0], [np.nan, 5.0, np.nan]])
+    mean, std = np.arange(6.0).reshape(2, 3), np.array([[0.1, 0.5, 0.1], [0.6, 0.1, 0.7]])
+    figure = plot.reconstruction(image, mean, std, ("phase", "deg"))
+    shown = {ax.get_title(): ax.images[0] for ax in figure.axes if ax.images}
+    assert list(shown) == ["measured (50 percent)", "posterior mean", "posterior standard deviation"]
+    holes = np.ma.getmaskarray(shown["measured (50 percent)"].get_array())
+    assert np.array_equal(holes, np.isnan(image))
+    assert np.array_equal(shown["posterior mean"].get_array(), mean)
+    assert shown["measured (50 percent)"].get_clim() == shown["posterior mean"].get_clim() == (0.0, 5.0)
+    assert shown["posterior standard deviation"].get_clim() == (0.0, 0.7)
+    bars = [ax.get_ylabel() for ax in figure.axes if ax.get_label() == "<colorbar>"]
+    assert bars == ["phase (deg)", "phase (deg)", "sd of phase (deg)"]
+    with pytest.raises(ValueError, match="rows, columns"):
+        plot.reconstruction(image, mean[:1], std)
