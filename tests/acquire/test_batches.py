@@ -128,6 +128,7 @@ def test_min_distance_relaxes_with_every_step_back(posterior):
     assert float(nothing.x[0]) == pytest.approx(0.25)  # 0.15 from 0.1 and 0.4, the widest gap
 
 
+@pytest.mark.slow
 def test_a_drawn_function_is_climbed_in_a_box(posterior):
     score, key = acquire.thompson_path(), jax.random.key(6)
     box = acquire.box([[0.0, 1.0]], starts=64, refine=4)

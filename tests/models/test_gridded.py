@@ -220,6 +220,7 @@ def test_parameters_from_blocks_are_near_those_of_the_whole_likelihood():
         assert np.all(np.abs(ratio) < 0.3), (name, ratio)
 
 
+@pytest.mark.slow
 def test_intervals_cover_fields_drawn_from_the_prior():
     rates = []
     for key in range(12):

@@ -85,6 +85,7 @@ def test_parametric_models_take_a_noise_function_too():
     np.testing.assert_allclose(model.log_likelihood(params, OBS), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_nuts_finds_where_readings_scatter():
     """Noise of standard deviation 0.02 on the left and 0.4 on the right: both are found within the posterior."""
     rng = np.random.default_rng(1)
