@@ -105,7 +105,10 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning | None, set
     ends, energies, steps = jax.lax.map(lambda z: _descend(space, obs, z, settings.iterations), starts)
     best = jnp.argmin(jnp.where(jnp.isfinite(energies), energies, jnp.inf))
     mode, energy = ends[best], energies[best]
-    curvature = jax.hessian(lambda z: space.potential(z, obs))(mode)
+    slope = jax.grad(lambda z: space.potential(z, obs))
+    # One column after the other: what a large model holds in memory is held once.
+    columns = jax.lax.map(lambda e: jax.jvp(slope, (mode,), (e,))[1], jnp.eye(space.size, dtype=dtype))
+    curvature = 0.5 * (columns + columns.T)
     lower, positive = cholesky(jnp.where(jnp.isfinite(curvature), curvature, jnp.eye(space.size, dtype=dtype)))
     lower = jnp.where(positive, lower, jnp.eye(space.size, dtype=dtype))
     white = jax.random.normal(key_draw, (settings.draws, space.size), dtype)

@@ -12,6 +12,7 @@ from scipy import integrate, stats
 
 from gpax_lab import kernels
 from gpax_lab.infer import laplace, nuts, outcomes
+from gpax_lab.linalg import LARGE
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import observations
 
@@ -163,3 +164,17 @@ def test_the_mixture_obeys_the_law_of_total_variance():
     np.testing.assert_array_equal(posterior.noise_variance(x), np.zeros((16, 2)))
     doubled = replace(posterior, log_weight=jnp.where(jnp.arange(16) == 3, 0.0, -jnp.inf))
     np.testing.assert_allclose(doubled.moments(x)[0], slopes[3] * np.array([0.3, 2.0]), rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_laplace_fits_more_readings_than_our_own_algebra_takes():
+    """Above `linalg.LARGE` readings LAPACK factors, one matrix at a time, second derivatives included."""
+    rng = np.random.default_rng(0)
+    x = rng.random((LARGE + 10, 1))
+    y = np.sin(8 * x[:, 0]) + 0.1 * rng.standard_normal(len(x))
+    posterior = laplace(draws=8, starts=1, iterations=12).init(
+        jax.random.key(0), gp.exact(1, kernels.rbf), observations(x, y, capacity=len(x))
+    )
+    assert int(posterior.info.outcome) == outcomes.OK
+    noise = np.asarray(posterior.noise_variance(jnp.array([[0.5]])))[:, 0]
+    assert abs(np.sqrt(noise.mean()) / 0.1 - 1) < 5 / np.sqrt(2 * len(x))
