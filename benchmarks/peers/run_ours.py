@@ -50,9 +50,9 @@ class Ours(Method):
 
     def predictive(self, points):
         posterior = self.state.posterior
-        mean, variance = posterior.predict(jax.numpy.asarray(points))
-        noise = posterior.noise_variance()
-        return Predictive(weights(posterior), np.asarray(mean), np.asarray(variance + noise[:, None]))
+        x = jax.numpy.asarray(points)
+        mean, variance = posterior.predict(x)
+        return Predictive(weights(posterior), np.asarray(mean), np.asarray(variance + posterior.noise_variance(x)))
 
     def draws(self):
         return log_parameters(self.state.posterior.params, weights(self.state.posterior))
