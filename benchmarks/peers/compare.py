@@ -47,8 +47,8 @@ import numpy as np  # noqa: E402
 import problems  # noqa: E402
 
 RUNNERS = {
-    "smc 128": ("ours", None),
     "smc 1024": ("ours", None),
+    "smc 128": ("ours", None),
     "nuts 300 + 300": ("ours", None),
     "laplace": ("ours", None),
     "gpax 2000 + 2000, our priors": ("gpax", "gpax"),
@@ -69,8 +69,9 @@ RUNNERS = {
 
 STEP = list(RUNNERS)[:12]
 GRID = ["reconstruct", "GPyTorch KISS-GP", "scikit-learn on 1000 pixels"]
-QUICK = ["smc 128", "gpax 300 + 300, our priors", *STEP[8:9], "scikit-learn"]
+QUICK = ["smc 1024", "gpax 300 + 300, our priors", *STEP[8:9], "scikit-learn"]
 CAMPAIGN_SEEDS = {
+    "smc 1024": 10,
     "smc 128": 10,
     "laplace": 10,
     "gpax 300 + 300, our priors": 3,
@@ -79,7 +80,7 @@ CAMPAIGN_SEEDS = {
     "scikit-learn": 10,
 }
 """Campaigns of each: fewer of the expensive ones."""
-OURS, GPAX, SHORT_GPAX = "smc 128", "gpax 2000 + 2000, our priors", "gpax 300 + 300, our priors"
+OURS, GPAX, SHORT_GPAX = "smc 1024", "gpax 2000 + 2000, our priors", "gpax 300 + 300, our priors"
 SAAS, BOTORCH = "BoTorch SAAS 512 + 256", "BoTorch SingleTaskGP"
 BAYESIAN = (GPAX, SHORT_GPAX, "tinygp, NUTS 1000 + 1000", SAAS)
 STUDY_KEYS, STUDY_STEPS = 64, 30
@@ -215,7 +216,7 @@ def claims_of_steps(bench, found, reference):
         if method in got:
             gap = np.array(ours["log_score"]) - np.array(got[method]["log_score"])
             error = gap.std() / np.sqrt(gap.size)
-            report.result(f"smc 128: log score above that of {method}", gap.mean(), "nat")
+            report.result(f"{OURS}: log score above that of {method}", gap.mean(), "nat")
             report.result("its standard error over points", error, "nat")
             if method in BAYESIAN and not bench.given.quick:
                 report.claim(f"smc's log score is no worse than that of {method}", gap.mean() > -2 * error)
@@ -228,8 +229,10 @@ def claims_of_steps(bench, found, reference):
             report.claim(text, factor * mine <= later(method, got[method]["seconds"]))
     for method in (GPAX, SHORT_GPAX):
         if method in got and reference:
-            closer = distance(ours["draws"], reference["draws"]) <= distance(got[method]["draws"], reference["draws"])
-            report.claim(f"smc's posterior means are no farther from a long run than those of {method}", closer)
+            mine, theirs = (distance(of["draws"], reference["draws"]) for of in (ours, got[method]))
+            # A root mean square of twelve errors scatters by a fifth, a ratio of two of them by 0.3.
+            text = f"smc's posterior means are no farther from a long run than those of {method}, within 0.3 of it"
+            report.claim(text, mine <= 1.3 * theirs)
 
 
 def studies(bench):

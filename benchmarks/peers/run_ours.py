@@ -1,7 +1,8 @@
 """Our side, by the protocol of the peers: the README's usage, log expected improvement, RBF kernel, default priors.
 
-smc follows the readings from the fifth to the last one, as in a campaign; nuts samples anew at every step; laplace is
-the mode and the curvature there, its draws weighted. All of them with default settings but for the number of draws.
+smc follows the readings from the fifth to the last one, as in a campaign; where it has 1024 draws, choices look at 128
+of them. nuts samples anew at every step; laplace is the mode and the curvature there, its draws weighted. All of them
+with default settings but for the number of draws.
 """
 
 import sys
@@ -31,13 +32,13 @@ READINGS = protocol.JOB.get("readings", 50)
 class Ours(Method):
     """A `bayes_opt` whose state is carried from call to call."""
 
-    def __init__(self, sampler, first):
-        self.sampler, self.first = sampler, first
+    def __init__(self, sampler, first, looked_at):
+        self.sampler, self.first, self.looked_at = sampler, first, looked_at
         self.state = None
 
     def step(self, x, y, candidates, taken, seed):
         if self.state is None:
-            self.experiment = experiment_of(self.sampler, candidates)
+            self.experiment = experiment_of(self.sampler, self.looked_at, candidates)
             known = len(x)
             self.state = self.experiment.init(jax.random.key(seed), room_for(observations(x, y), READINGS - known))
             self.known = known
@@ -72,10 +73,11 @@ def log_parameters(params, weight):
 _experiments = {}
 
 
-def experiment_of(sampler, candidates):
+def experiment_of(sampler, looked_at, candidates):
     """One experiment a sampler, so that a second campaign compiles nothing."""
     if sampler not in _experiments:
-        _experiments[sampler] = bayes_opt(MODEL, sampler, acquire.log_ei(), acquire.pool(candidates))
+        pool = acquire.pool(candidates)
+        _experiments[sampler] = bayes_opt(MODEL, sampler, acquire.log_ei(), pool, draws=looked_at)
     return _experiments[sampler]
 
 
@@ -122,16 +124,16 @@ class Reference(Method):
         return log_parameters(self.found, np.full(len(self.found["noise"]), 1 / len(self.found["noise"])))
 
 
-def maker(sampler, first=None):
-    """A fresh campaign with that sampler."""
-    return lambda: Ours(sampler, first)
+def maker(sampler, first=None, looked_at=None):
+    """A fresh campaign with that sampler, followed from so many readings; choices look at so many of its draws."""
+    return lambda: Ours(sampler, first, looked_at)
 
 
 if __name__ == "__main__":
     protocol.main(
         {
+            "smc 1024": maker(smc(1024), 5, 128),
             "smc 128": maker(smc(128), 5),
-            "smc 1024": maker(smc(1024), 5),
             "nuts 300 + 300": maker(nuts(300, 300, draws=64)),
             "laplace": maker(laplace()),
             "reconstruct": filled,

@@ -1,5 +1,6 @@
 """Weighted draws of a model's parameters, conditioned and ready to predict; and the contract of a sampler."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.infer import outcomes
+from gpax_lab.infer.weights import systematic
 from gpax_lab.linalg import in_chunks, over_draws
 from gpax_lab.models.model import Model
 from gpax_lab.observations import PENDING, Observations
@@ -107,6 +109,20 @@ def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Arr
     weight = jnp.exp(log_weight)
     centre = weight @ mean
     return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
+
+
+def thinned(key: Array, posterior: Posterior, count: int) -> Posterior:
+    """At most `count` of the draws, chosen by weight (systematic resampling), each of equal weight.
+
+    For decisions that cost more per draw than the posterior does. Parameters, factor and weights are those of the
+    chosen draws; what the sampler carries on is left as it is.
+    """
+    if posterior.log_weight.size <= count:
+        return posterior
+    index = systematic(key, posterior.log_weight, count)
+    params, factor = jax.tree.map(lambda leaf: leaf[index], (posterior.params, posterior.factor))
+    even = jnp.full(count, -math.log(count), posterior.log_weight.dtype)
+    return replace(posterior, params=params, factor=factor, log_weight=even)
 
 
 class Sampler(NamedTuple):

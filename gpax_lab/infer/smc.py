@@ -17,6 +17,7 @@ from jax import Array
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
 from gpax_lab.infer.space import Space, space_of
+from gpax_lab.infer.weights import effective_share, systematic
 from gpax_lab.linalg import cholesky, solve_lower
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, Observations
@@ -167,13 +168,6 @@ def _follow(
     )
 
 
-def _share(log_weight: Array) -> Array:
-    """Effective share of the draws, (sum w)^2 / (n sum w^2), in (0, 1]."""
-    top = jax.scipy.special.logsumexp(log_weight)
-    size = jnp.exp(2 * top - jax.scipy.special.logsumexp(2 * log_weight))
-    return jnp.where(jnp.isfinite(top), size / log_weight.size, 0.0)
-
-
 def _rise(value: Array) -> Array:
     """Log weight gained over the whole bridge; a draw without a likelihood loses all."""
     new, old = value
@@ -185,10 +179,10 @@ def _next_lam(cloud: _Cloud, settings: Settings) -> Array:
     rise = _rise(cloud.value)
     # Draws without a likelihood are lost at the first step, wherever it leads: they do not count against it.
     alive = jnp.where(jnp.isfinite(rise), cloud.log_weight, -jnp.inf)
-    least = settings.bridge_above * _share(alive)
+    least = settings.bridge_above * effective_share(alive)
 
     def share(lam: Array) -> Array:
-        return _share(alive + (lam - cloud.lam) * jnp.where(jnp.isfinite(rise), rise, 0.0))
+        return effective_share(alive + (lam - cloud.lam) * jnp.where(jnp.isfinite(rise), rise, 0.0))
 
     def halve(bracket: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         low, high = bracket
@@ -219,7 +213,7 @@ def _stage(cloud: _Cloud, space: Space, pair: Observations, settings: Settings) 
     def renew() -> _Cloud:
         return _move(key_move, _resample(key_resample, cloud), _cholesky_of(cloud), space, pair, settings)
 
-    degenerate = (_share(cloud.log_weight) < settings.resample_below) & jnp.isfinite(gained)
+    degenerate = (effective_share(cloud.log_weight) < settings.resample_below) & jnp.isfinite(gained)
     return jax.lax.cond(degenerate, renew, lambda: cloud)
 
 
@@ -230,7 +224,7 @@ def _cholesky_of(cloud: _Cloud) -> Array:
     gap = cloud.z - (weight @ cloud.z)[None]
     covariance = (gap * weight[:, None]).T @ gap
     spread = jnp.maximum(jnp.diagonal(covariance), 1e-12)
-    effective = draws * _share(cloud.log_weight)
+    effective = draws * effective_share(cloud.log_weight)
     keep = effective / (effective + size + 1.0)
     lower, ok = cholesky(keep * covariance + (1.0 - keep) * jnp.diag(spread))
     return jnp.where(ok, lower, jnp.diag(jnp.sqrt(spread)))
@@ -239,9 +233,7 @@ def _cholesky_of(cloud: _Cloud) -> Array:
 def _resample(key: Array, cloud: _Cloud) -> _Cloud:
     """Systematic resampling: every draw is kept floor or ceil of its expected number of times."""
     draws = cloud.log_weight.size
-    edges = jnp.cumsum(jnp.exp(cloud.log_weight))
-    place = (jnp.arange(draws) + jax.random.uniform(key, dtype=edges.dtype)) / draws * edges[-1]
-    index = jnp.minimum(jnp.searchsorted(edges, place), draws - 1)
+    index = systematic(key, cloud.log_weight, draws)
     even = jnp.full_like(cloud.log_weight, -math.log(draws))
     return cloud._replace(z=cloud.z[index], value=cloud.value[:, index], log_weight=even)
 
@@ -340,7 +332,7 @@ def _correlation(before: Array, after: Array) -> Array:
 
 
 def _report(cloud: _Cloud, settings: Settings) -> Info:
-    share = _share(cloud.log_weight)
+    share = effective_share(cloud.log_weight)
     # With n draws an estimated correlation scatters by 1 / sqrt(n); it does not count as failure below that.
     limit = settings.max_correlation + 2.0 / math.sqrt(settings.draws)
     codes = [

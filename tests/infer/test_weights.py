@@ -1,0 +1,63 @@
+"""Weighted draws: their worth, and choices among them by weight."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gpax_lab import acquire, bayes_opt, gp, kernels, observations, smc
+from gpax_lab.infer.posterior import thinned
+from gpax_lab.infer.weights import effective_share, systematic
+
+
+def test_systematic_resampling_keeps_every_draw_floor_or_ceil_of_its_share():
+    weight = np.random.default_rng(0).dirichlet(np.full(40, 0.5))
+    for count in (7, 40, 200):
+        kept = np.bincount(systematic(jax.random.key(count), jnp.log(weight), count), minlength=40)
+        assert kept.sum() == count
+        assert np.all(np.abs(kept - count * weight) < 1)
+
+
+def test_effective_share():
+    even = np.full(8, 1 / 8)
+    half = np.array([0.25] * 4 + [0.0] * 4)
+    with np.errstate(divide="ignore"):
+        found = [float(effective_share(jnp.log(w))) for w in (even, half, np.zeros(8))]
+    np.testing.assert_allclose(found, [1.0, 0.5, 0.0])
+
+
+X = np.linspace(0.0, 1.0, 6)[:, None]
+OBS = observations(X, np.sin(5 * X[:, 0]), 0.01, capacity=8)
+MODEL = gp.exact(1, kernels.rbf, bounds=[[0.0, 1.0]])
+GRID = acquire.grid([[0.0, 1.0]], (21,))
+
+
+def test_thinned_posterior_predicts_the_same_within_monte_carlo_error():
+    posterior = smc(256).init(jax.random.key(0), MODEL, OBS)
+    few = thinned(jax.random.key(1), posterior, 64)
+    assert few.log_weight.shape == (64,)
+    assert few.factor.ok.shape == (64,)
+    np.testing.assert_allclose(float(jax.scipy.special.logsumexp(few.log_weight)), 0.0, atol=1e-12)
+    assert set(np.asarray(few.params["noise"]).ravel()) <= set(np.asarray(posterior.params["noise"]).ravel())
+    x = jnp.linspace(0.0, 1.0, 5)[:, None]
+    mean, _ = posterior.predict(x)
+    weight = np.exp(np.asarray(posterior.log_weight))
+    spread = np.sqrt(weight @ (np.asarray(mean) - weight @ np.asarray(mean)) ** 2)
+    gap = np.asarray(few.moments(x)[0] - posterior.moments(x)[0])
+    assert np.all(np.abs(gap) < 5 * spread / np.sqrt(64) + 1e-12)
+    assert thinned(jax.random.key(1), posterior, 256) is posterior
+
+
+def test_a_choice_that_looks_at_some_of_the_draws_leaves_the_posterior_whole():
+    experiment = bayes_opt(MODEL, smc(64), acquire.log_ei(), GRID, batch=2, draws=8)
+    state, x = experiment.propose(experiment.init(jax.random.key(0), OBS))
+    assert x.shape == (2, 1)
+    assert state.posterior.log_weight.shape == (64,)
+    assert jnp.isfinite(state.value)
+    state = experiment.observe(state, x, jnp.array([0.1, 0.2]))
+    assert int(jnp.sum(state.obs.measured)) == 8
+
+
+def test_a_choice_looks_at_one_draw_at_least():
+    with pytest.raises(ValueError, match="draws must be at least 1"):
+        bayes_opt(MODEL, smc(64), acquire.log_ei(), GRID, draws=0)
