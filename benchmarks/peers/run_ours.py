@@ -1,6 +1,6 @@
 """Our side, by the protocol of the peers: the README's usage, log expected improvement, RBF kernel, default priors.
 
-smc follows the readings from the fifth to the last one, as in a campaign; where it has 1024 draws, choices look at 128
+smc follows the readings from the fifth to the last one, as in a campaign; where it has 1024 draws, choices look at 64
 of them. nuts samples anew at every step; laplace is the mode and the curvature there, its draws weighted. All of them
 with default settings but for the number of draws.
 """
@@ -132,7 +132,7 @@ def maker(sampler, first=None, looked_at=None):
 if __name__ == "__main__":
     protocol.main(
         {
-            "smc 1024": maker(smc(1024), 5, 128),
+            "smc 1024": maker(smc(1024), 5, 64),
             "smc 128": maker(smc(128), 5),
             "nuts 300 + 300": maker(nuts(300, 300, draws=64)),
             "laplace": maker(laplace()),

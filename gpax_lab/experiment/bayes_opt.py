@@ -38,7 +38,7 @@ def bayes_opt(
             there, or enters the joint improvement of `acquire.q_log_nei`.
         by_travel: whether the points of a batch are handed out in the order of the shortest path from the last point.
         draws: how many draws of the posterior a choice looks at, resampled by weight where there are more; None for
-            all. A choice costs far more per draw than `infer.smc` does, so that `smc(1024)` with 128 of them here keeps
+            all. A choice costs far more per draw than `infer.smc` does, so that `smc(1024)` with 64 of them here keeps
             the exact posterior and the speed.
 
     Returns:

@@ -6,18 +6,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 
 from gpax_lab.infer import outcomes
+from gpax_lab.infer.descend import Descent, descend
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
-from gpax_lab.infer.space import Space, space_of
+from gpax_lab.infer.space import space_of
 from gpax_lab.linalg import cholesky, solve_upper
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 
 FLAT = 1e-6
-"""The slope, in nats per unit of an unconstrained parameter, at which a mode is reached."""
+"""The slope, in nats per prior standard deviation of an unconstrained parameter, at which a mode is reached."""
+STEEP = 0.1
+"""The largest slope of what passes for a mode: it is then off by less than a tenth of a posterior standard deviation."""
+SPREAD = 64
+"""Prior draws whose standard deviations these are."""
 
 
 class Tuning(NamedTuple):
@@ -36,7 +40,7 @@ class Settings(NamedTuple):
 
 
 def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bool = True) -> Sampler:
-    """The mode of the posterior by L-BFGS, and draws from the Gaussian of its curvature.
+    """The mode of the posterior by BFGS, and draws from the Gaussian of its curvature.
 
     In unconstrained coordinates z with mode z^ and Hessian H of minus the log density, q = N(z^, H^-1). With
     importance weights p(z) / q(z) the draws and the evidence are corrected for what the Gaussian misses; the
@@ -51,7 +55,7 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     Args:
         draws: number of draws.
         starts: prior draws from which the optimiser starts; later fits also start from the last mode.
-        iterations: most L-BFGS steps from each start.
+        iterations: most BFGS steps from each start.
         weighted: whether draws carry importance weights.
 
     Returns:
@@ -65,7 +69,9 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     settings = Settings(draws, starts, iterations, weighted)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
-        return conditioned(_fit(key, model, obs, None, settings), obs)
+        # No mode is known yet: the optimiser leaves a start that is not a number at once.
+        unknown = Tuning(jnp.full(space_of(model, obs.y.dtype).size, jnp.nan, obs.y.dtype))
+        return conditioned(_fit(key, model, obs, unknown, settings), obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
         return conditioned(_fit(key, posterior.model, obs, posterior.tuning, settings), obs)
@@ -73,38 +79,21 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     return Sampler(init, update)
 
 
-def _descend(space: Space, obs: Observations, z: Array, iterations: int) -> tuple[Array, Array, Array]:
-    """Minimum (p,) of the potential from z by L-BFGS with line search, its value () and the steps taken ()."""
-
-    def energy(z: Array) -> Array:
-        return space.potential(z, obs)
-
-    solver = optax.lbfgs()
-    value_and_grad = optax.value_and_grad_from_state(energy)
-
-    def step(carry: tuple) -> tuple:
-        z, state, _, k = carry
-        value, gradient = value_and_grad(z, state=state)
-        move, state = solver.update(gradient, state, z, value=value, grad=gradient, value_fn=energy)
-        new = optax.apply_updates(z, move)
-        return jnp.where(jnp.isfinite(new).all(), new, z), state, jnp.max(jnp.abs(gradient)), k + 1
-
-    begin = z, solver.init(z), jnp.full((), jnp.inf, z.dtype), jnp.asarray(0)
-    z, _, _, steps = jax.lax.while_loop(lambda c: (c[2] > FLAT) & (c[3] < iterations), step, begin)
-    return z, energy(z), steps
-
-
 @partial(jax.jit, static_argnames=("model", "settings"))
-def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning | None, settings: Settings) -> Posterior:
+def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: Settings) -> Posterior:
     space = space_of(model, obs.y.dtype)
     dtype = obs.y.dtype
     key_start, key_draw = jax.random.split(key)
-    starts = jax.vmap(space.draw)(jax.random.split(key_start, settings.starts))
-    if tuning is not None:
-        starts = jnp.concatenate([jnp.where(jnp.isfinite(tuning.mode).all(), tuning.mode, starts[0])[None], starts])
-    ends, energies, steps = jax.lax.map(lambda z: _descend(space, obs, z, settings.iterations), starts)
-    best = jnp.argmin(jnp.where(jnp.isfinite(energies), energies, jnp.inf))
-    mode, energy = ends[best], energies[best]
+    prior = jax.vmap(space.draw)(jax.random.split(key_start, max(SPREAD, settings.starts)))
+    unit = jnp.maximum(jnp.std(prior, axis=0), jnp.finfo(dtype).tiny)
+    starts = jnp.concatenate([tuning.mode[None], prior[: settings.starts]])
+
+    def down(z: Array) -> Descent:
+        return descend(lambda z: space.potential(z, obs), z, FLAT, settings.iterations, unit)
+
+    ends = jax.lax.map(down, starts)
+    best = jnp.argmin(jnp.where(jnp.isfinite(ends.value), ends.value, jnp.inf))
+    mode, energy = ends.z[best], ends.value[best]
     slope = jax.grad(lambda z: space.potential(z, obs))
     # One column after the other: what a large model holds in memory is held once.
     columns = jax.lax.map(lambda e: jax.jvp(slope, (mode,), (e,))[1], jnp.eye(space.size, dtype=dtype))
@@ -124,18 +113,20 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning | None, set
         total = jax.scipy.special.logsumexp(ratio)
         evidence = total - math.log(settings.draws)
         log_weight = jnp.where(jnp.isfinite(total), ratio - total, log_weight)
-    info = _report(energy, positive, log_weight, jnp.sum(steps), settings)
+    info = _report(energy, ends.slope[best], positive, log_weight, jnp.sum(ends.updates), settings)
     params = jax.vmap(space.constrain)(z)
     return Posterior(params, log_weight, evidence, None, info, Tuning(mode), model)
 
 
-def _report(energy: Array, positive: Array, log_weight: Array, steps: Array, settings: Settings) -> Info:
+def _report(energy: Array, slope: Array, positive: Array, log_weight: Array, steps: Array, settings: Settings) -> Info:
     size = 1.0 / jnp.sum(jnp.exp(2 * log_weight))
-    outcome = jnp.select(
-        [~jnp.isfinite(energy), ~positive, size < 0.05 * settings.draws],
-        [jnp.asarray(outcomes.NOT_FINITE), jnp.asarray(outcomes.NOT_CONVERGED), jnp.asarray(outcomes.NOT_GAUSSIAN)],
-        jnp.asarray(outcomes.OK),
-    )
+    codes = [
+        (~jnp.isfinite(energy), outcomes.NOT_FINITE),
+        (~positive, outcomes.NOT_CONVERGED),
+        (~(slope <= STEEP), outcomes.STILL_CLIMBING),
+        (size < 0.05 * settings.draws, outcomes.NOT_GAUSSIAN),
+    ]
+    outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
     nan = jnp.full((), jnp.nan, energy.dtype)
     zero = jnp.asarray(0)
     return Info(outcome, nan, size, nan, zero, nan, nan, steps, zero)

@@ -28,8 +28,8 @@ MESSAGES: Sequence[str] = (
     "readings; if they are right, raise max_stages or begin anew with init on all readings.",
     "Conjugate gradients stopped before the asked accuracy: mean and standard deviation are not to be trusted. Raise "
     "iterations or leading; if it stays so, the noise is almost zero: give its prior a floor.",
-    "The optimiser of the parameters stopped before it reached a mode: intervals may be too wide or too narrow. Give "
-    "the lengthscales narrower priors, or another key.",
+    "The optimiser of the parameters stopped before it reached a mode: intervals may be too wide or too narrow. "
+    "Raise the iterations of laplace, narrow the priors of scales, or take another key.",
 )
 
 

@@ -12,7 +12,8 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.space import Space, space_of
+from gpax_lab.infer.descend import Descent, descend
+from gpax_lab.infer.space import space_of
 from gpax_lab.kernels import matern52
 from gpax_lab.models import gridded
 from gpax_lab.models.gridded import Blocks, Process
@@ -27,7 +28,7 @@ FEW = 8
 DRAWS = 512
 """Prior draws whose quantiles these are."""
 STEPS = 200
-"""Most evaluations of the density by the optimiser; a handful of parameters takes 15 to 60."""
+"""Most moves of the optimiser; a handful of parameters takes 15 to 60."""
 SLOPE = 0.1
 """The largest slope at a mode, in nats per unit of a log parameter. The prior alone curves the density by two, so that
 the mode is then off by less than a tenth of a posterior standard deviation."""
@@ -182,67 +183,15 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
     draws = jax.vmap(space.draw)(jax.random.split(key, DRAWS))
     starts = jnp.quantile(draws, jnp.asarray(STARTS, draws.dtype), axis=0)
     few = blocks._replace(pixel=blocks.pixel[:FEW], y=blocks.y[:FEW], used=blocks.used[:FEW])
-    ends, energies, _ = jax.lax.map(lambda z: _descend(space, few, z), starts)
-    end, energy, slope = _descend(space, blocks, ends[jnp.argmin(energies)])
-    return Mode(space.constrain(end), -energy, slope)
 
+    def down(z: Array, blocks: Any) -> Descent:
+        # Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost. A
+        # step of one changes a parameter e-fold.
+        return descend(lambda z: space.potential(z, blocks), z, 0.1 * SLOPE, STEPS, jnp.ones_like(z))
 
-class _Climb(NamedTuple):
-    """Where BFGS stands: point, energy, gradient, inverse Hessian, direction, step length, evaluations, updates."""
-
-    z: Array
-    energy: Array
-    gradient: Array
-    inverse: Array
-    direction: Array
-    pace: Array
-    tries: Array
-    updates: Array
-
-
-def _bfgs(inverse: Array, move: Array, change: Array, first: Array) -> Array:
-    """Inverse Hessian after a move with a change of gradient (Nocedal & Wright 2006, eq. 6.17 and 6.20)."""
-    curvature = move @ change
-    safe = jnp.where(curvature > 0, curvature, 1.0)
-    eye = jnp.eye(move.size, dtype=move.dtype)
-    begun = jnp.where(first, safe / jnp.maximum(change @ change, jnp.finfo(move.dtype).tiny) * eye, inverse)
-    left = eye - jnp.outer(move, change) / safe
-    return jnp.where(curvature > 0, left @ begun @ left.T + jnp.outer(move, move) / safe, inverse)
-
-
-def _descend(space: Space, blocks: Any, z: Array) -> tuple[Array, Array, Array]:
-    """Minimum (p,) of the potential from z, its value () and largest slope (), by BFGS with backtracking.
-
-    The density stands in this loop once. A line search after Wolfe holds it three times, and compiling it is most of
-    what learning from a first image takes.
-    """
-    value_and_grad = jax.value_and_grad(lambda z: space.potential(z, blocks))
-
-    def step(at: _Climb) -> _Climb:
-        z = at.z + at.pace * at.direction
-        energy, gradient = value_and_grad(z)
-        first = at.tries == 0
-        slack = 10 * jnp.finfo(z.dtype).eps * jnp.abs(energy)
-        enough = energy <= at.energy + 1e-4 * at.pace * (at.gradient @ at.direction) + slack  # N&W 2006, eq. 3.4
-        good = jnp.isfinite(energy) & jnp.isfinite(gradient).all() & (first | enough)
-        inverse = _bfgs(at.inverse, z - at.z, gradient - at.gradient, at.updates == 0)
-        inverse = jnp.where(good & ~first, inverse, at.inverse)
-        direction = -inverse @ gradient
-        # A step of more than one changes a parameter by more than e-fold: too far for a quadratic to be believed.
-        direction = direction / jnp.maximum(jnp.max(jnp.abs(direction)), 1.0)
-        done = _Climb(z, energy, gradient, inverse, direction, jnp.ones_like(at.pace), at.tries, at.updates + ~first)
-        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), done, at._replace(pace=0.3 * at.pace))
-        return kept._replace(tries=at.tries + 1)
-
-    def going(at: _Climb) -> Array:
-        # Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost.
-        steep = ~(jnp.max(jnp.abs(at.gradient)) <= 0.1 * SLOPE)
-        return (steep | (at.tries == 0)) & (at.tries < STEPS) & (at.pace > 1e-8)
-
-    zero, one, none = jnp.zeros_like(z), jnp.ones((), z.dtype), jnp.asarray(0)
-    begin = _Climb(z, jnp.inf * one, jnp.inf * (1 + zero), jnp.eye(z.size, dtype=z.dtype), zero, one, none, none)
-    end = jax.lax.while_loop(going, step, begin)
-    return end.z, end.energy, jnp.max(jnp.abs(end.gradient))
+    ends = jax.lax.map(lambda z: down(z, few), starts)
+    end = down(ends.z[jnp.argmin(ends.value)], blocks)
+    return Mode(space.constrain(end.z), -end.value, end.slope)
 
 
 @partial(jax.jit, static_argnames=("process", "samples", "leading", "ranks"))

@@ -24,10 +24,17 @@ from gpax_lab.observations import EMPTY, Observations
 
 
 class Tuning(NamedTuple):
-    """What the particles carry on: position (draws, p), unconstrained, and step_size (), in units of their spread."""
+    """What the particles carry on.
+
+    Attributes:
+        position: (draws, p), unconstrained.
+        step_size: () of their moves, in units of their spread.
+        log_likelihood: (draws,) of the readings that they know.
+    """
 
     position: Array
     step_size: Array
+    log_likelihood: Array
 
 
 class Settings(NamedTuple):
@@ -118,26 +125,25 @@ def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Po
     z = jax.vmap(space.draw)(jax.random.split(key_draw, settings.draws))
     even = jnp.full(settings.draws, -math.log(settings.draws), dtype)
     nothing = obs._replace(status=jnp.full_like(obs.status, EMPTY))
-    return _follow(key_go, model, z, even, jnp.zeros((), dtype), jnp.asarray(0.5, dtype), nothing, obs, settings)
+    tuning = Tuning(z, jnp.asarray(0.5, dtype), jnp.zeros(settings.draws, dtype))
+    return _follow(key_go, model, tuning, even, jnp.zeros((), dtype), nothing, obs, settings)
 
 
 @partial(jax.jit, static_argnames="settings")
 def _update(key: Array, posterior: Posterior, obs: Observations, settings: Settings) -> Posterior:
     assert posterior.seen is not None  # `conditioned` has set it
     known = obs._replace(status=jnp.where(posterior.seen, obs.status, EMPTY))
-    z, step_size = posterior.tuning
     return _follow(
-        key, posterior.model, z, posterior.log_weight, posterior.log_evidence, step_size, known, obs, settings
+        key, posterior.model, posterior.tuning, posterior.log_weight, posterior.log_evidence, known, obs, settings
     )
 
 
 def _follow(
     key: Array,
     model: Model,
-    z: Array,
+    tuning: Tuning,
     log_weight: Array,
     log_evidence: Array,
-    step_size: Array,
     known: Observations,
     obs: Observations,
     settings: Settings,
@@ -146,7 +152,8 @@ def _follow(
     space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
     zero = jnp.zeros((), dtype)
     pair = jax.tree.map(lambda *leaves: jnp.stack(leaves), obs, known)
-    value = space.log_likelihoods(z, pair)
+    z, step_size, old = tuning
+    value = jnp.stack([space.log_likelihoods(z, obs), old])
     count = jnp.asarray(0)
     start = _Cloud(
         key, z, value, log_weight, log_evidence, zero, step_size, count, zero, jnp.ones((), dtype), count, count
@@ -163,7 +170,7 @@ def _follow(
         end.log_evidence,
         None,
         _report(end, settings),
-        Tuning(end.z, end.step_size),
+        Tuning(end.z, end.step_size, end.value[0]),
         model,
     )
 

@@ -24,7 +24,7 @@ class Space(NamedTuple):
         draw: key -> z, one draw from the prior.
         constrain: z -> parameters by name.
         potential: (z, obs) -> () minus log of prior (with Jacobian) times likelihood.
-        log_likelihoods: (z (n, size), pair of observations) -> (2, n).
+        log_likelihoods: (z (n, size), obs) -> (n,).
         tempered: (z (n, size), pair, lam ()) -> minus the log of prior times L(first)^lam L(second)^(1 - lam) (n,), its
             slope (n, size), and the log likelihoods (2, n), of which the second is left 0 where lam is 1.
     """
@@ -80,8 +80,8 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
         value = model.log_likelihood(constrain(z), obs).astype(dtype)
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
-    def log_likelihoods(z: Array, pair: Observations) -> Array:
-        return jax.lax.map(lambda obs: over_draws(lambda one: log_likelihood(one, obs), z), pair)
+    def log_likelihoods(z: Array, obs: Observations) -> Array:
+        return over_draws(lambda one: log_likelihood(one, obs), z)
 
     def tempered(z: Array, pair: Observations, lam: Array) -> tuple[Array, Array, Array]:
         energy, slope = over_draws(jax.value_and_grad(prior_energy), z)

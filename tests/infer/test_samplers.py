@@ -172,9 +172,14 @@ def test_laplace_fits_more_readings_than_our_own_algebra_takes():
     rng = np.random.default_rng(0)
     x = rng.random((LARGE + 10, 1))
     y = np.sin(8 * x[:, 0]) + 0.1 * rng.standard_normal(len(x))
-    posterior = laplace(draws=8, starts=1, iterations=12).init(
+    posterior = laplace(draws=8, starts=1, iterations=30).init(
         jax.random.key(0), gp.exact(1, kernels.rbf), observations(x, y, capacity=len(x))
     )
     assert int(posterior.info.outcome) == outcomes.OK
     noise = np.asarray(posterior.noise_variance(jnp.array([[0.5]])))[:, 0]
     assert abs(np.sqrt(noise.mean()) / 0.1 - 1) < 5 / np.sqrt(2 * len(x))
+
+
+def test_laplace_says_where_its_search_was_cut_short():
+    posterior = laplace(8, starts=1, iterations=1).init(jax.random.key(0), gp.exact(1, kernels.rbf), observations(X, Y))
+    assert int(posterior.info.outcome) == outcomes.STILL_CLIMBING

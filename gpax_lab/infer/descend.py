@@ -1,0 +1,84 @@
+"""The minimum of a smooth function of a few dozen parameters: BFGS with backtracking.
+
+The function stands in the loop once. A line search after Wolfe holds it three times, and for the density of a process
+compiling it is most of what a first fit takes.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+class Descent(NamedTuple):
+    """Where the search stopped: point (p,), value (), the largest slope () in units of `unit`, and updates ()."""
+
+    z: Array
+    value: Array
+    slope: Array
+    updates: Array
+
+
+class _Climb(NamedTuple):
+    """Where BFGS stands: point, value, gradient, inverse Hessian, direction, step length, tries, updates."""
+
+    z: Array
+    value: Array
+    gradient: Array
+    inverse: Array
+    direction: Array
+    pace: Array
+    tries: Array
+    updates: Array
+
+
+def descend(function: Callable[[Array], Array], z: Array, flat: float, updates: int, unit: Array) -> Descent:
+    """Minimise from z (p,).
+
+    Args:
+        function: z -> () value; where it is not finite the search turns back.
+        z: (p,) start. If the function is not finite there, it is where the search ends.
+        flat: largest slope at which to stop, per `unit`.
+        updates: most moves.
+        unit: (p,) natural length of each coordinate, such as its prior standard deviation: no coordinate moves farther
+            than this at a time, too far for a quadratic to be believed.
+    """
+    value_and_grad = jax.value_and_grad(lambda u: function(u * unit))
+
+    def step(at: _Climb) -> _Climb:
+        u = at.z + at.pace * at.direction
+        value, gradient = value_and_grad(u)
+        first = at.tries == 0
+        slack = 10 * jnp.finfo(u.dtype).eps * jnp.abs(value)
+        enough = value <= at.value + 1e-4 * at.pace * (at.gradient @ at.direction) + slack  # N&W 2006, eq. 3.4
+        good = jnp.isfinite(value) & jnp.isfinite(gradient).all() & (first | enough)
+        inverse = _bfgs(at.inverse, u - at.z, gradient - at.gradient, at.updates == 0)
+        inverse = jnp.where(good & ~first, inverse, at.inverse)
+        direction = -inverse @ gradient
+        direction = direction / jnp.maximum(jnp.max(jnp.abs(direction)), 1.0)
+        done = _Climb(u, value, gradient, inverse, direction, jnp.ones_like(at.pace), at.tries, at.updates + ~first)
+        kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), done, at._replace(pace=0.3 * at.pace))
+        return kept._replace(tries=at.tries + 1)
+
+    def going(at: _Climb) -> Array:
+        steep = jnp.isfinite(at.value) & ~(jnp.max(jnp.abs(at.gradient)) <= flat)
+        return (at.tries == 0) | (steep & (at.updates < updates) & (at.pace > 1e-8))
+
+    start = z / unit
+    zero, one, none = jnp.zeros_like(start), jnp.ones((), z.dtype), jnp.asarray(0)
+    eye = jnp.eye(z.size, dtype=z.dtype)
+    begin = _Climb(start, jnp.inf * one, jnp.inf * (1 + zero), eye, zero, one, none, none)
+    end = jax.lax.while_loop(going, step, begin)
+    return Descent(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates)
+
+
+def _bfgs(inverse: Array, move: Array, change: Array, first: Array) -> Array:
+    """Inverse Hessian after a move with a change of gradient (Nocedal & Wright 2006, eq. 6.17 and 6.20)."""
+    curvature = move @ change
+    safe = jnp.where(curvature > 0, curvature, 1.0)
+    eye = jnp.eye(move.size, dtype=move.dtype)
+    begun = jnp.where(first, safe / jnp.maximum(change @ change, jnp.finfo(move.dtype).tiny) * eye, inverse)
+    left = eye - jnp.outer(move, change) / safe
+    return jnp.where(curvature > 0, left @ begun @ left.T + jnp.outer(move, move) / safe, inverse)
