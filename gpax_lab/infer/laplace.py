@@ -19,7 +19,7 @@ from gpax_lab.observations import Observations
 FLAT = 1e-6
 """The slope, in nats per prior standard deviation of an unconstrained parameter, at which a mode is reached."""
 STEEP = 0.1
-"""The largest slope of what passes for a mode: it is then off by less than a tenth of a posterior standard deviation."""
+"""The largest slope of what passes for a mode, which is then off by less than a tenth of a standard deviation."""
 SPREAD = 64
 """Prior draws whose standard deviations these are."""
 
@@ -122,8 +122,8 @@ def _report(energy: Array, slope: Array, positive: Array, log_weight: Array, ste
     size = 1.0 / jnp.sum(jnp.exp(2 * log_weight))
     codes = [
         (~jnp.isfinite(energy), outcomes.NOT_FINITE),
-        (~positive, outcomes.NOT_CONVERGED),
         (~(slope <= STEEP), outcomes.STILL_CLIMBING),
+        (~positive, outcomes.NOT_CONVERGED),
         (size < 0.05 * settings.draws, outcomes.NOT_GAUSSIAN),
     ]
     outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
