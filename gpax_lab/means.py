@@ -1,18 +1,22 @@
 """Mean functions m(x, params): physics written as plain functions of one point in the user's units.
 
 `x` has shape (d,). Write your own with the same signature and give a prior for every parameter it reads. Each one
-here names its parameters, with units, and a default prior where the literature has one.
+here names its parameters, with units, and a default prior where the literature has one. A `Law` is a mean function that
+brings all of this along; `physics/` has a library of them.
 """
 
-from collections.abc import Callable
-from typing import TypeAlias
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
+from jax.typing import ArrayLike
 
-from gpax_lab.priors import Params
+from gpax_lab.priors import Params, Scoped, as_program, parameter_shapes, sample
 
 Mean: TypeAlias = Callable[[Array, Params], Array]
 
@@ -73,3 +77,109 @@ def power_law_switch(x: Array, params: Params) -> Array:
 def growing_oscillation(x: Array, params: Params) -> Array:
     """m(x) = A exp(a x) sin(b x). Parameters: A (unit of y), a and b (1 / unit of x)."""
     return params["A"] * jnp.exp(params["a"] * x[0]) * jnp.sin(params["b"] * x[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """A mean function with all that makes it a hypothesis: priors, formula, units and where it comes from.
+
+    It is called like any mean function: `gp.exact(1, mean=law, prior=law.prior)` lets a process absorb what the law
+    misses, `parametric(1, mean=law, prior=law.prior)` takes it at its word.
+
+    Attributes:
+        mean: m(x, params) for x (dim,) in the user's units.
+        prior: distribution, or a fixed value, of each parameter.
+        units: unit of each parameter, in terms of `x` (or `x[0]`, `x[1]`) and `y` where it follows theirs.
+        formula: the law in one line.
+        source: a paper, or what the law is known as.
+        dim: number of inputs.
+
+    Raises:
+        ValueError: prior, units and mean function do not name the same parameters.
+
+    Example:
+        >>> law = Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 1.0)}, {"k": "y / x"}, "m = k x", "Hooke")
+        >>> law.draw(jax.random.key(0), jnp.linspace(0.0, 1.0, 5)[:, None], count=3).shape
+        (3, 5)
+    """
+
+    mean: Mean
+    prior: Mapping[str, Any]
+    units: Mapping[str, str]
+    formula: str
+    source: str
+    dim: int = 1
+
+    def __post_init__(self) -> None:
+        known = {name: jnp.shape(value) for name, value in self.prior.items() if not hasattr(value, "sample")}
+        shapes = {name: value.batch_shape for name, value in self.prior.items() if hasattr(value, "sample")}
+        reads = set(parameter_shapes(self.mean, 1, self.dim, known | shapes))
+        if not reads == set(self.prior) == set(self.units):
+            raise ValueError(
+                f"the mean function reads {sorted(reads)}, the prior names {sorted(self.prior)} and the units "
+                f"{sorted(self.units)}: give every parameter a prior and a unit."
+            )
+
+    def __call__(self, x: Array, params: Params) -> Array:
+        """m(x, params) at one point x (dim,)."""
+        return self.mean(x, params)
+
+    def __str__(self) -> str:
+        return f"{self.formula} [{', '.join(f'{name}: {unit}' for name, unit in self.units.items())}] ({self.source})"
+
+    def draw(self, key: Array, x: ArrayLike, count: int = 1) -> Array:
+        """(count, m) curves from the prior at x (m, dim): what this law holds possible."""
+        points = jnp.asarray(x)
+        program = as_program(self.prior)
+
+        def curve(key: Array) -> Array:
+            params = sample(key, program)
+            return jax.vmap(lambda a: self.mean(a, params))(points)
+
+        return jax.vmap(curve)(jax.random.split(key, count))
+
+
+def scope(name: str, law: Law) -> Law:
+    """The law with its parameters called `name/...`, so that two of a kind may stand side by side."""
+    return Law(
+        lambda x, params: law.mean(x, Scoped(params, name)),
+        {f"{name}/{parameter}": value for parameter, value in law.prior.items()},
+        {f"{name}/{parameter}": unit for parameter, unit in law.units.items()},
+        f"{name}: {law.formula}",
+        law.source,
+        law.dim,
+    )
+
+
+def add(*laws: Law) -> Law:
+    """The sum of laws; give those that share names a `scope` first."""
+    return _combine(laws, " + ", lambda values: functools.reduce(jnp.add, values))
+
+
+def multiply(*laws: Law) -> Law:
+    """The product of laws; give those that share names a `scope` first."""
+    return _combine(laws, " * ", lambda values: functools.reduce(jnp.multiply, values))
+
+
+def _combine(laws: tuple[Law, ...], sign: str, rule: Callable[[list[Array]], Array]) -> Law:
+    if not laws:
+        raise ValueError("there is no law to combine.")
+    names = [name for law in laws for name in law.prior]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"two laws both read {twice}: means.scope('a', law) calls the parameters of one a/...")
+    if len({law.dim for law in laws}) > 1:
+        raise ValueError(f"laws of {[law.dim for law in laws]} inputs do not combine: all need the same number.")
+
+    def mean(x: Array, params: Params) -> Array:
+        return rule([law.mean(x, params) for law in laws])
+
+    prior = {name: value for law in laws for name, value in law.prior.items()}
+    units = {name: unit for law in laws for name, unit in law.units.items()}
+    sources = "; ".join(dict.fromkeys(law.source for law in laws))
+    return Law(mean, prior, units, sign.join(f"({law.formula})" for law in laws), sources, laws[0].dim)
+
+
+def late(x: Array, at: Array, width: Array | float) -> Array:
+    """() from 0 below `at` to 1 above it, over about `width`: a step that gradients see."""
+    return jax.nn.sigmoid((x - at) / width)

@@ -17,6 +17,9 @@ in posterior standard deviations.
 
 campaign: regret after further steps from five seed points, for several seeds; seeds, noise and candidates are shared.
 
+pool: campaigns on recorded experiments (`pools.py`) from the same 50 pairs of starting designs: the share of the best 5
+percent found, ours against scikit-learn's, campaign by campaign.
+
 study: 64 campaigns of 30 steps in one call, against as many separate ones of gpax, of which one is measured (or its
 first `--gpax-steps` steps, the cheapest ones); what 64 would take is an extrapolation, not a measurement.
 
@@ -45,6 +48,7 @@ pin_threads()
 
 import numpy as np  # noqa: E402
 import problems  # noqa: E402
+from pools import COUNTS, POOLS, SEEDS  # noqa: E402
 
 RUNNERS = {
     "smc 1024": ("ours", None),
@@ -59,6 +63,8 @@ RUNNERS = {
     "BoTorch SAAS 512 + 256": ("botorch", "botorch"),
     "scikit-learn": ("sklearn", "sklearn"),
     "tinygp, NUTS 1000 + 1000": ("tinygp", "tinygp"),
+    "smc 64, UCB 0.25, Matern 5/2": ("ours", None),
+    "scikit-learn, Matern 5/2": ("sklearn", "sklearn"),
     "reconstruct": ("ours", None),
     "GPyTorch KISS-GP": ("gpytorch", "botorch"),
     "scikit-learn on 1000 pixels": ("sklearn", "sklearn"),
@@ -83,6 +89,7 @@ CAMPAIGN_SEEDS = {
 OURS, GPAX, SHORT_GPAX = "smc 1024", "gpax 2000 + 2000, our priors", "gpax 300 + 300, our priors"
 SAAS, BOTORCH = "BoTorch SAAS 512 + 256", "BoTorch SingleTaskGP"
 BAYESIAN = (GPAX, SHORT_GPAX, "tinygp, NUTS 1000 + 1000", SAAS)
+ON_POOL = ("smc 64, UCB 0.25, Matern 5/2", "scikit-learn, Matern 5/2")
 STUDY_KEYS, STUDY_STEPS = 64, 30
 
 
@@ -235,6 +242,37 @@ def claims_of_steps(bench, found, reference):
             report.claim(text, mine <= 1.3 * theirs)
 
 
+def pools(bench):
+    """Ours against scikit-learn's on the Crossed barrel pool, in pairs that start from the same two designs."""
+    file = bench.given.data / "bo_pools" / POOLS["Crossed barrel"][0]
+    if bench.given.quick or not file.exists():
+        print("pool: skipped" + ("" if bench.given.quick else f", {file} is not here"), flush=True)
+        return
+    keys, report, shares = 50, bench.report, {}
+    problem = problems.pool(file, keys, max(COUNTS) - SEEDS)
+    task = {"task": "campaign", "problem": bench.save("pool", problem), "steps": max(COUNTS) - SEEDS, "seeds": keys}
+    top = np.argsort(-problem["truth"])[: round(0.05 * len(problem["truth"]))]
+    for method in ON_POOL:
+        got = bench.run(method, [task]).get("campaign")
+        if got:
+            taken = np.isin(np.hstack([problem["start"], np.array(got["chosen"])]), top)
+            shares[method] = np.stack([taken[:, :n].sum(axis=1) / len(top) for n in COUNTS])
+            report.result(f"{method}: seconds of a step on the pool, mean", float(np.mean(got["seconds"])), "s")
+    if len(shares) < len(ON_POOL):
+        return
+    for n, ours, theirs in zip(COUNTS, *shares.values(), strict=True):
+        gain = ours - theirs
+        error = gain.std(ddof=1) / np.sqrt(keys)
+        report.result(
+            f"Crossed barrel, top 5 percent found at {n}, against scikit-learn", ours.mean(), "1", theirs.mean()
+        )
+        report.result("its gain, pair by pair", gain.mean(), "1")
+        report.result("standard error of the gain", error, "1")
+        report.claim(
+            f"Crossed barrel: more found at {n} than by scikit-learn, by two standard errors", gain.mean() > 2 * error
+        )
+
+
 def studies(bench):
     """64 campaigns in one call against separate ones of gpax, whose time is extrapolated."""
     quick, report = bench.given.quick, bench.report
@@ -292,9 +330,10 @@ def main():
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one or two steps of a few methods, a small image")
-    parser.add_argument("--only", nargs="*", default=["step", "campaign", "study", "grid"], help="these tasks")
+    parser.add_argument("--only", nargs="*", default=["step", "campaign", "pool", "study", "grid"], help="these tasks")
     parser.add_argument("--methods", nargs="*", help="methods whose name holds one of these words; all by default")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where environments.py put the environments")
+    parser.add_argument("--data", type=Path, default=HERE.parents[2] / "shared" / "data", help="holds bo_pools/")
     parser.add_argument("--cores", type=int, default=1, help="how many cores every process may use")
     parser.add_argument("--reference", type=int, default=20000, help="draws of the long run")
     parser.add_argument("--seeds", type=int, default=10, help="most campaigns of one method")
@@ -307,6 +346,8 @@ def main():
         if {"step", "campaign"} & set(given.only):
             found, reference = steps(bench, "campaign" in given.only)
             claims_of_steps(bench, found, reference)
+        if "pool" in given.only:
+            pools(bench)
         if "study" in given.only:
             studies(bench)
         if "grid" in given.only:

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import jax
 import numpy as np
 from bo_step import candidates
+from pools import SEEDS, pool_of
 from study import truth
 
 NOISE = 0.05
@@ -48,6 +49,21 @@ def campaigns(seeds, steps, start=5):
     names = ("start_x", "start_y", "start_truth", "noise")
     found = {name: np.stack([row[i] for row in rows]) for i, name in enumerate(names)}
     return found | {"candidates": points, "truth": surface(points)}
+
+
+def pool(file, seeds, steps):
+    """Campaigns on recorded experiments: random designs to start from, and what was read at every other one."""
+    designs, values = pool_of(file)
+    start = np.stack([np.random.default_rng([11, seed]).permutation(len(values))[:SEEDS] for seed in range(seeds)])
+    return {
+        "start": start,
+        "start_x": designs[start],
+        "start_y": values[start],
+        "start_truth": values[start],
+        "noise": np.zeros((seeds, steps)),
+        "candidates": designs,
+        "truth": values,
+    }
 
 
 def image(size, share=0.3):

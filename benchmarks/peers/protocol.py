@@ -146,29 +146,33 @@ def run_step(make: Callable[[], Method], problem: Mapping[str, np.ndarray], job:
 def run_campaign(
     make: Callable[[], Method], problem: Mapping[str, np.ndarray], job: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Whole campaigns from the problem's seed points; regret after every reading, seconds of every step."""
+    """Whole campaigns from the problem's seed points; choice and regret of every reading, seconds of every step."""
     candidates, truth = problem["candidates"], problem["truth"]
-    regrets, seconds, processor = [], [], []
+    regrets, seconds, processor, choices = [], [], [], []
     for seed in range(job["seeds"]):
         method = make()
         x, y = problem["start_x"][seed], problem["start_y"][seed]
         best = problem["start_truth"][seed].max()
         taken = np.zeros(len(candidates), bool)
-        regret, wall, cpu = [], [], []
+        if "start" in problem:  # seed points that are candidates themselves
+            taken[problem["start"][seed]] = True
+        regret, wall, cpu, chosen = [], [], [], []
         for step in range(job["steps"]):
             clock = Clock()
             i = method.step(x, y, candidates, taken, 1000 * seed + step)
             spent = clock.read()
             wall.append(spent[0])
             cpu.append(spent[1])
+            chosen.append(i)
             taken[i] = True
             x, y = np.vstack([x, candidates[i]]), np.append(y, truth[i] + problem["noise"][seed, step])
             best = max(best, truth[i])
             regret.append(float(truth.max() - best))
         regrets.append(regret)
+        choices.append(chosen)
         seconds.append(wall)
         processor.append(cpu)
-    return {"regret": regrets, "seconds": seconds, "processor": processor}
+    return {"regret": regrets, "chosen": choices, "seconds": seconds, "processor": processor}
 
 
 def run_grid(

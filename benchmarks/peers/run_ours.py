@@ -70,6 +70,19 @@ def log_parameters(params, weight):
     return Draws(weight, np.log(np.hstack([c.reshape(len(c), -1) for c in columns])))
 
 
+class OnPool(Ours):
+    """Streaming inference and an upper confidence bound on recorded designs, as in `pools.py`."""
+
+    def __init__(self):
+        super().__init__(smc(64), 2, None)
+
+    def step(self, x, y, candidates, taken, seed):
+        if self.sampler not in _experiments:
+            model = gp.exact(candidates.shape[1], kernels.matern52)
+            _experiments[self.sampler] = bayes_opt(model, self.sampler, acquire.ucb(0.25), acquire.pool(candidates))
+        return super().step(x, y, candidates, taken, seed)
+
+
 _experiments = {}
 
 
@@ -136,6 +149,7 @@ if __name__ == "__main__":
             "smc 128": maker(smc(128), 5),
             "nuts 300 + 300": maker(nuts(300, 300, draws=64)),
             "laplace": maker(laplace()),
+            "smc 64, UCB 0.25, Matern 5/2": OnPool,
             "reconstruct": filled,
             "study of smc 128": studied,
             "reference": Reference,

@@ -1,0 +1,78 @@
+"""Laws of domain writing: the radius of a domain that a tip writes, against the pulse's bias and duration.
+
+Inputs are x[0], the bias in V, and x[1], the decimal logarithm of the duration in s. `r` is the largest radius that one
+expects, in any unit of length.
+"""
+
+import jax.numpy as jnp
+import numpyro.distributions as dist
+from jax import Array
+
+from gpax_lab.means import Law, late
+from gpax_lab.priors import Params
+
+SOURCE = "in the spirit of Liu et al. 2022, arXiv:2202.01089"
+SHARP = 0.02
+"""Width of the threshold in V: below what an experiment resolves, and seen by gradients."""
+
+
+def thermodynamic(bias: tuple[float, float], r: float) -> Law:
+    """r = r_c + r_0 ((V / V_c)^2 - 1)^(1/3) above V_c, nothing below; the duration does not matter.
+
+    Args:
+        bias: lowest and highest bias in V.
+        r: largest radius expected.
+    """
+
+    def mean(x: Array, p: Params) -> Array:
+        over = (x[0] / p["Vc"]) ** 2 - 1.0
+        root = jnp.where(over > 1e-9, jnp.cbrt(jnp.where(over > 1e-9, over, 1.0)), 0.0)
+        return late(x[0], p["Vc"], SHARP) * (p["rc"] + p["r0"] * root)
+
+    prior = {
+        "rc": dist.LogNormal(jnp.log(0.2 * r), 1.0),
+        "r0": dist.LogNormal(jnp.log(0.2 * r), 1.0),
+        "Vc": dist.Uniform(0.5 * bias[0], 0.5 * (bias[0] + bias[1])),
+    }
+    units = {"rc": "y", "r0": "y", "Vc": "V"}
+    return Law(mean, prior, units, "r = rc + r0 ((V / Vc)^2 - 1)^(1/3) for V > Vc, 0 for V <= Vc", SOURCE, 2)
+
+
+def wall_kinetics(bias: tuple[float, float], r: float, shortest: float = -3.0) -> Law:
+    """r = A V^al (log10 tau + c): a wall that creeps, logarithmic in time.
+
+    Args:
+        bias: as above.
+        r: as above.
+        shortest: log10 of the shortest duration in s; c is at least so large that no radius is negative.
+    """
+
+    def mean(x: Array, p: Params) -> Array:
+        return p["A"] * (x[0] / bias[1]) ** p["al"] * (x[1] + p["c"])
+
+    prior = {
+        "A": dist.LogNormal(jnp.log(0.2 * r), 1.0),
+        "al": dist.Normal(1.0, 0.5),
+        "c": dist.Uniform(0.05 - shortest, 4.0 - shortest),
+    }
+    formula = f"r = A (V / {bias[1]:g} V)^al (log10(tau / s) + c)"
+    return Law(mean, prior, {"A": "y", "al": "1", "c": "1"}, formula, SOURCE, 2)
+
+
+def charge_injection(bias: tuple[float, float], r: float) -> Law:
+    """r = A V^al tau^be with be > 0: injected charge spreads as a power of time.
+
+    Args:
+        bias: as above.
+        r: as above.
+    """
+
+    def mean(x: Array, p: Params) -> Array:
+        return p["A"] * (x[0] / bias[1]) ** p["al"] * 10.0 ** (p["be"] * x[1])
+
+    prior = {
+        "A": dist.LogNormal(jnp.log(0.5 * r), 1.0),
+        "al": dist.Normal(1.0, 0.5),
+        "be": dist.HalfNormal(0.5),
+    }
+    return Law(mean, prior, {"A": "y", "al": "1", "be": "1"}, f"r = A (V / {bias[1]:g} V)^al (tau / s)^be", SOURCE, 2)
