@@ -13,7 +13,7 @@ from gpax_lab.acquire.route import shortest_path
 from gpax_lab.acquire.score import Score, as_score
 from gpax_lab.experiment.experiment import Experiment, State, empty_choice
 from gpax_lab.experiment.room import with_room, with_room_for_answers
-from gpax_lab.infer.posterior import Sampler, thinned, with_pending
+from gpax_lab.infer.posterior import Sampler
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations, add_pending, assimilate
 
@@ -77,12 +77,12 @@ def _propose(state: State, batch: int, by_travel: bool, draws: int | None) -> tu
     posterior, start = state.posterior, state.key
     if draws is not None:
         start, key_draws = jax.random.split(start)
-        posterior = thinned(key_draws, posterior, draws)
+        posterior = posterior.thinned(key_draws, draws)
 
     def choose(carry: tuple[Array, Observations], _: None) -> tuple[tuple[Array, Observations], Choice]:
         key, obs = carry
         key, key_search, key_score = jax.random.split(key, 3)
-        view = posterior if state.score.own_pending else with_pending(posterior, obs)
+        view = posterior if state.score.own_pending else posterior.with_pending(obs)
 
         def value_of(x: Array) -> Array:
             return state.score(view, obs, x, key_score)

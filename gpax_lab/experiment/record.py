@@ -5,7 +5,6 @@ arrays; what follows it (interventions, readings) is replayed through the same p
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -15,7 +14,6 @@ from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, State
 from gpax_lab.experiment.interventions import Intervention, Rescale, apply, from_record, join_pins
-from gpax_lab.infer.posterior import conditioned
 from gpax_lab.observations import Observations
 
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
@@ -67,7 +65,7 @@ class Progress(NamedTuple):
 
 def _leaves(state: State) -> list[tuple[str, Array]]:
     """The state's arrays by path, without the factor, which follows from the rest."""
-    slim = state._replace(posterior=replace(state.posterior, factor=None))
+    slim = state._replace(posterior=state.posterior.without_factor())
     return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(slim)[0]]
 
 
@@ -102,9 +100,9 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
         jax.random.wrap_key_data(jnp.asarray(arrays[name])) if _is_key(leaf) else jnp.asarray(arrays[name])
         for name, leaf in expected.items()
     ]
-    slim = template._replace(posterior=replace(template.posterior, factor=None))
+    slim = template._replace(posterior=template.posterior.without_factor())
     state = jax.tree.unflatten(jax.tree.structure(slim), values)
-    return state._replace(posterior=conditioned(state.posterior, state.obs))
+    return state._replace(posterior=state.posterior.conditioned(state.obs))
 
 
 def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:

@@ -5,7 +5,6 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.experiment.experiment import State
-from gpax_lab.infer.posterior import conditioned
 from gpax_lab.observations import PENDING, SMALLEST_CAPACITY, Observations, capacity_for, grow, used
 
 
@@ -36,7 +35,7 @@ def with_room(state: State, points: int) -> State:
     if needed <= state.obs.capacity:
         return state
     obs = grow(state.obs, capacity_for(needed))
-    return state._replace(obs=obs, posterior=conditioned(state.posterior, obs))
+    return state._replace(obs=obs, posterior=state.posterior.conditioned(obs))
 
 
 def with_room_for_answers(state: State, x: Array) -> State:

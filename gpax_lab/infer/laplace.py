@@ -10,7 +10,7 @@ from jax import Array
 
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.descend import Descent, descend
-from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
+from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import space_of
 from gpax_lab.linalg import cholesky, solve_upper
 from gpax_lab.models.model import Model
@@ -71,10 +71,10 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         # No mode is known yet: the optimiser leaves a start that is not a number at once.
         unknown = Tuning(jnp.full(space_of(model, obs.y.dtype).size, jnp.nan, obs.y.dtype))
-        return conditioned(_fit(key, model, obs, unknown, settings), obs)
+        return _fit(key, model, obs, unknown, settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
-        return conditioned(_fit(key, posterior.model, obs, posterior.tuning, settings), obs)
+        return _fit(key, posterior.model, obs, posterior.tuning, settings).conditioned(obs)
 
     return Sampler(init, update)
 
@@ -129,4 +129,6 @@ def _report(energy: Array, slope: Array, positive: Array, log_weight: Array, ste
     outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
     nan = jnp.full((), jnp.nan, energy.dtype)
     zero = jnp.asarray(0)
-    return Info(outcome, nan, size, nan, zero, nan, nan, steps, zero)
+    # The evidence is a mean of weights; without weights it has no error that draws could tell.
+    error = jnp.sqrt(jnp.maximum(1.0 / size - 1.0 / settings.draws, 0.0)) if settings.weighted else nan
+    return Info(outcome, nan, size, nan, zero, nan, nan, steps, zero, error)

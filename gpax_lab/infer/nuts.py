@@ -13,7 +13,7 @@ from jax import Array
 from numpyro.infer import NUTS
 
 from gpax_lab.infer import diagnostics, outcomes
-from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
+from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import Space, space_of, start
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
@@ -97,10 +97,10 @@ def nuts(
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         key_start, key_fit = jax.random.split(key)
-        return conditioned(_fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first), obs)
+        return _fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
-        return conditioned(_fit(key, posterior.model, obs, posterior.tuning, later), obs)
+        return _fit(key, posterior.model, obs, posterior.tuning, later).conditioned(obs)
 
     return Sampler(init, update)
 
@@ -176,4 +176,6 @@ def _diagnose(after: _Trace, gradients: Array, started: Array, settings: Setting
         (~(r_hat <= settings.max_r_hat) | (bulk < settings.min_ess), outcomes.NOT_MIXED),
     ]
     outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
-    return Info(outcome, r_hat, bulk, tail, divergences, saturated, jnp.mean(after.accept), gradients, jnp.asarray(0))
+    nan, none = jnp.full((), jnp.nan, r_hat.dtype), jnp.asarray(0)
+    acceptance = jnp.mean(after.accept)
+    return Info(outcome, r_hat, bulk, tail, divergences, saturated, acceptance, gradients, none, nan)

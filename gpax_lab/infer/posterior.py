@@ -33,6 +33,7 @@ class Info(NamedTuple):
         acceptance: mean acceptance statistic of the draws.
         gradients: number of gradient evaluations, warm-up included.
         failures: number of kept draws whose covariance had no Cholesky factor.
+        evidence_error: Monte Carlo standard error of the log evidence (NaN where there is none).
     """
 
     outcome: Array
@@ -44,6 +45,7 @@ class Info(NamedTuple):
     acceptance: Array
     gradients: Array
     failures: Array
+    evidence_error: Array
 
 
 @jax.tree_util.register_dataclass
@@ -103,26 +105,56 @@ class Posterior:
         """(draws, m) variance that a new reading at x (m, d) adds, in the user's unit squared."""
         return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
 
+    def conditioned(self, obs: Observations) -> "Posterior":
+        """The posterior with its factor computed from its draws and the readings."""
+        factor = condition_draws(self.model, self.params, obs)
+        failures = jnp.sum(~factor.ok)
+        bad = (failures > 0) & (self.info.outcome == outcomes.OK)
+        outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, self.info.outcome)
+        # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
+        weight = jnp.where(factor.ok, self.log_weight, -jnp.inf)
+        weight = weight - jax.scipy.special.logsumexp(weight)
+        some = (failures > 0) & factor.ok.any()
+        return replace(
+            self,
+            log_weight=jnp.where(some, weight, self.log_weight),
+            factor=factor,
+            seen=obs.measured,
+            info=self.info._replace(outcome=outcome, failures=failures),
+        )
+
+    def with_pending(self, obs: Observations) -> "Posterior":
+        """The same posterior whose variances, not means, know of the pending points. Costs nothing where none is."""
+
+        def shrunk() -> Any:
+            return over_draws(lambda p, f: self.model.shrink(p, f, obs), self.params, self.factor)
+
+        pending = jnp.any(obs.status == PENDING)
+        return replace(self, factor=jax.lax.cond(pending, shrunk, lambda: self.factor))
+
+    def thinned(self, key: Array, count: int) -> "Posterior":
+        """At most `count` of the draws, chosen by weight (systematic resampling), each of equal weight.
+
+        For decisions that cost more per draw than the posterior does. Parameters, factor and weights are those of the
+        chosen draws; what the sampler carries on is left as it is.
+        """
+        if self.log_weight.size <= count:
+            return self
+        index = systematic(key, self.log_weight, count)
+        params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
+        even = jnp.full(count, -math.log(count), self.log_weight.dtype)
+        return replace(self, params=params, factor=factor, log_weight=even)
+
+    def without_factor(self) -> "Posterior":
+        """What has to be stored: the factor follows from the rest, see `conditioned`."""
+        return replace(self, factor=None)
+
 
 def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Array]:
     """Mean (m,) and variance (m,) of a mixture of draws (draws, m), by the law of total variance."""
     weight = jnp.exp(log_weight)
     centre = weight @ mean
     return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
-
-
-def thinned(key: Array, posterior: Posterior, count: int) -> Posterior:
-    """At most `count` of the draws, chosen by weight (systematic resampling), each of equal weight.
-
-    For decisions that cost more per draw than the posterior does. Parameters, factor and weights are those of the
-    chosen draws; what the sampler carries on is left as it is.
-    """
-    if posterior.log_weight.size <= count:
-        return posterior
-    index = systematic(key, posterior.log_weight, count)
-    params, factor = jax.tree.map(lambda leaf: leaf[index], (posterior.params, posterior.factor))
-    even = jnp.full(count, -math.log(count), posterior.log_weight.dtype)
-    return replace(posterior, params=params, factor=factor, log_weight=even)
 
 
 class Sampler(NamedTuple):
@@ -141,32 +173,3 @@ class Sampler(NamedTuple):
 def condition_draws(model: Model, params: dict[str, Array], obs: Observations) -> Any:
     """The model's factor for every draw. Compiled on its own, so that a restored state gets the same bits."""
     return over_draws(lambda p: model.condition(p, obs), params)
-
-
-def conditioned(posterior: Posterior, obs: Observations) -> Posterior:
-    """The posterior with its factor computed from its draws and the readings."""
-    factor = condition_draws(posterior.model, posterior.params, obs)
-    failures = jnp.sum(~factor.ok)
-    bad = (failures > 0) & (posterior.info.outcome == outcomes.OK)
-    outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, posterior.info.outcome)
-    # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
-    weight = jnp.where(factor.ok, posterior.log_weight, -jnp.inf)
-    weight = weight - jax.scipy.special.logsumexp(weight)
-    some = (failures > 0) & factor.ok.any()
-    return replace(
-        posterior,
-        log_weight=jnp.where(some, weight, posterior.log_weight),
-        factor=factor,
-        seen=obs.measured,
-        info=posterior.info._replace(outcome=outcome, failures=failures),
-    )
-
-
-def with_pending(posterior: Posterior, obs: Observations) -> Posterior:
-    """The same posterior whose variances, not means, know of the pending points. Costs nothing where none is."""
-
-    def shrunk() -> Any:
-        return over_draws(lambda p, f: posterior.model.shrink(p, f, obs), posterior.params, posterior.factor)
-
-    pending = jnp.any(obs.status == PENDING)
-    return replace(posterior, factor=jax.lax.cond(pending, shrunk, lambda: posterior.factor))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
+from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import Space, space_of
 from gpax_lab.infer.weights import effective_share, systematic
 from gpax_lab.linalg import cholesky, solve_lower
@@ -30,11 +30,13 @@ class Tuning(NamedTuple):
         position: (draws, p), unconstrained.
         step_size: () of their moves, in units of their spread.
         log_likelihood: (draws,) of the readings that they know.
+        evidence_variance: () Monte Carlo variance of the log evidence up to the last resampling.
     """
 
     position: Array
     step_size: Array
     log_likelihood: Array
+    evidence_variance: Array
 
 
 class Settings(NamedTuple):
@@ -58,6 +60,7 @@ class _Cloud(NamedTuple):
     value: Array  # (2, draws) log likelihood of all readings, and of the old ones
     log_weight: Array  # (draws,) normalised
     log_evidence: Array
+    evidence_variance: Array  # up to the last resampling
     lam: Array
     step_size: Array
     stage: Array
@@ -110,10 +113,10 @@ def smc(
     )
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
-        return conditioned(_init(key, model, obs, settings), obs)
+        return _init(key, model, obs, settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
-        return conditioned(_update(key, posterior, obs, settings), obs)
+        return _update(key, posterior, obs, settings).conditioned(obs)
 
     return Sampler(init, update)
 
@@ -125,7 +128,7 @@ def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Po
     z = jax.vmap(space.draw)(jax.random.split(key_draw, settings.draws))
     even = jnp.full(settings.draws, -math.log(settings.draws), dtype)
     nothing = obs._replace(status=jnp.full_like(obs.status, EMPTY))
-    tuning = Tuning(z, jnp.asarray(0.5, dtype), jnp.zeros(settings.draws, dtype))
+    tuning = Tuning(z, jnp.asarray(0.5, dtype), jnp.zeros(settings.draws, dtype), jnp.zeros((), dtype))
     return _follow(key_go, model, tuning, even, jnp.zeros((), dtype), nothing, obs, settings)
 
 
@@ -152,11 +155,23 @@ def _follow(
     space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
     zero = jnp.zeros((), dtype)
     pair = jax.tree.map(lambda *leaves: jnp.stack(leaves), obs, known)
-    z, step_size, old = tuning
+    z, step_size, old, variance = tuning
     value = jnp.stack([space.log_likelihoods(z, obs), old])
     count = jnp.asarray(0)
     start = _Cloud(
-        key, z, value, log_weight, log_evidence, zero, step_size, count, zero, jnp.ones((), dtype), count, count
+        key,
+        z,
+        value,
+        log_weight,
+        log_evidence,
+        variance,
+        zero,
+        step_size,
+        count,
+        zero,
+        jnp.ones((), dtype),
+        count,
+        count,
     )
 
     def unfinished(cloud: _Cloud) -> Array:
@@ -170,7 +185,7 @@ def _follow(
         end.log_evidence,
         None,
         _report(end, settings),
-        Tuning(end.z, end.step_size, end.value[0]),
+        Tuning(end.z, end.step_size, end.value[0], end.evidence_variance),
         model,
     )
 
@@ -242,7 +257,17 @@ def _resample(key: Array, cloud: _Cloud) -> _Cloud:
     draws = cloud.log_weight.size
     index = systematic(key, cloud.log_weight, draws)
     even = jnp.full_like(cloud.log_weight, -math.log(draws))
-    return cloud._replace(z=cloud.z[index], value=cloud.value[:, index], log_weight=even)
+    return cloud._replace(
+        z=cloud.z[index],
+        value=cloud.value[:, index],
+        log_weight=even,
+        evidence_variance=cloud.evidence_variance + _weight_variance(cloud.log_weight),
+    )
+
+
+def _weight_variance(log_weight: Array) -> Array:
+    """() relative variance of the mean of the weights since they were last even: what they add to the evidence's."""
+    return (1.0 / jnp.maximum(effective_share(log_weight), 1.0 / log_weight.size) - 1.0) / log_weight.size
 
 
 class _Walk(NamedTuple):
@@ -351,4 +376,5 @@ def _report(cloud: _Cloud, settings: Settings) -> Info:
     outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
     nan, zero = jnp.full((), jnp.nan, share.dtype), jnp.asarray(0)
     size = share * settings.draws
-    return Info(outcome, nan, size, nan, cloud.divergences, nan, cloud.acceptance, cloud.gradients, zero)
+    error = jnp.sqrt(cloud.evidence_variance + _weight_variance(cloud.log_weight))
+    return Info(outcome, nan, size, nan, cloud.divergences, nan, cloud.acceptance, cloud.gradients, zero, error)

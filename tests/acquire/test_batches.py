@@ -11,7 +11,6 @@ from gpax_lab import acquire, kernels
 from gpax_lab.acquire.route import shortest_path
 from gpax_lab.experiment import bayes_opt
 from gpax_lab.infer import nuts
-from gpax_lab.infer.posterior import with_pending
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import FAILED, PENDING, VETOED, add_pending, grow, observations
 
@@ -31,7 +30,7 @@ def posterior():
 @pytest.mark.parametrize("pending", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_drawn_functions_have_the_joint_moments_of_the_posterior(posterior, pending):
     obs = add_pending(OBS, jnp.array([0.72])) if pending else OBS
-    view, count = with_pending(posterior, obs), 4000
+    view, count = posterior.with_pending(obs), 4000
     paths = np.asarray(view.paths(obs, jax.random.key(2), NEW, count))
     for k in range(6):
         params, factor = jax.tree.map(lambda leaf, k=k: leaf[k], (view.params, view.factor))
@@ -104,7 +103,7 @@ def test_ucb_pe_bounds_first_and_explores_the_relevant_region_then(posterior):
     first = acquire.ucb_pe(1.5)(posterior, OBS, GRID.points)
     np.testing.assert_allclose(first, acquire.ucb(1.5)(posterior, OBS, GRID.points), rtol=1e-12)
     asked = add_pending(OBS, GRID.points[jnp.argmax(first)])
-    view = with_pending(posterior, asked)
+    view = posterior.with_pending(asked)
     value = np.asarray(acquire.ucb_pe(1.5)(view, asked, GRID.points))
     mean, variance = map(np.asarray, view.predict(GRID.points))
     total = np.sqrt(variance.mean(axis=0) + mean.var(axis=0))

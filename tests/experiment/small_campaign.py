@@ -10,7 +10,7 @@ import numpy as np
 from gpax_lab import acquire, kernels
 from gpax_lab.experiment import Experiment, Outcome, Simulated, bayes_opt, run
 from gpax_lab.infer import nuts
-from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioned
+from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import space_of
 from gpax_lab.models import gp
 from gpax_lab.observations import MEASURED, Observations
@@ -35,9 +35,10 @@ def prior_draws(count: int = 8) -> Sampler:
         params = jax.vmap(lambda k: space.constrain(space.draw(k)))(jax.random.split(key, count))
         info = Info(*(jnp.zeros((), int) for _ in Info._fields))
         even = jnp.full(count, -jnp.log(count), obs.y.dtype)
-        return conditioned(Posterior(params, even, jnp.full((), jnp.nan, obs.y.dtype), None, info, None, model), obs)
+        nan = jnp.full((), jnp.nan, obs.y.dtype)
+        return Posterior(params, even, nan, None, info, None, model).conditioned(obs)
 
-    return Sampler(init, lambda key, posterior, obs: conditioned(posterior, obs))
+    return Sampler(init, lambda key, posterior, obs: posterior.conditioned(obs))
 
 
 def model():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from gpax_lab import acquire, bayes_opt, gp, kernels, observations, smc
-from gpax_lab.infer.posterior import thinned
 from gpax_lab.infer.weights import effective_share, systematic
 
 
@@ -34,7 +33,7 @@ GRID = acquire.grid([[0.0, 1.0]], (21,))
 
 def test_thinned_posterior_predicts_the_same_within_monte_carlo_error():
     posterior = smc(256).init(jax.random.key(0), MODEL, OBS)
-    few = thinned(jax.random.key(1), posterior, 64)
+    few = posterior.thinned(jax.random.key(1), 64)
     assert few.log_weight.shape == (64,)
     assert few.factor.ok.shape == (64,)
     np.testing.assert_allclose(float(jax.scipy.special.logsumexp(few.log_weight)), 0.0, atol=1e-12)
@@ -45,7 +44,7 @@ def test_thinned_posterior_predicts_the_same_within_monte_carlo_error():
     spread = np.sqrt(weight @ (np.asarray(mean) - weight @ np.asarray(mean)) ** 2)
     gap = np.asarray(few.moments(x)[0] - posterior.moments(x)[0])
     assert np.all(np.abs(gap) < 5 * spread / np.sqrt(64) + 1e-12)
-    assert thinned(jax.random.key(1), posterior, 256) is posterior
+    assert posterior.thinned(jax.random.key(1), 256) is posterior
 
 
 def test_a_choice_that_looks_at_some_of_the_draws_leaves_the_posterior_whole():
