@@ -11,17 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from results import Report, pin_threads
+from results import Report, high_water, pin_threads, reset_high_water
 
 pin_threads()
 
 DRAWS, READINGS, LIMIT = 500, 50, 1 << 30
-
-
-def high_water():
-    """Bytes of the largest resident set since the last reset."""
-    line = next(text for text in Path("/proc/self/status").read_text().splitlines() if text.startswith("VmHWM"))
-    return 1024 * int(line.split()[1])
 
 
 def child(points, mixed):
@@ -43,7 +37,7 @@ def child(points, mixed):
     even, nan = jnp.full(DRAWS, -jnp.log(DRAWS)), jnp.asarray(jnp.nan)
     posterior = Posterior(params, even, nan, factor, None, None, model)
     predict = posterior.moments if mixed else posterior.predict
-    Path("/proc/self/clear_refs").write_text("5")
+    reset_high_water()
     before, seconds = high_water(), []
     for _ in range(2):
         start = time.perf_counter()

@@ -95,9 +95,9 @@ def main():
         report.claim(f"{name}: the pool agrees with independent figures of it", right)
         domain = acquire.pool(designs)
         model = gp.exact(designs.shape[1], kernels.matern52)
-        scores = {"log EI": acquire.log_ei(maximize), "UCB": acquire.ucb(1.0, maximize)}
-        if options.quick:
-            del scores["UCB"]
+        scores = {"log EI": acquire.log_ei(maximize)}
+        if not options.quick:
+            scores |= {f"UCB {beta:g}": acquire.ucb(beta, maximize) for beta in (1.0, 0.25)}
         experiments = {title: bayes_opt(model, smc(64), score, domain) for title, score in scores.items()}
         result = study(
             experiments, {name: problem_of(designs, values)}, domain, jax.random.split(jax.random.key(0), keys),

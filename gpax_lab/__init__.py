@@ -6,7 +6,7 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 
 from gpax_lab import acquire, kernels, means, priors
 from gpax_lab.experiment import Problem, Simulated, bayes_opt, run, simulate, study
-from gpax_lab.infer import laplace, nuts, reconstruct, smc
+from gpax_lab.infer import hypotheses, laplace, nuts, race, reconstruct, smc
 from gpax_lab.models import SmoothNoise, gp, gridded, inducing_points, parametric, sparse
 from gpax_lab.observations import Observations, observations
 
@@ -19,6 +19,7 @@ __all__ = [
     "bayes_opt",
     "gp",
     "gridded",
+    "hypotheses",
     "inducing_points",
     "kernels",
     "laplace",
@@ -27,6 +28,7 @@ __all__ = [
     "observations",
     "parametric",
     "priors",
+    "race",
     "reconstruct",
     "run",
     "simulate",

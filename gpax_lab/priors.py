@@ -80,10 +80,19 @@ def parameter_shapes(
 
     Returns:
         Mapping of name to shape: the known one, else (d,) for a lengthscale and () for everything else.
+
+    Raises:
+        ValueError: the function does not return one number.
     """
     found: dict[str, tuple[int, ...]] = {}
     recorder = _Recorder(dim, found, known or {})
-    jax.eval_shape(lambda *x: function(*x, recorder), *[jnp.zeros(dim)] * points)
+    value = jax.eval_shape(lambda *x: jnp.asarray(function(*x, recorder)), *[jnp.zeros(dim)] * points)
+    if value.shape != ():
+        name = getattr(function, "__name__", type(function).__name__)
+        raise ValueError(
+            f"{name} must return one number, an array of shape (); got {value.shape}. x is a point of shape ({dim},): "
+            "write x[0], x[1], ... where you mean one of its inputs."
+        )
     return found
 
 

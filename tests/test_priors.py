@@ -110,3 +110,19 @@ def test_a_parameter_of_the_physics_gets_no_prior_by_its_name():
         with pytest.raises(ValueError, match=r"no prior for \['period'\]"):
             make(1, mean=wave)
         make(1, mean=wave, prior={"period": dist.LogNormal(0.0, 1.0)})
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda f: gp.exact(1, mean=f, prior={"a": dist.Normal(0.0, 1.0)}),
+        lambda f: gp.exact(1, noise=f, prior={"a": dist.Normal(0.0, 1.0)}),
+        lambda f: parametric(1, f, {"a": dist.Normal(0.0, 1.0)}),
+    ],
+    ids=["mean", "noise", "parametric"],
+)
+def test_a_function_of_a_point_returns_one_number(build):
+    """a * x has shape (1,) where a * x[0] was meant; broadcast, it would make another model without a word."""
+    with pytest.raises(ValueError, match=r"must return one number, an array of shape \(\); got \(1,\)"):
+        build(lambda x, p: p["a"] * x)
+    build(lambda x, p: p["a"] * x[0])

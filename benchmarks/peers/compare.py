@@ -115,6 +115,8 @@ class Bench:
         python = Path(sys.executable) if environment is None else interpreter(self.given.folder, environment)
         if not python.exists():
             print(f"{method}: skipped, environments.py has made no environment {environment}", flush=True)
+            if not self.given.quick:
+                self.report.claim(f"{method} has an environment", False)
             return {}
         job, out = self.folder / "job.json", self.folder / "out.json"
         out.unlink(missing_ok=True)
@@ -186,6 +188,17 @@ def steps(bench, with_campaign):
             report.result(f"{method}: seconds of a step of a campaign, median", float(np.median(each[:, 1:])), "s")
             report.claim(f"{method}: regret after {further} steps is a number", bool(np.isfinite(regret).all()))
         found[method] = got
+    ours = np.array(found.get(OURS, {}).get("campaign", {}).get("regret", []))
+    for method, got in found.items():
+        if "campaign" in got and method != OURS and ours.size and not quick:
+            theirs = np.array(got["campaign"]["regret"])
+            excess = ours[: len(theirs), -1] - theirs[: len(ours), -1]
+            error = excess.std(ddof=1) / np.sqrt(excess.size)
+            report.result(f"{OURS}: regret above that of {method}, from the same seeds", excess.mean(), "y")
+            report.result("its standard error over campaigns", error, "y")
+            # A tenth of the noise of a reading is the least that matters.
+            small = 0.1 * problems.NOISE
+            report.claim(f"{OURS}: regret no larger than that of {method}", excess.mean() <= 2 * error + small)
     return found, reference
 
 

@@ -71,9 +71,7 @@ def q_log_ei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) -
 def _path(outlook: Outlook, settings: Settings) -> Array:
     key_which, key_path = jax.random.split(outlook.key)
     which = jax.random.categorical(key_which, outlook.log_weight)
-    posterior = outlook.posterior
-    params, factor = jax.tree.map(lambda leaf: leaf[which], (posterior.params, posterior.factor))
-    value = posterior.model.paths(params, factor, outlook.obs, key_path, 1, outlook.x)[0]
+    value = outlook.posterior.path(which, outlook.obs, key_path, outlook.x)
     return settings["sign"].astype(value.dtype) * value
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.infer.posterior import Posterior, mixture
+from gpax_lab.infer.race import Race
 from gpax_lab.observations import Observations
 
 
@@ -26,7 +27,7 @@ class Outlook(NamedTuple):
         key: random key for scores that draw.
     """
 
-    posterior: Posterior
+    posterior: Posterior | Race
     obs: Observations
     x: Array
     mean: Array
@@ -67,7 +68,7 @@ class Score:
     own_pending: bool = field(default=False, metadata={"static": True})
 
     @jax.jit
-    def __call__(self, posterior: Posterior, obs: Observations, x: Array, key: Array | None = None) -> Array:
+    def __call__(self, posterior: Posterior | Race, obs: Observations, x: Array, key: Array | None = None) -> Array:
         """Values (m,) at candidates x (m, d); `key` is needed by scores that draw (Thompson)."""
         mean, variance = posterior.predict(x)
         some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there

@@ -99,11 +99,9 @@ def _thompson(outlook: Outlook, settings: Settings) -> Array:
             f"Thompson draws jointly over at most {LARGEST_JOINT_DRAW} candidates; got {outlook.x.shape[0]}. Use a "
             "coarser grid, a random part of the pool, or another score."
         )
-    posterior = outlook.posterior
     key_which, key_draw = jax.random.split(outlook.key)
     which = jax.random.categorical(key_which, outlook.log_weight)
-    params, factor = jax.tree.map(lambda leaf: leaf[which], (posterior.params, posterior.factor))
-    mean, covariance = posterior.model.joint(params, factor, outlook.x)
+    mean, covariance = outlook.posterior.joint(which, outlook.x)
     level = jnp.mean(jnp.diagonal(covariance))
     # A draw needs only a rough square root: a relative nugget of 1e-6 keeps smooth kernels positive definite.
     nugget = jnp.maximum(1e-6, jitter(mean.dtype)) * level + jnp.finfo(mean.dtype).tiny

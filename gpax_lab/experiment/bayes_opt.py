@@ -14,12 +14,13 @@ from gpax_lab.acquire.score import Score, as_score
 from gpax_lab.experiment.experiment import Experiment, State, empty_choice
 from gpax_lab.experiment.room import with_room, with_room_for_answers
 from gpax_lab.infer.posterior import Sampler
+from gpax_lab.infer.race import Hypotheses
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations, add_pending, assimilate
 
 
 def bayes_opt(
-    model: Model,
+    model: Model | Hypotheses,
     sampler: Sampler,
     score: Score | Callable[[Array, Array], Array],
     candidates: Candidates,
@@ -30,7 +31,7 @@ def bayes_opt(
     """Measure where the score is largest, learn, repeat.
 
     Args:
-        model: prior, likelihood and predictor of the quantity.
+        model: prior, likelihood and predictor of the quantity; or several that compete, with a `race(...)` as sampler.
         sampler: `infer.nuts(...)`, `infer.smc(...)` or `infer.laplace(...)`.
         score: one of `acquire`, a sum of them, or a function of the posterior (mean, std).
         candidates: `acquire.grid`, `acquire.pool` or `acquire.box`.

@@ -10,6 +10,7 @@ from jax import Array
 from gpax_lab.acquire.candidates import Candidates, Choice
 from gpax_lab.acquire.score import Score
 from gpax_lab.infer.posterior import Posterior
+from gpax_lab.infer.race import Race
 from gpax_lab.observations import Observations
 
 
@@ -19,7 +20,7 @@ class State(NamedTuple):
     Attributes:
         key: random key; split at every use.
         obs: observations, with pending slots for what is under way.
-        posterior: what is believed now.
+        posterior: what is believed now; a Race where hypotheses compete.
         score: what makes a point worth measuring; its weights may be changed between steps.
         candidates: where a point may lie.
         value: () score of the last proposal.
@@ -28,7 +29,7 @@ class State(NamedTuple):
 
     key: Array
     obs: Observations
-    posterior: Posterior
+    posterior: Posterior | Race
     score: Score
     candidates: Candidates
     value: Array

@@ -155,16 +155,9 @@ def _named(actions: Sequence[Intervention], before: str | None) -> str | None:
 
 def posterior_summary(state: State) -> dict[str, Any]:
     """Mean and standard deviation of every parameter, and the diagnostics, as plain values."""
-    posterior = state.posterior
-    weight = np.exp(np.asarray(posterior.log_weight, np.float64))
-
-    def mean_of(draws: np.ndarray) -> np.ndarray:
-        return np.tensordot(weight, draws, axes=1)
-
-    mean = {name: mean_of(np.asarray(v, np.float64)) for name, v in posterior.params.items()}
-    sd = {n: np.sqrt(mean_of((np.asarray(v, np.float64) - mean[n]) ** 2)) for n, v in posterior.params.items()}
+    mean, sd = state.posterior.summary()
     return {
         "mean": {name: value.tolist() for name, value in mean.items()},
         "sd": {name: value.tolist() for name, value in sd.items()},
-        "diagnostics": {name: np.asarray(v).item() for name, v in posterior.info._asdict().items()},
+        "diagnostics": {name: np.asarray(v).item() for name, v in state.posterior.info._asdict().items()},
     }

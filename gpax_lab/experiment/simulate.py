@@ -21,6 +21,7 @@ class Trajectory(NamedTuple):
         value: (steps,) score of the (last) proposal of the step.
         fallback: (steps,) bool, whether it was chosen by distance for want of a finite score.
         info: diagnostics of the fit after the step, each (steps,).
+        log_evidence: (steps,) after the step; (steps, M) where M hypotheses compete.
     """
 
     x: Array
@@ -28,6 +29,7 @@ class Trajectory(NamedTuple):
     value: Array
     fallback: Array
     info: Info
+    log_evidence: Array
 
 
 def simulate(
@@ -60,7 +62,7 @@ def _campaign(
         state, x = experiment.propose(state)
         y = measure(objective, state, x)
         state = experiment.observe(state, x, y)
-        return state, Trajectory(x, y, state.value, state.fallback, state.posterior.info)
+        return state, Trajectory(x, y, state.value, state.fallback, state.posterior.info, state.posterior.log_evidence)
 
     return jax.lax.scan(step, experiment.init(key, obs), None, length=steps)
 

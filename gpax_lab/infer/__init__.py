@@ -4,7 +4,22 @@ from gpax_lab.infer import outcomes
 from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
+from gpax_lab.infer.race import Hypotheses, Race, hypotheses, race
 from gpax_lab.infer.reconstruct import Reconstruction, reconstruct
 from gpax_lab.infer.smc import smc
 
-__all__ = ["Info", "Posterior", "Reconstruction", "Sampler", "laplace", "nuts", "outcomes", "reconstruct", "smc"]
+__all__ = [
+    "Hypotheses",
+    "Info",
+    "Posterior",
+    "Race",
+    "Reconstruction",
+    "Sampler",
+    "hypotheses",
+    "laplace",
+    "nuts",
+    "outcomes",
+    "race",
+    "reconstruct",
+    "smc",
+]

@@ -13,12 +13,21 @@ from jax import Array
 
 
 class Descent(NamedTuple):
-    """Where the search stopped: point (p,), value (), the largest slope () in units of `unit`, and updates ()."""
+    """Where the search stopped.
+
+    Attributes:
+        z: (p,) point.
+        value: () there.
+        slope: () the largest slope there, per `unit`.
+        updates: () moves.
+        tries: () gradients taken.
+    """
 
     z: Array
     value: Array
     slope: Array
     updates: Array
+    tries: Array
 
 
 class _Climb(NamedTuple):
@@ -71,7 +80,7 @@ def descend(function: Callable[[Array], Array], z: Array, flat: float, updates: 
     eye = jnp.eye(z.size, dtype=z.dtype)
     begin = _Climb(start, jnp.inf * one, jnp.inf * (1 + zero), eye, zero, one, none, none)
     end = jax.lax.while_loop(going, step, begin)
-    return Descent(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates)
+    return Descent(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates, end.tries)
 
 
 def _bfgs(inverse: Array, move: Array, change: Array, first: Array) -> Array:

@@ -97,9 +97,11 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     slope = jax.grad(lambda z: space.potential(z, obs))
     # One column after the other: what a large model holds in memory is held once.
     columns = jax.lax.map(lambda e: jax.jvp(slope, (mode,), (e,))[1], jnp.eye(space.size, dtype=dtype))
-    curvature = 0.5 * (columns + columns.T)
-    lower, positive = cholesky(jnp.where(jnp.isfinite(curvature), curvature, jnp.eye(space.size, dtype=dtype)))
-    lower = jnp.where(positive, lower, jnp.eye(space.size, dtype=dtype))
+    curvature, eye = 0.5 * (columns + columns.T), jnp.eye(space.size, dtype=dtype)
+    finite = jnp.isfinite(curvature).all()
+    lower, positive = cholesky(jnp.where(finite, curvature, eye))
+    positive = positive & finite
+    lower = jnp.where(positive, lower, eye)
     white = jax.random.normal(key_draw, (settings.draws, space.size), dtype)
     z = mode[None] + jax.vmap(lambda w: solve_upper(lower, w))(white)
     log_det = jnp.sum(jnp.log(jnp.diagonal(lower)))
@@ -113,22 +115,26 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
         total = jax.scipy.special.logsumexp(ratio)
         evidence = total - math.log(settings.draws)
         log_weight = jnp.where(jnp.isfinite(total), ratio - total, log_weight)
-    info = _report(energy, ends.slope[best], positive, log_weight, jnp.sum(ends.updates), settings)
+    gradients = jnp.sum(ends.tries) + 2 * space.size
+    info = _report(evidence, ends.slope[best], positive, log_weight, gradients, settings)
     params = jax.vmap(space.constrain)(z)
     return Posterior(params, log_weight, evidence, None, info, Tuning(mode), model)
 
 
-def _report(energy: Array, slope: Array, positive: Array, log_weight: Array, steps: Array, settings: Settings) -> Info:
+def _report(
+    evidence: Array, slope: Array, positive: Array, log_weight: Array, gradients: Array, settings: Settings
+) -> Info:
     size = 1.0 / jnp.sum(jnp.exp(2 * log_weight))
     codes = [
-        (~jnp.isfinite(energy), outcomes.NOT_FINITE),
+        (~jnp.isfinite(evidence), outcomes.NOT_FINITE),
         (~(slope <= STEEP), outcomes.STILL_CLIMBING),
         (~positive, outcomes.NOT_CONVERGED),
-        (size < 0.05 * settings.draws, outcomes.NOT_GAUSSIAN),
+        (size < max(0.05 * settings.draws, min(2.0, 0.5 * settings.draws)), outcomes.NOT_GAUSSIAN),
     ]
     outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
-    nan = jnp.full((), jnp.nan, energy.dtype)
+    nan = jnp.full((), jnp.nan, evidence.dtype)
     zero = jnp.asarray(0)
     # The evidence is a mean of weights; without weights it has no error that draws could tell.
     error = jnp.sqrt(jnp.maximum(1.0 / size - 1.0 / settings.draws, 0.0)) if settings.weighted else nan
-    return Info(outcome, nan, size, nan, zero, nan, nan, steps, zero, error)
+    error = jnp.where(jnp.isfinite(evidence), error, jnp.nan)
+    return Info(outcome, nan, size, nan, zero, nan, nan, gradients, zero, error)

@@ -20,7 +20,8 @@ MESSAGES: Sequence[str] = (
     "a floor, or pass the known variance of the readings.",
     "The log density was not finite at any starting point: a prior allows values where the mean or kernel is NaN or "
     "infinite. Check the physics function at the edges of its priors.",
-    "The optimiser stopped at a point that is not a maximum (curvature not positive). Use nuts for this posterior.",
+    "The optimiser stopped where the curvature is not that of a maximum (not positive, or not a number). Use nuts for "
+    "this posterior; it needs first derivatives only.",
     "The posterior is far from a Gaussian around its mode: a few draws carry all the weight. Use nuts, or more data.",
     "The draws did not move far enough after resampling, so they are fewer than they seem. Raise max_moves or "
     "max_leapfrog, order exchangeable parameters, or fit this state with nuts.",
@@ -29,7 +30,8 @@ MESSAGES: Sequence[str] = (
     "Conjugate gradients stopped before the asked accuracy: mean and standard deviation are not to be trusted. Raise "
     "iterations or leading; if it stays so, the noise is almost zero: give its prior a floor.",
     "The optimiser of the parameters stopped before it reached a mode: intervals may be too wide or too narrow. "
-    "Raise the iterations of laplace, narrow the priors of scales, or take another key.",
+    "Narrow the priors of scales, take another key, or raise the iterations of laplace (those of reconstruct belong to "
+    "its solver).",
 )
 
 

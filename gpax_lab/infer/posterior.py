@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gpax_lab.infer import outcomes
@@ -100,6 +101,16 @@ class Posterior:
         keys = jax.random.split(key, self.log_weight.size)
         return over_draws(lambda p, f, k: self.model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
 
+    def joint(self, index: Array, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), of draw number `index`."""
+        params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
+        return self.model.joint(params, factor, x)
+
+    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Array:
+        """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
+        params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
+        return self.model.paths(params, factor, obs, key, 1, x)[0]
+
     @jax.jit
     def noise_variance(self, x: Array) -> Array:
         """(draws, m) variance that a new reading at x (m, d) adds, in the user's unit squared."""
@@ -145,6 +156,14 @@ class Posterior:
         even = jnp.full(count, -math.log(count), self.log_weight.dtype)
         return replace(self, params=params, factor=factor, log_weight=even)
 
+    def summary(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Mean and standard deviation of every parameter, by name (outside jit)."""
+        weight = np.exp(np.asarray(self.log_weight, np.float64))
+        draws = {name: np.asarray(value, np.float64) for name, value in self.params.items()}
+        mean = {name: np.tensordot(weight, value, axes=1) for name, value in draws.items()}
+        sd = {name: np.sqrt(np.tensordot(weight, (draws[name] - mean[name]) ** 2, axes=1)) for name in draws}
+        return mean, sd
+
     def without_factor(self) -> "Posterior":
         """What has to be stored: the factor follows from the rest, see `conditioned`."""
         return replace(self, factor=None)
@@ -165,8 +184,8 @@ class Sampler(NamedTuple):
         update: (key, posterior, obs) -> posterior; warm start with the same model and more data.
     """
 
-    init: Callable[[Array, Model, Observations], Posterior]
-    update: Callable[[Array, Posterior, Observations], Posterior]
+    init: Callable[[Array, Any, Observations], Any]
+    update: Callable[[Array, Any, Observations], Any]
 
 
 @partial(jax.jit, static_argnames="model")

@@ -104,7 +104,7 @@ def reconstruct(
 
     Args:
         key: of the blocks the parameters are learned from, and of the draws.
-        image: (n_1, ..., n_d) readings in the user's unit, NaN where nothing was measured.
+        image: (n_1, ..., n_d) readings in the user's unit, NaN (or masked) where nothing was measured.
         process: from `gridded.process`, one kernel for each axis; None for two parts, smooth and textured, both Matern
             5/2. Keep it from image to image: a new process, image shape or power of two of blocks compiles anew,
             nothing else does.
@@ -149,10 +149,11 @@ def reconstruct(
 
 
 def _checked_image(image: ArrayLike, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    hidden = np.ma.getmaskarray(image) if isinstance(image, np.ma.MaskedArray) else None
     values = np.asarray(image)
     if values.dtype.kind not in "fiub":
         raise ValueError(f"an image holds real numbers; got {values.dtype}.")
-    y = values.astype(kind)
+    y = np.where(False if hidden is None else hidden, np.nan, values).astype(kind)
     if y.ndim == 0 or y.size == 0:
         raise ValueError(f"an image has at least one axis and one pixel; got shape {y.shape}.")
     if np.isinf(y).any():

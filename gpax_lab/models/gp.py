@@ -133,4 +133,5 @@ def exact(
         noise_variance=noise_variance,
         leave_one_out=leave_one_out,
         dim=dim,
+        standardized=of.standardize is True,
     )

@@ -41,7 +41,7 @@ class _OfAxis(Mapping[str, Array]):
         self.scoped = Scoped(with_dim(params, 1), f"{part}axis{axis}")
 
     def __getitem__(self, name: str) -> Array:
-        return jnp.ones(()) if name == "variance" else self.scoped[name]
+        return jnp.asarray(1.0) if name == "variance" else self.scoped[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.scoped)

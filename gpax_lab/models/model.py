@@ -30,6 +30,8 @@ class Model:
         leave_one_out: (params, obs) -> mean (capacity,) and variance (capacity,) of each reading given the others,
             noise included; meaningful in measured slots.
         dim: number of inputs d.
+        standardized: whether readings are standardised by themselves, so that the prior depends on them and the
+            evidence can not be compared with that of another model.
     """
 
     prior: Program
@@ -42,3 +44,4 @@ class Model:
     noise_variance: Callable[[Params, Any, Array], Array]
     leave_one_out: Callable[[Params, Observations], tuple[Array, Array]]
     dim: int
+    standardized: bool

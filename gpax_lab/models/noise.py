@@ -48,6 +48,8 @@ def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> 
     Raises:
         ValueError: another word.
     """
+    if noise is SmoothNoise:
+        raise ValueError("noise=SmoothNoise is the class: write noise=SmoothNoise().")
     if callable(noise):
         prior = getattr(noise, "prior", {})
         reads = parameter_shapes(noise, 1, dim, {name: d.shape() for name, d in prior.items()} | dict(known))
@@ -85,6 +87,10 @@ class SmoothNoise:
 
     anchors: int = 12
 
+    def __post_init__(self) -> None:
+        if self.anchors < 1:
+            raise ValueError(f"SmoothNoise needs at least one anchor; got {self.anchors}.")
+
     @property
     def prior(self) -> dict[str, dist.Distribution]:
         """Of the whitened values."""
@@ -95,9 +101,10 @@ class SmoothNoise:
         field = Scoped(params, "noise_field")
         places = additive_recurrence(self.anchors, x.size).astype(x.dtype)
         k = jax.vmap(lambda a: jax.vmap(lambda b: rbf(a, b, field))(places))(places)
-        lower, _ = cholesky(k + jitter(k.dtype) * field["variance"] * jnp.eye(self.anchors, dtype=k.dtype))
+        lower, ok = cholesky(k + jitter(k.dtype) * field["variance"] * jnp.eye(self.anchors, dtype=k.dtype))
         g = jax.vmap(lambda a: rbf(x, a, field))(places) @ solve_upper(lower, field["white"].astype(k.dtype))
-        return params["noise"] * jnp.exp(g)
+        # Where the anchors' matrix has no factor, the level is unknown: the density is then zero.
+        return params["noise"] * jnp.where(ok, jnp.exp(g), jnp.nan)
 
 
 class DisplacementRule(NamedTuple):
@@ -127,8 +134,8 @@ def displacement_rule(capacity: int | None, dim: int, width: np.ndarray) -> Disp
     """
     if capacity is None:
         return DisplacementRule(lambda params, obs: obs, {}, {})
-    if capacity < 1:
-        raise ValueError(f"uncertain_inputs is the capacity of the observations, at least 1; got {capacity}.")
+    if isinstance(capacity, bool) or not isinstance(capacity, int | np.integer) or capacity < 1:
+        raise ValueError(f"uncertain_inputs is the capacity of the observations, at least 1; got {capacity!r}.")
 
     def where(params: Params, obs: Observations) -> Observations:
         if obs.capacity != capacity:

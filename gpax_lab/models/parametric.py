@@ -104,4 +104,5 @@ def parametric(
         noise_variance=noise_variance,
         leave_one_out=leave_one_out,
         dim=dim,
+        standardized=standardize is True,
     )

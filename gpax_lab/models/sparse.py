@@ -39,7 +39,8 @@ class SparseFactor(NamedTuple):
     """All that prediction needs, for one set of parameters.
 
     Attributes:
-        whiten: (m, m) L^-1, with K_mm = L L'.
+        whiten: (m, m) L^-1, with K_mm = L L'. A product with it is what would be a triangular solve in the loop over
+            chunks, where LAPACK is not allowed.
         reduce: (m, m) M^-1, with I + L^-1 K_mn D^-1 K_nm L^-T = M M'.
         weights: (m,) the mean of the residual process at x is k(x, z) weights.
         scale: of the readings.
@@ -240,20 +241,28 @@ def sparse(
         noise_variance=noise_variance,
         leave_one_out=leave_one_out,
         dim=dim,
+        standardized=of.standardize is True,
     )
 
 
 def _places(inducing: int | ArrayLike, dim: int, bounds: ArrayLike | None) -> np.ndarray:
     """(m, d) inducing points in the unit cube."""
     if np.ndim(inducing) == 0:
-        if int(np.asarray(inducing)) < 1:
+        count = np.asarray(inducing)
+        if count.dtype.kind not in "iu" or count < 1:
             raise ValueError(f"inducing must be a number of points, at least 1, or points (m, {dim}); got {inducing}.")
-        return np.asarray(additive_recurrence(int(np.asarray(inducing)), dim))
+        return np.asarray(additive_recurrence(int(count), dim))
     points = np.asarray(inducing, float)
     if points.ndim != 2 or points.shape[1] != dim or len(points) == 0 or not np.isfinite(points).all():
         raise ValueError(f"inducing points must be finite and (m, {dim}), m at least 1; got shape {points.shape}.")
     low, width = box(bounds, dim)
-    return (points - low) / width
+    unit = (points - low) / width
+    if not ((unit > -0.5) & (unit < 1.5)).all(axis=1).any():
+        raise ValueError(
+            f"all inducing points lie far outside the bounds {np.stack([low, low + width], 1).tolist()}: both are in "
+            "the user's units."
+        )
+    return unit
 
 
 def inducing_points(
@@ -274,8 +283,10 @@ def inducing_points(
         ValueError: x is not (N, d), or count is not between 1 and N.
     """
     places = np.asarray(x, float)
-    if places.ndim != 2 or not 1 <= count <= len(places):
-        raise ValueError(f"x must be (N, d) with N >= count >= 1; got shape {places.shape} and count {count}.")
+    if places.ndim != 2 or not 1 <= count <= len(places) or not np.isfinite(places).all():
+        raise ValueError(f"x must be finite, (N, d), N >= count >= 1; got shape {places.shape} and count {count}.")
+    if lengthscale is not None and not lengthscale > 0:
+        raise ValueError(f"the lengthscale must be positive, in lengths of the box; got {lengthscale}.")
     low, width = box(bounds, places.shape[1])
     scale = 0.3 * np.sqrt(places.shape[1]) if lengthscale is None else lengthscale
     return places[np.asarray(_greedy(jnp.asarray((places - low) / width / scale), count))]

@@ -1,5 +1,6 @@
 """Every sampler against a conjugate and an asymmetric target, and against a long independent run."""
 
+import importlib
 from dataclasses import replace
 
 import jax
@@ -15,6 +16,8 @@ from gpax_lab.infer import laplace, nuts, outcomes
 from gpax_lab.linalg import LARGE
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import observations
+
+laplace_module = importlib.import_module("gpax_lab.infer.laplace")
 
 SAMPLERS = {
     "nuts": nuts(200, 1000, num_chains=2, draws=None),
@@ -183,3 +186,23 @@ def test_laplace_fits_more_readings_than_our_own_algebra_takes():
 def test_laplace_says_where_its_search_was_cut_short():
     posterior = laplace(8, starts=1, iterations=1).init(jax.random.key(0), gp.exact(1, kernels.rbf), observations(X, Y))
     assert int(posterior.info.outcome) == outcomes.STILL_CLIMBING
+
+
+def test_laplace_does_not_trust_a_curvature_that_is_not_a_number():
+    """exp(-|r|^1.5) has a slope everywhere, and a second derivative of NaN where r = 0."""
+
+    def rough(x, z, p):
+        return p["variance"] * jnp.exp(-jnp.sum(jnp.abs((x - z) / p["lengthscale"]) ** 1.5))
+
+    posterior = laplace(8, starts=1).init(jax.random.key(0), gp.exact(1, rough), observations(X, Y))
+    assert int(posterior.info.outcome) == outcomes.NOT_CONVERGED
+
+
+@pytest.mark.parametrize("draws", [4, 8, 20, 64])
+def test_weights_that_collapse_are_told_with_few_draws_too(draws):
+    settings = laplace_module.Settings(draws, 1, 1, True)
+    one, even = jnp.full(draws, -jnp.inf).at[0].set(0.0), jnp.full(draws, -jnp.log(draws))
+    for weight, expected in ((one, outcomes.NOT_GAUSSIAN), (even, outcomes.OK)):
+        zero = jnp.zeros(())
+        info = laplace_module._report(zero, zero, jnp.asarray(True), weight, jnp.asarray(0), settings)
+        assert int(info.outcome) == expected

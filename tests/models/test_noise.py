@@ -137,8 +137,16 @@ def test_a_mean_function_is_evaluated_where_the_reading_was_taken():
 def test_another_capacity_is_refused_in_words():
     with pytest.raises(ValueError, match="build one with uncertain_inputs"):
         PLACED.log_likelihood({}, observations(X, Y, capacity=16))
-    with pytest.raises(ValueError, match="at least 1"):
-        gp.exact(1, uncertain_inputs=0)
+    for wrong in (0, True, 8.0):
+        with pytest.raises(ValueError, match="at least 1"):
+            gp.exact(1, uncertain_inputs=wrong)
+
+
+def test_smooth_noise_asked_for_wrongly():
+    with pytest.raises(ValueError, match="at least one anchor"):
+        SmoothNoise(0)
+    with pytest.raises(ValueError, match=r"write noise=SmoothNoise\(\)"):
+        gp.exact(1, noise=SmoothNoise)
 
 
 @pytest.mark.slow

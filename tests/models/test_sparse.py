@@ -220,3 +220,12 @@ def test_bad_input_is_refused_in_words():
         sparse(2, inducing=np.ones((3, 1)))
     with pytest.raises(ValueError, match="N >= count"):
         inducing_points(X, 31)
+    for wrong in (2.7, True):
+        with pytest.raises(ValueError, match="a number of points"):
+            sparse(2, inducing=wrong)
+    with pytest.raises(ValueError, match="far outside the bounds"):
+        sparse(2, inducing=np.full((3, 2), 0.5), bounds=[[100.0, 200.0], [100.0, 200.0]])
+    with pytest.raises(ValueError, match="must be finite"):
+        inducing_points(np.where(X > 0.9, np.nan, X), 3)
+    with pytest.raises(ValueError, match="lengthscale must be positive"):
+        inducing_points(X, 3, lengthscale=0.0)

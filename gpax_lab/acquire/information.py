@@ -1,0 +1,93 @@
+"""Where a reading is expected to tell most: which hypothesis is true, and what its parameters are."""
+
+import math
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpax_lab.acquire.score import Outlook, Score, Settings, Term, term
+from gpax_lab.infer.race import Race
+
+NODES = 7
+"""Gauss-Hermite nodes of each normal component: entropies of their mixtures to about 0.01 nat."""
+CHUNK = 64
+"""Candidates at a time: bounds memory, which grows with the square of the draws."""
+
+
+def _log_normal(y: Array, mean: Array, std: Array) -> Array:
+    return -0.5 * ((y - mean) / std) ** 2 - jnp.log(std) - 0.5 * math.log(2 * math.pi)
+
+
+def _informations(mean: Array, std: Array, log_weight: Array, owner: np.ndarray) -> tuple[Array, Array]:
+    """I(y; hypothesis) () and I(y; parameters | hypothesis) () in nats, for predictive components (S,) of one point.
+
+    A reading's density under a hypothesis is the mixture of its components. Expectations over each component are by
+    Gauss-Hermite quadrature, so that components as narrow as the noise and as far apart as the hypotheses do no harm.
+    """
+    nodes, share = np.polynomial.hermite_e.hermegauss(NODES)
+    share = share / share.sum()
+    y = mean[:, None] + std[:, None] * jnp.asarray(nodes, mean.dtype)[None]  # (S, nodes)
+    density = log_weight[None, None] + _log_normal(y[..., None], mean[None, None], std[None, None])  # (S, nodes, S)
+    weight = jnp.exp(log_weight)[:, None] * jnp.asarray(share, mean.dtype)[None]
+    count = int(owner.max()) + 1
+    of = [np.flatnonzero(owner == m) for m in range(count)]
+    log_p = jnp.stack([jax.scipy.special.logsumexp(log_weight[i]) for i in of])  # of the hypotheses
+    each = jnp.stack([jax.scipy.special.logsumexp(density[..., i], axis=-1) for i in of])  # p_m * density under m
+    own = each[owner, np.arange(owner.size)] - log_p[owner][:, None]  # (S, nodes) under the hypothesis that owns it
+    every = jax.scipy.special.logsumexp(each, axis=0)
+    alone = _log_normal(y, mean[:, None], std[:, None])
+
+    def expected(difference: Array) -> Array:
+        # A component without weight may have no density anywhere; it adds nothing.
+        return jnp.sum(jnp.where(weight > 0, weight * jnp.where(weight > 0, difference, 0.0), 0.0))
+
+    return expected(own - every), expected(alone - own)
+
+
+@cache  # equal scores share what is compiled
+def _information(draws: int) -> Term:
+    def values(outlook: Outlook, settings: Settings) -> Array:
+        posterior = outlook.posterior
+        if not isinstance(posterior, Race):
+            raise TypeError(
+                "information() compares hypotheses: use bayes_opt(hypotheses({...}), race(smc(...)), ...). For one "
+                "model, uncertainty() and disagreement() say where to learn."
+            )
+        few = posterior.thinned(outlook.key, draws)
+        mean, variance = few.predict(outlook.x)
+        std = jnp.sqrt(variance + few.noise_variance(outlook.x))
+        # Readings known without error would be told apart with certainty: a thousandth of the spread is the least.
+        spread = jnp.max(jnp.abs(mean - jnp.mean(mean, axis=0)[None]), axis=0)
+        std = jnp.maximum(std, 1e-3 * spread[None] + jnp.finfo(mean.dtype).tiny)
+        log_weight, owner = few.log_weight, few.owner
+
+        def one(at: tuple[Array, Array]) -> Array:
+            between, within = _informations(at[0], at[1], log_weight, owner)
+            share = settings["within"].astype(between.dtype)
+            return (1.0 - share) * between + share * within
+
+        return jax.lax.map(one, (mean.T, std.T), batch_size=min(CHUNK, mean.shape[1]))
+
+    return values
+
+
+def information(within: float = 0.1, draws: int = 32) -> Score:
+    """Expected information of a reading, in nats: (1 - within) I(y; hypothesis) + within I(y; parameters | hypothesis).
+
+    The mutual information between the reading and the hypothesis is H[sum_m p_m p(y | m)] - sum_m p_m H[p(y | m)], with
+    p(y | m) the predictive density, noise included (Lindley 1956; Box & Hill 1967, Technometrics 9, 57). It is zero
+    where all hypotheses say the same, however little any of them knows.
+
+    Args:
+        within: weight of learning the parameters of the hypotheses, from 0 to 1; may be changed between steps.
+        draws: draws of each hypothesis that stand for it.
+
+    Raises:
+        ValueError: a weight outside [0, 1], or fewer than two draws.
+    """
+    if not 0 <= within <= 1 or draws < 2:
+        raise ValueError(f"information needs 0 <= within <= 1 and draws of at least 2; got {within} and {draws}.")
+    return term("information", _information(draws), within=within)

@@ -1,0 +1,246 @@
+"""Competing hypotheses: a posterior for each, and how probable each of them is.
+
+Before a reading is taken in, every hypothesis predicts it; the sum of the log densities it gave to what was then read
+is its log evidence, however the points were chosen (Dawid 1984, JRSS A 147, 278). With prior probabilities of the
+hypotheses that makes their posterior probabilities.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpax_lab.infer.posterior import CHUNK, Info, Posterior, Sampler, mixture
+from gpax_lab.linalg import in_chunks
+from gpax_lab.models.model import Model
+from gpax_lab.observations import Observations
+
+
+@dataclass(frozen=True, eq=False)
+class Hypotheses:
+    """Models that compete, by name, and how probable each is before anything is read.
+
+    Build one and keep it: it stands where a model does, in `bayes_opt(hypotheses, race(smc(256)), ...)`.
+
+    Attributes:
+        models: a model for each name.
+        prior: (M,) probabilities that sum to one, in the order of `models`.
+    """
+
+    models: Mapping[str, Model]
+    prior: np.ndarray
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in order."""
+        return tuple(self.models)
+
+
+def hypotheses(models: Mapping[str, Model], prior: Mapping[str, float] | None = None) -> Hypotheses:
+    """Hypotheses to be told apart.
+
+    Evidence compares what the models said before they saw a reading. So their priors may not depend on readings: give
+    `standardize=False`, or (location, scale) from what is known of the quantity, to every model.
+
+    Args:
+        models: two or more, of the same inputs and the same readings.
+        prior: relative probability of each name; None for even ones.
+
+    Raises:
+        ValueError: fewer than two models, models of different numbers of inputs, a model that standardises readings by
+            themselves, or prior probabilities that are not positive or name no model.
+
+    Example:
+        >>> from gpax_lab import parametric
+        >>> from gpax_lab.physics import shapes
+        >>> laws = {"flat": shapes.flat((0.0, 1.0), (0.0, 1.0)), "line": shapes.line((0.0, 1.0), (0.0, 1.0))}
+        >>> models = {name: parametric(1, law, law.prior, standardize=(0.0, 1.0)) for name, law in laws.items()}
+        >>> hypotheses(models).names
+        ('flat', 'line')
+    """
+    if len(models) < 2:
+        raise ValueError(f"a race needs two hypotheses or more; got {list(models)}.")
+    if len({model.dim for model in models.values()}) > 1:
+        raise ValueError(f"hypotheses of {[m.dim for m in models.values()]} inputs can not be compared: use the same.")
+    relative = [name for name, model in models.items() if model.standardized]
+    if relative:
+        raise ValueError(
+            f"{relative} standardise the readings by themselves, so that their priors change with every reading and "
+            "their evidence means nothing: pass standardize=(location, scale) of the quantity as you know it."
+        )
+    share = dict.fromkeys(models, 1.0) if prior is None else dict(prior)
+    if set(share) != set(models) or not all(np.isfinite(v) and v > 0 for v in share.values()):
+        raise ValueError(f"the prior needs a positive number for each of {list(models)}; got {share}.")
+    weights = np.array([share[name] for name in models], float)
+    return Hypotheses(dict(models), weights / weights.sum())
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Race:
+    """What is believed when several hypotheses compete. Predicts as the mixture of all.
+
+    Attributes:
+        posteriors: of each hypothesis, in order.
+        log_prior: (M,) log prior probabilities of the hypotheses.
+        hypotheses: the models (static).
+    """
+
+    posteriors: tuple[Posterior, ...]
+    log_prior: Array
+    hypotheses: Hypotheses = field(metadata={"static": True})
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the hypotheses, in order."""
+        return self.hypotheses.names
+
+    @property
+    def log_evidence(self) -> Array:
+        """(M,) log evidence of each hypothesis: the sum of its log predictive densities so far."""
+        return jnp.stack([p.log_evidence for p in self.posteriors])
+
+    @property
+    def log_probability(self) -> Array:
+        """(M,) log posterior probability of each hypothesis. One whose evidence is not finite has none."""
+        score = self.log_prior + self.log_evidence
+        return jax.nn.log_softmax(jnp.where(jnp.isfinite(score), score, -jnp.inf))
+
+    @property
+    def probability(self) -> Array:
+        """(M,) posterior probability of each hypothesis."""
+        return jnp.exp(self.log_probability)
+
+    @property
+    def probability_error(self) -> Array:
+        """(M,) Monte Carlo standard error of the probabilities, to first order in that of the log evidences."""
+        p = self.probability
+        slope = p[:, None] * (jnp.eye(p.size, dtype=p.dtype) - p[None, :])  # d p_m / d log evidence_k
+        error = jnp.stack([posterior.info.evidence_error for posterior in self.posteriors])
+        return jnp.sqrt((slope**2) @ error**2)
+
+    @property
+    def log_weight(self) -> Array:
+        """(sum of draws,) log weight of every draw of every hypothesis in the mixture of all."""
+        each = zip(self.log_probability, self.posteriors, strict=True)
+        return jnp.concatenate([log_p + posterior.log_weight for log_p, posterior in each])
+
+    @property
+    def owner(self) -> np.ndarray:
+        """(sum of draws,) number of the hypothesis that a draw belongs to."""
+        return np.repeat(np.arange(len(self.posteriors)), [p.log_weight.size for p in self.posteriors])
+
+    @property
+    def info(self) -> Info:
+        """The worst of all: the first outcome that is not OK, the largest R-hat, the fewest effective draws."""
+        infos = [posterior.info for posterior in self.posteriors]
+        each = Info(*(jnp.stack(values) for values in zip(*infos, strict=True)))
+        return Info(
+            each.outcome[jnp.argmax(each.outcome != 0)],
+            jnp.max(each.r_hat),
+            jnp.min(each.ess_bulk),
+            jnp.min(each.ess_tail),
+            jnp.sum(each.divergences),
+            jnp.max(each.saturated),
+            jnp.min(each.acceptance),
+            jnp.sum(each.gradients),
+            jnp.sum(each.failures),
+            jnp.max(each.evidence_error),
+        )
+
+    @jax.jit
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Mean and variance (sum of draws, m) of the noise-free quantity at x (m, d), draw by draw."""
+        means, variances = zip(*(posterior.predict(x) for posterior in self.posteriors), strict=True)
+        return jnp.concatenate(means), jnp.concatenate(variances)
+
+    @jax.jit
+    def moments(self, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and variance (m,) of the mixture over hypotheses and draws at x (m, d)."""
+
+        def of_chunk(x: Array) -> tuple[Array, Array]:
+            mean, variance = self.predict(x)
+            return mixture(mean, variance, self.log_weight)
+
+        return in_chunks(of_chunk, x, CHUNK)
+
+    @partial(jax.jit, static_argnames="count")
+    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:
+        """(sum of draws, count, m) functions drawn from the posteriors, `count` from each draw, at x (m, d)."""
+        keys = jax.random.split(key, len(self.posteriors))
+        return jnp.concatenate([p.paths(obs, k, x, count) for p, k in zip(self.posteriors, keys, strict=True)])
+
+    def joint(self, index: Array, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and covariance (m, m) at x (m, d) of draw number `index`, of whichever hypothesis it is."""
+        return jax.lax.switch(self._owner(index), [partial(p.joint, x=x) for p in self.posteriors], self._within(index))
+
+    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Array:
+        """(m,) function drawn from draw number `index`, at x (m, d)."""
+        each = [partial(p.path, obs=obs, key=key, x=x) for p in self.posteriors]
+        return jax.lax.switch(self._owner(index), each, self._within(index))
+
+    def _owner(self, index: Array) -> Array:
+        return jnp.asarray(self.owner)[index]
+
+    def _within(self, index: Array) -> Array:
+        return jnp.asarray(np.concatenate([np.arange(p.log_weight.size) for p in self.posteriors]))[index]
+
+    @jax.jit
+    def noise_variance(self, x: Array) -> Array:
+        """(sum of draws, m) variance that a new reading at x (m, d) adds."""
+        return jnp.concatenate([posterior.noise_variance(x) for posterior in self.posteriors])
+
+    def conditioned(self, obs: Observations) -> "Race":
+        """All posteriors conditioned on the readings."""
+        return replace(self, posteriors=tuple(p.conditioned(obs) for p in self.posteriors))
+
+    def with_pending(self, obs: Observations) -> "Race":
+        """All posteriors with variances that know of the pending points."""
+        return replace(self, posteriors=tuple(p.with_pending(obs) for p in self.posteriors))
+
+    def thinned(self, key: Array, count: int) -> "Race":
+        """At most `count` draws of each hypothesis."""
+        keys = jax.random.split(key, len(self.posteriors))
+        return replace(self, posteriors=tuple(p.thinned(k, count) for p, k in zip(self.posteriors, keys, strict=True)))
+
+    def summary(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Mean and standard deviation of `name/parameter`, and `probability/name` with its error (outside jit)."""
+        mean: dict[str, np.ndarray] = {}
+        sd: dict[str, np.ndarray] = {}
+        for i, (name, posterior) in enumerate(zip(self.names, self.posteriors, strict=True)):
+            for into, values in zip((mean, sd), posterior.summary(), strict=True):
+                into.update({f"{name}/{parameter}": value for parameter, value in values.items()})
+            mean[f"probability/{name}"] = np.asarray(self.probability[i])
+            sd[f"probability/{name}"] = np.asarray(self.probability_error[i])
+        return mean, sd
+
+    def without_factor(self) -> "Race":
+        """What has to be stored."""
+        return replace(self, posteriors=tuple(p.without_factor() for p in self.posteriors))
+
+
+def race(sampler: Sampler) -> Sampler:
+    """The sampler that follows every hypothesis of a `Hypotheses` by `sampler`.
+
+    Args:
+        sampler: one that yields the log evidence: `smc`, or `laplace` where posteriors are near Gaussian.
+
+    Returns:
+        A Sampler whose posterior is a `Race`.
+    """
+
+    def init(key: Array, model: Hypotheses, obs: Observations) -> Race:
+        keys = jax.random.split(key, len(model.models))
+        each = tuple(sampler.init(k, m, obs) for k, m in zip(keys, model.models.values(), strict=True))
+        return Race(each, jnp.log(jnp.asarray(model.prior, obs.y.dtype)), model)
+
+    def update(key: Array, posterior: Race, obs: Observations) -> Race:
+        keys = jax.random.split(key, len(posterior.posteriors))
+        each = tuple(sampler.update(k, p, obs) for k, p in zip(keys, posterior.posteriors, strict=True))
+        return replace(posterior, posteriors=each)
+
+    return Sampler(init, update)

@@ -1,0 +1,179 @@
+"""Competing hypotheses: probabilities against closed forms, information against integrals, whole campaigns."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from scipy import stats
+from scipy.special import logsumexp
+
+from gpax_lab import acquire, bayes_opt, gp, hypotheses, means, observations, parametric, race, run, simulate, smc
+from gpax_lab.acquire.information import _informations
+from gpax_lab.experiment import Simulated, room_for
+from gpax_lab.experiment.record import fold
+from gpax_lab.infer import outcomes
+from gpax_lab.storage import read
+from gpax_lab.storage.campaign import Campaign
+
+NOISE = 0.3
+FLAT = means.Law(lambda x, p: p["C"] + 0 * x[0], {"C": dist.Normal(0.0, 1.0)}, {"C": "y"}, "m = C", "constant")
+LINE = means.Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 2.0)}, {"k": "y / x"}, "m = k x", "line")
+
+
+def bare(law):
+    """A law and readings of known noise."""
+    return parametric(1, law, dict(law.prior) | {"noise": NOISE**2}, standardize=False)
+
+
+RACE = hypotheses({"flat": bare(FLAT), "line": bare(LINE)}, {"flat": 2.0, "line": 1.0})
+X = np.array([[0.1], [0.9], [0.4], [0.7], [1.0]])
+Y = 1.5 * X[:, 0] + NOISE * np.random.default_rng(1).standard_normal(5)
+GRID = acquire.grid([[0.0, 1.0]], (11,))
+LEARNING = bayes_opt(RACE, race(smc(64)), acquire.information(), GRID)
+
+
+def line(key, x):
+    return 1.5 * x[0] + NOISE * jax.random.normal(key)
+
+
+def exact(x, y):
+    """Log evidences in closed form."""
+    noise = NOISE**2 * np.eye(len(x))
+    flat = stats.multivariate_normal(np.zeros(len(x)), np.ones((len(x), len(x))) + noise).logpdf(y)
+    return np.array([flat, stats.multivariate_normal(np.zeros(len(x)), 4.0 * x @ x.T + noise).logpdf(y)])
+
+
+def test_probabilities_are_those_of_the_closed_form_at_every_reading():
+    sampler = race(smc(1000))
+    posterior = sampler.init(jax.random.key(0), RACE, observations(X[:1], Y[:1], capacity=8))
+    for n in range(1, 6):
+        if n > 1:
+            posterior = sampler.update(jax.random.key(n), posterior, observations(X[:n], Y[:n], capacity=8))
+        score = exact(X[:n], Y[:n]) + np.log([2 / 3, 1 / 3])
+        error = [float(p.info.evidence_error) for p in posterior.posteriors]
+        assert max(error) < 0.2
+        assert np.all(np.abs(posterior.log_evidence - exact(X[:n], Y[:n])) < 5 * np.array(error) + 1e-3)
+        gap = np.abs(posterior.probability - np.exp(score - logsumexp(score)))
+        assert np.all(gap < 5 * np.asarray(posterior.probability_error) + 1e-3)
+    np.testing.assert_allclose(np.exp(posterior.log_weight).sum(), 1.0, rtol=1e-12)
+
+
+def test_error_of_the_probabilities_is_that_of_the_evidences_to_first_order():
+    posterior = race(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
+    p, error = np.asarray(posterior.probability), [float(q.info.evidence_error) for q in posterior.posteriors]
+    both = p[0] * p[1] * np.hypot(*error)  # d p / d (difference of the log evidences) = p (1 - p)
+    np.testing.assert_allclose(posterior.probability_error, [both, both], rtol=1e-9)
+
+
+def test_a_race_predicts_as_the_mixture_of_all():
+    posterior = race(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
+    x = jnp.array([[0.3], [2.0]])
+    mean, variance = posterior.moments(x)
+    each = [p.moments(x) for p in posterior.posteriors]
+    p = np.asarray(posterior.probability)
+    centre = sum(w * m for w, (m, _) in zip(p, each, strict=True))
+    spread = sum(w * (v + (m - centre) ** 2) for w, (m, v) in zip(p, each, strict=True))
+    np.testing.assert_allclose(mean, centre, rtol=1e-12)
+    np.testing.assert_allclose(variance, spread, rtol=1e-9)
+    assert posterior.noise_variance(x).shape == (128, 2)
+    few = posterior.thinned(jax.random.key(1), 16)
+    assert few.log_weight.shape == (32,)
+    np.testing.assert_allclose(few.probability, p, rtol=1e-12)
+    # Draw 70 is number 6 of the second hypothesis.
+    np.testing.assert_array_equal(posterior.joint(jnp.asarray(70), x)[0], posterior.posteriors[1].predict(x)[0][6])
+    assert posterior.path(jnp.asarray(3), observations(X, Y, capacity=8), jax.random.key(0), x).shape == (2,)
+
+
+def integrals(mean, std, weight, owner):
+    """The same by brute force on a fine grid of readings."""
+    y = np.linspace(mean.min() - 9 * std.max(), mean.max() + 9 * std.max(), 200001)
+    step = y[1] - y[0]
+    density = weight[:, None] * stats.norm(mean[:, None], std[:, None]).pdf(y[None])
+    of = np.stack([density[owner == m].sum(axis=0) for m in range(owner.max() + 1)])
+    prior = np.array([weight[owner == m].sum() for m in range(owner.max() + 1)])
+
+    def entropy(p):
+        return -np.sum(np.where(p > 0, p * np.log(np.where(p > 0, p, 1.0)), 0.0)) * step
+
+    inside = [entropy(d / p) for d, p in zip(of, prior, strict=True)]
+    between = entropy(of.sum(axis=0)) - prior @ inside
+    alone = weight @ (0.5 * np.log(2 * np.pi * np.e * std**2))
+    return between, prior @ inside - alone
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_information_is_that_of_the_integral(seed):
+    rng = np.random.default_rng(seed)
+    owner = np.repeat([0, 1, 2], [5, 4, 6])
+    mean = rng.normal([0.0, 1.0, -2.0], 0.5, (6, 3)).T.ravel()[: owner.size]
+    std = rng.uniform(0.2, 0.6, owner.size)
+    weight = rng.dirichlet(np.ones(owner.size))
+    found = _informations(jnp.asarray(mean), jnp.asarray(std), jnp.log(weight), owner)
+    np.testing.assert_allclose(found, integrals(mean, std, weight, owner), atol=0.01)
+
+
+def test_information_at_its_limits():
+    owner = np.array([0, 0, 1, 1])
+    same = _informations(jnp.zeros(4), jnp.ones(4), jnp.log(jnp.array([0.25, 0.25, 0.4, 0.1])), owner)
+    np.testing.assert_allclose(same, [0.0, 0.0], atol=1e-12)
+    # Two hypotheses that can not be confused: one reading tells all, which is log 2.
+    apart = _informations(jnp.array([0.0, 0.0, 99.0, 99.0]), jnp.ones(4), jnp.full(4, jnp.log(0.25)), owner)
+    np.testing.assert_allclose(apart, [np.log(2.0), 0.0], atol=1e-9)
+    dead = _informations(jnp.zeros(4), jnp.ones(4), jnp.log(jnp.array([1.0, 0.0, 0.0, 0.0])), owner)
+    np.testing.assert_allclose(dead, [0.0, 0.0], atol=1e-12)
+
+
+def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
+    obs = room_for(observations(X[:1], Y[:1]), 6)
+    state, path = simulate(LEARNING, line, jax.random.key(0), 6, obs)
+    assert path.log_evidence.shape == (6, 2)
+    assert np.all(path.info.outcome == outcomes.OK)
+    # A level that was read at 0.1 and a line through 0 differ most at the far end.
+    assert float(path.x[0, 0, 0]) == 1.0
+    assert float(state.posterior.probability[1]) > 0.95
+    many = jax.vmap(lambda key: simulate(LEARNING, line, key, 3, obs)[1].log_evidence)
+    both = many(jax.random.split(jax.random.key(1), 2))
+    alone = simulate(LEARNING, line, jax.random.split(jax.random.key(1), 2)[1], 3, obs)[1].log_evidence
+    np.testing.assert_allclose(both[1], alone, rtol=1e-9)
+
+
+def test_a_journalled_race_is_resumed_where_it_was(tmp_path):
+    file = tmp_path / "race.gpxj"
+
+    with Campaign.create(file, {"settings": {}}) as campaign:
+        given = {"seeds": X[:1], "key": jax.random.key(0), "scalarize": Simulated.scalarize}
+        first = run(LEARNING, Simulated(line), campaign, 2, **given)
+    assert first.state.posterior.names == ("flat", "line")
+    again = fold(LEARNING, read(file).frames).state
+    np.testing.assert_array_equal(again.posterior.log_evidence, first.state.posterior.log_evidence)
+    np.testing.assert_array_equal(again.posterior.moments(X)[0], first.state.posterior.moments(X)[0])
+    mean, sd = again.posterior.summary()
+    assert set(mean) == {"flat/C", "flat/noise", "line/k", "line/noise", "probability/flat", "probability/line"}
+    assert mean["probability/flat"] + mean["probability/line"] == pytest.approx(1.0)
+    assert sd["probability/flat"] > 0
+
+
+def test_a_law_inside_a_process_may_race_with_the_law_alone():
+    wrapped = gp.exact(1, mean=LINE, prior=LINE.prior, bounds=[[0.0, 1.0]], standardize=(0.0, 1.0))
+    both = hypotheses({"line": bare(LINE), "line and more": wrapped})
+    posterior = race(smc(32)).init(jax.random.key(0), both, observations(X, Y, capacity=8))
+    assert np.isfinite(posterior.log_evidence).all()
+    values = acquire.information()(posterior, observations(X, Y, capacity=8), jnp.array([[0.5]]), jax.random.key(0))
+    assert float(values[0]) >= 0
+
+
+def test_mistakes_are_told():
+    with pytest.raises(ValueError, match="two hypotheses or more"):
+        hypotheses({"line": bare(LINE)})
+    with pytest.raises(ValueError, match="standardise the readings by themselves"):
+        hypotheses({"line": bare(LINE), "free": gp.exact(1)})
+    with pytest.raises(ValueError, match="use the same"):
+        hypotheses({"line": bare(LINE), "plane": gp.exact(2, standardize=False)})
+    with pytest.raises(ValueError, match="positive number for each"):
+        hypotheses({"line": bare(LINE), "flat": bare(FLAT)}, {"line": 1.0})
+    with pytest.raises(ValueError, match="0 <= within <= 1"):
+        acquire.information(within=2.0)
+    alone = smc(16).init(jax.random.key(0), bare(LINE), observations(X, Y, capacity=8))
+    with pytest.raises(TypeError, match="compares hypotheses"):
+        acquire.information()(alone, observations(X, Y, capacity=8), jnp.array([[0.5]]))
