@@ -11,6 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+STEEP = 0.1
+"""The largest slope of what passes for a mode, in nats per log parameter or prior standard deviation. The prior alone
+curves a log density by one or two, so that the mode is then off by less than a tenth of a standard deviation."""
+
 
 class Descent(NamedTuple):
     """Where the search stopped.
@@ -28,6 +32,14 @@ class Descent(NamedTuple):
     slope: Array
     updates: Array
     tries: Array
+
+
+def at_mode(slope: Array) -> Array:
+    """() whether a log density with that slope is at a mode.
+
+    In single precision the slope of a density of hundreds of readings is rounded to some tenths of a nat.
+    """
+    return slope <= STEEP * (1.0 if slope.dtype == jnp.float64 else 5.0)
 
 
 class _Climb(NamedTuple):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.descend import Descent, descend
+from gpax_lab.infer.descend import Descent, at_mode, descend
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import space_of
 from gpax_lab.linalg import cholesky, solve_upper
@@ -18,8 +18,6 @@ from gpax_lab.observations import Observations
 
 FLAT = 1e-6
 """The slope, in nats per prior standard deviation of an unconstrained parameter, at which a mode is reached."""
-STEEP = 0.1
-"""The largest slope of what passes for a mode, which is then off by less than a tenth of a standard deviation."""
 SPREAD = 64
 """Prior draws whose standard deviations these are."""
 
@@ -127,7 +125,7 @@ def _report(
     size = 1.0 / jnp.sum(jnp.exp(2 * log_weight))
     codes = [
         (~jnp.isfinite(evidence), outcomes.NOT_FINITE),
-        (~(slope <= STEEP), outcomes.STILL_CLIMBING),
+        (~at_mode(slope), outcomes.STILL_CLIMBING),
         (~positive, outcomes.NOT_CONVERGED),
         (size < max(0.05 * settings.draws, min(2.0, 0.5 * settings.draws)), outcomes.NOT_GAUSSIAN),
     ]

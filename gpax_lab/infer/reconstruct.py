@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.descend import Descent, descend
+from gpax_lab.infer.descend import STEEP, Descent, at_mode, descend
 from gpax_lab.infer.space import space_of
 from gpax_lab.kernels import matern52
 from gpax_lab.models import gridded
@@ -29,9 +29,6 @@ DRAWS = 512
 """Prior draws whose quantiles these are."""
 STEPS = 200
 """Most moves of the optimiser; a handful of parameters takes 15 to 60."""
-SLOPE = 0.1
-"""The largest slope at a mode, in nats per unit of a log parameter. The prior alone curves the density by two, so that
-the mode is then off by less than a tenth of a posterior standard deviation."""
 
 
 class Reconstruction(NamedTuple):
@@ -188,7 +185,7 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
     def down(z: Array, blocks: Any) -> Descent:
         # Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost. A
         # step of one changes a parameter e-fold.
-        return descend(lambda z: space.potential(z, blocks), z, 0.1 * SLOPE, STEPS, jnp.ones_like(z))
+        return descend(lambda z: space.potential(z, blocks), z, 0.1 * STEEP, STEPS, jnp.ones_like(z))
 
     ends = jax.lax.map(lambda z: down(z, few), starts)
     end = down(ends.z[jnp.argmin(ends.value)], blocks)
@@ -215,7 +212,7 @@ def _fill(
     # Twice: the residual is computed anew, and rounding parts it from the one that stopped the loop.
     solved = system.ok & (residual <= 2 * tolerance) & jnp.isfinite(mean).all() & jnp.isfinite(std).all()
     codes = outcomes.NOT_FINITE, outcomes.NOT_SOLVED, outcomes.STILL_CLIMBING
-    outcome = jnp.select([~learned, ~solved, ~(mode.slope <= SLOPE)], [jnp.asarray(c) for c in codes], outcomes.OK)
+    outcome = jnp.select([~learned, ~solved, ~at_mode(mode.slope)], [jnp.asarray(c) for c in codes], outcomes.OK)
     # A failure is told by the outcome; what then comes back is what was known before, and never NaN.
     usable = jnp.isfinite(mean) & jnp.isfinite(std)
     return Reconstruction(
