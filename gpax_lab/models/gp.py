@@ -64,6 +64,8 @@ def exact(
         uncertain_inputs: None where readings were taken where they were asked for. The capacity of the observations
             where each was taken at x + e, e ~ N(0, input_noise^2) unknown: adds parameters `input_noise` (d,), in
             widths of the box, and `displacement` (capacity, d), e in units of it. Predictions are for true places.
+            A campaign of n seed points and m steps has a capacity of n + m, rounded up to a multiple of 8, and
+            can not go on past its planned end.
 
     Returns:
         A Model.
