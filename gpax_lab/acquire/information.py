@@ -1,4 +1,4 @@
-"""Where a reading is expected to tell most: which hypothesis is true, and what its parameters are."""
+"""Where a reading tells most about competing hypotheses: by expected information, or through one of them at a time."""
 
 import math
 from functools import cache
@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.acquire.score import Outlook, Score, Settings, Term, term
+from gpax_lab.infer.posterior import mixture
 from gpax_lab.infer.race import Race
 
 NODES = 7
@@ -47,16 +48,19 @@ def _informations(mean: Array, std: Array, log_weight: Array, owner: np.ndarray)
     return expected(own - every), expected(alone - own)
 
 
+def _race(outlook: Outlook) -> Race:
+    if not isinstance(outlook.posterior, Race):
+        raise TypeError(
+            "this score compares hypotheses: use bayes_opt(hypotheses({...}), race(smc(...)), ...). For one model, "
+            "uncertainty() and disagreement() say where to learn."
+        )
+    return outlook.posterior
+
+
 @cache  # equal scores share what is compiled
 def _information(draws: int) -> Term:
     def values(outlook: Outlook, settings: Settings) -> Array:
-        posterior = outlook.posterior
-        if not isinstance(posterior, Race):
-            raise TypeError(
-                "information() compares hypotheses: use bayes_opt(hypotheses({...}), race(smc(...)), ...). For one "
-                "model, uncertainty() and disagreement() say where to learn."
-            )
-        few = posterior.thinned(outlook.key, draws)
+        few = _race(outlook).thinned(outlook.key, draws)
         mean, variance = few.predict(outlook.x)
         std = jnp.sqrt(variance + few.noise_variance(outlook.x))
         # Readings known without error would be told apart with certainty: a thousandth of the spread is the least.
@@ -91,3 +95,38 @@ def information(within: float = 0.1, draws: int = 32) -> Score:
     if not 0 <= within <= 1 or draws < 2:
         raise ValueError(f"information needs 0 <= within <= 1 and draws of at least 2; got {within} and {draws}.")
     return term("information", _information(draws), within=within)
+
+
+def _believed(outlook: Outlook, settings: Settings) -> Array:
+    belief = _race(outlook)
+    key_explore, key_which, key_any = jax.random.split(outlook.key, 3)
+    log_p = belief.log_probability
+    # Powers of the probabilities: 1 draws by them, infinity takes the most probable one.
+    greedy = jnp.isinf(settings["power"])
+    power = jnp.where(greedy, 1.0, settings["power"]).astype(log_p.dtype)
+    drawn = jax.random.categorical(key_which, power * log_p)
+    chosen = jnp.where(greedy, jnp.argmax(log_p), drawn)
+    explore = jax.random.uniform(key_explore) < settings["epsilon"]
+    chosen = jnp.where(explore, jax.random.randint(key_any, (), 0, log_p.size), chosen)
+    mine = jnp.asarray(belief.owner) == chosen
+    own = jnp.where(mine, outlook.log_weight, -jnp.inf)
+    own = own - jax.scipy.special.logsumexp(own)
+    return jnp.sqrt(mixture(outlook.mean, outlook.std**2, own)[1])
+
+
+def uncertainty_of_one(epsilon: float = 0.0, power: float = 1.0) -> Score:
+    """Standard deviation under one hypothesis, chosen anew for every point: measure where it knows least (unit of y).
+
+    With the defaults the hypothesis is drawn by its probability (posterior sampling, Thompson 1933); `power=inf` takes
+    the most probable one, and `epsilon` is how often any one is taken instead (epsilon-greedy).
+
+    Args:
+        epsilon: probability of a hypothesis at random.
+        power: of the probabilities by which a hypothesis is drawn.
+
+    Raises:
+        ValueError: epsilon outside [0, 1], or a negative power.
+    """
+    if not 0 <= epsilon <= 1 or not power >= 0:
+        raise ValueError(f"epsilon is a probability and power not negative; got {epsilon} and {power}.")
+    return term("uncertainty_of_one", _believed, epsilon=epsilon, power=power)

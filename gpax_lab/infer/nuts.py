@@ -102,7 +102,7 @@ def nuts(
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
         return _fit(key, posterior.model, obs, posterior.tuning, later).conditioned(obs)
 
-    return Sampler(init, update)
+    return Sampler(init, update, yields_evidence=False)
 
 
 @partial(jax.jit, static_argnames=("model", "chains"))

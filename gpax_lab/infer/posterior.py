@@ -182,10 +182,12 @@ class Sampler(NamedTuple):
     Attributes:
         init: (key, model, obs) -> posterior.
         update: (key, posterior, obs) -> posterior; warm start with the same model and more data.
+        yields_evidence: whether its posteriors know their log evidence.
     """
 
     init: Callable[[Array, Any, Observations], Any]
     update: Callable[[Array, Any, Observations], Any]
+    yields_evidence: bool = True
 
 
 @partial(jax.jit, static_argnames="model")

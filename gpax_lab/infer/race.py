@@ -231,9 +231,16 @@ def race(sampler: Sampler) -> Sampler:
 
     Returns:
         A Sampler whose posterior is a `Race`.
+
+    Raises:
+        ValueError: the sampler yields no evidence, as `nuts`.
     """
+    if not sampler.yields_evidence:
+        raise ValueError("this sampler yields no log evidence to compare hypotheses by: use smc() or laplace().")
 
     def init(key: Array, model: Hypotheses, obs: Observations) -> Race:
+        if not isinstance(model, Hypotheses):
+            raise TypeError("race(...) follows several models: give it hypotheses({name: model, ...}).")
         keys = jax.random.split(key, len(model.models))
         each = tuple(sampler.init(k, m, obs) for k, m in zip(keys, model.models.values(), strict=True))
         return Race(each, jnp.log(jnp.asarray(model.prior, obs.y.dtype)), model)

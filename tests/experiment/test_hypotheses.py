@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, means, observations, parametric, race, run, simulate, smc
+from gpax_lab import acquire, bayes_opt, gp, hypotheses, means, nuts, observations, parametric, race, run, simulate, smc
 from gpax_lab.acquire.information import _informations
 from gpax_lab.experiment import Simulated, room_for
 from gpax_lab.experiment.record import fold
@@ -163,7 +163,33 @@ def test_a_law_inside_a_process_may_race_with_the_law_alone():
     assert float(values[0]) >= 0
 
 
+def test_one_hypothesis_at_a_time_by_probability_greedily_or_at_random():
+    obs = observations(X, Y, capacity=8)
+    posterior = race(smc(64)).init(jax.random.key(0), RACE, obs)
+    x = jnp.array([[0.0], [0.5], [1.0]])
+    std = [np.sqrt(p.moments(x)[1]) for p in posterior.posteriors]
+    p = np.asarray(posterior.probability)
+
+    def share(score, count=400):
+        """How often the first hypothesis was looked at; a line through 0 has no spread there, a level has."""
+        values = np.asarray(jax.vmap(lambda k: score(posterior, obs, x, k))(jax.random.split(jax.random.key(1), count)))
+        first = np.abs(values - std[0]).max(axis=1) < 1e-9
+        assert np.all(first | (np.abs(values - std[1]).max(axis=1) < 1e-9))
+        return first.mean()
+
+    error = 5 * 0.5 / np.sqrt(400)
+    assert abs(share(acquire.uncertainty_of_one()) - p[0]) < error
+    assert abs(share(acquire.uncertainty_of_one(epsilon=1.0)) - 0.5) < error
+    assert share(acquire.uncertainty_of_one(power=np.inf)) == float(p[0] > p[1])
+
+
 def test_mistakes_are_told():
+    with pytest.raises(ValueError, match="yields no log evidence"):
+        race(nuts())
+    with pytest.raises(TypeError, match="hypotheses"):
+        race(smc()).init(jax.random.key(0), bare(LINE), observations(X, Y))
+    with pytest.raises(ValueError, match="epsilon is a probability"):
+        acquire.uncertainty_of_one(epsilon=2.0)
     with pytest.raises(ValueError, match="two hypotheses or more"):
         hypotheses({"line": bare(LINE)})
     with pytest.raises(ValueError, match="standardise the readings by themselves"):
