@@ -6,7 +6,7 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 
 from gpax_lab import acquire, kernels, means, priors
 from gpax_lab.experiment import Problem, Simulated, bayes_opt, run, simulate, study
-from gpax_lab.infer import hypotheses, laplace, nuts, race, reconstruct, smc
+from gpax_lab.infer import bandit, hypotheses, laplace, nuts, race, reconstruct, smc
 from gpax_lab.models import SmoothNoise, gp, gridded, inducing_points, parametric, sparse
 from gpax_lab.observations import Observations, observations
 
@@ -16,6 +16,7 @@ __all__ = [
     "Simulated",
     "SmoothNoise",
     "acquire",
+    "bandit",
     "bayes_opt",
     "gp",
     "gridded",

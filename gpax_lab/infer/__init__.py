@@ -1,6 +1,7 @@
 """A sampler turns observations into weighted draws: `init` once, `update` after every reading."""
 
 from gpax_lab.infer import outcomes
+from gpax_lab.infer.bandit import Bandit, bandit
 from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
@@ -9,12 +10,14 @@ from gpax_lab.infer.reconstruct import Reconstruction, reconstruct
 from gpax_lab.infer.smc import smc
 
 __all__ = [
+    "Bandit",
     "Hypotheses",
     "Info",
     "Posterior",
     "Race",
     "Reconstruction",
     "Sampler",
+    "bandit",
     "hypotheses",
     "laplace",
     "nuts",

@@ -8,7 +8,21 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, means, nuts, observations, parametric, race, run, simulate, smc
+from gpax_lab import (
+    acquire,
+    bandit,
+    bayes_opt,
+    gp,
+    hypotheses,
+    means,
+    nuts,
+    observations,
+    parametric,
+    race,
+    run,
+    simulate,
+    smc,
+)
 from gpax_lab.acquire.information import _informations
 from gpax_lab.experiment import Simulated, room_for
 from gpax_lab.experiment.record import fold
@@ -181,6 +195,42 @@ def test_one_hypothesis_at_a_time_by_probability_greedily_or_at_random():
     assert abs(share(acquire.uncertainty_of_one()) - p[0]) < error
     assert abs(share(acquire.uncertainty_of_one(epsilon=1.0)) - 0.5) < error
     assert share(acquire.uncertainty_of_one(power=np.inf)) == float(p[0] > p[1])
+
+
+def test_rewards_of_the_published_algorithm_are_kept_as_written():
+    """Its bookkeeping anew in numpy, from the posteriors alone."""
+    experiment = bayes_opt(RACE, bandit(smc(32), GRID.points, 2, epsilon=0.0), acquire.uncertainty(), GRID)
+    obs = room_for(observations(X[:1], Y[:1]), 5)
+    state = experiment.init(jax.random.key(0), obs)
+    reward, pulls, last = np.zeros(2), np.zeros(2, int), np.inf
+    points = np.asarray(GRID.points)
+    for step in range(1, 6):
+        known = np.asarray(state.obs.x)[np.asarray(state.obs.measured)]
+        left = points[~(points[:, None] == known[None]).all(axis=2).any(axis=1)]
+        medians = np.array([np.median(p.moments(left)[1] + NOISE**2) for p in state.posterior.posteriors])
+        chosen = medians.argmin() if step <= 2 else reward.argmax()
+        gain = 1.0 if step <= 2 or medians[chosen] < last else -1.0
+        pulls[chosen] += 1
+        reward[chosen] += (gain - reward[chosen]) / pulls[chosen]
+        last = medians[chosen]
+        assert int(state.posterior.chosen) == chosen
+        np.testing.assert_allclose(state.posterior.reward, reward, rtol=1e-12)
+        np.testing.assert_array_equal(state.posterior.pulls, pulls)
+        assert float(state.posterior.median) == pytest.approx(last)
+        state, x = experiment.propose(state)
+        spread = state.posterior.posteriors[chosen].moments(left)[1]
+        assert float(x[0, 0]) == left[int(jnp.argmax(spread)), 0]
+        state = experiment.observe(state, x, jnp.array([line(jax.random.key(step), x[0])]))
+
+
+def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
+    soft = bandit(smc(16), GRID.points, 1, temperature=0.5)
+    experiment = bayes_opt(RACE, soft, acquire.uncertainty(), GRID)
+    state, path = simulate(experiment, line, jax.random.key(0), 3, room_for(observations(X[:1], Y[:1]), 3))
+    assert np.isfinite(path.y).all()
+    assert int(state.posterior.pulls.sum()) == 4
+    with pytest.raises(ValueError, match="bandit needs warmup"):
+        bandit(smc(), GRID.points, warmup=0)
 
 
 def test_mistakes_are_told():
