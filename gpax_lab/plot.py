@@ -392,3 +392,77 @@ def regret(
         ax.set(xlabel="points measured", ylabel=Named("regret", unit).label, title=objectives[o])
     figure.axes[0].legend(frameon=False, fontsize="small")
     return figure
+
+
+def curves(
+    x: ArrayLike,
+    draws: ArrayLike,
+    axis: tuple[str, str] = ("x", ""),
+    quantity: tuple[str, str] = ("y", ""),
+    title: str = "",
+) -> "Figure":
+    """Curves drawn from a prior, such as `Law.draw` gives: what a hypothesis holds possible before anything is read.
+
+    Args:
+        x: (m,) places.
+        draws: (n, m) curves.
+        axis: name and unit of x.
+        quantity: name and unit of y.
+        title: e.g. the formula.
+
+    Raises:
+        ValueError: draws are not (n, m) for m places.
+    """
+    places, lines = np.asarray(x, float).ravel(), np.asarray(draws, float)
+    if lines.ndim != 2 or lines.shape[1] != places.size:
+        raise ValueError(f"draws must be (n, {places.size}), one curve a row; got {lines.shape}.")
+    figure = _figure(4.8, 3.4)
+    ax = figure.subplots()
+    low, middle, high = np.quantile(lines, [0.05, 0.5, 0.95], axis=0)
+    ax.fill_between(places, low, high, color=BLUE, alpha=0.15, lw=0, label="90 percent of them")
+    ax.plot(places, lines[:20].T, color=BLUE, lw=0.6, alpha=0.5)
+    ax.plot(places, middle, color=ORANGE, lw=2.0, label="median")
+    # A few wild draws of a wide prior shall not flatten all others.
+    pad = 0.5 * float(np.max(high - low)) + np.finfo(float).tiny
+    ax.set(
+        xlabel=Named(*axis).label,
+        ylabel=Named(*quantity).label,
+        title=title,
+        ylim=(float(low.min()) - pad, float(high.max()) + pad),
+    )
+    ax.legend(frameon=False, fontsize="small")
+    return figure
+
+
+def probabilities(
+    points: ArrayLike, probability: ArrayLike, names: Sequence[str], error: ArrayLike | None = None, sure: float = 0.95
+) -> "Figure":
+    """How probable each hypothesis was as the points came in.
+
+    Args:
+        points: (n,) numbers of points measured.
+        probability: (n, M) of each hypothesis.
+        names: M names.
+        error: (n, M) Monte Carlo standard error, as `Race.probability_error`; None for none.
+        sure: a line at this probability.
+
+    Raises:
+        ValueError: shapes do not fit.
+    """
+    counts, p = np.asarray(points, float).ravel(), np.asarray(probability, float)
+    if p.shape != (counts.size, len(names)) or (error is not None and np.shape(error) != p.shape):
+        raise ValueError(f"probability and error must be ({counts.size}, {len(names)}); got {p.shape}.")
+    figure = _figure(4.8, 3.4)
+    ax = figure.subplots()
+    for m, name in enumerate(names):
+        colour, style = (BLUE, ORANGE, GREEN, GREY)[m % 4], ("-", "--", ":", "-.")[m // 4 % 4]
+        ax.plot(counts, p[:, m], color=colour, ls=style, lw=1.8, label=name)
+        if error is not None:
+            e = np.asarray(error, float)[:, m]
+            ax.fill_between(
+                counts, np.clip(p[:, m] - e, 0, 1), np.clip(p[:, m] + e, 0, 1), color=colour, alpha=0.2, lw=0
+            )
+    ax.axhline(sure, color=GREY, lw=0.8, ls=":")
+    ax.set(xlabel="points measured", ylabel="probability", ylim=(-0.02, 1.02))
+    ax.legend(frameon=False, fontsize="small")
+    return figure

@@ -174,3 +174,28 @@ def test_a_reconstruction_shows_holes_mean_and_doubt_on_honest_scales():
     assert bars == ["phase (deg)", "phase (deg)", "sd of phase (deg)"]
     with pytest.raises(ValueError, match="rows, columns"):
         plot.reconstruction(image, mean[:1], std)
+
+
+def test_curves_of_a_prior_show_their_spread_and_are_not_flattened_by_a_wild_one():
+    x = np.linspace(0.0, 0.2, 7)
+    draws = np.outer(np.linspace(-1.0, 1.0, 101), np.ones(7))
+    draws[0] = 1e6
+    figure = plot.curves(x, draws, ("x", "um"), ("phase", "deg"), "m = C")
+    ax = figure.axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_title()) == ("x (µm)", "phase (deg)", "m = C")
+    assert ax.get_ylim()[1] < 10
+    np.testing.assert_allclose(ax.lines[-1].get_ydata(), np.median(draws[:, 0]))
+    with pytest.raises(ValueError, match="one curve a row"):
+        plot.curves(x, draws.T)
+
+
+def test_probabilities_are_drawn_with_their_error():
+    p = np.array([[0.5, 0.5], [0.2, 0.8], [0.01, 0.99]])
+    figure = plot.probabilities([2, 3, 4], p, ["jump", "smooth"], 0.1 * p)
+    ax = figure.axes[0]
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["jump", "smooth"]
+    np.testing.assert_array_equal(ax.lines[1].get_ydata(), p[:, 1])
+    band = ax.collections[1].get_paths()[0].vertices
+    assert band[:, 1].max() == 1.0
+    with pytest.raises(ValueError, match=r"must be \(3, 2\)"):
+        plot.probabilities([2, 3, 4], p.T, ["jump", "smooth"])
