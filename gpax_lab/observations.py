@@ -76,7 +76,8 @@ def observations(
         x: (n, d) inputs in the user's units, finite; n may be 0 if `capacity` is given.
         y: (n,) or (n, m) readings; a non-finite one is stored as failed.
         noise: (n,) known variances of the readings, or a scalar; 0 or None where unknown.
-        capacity: number of slots; the next power of two above n by default.
+        capacity: number of slots; the next power of two above n by default. Where you drive an experiment yourself,
+            give the number of points you plan: a buffer that has to grow compiles everything anew.
         dtype: floating dtype, float64 by default.
 
     Returns:

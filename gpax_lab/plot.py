@@ -32,6 +32,11 @@ class Named(NamedTuple):
         return f"{self.name} ({unit})" if unit else self.name
 
 
+def _named(given: str | Sequence[str]) -> Named:
+    """A name, or a name and a unit."""
+    return Named(given) if isinstance(given, str) else Named(*given)
+
+
 def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
@@ -75,7 +80,7 @@ def campaign(
         ValueError: more than two inputs.
     """
     points, readings = np.asarray(x, float), np.asarray(y, float)
-    where, labels, what = np.asarray(places, float), [Named(*axis) for axis in axes], Named(*quantity)
+    where, labels, what = np.asarray(places, float), [_named(axis) for axis in axes], _named(quantity)
     maps = [None if values is None else np.asarray(values, float) for values in (truth, mean, std)]
     if where.shape[1] == 1:
         figure, convergence_ax = _rows(points, readings, where, maps, labels[0], what)
@@ -262,7 +267,7 @@ def posterior_1d(
     _band(target, spots, values, np.asarray(std, float), xs, ys, None if truth is None else np.asarray(truth, float))
     if next_x is not None:
         target.axvline(next_x, color=ORANGE, lw=1.5, label="next point")
-    target.set(xlabel=Named(*axis).label, ylabel=Named(*quantity).label, title=title)
+    target.set(xlabel=_named(axis).label, ylabel=_named(quantity).label, title=title)
     target.legend(frameon=False, fontsize="small")
     return target.get_figure()  # type: ignore[return-value]
 
@@ -337,7 +342,7 @@ def reconstruction(
         raise ValueError(
             f"image, mean and std must be (rows, columns); got {seen.shape}, {centre.shape}, {spread.shape}."
         )
-    what = Named(*quantity)
+    what = _named(quantity)
     span = float(np.nanmin([np.nanmin(seen), centre.min()])), float(np.nanmax([np.nanmax(seen), centre.max()]))
     share = 100 * float(np.mean(np.isfinite(seen)))
     figure = _figure(12.0, 4.0)
@@ -425,8 +430,8 @@ def curves(
     # A few wild draws of a wide prior shall not flatten all others.
     pad = 0.5 * float(np.max(high - low)) + np.finfo(float).tiny
     ax.set(
-        xlabel=Named(*axis).label,
-        ylabel=Named(*quantity).label,
+        xlabel=_named(axis).label,
+        ylabel=_named(quantity).label,
         title=title,
         ylim=(float(low.min()) - pad, float(high.max()) + pad),
     )

@@ -133,6 +133,9 @@ def as_score(score: Score | Callable[[Array, Array], Array]) -> Score:
     """
     if isinstance(score, Score):
         return score
+    name = getattr(score, "__name__", "score")
+    if getattr(score, "__module__", "").startswith("gpax_lab.acquire"):
+        raise TypeError(f"this is the function that makes a score: write {name}() instead of {name}.")
     if callable(score) and len(inspect.signature(score).parameters) == 2:
         return of_moments(score)
     raise TypeError("a score is one of gpax_lab.acquire (log_ei(), ucb(), ...) or a function of (mean, std).")

@@ -48,12 +48,15 @@ def bayes_opt(
 
     Raises:
         ValueError: batch < 1 or draws < 1.
-        TypeError: the score is neither a Score nor a function of (mean, std).
+        TypeError: the sampler is none, or the score is neither a Score nor a function of (mean, std).
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1; got {batch}.")
     if draws is not None and draws < 1:
         raise ValueError(f"draws must be at least 1, or None for all of the posterior; got {draws}.")
+    if not isinstance(sampler, Sampler):
+        name = getattr(sampler, "__name__", repr(sampler))
+        raise TypeError(f"a sampler is what nuts(), smc(), laplace() or race(...) return; got {name}.")
     worth = as_score(score)
 
     def init(key: Array, obs: Observations) -> State:
@@ -66,6 +69,8 @@ def bayes_opt(
         return _propose(with_room(state, batch), batch, by_travel, draws)
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0) -> State:
+        if jnp.ndim(x) != 2 or jnp.ndim(y) == 0 or jnp.shape(y)[0] != jnp.shape(x)[0]:
+            raise ValueError(f"observe takes x (q, d) and y (q,); got shapes {jnp.shape(x)} and {jnp.shape(y)}.")
         state = with_room_for_answers(state, x)
         key, key_fit, obs = _take_in(state.key, state.obs, x, y, noise)
         return state._replace(key=key, obs=obs, posterior=sampler.update(key_fit, state.posterior, obs))

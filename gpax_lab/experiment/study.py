@@ -26,8 +26,8 @@ class Problem(NamedTuple):
     """Something to optimise.
 
     Attributes:
-        measure: (key, x (d,)) -> y (), a reading with its noise; NaN where it fails.
-        truth: x (d,) -> () the noise-free value by which campaigns are judged.
+        measure: (key, x (d,)) -> y (), a reading with its noise; NaN where it fails. Pure JAX (jnp, not np).
+        truth: x (d,) -> () the noise-free value by which campaigns are judged; likewise.
         best: its optimum over the domain; None takes the best of the domain's points (of a pool), or of a dense
             set of points (of a box).
     """
@@ -62,11 +62,30 @@ class Study:
     seconds: np.ndarray
     seeds: int
 
+    def __str__(self) -> str:
+        """The verdict: regret at the last point, and how far the others are from the best, key by key."""
+        many = self.regret.shape[2]
+        points = f"{self.x.shape[3]} points, {self.seeds} of them seeds"
+        lines = [f"regret after {points}; mean of {many} keys +- its standard error"]
+        bands = self.bands()
+        for o, objective in enumerate(self.objectives):
+            order = np.argsort(bands["mean"][:, o, -1])
+            for e in order:
+                name, first = self.experiments[e], self.experiments[order[0]]
+                line = f"  {objective}: {name} {bands['mean'][e, o, -1]:.4g} +- {bands['error'][e, o, -1]:.2g}"
+                if name != first:
+                    gap = self.difference(name, first)
+                    line += f" ({gap['mean'][o, -1]:+.2g} +- {gap['error'][o, -1]:.2g} against {first})"
+                trouble = float(self.trouble[e, o].mean())
+                lines.append(line + (f"; {100 * trouble:.0f} percent of its fits in trouble" if trouble > 0 else ""))
+        return "\n".join(lines)
+
     def bands(self, level: float = 0.8) -> dict[str, np.ndarray]:
         """Over keys, each (E, O, n): mean and standard error of the regret, its median, and a band of `level`."""
         edge = (1.0 - level) / 2.0
         low, median, high = np.quantile(self.regret, [edge, 0.5, 1.0 - edge], axis=2)
-        error = self.regret.std(axis=2, ddof=1) / np.sqrt(self.regret.shape[2])
+        count = self.regret.shape[2]
+        error = self.regret.std(axis=2, ddof=min(1, count - 1)) / np.sqrt(count)
         return {"mean": self.regret.mean(axis=2), "error": error, "median": median, "low": low, "high": high}
 
     def difference(self, one: str, other: str) -> dict[str, np.ndarray]:
@@ -76,7 +95,8 @@ class Study:
         """
         a, b = (self.regret[self.experiments.index(name)] for name in (one, other))
         gap = a - b
-        return {"mean": gap.mean(axis=1), "error": gap.std(axis=1, ddof=1) / np.sqrt(gap.shape[1])}
+        count = gap.shape[1]
+        return {"mean": gap.mean(axis=1), "error": gap.std(axis=1, ddof=min(1, count - 1)) / np.sqrt(count)}
 
     def to_xarray(self) -> Any:
         """One labelled xarray.Dataset (extra `study`)."""
@@ -127,14 +147,16 @@ def study(
         tell: called with a line of text after each combination.
 
     Returns:
-        Study.
+        Study: print it for the verdict, or `plot.regret(result.bands(), result.experiments, result.objectives)`.
 
     Raises:
-        ValueError: nothing to compare, or no seeds.
+        ValueError: nothing to compare, no seeds, or a problem that does not return one number.
+        TypeError: an objective is no Problem.
 
     Example:
         result = study({"EI": one, "UCB": other}, {"film": problem}, domain, jax.random.split(key, 20), steps=30)
     """
+    _check_problems(objectives, domain)
     if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or steps < 1:
         raise ValueError("a study needs experiments, objectives, keys of shape (K,), at least one seed and one step.")
     mesh = Mesh(np.asarray(devices if devices is not None else jax.devices()), (_AXIS,))
@@ -152,6 +174,20 @@ def study(
         np.stack(part).reshape(*shape, *np.shape(part[0])) for part in zip(*rows, strict=True)
     )
     return Study(tuple(experiments), tuple(objectives), x, y, regret, trouble, spent, seeds)
+
+
+def _check_problems(objectives: Mapping[str, Problem], domain: Candidates) -> None:
+    for name, problem in objectives.items():
+        if not isinstance(problem, Problem):
+            raise TypeError(f"objective {name!r} must be Problem(measure, truth); got {type(problem).__name__}.")
+        x = jax.eval_shape(lambda key: domain.spread(key, 1)[0], jax.random.key(0))
+        read, true = jax.eval_shape(problem.measure, jax.random.key(0), x), jax.eval_shape(problem.truth, x)
+        for what, value in (("measure", read), ("truth", true)):
+            if value.shape != ():
+                raise ValueError(
+                    f"{what} of {name!r} must return one number, shape (); got {value.shape}. x has shape {x.shape}: "
+                    "write x[0] where you mean its first input."
+                )
 
 
 def _all_keys(

@@ -67,6 +67,7 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     settings = Settings(draws, starts, iterations, weighted)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
+        model.check(obs)
         # No mode is known yet: the optimiser leaves a start that is not a number at once.
         unknown = Tuning(jnp.full(space_of(model, obs.y.dtype).size, jnp.nan, obs.y.dtype))
         return _fit(key, model, obs, unknown, settings).conditioned(obs)

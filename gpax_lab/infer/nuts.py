@@ -96,6 +96,7 @@ def nuts(
     later = first if rewarm is None else first._replace(warmup=rewarm, adapt_mass=False)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
+        model.check(obs)
         key_start, key_fit = jax.random.split(key)
         return _fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first).conditioned(obs)
 

@@ -112,9 +112,12 @@ def reconstruct(
         dtype: floating dtype, float64 by default.
 
     Returns:
-        Reconstruction; look at `outcome` (or `message`) before using it.
+        Reconstruction; look at `outcome` (or `message`) before using it, and at all of it by
+        `plot.reconstruction(image, filled.mean, filled.std)`. On two cores a first image takes about 40 s to compile,
+        a further one 10 s (64 x 64) to 15 s (256 x 256).
 
     Raises:
+        TypeError: the key is none.
         ValueError: an image without pixels or readings, infinite readings, a process for another number of axes, or a
             setting that makes no sense.
 
@@ -127,6 +130,8 @@ def reconstruct(
         >>> bool(np.abs(filled.mean - truth)[holes].mean() < 0.1 * truth.std()), int(filled.outcome)
         (True, 0)
     """
+    if not hasattr(key, "dtype"):
+        raise TypeError(f"key is a random key such as jax.random.key(0); got {key!r}.")
     kind = float_dtype(dtype)
     y, measured = _checked_image(image, kind)
     process = _default(y.ndim) if process is None else process

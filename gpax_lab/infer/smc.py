@@ -113,6 +113,7 @@ def smc(
     )
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
+        model.check(obs)
         return _init(key, model, obs, settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:

@@ -38,6 +38,11 @@ class Frame:
     standardize: bool | tuple[float, float]
     prior: Program
 
+    @property
+    def bounds(self) -> np.ndarray:
+        """(d, 2) the box."""
+        return np.stack([self.low, self.low + self.width], axis=1)
+
     def unit(self, x: Array) -> Array:
         """(m, d) points of the user's box in the unit cube."""
         return (x - jnp.asarray(self.low[None], x.dtype)) / jnp.asarray(self.width[None], x.dtype)

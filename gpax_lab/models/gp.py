@@ -136,4 +136,5 @@ def exact(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=of.standardize is True,
+        bounds=of.bounds,
     )

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import numpy as np
 from jax import Array
 
-from gpax_lab.observations import Observations
+from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.priors import Params, Program
 
 
@@ -32,6 +34,7 @@ class Model:
         dim: number of inputs d.
         standardized: whether readings are standardised by themselves, so that the prior depends on them and the
             evidence can not be compared with that of another model.
+        bounds: (d, 2) box in the user's units that the model is made for; None where it makes no difference.
     """
 
     prior: Program
@@ -45,3 +48,27 @@ class Model:
     leave_one_out: Callable[[Params, Observations], tuple[Array, Array]]
     dim: int
     standardized: bool
+    bounds: np.ndarray | None
+
+    def check(self, obs: Observations) -> None:
+        """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).
+
+        Raises:
+            ValueError: the inputs have another number of columns, or lie farther outside the box than it is wide.
+        """
+        if obs.x.shape[-1] != self.dim:
+            raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
+        if self.bounds is None or isinstance(obs.status, jax.core.Tracer):
+            return
+        x = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]
+        low, high = self.bounds.T
+        far = (x < 2 * low - high) | (x > 2 * high - low)
+        if far.any():
+            column = int(far.any(axis=0).argmax())
+            span, made_for = (
+                f"[{a:g}, {b:g}]" for a, b in ((x[:, column].min(), x[:, column].max()), self.bounds[column])
+            )
+            raise ValueError(
+                f"input {column} of the readings spans {span}, but the model is made for {made_for}: give it "
+                "bounds=[[low, high], ...] in your own units, one pair for each input (without bounds, the unit cube)."
+            )

@@ -105,4 +105,5 @@ def parametric(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=standardize is True,
+        bounds=None,
     )

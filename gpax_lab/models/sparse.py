@@ -242,6 +242,7 @@ def sparse(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=of.standardize is True,
+        bounds=of.bounds,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small_study import DOMAIN, KEYS, SEEDS, STEPS, hill, make, wave
 
-from gpax_lab.experiment import simulate, study
+from gpax_lab.experiment import Problem, simulate, study
 from gpax_lab.experiment.study import _begun
 
 
@@ -75,6 +75,26 @@ def test_one_labelled_table(result):
     table = result[2].to_xarray()
     assert table.regret.sel(experiment="unc", objective="wave").shape == (5, SEEDS + STEPS)
     assert table.attrs["seeds"] == SEEDS
+
+
+def test_printed_it_gives_the_verdict(result):
+    found = result[2]
+    first, *lines = str(found).splitlines()
+    assert first.startswith(f"regret after {SEEDS + STEPS} points, {SEEDS} of them seeds; mean of {len(KEYS)} keys")
+    assert len(lines) == len(found.experiments) * len(found.objectives)
+    mean = found.bands()["mean"][:, 0, -1]
+    best, worst = found.experiments[int(mean.argmin())], found.experiments[int(mean.argmax())]
+    assert lines[0].startswith(f"  {found.objectives[0]}: {best} {mean.min():.4g} +- ")
+    assert f"against {best})" in lines[1]
+    assert worst in lines[1]
+
+
+def test_a_problem_is_looked_at_before_anything_runs():
+    experiments, _ = make()
+    with pytest.raises(TypeError, match=r"must be Problem\(measure, truth\)"):
+        study(experiments, {"mine": lambda key, x: hill(x)}, DOMAIN, KEYS, STEPS)
+    with pytest.raises(ValueError, match=r"measure of 'mine' must return one number, shape \(\); got \(1,\)"):
+        study(experiments, {"mine": Problem(lambda key, x: 3 * x, hill)}, DOMAIN, KEYS, STEPS)
 
 
 def test_nothing_to_compare_is_an_error():

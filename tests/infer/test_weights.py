@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab import acquire, bayes_opt, gp, kernels, observations, smc
+from gpax_lab import acquire, bayes_opt, gp, kernels, laplace, nuts, observations, smc
 from gpax_lab.infer.weights import effective_share, systematic
 
 
@@ -60,3 +60,24 @@ def test_a_choice_that_looks_at_some_of_the_draws_leaves_the_posterior_whole():
 def test_a_choice_looks_at_one_draw_at_least():
     with pytest.raises(ValueError, match="draws must be at least 1"):
         bayes_opt(MODEL, smc(64), acquire.log_ei(), GRID, draws=0)
+
+
+def test_what_an_experiment_is_made_of_is_checked():
+    with pytest.raises(TypeError, match=r"what nuts\(\), .* return; got smc"):
+        bayes_opt(MODEL, smc, acquire.log_ei(), GRID)
+    with pytest.raises(TypeError, match=r"write log_ei\(\) instead"):
+        bayes_opt(MODEL, smc(64), acquire.log_ei, GRID)
+    experiment = bayes_opt(MODEL, smc(8), acquire.log_ei(), GRID)
+    for x, y in ((jnp.zeros(1), 1.0), (jnp.zeros((1, 1)), 1.0), (jnp.zeros((2, 1)), jnp.zeros(1))):
+        with pytest.raises(ValueError, match=r"observe takes x \(q, d\) and y \(q,\)"):
+            experiment.observe(None, x, y)
+
+
+@pytest.mark.parametrize("sampler", [smc(8), nuts(10, 10), laplace(8)], ids=["smc", "nuts", "laplace"])
+def test_readings_far_outside_the_box_are_refused_before_any_work(sampler):
+    """The unit cube is the box where none is given: ten units of length would be taken for ten boxes."""
+    wide = observations(10.0 * X, np.sin(X[:, 0]))
+    with pytest.raises(ValueError, match=r"spans \[0, 10\], but the model is made for \[0, 1\]: give it bounds"):
+        sampler.init(jax.random.key(0), gp.exact(1), wide)
+    with pytest.raises(ValueError, match="has 2 inputs, the observations 1"):
+        sampler.init(jax.random.key(0), gp.exact(2), wide)
