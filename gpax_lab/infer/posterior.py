@@ -85,12 +85,7 @@ class Posterior:
 
         Points are taken in chunks, so that memory grows with the draws and not with draws times points.
         """
-
-        def of_chunk(x: Array) -> tuple[Array, Array]:
-            mean, variance = self.predict(x)
-            return mixture(mean, variance, self.log_weight)
-
-        return in_chunks(of_chunk, x, CHUNK)
+        return mixture_moments(self.predict, self.log_weight, x)
 
     @partial(jax.jit, static_argnames="count")
     def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:
@@ -174,6 +169,18 @@ def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Arr
     weight = jnp.exp(log_weight)
     centre = weight @ mean
     return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
+
+
+def mixture_moments(
+    predict: Callable[[Array], tuple[Array, Array]], log_weight: Array, x: Array
+) -> tuple[Array, Array]:
+    """Mean (m,) and variance (m,) of the mixture of what `predict` gives at x (m, d), in chunks of points."""
+
+    def of_chunk(x: Array) -> tuple[Array, Array]:
+        mean, variance = predict(x)
+        return mixture(mean, variance, log_weight)
+
+    return in_chunks(of_chunk, x, CHUNK)
 
 
 class Sampler(NamedTuple):

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.infer.posterior import CHUNK, Info, Posterior, Sampler, mixture
-from gpax_lab.linalg import in_chunks
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, mixture_moments
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 
@@ -161,12 +160,7 @@ class Race:
     @jax.jit
     def moments(self, x: Array) -> tuple[Array, Array]:
         """Mean (m,) and variance (m,) of the mixture over hypotheses and draws at x (m, d)."""
-
-        def of_chunk(x: Array) -> tuple[Array, Array]:
-            mean, variance = self.predict(x)
-            return mixture(mean, variance, self.log_weight)
-
-        return in_chunks(of_chunk, x, CHUNK)
+        return mixture_moments(self.predict, self.log_weight, x)
 
     @partial(jax.jit, static_argnames="count")
     def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:
