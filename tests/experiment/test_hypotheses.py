@@ -146,9 +146,14 @@ def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
     # A level that was read at 0.1 and a line through 0 differ most at the far end.
     assert float(path.x[0, 0, 0]) == 1.0
     assert float(state.posterior.probability[1]) > 0.95
-    many = jax.vmap(lambda key: simulate(LEARNING, line, key, 3, obs)[1].log_evidence)
-    both = many(jax.random.split(jax.random.key(1), 2))
-    alone = simulate(LEARNING, line, jax.random.split(jax.random.key(1), 2)[1], 3, obs)[1].log_evidence
+
+
+@pytest.mark.slow
+def test_vmapped_races_are_those_run_alone():
+    obs = room_for(observations(X[:1], Y[:1]), 6)
+    keys = jax.random.split(jax.random.key(1), 2)
+    both = jax.vmap(lambda key: simulate(LEARNING, line, key, 3, obs)[1].log_evidence)(keys)
+    alone = simulate(LEARNING, line, keys[1], 3, obs)[1].log_evidence
     np.testing.assert_allclose(both[1], alone, rtol=1e-9)
 
 
@@ -168,6 +173,7 @@ def test_a_journalled_race_is_resumed_where_it_was(tmp_path):
     assert sd["probability/flat"] > 0
 
 
+@pytest.mark.slow
 def test_a_law_inside_a_process_may_race_with_the_law_alone():
     wrapped = gp.exact(1, mean=LINE, prior=LINE.prior, bounds=[[0.0, 1.0]], standardize=(0.0, 1.0))
     both = hypotheses({"line": bare(LINE), "line and more": wrapped})
@@ -223,6 +229,7 @@ def test_rewards_of_the_published_algorithm_are_kept_as_written():
         state = experiment.observe(state, x, jnp.array([line(jax.random.key(step), x[0])]))
 
 
+@pytest.mark.slow
 def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
     soft = bandit(smc(16), GRID.points, 1, temperature=0.5)
     experiment = bayes_opt(RACE, soft, acquire.uncertainty(), GRID)
