@@ -241,6 +241,7 @@ def test_units_do_not_matter():
     np.testing.assert_allclose(scaled.noise_std / 4e-9, plain.noise_std, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_single_precision_and_masked_arrays():
     _, image, _ = simulated(3)
     hidden = np.ma.masked_invalid(image)
