@@ -91,6 +91,7 @@ def information(within: float = 0.1, draws: int = 32) -> Score:
 
     Raises:
         ValueError: a weight outside [0, 1], or fewer than two draws.
+        TypeError: when used, if no hypotheses compete.
     """
     if not 0 <= within <= 1 or draws < 2:
         raise ValueError(f"information needs 0 <= within <= 1 and draws of at least 2; got {within} and {draws}.")
@@ -104,7 +105,7 @@ def _believed(outlook: Outlook, settings: Settings) -> Array:
     # Powers of the probabilities: 1 draws by them, infinity takes the most probable one.
     greedy = jnp.isinf(settings["power"])
     power = jnp.where(greedy, 1.0, settings["power"]).astype(log_p.dtype)
-    drawn = jax.random.categorical(key_which, power * log_p)
+    drawn = jax.random.categorical(key_which, jnp.where(jnp.isfinite(log_p), power * log_p, -jnp.inf))
     chosen = jnp.where(greedy, jnp.argmax(log_p), drawn)
     explore = jax.random.uniform(key_explore) < settings["epsilon"]
     chosen = jnp.where(explore, jax.random.randint(key_any, (), 0, log_p.size), chosen)
@@ -126,6 +127,7 @@ def uncertainty_of_one(epsilon: float = 0.0, power: float = 1.0) -> Score:
 
     Raises:
         ValueError: epsilon outside [0, 1], or a negative power.
+        TypeError: when used, if no hypotheses compete.
     """
     if not 0 <= epsilon <= 1 or not power >= 0:
         raise ValueError(f"epsilon is a probability and power not negative; got {epsilon} and {power}.")

@@ -32,7 +32,7 @@ def bayes_opt(
 
     Args:
         model: prior, likelihood and predictor of the quantity; or several that compete, with a `race(...)` as sampler.
-        sampler: `infer.nuts(...)`, `infer.smc(...)` or `infer.laplace(...)`.
+        sampler: `infer.nuts(...)`, `infer.smc(...)` or `infer.laplace(...)`; `infer.race(...)` for hypotheses.
         score: one of `acquire`, a sum of them, or a function of the posterior (mean, std).
         candidates: `acquire.grid`, `acquire.pool` or `acquire.box`.
         batch: points proposed at once; each one is pending when the next one is chosen, so it shrinks the variance

@@ -12,6 +12,7 @@ from gpax_lab.infer import outcomes
 from gpax_lab.infer.descend import Descent, at_mode, descend
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import space_of
+from gpax_lab.infer.weights import effective_share, weight_variance
 from gpax_lab.linalg import cholesky, solve_upper
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
@@ -123,7 +124,7 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
 def _report(
     evidence: Array, slope: Array, positive: Array, log_weight: Array, gradients: Array, settings: Settings
 ) -> Info:
-    size = 1.0 / jnp.sum(jnp.exp(2 * log_weight))
+    size = settings.draws * effective_share(log_weight)
     codes = [
         (~jnp.isfinite(evidence), outcomes.NOT_FINITE),
         (~at_mode(slope), outcomes.STILL_CLIMBING),
@@ -134,6 +135,6 @@ def _report(
     nan = jnp.full((), jnp.nan, evidence.dtype)
     zero = jnp.asarray(0)
     # The evidence is a mean of weights; without weights it has no error that draws could tell.
-    error = jnp.sqrt(jnp.maximum(1.0 / size - 1.0 / settings.draws, 0.0)) if settings.weighted else nan
+    error = jnp.sqrt(weight_variance(log_weight)) if settings.weighted else nan
     error = jnp.where(jnp.isfinite(evidence), error, jnp.nan)
     return Info(outcome, nan, size, nan, zero, nan, nan, gradients, zero, error)

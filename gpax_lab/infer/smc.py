@@ -17,7 +17,7 @@ from jax import Array
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import Space, space_of
-from gpax_lab.infer.weights import effective_share, systematic
+from gpax_lab.infer.weights import effective_share, systematic, weight_variance
 from gpax_lab.linalg import cholesky, solve_lower
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, Observations
@@ -262,13 +262,8 @@ def _resample(key: Array, cloud: _Cloud) -> _Cloud:
         z=cloud.z[index],
         value=cloud.value[:, index],
         log_weight=even,
-        evidence_variance=cloud.evidence_variance + _weight_variance(cloud.log_weight),
+        evidence_variance=cloud.evidence_variance + weight_variance(cloud.log_weight),
     )
-
-
-def _weight_variance(log_weight: Array) -> Array:
-    """() relative variance of the mean of the weights since they were last even: what they add to the evidence's."""
-    return (1.0 / jnp.maximum(effective_share(log_weight), 1.0 / log_weight.size) - 1.0) / log_weight.size
 
 
 class _Walk(NamedTuple):
@@ -377,5 +372,5 @@ def _report(cloud: _Cloud, settings: Settings) -> Info:
     outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
     nan, zero = jnp.full((), jnp.nan, share.dtype), jnp.asarray(0)
     size = share * settings.draws
-    error = jnp.sqrt(cloud.evidence_variance + _weight_variance(cloud.log_weight))
+    error = jnp.sqrt(cloud.evidence_variance + weight_variance(cloud.log_weight))
     return Info(outcome, nan, size, nan, cloud.divergences, nan, cloud.acceptance, cloud.gradients, zero, error)

@@ -12,6 +12,12 @@ def effective_share(log_weight: Array) -> Array:
     return jnp.where(jnp.isfinite(top), size / log_weight.size, 0.0)
 
 
+def weight_variance(log_weight: Array) -> Array:
+    """() relative variance of the mean of the weights, (1 / share - 1) / n: what importance sampling adds to a log
+    evidence."""
+    return (1.0 / jnp.maximum(effective_share(log_weight), 1.0 / log_weight.size) - 1.0) / log_weight.size
+
+
 def systematic(key: Array, log_weight: Array, count: int) -> Array:
     """(count,) indices; each draw appears floor or ceil of `count` times its weight (systematic resampling)."""
     edges = jnp.cumsum(jnp.exp(log_weight))

@@ -126,7 +126,7 @@ def power(x: Range, y: Range) -> Law:
     largest = _positive(x)
 
     def mean(x: Array, p: Params) -> Array:
-        return p["C"] + p["A"] * _power_of(x[0] / largest, p["n"])
+        return p["C"] + p["A"] * power_of(x[0] / largest, p["n"])
 
     prior = {"C": level(y), "A": dist.Normal(0.0, span(y)), "n": dist.LogNormal(0.3, 0.6)}
     return Law(mean, prior, {"C": "y", "A": "y", "n": "1"}, f"m = C + A (x / {largest:g})^n", "power law")
@@ -137,7 +137,7 @@ def hill(x: Range, y: Range) -> Law:
     largest = _positive(x)
 
     def mean(x: Array, p: Params) -> Array:
-        ratio = _power_of(x[0] / p["K"], p["n"])
+        ratio = power_of(x[0] / p["K"], p["n"])
         return p["C"] + p["A"] * ratio / (1.0 + ratio)
 
     prior = {
@@ -156,7 +156,7 @@ def _positive(x: Range) -> float:
     return float(x[1])
 
 
-def _power_of(x: Array, exponent: Array) -> Array:
-    """x^exponent for x >= 0 with finite gradients at 0, where the power is 0."""
+def power_of(x: Array, exponent: Array | float) -> Array:
+    """x^exponent () for x > 0, 0 elsewhere; gradients stay finite at 0."""
     safe = jnp.where(x > 0, x, 1.0)
     return jnp.where(x > 0, safe**exponent, 0.0)

@@ -5,7 +5,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.means import Law, late
-from gpax_lab.physics.shapes import Range, height, level, span
+from gpax_lab.physics.shapes import Range, height, level, power_of, span
 from gpax_lab.priors import Params
 
 SHARP = 0.005
@@ -38,9 +38,7 @@ def first_order(x: Range, y: Range) -> Law:
     width = SHARP * span(x)
 
     def mean(x: Array, p: Params) -> Array:
-        base = jnp.maximum(1.0 - x[0] / p["x0"], 0.0)
-        # The power has an infinite second derivative at 0, and jnp would give NaN for the first.
-        order = jnp.where(base > 0, jnp.where(base > 0, base, 1.0) ** 1.25, 0.0)
+        order = power_of(1.0 - x[0] / p["x0"], 1.25)
         above = late(x[0], p["xc"], width)
         return (1.0 - above) * (p["S0"] * order + p["C0"]) + above * p["C1"]
 
@@ -71,7 +69,7 @@ def landau_second(x: Range, y: Range) -> Law:
     """
 
     def mean(x: Array, p: Params) -> Array:
-        return p["P0"] * _root(1.0 - x[0] / p["Tc"])
+        return p["P0"] * power_of(1.0 - x[0] / p["Tc"], 0.5)
 
     prior = {"P0": height(y), "Tc": dist.Uniform(*_right_of_zero(x))}
     return Law(mean, prior, {"P0": "y", "Tc": "x"}, "m = P0 sqrt(max(1 - T / Tc, 0))", "Landau 1937")
@@ -88,7 +86,7 @@ def landau_first(x: Range, y: Range) -> Law:
     def mean(x: Array, p: Params) -> Array:
         # (T - T0) / (Tc - T0) = 1 + (T - Tc) / D, which the phase does not reach beyond 4 / 3.
         inside = 1.0 - 0.75 * (1.0 + (x[0] - p["Tc"]) / p["D"])
-        order = p["Pj"] * jnp.sqrt(2.0 / 3.0 * (1.0 + _root(inside)))
+        order = p["Pj"] * jnp.sqrt(2.0 / 3.0 * (1.0 + power_of(inside, 0.5)))
         return (1.0 - late(x[0], p["Tc"], width)) * order
 
     prior = {
@@ -98,11 +96,6 @@ def landau_first(x: Range, y: Range) -> Law:
     }
     formula = "m^2 = 2/3 Pj^2 (1 + sqrt(1 - 3/4 (1 + (T - Tc) / D))) for T <= Tc, 0 for T > Tc"
     return Law(mean, prior, {"Pj": "y", "Tc": "x", "D": "x"}, formula, "Devonshire 1949")
-
-
-def _root(x: Array) -> Array:
-    """sqrt(max(x, 0)) with gradients that stay finite at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
 
 
 def curie_weiss(x: Range, y: Range) -> Law:
