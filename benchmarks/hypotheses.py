@@ -7,8 +7,8 @@ Whole campaigns in one compiled function, over as many keys; the same keys for b
 blindness: a straight line (wrong) against a parabola (true) with curvature q, noise known, 12 points. The reward is for
 a small predictive variance, which the line always has.
 
-transition: order parameter over a composition spread like Sm-doped BiFeO3, x in [0, 0.2], 25 compositions, transition
-at 0.11, noise 5 percent of the range and inferred; first order (a jump) against second order (none), either of them
+transition: order parameter over a composition spread like Sm-doped BiFeO3, x in [0, 0.2], 25 compositions of which each
+may be measured again, transition at 0.11, noise 5 percent of the range and inferred; first order (a jump) against second order (none), either of them
 true. Evidence: points measured until the truth has a probability of 95 percent for good. Reward: points until the
 truth has the largest mean reward for good.
 """
@@ -124,7 +124,7 @@ def transition(report, count, draws, steps):
         "second order": {"S0": 1.0, "xc": 0.11, "C": 0.0},
     }
     models = hypotheses({name: parametric(1, law, law.prior, standardize=(0.0, 1.0)) for name, law in laws.items()})
-    domain, keys = acquire.grid([x], (25,)), jax.random.split(jax.random.key(1), count)
+    domain, keys = acquire.grid([x], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
     for index, (truth, params) in enumerate(truths.items()):
         known = {name: jnp.asarray(value) for name, value in params.items()}
 
@@ -154,7 +154,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="20 campaigns of one curvature, none of transitions")
     parser.add_argument("--campaigns", type=int, default=100)
-    parser.add_argument("--draws", type=int, default=64, help="of each hypothesis")
+    parser.add_argument("--draws", type=int, default=128, help="of each hypothesis")
     options = parser.parse_args()
     report = Report()
     if options.quick:
@@ -162,7 +162,7 @@ def main():
     else:
         blindness(report, options.campaigns, options.draws, {0.3: 0.59, 1.0: 1.0})
     if not options.quick:
-        transition(report, options.campaigns, options.draws, 18)
+        transition(report, options.campaigns, options.draws, 28)
     report.finish()
 
 

@@ -23,6 +23,10 @@ from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, Observations
 
 
+JUMPS = 2
+"""Jumps after each trajectory from the third on: together as dear as a short one."""
+
+
 class Tuning(NamedTuple):
     """What the particles carry on.
 
@@ -75,8 +79,8 @@ def smc(
     resample_below: float = 0.5,
     bridge_above: float = 0.3,
     max_stages: int = 60,
-    max_moves: int = 12,
-    max_leapfrog: int = 12,
+    max_moves: int = 30,
+    max_leapfrog: int = 32,
     target_accept: float = 0.8,
     max_correlation: float = 0.3,
 ) -> Sampler:
@@ -84,7 +88,8 @@ def smc(
 
     An update costs one likelihood per draw as long as the weights stay even. Otherwise the draws are resampled and
     moved by Hamiltonian Monte Carlo, whose metric is the covariance of the cloud and whose step size follows its
-    acceptance, until they have forgotten where they were.
+    acceptance, until they have forgotten where they were. Where that takes more than three trajectories, jumps by the
+    difference of two draws come between them (ter Braak 2006), so that draws change between modes.
 
     Args:
         draws: particles; all of them serve prediction and decisions.
@@ -271,7 +276,8 @@ class _Walk(NamedTuple):
     z: Array
     value: Array
     step_size: Array
-    moves: Array
+    turn: Array  # trajectories and jumps so far
+    moves: Array  # trajectories so far
     correlation: Array
     acceptance: Array
     gradients: Array
@@ -279,7 +285,10 @@ class _Walk(NamedTuple):
 
 
 def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observations, settings: Settings) -> _Cloud:
-    """Hamiltonian trajectories at the cloud's temperature until the draws have forgotten where they were."""
+    """Hamiltonian trajectories at the cloud's temperature until the draws have forgotten where they were.
+
+    Where three of them do not suffice, each is followed by jumps: from mode to mode, over cliffs of the density.
+    """
 
     def field(z: Array) -> tuple[Array, Array, Array]:
         return space.tempered(z, pair, cloud.lam)
@@ -287,17 +296,17 @@ def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observati
     def whitened(z: Array) -> Array:
         return solve_lower(lower, z.T).T
 
-    home, one = whitened(cloud.z), jnp.ones_like(cloud.lam)
+    home, one, none = whitened(cloud.z), jnp.ones_like(cloud.lam), jnp.asarray(0)
     start = _Walk(
-        key, cloud.z, cloud.value, cloud.step_size, jnp.asarray(0), one, one, cloud.gradients, cloud.divergences
+        key, cloud.z, cloud.value, cloud.step_size, none, none, one, one, cloud.gradients, cloud.divergences
     )
 
     def going(walk: _Walk) -> Array:
         return (walk.moves < settings.max_moves) & (walk.correlation > settings.max_correlation)
 
     def once(walk: _Walk) -> _Walk:
-        walk = _trajectory(walk, lower, field, settings)
-        return walk._replace(moves=walk.moves + 1, correlation=_correlation(home, whitened(walk.z)))
+        walk = _turn(walk, cloud.z, lower, field, settings)
+        return walk._replace(correlation=_correlation(home, whitened(walk.z)))
 
     end = jax.lax.while_loop(going, once, start)
     return cloud._replace(
@@ -311,22 +320,25 @@ def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observati
     )
 
 
-def _trajectory(
-    walk: _Walk, lower: Array, field: Callable[[Array], tuple[Array, Array, Array]], settings: Settings
+def _turn(
+    walk: _Walk, home: Array, lower: Array, field: Callable[[Array], tuple[Array, Array, Array]], settings: Settings
 ) -> _Walk:
-    """One Hamiltonian trajectory of every draw, about a quarter of a period of the cloud long."""
-    key, key_momentum, key_length, key_accept = jax.random.split(walk.key, 4)
+    """One Hamiltonian trajectory of every draw, about a quarter of a period of the cloud long, or one jump of each."""
+    key, key_momentum, key_length, key_jump, key_accept = jax.random.split(walk.key, 5)
     dtype, draws = walk.z.dtype, walk.z.shape[0]
-    momentum = jax.random.normal(key_momentum, walk.z.shape, dtype)
+    jumping = (walk.turn >= 3) & (walk.turn % (JUMPS + 1) != 2)
+    momentum = jnp.where(jumping, 0.0, jax.random.normal(key_momentum, walk.z.shape, dtype))
+    leaped = jnp.where(jumping, _jumps(key_jump, home), 0.0)
     # A random length, the same for all, so that no direction is travelled back to where it began (Neal 2011, 5.4.2).
     angle = math.pi / 2 * jax.random.uniform(key_length, dtype=dtype, minval=0.6, maxval=1.2)
     steps = jnp.clip(jnp.ceil(angle / walk.step_size), 1, settings.max_leapfrog).astype(int)
-    size = jnp.minimum(walk.step_size, angle / steps)
+    size = jnp.where(jumping, 0.0, jnp.minimum(walk.step_size, angle / steps))
+    steps = jnp.where(jumping, 1, steps)
 
     def leap(k: Array, at: tuple) -> tuple:
         """Drift and kick. Turn 0 stays where it is: it only finds the first slope, so that `field` compiles once."""
         z, p, begun, _energy, _value = at
-        z = jnp.where(k > 0, z + size * p @ lower.T, z)
+        z = jnp.where(k > 0, z + size * p @ lower.T + leaped, z)
         energy, slope, value = field(z)
         kick = jnp.where((k == 0) | (k == steps), 0.5, 1.0) * size
         return z, p - kick * slope @ lower, jnp.where(k == 0, energy, begun), energy, value
@@ -338,18 +350,33 @@ def _trajectory(
     error = jnp.where(jnp.isfinite(error), error, jnp.inf)
     chance = jnp.exp(-jnp.maximum(error, 0.0))
     taken = jax.random.uniform(key_accept, (draws,), dtype) < chance
-    mean = jnp.mean(chance)
+    mean = jnp.where(jumping, walk.acceptance, jnp.mean(chance))
     # The mean over the cloud hardly scatters, so the step size may follow it at once.
-    step_size = jnp.clip(walk.step_size * jnp.exp(1.5 * (mean - settings.target_accept)), 1e-3, 1.5)
+    followed = jnp.clip(walk.step_size * jnp.exp(1.5 * (mean - settings.target_accept)), 1e-3, 1.5)
     return walk._replace(
         key=key,
         z=jnp.where(taken[:, None], z, walk.z),
         value=jnp.where(taken[None], value, walk.value),
-        step_size=step_size,
+        step_size=jnp.where(jumping, walk.step_size, followed),
+        turn=walk.turn + 1,
+        moves=walk.moves + ~jumping,
         acceptance=mean,
         gradients=walk.gradients + draws * (steps + 1),
-        divergences=walk.divergences + jnp.sum(error > 1000.0),
+        divergences=walk.divergences + jnp.where(jumping, 0, jnp.sum(error > 1000.0)),
     )
+
+
+def _jumps(key: Array, home: Array) -> Array:
+    """(draws, p) the difference of two draws of the cloud for each, in some of its coordinates, few or many.
+
+    Differential evolution (ter Braak 2006, Stat. Comput. 16, 239): whole differences lead from mode to mode. The cloud
+    is the one before the moves, so that a jump and its reverse are equally probable.
+    """
+    draws, size = home.shape
+    key_pair, key_where = jax.random.split(key)
+    first, second = jax.random.randint(key_pair, (2, draws), 0, draws)
+    mark, share = jax.random.uniform(key_where, (draws, size + 1)), slice(size, None)
+    return jnp.where(mark[:, :size] < mark[:, share], home[first] - home[second], 0.0)
 
 
 def _correlation(before: Array, after: Array) -> Array:

@@ -8,7 +8,7 @@ from gpax_lab.means import Law, late
 from gpax_lab.physics.shapes import Range, height, level, power_of, span
 from gpax_lab.priors import Params
 
-SHARP = 0.005
+SHARP = 0.01
 """Width of a jump, in lengths of the range of x: below the distance of two compositions, and seen by gradients."""
 
 BOLTZMANN = 8.617333262e-5
