@@ -5,8 +5,19 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 """
 
 from gpax_lab import acquire, kernels, means, priors
-from gpax_lab.experiment import Problem, Simulated, bayes_opt, run, simulate, study
-from gpax_lab.infer import bandit, hypotheses, laplace, nuts, race, reconstruct, smc
+from gpax_lab.experiment import Problem, Simulated, bayes_opt, recovery, run, simulate, study
+from gpax_lab.infer import (
+    bandit,
+    hypotheses,
+    laplace,
+    nuts,
+    predictive_check,
+    prior_sweep,
+    race,
+    reconstruct,
+    smc,
+    verdict,
+)
 from gpax_lab.models import SmoothNoise, gp, gridded, inducing_points, parametric, sparse
 from gpax_lab.observations import Observations, observations
 
@@ -28,12 +39,16 @@ __all__ = [
     "nuts",
     "observations",
     "parametric",
+    "predictive_check",
+    "prior_sweep",
     "priors",
     "race",
     "reconstruct",
+    "recovery",
     "run",
     "simulate",
     "smc",
     "sparse",
     "study",
+    "verdict",
 ]

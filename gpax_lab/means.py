@@ -180,6 +180,36 @@ def _combine(laws: tuple[Law, ...], sign: str, rule: Callable[[list[Array]], Arr
     return Law(mean, prior, units, sign.join(f"({law.formula})" for law in laws), sources, laws[0].dim)
 
 
+def piecewise(left: Law, right: Law, at: dist.Distribution, width: float, axis: int = 0) -> Law:
+    """One law below a place `at`, another one above it: m = (1 - s) left + s right, s = 1 / (1 + exp(-(x - at) / w)).
+
+    Args:
+        left: law below; its parameters are called `left/...`.
+        right: law above; `right/...`.
+        at: prior of the place, in the unit of x.
+        width: w, over which one law gives way to the other, in the unit of x: below the distance of two readings, and
+            large enough for gradients to see the place.
+        axis: the input in which the place lies.
+
+    Raises:
+        ValueError: the laws have different numbers of inputs, or the width is not positive.
+
+    Source: the piecewise hypotheses of Ziatdinov et al. 2021, arXiv:2112.06649.
+    """
+    if left.dim != right.dim or not width > 0:
+        raise ValueError(f"piecewise needs laws of as many inputs and width > 0; got {left.dim}, {right.dim}, {width}.")
+    below, above = scope("left", left), scope("right", right)
+
+    def mean(x: Array, params: Params) -> Array:
+        share = late(x[axis], params["at"], width)
+        return (1.0 - share) * below.mean(x, params) + share * above.mean(x, params)
+
+    prior = dict(below.prior) | dict(above.prior) | {"at": at}
+    units = dict(below.units) | dict(above.units) | {"at": "x" if left.dim == 1 else f"x[{axis}]"}
+    formula = f"{left.formula} below `at`; {right.formula} above"
+    return Law(mean, prior, units, formula, "Ziatdinov et al. 2021, arXiv:2112.06649", left.dim)
+
+
 def late(x: Array, at: Array, width: Array | float) -> Array:
     """() from 0 below `at` to 1 above it, over about `width`: a step that gradients see."""
     return jax.nn.sigmoid((x - at) / width)

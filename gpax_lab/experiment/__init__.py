@@ -3,6 +3,7 @@
 from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment.bayes_opt import bayes_opt
 from gpax_lab.experiment.experiment import Experiment, Objective, State
+from gpax_lab.experiment.recovery import Recovery, recovery
 from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.run import Event, Outcome, run
 from gpax_lab.experiment.simulate import Trajectory, simulate
@@ -15,12 +16,14 @@ __all__ = [
     "Objective",
     "Outcome",
     "Problem",
+    "Recovery",
     "Simulated",
     "State",
     "Study",
     "Trajectory",
     "bayes_opt",
     "interventions",
+    "recovery",
     "room_for",
     "run",
     "simulate",

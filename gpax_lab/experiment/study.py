@@ -159,12 +159,12 @@ def study(
     _check_problems(objectives, domain)
     if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or steps < 1:
         raise ValueError("a study needs experiments, objectives, keys of shape (K,), at least one seed and one step.")
-    mesh = Mesh(np.asarray(devices if devices is not None else jax.devices()), (_AXIS,))
     rows = []
     for name, experiment in experiments.items():
         for title, problem in objectives.items():
             started = time.perf_counter()
-            x, y, codes = _all_keys(experiment, problem.measure, domain, keys, steps, seeds, mesh)
+            campaign = _Campaign(experiment, problem.measure, steps, seeds)
+            x, y, codes = over_keys(campaign, domain, keys, devices)
             regret = _regret(problem, domain, x, y, maximize)
             seconds = time.perf_counter() - started
             rows.append((x, y, regret, np.mean(codes != outcomes.OK, axis=1), seconds))
@@ -180,63 +180,83 @@ def _check_problems(objectives: Mapping[str, Problem], domain: Candidates) -> No
     for name, problem in objectives.items():
         if not isinstance(problem, Problem):
             raise TypeError(f"objective {name!r} must be Problem(measure, truth); got {type(problem).__name__}.")
-        x = jax.eval_shape(lambda key: domain.spread(key, 1)[0], jax.random.key(0))
-        read, true = jax.eval_shape(problem.measure, jax.random.key(0), x), jax.eval_shape(problem.truth, x)
-        for what, value in (("measure", read), ("truth", true)):
-            if value.shape != ():
-                raise ValueError(
-                    f"{what} of {name!r} must return one number, shape (); got {value.shape}. x has shape {x.shape}: "
-                    "write x[0] where you mean its first input."
-                )
+        check_measure(name, problem.measure, domain)
+        _check_number(f"truth of {name!r}", problem.truth, _point(domain))
 
 
-def _all_keys(
-    experiment: Experiment, measure: Objective, domain: Candidates, keys: Array, steps: int, seeds: int, mesh: Mesh
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (K, n, d), readings (K, n) and outcomes of the fits (K, steps) of the campaigns of all keys."""
+def check_measure(name: str, read: Objective, domain: Candidates) -> None:
+    """Raise ValueError if a simulated measurement does not return one number."""
+    _check_number(f"measure of {name!r}", lambda x: read(jax.random.key(0), x), _point(domain))
+
+
+def _point(domain: Candidates) -> Any:
+    return jax.eval_shape(lambda key: domain.spread(key, 1)[0], jax.random.key(0))
+
+
+def _check_number(what: str, function: Callable[[Array], Array], x: Any) -> None:
+    value = jax.eval_shape(function, x)
+    if value.shape != ():
+        raise ValueError(
+            f"{what} must return one number, shape (); got {value.shape}. x has shape {x.shape}: write x[0] where you "
+            "mean its first input."
+        )
+
+
+def over_keys(
+    campaign: Callable[[Candidates, Array], Any],
+    domain: Candidates,
+    keys: Array,
+    devices: Sequence[jax.Device] | None = None,
+) -> tuple[np.ndarray, ...]:
+    """What `campaign(domain, key)` returns, a tuple of arrays, stacked over keys (K,) and sharded over devices."""
+    mesh = Mesh(np.asarray(devices if devices is not None else jax.devices()), (_AXIS,))
     words = np.asarray(jax.random.key_data(keys))
     count, width = len(words), mesh.devices.size
     padded = words[np.arange(-(-count // width) * width) % count]  # every device gets as many; the surplus is dropped
     spread = NamedSharding(mesh, PartitionSpec(_AXIS))
     shared = jax.make_array_from_callback(padded.shape, spread, lambda index: padded[index])
-    result = _sharded(experiment, measure, domain, shared, steps, seeds, mesh)
+    result = _sharded(campaign, domain, shared, mesh)
     whole = multihost_utils.process_allgather(result, tiled=True) if jax.process_count() > 1 else result
-    x, y, codes = (np.asarray(leaf)[:count] for leaf in whole)
-    return x, y, codes
+    return tuple(np.asarray(leaf)[:count] for leaf in whole)
 
 
-@partial(jax.jit, static_argnames=("experiment", "measure", "steps", "seeds", "mesh"))
-def _sharded(
-    experiment: Experiment, measure: Objective, domain: Candidates, words: Array, steps: int, seeds: int, mesh: Mesh
-) -> tuple[Array, Array, Array]:
-    every = PartitionSpec()
+@partial(jax.jit, static_argnames=("campaign", "mesh"))
+def _sharded(campaign: Callable[[Candidates, Array], Any], domain: Candidates, words: Array, mesh: Mesh) -> Any:
+    every, split = PartitionSpec(), PartitionSpec(_AXIS)
 
-    def on_one_device(words: Array, domain: Candidates) -> tuple[Array, Array, Array]:
-        def campaign(word: Array) -> tuple[Array, Array, Array]:
-            return _campaign(experiment, measure, domain, jax.random.wrap_key_data(word), steps, seeds)
+    def on_one_device(words: Array, domain: Candidates) -> Any:
+        def one(word: Array) -> Any:
+            return campaign(domain, jax.random.wrap_key_data(word))
 
         if mesh.devices.flat[0].platform == "cpu":
-            return jax.lax.map(campaign, words)  # in lockstep all would wait for the longest trajectory
-        return jax.vmap(campaign)(words)
+            return jax.lax.map(one, words)  # in lockstep all would wait for the longest trajectory
+        return jax.vmap(one)(words)
 
-    split = PartitionSpec(_AXIS)
     return jax.shard_map(on_one_device, mesh=mesh, in_specs=(split, every), out_specs=split, check_vma=False)(
         words, domain
     )
 
 
-def _campaign(
-    experiment: Experiment, measure: Objective, domain: Candidates, key: Array, steps: int, seeds: int
-) -> tuple[Array, Array, Array]:
-    key_place, key_seed, key_go = jax.random.split(key, 3)
-    x = domain.spread(key_place, seeds)
-    y = jax.vmap(measure)(jax.random.split(key_seed, seeds), x).astype(x.dtype)
-    _, path = simulate(experiment, measure, key_go, steps, _begun(experiment, key, x, y, steps))
-    places = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
-    return places, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
+@dataclass(frozen=True)
+class _Campaign:
+    """Points (n, d), readings (n,) and outcomes of the fits (steps,) of one campaign; equal ones are compiled once."""
+
+    experiment: Experiment
+    measure: Objective
+    steps: int
+    seeds: int
+
+    def __call__(self, domain: Candidates, key: Array) -> tuple[Array, Array, Array]:
+        key_place, key_seed, key_go = jax.random.split(key, 3)
+        x = domain.spread(key_place, self.seeds)
+        y = jax.vmap(self.measure)(jax.random.split(key_seed, self.seeds), x).astype(x.dtype)
+        obs = begun(self.experiment, x, y, self.steps)
+        _, path = simulate(self.experiment, self.measure, key_go, self.steps, obs)
+        places = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
+        return places, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
 
 
-def _begun(experiment: Experiment, key: Array, x: Array, y: Array, steps: int) -> Observations:
+def begun(experiment: Experiment, x: Array, y: Array, steps: int) -> Observations:
     """The seeds in a buffer with room for the campaign (traced: `observations` is for concrete readings)."""
 
     def filled(capacity: int) -> Observations:
@@ -250,6 +270,7 @@ def _begun(experiment: Experiment, key: Array, x: Array, y: Array, steps: int) -
         )
 
     small = filled(-(-(x.shape[0] + 1) // SMALLEST_CAPACITY) * SMALLEST_CAPACITY)
+    key = jax.random.key(0)
     batch = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o))[1], key, small).shape[0]
     return filled(-(-(x.shape[0] + steps * batch) // SMALLEST_CAPACITY) * SMALLEST_CAPACITY)
 

@@ -2,11 +2,13 @@
 
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.bandit import Bandit, bandit
+from gpax_lab.infer.checks import PredictiveCheck, predictive_check, verdict
 from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.race import Hypotheses, Race, hypotheses, race
 from gpax_lab.infer.reconstruct import Reconstruction, reconstruct
+from gpax_lab.infer.sensitivity import PriorSweep, prior_sweep
 from gpax_lab.infer.smc import smc
 
 __all__ = [
@@ -14,6 +16,8 @@ __all__ = [
     "Hypotheses",
     "Info",
     "Posterior",
+    "PredictiveCheck",
+    "PriorSweep",
     "Race",
     "Reconstruction",
     "Sampler",
@@ -22,7 +26,10 @@ __all__ = [
     "laplace",
     "nuts",
     "outcomes",
+    "predictive_check",
+    "prior_sweep",
     "race",
     "reconstruct",
     "smc",
+    "verdict",
 ]

@@ -13,9 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, mixture_moments
+from gpax_lab.kernels import matern52
+from gpax_lab.means import Law
+from gpax_lab.models import gp
 from gpax_lab.models.model import Model
+from gpax_lab.models.noise import Noise
+from gpax_lab.models.parametric import parametric
 from gpax_lab.observations import Observations
 
 
@@ -39,43 +45,84 @@ class Hypotheses:
         return tuple(self.models)
 
 
-def hypotheses(models: Mapping[str, Model], prior: Mapping[str, float] | None = None) -> Hypotheses:
+NONE_OF_THESE = "none of these"
+"""Name of the flexible process that runs along, so that a set of hypotheses without the truth is noticed."""
+
+
+def hypotheses(
+    models: Mapping[str, Model | Law],
+    prior: Mapping[str, float] | None = None,
+    *,
+    bounds: ArrayLike | None = None,
+    scale: tuple[float, float] | None = None,
+    noise: Noise = "inferred",
+    within_process: bool = False,
+    flexible: bool = True,
+) -> Hypotheses:
     """Hypotheses to be told apart.
 
-    Evidence compares what the models said before they saw a reading. So their priors may not depend on readings: give
-    `standardize=False`, or (location, scale) from what is known of the quantity, to every model.
+    Laws become models here: `parametric`, or with a process around each that absorbs what it misses. Where `bounds` and
+    `scale` are given a flexible process without any law runs along as `NONE_OF_THESE`: if it becomes the most probable
+    one, the truth is none of the others.
+
+    Evidence compares what the models said before they saw a reading. So their priors may not depend on readings: models
+    of your own need `standardize=False`, or (location, scale) from what is known of the quantity.
 
     Args:
-        models: two or more, of the same inputs and the same readings.
-        prior: relative probability of each name; None for even ones.
+        models: two or more laws or models, of the same inputs and the same readings.
+        prior: relative probability of each name; None for even ones. `NONE_OF_THESE` has that of an average one unless
+            it is named.
+        bounds: (d, 2) box of the inputs in the user's units.
+        scale: location and scale of the readings as known beforehand, e.g. the middle and half the width of their
+            range.
+        noise: of models made here, as in `gp.exact`; the inferred variance is relative to the scale squared.
+        within_process: whether laws stand inside a process (structured GP) instead of alone.
+        flexible: False leaves `NONE_OF_THESE` out.
 
     Raises:
         ValueError: fewer than two models, models of different numbers of inputs, a model that standardises readings by
-            themselves, or prior probabilities that are not positive or name no model.
+            themselves, laws without bounds and scale, or prior probabilities that are not positive or name no model.
 
     Example:
-        >>> from gpax_lab import parametric
         >>> from gpax_lab.physics import shapes
-        >>> laws = {"flat": shapes.flat((0.0, 1.0), (0.0, 1.0)), "line": shapes.line((0.0, 1.0), (0.0, 1.0))}
-        >>> models = {name: parametric(1, law, law.prior, standardize=(0.0, 1.0)) for name, law in laws.items()}
-        >>> hypotheses(models).names
-        ('flat', 'line')
+        >>> x, y = (0.0, 1.0), (-1.0, 1.0)
+        >>> laws = {"flat": shapes.flat(x, y), "line": shapes.line(x, y)}
+        >>> hypotheses(laws, bounds=[x], scale=(0.0, 1.0)).names
+        ('flat', 'line', 'none of these')
     """
-    if len(models) < 2:
-        raise ValueError(f"a race needs two hypotheses or more; got {list(models)}.")
+    laws = [name for name, model in models.items() if isinstance(model, Law)]
+    if laws and (bounds is None or scale is None):
+        raise ValueError(f"{laws} are laws: give bounds of the inputs and (location, scale) of the readings with them.")
     if len({model.dim for model in models.values()}) > 1:
         raise ValueError(f"hypotheses of {[m.dim for m in models.values()]} inputs can not be compared: use the same.")
-    relative = [name for name, model in models.items() if model.standardized]
+
+    def made(model: Model | Law) -> Model:
+        if isinstance(model, Model):
+            return model
+        assert scale is not None  # as checked above
+        if within_process:
+            return gp.exact(model.dim, matern52, model, model.prior, noise, bounds, scale)
+        return parametric(model.dim, model, model.prior, noise, bounds, scale)
+
+    ready = {name: made(model) for name, model in models.items()}
+    if len(ready) < 2:
+        raise ValueError(f"a race needs two hypotheses or more; got {list(models)}.")
+    if bounds is not None and scale is not None and flexible and NONE_OF_THESE not in ready:
+        dim = next(iter(ready.values())).dim
+        ready[NONE_OF_THESE] = gp.exact(dim, matern52, None, None, noise, bounds, scale)
+    relative = [name for name, model in ready.items() if model.standardized]
     if relative:
         raise ValueError(
             f"{relative} standardise the readings by themselves, so that their priors change with every reading and "
             "their evidence means nothing: pass standardize=(location, scale) of the quantity as you know it."
         )
-    share = dict.fromkeys(models, 1.0) if prior is None else dict(prior)
-    if set(share) != set(models) or not all(np.isfinite(v) and v > 0 for v in share.values()):
-        raise ValueError(f"the prior needs a positive number for each of {list(models)}; got {share}.")
-    weights = np.array([share[name] for name in models], float)
-    return Hypotheses(dict(models), weights / weights.sum())
+    share = dict.fromkeys(ready, 1.0) if prior is None else dict(prior)
+    if prior is not None and NONE_OF_THESE in ready and NONE_OF_THESE not in share:
+        share[NONE_OF_THESE] = float(np.mean(list(share.values())))
+    if set(share) != set(ready) or not all(np.isfinite(v) and v > 0 for v in share.values()):
+        raise ValueError(f"the prior needs a positive number for each of {list(ready)}; got {share}.")
+    weights = np.array([share[name] for name in ready], float)
+    return Hypotheses(ready, weights / weights.sum())
 
 
 @jax.tree_util.register_dataclass

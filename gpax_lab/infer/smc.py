@@ -22,7 +22,6 @@ from gpax_lab.linalg import cholesky, solve_lower
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, Observations
 
-
 JUMPS = 2
 """Jumps after each trajectory from the third on: together as dear as a short one."""
 
@@ -297,9 +296,7 @@ def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observati
         return solve_lower(lower, z.T).T
 
     home, one, none = whitened(cloud.z), jnp.ones_like(cloud.lam), jnp.asarray(0)
-    start = _Walk(
-        key, cloud.z, cloud.value, cloud.step_size, none, none, one, one, cloud.gradients, cloud.divergences
-    )
+    start = _Walk(key, cloud.z, cloud.value, cloud.step_size, none, none, one, one, cloud.gradients, cloud.divergences)
 
     def going(walk: _Walk) -> Array:
         return (walk.moves < settings.max_moves) & (walk.correlation > settings.max_correlation)

@@ -150,12 +150,26 @@ def test_the_sixth_order_landau_law_is_the_minimum_of_its_free_energy():
     b = 4 * jump**2 / 3
     a = 3 * b**2 / (16 * gap)
     order = np.linspace(0.0, 3.0, 300001)
-    for kelvin in (220.0, 300.0, 370.0, 390.0):
+    for kelvin in (220.0, 300.0, 350.0, 410.0):
         energy = a * (kelvin - curie + gap) * order**2 / 2 - b * order**4 / 4 + order**6 / 6
         params = {"Pj": jnp.array(jump), "Tc": jnp.array(curie), "D": jnp.array(gap)}
         found = float(law(jnp.array([kelvin]), params))
-        # The smooth step across Tc is 1.5 K wide; ten kelvin away it is a thousandth from done.
+        # The smooth step across Tc is 3 K wide; thirty kelvin away it is 5e-5 from done.
         assert found == pytest.approx(order[energy.argmin()], abs=2e-3)
+
+
+def test_one_law_gives_way_to_another():
+    both = means.piecewise(shapes.line(X, Y), shapes.flat(X, Y), dist.Uniform(*X), width=1e-3)
+    assert sorted(both.prior) == ["at", "left/C", "left/k", "right/C"]
+    params = {"left/C": 1.0, "left/k": 2.0, "right/C": 3.0, "at": 0.1}
+    params = {name: jnp.array(value) for name, value in params.items()}
+    found = [float(both(jnp.array([x]), params)) for x in (0.05, 0.1, 0.15)]
+    np.testing.assert_allclose(found, [0.9, 0.5 * (1.0 + 3.0), 3.0], atol=1e-9)
+    assert np.isfinite(jax.grad(lambda p: both(jnp.array([0.1]), p))(params)["at"])
+    with pytest.raises(ValueError, match="width"):
+        means.piecewise(shapes.line(X, Y), shapes.flat(X, Y), dist.Uniform(*X), width=0.0)
+    with pytest.raises(ValueError, match="as many inputs"):
+        means.piecewise(shapes.line(X, Y), domains.thermodynamic(BIAS, 5.0), dist.Uniform(*X), width=1e-3)
 
 
 def test_names_compose():

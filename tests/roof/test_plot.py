@@ -8,6 +8,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.patches import Rectangle
 
 from gpax_lab import plot
+from gpax_lab.physics import domains, shapes
 
 
 @pytest.fixture
@@ -199,3 +200,30 @@ def test_probabilities_are_drawn_with_their_error():
     assert band[:, 1].max() == 1.0
     with pytest.raises(ValueError, match=r"must be \(3, 2\)"):
         plot.probabilities([2, 3, 4], p.T, ["jump", "smooth"])
+
+
+def test_a_law_is_drawn_as_curves_or_maps():
+    figure = plot.law(shapes.line((0.0, 2.0), (0.0, 1.0)), [(0.0, 2.0)], {"x": "um"}, count=10)
+    assert figure.axes[0].get_title().startswith("m = C + k")
+    assert figure.axes[0].get_xlabel() == "x (µm)"
+    maps = plot.law(domains.charge_injection((1.0, 10.0), 5.0), [(1.0, 10.0), (-3.0, 2.0)], {"x[0]": "V"})
+    assert sum(bool(ax.images) for ax in maps.axes) == 4
+    assert maps.axes[0].get_xlabel() == "x[0] (V)"
+    assert maps.axes[0].images[0].get_extent() == [1.0, 10.0, -3.0, 2.0]
+    with pytest.raises(ValueError, match="bounds of shape"):
+        plot.law(shapes.line((0.0, 2.0), (0.0, 1.0)), [(0.0, 2.0), (0.0, 1.0)])
+
+
+def test_recovery_confusion_and_sweep_show_what_they_are_given():
+    rate = np.linspace(0.2, 0.9, 12).reshape(2, 2, 3)
+    figure = plot.recovery([2, 3, 4], {"rate": rate, "low": rate - 0.1, "high": rate + 0.1}, "ab", ["flat", "line"])
+    assert [ax.get_title() for ax in figure.axes] == ["flat true", "line true"]
+    np.testing.assert_array_equal(figure.axes[1].lines[0].get_ydata(), rate[0, 1])
+    table = plot.confusion([[0.9, 0.1], [0.25, 0.75]], ["flat", "line"], ["flat", "line"], "evidence")
+    assert [text.get_text() for text in table.axes[0].texts] == ["0.90", "0.10", "0.25", "0.75"]
+    with pytest.raises(ValueError, match=r"must be \(2, 3\)"):
+        plot.confusion(np.eye(2), ["a", "b"], ["a", "b", "c"])
+    sweep = plot.prior_sweep([0.5, 1.0], [[1.0, np.nan], [2.0, 3.0]], ["a", "b"])
+    assert [text.get_text() for text in sweep.axes[0].get_xticklabels()] == ["0.5", "1"]
+    with pytest.raises(ValueError, match=r"must be \(2, 1\)"):
+        plot.prior_sweep([0.5, 1.0], [[1.0, 2.0], [2.0, 3.0]], ["a"])

@@ -1,46 +1,16 @@
-"""Pictures: arrays in, a matplotlib figure out. matplotlib is imported only when a picture is asked for.
-
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color, 2008) and the perceptually uniform maps of matplotlib, so
-that every picture reads in grey and by eyes that confuse colours.
-"""
+"""Pictures of campaigns, posteriors, maps and studies."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gpax_lab.plot.base import BLUE, GREEN, GREY, ORANGE, ORDER, SPREAD, VALUES, Named, blank, named
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
-VALUES, SPREAD, ORDER = "viridis", "magma", "cividis"
-_GREEK = {"um": "µm", "1": ""}
-
-
-class Named(NamedTuple):
-    """What an axis shows: a name and a unit ("1" or "" for none)."""
-
-    name: str
-    unit: str = ""
-
-    @property
-    def label(self) -> str:
-        """Text for an axis."""
-        unit = _GREEK.get(self.unit, self.unit)
-        return f"{self.name} ({unit})" if unit else self.name
-
-
-def _named(given: str | Sequence[str]) -> Named:
-    """A name, or a name and a unit."""
-    return Named(given) if isinstance(given, str) else Named(*given)
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def campaign(
@@ -80,7 +50,7 @@ def campaign(
         ValueError: more than two inputs.
     """
     points, readings = np.asarray(x, float), np.asarray(y, float)
-    where, labels, what = np.asarray(places, float), [_named(axis) for axis in axes], _named(quantity)
+    where, labels, what = np.asarray(places, float), [named(axis) for axis in axes], named(quantity)
     maps = [None if values is None else np.asarray(values, float) for values in (truth, mean, std)]
     if where.shape[1] == 1:
         figure, convergence_ax = _rows(points, readings, where, maps, labels[0], what)
@@ -97,7 +67,7 @@ def campaign(
 def _rows(
     points: np.ndarray, readings: np.ndarray, where: np.ndarray, maps: list[Any], axis: Named, what: Named
 ) -> "tuple[Figure, Axes]":
-    figure = _figure(10.0, 4.2)
+    figure = blank(10.0, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     truth, mean, std = maps
     _band(left, where[:, 0], mean, std, points[:, 0], readings, truth)
@@ -117,7 +87,7 @@ def _maps(
     seeds: int,
 ) -> "tuple[Figure, Axes]":
     truth, mean, std = maps
-    figure = _figure(12.0, 7.2)
+    figure = blank(12.0, 7.2)
     grid = figure.add_gridspec(2, 6)
     shown = [v for v in (truth, mean) if v is not None]
     limits = (min(map(np.nanmin, shown)), max(map(np.nanmax, shown))) if shown else (0.0, 1.0)
@@ -260,14 +230,14 @@ def posterior_1d(
         ax: axes to draw into; a new figure by default.
     """
     spots, values = np.asarray(where, float), np.asarray(mean, float)
-    target = _figure(6.4, 4.0).add_subplot() if ax is None else ax
+    target = blank(6.4, 4.0).add_subplot() if ax is None else ax
     if draws is not None:
         target.plot(spots, np.asarray(draws, float).T, color=GREEN, lw=0.6, alpha=0.5)
     xs, ys = (None, None) if x is None else (np.asarray(x, float), np.asarray(y, float))
     _band(target, spots, values, np.asarray(std, float), xs, ys, None if truth is None else np.asarray(truth, float))
     if next_x is not None:
         target.axvline(next_x, color=ORANGE, lw=1.5, label="next point")
-    target.set(xlabel=_named(axis).label, ylabel=_named(quantity).label, title=title)
+    target.set(xlabel=named(axis).label, ylabel=named(quantity).label, title=title)
     target.legend(frameon=False, fontsize="small")
     return target.get_figure()  # type: ignore[return-value]
 
@@ -295,7 +265,7 @@ def parameters(
     panels = [(name, k) for name, draws in flat.items() for k in range(draws.shape[1])]
     columns = min(4, len(panels))
     rows = -(-len(panels) // columns)
-    figure = _figure(3.0 * columns, 2.5 * rows)
+    figure = blank(3.0 * columns, 2.5 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, k) in zip(grid, panels, strict=False):
         draws, before = flat[name][:, k], None
@@ -342,10 +312,10 @@ def reconstruction(
         raise ValueError(
             f"image, mean and std must be (rows, columns); got {seen.shape}, {centre.shape}, {spread.shape}."
         )
-    what = _named(quantity)
+    what = named(quantity)
     span = float(np.nanmin([np.nanmin(seen), centre.min()])), float(np.nanmax([np.nanmax(seen), centre.max()]))
     share = 100 * float(np.mean(np.isfinite(seen)))
-    figure = _figure(12.0, 4.0)
+    figure = blank(12.0, 4.0)
     panels = [
         (f"measured ({share:.0f} percent)", seen, VALUES, span, what),
         ("posterior mean", centre, VALUES, span, what),
@@ -384,7 +354,7 @@ def regret(
         unit: of the regret.
     """
     mean, error, low, high = (np.asarray(bands[name], float) for name in ("mean", "error", "low", "high"))
-    figure = _figure(4.2 * len(objectives), 3.6)
+    figure = blank(4.2 * len(objectives), 3.6)
     for o, ax in enumerate(figure.subplots(1, len(objectives), squeeze=False).ravel()):
         points = np.arange(1, mean.shape[2] + 1)
         for e, name in enumerate(experiments):
@@ -396,78 +366,4 @@ def regret(
             ax.axvspan(0.5, seeds + 0.5, color=GREY, alpha=0.12, lw=0, label="seeds")
         ax.set(xlabel="points measured", ylabel=Named("regret", unit).label, title=objectives[o])
     figure.axes[0].legend(frameon=False, fontsize="small")
-    return figure
-
-
-def curves(
-    x: ArrayLike,
-    draws: ArrayLike,
-    axis: tuple[str, str] = ("x", ""),
-    quantity: tuple[str, str] = ("y", ""),
-    title: str = "",
-) -> "Figure":
-    """Curves drawn from a prior, such as `Law.draw` gives: what a hypothesis holds possible before anything is read.
-
-    Args:
-        x: (m,) places.
-        draws: (n, m) curves.
-        axis: name and unit of x.
-        quantity: name and unit of y.
-        title: e.g. the formula.
-
-    Raises:
-        ValueError: draws are not (n, m) for m places.
-    """
-    places, lines = np.asarray(x, float).ravel(), np.asarray(draws, float)
-    if lines.ndim != 2 or lines.shape[1] != places.size:
-        raise ValueError(f"draws must be (n, {places.size}), one curve a row; got {lines.shape}.")
-    figure = _figure(4.8, 3.4)
-    ax = figure.subplots()
-    low, middle, high = np.quantile(lines, [0.05, 0.5, 0.95], axis=0)
-    ax.fill_between(places, low, high, color=BLUE, alpha=0.15, lw=0, label="90 percent of them")
-    ax.plot(places, lines[:20].T, color=BLUE, lw=0.6, alpha=0.5)
-    ax.plot(places, middle, color=ORANGE, lw=2.0, label="median")
-    # A few wild draws of a wide prior shall not flatten all others.
-    pad = 0.5 * float(np.max(high - low)) + np.finfo(float).tiny
-    ax.set(
-        xlabel=_named(axis).label,
-        ylabel=_named(quantity).label,
-        title=title,
-        ylim=(float(low.min()) - pad, float(high.max()) + pad),
-    )
-    ax.legend(frameon=False, fontsize="small")
-    return figure
-
-
-def probabilities(
-    points: ArrayLike, probability: ArrayLike, names: Sequence[str], error: ArrayLike | None = None, sure: float = 0.95
-) -> "Figure":
-    """How probable each hypothesis was as the points came in.
-
-    Args:
-        points: (n,) numbers of points measured.
-        probability: (n, M) of each hypothesis.
-        names: M names.
-        error: (n, M) Monte Carlo standard error, as `Race.probability_error`; None for none.
-        sure: a line at this probability.
-
-    Raises:
-        ValueError: shapes do not fit.
-    """
-    counts, p = np.asarray(points, float).ravel(), np.asarray(probability, float)
-    if p.shape != (counts.size, len(names)) or (error is not None and np.shape(error) != p.shape):
-        raise ValueError(f"probability and error must be ({counts.size}, {len(names)}); got {p.shape}.")
-    figure = _figure(4.8, 3.4)
-    ax = figure.subplots()
-    for m, name in enumerate(names):
-        colour, style = (BLUE, ORANGE, GREEN, GREY)[m % 4], ("-", "--", ":", "-.")[m // 4 % 4]
-        ax.plot(counts, p[:, m], color=colour, ls=style, lw=1.8, label=name)
-        if error is not None:
-            e = np.asarray(error, float)[:, m]
-            ax.fill_between(
-                counts, np.clip(p[:, m] - e, 0, 1), np.clip(p[:, m] + e, 0, 1), color=colour, alpha=0.2, lw=0
-            )
-    ax.axhline(sure, color=GREY, lw=0.8, ls=":")
-    ax.set(xlabel="points measured", ylabel="probability", ylim=(-0.02, 1.02))
-    ax.legend(frameon=False, fontsize="small")
     return figure

@@ -1,0 +1,148 @@
+"""How much the verdict on competing hypotheses owes to the width of their priors.
+
+A hypothesis pays for what it held possible and did not find: twice as wide a prior of a parameter that the readings
+determine costs log 2 of evidence. So a verdict that turns over when priors become wider or narrower is no verdict yet.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from numpyro import handlers
+
+from gpax_lab.infer.posterior import Posterior
+from gpax_lab.infer.race import NONE_OF_THESE, Race
+from gpax_lab.infer.weights import weight_variance
+from gpax_lab.priors import Params
+
+FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
+HEAVIEST = 0.1
+"""Share of the sum that one draw may carry: above it the draws do not reach where the other prior would lead."""
+
+SCALED = (
+    dist.Normal,
+    dist.HalfNormal,
+    dist.LogNormal,
+    dist.Cauchy,
+    dist.HalfCauchy,
+    dist.Laplace,
+    dist.Logistic,
+    dist.StudentT,
+)
+"""Families with a width of their own. Others, as Uniform, say where a parameter can be, and stay as they are."""
+
+
+@dataclass(frozen=True)
+class PriorSweep:
+    """Evidence of every hypothesis with narrower and wider priors.
+
+    Attributes:
+        names: M hypotheses.
+        factors: (F,) by which the width of every prior of `SCALED` was multiplied.
+        log_evidence: (F, M); NaN where the draws at hand do not tell.
+        error: (F, M) Monte Carlo standard error.
+        probability: (F, M); NaN where the evidence of any is.
+    """
+
+    names: tuple[str, ...]
+    factors: np.ndarray
+    log_evidence: np.ndarray
+    error: np.ndarray
+    probability: np.ndarray
+
+    @property
+    def stable(self) -> bool:
+        """Whether the same hypothesis is the most probable one at every factor that the draws tell of."""
+        told = self.probability[np.isfinite(self.probability).all(axis=1)]
+        return bool(len(told)) and len(set(told.argmax(axis=1))) == 1
+
+    def __str__(self) -> str:
+        """A table: probability of each hypothesis, by width."""
+        wide = max(26, *(len(name) + 2 for name in self.names))
+        lines = ["probability, and log evidence with its error, for priors so many times as wide"]
+        lines += ["width".ljust(8) + "".join(name.rjust(wide) for name in self.names)]
+        for f, factor in enumerate(self.factors):
+            cells = [
+                f"{p:.3f}  {z:9.2f} +- {e:.2f}" if np.isfinite(z) else "not told by these draws"
+                for p, z, e in zip(self.probability[f], self.log_evidence[f], self.error[f], strict=True)
+            ]
+            lines.append(f"{factor:<8g}" + "".join(cell.rjust(wide) for cell in cells))
+        lines.append("The verdict holds." if self.stable else "The verdict depends on the width of the priors.")
+        return "\n".join(lines)
+
+
+def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSweep:
+    """Log evidence with priors narrower and wider than they were, from the draws at hand.
+
+    With another prior p' the evidence is Z' = Z E[p'(theta) / p(theta)] over the posterior, so that nothing is fitted
+    anew. Where single draws carry that mean, the answer is NaN: fit with the other priors if it matters. The flexible
+    process (`NONE_OF_THESE`) stays as it is: it stands for no physics whose width could be in question.
+
+    Args:
+        posterior: of a `race`.
+        factors: multiples of the width (of the scale, for a log-normal of the scale of the logarithm).
+
+    Raises:
+        TypeError: the posterior is no Race.
+        ValueError: a factor is not positive.
+
+    Source: importance weights between priors; Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773, section 5.
+    """
+    if not isinstance(posterior, Race):
+        raise TypeError(f"prior_sweep looks at several hypotheses, the posterior of race(...); got {type(posterior)}.")
+    widths = np.asarray(factors, float)
+    if widths.ndim != 1 or not np.all(widths > 0):
+        raise ValueError(f"factors are positive numbers; got {factors}.")
+    fixed = [1.0 if name == NONE_OF_THESE else None for name in posterior.names]
+    each = [
+        [
+            _with_width(p, jnp.asarray(w if one is None else one, p.log_weight.dtype))
+            for p, one in zip(posterior.posteriors, fixed, strict=True)
+        ]
+        for w in widths
+    ]
+    table = np.asarray(each, float)  # (F, M, 2)
+    score = table[..., 0] + np.asarray(posterior.log_prior)[None]
+    with np.errstate(invalid="ignore"):  # NaN where one of them is not told
+        probability = np.exp(score - np.logaddexp.reduce(score, axis=1)[:, None])
+    return PriorSweep(posterior.names, widths, table[..., 0], table[..., 1], probability)
+
+
+@jax.jit
+def _with_width(posterior: Posterior, factor: Array) -> tuple[Array, Array]:
+    """Log evidence and its error with every prior `factor` times as wide."""
+    ratio = jax.vmap(lambda params: _log_ratio(posterior, params, factor))(posterior.params)
+    weight = posterior.log_weight + ratio
+    gained = jax.scipy.special.logsumexp(weight)
+    # At the width it was fitted with, weights are what they were and nothing is added to the error.
+    spread = jnp.maximum(weight_variance(weight) - weight_variance(posterior.log_weight), 0.0)
+    told = (jnp.max(weight) - gained < jnp.log(HEAVIEST)) | (factor == 1.0)
+    error = jnp.sqrt(posterior.info.evidence_error**2 + spread)
+    return jnp.where(told, posterior.log_evidence + gained, jnp.nan), jnp.where(told, error, jnp.nan)
+
+
+def _log_ratio(posterior: Posterior, params: Params, factor: Array) -> Array:
+    """() log of wider over given prior density of one draw."""
+    program = handlers.substitute(handlers.seed(posterior.model.prior, jax.random.key(0)), data=dict(params))
+    total = jnp.zeros(())
+    for site in handlers.trace(program).get_trace().values():
+        if site["type"] == "sample":
+            wide, value = widened(site["fn"], factor), site["value"]
+            total = total + jnp.sum(wide.log_prob(value) - site["fn"].log_prob(value))
+    return total
+
+
+def widened(prior: dist.Distribution, factor: Array | float) -> dist.Distribution:
+    """The distribution with its scale multiplied; as it is where it has none (see `SCALED`)."""
+    if isinstance(prior, dist.Independent):
+        return widened(prior.base_dist, factor).to_event(prior.reinterpreted_batch_ndims)
+    if isinstance(prior, dist.ExpandedDistribution):
+        return widened(prior.base_dist, factor).expand(prior.batch_shape)
+    if not isinstance(prior, SCALED):
+        return prior
+    given = {name: getattr(prior, name) for name in prior.arg_constraints}
+    return type(prior)(**(given | {"scale": prior.scale * factor}))

@@ -1,0 +1,27 @@
+"""Pictures: arrays in, a matplotlib figure out. matplotlib is imported only when a picture is asked for."""
+
+from gpax_lab.plot.base import BLUE, GREEN, GREY, ORANGE, ORDER, SPREAD, VALUES, Named
+from gpax_lab.plot.campaigns import campaign, parameters, posterior_1d, reconstruction, regret
+from gpax_lab.plot.hypotheses import confusion, curves, law, prior_sweep, probabilities, recovery
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "ORDER",
+    "SPREAD",
+    "VALUES",
+    "Named",
+    "campaign",
+    "confusion",
+    "curves",
+    "law",
+    "parameters",
+    "posterior_1d",
+    "prior_sweep",
+    "probabilities",
+    "reconstruction",
+    "recovery",
+    "regret",
+]

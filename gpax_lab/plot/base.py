@@ -1,0 +1,45 @@
+"""What all pictures share: colours, names with units, figures.
+
+Colours are those of Okabe and Ito (jfly.uni-koeln.de/color, 2008) and the perceptually uniform maps of matplotlib, so
+that every picture reads in grey and by eyes that confuse colours.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
+VALUES, SPREAD, ORDER = "viridis", "magma", "cividis"
+_GREEK = {"um": "µm", "1": ""}
+
+
+class Named(NamedTuple):
+    """What an axis shows: a name and a unit ("1" or "" for none)."""
+
+    name: str
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """Text for an axis."""
+        unit = _GREEK.get(self.unit, self.unit)
+        return f"{self.name} ({unit})" if unit else self.name
+
+
+def named(given: str | Sequence[str]) -> Named:
+    """A name, or a name and a unit."""
+    return Named(given) if isinstance(given, str) else Named(*given)
+
+
+def blank(width: float, height: float) -> "Figure":
+    """An empty figure, inches wide and high. matplotlib is imported only now."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def style(index: int) -> dict[str, Any]:
+    """Colour and dashes of the line with this number."""
+    return {"color": (BLUE, ORANGE, GREEN, GREY)[index % 4], "ls": ("-", "--", ":", "-.")[index // 4 % 4]}

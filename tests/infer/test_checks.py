@@ -1,0 +1,144 @@
+"""Prior widths against closed forms, predictive checks against simulation, and the verdict in words."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from scipy import stats
+
+from gpax_lab.infer import hypotheses, predictive_check, prior_sweep, race, smc, verdict
+from gpax_lab.infer.race import NONE_OF_THESE
+from gpax_lab.infer.sensitivity import widened
+from gpax_lab.means import Law
+from gpax_lab.models import gp, parametric
+from gpax_lab.observations import observations
+from gpax_lab.physics import shapes
+
+NOISE, WIDTH = 0.2, 2.0
+SLOPE = Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, WIDTH)}, {"k": "y / x"}, "m = k x", "line")
+LEVEL = Law(lambda x, p: p["C"] + 0.0 * x[0], {"C": dist.Normal(0.0, WIDTH)}, {"C": "y"}, "m = C", "constant")
+X = np.linspace(0.0, 1.0, 12)[:, None]
+Y = 1.5 * X[:, 0] + NOISE * np.random.default_rng(0).standard_normal(12)
+
+
+def known(law):
+    return parametric(1, law, dict(law.prior) | {"noise": NOISE**2}, standardize=False)
+
+
+@pytest.fixture(scope="module")
+def belief():
+    both = hypotheses({"slope": known(SLOPE), "level": known(LEVEL)})
+    return race(smc(1000)).init(jax.random.key(0), both, observations(X, Y))
+
+
+def test_sweep_against_the_closed_form(belief):
+    sweep = prior_sweep(belief)
+    design = np.stack([X[:, 0], np.ones(12)])
+    for f, factor in enumerate(sweep.factors):
+        for m, column in enumerate(design):
+            covariance = (factor * WIDTH) ** 2 * np.outer(column, column) + NOISE**2 * np.eye(12)
+            exact = stats.multivariate_normal(np.zeros(12), covariance).logpdf(Y)
+            assert abs(sweep.log_evidence[f, m] - exact) < 5 * sweep.error[f, m]
+            assert sweep.error[f, m] < 0.3
+    assert sweep.stable
+    assert "The verdict holds." in str(sweep)
+    at_one = sweep.factors.tolist().index(1.0)
+    np.testing.assert_allclose(sweep.log_evidence[at_one], belief.log_evidence, atol=1e-12)
+    np.testing.assert_allclose(sweep.probability[at_one], belief.probability, atol=1e-12)
+
+
+def test_a_sweep_that_the_draws_do_not_tell_of_says_so(belief):
+    sweep = prior_sweep(belief, [1e-3, 1.0])  # a prior a thousand times narrower leaves the posterior behind
+    assert np.isnan(sweep.log_evidence[0, 0])
+    assert "not told" in str(sweep)
+    with pytest.raises(ValueError, match="positive"):
+        prior_sweep(belief, [0.0])
+    with pytest.raises(TypeError, match="race"):
+        prior_sweep(belief.posteriors[0])
+
+
+@pytest.mark.parametrize("law", [dist.Normal(1.0, 2.0), dist.HalfNormal(2.0), dist.LogNormal(0.3, 0.5)])
+def test_widened_is_a_change_of_scale(law):
+    wide = widened(law, 3.0)
+    assert float(wide.scale) == 3.0 * float(law.scale)
+    both = widened(law.expand([2]).to_event(1), 3.0)
+    value = jnp.array([0.5, 1.5])
+    np.testing.assert_allclose(both.log_prob(value), wide.log_prob(value).sum(), rtol=1e-12)
+    uniform = dist.Uniform(0.0, 1.0)
+    assert widened(uniform, 3.0) is uniform
+
+
+def test_size_of_residuals_is_the_chi_square_probability_averaged_over_draws(belief):
+    obs = observations(X, Y, capacity=16)
+    posterior = belief.posteriors[1]
+    check = predictive_check(posterior.conditioned(obs), obs, jax.random.key(1))
+    level = np.asarray(posterior.params["C"])
+    total = np.sum((Y[None] - level[:, None]) ** 2, axis=1) / NOISE**2
+    expected = np.exp(np.asarray(posterior.log_weight)) @ stats.chi2.sf(total, 12)
+    np.testing.assert_allclose(check.size, expected, rtol=1e-8)
+    assert float(check.size) < 0.01  # a level does not fit a line
+    assert float(check.structure) < 0.01
+    assert np.isnan(np.asarray(check.pit)[12:]).all()
+    good = predictive_check(belief.posteriors[0].conditioned(obs), obs, jax.random.key(1))
+    assert float(good.size) > 0.05
+    assert float(good.structure) > 0.05
+    pit = stats.norm.cdf((Y[None] - np.asarray(belief.posteriors[0].params["k"])[:, None] * X[:, 0]) / NOISE)
+    np.testing.assert_allclose(
+        np.asarray(good.pit)[:12], np.exp(np.asarray(belief.posteriors[0].log_weight)) @ pit, rtol=1e-8
+    )
+
+
+def test_checks_do_not_alarm_where_the_model_is_right():
+    """Over 40 data sets from the prior the smaller probability falls below 0.02 in at most a few.
+
+    Each of two checks does so with a probability of at most 0.02 (they are conservative): 1.6 expected, and more than 6
+    of 40 has a probability below 0.002.
+    """
+    model, seen = known(SLOPE), observations(X, Y)
+
+    @jax.jit
+    def one(key):
+        key_k, key_y, key_fit, key_check = jax.random.split(key, 4)
+        y = WIDTH * jax.random.normal(key_k) * seen.x[:, 0] + NOISE * jax.random.normal(key_y, (seen.y.size,))
+        obs = seen._replace(y=jnp.where(seen.measured, y, 0.0))
+        check = predictive_check(smc(64).init(key_fit, model, obs), obs, key_check)
+        return jnp.minimum(check.size, check.structure)
+
+    small = jax.lax.map(one, jax.random.split(jax.random.key(2), 40))
+    assert int(jnp.sum(small < 0.02)) <= 6
+
+
+def test_none_of_these_is_noticed():
+    """A wave among straight lines: the process without a law wins, and the laws' residuals agree nearby."""
+    x, y = (0.0, 1.0), (-1.0, 1.0)
+    laws = {"flat": shapes.flat(x, y), "line": shapes.line(x, y)}
+    rivals = hypotheses(laws, bounds=[x], scale=(0.0, 1.0))
+    assert rivals.names == ("flat", "line", NONE_OF_THESE)
+    places = np.linspace(0.0, 1.0, 20)
+    wave = 0.7 * np.sin(9 * places) + 0.1 * np.random.default_rng(0).standard_normal(20)
+    obs = observations(places[:, None], wave)
+    posterior = race(smc(64)).init(jax.random.key(0), rivals, obs)
+    assert float(posterior.probability[2]) > 0.99
+    text = verdict(posterior, obs)
+    assert "none of these hypotheses holds" in text
+    line = predictive_check(posterior.posteriors[1], obs, jax.random.key(0))
+    assert float(line.structure) < 0.05 < float(line.size)  # the inferred noise hides the size of the misfit
+    with pytest.raises(TypeError, match="race"):
+        verdict(posterior.posteriors[0], obs)
+
+
+def test_hypotheses_are_made_of_laws():
+    x, y = (0.0, 1.0), (-1.0, 1.0)
+    laws = {"flat": shapes.flat(x, y), "line": shapes.line(x, y)}
+    with pytest.raises(ValueError, match="bounds"):
+        hypotheses(laws)
+    weighted = hypotheses(laws, {"flat": 3.0, "line": 1.0}, bounds=[x], scale=(0.0, 1.0))
+    np.testing.assert_allclose(weighted.prior, [0.5, 1 / 6, 1 / 3])
+    alone = hypotheses(laws, bounds=[x], scale=(0.0, 1.0), flexible=False)
+    assert alone.names == ("flat", "line")
+    wrapped = hypotheses(laws, bounds=[x], scale=(0.0, 1.0), within_process=True)
+    obs = observations(X, Y)
+    params = {"C": jnp.array(0.1), "noise": jnp.array(0.01), "lengthscale": jnp.ones(1), "variance": jnp.ones(())}
+    same = gp.exact(1, mean=laws["flat"], prior=laws["flat"].prior, bounds=[x], standardize=(0.0, 1.0))
+    assert wrapped.models["flat"].log_likelihood(params, obs) == same.log_likelihood(params, obs)
