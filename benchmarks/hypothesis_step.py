@@ -5,10 +5,11 @@
 The case of Ziatdinov et al. 2021 (arXiv:2112.06649): y = x^4 below 1.6, x^2.5 above, on [0, 2.5], noise 0.33; the laws
 (power, linear), (linear, linear) and (power, power), alone and inside a Matern process. Both sides have the same laws
 and the same priors. A step of ours takes a reading into all three posteriors, with their evidence, and scores 100
-candidates by expected information; one of gpax calls `hypo.step` (its defaults, 2000 + 2000, variance at 100 candidates)
-for each of the three. gpax traces and compiles in every call, and so do its users: its first call is left out all the
-same. It runs in an environment of its own (see peers/environments.py); where that is missing, or with --quick, only
-ours is timed. "one of three" divides gpax by three, as in the steps after its warm-up, which fit one model.
+candidates by expected information; one of gpax calls `hypo.step` (its defaults, 2000 + 2000, variance at 100
+candidates) for each of the three. gpax traces and compiles in every call, and so do its users: its first call is left
+out all the same. It runs in an environment of its own (see peers/environments.py); where that is missing, or with
+--quick, only ours is timed. "one of three" divides gpax by three, as in the steps after its warm-up, which fit one
+model.
 
 Quality: mean log density of 400 fresh readings under the posterior of (power, power).
 """

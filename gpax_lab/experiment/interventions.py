@@ -1,14 +1,22 @@
 """What a person may do between two steps. Each action is data, journalled, and applied by a pure function."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.scipy.special import logsumexp
 
+from gpax_lab import formulas
 from gpax_lab.experiment.experiment import State
 from gpax_lab.experiment.room import with_room
+from gpax_lab.infer.posterior import Posterior
+from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.means import Law
+from gpax_lab.models.model import Model
+from gpax_lab.models.parametric import parametric
 from gpax_lab.observations import PENDING, VETOED, add_pending
 
 
@@ -40,7 +48,63 @@ class Rescale:
     scalarizer: str
 
 
-Intervention: TypeAlias = Pin | Veto | Reweigh | Rescale
+@dataclass(frozen=True)
+class Adopt:
+    """Let a law join the race, as it was proposed or edited: all as data, so that the journal can bring it back.
+
+    Attributes:
+        name: of the new hypothesis.
+        formula: its law, see `formulas.formula`.
+        prior: parameter -> fixed number or {"distribution": ..., its arguments}, see `formulas.distribution`.
+        units: of the parameters.
+        inputs: names of the inputs in order.
+        scale: location and scale of the readings as known beforehand; those of the other hypotheses.
+        noise: variance of the noise relative to the scale squared, as an entry of `prior`; None for the default prior.
+        share: its probability at the moment of adoption; None for that of one among equals, 1 / (M + 1). The others
+            keep the rest in their proportions.
+        source: where it comes from.
+    """
+
+    name: str
+    formula: str
+    prior: Mapping[str, Any]
+    units: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ("x",)
+    scale: tuple[float, float] = (0.0, 1.0)
+    noise: Any = None
+    share: float | None = None
+    source: str = "adopted during the campaign"
+
+    @property
+    def law(self) -> Law:
+        """The law that the text says."""
+        prior = {name: formulas.distribution(value) for name, value in self.prior.items()}
+        return formulas.formula(self.formula, prior, self.units, self.inputs, self.source)
+
+    @property
+    def model(self) -> Model:
+        """The law with independent noise.
+
+        Raises:
+            ValueError: the formula, the prior or the scale is none, or a parameter is called noise.
+        """
+        if "noise" in self.prior:
+            raise ValueError("the prior of the noise is given as noise=..., not among the parameters of the law.")
+        law = self.law
+        noise = {} if self.noise is None else {"noise": formulas.distribution(self.noise)}
+        return parametric(law.dim, law, dict(law.prior) | noise, standardize=self.scale)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """Turn a proposed law down. It changes nothing; the journal knows of it."""
+
+    name: str
+    formula: str
+    why: str = ""
+
+
+Intervention: TypeAlias = Pin | Veto | Reweigh | Rescale | Adopt | Reject
 
 
 def apply(state: State, action: Intervention) -> State:
@@ -64,8 +128,53 @@ def apply(state: State, action: Intervention) -> State:
                 raise ValueError(f"{len(state.score.weights)} weights needed, for {state.score.names}.")
             arrays = tuple(jnp.asarray(w, old.dtype) for w, old in zip(weights, state.score.weights, strict=True))
             return state._replace(score=replace(state.score, weights=arrays))
-        case Rescale():
+        case Rescale() | Adopt() | Reject():  # `run` does the first two: they need a fit
             return state
+
+
+def widened(known: Hypotheses, actions: Sequence[Adopt]) -> Hypotheses:
+    """The hypotheses with the adopted ones behind them, in order.
+
+    Raises:
+        ValueError: a name that is there already, a share that is no probability, or other inputs.
+    """
+    for action in actions:
+        share, model = share_of(action, known), action.model
+        dim = next(iter(known.models.values())).dim
+        if action.name in known.names:
+            raise ValueError(f"there is a hypothesis {action.name!r} already: give the new one another name.")
+        if not 0 < share < 1:
+            raise ValueError(f"the share of {action.name!r} must lie between 0 and 1; got {share}.")
+        if model.dim != dim:
+            raise ValueError(f"{action.name!r} has {model.dim} inputs, the other hypotheses have {dim}.")
+        prior = np.append((1 - share) * known.prior, share)
+        known = Hypotheses({**known.models, action.name: model}, prior)
+    return known
+
+
+def share_of(action: Adopt, known: Hypotheses) -> float:
+    """Probability of a law at the moment when it joins these hypotheses."""
+    return 1 / (len(known.models) + 1) if action.share is None else float(action.share)
+
+
+def joined(race: Race, posterior: Posterior, share: float, wider: Hypotheses) -> Race:
+    """The race with one more posterior, whose probability is `share` now and moves with what is read from now on.
+
+    The readings so far suggested the hypothesis, so they say nothing for it: what it explains of them better or worse
+    than the mixture of the others is taken back. That is done in the prior,
+    p(new) = s / (1 - s) * sum_m p_m Z_m / Z_new, and not in the evidence, as `laplace` finds the whole evidence anew
+    after every reading.
+
+    Args:
+        race: of M hypotheses.
+        posterior: of the new one, fitted to all readings.
+        share: s.
+        wider: the M + 1 hypotheses.
+    """
+    mixture = logsumexp(jnp.where(jnp.isfinite(race.log_evidence), race.log_prior + race.log_evidence, -jnp.inf))
+    odds: Array = jnp.log(share) - jnp.log1p(-share)
+    log_prior = jnp.append(race.log_prior, odds + mixture - posterior.log_evidence)
+    return Race((*race.posteriors, posterior), log_prior, wider)
 
 
 def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:
@@ -86,6 +195,21 @@ def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarra
             return {"action": kind, "weights": list(weights)}, {}
         case Rescale(name):
             return {"action": kind, "scalarizer": name}, {}
+        case Adopt():
+            plain = {
+                "name": action.name,
+                "formula": action.formula,
+                "prior": {name: formulas.as_data(value) for name, value in action.prior.items()},
+                "units": dict(action.units),
+                "inputs": list(action.inputs),
+                "scale": [float(value) for value in action.scale],
+                "noise": None if action.noise is None else formulas.as_data(action.noise),
+                "share": action.share,
+                "source": action.source,
+            }
+            return {"action": kind} | plain, {}
+        case Reject(name, text, why):
+            return {"action": kind, "name": name, "formula": text, "why": why}, {}
 
 
 def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Intervention:
@@ -99,5 +223,10 @@ def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
             return Reweigh(tuple(header["weights"]))
         case "rescale":
             return Rescale(header["scalarizer"])
+        case "adopt":
+            given = {name: value for name, value in header.items() if name != "action"}
+            return Adopt(**given | {"inputs": tuple(given["inputs"]), "scale": tuple(given["scale"])})
+        case "reject":
+            return Reject(header["name"], header["formula"], header["why"])
         case other:
             raise ValueError(f"the journal holds an intervention of unknown kind {other!r}: of a newer version?")

@@ -4,7 +4,7 @@ A record is (kind, step, header, arrays). After every reading is assimilated a `
 arrays; what follows it (interventions, readings) is replayed through the same pure functions that ran live.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -13,10 +13,14 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, State
-from gpax_lab.experiment.interventions import Intervention, Rescale, apply, from_record, join_pins
+from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, from_record, join_pins, widened
+from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.observations import Observations
 
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
+
+Extend = Callable[[Hypotheses], Experiment]
+"""The same experiment with other hypotheses, e.g. `lambda h: bayes_opt(h, race(smc(256)), score, candidates)`."""
 
 
 class Frame(Protocol):
@@ -51,6 +55,8 @@ class Progress(NamedTuple):
         readings: (value, variance) by token of every measurement whose reading is recorded.
         places: (d,) point by token of every measurement that was begun.
         begun: tokens of measurements that were begun and have no reading.
+        experiment: the experiment, with the laws that were adopted.
+        adopted: these laws in order.
     """
 
     state: State | None
@@ -61,6 +67,8 @@ class Progress(NamedTuple):
     readings: dict[str, tuple[float, float]]
     places: dict[str, np.ndarray]
     begun: frozenset[str]
+    experiment: Experiment
+    adopted: tuple[Adopt, ...]
 
 
 def _leaves(state: State) -> list[tuple[str, Array]]:
@@ -105,18 +113,55 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
     return state._replace(posterior=state.posterior.conditioned(state.obs))
 
 
-def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
+def extended(experiment: Experiment, known: Hypotheses, actions: Sequence[Adopt], extend: Extend | None) -> Experiment:
+    """The experiment with laws adopted.
+
+    Raises:
+        ValueError: nobody said how, or a law does not fit.
+    """
+    if not actions:
+        return experiment
+    if extend is None:
+        raise ValueError(
+            "a law was adopted: pass extend=lambda h: bayes_opt(h, race(...), ...), which builds this experiment anew "
+            "with other hypotheses."
+        )
+    return extend(widened(known, actions))
+
+
+def hypotheses_of(posterior: Any) -> Hypotheses:
+    """What competes in a posterior.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    if type(posterior) is not Race:
+        raise ValueError("a law can be adopted only where hypotheses compete: race(...) over hypotheses({...}).")
+    return posterior.hypotheses
+
+
+def _grown(experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Sequence[Adopt], extend: Extend | None):
+    if not adopted:
+        return experiment
+    obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
+    template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
+    return extended(experiment, hypotheses_of(template.posterior), adopted, extend)
+
+
+def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None = None) -> Progress:
     """Replay a journal: the last state, and what has happened since.
 
     Args:
         experiment: the experiment that wrote it, built from the same settings.
         frames: all frames in order.
+        extend: needed where laws were adopted; see `Extend`.
 
     Returns:
         Progress, from which `run` continues the same trajectory.
     """
     arrays: dict[str, np.ndarray] = {}
     later: list[Intervention] = []
+    adopted: list[Adopt] = []
     step, asked, scalarizer = 0, False, None
     readings: dict[str, tuple[float, float]] = {}
     places: dict[str, np.ndarray] = {}
@@ -126,6 +171,7 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
             case "state":
                 arrays.update(frame.arrays)
                 scalarizer = _named(later, scalarizer)
+                adopted += [action for action in later if isinstance(action, Adopt)]
                 step, asked, later = frame.step, False, []
             case "intervention":
                 later.append(from_record(frame.header, frame.arrays))
@@ -139,13 +185,15 @@ def fold(experiment: Experiment, frames: Sequence[Frame]) -> Progress:
                 token = frame.header["token"]
                 readings[token] = (float(frame.arrays["y"]), float(frame.arrays["noise"]))
                 begun.discard(token)
+    experiment = _grown(experiment, arrays, adopted, extend)
     state = restore(experiment, arrays) if arrays else None
     pinned = None
     if state is not None:
         for action in later if asked else ():  # wishes whose proposal is missing were in a write that never finished
             state = apply(state, action)
             pinned = join_pins(pinned, action)
-    return Progress(state, step, asked, pinned, scalarizer, readings, places, frozenset(begun))
+    known = frozenset(begun)
+    return Progress(state, step, asked, pinned, scalarizer, readings, places, known, experiment, tuple(adopted))
 
 
 def _named(actions: Sequence[Intervention], before: str | None) -> str | None:

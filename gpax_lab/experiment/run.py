@@ -17,11 +17,21 @@ import numpy as np
 
 from gpax_lab.experiment import record
 from gpax_lab.experiment.experiment import Experiment, State, measurement_key
-from gpax_lab.experiment.interventions import Intervention, Rescale, apply, join_pins, to_record
+from gpax_lab.experiment.interventions import (
+    Adopt,
+    Intervention,
+    Rescale,
+    apply,
+    join_pins,
+    joined,
+    share_of,
+    to_record,
+)
 from gpax_lab.experiment.reread import raw_arrays, reread
 from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.simulate import batch_of
 from gpax_lab.experiment.stopping import Rule
+from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.observations import observations
 
 
@@ -73,7 +83,7 @@ Scalarizer = Callable[[Any], float | tuple[float, float]]
 """Reading -> value, or (value, variance), in the unit of the quantity; a non-finite value is a failed reading."""
 
 Hook = Callable[[State], Sequence[Intervention]]
-"""Asked between two steps, all about the same state; what they return is journalled and applied, a Rescale first."""
+"""Asked between two steps, all about the same state; wishes are journalled and applied, Rescale and Adopt first."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,7 @@ def run(
     hooks: Sequence[Hook] = (),
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[Event], None] = lambda event: None,
+    extend: record.Extend | None = None,
 ) -> Outcome:
     """Run or resume a campaign; a journal with history is continued where it ended.
 
@@ -149,6 +160,7 @@ def run(
         hooks: called before every proposal; see `interventions`.
         stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag).
         tell: progress display.
+        extend: builds this experiment with other hypotheses; needed to adopt laws. See `record.Extend`.
 
     Returns:
         Outcome. The instrument is in its safe state however this returns or raises.
@@ -157,7 +169,7 @@ def run(
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
-    driver = _Driver(experiment, instrument, campaign, scalarize, stop, tell)
+    driver = _Driver(experiment, instrument, campaign, scalarize, stop, tell, extend)
     try:
         outcome = driver.run(steps, np.atleast_2d(seeds), key, rules, hooks)
         campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
@@ -191,10 +203,10 @@ class _Paused(Exception):
 class _Driver:
     """One run: the journal, the instrument and the counters that the loop shares."""
 
-    def __init__(self, experiment, instrument, campaign, scalarize, stop, tell) -> None:
+    def __init__(self, experiment, instrument, campaign, scalarize, stop, tell, extend) -> None:
         self.experiment, self.instrument, self.campaign = experiment, instrument, campaign
         self.scalarizers = scalarize if isinstance(scalarize, Mapping) else {"value": scalarize}
-        self.stop, self.tell = stop, tell
+        self.stop, self.tell, self.extend = stop, tell, extend
         self.known: dict[str, np.ndarray] = {}
         self.state: State | None = None
         self.step = 0
@@ -202,7 +214,8 @@ class _Driver:
         self.largest = max((_size(frame.arrays) for frame in campaign.history if frame.kind == "reading"), default=0)
 
     def run(self, steps, seeds, key, rules, hooks) -> Outcome:
-        progress = record.fold(self.experiment, self.campaign.history)
+        progress = record.fold(self.experiment, self.campaign.history, self.extend)
+        self.experiment, self.adopted = progress.experiment, progress.adopted
         self.step, self.past, self.begun = progress.step, progress.readings, progress.begun
         self.places = progress.places
         self.choose(progress.scalarizer or next(iter(self.scalarizers)))
@@ -265,11 +278,16 @@ class _Driver:
 
     def intervene(self, state, hooks) -> tuple[State, np.ndarray | None]:
         wishes, pinned = [action for hook in hooks for action in hook(state)], None
-        for action in sorted(wishes, key=lambda a: not isinstance(a, Rescale)):  # stable: Rescale first, rest in order
+        # Stable: Rescale first, then Adopt, the rest in order: a state is recorded after each of the first two.
+        for action in sorted(wishes, key=lambda a: (not isinstance(a, Rescale), not isinstance(a, Adopt))):
+            if isinstance(action, Adopt) and self.has(action):
+                continue
             header, arrays = to_record(action)
             self.waiting.append(("intervention", self.step, header, arrays))
             if isinstance(action, Rescale):
                 state = self.rescale(state, action.scalarizer)
+            if isinstance(action, Adopt):
+                state = self.adopt(state, action)
             state = apply(state, action)
             pinned = join_pins(pinned, action)
         return state, pinned
@@ -280,8 +298,42 @@ class _Driver:
         key, key_fit = jax.random.split(state.key)
         obs = reread(state.obs, self.campaign.readings(), self.scalar)
         state = self.experiment.init(key_fit, obs)._replace(key=key, score=state.score)
+        if self.adopted and isinstance(state.posterior, Race):
+            state = state._replace(posterior=self.joined_anew(state.posterior))
         self.remember(state)
         return state
+
+    def has(self, action: Adopt) -> bool:
+        """Whether this very law joined already, in a write that ended before its proposal."""
+        return to_record(action) in map(to_record, self.adopted)
+
+    def adopt(self, state: State, action: Adopt) -> State:
+        """The campaign with one more hypothesis, fitted to all readings; the others stay as they are."""
+        known = record.hypotheses_of(state.posterior)
+        assert isinstance(state.posterior, Race)  # or `hypotheses_of` has raised
+        experiment = record.extended(self.experiment, known, (action,), self.extend)
+        assert self.extend is not None  # or `extended` has raised
+        key, key_fit = jax.random.split(state.key)
+        alone = self.extend(Hypotheses({action.name: action.model}, np.ones(1))).init(key_fit, state.obs)
+        wider = record.widened(known, (action,))
+        race = joined(state.posterior, alone.posterior.posteriors[0], share_of(action, known), wider)
+        self.experiment, self.adopted = experiment, (*self.adopted, action)
+        state = state._replace(key=key, posterior=race)
+        self.remember(state)
+        return state
+
+    def joined_anew(self, race: Race) -> Race:
+        """After past readings have changed, adopted laws begin again with the share they had at first."""
+        count = len(race.posteriors) - len(self.adopted)
+        models = list(race.hypotheses.models.items())
+
+        def first(n: int) -> Hypotheses:
+            return Hypotheses(dict(models[:n]), race.hypotheses.prior[:n])
+
+        begun = Race(race.posteriors[:count], race.log_prior[:count], first(count))
+        for n, action in enumerate(self.adopted, start=count):
+            begun = joined(begun, race.posteriors[n], share_of(action, begun.hypotheses), first(n + 1))
+        return Race(begun.posteriors, begun.log_prior, race.hypotheses)
 
     def choose(self, scalarizer: str) -> None:
         if scalarizer not in self.scalarizers:

@@ -76,3 +76,35 @@ def charge_injection(bias: tuple[float, float], r: float) -> Law:
         "be": dist.HalfNormal(0.5),
     }
     return Law(mean, prior, {"A": "y", "al": "1", "be": "1"}, f"r = A (V / {bias[1]:g} V)^al (tau / s)^be", SOURCE, 2)
+
+
+def wall_pinning(bias: tuple[float, float], r: float, log_duration: tuple[float, float] = (-3.0, 2.0)) -> Law:
+    """r = h ((V / Vp)^(2/3) - 1)^(1/2) / (1 + (tau0 / tau)^mu) above Vp: a wall that creeps until it is pinned.
+
+    A charge at height h over the film makes a normal field E(r) = (V / h) (1 + r^2 / h^2)^(-3/2) on its surface. The
+    wall stops where the field falls to the pinning field Vp / h, which gives the square root. On its way it waits at
+    pinning sites for thermal activation. Their log waiting times spread as a logistic distribution of median
+    ln(tau0) and width 1 / mu, so that the share of the way done is its cumulative: slow at first, finished at last.
+
+    Args:
+        bias: as above.
+        r: as above.
+        log_duration: log10 of the shortest and the longest duration in s.
+    """
+    middle, half = 0.5 * (log_duration[0] + log_duration[1]), 0.5 * (log_duration[1] - log_duration[0])
+
+    def mean(x: Array, p: Params) -> Array:
+        over = jnp.cbrt((x[0] / p["Vp"]) ** 2) - 1.0
+        stop = jnp.where(over > 1e-9, jnp.sqrt(jnp.where(over > 1e-9, over, 1.0)), 0.0)
+        done = late(x[1], p["t0"], 1.0 / (jnp.log(10.0) * p["mu"]))
+        return late(x[0], p["Vp"], SHARP) * p["h"] * stop * done
+
+    prior = {
+        "h": dist.LogNormal(jnp.log(0.5 * r), 1.0),
+        "Vp": dist.Uniform(0.5 * bias[0], 0.5 * (bias[0] + bias[1])),
+        "t0": dist.Normal(middle, half),
+        "mu": dist.LogNormal(jnp.log(0.6), 0.5),
+    }
+    units = {"h": "y", "Vp": "V", "t0": "1", "mu": "1"}
+    formula = "r = h ((V / Vp)^(2/3) - 1)^(1/2) / (1 + 10^(mu (t0 - log10(tau / s)))) for V > Vp, 0 for V <= Vp"
+    return Law(mean, prior, units, formula, SOURCE, 2)

@@ -1,0 +1,1 @@
+"""Images to features: arrays in, arrays out."""
