@@ -6,13 +6,16 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 
 from gpax_lab import acquire, kernels, means, priors
 from gpax_lab.experiment import Problem, Simulated, bayes_opt, recovery, run, simulate, study
+from gpax_lab.formulas import formula
 from gpax_lab.infer import (
     bandit,
     hypotheses,
     laplace,
+    library,
     nuts,
     predictive_check,
     prior_sweep,
+    propose,
     race,
     reconstruct,
     smc,
@@ -29,12 +32,14 @@ __all__ = [
     "acquire",
     "bandit",
     "bayes_opt",
+    "formula",
     "gp",
     "gridded",
     "hypotheses",
     "inducing_points",
     "kernels",
     "laplace",
+    "library",
     "means",
     "nuts",
     "observations",
@@ -42,6 +47,7 @@ __all__ = [
     "predictive_check",
     "prior_sweep",
     "priors",
+    "propose",
     "race",
     "reconstruct",
     "recovery",

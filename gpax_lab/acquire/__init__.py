@@ -6,12 +6,13 @@ from gpax_lab.acquire.candidates import box as box
 from gpax_lab.acquire.information import information, uncertainty_of_one
 from gpax_lab.acquire.penalties import closeness, feasible, travel
 from gpax_lab.acquire.score import Score, of_moments
-from gpax_lab.acquire.scores import disagreement, log_ei, log_pi, thompson, ucb, uncertainty
+from gpax_lab.acquire.scores import at_random, disagreement, log_ei, log_pi, thompson, ucb, uncertainty
 
 __all__ = [
     "Box",
     "Pool",
     "Score",
+    "at_random",
     "box",
     "closeness",
     "disagreement",

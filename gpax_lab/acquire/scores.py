@@ -115,3 +115,19 @@ def thompson(maximize: bool = True) -> Score:
     A draw of the parameters is chosen by weight and one function over all candidates is drawn jointly.
     """
     return term("thompson", _thompson, joint=True, sign=sign_of(maximize))
+
+
+def _at_random(outlook: Outlook, settings: Settings) -> Array:
+    words = jax.lax.bitcast_convert_type(outlook.x, jnp.uint32).reshape(outlook.x.shape[0], -1)
+
+    def one(words: Array) -> Array:
+        # The place itself is part of the key: candidates looked at in chunks do not share their luck.
+        key, _ = jax.lax.scan(lambda key, word: (jax.random.fold_in(key, word), None), outlook.key, words)
+        return jax.random.uniform(key, dtype=outlook.x.dtype)
+
+    return jax.vmap(one)(words)
+
+
+def at_random() -> Score:
+    """Every candidate as good as any other: what a cleverer choice has to beat."""
+    return term("at_random", _at_random)

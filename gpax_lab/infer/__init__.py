@@ -10,24 +10,30 @@ from gpax_lab.infer.race import Hypotheses, Race, hypotheses, race
 from gpax_lab.infer.reconstruct import Reconstruction, reconstruct
 from gpax_lab.infer.sensitivity import PriorSweep, prior_sweep
 from gpax_lab.infer.smc import smc
+from gpax_lab.infer.terms import Library, Proposal, Proposals, library, propose
 
 __all__ = [
     "Bandit",
     "Hypotheses",
     "Info",
+    "Library",
     "Posterior",
     "PredictiveCheck",
     "PriorSweep",
+    "Proposal",
+    "Proposals",
     "Race",
     "Reconstruction",
     "Sampler",
     "bandit",
     "hypotheses",
     "laplace",
+    "library",
     "nuts",
     "outcomes",
     "predictive_check",
     "prior_sweep",
+    "propose",
     "race",
     "reconstruct",
     "smc",

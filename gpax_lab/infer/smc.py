@@ -126,26 +126,32 @@ def smc(
     return Sampler(init, update)
 
 
-@partial(jax.jit, static_argnames=("model", "settings"))
 def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Posterior:
+    key_go, tuning, even, zero, nothing = _begin(key, model, obs, settings.draws)
+    return _follow(key_go, model, tuning, even, zero, nothing, obs, settings)
+
+
+@partial(jax.jit, static_argnames=("model", "draws"))
+def _begin(key: Array, model: Model, obs: Observations, draws: int) -> tuple[Array, Tuning, Array, Array, Observations]:
+    """Particles of the prior, which know no reading."""
     space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
     key_draw, key_go = jax.random.split(key)
-    z = jax.vmap(space.draw)(jax.random.split(key_draw, settings.draws))
-    even = jnp.full(settings.draws, -math.log(settings.draws), dtype)
+    z = jax.vmap(space.draw)(jax.random.split(key_draw, draws))
+    even = jnp.full(draws, -math.log(draws), dtype)
     nothing = obs._replace(status=jnp.full_like(obs.status, EMPTY))
-    tuning = Tuning(z, jnp.asarray(0.5, dtype), jnp.zeros(settings.draws, dtype), jnp.zeros((), dtype))
-    return _follow(key_go, model, tuning, even, jnp.zeros((), dtype), nothing, obs, settings)
+    tuning = Tuning(z, jnp.asarray(0.5, dtype), jnp.zeros(draws, dtype), jnp.zeros((), dtype))
+    return key_go, tuning, even, jnp.zeros((), dtype), nothing
 
 
-@partial(jax.jit, static_argnames="settings")
 def _update(key: Array, posterior: Posterior, obs: Observations, settings: Settings) -> Posterior:
     assert posterior.seen is not None  # `conditioned` has set it
-    known = obs._replace(status=jnp.where(posterior.seen, obs.status, EMPTY))
+    known = obs._replace(status=jnp.where(posterior.seen, obs.status, jnp.asarray(EMPTY, obs.status.dtype)))
     return _follow(
         key, posterior.model, posterior.tuning, posterior.log_weight, posterior.log_evidence, known, obs, settings
     )
 
 
+@partial(jax.jit, static_argnames=("model", "settings"))  # the first fit and all later ones are compiled once
 def _follow(
     key: Array,
     model: Model,

@@ -58,7 +58,7 @@ class Model:
         """
         if obs.x.shape[-1] != self.dim:
             raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
-        if self.bounds is None or isinstance(obs.status, jax.core.Tracer):
+        if self.bounds is None or any(isinstance(leaf, jax.core.Tracer) for leaf in (obs.status, obs.x)):
             return
         x = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]
         low, high = self.bounds.T

@@ -3,6 +3,7 @@
 from gpax_lab.plot.base import BLUE, GREEN, GREY, ORANGE, ORDER, SPREAD, VALUES, Named
 from gpax_lab.plot.campaigns import campaign, parameters, posterior_1d, reconstruction, regret
 from gpax_lab.plot.hypotheses import confusion, curves, law, prior_sweep, probabilities, recovery
+from gpax_lab.plot.ternary import quaternary, ternary
 
 __all__ = [
     "BLUE",
@@ -21,7 +22,9 @@ __all__ = [
     "posterior_1d",
     "prior_sweep",
     "probabilities",
+    "quaternary",
     "reconstruction",
     "recovery",
     "regret",
+    "ternary",
 ]

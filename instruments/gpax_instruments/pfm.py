@@ -4,28 +4,22 @@ The waveform is a pulse: it may change the sample for good. It is sent at most o
 is asked for the token of its last loop whenever there is doubt.
 """
 
-import re
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.deadline import after
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, LinkTimeout, MoveRefused, UnknownOutcome
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, MoveRefused, UnknownOutcome
 from gpax_instruments.limits import Axis, check_all, plan_path
-from gpax_instruments.link import Link, open_link
+from gpax_instruments.link import Link
 from gpax_instruments.protocols import Location, Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
-
-POLL_S = 0.005  # between two looks at a busy instrument
-MODEL_WORD = "PFM"  # must occur in the identity
-_TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+from gpax_instruments.station import Station, check_token
 
 
-class PFM:
+class PFM(Station):
     """A PFM whose measurement is one bias-response loop. Nothing is opened before ``connect``.
 
     Args:
@@ -61,56 +55,16 @@ class PFM:
             raise ValueError("a PFM has two axes, x and y, in m")
         if not (np.isfinite(vmax) and vmax > 0 and points >= 4):
             raise ValueError(f"vmax must be finite and positive and points at least 4, got {vmax!r}, {points!r}")
-        self.address, self.axes, self.repeatable = address, tuple(axes), repeatable
+        super().__init__(address, timeout_s, loop_timeout_s, tag, link)
+        self.axes, self.repeatable = tuple(axes), repeatable
         self.vmax, self.points = float(vmax), int(points)
-        self.timeout_s, self.loop_timeout_s, self.response_unit = timeout_s, loop_timeout_s, response_unit
-        self._tag, self._link = tag, link
-        self._client: Scpi | None = None
-        self._greeted = False
+        self.response_unit = response_unit
         self._setpoint: np.ndarray | None = None
         self.rail: float | None = None
 
-    # --- the link -------------------------------------------------------------------------------------------------
-
-    @property
-    def scpi(self) -> Scpi:
-        """The client below; LinkLost where nobody answers."""
-        if self._client is None:
-            link = self._link or open_link(self.address, self.timeout_s)
-            self._client = Scpi(link, self.timeout_s, tag=self._tag, setup=self._setup)
-        return self._client
-
-    def connect(self) -> "PFM":
-        """Open the link, check identity, limits and waveform. Raises DeviceError, LinkLost, LinkTimeout, BadFrame."""
-        self.scpi.connect()
-        return self
-
-    def identity(self) -> str:
-        """The answer to ``*IDN?``."""
-        return self.scpi.connect()
-
-    def close(self) -> None:
-        """Close the link. The instrument stays as it is: call ``make_safe`` first."""
-        if self._client is not None:
-            self._client.close()
-
-    def __enter__(self) -> "PFM":
-        return self.connect()
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        try:
-            self.make_safe()
-        finally:
-            self.close()
-
     def _setup(self, scpi: Scpi) -> None:
         """Runs after every (re)connection, so it writes only what differs: a waveform in use is left alone."""
-        if not self._greeted:  # errors of whoever was here before are not ours
-            scpi.errors()
-            self._greeted = True
-        identity = scpi.query("*IDN?")
-        if MODEL_WORD not in identity.upper():
-            raise DeviceError(f"{self.address} is {identity!r}, not a PFM; check the address")
+        super()._setup(scpi)
         limits, _ = scpi.query_numbers("LIM?")
         for axis, low, high in zip(self.axes, limits[0::2], limits[1::2], strict=True):
             if not (low <= axis.low and axis.high <= high):
@@ -172,30 +126,9 @@ class PFM:
                 "look at the stage before going on"
             ) from doubt
 
-    def _command(self, command: str) -> list[str] | None:
-        """Send once what acts on the world, wait for its end, and return what the error queue holds.
-
-        None when the link broke on the way, so that the command may or may not have arrived.
-        """
-        before = self.scpi.reconnects
-        try:
-            self.scpi.write(command)
-            self._wait_idle()
-            errors = self.scpi.errors()
-        except LINK_FAULTS:
-            return None
-        return errors if self.scpi.reconnects == before else None
-
     def _arrived(self, target: np.ndarray, readback: np.ndarray) -> None:
         for axis, goal, value in zip(self.axes, target.tolist(), readback.tolist(), strict=True):
             axis.arrived(goal, value)
-
-    def _wait_idle(self) -> None:
-        deadline = after(self.loop_timeout_s)
-        while self.scpi.read_again("STAT?").strip().upper() != "IDLE":
-            if time.monotonic() > deadline:
-                raise LinkTimeout(f"{self.address}: still busy after {self.loop_timeout_s} s; look at the instrument")
-            time.sleep(POLL_S)
 
     # --- measuring ------------------------------------------------------------------------------------------------
 
@@ -220,8 +153,7 @@ class PFM:
                 and the same token will read it.
         """
         goal = check_all(self.axes, x)
-        if not _TOKEN.fullmatch(token):
-            raise ValueError(f"token {token!r}: letters, digits and _.:- only, 64 at most")
+        check_token(token)
         self.scpi.connect()
         try:
             self._wait_idle()
@@ -296,27 +228,3 @@ class PFM:
         if ok and shapes != {(self.points,)}:
             ok, reason, flags = False, f"{self.points} points were asked for, {sorted(shapes)} came", ("short",)
         return Reading(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)
-
-    def stop(self, success: bool = True) -> None:
-        """Halt: the same as ``make_safe``, whatever the reason."""
-        self.make_safe()
-
-    def make_safe(self) -> None:
-        """Withdraw the tip and set the bias to 0, and see that it is so. May be repeated.
-
-        Raises:
-            DeviceError: the instrument answers but is not safe.
-            LinkLost, LinkTimeout, BadFrame: it could not be asked. Go to the instrument.
-        """
-        for attempt in range(self.scpi.attempts):
-            try:
-                self.scpi.connect()
-                self.scpi.write("SAFE")
-                tip, bias = self.scpi.query("TIP?").strip().upper(), self.scpi.query_numbers("BIAS?")[0]
-            except LINK_FAULTS:
-                if attempt + 1 == self.scpi.attempts:
-                    raise
-                continue
-            if tip != "WITHDRAWN" or bias.tolist() != [0.0]:
-                raise DeviceError(f"not safe: tip {tip}, bias {bias.tolist()} V; withdraw by hand")
-            return

@@ -27,6 +27,7 @@ SCORES = {
     "uncertainty": acquire.uncertainty(),
     "disagreement": acquire.disagreement(),
     "thompson": acquire.thompson(),
+    "at random": acquire.at_random(),
     "own": acquire.of_moments(lambda mean, std: 5 * std + 10 * mean),
     "sum": acquire.log_ei() + 0.5 * acquire.travel(2.0, 1.0) + acquire.closeness(0.1) + acquire.feasible(0.2),
 }
@@ -218,3 +219,11 @@ class TestCandidates:
     def test_bad_pools_are_refused(self, points):
         with pytest.raises(ValueError, match="pool"):
             acquire.pool(points)
+
+
+def test_chance_is_fair_and_does_not_depend_on_who_else_is_looked_at(posterior):
+    key, grid = jax.random.key(3), jnp.linspace(0.0, 1.0, 400)[:, None]
+    values = acquire.at_random()(posterior, OBS, grid, key)
+    np.testing.assert_array_equal(acquire.at_random()(posterior, OBS, grid[100:103], key), values[100:103])
+    assert stats.kstest(np.asarray(values), "uniform").pvalue > 0.001
+    assert not np.array_equal(acquire.at_random()(posterior, OBS, grid, jax.random.key(4)), values)

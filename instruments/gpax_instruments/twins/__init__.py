@@ -95,7 +95,7 @@ def start_pfm(deadline_s: float = 60.0, **options: Any) -> Twin:
     Args:
         deadline_s: seconds it may take to be ready.
         options: the command line of ``gpax_instruments.twins.pfm``, with underscores: port, hislip_port, seed, noise,
-            drift, walk, dwell, wire_log, max_seconds.
+            drift, walk, dwell, law, cells, pace, wire_log, max_seconds.
 
     Raises:
         RuntimeError: it ended instead, with what it wrote to its standard error.

@@ -17,6 +17,7 @@ import numpy as np
 
 from gpax_instruments.twins import faults
 from gpax_instruments.twins.dialect import ScpiError
+from gpax_instruments.twins.writer import Writer
 from gpax_lab.physics import ferroelectric
 from gpax_lab.spectra.loops import triangle_at
 
@@ -87,6 +88,7 @@ class Microscope:
         noise: standard deviation of each point, share of the loop height of a perfect film.
         drift: m per loop, and walk: m per square root of a loop.
         dwell: seconds a loop takes.
+        writer: what writes domains; None for a microscope that only takes loops.
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class Microscope:
         drift: float = 0.0,
         walk: float = 0.0,
         dwell: float = 0.0,
+        writer: Writer | None = None,
     ) -> None:
         self.lock, self.faults, self.seed, self.noise, self.dwell = lock, armed, seed, noise, dwell
+        self.writer = writer
         self.film = jax.jit(ferroelectric.film)(jax.random.key(seed), SIZE_M)
         self.path = np.zeros((1, 2))
         if drift or walk:
@@ -154,17 +158,33 @@ class Microscope:
         else:
             self._done = loop
 
+    def pulse(self, bias: float, duration: float, token: str) -> None:
+        """Write a domain on fresh film. Raises -213 busy, -113 without a writer, and what `Writer.pulse` raises."""
+        if self.writer is None:
+            raise ScpiError(-113)
+        if self.busy:
+            raise ScpiError(-213)
+        self.writer.pulse(bias, duration, token, lambda x, y: self.move(x * SIZE_M, y * SIZE_M))
+        self.engaged = True
+
     @property
-    def busy(self) -> bool:
-        """Whether a loop is being taken; the end of its time files it."""
+    def ends(self) -> float | None:
+        """When the present loop or pulse ends, on the clock of ``time.monotonic``; None when idle. The end files it."""
         if self._pending is not None and time.monotonic() >= self._pending[0]:
             self._done, self._pending = self._pending[1], None
-        return self._pending is not None
+        if self._pending is not None:
+            return self._pending[0]
+        return self.writer.ends if self.writer else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a loop is being taken or a domain written."""
+        return self.ends is not None
 
     def wait(self) -> None:
         """Return when idle; other connections are served meanwhile."""
-        while self.busy and self._pending is not None:
-            self.lock.wait(max(0.0, self._pending[0] - time.monotonic()))
+        while (end := self.ends) is not None:
+            self.lock.wait(max(0.0, end - time.monotonic()))
 
     def token(self) -> str:
         """Token of the last loop done, empty before the first."""
@@ -182,6 +202,8 @@ class Microscope:
     def withdraw(self) -> None:
         """Lift the tip; a loop that is being taken is lost, and its token stays used: the pulse had begun."""
         self.engaged, self._pending = False, None
+        if self.writer:
+            self.writer.abort()
         self.lock.notify_all()
 
     def make_safe(self) -> None:

@@ -20,6 +20,7 @@ from gpax_instruments.twins.faults import Faults
 
 if TYPE_CHECKING:
     from gpax_instruments.twins.microscope import Microscope
+    from gpax_instruments.twins.writer import Writer
 
 MAX_BLOCK = 1 << 26  # bytes
 
@@ -95,6 +96,25 @@ def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults) -> None:
     dialect.add("FORMat:BORDer", blocks.set_order, name)
     dialect.add("FORMat:BORDer?", lambda: {"<": "SWAP", ">": "NORM"}[blocks.order])
     dialect.add("FAULT", faults.arm, name, integer, number, least=1)
+    if scope.writer:
+        teach_writing(dialect, scope, scope.writer, blocks)
+
+
+def teach_writing(dialect: Dialect, scope: "Microscope", writer: "Writer", blocks: Blocks) -> None:
+    """Teach the dialect the commands of domain writing. None of them tells the law."""
+    from gpax_instruments.twins.writer import BIAS, LOG_DURATION, PIXEL_M, PIXELS
+
+    def last() -> str:
+        domain = writer.read()
+        return numbers(domain.bias, domain.duration)
+
+    dialect.add("PULSe", scope.pulse, number, number, string)
+    dialect.add("PULSe?", last)
+    dialect.add("PULSe:LIMits?", lambda: numbers(*BIAS, *(10.0**t for t in LOG_DURATION)))
+    dialect.add("PULSe:TOKen?", lambda: f'"{writer.token()}"')
+    dialect.add("FILM:CELLs?", lambda: f"{writer.written},{writer.cells}")
+    dialect.add("IMAGe:DATA?", lambda: blocks.of(writer.read().image))
+    dialect.add("IMAGe:PIXel?", lambda: f"{PIXEL_M!r},{PIXELS}")
 
 
 def numbers(*values: float) -> str:
@@ -127,9 +147,13 @@ def serve(options: argparse.Namespace, stop: threading.Event) -> None:
     from gpax_instruments.twins.hislip import HislipServer
     from gpax_instruments.twins.microscope import Microscope
     from gpax_instruments.twins.scpi_server import ScpiServer, WireLog
+    from gpax_instruments.twins.writer import Writer
 
     dialect, faults, log = Dialect(), Faults(), WireLog(options.wire_log)
-    scope = Microscope(dialect.lock, faults, options.seed, options.noise, options.drift, options.walk, options.dwell)
+    writer = Writer(options.law, options.seed, options.cells, options.dwell, options.pace) if options.law else None
+    scope = Microscope(
+        dialect.lock, faults, options.seed, options.noise, options.drift, options.walk, options.dwell, writer
+    )
     dialect_of(dialect, scope, faults)
     servers = [
         ScpiServer(dialect, faults, log, options.port),
@@ -162,7 +186,10 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--noise", type=float, default=0.02, help="noise of a point, share of the loop height")
     line.add_argument("--drift", type=float, default=0.0, help="drift of the sample, m per loop")
     line.add_argument("--walk", type=float, default=0.0, help="random walk of the sample, m per square root of a loop")
-    line.add_argument("--dwell", type=float, default=0.0, help="seconds a loop takes")
+    line.add_argument("--dwell", type=float, default=0.0, help="seconds a loop takes, and the image of a domain")
+    line.add_argument("--law", default=None, help="hidden law of domain writing, or random; none: no writing")
+    line.add_argument("--cells", type=int, default=100, help="cells of film to write on, 100 at most")
+    line.add_argument("--pace", type=float, default=0.0, help="seconds of the clock for a second of a pulse")
     line.add_argument("--wire-log", default=None, help="file that gets every line received")
     line.add_argument("--stdin-guard", action="store_true", help="stop when standard input ends")
     line.add_argument("--max-seconds", type=float, default=3600.0, help="stop after this long in any case")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gpax_lab.compositions import CORNERS, barycentric, checked
-from gpax_lab.plot import GREY, VALUES
+from gpax_lab.plot.base import GREY, VALUES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
