@@ -75,8 +75,8 @@ class _Cloud(NamedTuple):
 
 def smc(
     draws: int = 128,
-    resample_below: float = 0.5,
-    bridge_above: float = 0.3,
+    resample_below: float = 0.6,
+    bridge_above: float = 0.5,
     max_stages: int = 60,
     max_moves: int = 30,
     max_leapfrog: int = 32,
@@ -99,7 +99,10 @@ def smc(
         max_moves: Hamiltonian trajectories per draw after resampling, at most.
         max_leapfrog: leapfrog steps per trajectory, at most.
         target_accept: mean acceptance probability aimed at.
-        max_correlation: moves go on until no coordinate correlates more than this with where it was.
+        max_correlation: moves go on until neither a coordinate nor the log likelihood correlates more than this with
+            what it was. Draws that remember lag behind on a long bridge, and the evidence comes out too low, by more
+            than its stated error: by 2 nats for 342 readings at once and eight parameters with wide priors. There,
+            0.1 and more draws are worth their time.
 
     Returns:
         A Sampler. Where `max_moves` did not suffice the outcome is "the moves did not mix", where `max_stages` did
@@ -298,10 +301,13 @@ def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observati
     def field(z: Array) -> tuple[Array, Array, Array]:
         return space.tempered(z, pair, cloud.lam)
 
-    def whitened(z: Array) -> Array:
-        return solve_lower(lower, z.T).T
+    def features(z: Array, value: Array) -> Array:
+        """Whitened coordinates, and the log likelihood: what the evidence is made of has to be forgotten too."""
+        return jnp.concatenate(
+            [solve_lower(lower, z.T).T, jnp.where(jnp.isfinite(value[0]), value[0], 0.0)[:, None]], axis=1
+        )
 
-    home, one, none = whitened(cloud.z), jnp.ones_like(cloud.lam), jnp.asarray(0)
+    home, one, none = features(cloud.z, cloud.value), jnp.ones_like(cloud.lam), jnp.asarray(0)
     start = _Walk(key, cloud.z, cloud.value, cloud.step_size, none, none, one, one, cloud.gradients, cloud.divergences)
 
     def going(walk: _Walk) -> Array:
@@ -309,7 +315,7 @@ def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observati
 
     def once(walk: _Walk) -> _Walk:
         walk = _turn(walk, cloud.z, lower, field, settings)
-        return walk._replace(correlation=_correlation(home, whitened(walk.z)))
+        return walk._replace(correlation=_correlation(home, features(walk.z, walk.value)))
 
     end = jax.lax.while_loop(going, once, start)
     return cloud._replace(
