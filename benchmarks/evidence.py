@@ -111,8 +111,8 @@ def main():
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="512 draws, 6 keys, no model of six parameters")
-    parser.add_argument("--draws", type=int, default=2048)
-    parser.add_argument("--keys", type=int, default=16)
+    parser.add_argument("--draws", type=int, default=1024)
+    parser.add_argument("--keys", type=int, default=10)
     options = parser.parse_args()
     if options.quick:
         options.draws, options.keys = 512, 6

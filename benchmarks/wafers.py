@@ -149,7 +149,8 @@ def followed(report, name, x, y):
         report.result(f"{name}, {law}: log evidence, smc of all parameters", value, "nat", expected)
         report.result("its standard error", error, "nat")
         report.result("its outcome (0: no trouble)", int(posterior.info.outcome), "1")
-        report.claim(f"{name}, {law}: smc finds the evidence", abs(value - expected) < 4 * error + 0.5)
+        # More than the stated error, which does not know of particles that lag behind on so long a way.
+        report.claim(f"{name}, {law}: smc finds the evidence to 2 nats", abs(value - expected) < 2.0)
     report.claim(f"{name}: smc ranks the laws alike", bool((np.diff(np.asarray(belief.log_evidence)) > 0).all()))
 
 
@@ -262,6 +263,7 @@ def main():
     line.add_argument("--budget", type=int, default=80, help="areas a campaign may measure")
     line.add_argument("--draws", type=int, default=64, help="of the noise, for each law")
     line.add_argument("--within", type=float, default=0.5, help="weight of learning coefficients")
+    line.add_argument("--skip-all", action="store_true", help="campaigns alone, nothing about all areas")
     line.add_argument("--only", choices=list(WAFERS), help="one wafer")
     options = line.parse_args()
     if not (Path(options.data) / "combinatorial").is_dir():
@@ -272,8 +274,9 @@ def main():
     keys = jax.vmap(jax.random.key)(jnp.arange(options.first, options.first + seeds))
     for name in names:
         x, y, sd = wafer(options.data, name)
-        whole(report, name, x, y, sd)
-        if not options.quick:
+        if not options.skip_all:
+            whole(report, name, x, y, sd)
+        if not (options.quick or options.skip_all):
             followed(report, name, x, y)
         model, sampler = models_of(x.shape[1]), race(smc(options.draws))
         experiment = bayes_opt(model, sampler, acquire.information(options.within, 16), acquire.pool(x))

@@ -58,7 +58,7 @@ class Adopt:
         prior: parameter -> fixed number or {"distribution": ..., its arguments}, see `formulas.distribution`.
         units: of the parameters.
         inputs: names of the inputs in order.
-        scale: location and scale of the readings as known beforehand; those of the other hypotheses.
+        scale: location and scale of the readings as known beforehand; None for that of the other hypotheses.
         noise: variance of the noise relative to the scale squared, as an entry of `prior`; None for the default prior.
         share: its probability at the moment of adoption; None for that of one among equals, 1 / (M + 1). The others
             keep the rest in their proportions.
@@ -70,29 +70,50 @@ class Adopt:
     prior: Mapping[str, Any]
     units: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[str, ...] = ("x",)
-    scale: tuple[float, float] = (0.0, 1.0)
+    scale: tuple[float, float] | None = None
     noise: Any = None
     share: float | None = None
     source: str = "adopted during the campaign"
 
+    @classmethod
+    def of(cls, name: str, law: Law, inputs: Sequence[str] = ("x",), **more: Any) -> "Adopt":
+        """A law made by `formula`, or by `Proposal.law`, under this name; `more` as in `Adopt`.
+
+        Raises:
+            ValueError: the law's formula can not be read back, or a prior can not be written as data.
+        """
+        formulas.parse(law.formula)
+        prior = {parameter: formulas.as_data(value) for parameter, value in law.prior.items()}
+        return cls(name, law.formula, prior, dict(law.units), tuple(inputs), source=law.source, **more)
+
     @property
     def law(self) -> Law:
         """The law that the text says."""
-        prior = {name: formulas.distribution(value) for name, value in self.prior.items()}
+        prior = {name: _distribution(value) for name, value in self.prior.items()}
         return formulas.formula(self.formula, prior, self.units, self.inputs, self.source)
 
-    @property
-    def model(self) -> Model:
-        """The law with independent noise.
+    def model(self, known: Hypotheses) -> Model:
+        """The law with independent noise, on the scale of the other hypotheses.
 
         Raises:
             ValueError: the formula, the prior or the scale is none, or a parameter is called noise.
         """
         if "noise" in self.prior:
             raise ValueError("the prior of the noise is given as noise=..., not among the parameters of the law.")
+        scale = known.scale if self.scale is None else self.scale
+        if scale is None:
+            raise ValueError(
+                f"{self.name!r} needs scale=(location, scale) of the readings, that of the other models: its noise is "
+                "relative to it, and evidence on another scale can not be compared."
+            )
         law = self.law
-        noise = {} if self.noise is None else {"noise": formulas.distribution(self.noise)}
-        return parametric(law.dim, law, dict(law.prior) | noise, standardize=self.scale)
+        noise = {} if self.noise is None else {"noise": _distribution(self.noise)}
+        return parametric(law.dim, law, dict(law.prior) | noise, standardize=scale)
+
+
+def _distribution(value: Any) -> Any:
+    """From data, or from a numpyro distribution that can be written as data."""
+    return formulas.distribution(formulas.as_data(value))
 
 
 @dataclass(frozen=True)
@@ -139,7 +160,7 @@ def widened(known: Hypotheses, actions: Sequence[Adopt]) -> Hypotheses:
         ValueError: a name that is there already, a share that is no probability, or other inputs.
     """
     for action in actions:
-        share, model = share_of(action, known), action.model
+        share, model = share_of(action, known), action.model(known)
         dim = next(iter(known.models.values())).dim
         if action.name in known.names:
             raise ValueError(f"there is a hypothesis {action.name!r} already: give the new one another name.")
@@ -148,7 +169,8 @@ def widened(known: Hypotheses, actions: Sequence[Adopt]) -> Hypotheses:
         if model.dim != dim:
             raise ValueError(f"{action.name!r} has {model.dim} inputs, the other hypotheses have {dim}.")
         prior = np.append((1 - share) * known.prior, share)
-        known = Hypotheses({**known.models, action.name: model}, prior)
+        models = {**known.models, action.name: model}
+        known = Hypotheses(models, prior, known.scale, (*known.adopted, action.name))
     return known
 
 
@@ -202,7 +224,7 @@ def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarra
                 "prior": {name: formulas.as_data(value) for name, value in action.prior.items()},
                 "units": dict(action.units),
                 "inputs": list(action.inputs),
-                "scale": [float(value) for value in action.scale],
+                "scale": None if action.scale is None else [float(value) for value in action.scale],
                 "noise": None if action.noise is None else formulas.as_data(action.noise),
                 "share": action.share,
                 "source": action.source,
@@ -225,7 +247,8 @@ def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
             return Rescale(header["scalarizer"])
         case "adopt":
             given = {name: value for name, value in header.items() if name != "action"}
-            return Adopt(**given | {"inputs": tuple(given["inputs"]), "scale": tuple(given["scale"])})
+            scale = None if given["scale"] is None else tuple(given["scale"])
+            return Adopt(**given | {"inputs": tuple(given["inputs"]), "scale": scale})
         case "reject":
             return Reject(header["name"], header["formula"], header["why"])
         case other:

@@ -79,9 +79,10 @@ class Recovery:
         }
 
     def confusion(self) -> np.ndarray:
-        """(E, T, M) share of campaigns with truth T that end with hypothesis M in the lead."""
-        final = self.belief[..., -1, :].argmax(axis=-1)
-        return np.stack([(final == m).mean(axis=2) for m in range(len(self.hypotheses))], axis=-1)
+        """(E, T, M) share of campaigns with truth T that end with hypothesis M in the lead; ties are shared out."""
+        final = self.belief[..., -1, :]
+        lead = final == final.max(axis=-1, keepdims=True)
+        return (lead / lead.sum(axis=-1, keepdims=True)).mean(axis=2)
 
     def settled(self, sure: float = 0.95) -> np.ndarray:
         """(E, T, K) readings until the truth has a probability of `sure` (leads, where there are only rewards), for

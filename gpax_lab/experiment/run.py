@@ -7,7 +7,7 @@ whatever kills the program, nothing measured is lost and the campaign goes on al
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Protocol
 
@@ -314,7 +314,7 @@ class _Driver:
         experiment = record.extended(self.experiment, known, (action,), self.extend)
         assert self.extend is not None  # or `extended` has raised
         key, key_fit = jax.random.split(state.key)
-        alone = self.extend(Hypotheses({action.name: action.model}, np.ones(1))).init(key_fit, state.obs)
+        alone = self.extend(Hypotheses({action.name: action.model(known)}, np.ones(1))).init(key_fit, state.obs)
         wider = record.widened(known, (action,))
         race = joined(state.posterior, alone.posterior.posteriors[0], share_of(action, known), wider)
         self.experiment, self.adopted = experiment, (*self.adopted, action)
@@ -328,7 +328,7 @@ class _Driver:
         models = list(race.hypotheses.models.items())
 
         def first(n: int) -> Hypotheses:
-            return Hypotheses(dict(models[:n]), race.hypotheses.prior[:n])
+            return replace(race.hypotheses, models=dict(models[:n]), prior=race.hypotheses.prior[:n])
 
         begun = Race(race.posteriors[:count], race.log_prior[:count], first(count))
         for n, action in enumerate(self.adopted, start=count):

@@ -134,6 +134,7 @@ def _medians(posteriors: tuple[Posterior, ...], points: Array, obs: Observations
     """(M,) median over the unmeasured points of the predictive variance of each hypothesis, noise included."""
     same = jnp.all(points[:, None, :] == obs.x[None], axis=-1)
     measured = jnp.any(same & obs.measured[None], axis=1)
+    measured = measured & ~jnp.all(measured)  # where none is left, all count
 
     def median(posterior: Posterior) -> Array:
         _, variance = posterior.moments(points)

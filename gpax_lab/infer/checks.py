@@ -10,8 +10,10 @@ from jax import Array
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import NONE_OF_THESE, Race
-from gpax_lab.linalg import over_draws
-from gpax_lab.observations import Observations
+from gpax_lab.infer.sensitivity import prior_sweep
+from gpax_lab.linalg import cholesky, over_draws, solve_lower
+from gpax_lab.observations import EMPTY, MEASURED, Observations
+from gpax_lab.priors import Params
 
 REPLICATES = 64
 """Sets of residuals drawn for each draw of the posterior, to compare with."""
@@ -37,34 +39,65 @@ class PredictiveCheck:
     structure: Array
 
 
-@jax.jit
 def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
     """Posterior predictive checks of one model (Gelman, Meng & Stern 1996, Statistica Sinica 6, 733).
 
-    For every draw the residuals z = (y - mean) / sd are compared with standard normal ones by two discrepancies: their
-    sum of squares, and the mean product of each with that of its nearest neighbour. Probabilities are averaged over
-    draws. A posterior has seen the readings it is checked by, so they are somewhat too large, never too small.
+    Given its parameters a model holds that the readings are normal with a known mean and covariance. For every draw,
+    their Mahalanobis distance is compared with its chi-square distribution, and the mean product of each left-out
+    residual with that of its nearest neighbour with residuals drawn from the model. Probabilities are averaged over
+    draws. The posterior has seen the readings it is checked by, so they tend to the middle: a small one is news.
 
     Args:
         posterior: conditioned on these readings.
-        obs: the readings; at least three of them measured.
+        obs: the readings.
         key: random key of the replicates.
+
+    Raises:
+        ValueError: the model standardises readings by themselves, so that it held nothing before it saw them; or fewer
+            than three readings.
     """
-    mean, variance = over_draws(lambda params: posterior.model.leave_one_out(params, obs), posterior.params)
+    if posterior.model.standardized:
+        raise ValueError(
+            "a model that standardises readings by themselves held nothing possible before it saw them: give it "
+            "standardize=(location, scale)."
+        )
+    if not isinstance(obs.status, jax.core.Tracer):
+        count = int(np.sum(np.asarray(obs.status) == MEASURED))
+        if count < 3:
+            raise ValueError(f"a check needs three readings or more; there are {count}.")
+    return _check(posterior, obs, key)
+
+
+@jax.jit
+def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
     measured, weight = obs.measured, jnp.exp(posterior.log_weight)
-    z = jnp.where(measured[None], (obs.y[None] - mean) / jnp.sqrt(variance), 0.0)
-    count = jnp.sum(measured)
-    size = weight @ jax.scipy.stats.chi2.sf(jnp.sum(z**2, axis=1), count)
-    near = _nearest(obs)
+    nothing = obs._replace(status=jnp.full_like(obs.status, EMPTY))
+    both, one = measured[:, None] & measured[None], jnp.eye(measured.size, dtype=obs.y.dtype)
+    count, near = jnp.sum(measured), _nearest(obs)
+    model = posterior.model
+
+    def residuals(params: Params) -> tuple[Array, Array, Array]:
+        """White residuals, left-out ones in units of their standard deviation, and what makes replicates of these."""
+        factor = model.condition(params, nothing)
+        mean, covariance = model.joint(params, factor, obs.x)
+        noise = model.noise_variance(params, factor, obs.x) + obs.noise
+        lower, _ = cholesky(jnp.where(both, covariance + jnp.diag(noise), one))
+        white = solve_lower(lower, jnp.where(measured, obs.y - mean, 0.0))
+        inverse = solve_lower(lower, one)  # K^-1 = inverse^T inverse
+        scale = 1.0 / jnp.sqrt(jnp.sum(inverse**2, axis=0))
+        return white, scale * (inverse.T @ white), scale[:, None] * inverse.T
+
+    white, z, make = over_draws(residuals, posterior.params)
+    size = weight @ jax.scipy.stats.chi2.sf(jnp.sum(white**2, axis=1), count)
 
     def agreement(z: Array) -> Array:
         return jnp.sum(jnp.where(measured, z * z[near], 0.0)) / count
 
-    def beaten(z: Array, key: Array) -> Array:
-        drawn = jax.random.normal(key, (REPLICATES, z.size), z.dtype)
+    def beaten(z: Array, make: Array, key: Array) -> Array:
+        drawn = jax.random.normal(key, (REPLICATES, z.size), z.dtype) @ make.T
         return jnp.mean(jax.vmap(agreement)(jnp.where(measured[None], drawn, 0.0)) >= agreement(z))
 
-    structure = weight @ jax.vmap(beaten)(z, jax.random.split(key, weight.size))
+    structure = weight @ jax.vmap(beaten)(z, make, jax.random.split(key, weight.size))
     pit = jnp.where(measured, weight @ jax.scipy.stats.norm.cdf(z), jnp.nan)
     return PredictiveCheck(pit, size, structure)
 
@@ -82,6 +115,8 @@ def _nearest(obs: Observations) -> Array:
 def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str:
     """What may be said of competing hypotheses, in words: probabilities, checks, and whether any of them will do.
 
+    It warns where the most probable one would be another with narrower or wider priors, and where a fit had trouble.
+
     Args:
         posterior: of a `race`.
         obs: its readings.
@@ -90,8 +125,10 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
     Raises:
         TypeError: the posterior is no Race.
     """
-    if not isinstance(posterior, Race):
-        raise TypeError(f"a verdict is on several hypotheses, the posterior of race(...); got {type(posterior)}.")
+    if type(posterior) is not Race:
+        raise TypeError(
+            f"a verdict is on several hypotheses and their evidence, the posterior of race(...); got {type(posterior)}."
+        )
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(posterior.names))
     checks = [predictive_check(p, obs, k) for p, k in zip(posterior.posteriors, keys, strict=True)]
     wide = max(map(len, posterior.names)) + 2
@@ -108,6 +145,9 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
         )
         lines.append(posterior.names[i].ljust(wide) + "".join(cell.rjust(20) for cell in cells))
     lines.append(_sentence(posterior, checks[order[0]], int(order[0])))
+    sweep = prior_sweep(posterior)
+    if sweep.overturned:
+        lines.append("With narrower or wider priors another one would lead: see prior_sweep(...), and the priors.")
     for i in order:
         code = int(posterior.posteriors[i].info.outcome)
         if code != outcomes.OK:
@@ -117,8 +157,10 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
 
 def _sentence(posterior: Race, check: PredictiveCheck, best: int) -> str:
     name, sure = posterior.names[best], float(posterior.probability[best])
+    settled = f"{'settled' if sure >= 0.95 else 'not settled yet'} ({sure:.3f})"
     if name == NONE_OF_THESE:
-        return "The process without any law is the most probable: none of these hypotheses holds as it stands."
+        holds = "none of these hypotheses holds as it stands" if sure >= 0.95 else "perhaps none of these holds"
+        return f"The process without any law is the most probable, {settled}: {holds}."
     if min(float(check.size), float(check.structure)) < DOUBT:
         return f"{name} is the best of these, but misses something: look at its residuals before you believe it."
-    return f"{name} is the most probable, {'settled' if sure >= 0.95 else 'not settled yet'} ({sure:.3f})."
+    return f"{name} is the most probable, {settled}."

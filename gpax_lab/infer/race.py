@@ -34,10 +34,14 @@ class Hypotheses:
     Attributes:
         models: a model for each name.
         prior: (M,) probabilities that sum to one, in the order of `models`.
+        scale: location and scale of the readings, where they were given.
+        adopted: names of those that joined during a campaign.
     """
 
     models: Mapping[str, Model]
     prior: np.ndarray
+    scale: tuple[float, float] | None = None
+    adopted: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,7 +73,8 @@ def hypotheses(
     of your own need `standardize=False`, or (location, scale) from what is known of the quantity.
 
     Args:
-        models: two or more laws or models, of the same inputs and the same readings.
+        models: two or more laws or models (one is enough beside `NONE_OF_THESE`), of the same inputs and the same
+            readings.
         prior: relative probability of each name; None for even ones. `NONE_OF_THESE` has that of an average one unless
             it is named.
         bounds: (d, 2) box of the inputs in the user's units.
@@ -105,11 +110,11 @@ def hypotheses(
         return parametric(model.dim, model, model.prior, noise, bounds, scale)
 
     ready = {name: made(model) for name, model in models.items()}
-    if len(ready) < 2:
-        raise ValueError(f"a race needs two hypotheses or more; got {list(models)}.")
     if bounds is not None and scale is not None and flexible and NONE_OF_THESE not in ready:
         dim = next(iter(ready.values())).dim
         ready[NONE_OF_THESE] = gp.exact(dim, matern52, None, None, noise, bounds, scale)
+    if len(ready) < 2:
+        raise ValueError(f"a race needs two hypotheses or more; got {list(models)}.")
     relative = [name for name, model in ready.items() if model.standardized]
     if relative:
         raise ValueError(
@@ -122,7 +127,7 @@ def hypotheses(
     if set(share) != set(ready) or not all(np.isfinite(v) and v > 0 for v in share.values()):
         raise ValueError(f"the prior needs a positive number for each of {list(ready)}; got {share}.")
     weights = np.array([share[name] for name in ready], float)
-    return Hypotheses(ready, weights / weights.sum())
+    return Hypotheses(ready, weights / weights.sum(), scale)
 
 
 @jax.tree_util.register_dataclass

@@ -55,10 +55,27 @@ class PriorSweep:
     probability: np.ndarray
 
     @property
+    def overturned(self) -> bool:
+        """Whether another hypothesis leads at some factor, beyond twice the Monte Carlo error of the two."""
+        usual = np.abs(np.log(self.factors)).argmin()
+        if not np.isfinite(self.probability[usual]).all():
+            return False
+        best = int(self.probability[usual].argmax())
+        score = np.log(np.maximum(self.probability, 1e-300))
+        doubt = 2.0 * np.sqrt(self.error**2 + self.error[:, [best]] ** 2)
+        with np.errstate(invalid="ignore"):
+            return bool(np.any(score - score[:, [best]] > doubt))
+
+    @property
     def stable(self) -> bool:
-        """Whether the same hypothesis is the most probable one at every factor that the draws tell of."""
-        told = self.probability[np.isfinite(self.probability).all(axis=1)]
-        return bool(len(told)) and len(set(told.argmax(axis=1))) == 1
+        """Whether the same hypothesis leads at every factor, beyond twice its Monte Carlo error, and all are told."""
+        if not np.isfinite(self.probability).all():
+            return False
+        best = int(self.probability[0].argmax())
+        score = np.log(np.maximum(self.probability, 1e-300))
+        doubt = 2.0 * np.sqrt(self.error**2 + self.error[:, [best]] ** 2)
+        ahead = score[:, [best]] - score > doubt
+        return bool(np.all(np.delete(ahead, best, axis=1)))
 
     def __str__(self) -> str:
         """A table: probability of each hypothesis, by width."""
@@ -71,7 +88,15 @@ class PriorSweep:
                 for p, z, e in zip(self.probability[f], self.log_evidence[f], self.error[f], strict=True)
             ]
             lines.append(f"{factor:<8g}" + "".join(cell.rjust(wide) for cell in cells))
-        lines.append("The verdict holds." if self.stable else "The verdict depends on the width of the priors.")
+        if self.stable:
+            lines.append("The verdict holds.")
+        elif self.overturned:
+            lines.append("The verdict depends on the width of the priors.")
+        else:
+            lines.append(
+                "Whether the verdict holds, these draws do not tell: some widths are out of reach or too close."
+            )
+        lines.append("Noise, and priors without a scale of their own (uniform ones), are as given throughout.")
         return "\n".join(lines)
 
 
@@ -80,7 +105,8 @@ def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSwe
 
     With another prior p' the evidence is Z' = Z E[p'(theta) / p(theta)] over the posterior, so that nothing is fitted
     anew. Where single draws carry that mean, the answer is NaN: fit with the other priors if it matters. The flexible
-    process (`NONE_OF_THESE`) stays as it is: it stands for no physics whose width could be in question.
+    process (`NONE_OF_THESE`) stays as it is: it stands for no physics whose width could be in question. So do laws that
+    were adopted during the campaign: what they gained by readings before is taken back for the width they had.
 
     Args:
         posterior: of a `race`.
@@ -92,12 +118,15 @@ def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSwe
 
     Source: importance weights between priors; Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773, section 5.
     """
-    if not isinstance(posterior, Race):
-        raise TypeError(f"prior_sweep looks at several hypotheses, the posterior of race(...); got {type(posterior)}.")
+    if type(posterior) is not Race:
+        raise TypeError(
+            f"prior_sweep looks at several hypotheses and their evidence, a race(...); got {type(posterior)}."
+        )
     widths = np.asarray(factors, float)
     if widths.ndim != 1 or not np.all(widths > 0):
         raise ValueError(f"factors are positive numbers; got {factors}.")
-    fixed = [1.0 if name == NONE_OF_THESE else None for name in posterior.names]
+    stay = {NONE_OF_THESE, *posterior.hypotheses.adopted}
+    fixed = [1.0 if name in stay else None for name in posterior.names]
     each = [
         [
             _with_width(p, jnp.asarray(w if one is None else one, p.log_weight.dtype))
@@ -130,7 +159,7 @@ def _log_ratio(posterior: Posterior, params: Params, factor: Array) -> Array:
     program = handlers.substitute(handlers.seed(posterior.model.prior, jax.random.key(0)), data=dict(params))
     total = jnp.zeros(())
     for site in handlers.trace(program).get_trace().values():
-        if site["type"] == "sample":
+        if site["type"] == "sample" and site["name"].rsplit("/", 1)[-1] != "noise":
             wide, value = widened(site["fn"], factor), site["value"]
             total = total + jnp.sum(wide.log_prob(value) - site["fn"].log_prob(value))
     return total

@@ -383,7 +383,8 @@ def _jumps(key: Array, home: Array) -> Array:
     """
     draws, size = home.shape
     key_pair, key_where = jax.random.split(key)
-    first, second = jax.random.randint(key_pair, (2, draws), 0, draws)
+    # Two of the others: by its own start a draw would be drawn onto another one.
+    first, second = (jnp.arange(draws)[None] + jax.random.randint(key_pair, (2, draws), 1, draws)) % draws
     mark, share = jax.random.uniform(key_where, (draws, size + 1)), slice(size, None)
     return jnp.where(mark[:, :size] < mark[:, share], home[first] - home[second], 0.0)
 

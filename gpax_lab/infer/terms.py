@@ -44,7 +44,7 @@ class Library:
     def __call__(self, x: ArrayLike) -> Array:
         """(n, p) every term at x (n, d)."""
         each = [jax.vmap(formulas.function(name, self.inputs)) for name in self.names]
-        points = jnp.asarray(x)
+        points = jnp.asarray(x, jnp.result_type(float))
         return jnp.stack([term(points) for term in each], axis=1)
 
 
@@ -118,19 +118,28 @@ class Proposal:
         return " ".join(parts)
 
     @property
-    def text(self) -> str:
-        """The candidate with letters for numbers: C for the constant, k1, k2, ... for the terms."""
-        letters = _letters(len(self.terms), self.inputs)
-        return formulas.normal(
-            " + ".join([letters[0], *(f"{k} * ({t})" for k, t in zip(letters[1:], self.terms, strict=True))])
+    def centres(self) -> np.ndarray:
+        """(k,) mean of each term over the readings, to eight digits."""
+        if not self.terms:
+            return np.zeros(0)
+        return np.array(
+            [float(f"{value:.8g}") for value in np.asarray(Library(self.terms, self.inputs)(self.x)).mean(0)]
         )
+
+    @property
+    def text(self) -> str:
+        """The candidate with letters for numbers: C for its mean, k1, k2, ... for the terms, less their own means."""
+        letters = _letters(len(self.terms), self.inputs)
+        each = zip(letters[1:], self.terms, self.centres, strict=True)
+        parts = [f"{k} * (({t}) {'-' if c >= 0 else '+'} {abs(float(c))!r})" for k, t, c in each]
+        return formulas.normal(" + ".join([letters[0], *parts]))
 
     def law(self, y: tuple[float, float] | None = None) -> Law:
         """The candidate as a law, with priors that are wide over the range of y.
 
         They are not the posterior: the readings that suggested the law may not be used twice. The constant is normal
-        around the middle, half the range wide; a coefficient is normal around 0, such that its term sways by about
-        half the range over the points measured.
+        around the middle, half the range wide; terms count from their mean over the points measured, and a coefficient
+        is normal around 0, such that its term sways by about half the range there.
 
         Args:
             y: lowest and highest value that the quantity may take; None for the range of the readings, which is all
@@ -227,8 +236,8 @@ def propose(
         beam: see `limit`.
 
     Raises:
-        ValueError: fewer than 3 readings or not finite, readings that are all the same, a term that is not finite or
-            the same at all points, or numbers out of range.
+        ValueError: fewer than 3 readings or not finite, observations of unequal known variance, readings that are all
+            the same, a term that is not finite or the same at all points, or numbers out of range.
 
     Example:
         >>> x = jnp.linspace(-1.0, 1.0, 9)[:, None]
@@ -291,6 +300,10 @@ def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray
         if y is not None:
             raise ValueError("observations hold their readings: leave y out.")
         measured = np.asarray(x.measured)
+        if np.ptp(np.asarray(x.noise)[measured]) > 0:
+            raise ValueError(
+                "the readings have known variances that differ, and here all weigh the same: pass x and y."
+            )
         points, values = np.asarray(x.x)[measured], np.asarray(x.y)[measured]
     else:
         points, values = np.asarray(x, float), np.asarray(y, float)

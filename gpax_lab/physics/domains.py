@@ -16,6 +16,12 @@ SHARP = 0.02
 """Width of the threshold in V: below what an experiment resolves, and seen by gradients."""
 
 
+def _check(bias: tuple[float, float], r: float) -> None:
+    low, high = bias
+    if not (0 < low < high and r > 0):
+        raise ValueError(f"domains are written by a bias (low, high) with 0 < low < high, and r > 0; got {bias}, {r}.")
+
+
 def thermodynamic(bias: tuple[float, float], r: float) -> Law:
     """r = r_c + r_0 ((V / V_c)^2 - 1)^(1/3) above V_c, nothing below; the duration does not matter.
 
@@ -23,6 +29,7 @@ def thermodynamic(bias: tuple[float, float], r: float) -> Law:
         bias: lowest and highest bias in V.
         r: largest radius expected.
     """
+    _check(bias, r)
 
     def mean(x: Array, p: Params) -> Array:
         over = (x[0] / p["Vc"]) ** 2 - 1.0
@@ -46,6 +53,7 @@ def wall_kinetics(bias: tuple[float, float], r: float, shortest: float = -3.0) -
         r: as above.
         shortest: log10 of the shortest duration in s; c is at least so large that no radius is negative.
     """
+    _check(bias, r)
 
     def mean(x: Array, p: Params) -> Array:
         return p["A"] * (x[0] / bias[1]) ** p["al"] * (x[1] + p["c"])
@@ -66,6 +74,7 @@ def charge_injection(bias: tuple[float, float], r: float) -> Law:
         bias: as above.
         r: as above.
     """
+    _check(bias, r)
 
     def mean(x: Array, p: Params) -> Array:
         return p["A"] * (x[0] / bias[1]) ** p["al"] * 10.0 ** (p["be"] * x[1])
@@ -91,6 +100,7 @@ def wall_pinning(bias: tuple[float, float], r: float, log_duration: tuple[float,
         r: as above.
         log_duration: log10 of the shortest and the longest duration in s.
     """
+    _check(bias, r)
     middle, half = 0.5 * (log_duration[0] + log_duration[1]), 0.5 * (log_duration[1] - log_duration[0])
 
     def mean(x: Array, p: Params) -> Array:

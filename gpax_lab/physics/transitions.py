@@ -16,29 +16,32 @@ BOLTZMANN = 8.617333262e-5
 
 
 def second_order(x: Range, y: Range) -> Law:
-    """m = S0 (1 - x / xc)^2 + C below xc, C above: the order vanishes continuously.
+    """m = S0 (1 - x / xc)^2 + C below xc, C above: the order vanishes continuously. x counts from the low end.
 
     A hypothesis of Ziatdinov et al. 2021, arXiv:2112.06649, for switching across a composition spread. There the zero
     of the parabola and the transition are two parameters, so that the "second-order" law may jump; here they are one.
     """
 
+    low = float(x[0])
+
     def mean(x: Array, p: Params) -> Array:
-        return p["S0"] * jnp.maximum(1.0 - x[0] / p["xc"], 0.0) ** 2 + p["C"]
+        return p["S0"] * jnp.maximum((p["xc"] - x[0]) / (p["xc"] - low), 0.0) ** 2 + p["C"]
 
     prior = {"S0": height(y), "xc": dist.Uniform(*_right_of_zero(x)), "C": level(y)}
     units = {"S0": "y", "xc": "x", "C": "y"}
-    return Law(mean, prior, units, "m = S0 max(1 - x / xc, 0)^2 + C", "Ziatdinov et al. 2021, arXiv:2112.06649")
+    formula = f"m = S0 max({_left('xc', low)}, 0)^2 + C"
+    return Law(mean, prior, units, formula, "Ziatdinov et al. 2021, arXiv:2112.06649")
 
 
 def first_order(x: Range, y: Range) -> Law:
-    """m = S0 (1 - x / x0)^(5/4) + C0 below xc, C1 above: the order jumps.
+    """m = S0 (1 - x / x0)^(5/4) + C0 below xc, C1 above: the order jumps. x counts from the low end of the range.
 
     A hypothesis of Ziatdinov et al. 2021, arXiv:2112.06649.
     """
-    width = SHARP * span(x)
+    width, low = SHARP * span(x), float(x[0])
 
     def mean(x: Array, p: Params) -> Array:
-        order = power_of(1.0 - x[0] / p["x0"], 1.25)
+        order = power_of((p["x0"] - x[0]) / (p["x0"] - low), 1.25)
         above = late(x[0], p["xc"], width)
         return (1.0 - above) * (p["S0"] * order + p["C0"]) + above * p["C1"]
 
@@ -51,28 +54,32 @@ def first_order(x: Range, y: Range) -> Law:
         "C1": level(y),
     }
     units = {"S0": "y", "x0": "x", "xc": "x", "C0": "y", "C1": "y"}
-    formula = "m = S0 max(1 - x / x0, 0)^(5/4) + C0 for x <= xc, C1 for x > xc"
+    formula = f"m = S0 max({_left('x0', low)}, 0)^(5/4) + C0 for x <= xc, C1 for x > xc"
     return Law(mean, prior, units, formula, "Ziatdinov et al. 2021, arXiv:2112.06649")
 
 
 def _right_of_zero(x: Range) -> Range:
-    """Where a transition may lie: the range without its first twentieth, because the laws divide by the place."""
-    if x[0] < 0:
-        raise ValueError(f"this law counts x from 0 towards the transition; the range begins at {x[0]}.")
+    """Where a transition may lie: the range without its first twentieth, because the laws divide by the way there."""
     return (x[0] + 0.05 * span(x), x[1])
 
 
-def landau_second(x: Range, y: Range) -> Law:
-    """m = P0 sqrt(1 - T / Tc) below Tc, 0 above: the minimum of a (T - Tc) P^2 / 2 + b P^4 / 4 (Landau 1937).
+def _left(end: str, low: float, x: str = "x") -> str:
+    """The share of the way from the low end of the range that is left."""
+    return f"1 - {x} / {end}" if low == 0 else f"({end} - {x}) / ({end} - {low:g})"
 
-    x is the temperature; P0 is what the order parameter would be at 0.
+
+def landau_second(x: Range, y: Range) -> Law:
+    """m = P0 sqrt((Tc - T) / (Tc - T_low)) below Tc, 0 above: the minimum of a (T - Tc) P^2 / 2 + b P^4 / 4.
+
+    x is the temperature; P0 is the order parameter at the low end of its range (Landau 1937).
     """
+    low = float(x[0])
 
     def mean(x: Array, p: Params) -> Array:
-        return p["P0"] * power_of(1.0 - x[0] / p["Tc"], 0.5)
+        return p["P0"] * power_of((p["Tc"] - x[0]) / (p["Tc"] - low), 0.5)
 
     prior = {"P0": height(y), "Tc": dist.Uniform(*_right_of_zero(x))}
-    return Law(mean, prior, {"P0": "y", "Tc": "x"}, "m = P0 sqrt(max(1 - T / Tc, 0))", "Landau 1937")
+    return Law(mean, prior, {"P0": "y", "Tc": "x"}, f"m = P0 sqrt(max({_left('Tc', low, 'T')}, 0))", "Landau 1937")
 
 
 def landau_first(x: Range, y: Range) -> Law:

@@ -1,18 +1,20 @@
 """Domain writing over SCPI: one pulse of bias on fresh film, and the image of the domain it left.
 
-A pulse can not be taken back, and its cell of film is spent. It is sent at most once under a token, and the instrument
-is asked for the token of its last pulse whenever there is doubt.
+A pulse can not be taken back, and its cell of film is spent. It is sent at most once under a token: the instrument is
+asked first whether a pulse of this token has begun, and for the token of its last domain whenever there is doubt.
 """
 
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, UnknownOutcome
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, PulseLost, UnknownOutcome
 from gpax_instruments.limits import Axis, check_all
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.station import Station, check_token
+
+ROUNDING = 1e-9  # V, and log10 of s
 
 
 class DomainWriter(Station):
@@ -25,6 +27,8 @@ class DomainWriter(Station):
         address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.link.open_link`.
         bias: lowest and highest bias in V.
         log_duration: log10 of the shortest and the longest duration in s.
+        tolerance: how far the pulse applied may lie from the one asked for, in V and in log10 s. A domain written by
+            another pulse comes back as a reading that is not ok, with the pulse that was applied as its position.
         timeout_s: seconds for one exchange.
         image_timeout_s: seconds for one domain, beyond the duration of its pulse.
         tag: echo query that numbers the answers; None for an instrument without one.
@@ -43,22 +47,23 @@ class DomainWriter(Station):
         bias: tuple[float, float] = (1.0, 10.0),
         log_duration: tuple[float, float] = (-3.0, 2.0),
         *,
+        tolerance: tuple[float, float] = (0.01, 0.005),
         timeout_s: float = 2.0,
         image_timeout_s: float = 30.0,
         tag: str | None = TAG_ECHO,
         link: Link | None = None,
     ) -> None:
         self.axes: tuple[Axis, ...] = (
-            Axis("bias", "V", *bias, tolerance=1e-6),
-            Axis("log10 duration", "log10(s)", *log_duration, tolerance=1e-6),
+            Axis("bias", "V", *bias, tolerance=tolerance[0]),
+            Axis("log10 duration", "log10(s)", *log_duration, tolerance=tolerance[1]),
         )
         # A pulse of a campaign that was killed may still be going on: the first wait allows for the longest one.
         super().__init__(address, timeout_s, image_timeout_s + 2.0 * 10.0 ** self.axes[1].high, tag, link)
         self.image_timeout_s = image_timeout_s
         self.pixel_m, self.pixels = 0.0, 0
+        self._limits = np.array([-np.inf, np.inf, 0.0, np.inf])  # those of the instrument: V, V, s, s
 
-    def _setup(self, scpi: Scpi) -> None:
-        super()._setup(scpi)
+    def _prepare(self, scpi: Scpi) -> None:
         try:
             limits, flags = scpi.query_numbers("PULS:LIM?")
         except LINK_FAULTS as fault:
@@ -68,11 +73,12 @@ class DomainWriter(Station):
             raise DeviceError(f"{self.address} tells no limits of its pulses: {limits.tolist()}; can it write domains?")
         for axis, (low, high) in zip(self.axes, (limits[:2], np.log10(limits[2:])), strict=True):
             # log10 of the limit and of the same limit told in s differ by rounding
-            if not (low <= axis.low + axis.allowed_error and axis.high <= high + axis.allowed_error):
+            if not (low <= axis.low + ROUNDING and axis.high <= high + ROUNDING):
                 raise DeviceError(
                     f"axis {axis.name} allows {axis.low!r} to {axis.high!r} {axis.unit}, the instrument "
                     f"{float(low)!r} to {float(high)!r}; narrow the axis"
                 )
+        self._limits = limits
         scpi.write("FORM:BORD SWAP")  # little-endian blocks
         frame, flags = scpi.query_numbers("IMAG:PIX?")
         if flags or frame.shape != (2,) or frame[0] <= 0:
@@ -100,10 +106,11 @@ class DomainWriter(Station):
 
         Returns:
             arrays "image" (n, n) float32 contrast, +1 outside the domain and -1 inside, and "pixel" () float64 m; the
-            position is the pulse as it was applied. ok=False for a bad image.
+            position is the pulse as it was applied. ok=False for a bad image, or another pulse than asked for.
 
         Raises:
             MoveRefused: outside the limits; nothing was sent.
+            PulseLost: a pulse of this token was cut off earlier; nothing was sent, and the point is lost.
             UnknownOutcome: the pulse may have happened; the safe state was asked for.
             DeviceError: the instrument refused the pulse.
             LinkLost, LinkTimeout, BadFrame: the link failed again and again; nothing was pulsed, or the domain is there
@@ -115,6 +122,8 @@ class DomainWriter(Station):
         try:
             self._wait_idle()
             if self._done() != token:
+                if self.scpi.read_again(f'PULS:USED? "{token}"').strip() != "0":
+                    raise PulseLost(f"pulse {token} had begun and was cut off: its cell of film is spent")
                 self._pulse(goal, token)
         except UnknownOutcome as doubt:
             try:
@@ -132,7 +141,10 @@ class DomainWriter(Station):
 
     def _pulse(self, goal: np.ndarray, token: str) -> None:
         """One PULS, sent once. If the link breaks, the token of the last pulse says whether it happened."""
-        bias, duration = float(goal[0]), 10.0 ** float(goal[1])
+        # log10 and back differ by rounding, and a pulse at the very edge of the limits is a fair one.
+        low, high = self._limits[[0, 2]], self._limits[[1, 3]]
+        bias, duration = np.clip([float(goal[0]), 10.0 ** float(goal[1])], low, high).tolist()
+        self.scpi.errors()  # what is told after the pulse shall be about the pulse
         patience_s = self.image_timeout_s + 2.0 * duration
         errors = self._command(f'PULS {bias!r},{duration!r},"{token}"', patience_s)
         try:
@@ -159,15 +171,14 @@ class DomainWriter(Station):
         if flags or pulse.shape != (2,) or pulse[1] <= 0:
             raise DeviceError(f"{self.address} tells no pulse: {pulse.tolist()}")
         position = np.array([pulse[0], np.log10(pulse[1])])
-        for axis, asked, value in zip(
-            self.axes, [] if goal is None else goal.tolist(), position.tolist(), strict=False
-        ):
-            axis.arrived(asked, value)
         image = self.scpi.read_block_again("IMAG:DATA?", "<f4")
         ok, reason, flags = codecs.quality(image)
         if image.size == self.pixels**2:
             image = image.reshape(self.pixels, self.pixels)
         elif ok:
             ok, reason, flags = False, f"{self.pixels**2} pixels were expected, {image.size} came", ("short",)
+        allowed = np.array([axis.allowed_error for axis in self.axes])
+        if goal is not None and np.any(np.abs(position - goal) > allowed):
+            ok, reason, flags = False, f"applied {position.tolist()} instead of {goal.tolist()}", ("elsewhere",)
         arrays = {"image": image, "pixel": np.array(self.pixel_m)}
         return Reading(arrays, {"image": "1", "pixel": "m"}, position, ok, reason, flags)

@@ -36,6 +36,12 @@ class MoveRefused(InstrumentError):
     point_failed = True
 
 
+class PulseLost(InstrumentError):
+    """A pulse had begun and was cut off: its place on the sample is spent, and nothing was read there."""
+
+    point_failed = True
+
+
 class UnknownOutcome(InstrumentError):
     """A move or a pulse may or may not have happened. Look at the instrument before going on."""
 

@@ -62,9 +62,8 @@ class PFM(Station):
         self._setpoint: np.ndarray | None = None
         self.rail: float | None = None
 
-    def _setup(self, scpi: Scpi) -> None:
+    def _prepare(self, scpi: Scpi) -> None:
         """Runs after every (re)connection, so it writes only what differs: a waveform in use is left alone."""
-        super()._setup(scpi)
         limits, _ = scpi.query_numbers("LIM?")
         for axis, low, high in zip(self.axes, limits[0::2], limits[1::2], strict=True):
             if not (low <= axis.low and axis.high <= high):

@@ -36,7 +36,7 @@ class Station:
         self.address, self.timeout_s, self.patience_s = address, timeout_s, patience_s
         self._tag, self._link = tag, link
         self._client: Scpi | None = None
-        self._greeted = False
+        self._greeted = self._only_safe = self._bare = False
 
     @property
     def scpi(self) -> Scpi:
@@ -77,6 +77,12 @@ class Station:
         identity = scpi.query("*IDN?")
         if MODEL_WORD not in identity.upper():
             raise DeviceError(f"{self.address} is {identity!r}, not a PFM; check the address")
+        self._bare = self._only_safe
+        if not self._bare:
+            self._prepare(scpi)
+
+    def _prepare(self, scpi: Scpi) -> None:
+        """What a measurement needs beyond the greeting; the safe state is reached without it."""
 
     def _command(self, command: str, patience_s: float | None = None) -> list[str] | None:
         """Send once what acts on the world, wait for its end, and return what the error queue holds.
@@ -112,6 +118,13 @@ class Station:
             DeviceError: the instrument answers but is not safe.
             LinkLost, LinkTimeout, BadFrame: it could not be asked. Go to the instrument.
         """
+        self._only_safe = True  # limits that do not fit are no reason to leave the tip down
+        try:
+            self._reach_safe()
+        finally:
+            self._only_safe = False
+
+    def _reach_safe(self) -> None:
         for attempt in range(self.scpi.attempts):
             try:
                 self.scpi.connect()
@@ -123,4 +136,6 @@ class Station:
                 continue
             if tip != "WITHDRAWN" or bias.tolist() != [0.0]:
                 raise DeviceError(f"not safe: tip {tip}, bias {bias.tolist()} V; withdraw by hand")
+            if self._bare:
+                self.scpi.close()  # the next call opens it anew, and prepares it
             return

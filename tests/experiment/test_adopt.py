@@ -1,6 +1,7 @@
 """Laws that join a race while it runs: probabilities at that moment and after, resume, and what is journalled."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
@@ -18,6 +19,7 @@ from gpax_lab.experiment.interventions import (
     widened,
 )
 from gpax_lab.experiment.record import fold
+from gpax_lab.infer import library, propose
 from gpax_lab.observations import MEASURED
 from gpax_lab.storage import read
 from gpax_lab.storage.campaign import Campaign
@@ -30,6 +32,7 @@ PARABOLA = Adopt(
     "q * x ** 2",
     {"q": {"distribution": "Normal", "loc": 0.0, "scale": 2.0}},
     {"q": "y / x^2"},
+    scale=(0.0, 1.0),
     noise=NOISE**2,
 )
 SEEDS = np.array([[0.1], [1.0]])
@@ -130,7 +133,7 @@ def test_readings_after_adoption_count_in_full(sampler):
     x, y = np.array([[0.1], [1.0], [-0.5]]), np.array([0.0, 1.6, 0.4])
     few, all_ = observations(x[:2], y[:2], capacity=8), observations(x, y, capacity=8)
     posterior = race(sampler).init(jax.random.key(0), WRONG, few)
-    alone = sampler.init(jax.random.key(1), PARABOLA.model, few)
+    alone = sampler.init(jax.random.key(1), PARABOLA.model(WRONG), few)
     wider = widened(WRONG, [PARABOLA])
     begun = joined(posterior, alone, 0.2, wider)
     assert float(begun.probability[2]) == pytest.approx(0.2, rel=1e-9)
@@ -156,12 +159,34 @@ def test_after_past_readings_are_read_anew_adopted_laws_begin_again(tmp_path):
     assert end.state.posterior.names[2] == "parabola"
 
 
+def test_a_proposal_is_adopted_on_the_scale_of_the_others():
+    """From the readings to the record and back: the same law, whose prior is data now."""
+    x = np.linspace(0.0, 1.0, 12)[:, None]
+    law = propose(x, 2.0 * x[:, 0] ** 2 + 0.01 * np.cos(40 * x[:, 0]), library(degree=2))[0].law((-1.0, 3.0))
+    action = Adopt.of("square", law, noise=0.01)
+    again = from_record(*to_record(action))
+    assert again == action
+    params = {name: jnp.array(0.7) for name in law.prior}
+    np.testing.assert_allclose(again.law(jnp.array([0.4]), params), law(jnp.array([0.4]), params), rtol=1e-12)
+    laws = {"flat": FLAT, "line": LINE}
+    known = hypotheses(laws, bounds=[[0.0, 1.0]], scale=(1.0, 2.0))
+    wider = widened(known, [action])
+    assert wider.names[-1] == "square"
+    assert wider.adopted == ("square",)
+    obs = observations(x[:3], np.zeros(3))
+    told = parametric(1, law, dict(law.prior) | {"noise": 0.01}, standardize=(1.0, 2.0))
+    found = wider.models["square"].log_likelihood(params | {"noise": jnp.array(0.01)}, obs)
+    np.testing.assert_allclose(found, told.log_likelihood(params | {"noise": jnp.array(0.01)}, obs), rtol=1e-12)
+
+
 def test_mistakes_are_told():
     with pytest.raises(ValueError, match="already"):
         widened(WRONG, [PARABOLA, PARABOLA])
     with pytest.raises(ValueError, match="between 0 and 1"):
-        widened(WRONG, [Adopt("a", "q * x", PARABOLA.prior, share=1.0)])
+        widened(WRONG, [Adopt("a", "q * x", PARABOLA.prior, scale=(0.0, 1.0), share=1.0)])
     with pytest.raises(ValueError, match="2 inputs"):
-        widened(WRONG, [Adopt("a", "q * u * v", PARABOLA.prior, inputs=("u", "v"))])
+        widened(WRONG, [Adopt("a", "q * u * v", PARABOLA.prior, inputs=("u", "v"), scale=(0.0, 1.0))])
+    with pytest.raises(ValueError, match="needs scale="):
+        widened(WRONG, [Adopt("a", "q * x", PARABOLA.prior)])
     with pytest.raises(ValueError, match="noise="):
         widened(WRONG, [Adopt("a", "noise * x", {"noise": 1.0})])

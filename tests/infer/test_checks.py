@@ -52,6 +52,8 @@ def test_a_sweep_that_the_draws_do_not_tell_of_says_so(belief):
     sweep = prior_sweep(belief, [1e-3, 1.0])  # a prior a thousand times narrower leaves the posterior behind
     assert np.isnan(sweep.log_evidence[0, 0])
     assert "not told" in str(sweep)
+    assert not sweep.stable
+    assert not sweep.overturned
     with pytest.raises(ValueError, match="positive"):
         prior_sweep(belief, [0.0])
     with pytest.raises(TypeError, match="race"):
@@ -109,6 +111,28 @@ def test_checks_do_not_alarm_where_the_model_is_right():
     assert int(jnp.sum(small < 0.02)) <= 6
 
 
+def test_checks_are_calibrated_for_processes_too():
+    """Readings from a process with known parameters: both probabilities are uniform (Kolmogorov-Smirnov, 60 sets)."""
+    x = np.sort(np.random.default_rng(0).uniform(size=14))[:, None]
+    fixed = {"lengthscale": jnp.array([0.3]), "noise": 0.04, "variance": dist.LogNormal(0.0, 1e-6)}
+    model = gp.exact(1, prior=fixed, standardize=False)
+    seen = observations(x, np.zeros(14), capacity=16)
+    blank = seen._replace(status=jnp.zeros_like(seen.status))
+    truth = {"lengthscale": jnp.array([0.3]), "noise": jnp.array(0.04), "variance": jnp.array(1.0)}
+    _, covariance = model.joint(truth, model.condition(truth, blank), jnp.asarray(x))
+    root = np.linalg.cholesky(np.asarray(covariance) + 0.04 * np.eye(14))
+    readings = root @ np.random.default_rng(1).standard_normal((14, 60))
+
+    @jax.jit
+    def one(y, key):
+        obs = seen._replace(y=seen.y.at[:14].set(y))
+        return predictive_check(smc(8).init(key, model, obs), obs, key)
+
+    found = jax.lax.map(lambda pair: one(*pair), (jnp.asarray(readings.T), jax.random.split(jax.random.key(0), 60)))
+    for values in (found.size, found.structure):
+        assert stats.kstest(np.asarray(values), "uniform").pvalue > 0.001
+
+
 def test_none_of_these_is_noticed():
     """A wave among straight lines: the process without a law wins, and the laws' residuals agree nearby."""
     x, y = (0.0, 1.0), (-1.0, 1.0)
@@ -126,6 +150,25 @@ def test_none_of_these_is_noticed():
     assert float(line.structure) < 0.05 < float(line.size)  # the inferred noise hides the size of the misfit
     with pytest.raises(TypeError, match="race"):
         verdict(posterior.posteriors[0], obs)
+    free = smc(8).init(jax.random.key(0), gp.exact(1), obs)
+    with pytest.raises(ValueError, match="standardize"):
+        predictive_check(free, obs, jax.random.key(0))
+
+
+def test_a_verdict_that_hangs_on_the_width_of_the_priors_says_so():
+    """By the closed form the level leads the line by -0.55 nat with priors half as wide, by 0.57 with twice as wide."""
+    sloped = Law(
+        lambda x, p: p["C"] + p["k"] * (x[0] - 0.5),
+        {"C": dist.Normal(0.0, WIDTH), "k": dist.Normal(0.0, 1.0)},
+        {"C": "y", "k": "y / x"},
+        "m = C + k (x - 1/2)",
+        "line",
+    )
+    y = 0.2 * X[:, 0] + NOISE * stats.norm.ppf((np.arange(12) * 5 % 12 + 0.5) / 12)
+    obs = observations(X, y)
+    belief = race(smc(1000)).init(jax.random.key(0), hypotheses({"line": known(sloped), "level": known(LEVEL)}), obs)
+    assert prior_sweep(belief).overturned
+    assert "another one would lead" in verdict(belief, obs)
 
 
 def test_hypotheses_are_made_of_laws():
@@ -135,6 +178,7 @@ def test_hypotheses_are_made_of_laws():
         hypotheses(laws)
     weighted = hypotheses(laws, {"flat": 3.0, "line": 1.0}, bounds=[x], scale=(0.0, 1.0))
     np.testing.assert_allclose(weighted.prior, [0.5, 1 / 6, 1 / 3])
+    assert hypotheses({"flat": laws["flat"]}, bounds=[x], scale=(0.0, 1.0)).names == ("flat", NONE_OF_THESE)
     alone = hypotheses(laws, bounds=[x], scale=(0.0, 1.0), flexible=False)
     assert alone.names == ("flat", "line")
     wrapped = hypotheses(laws, bounds=[x], scale=(0.0, 1.0), within_process=True)

@@ -129,9 +129,11 @@ def test_terms_that_are_the_same_share_their_probability():
 def test_a_proposal_becomes_a_law_of_the_same_formula():
     proposal = propose(X, Y, CUBIC)[0]
     law = proposal.law((-4.0, 4.0))
-    assert law.formula == "C + k1 * x + k2 * x ** 3"
+    one, three = proposal.centres
+    assert law.formula == f"C + k1 * (x - {one}) + k2 * (x ** 3 + {-three})"  # terms count from their mean
     assert law.units == {"C": "y", "k1": "y / (x)", "k2": "y / (x ** 3)"}
-    params = dict(zip(("C", "k1", "k2"), map(jnp.asarray, proposal.mean), strict=True))
+    values = [proposal.mean[0] + proposal.mean[1:] @ proposal.centres, *proposal.mean[1:]]
+    params = dict(zip(("C", "k1", "k2"), map(jnp.asarray, values), strict=True))
     expected = np.column_stack([np.ones(15), X, X**3]) @ proposal.mean
     np.testing.assert_allclose(jax.vmap(lambda a: law(a, params))(jnp.asarray(X)), expected, rtol=1e-12)
     # The prior does not know the posterior: middle of the range, and terms that sway by half of it.
@@ -173,3 +175,23 @@ def test_mistakes_are_told():
         propose(X, Y, CUBIC, most=0)
     with pytest.raises(ValueError, match="low < high"):
         propose(X, Y, CUBIC)[0].law((1.0, 1.0))
+
+
+def test_a_proposed_law_can_say_what_suggested_it_far_from_zero():
+    """Kelvin: terms count from their mean, so that the prior of the constant does not have to hold a far intercept."""
+    kelvin = np.linspace(300.0, 310.0, 12)[:, None]
+    y = 2.0 * (kelvin[:, 0] - 305.0) + 0.1 * np.random.default_rng(0).standard_normal(12)
+    proposal = propose(kelvin, y, library("T", inputs=("T",)))[0]
+    law = proposal.law((-20.0, 20.0))
+    curves = np.asarray(law.draw(jax.random.key(0), kelvin, 400))
+    # The curves cover the range they were told of, and hardly more: C has a sd of 20, the term adds one of 20.
+    assert 10.0 < curves[:, 0].std() < 60.0
+    at = {"C": jnp.array(y.mean()), "k1": jnp.array(2.0)}
+    found = [float(law(jnp.array(x), at)) for x in kelvin]
+    np.testing.assert_allclose(found, y.mean() + 2.0 * (kelvin[:, 0] - kelvin.mean()), atol=1e-4)
+
+
+def test_readings_of_unequal_known_variance_are_refused():
+    x = np.linspace(0.0, 1.0, 5)[:, None]
+    with pytest.raises(ValueError, match="known variances"):
+        propose(observations(x, x[:, 0] ** 2, np.linspace(0.1, 0.2, 5)))

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from gpax_instruments.domain_writer import DomainWriter
-from gpax_instruments.errors import BadFrame, DeviceError, MoveRefused
+from gpax_instruments.errors import BadFrame, DeviceError, MoveRefused, PulseLost
 from gpax_instruments.protocols import Checkable, Instrument, Readable, SafeState, Stoppable
 from gpax_instruments.twins import start_pfm
 from gpax_instruments.twins.writer import TRUTH, UNIT_M, law_of
@@ -129,8 +129,40 @@ def test_busy_instrument_and_safe_state():
         driver.make_safe()  # ends the pulse
         assert driver.scpi.query("STAT?;TIP?") == "IDLE;WITHDRAWN"
         assert code_of(driver, 'PULS 5,1,"h:1"') == -221  # it had begun
+        left = driver.cells_left()
+        with pytest.raises(PulseLost) as caught:  # a campaign that resumes loses this point, and goes on
+            driver.measure([5.0, 2.0], "h:1")
+        assert caught.value.point_failed
+        assert driver.cells_left() == left
         assert driver.measure([5.0, -1.0], "h:4").ok  # 50 ms, waited for
         assert driver.scpi.query("PULS:TOK?") == '"h:4"'
+
+
+def test_limits_that_do_not_fit_are_no_reason_to_leave_the_tip_down(twin):
+    with DomainWriter(twin.address) as driver:
+        driver.measure(STRONG, "i:1")
+        assert driver.scpi.query("TIP?") == "ENGAGED"
+        narrow = DomainWriter(twin.address, bias=(1.0, 12.0))  # refused by connect
+        narrow.make_safe()
+        assert driver.scpi.query("TIP?") == "WITHDRAWN"
+        with pytest.raises(DeviceError, match="narrow the axis"):
+            narrow.measure(STRONG, "i:2")
+        narrow.close()
+
+
+def test_a_pulse_at_the_very_edge_is_a_fair_one(twin):
+    with DomainWriter(twin.address, log_duration=(np.log10(1e-3), np.log10(100.0))) as driver:
+        for edge in ([10.0, 2.0], [1.0, -3.0]):
+            assert driver.measure(edge, f"j:{edge[0]:g}").ok
+
+
+def test_another_pulse_than_asked_for_is_kept_and_told(twin):
+    with DomainWriter(twin.address, tolerance=(0.01, 1e-3)) as driver:
+        driver.measure([8.0, 0.0], "k:1")
+        other = driver.measure([8.0, 0.002], "k:1")  # the domain of the token is there already, by another pulse
+        assert not other.ok
+        assert "instead of" in other.reason
+        assert other.arrays["image"].shape == (64, 64)
 
 
 def test_the_law_is_not_told():

@@ -57,7 +57,7 @@ ORACLES = {
         transitions.landau_second(KELVIN, Y),
         [[300.0], [450.0]],
         {"P0": 2.0, "Tc": 400.0},
-        [1.0, 0.0],
+        [2.0 * 0.5**0.5, 0.0],
     ),
     "Curie and Weiss": (
         transitions.curie_weiss(KELVIN, Y),
@@ -205,5 +205,14 @@ def test_mistakes_are_told():
         shapes.power((-1.0, 1.0), Y)
     with pytest.raises(ValueError, match="kelvin"):
         transitions.arrhenius((-10.0, 20.0), Y)
-    with pytest.raises(ValueError, match="begins at -1"):
-        transitions.second_order((-1.0, 1.0), Y)
+    with pytest.raises(ValueError, match="0 < low < high"):
+        domains.wall_kinetics((-10.0, 10.0), 5.0)
+
+
+@pytest.mark.parametrize("make", [transitions.second_order, transitions.first_order, transitions.landau_second])
+def test_transitions_count_from_the_low_end_of_their_range(make):
+    """At 300 to 400 K a law says the same as at 0 to 100: its priors do not know where zero is."""
+    key, x = jax.random.key(0), jnp.linspace(0.0, 100.0, 11)[:, None]
+    near, far = make((0.0, 100.0), (0.0, 1.0)), make((300.0, 400.0), (0.0, 1.0))
+    np.testing.assert_allclose(far.draw(key, 300.0 + x, 20), near.draw(key, x, 20), atol=1e-9)
+    assert "300" in far.formula

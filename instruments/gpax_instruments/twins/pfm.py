@@ -112,6 +112,7 @@ def teach_writing(dialect: Dialect, scope: "Microscope", writer: "Writer", block
     dialect.add("PULSe?", last)
     dialect.add("PULSe:LIMits?", lambda: numbers(*BIAS, *(10.0**t for t in LOG_DURATION)))
     dialect.add("PULSe:TOKen?", lambda: f'"{writer.token()}"')
+    dialect.add("PULSe:USED?", lambda token: str(int(writer.used(token))), string)
     dialect.add("FILM:CELLs?", lambda: f"{writer.written},{writer.cells}")
     dialect.add("IMAGe:DATA?", lambda: blocks.of(writer.read().image))
     dialect.add("IMAGe:PIXel?", lambda: f"{PIXEL_M!r},{PIXELS}")

@@ -160,6 +160,10 @@ class Writer:
         _ = self.busy
         return self._done.token if self._done else ""
 
+    def used(self, token: str) -> bool:
+        """Whether a pulse of this token has begun, whatever became of it."""
+        return token in self._tokens
+
     def abort(self) -> None:
         """End the pulse. Its cell and its token stay used: what it left there nobody knows."""
         self._pending = None
