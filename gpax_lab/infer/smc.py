@@ -307,9 +307,8 @@ def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observati
 
     def features(z: Array, value: Array) -> Array:
         """Whitened coordinates, and on a bridge the log likelihood: what the evidence is made of."""
-        return jnp.concatenate(
-            [solve_lower(lower, z.T).T, jnp.where(jnp.isfinite(value[0]), value[0], 0.0)[:, None]], axis=1
-        )
+        fit = jnp.where(bridging & jnp.isfinite(value[0]), value[0], 0.0)
+        return jnp.concatenate([solve_lower(lower, z.T).T, fit[:, None]], axis=1)
 
     home, one, none = features(cloud.z, cloud.value), jnp.ones_like(cloud.lam), jnp.asarray(0)
     start = _Walk(key, cloud.z, cloud.value, cloud.step_size, none, none, one, one, cloud.gradients, cloud.divergences)
