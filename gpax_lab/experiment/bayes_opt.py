@@ -48,7 +48,8 @@ def bayes_opt(
 
     Raises:
         ValueError: batch < 1 or draws < 1.
-        TypeError: the sampler is none, or the score is neither a Score nor a function of (mean, std).
+        TypeError: the sampler is none, or one of a single model where hypotheses compete; or the score is neither a
+            Score nor a function of (mean, std).
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1; got {batch}.")
@@ -57,6 +58,8 @@ def bayes_opt(
     if not isinstance(sampler, Sampler):
         name = getattr(sampler, "__name__", repr(sampler))
         raise TypeError(f"a sampler is what nuts(), smc(), laplace() or race(...) return; got {name}.")
+    if isinstance(model, Hypotheses) and not sampler.several:
+        raise TypeError("several hypotheses are followed by race(smc(...)), not by a sampler of one model.")
     worth = as_score(score)
 
     def init(key: Array, obs: Observations) -> State:

@@ -127,7 +127,7 @@ def bandit(
             step=posterior.step + 1,
         )
 
-    return Sampler(init, update, yields_evidence=sampler.yields_evidence)
+    return Sampler(init, update, sampler.yields_evidence, several=True)
 
 
 def _medians(posteriors: tuple[Posterior, ...], points: Array, obs: Observations) -> Array:

@@ -190,11 +190,13 @@ class Sampler(NamedTuple):
         init: (key, model, obs) -> posterior.
         update: (key, posterior, obs) -> posterior; warm start with the same model and more data.
         yields_evidence: whether its posteriors know their log evidence.
+        several: whether it follows several hypotheses at once, instead of one model.
     """
 
     init: Callable[[Array, Any, Observations], Any]
     update: Callable[[Array, Any, Observations], Any]
     yields_evidence: bool = True
+    several: bool = False
 
 
 @partial(jax.jit, static_argnames="model")

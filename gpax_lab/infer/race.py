@@ -296,4 +296,4 @@ def race(sampler: Sampler) -> Sampler:
         each = tuple(sampler.update(k, p, obs) for k, p in zip(keys, posterior.posteriors, strict=True))
         return replace(posterior, posteriors=each)
 
-    return Sampler(init, update)
+    return Sampler(init, update, several=True)

@@ -241,6 +241,8 @@ def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
 
 
 def test_mistakes_are_told():
+    with pytest.raises(TypeError, match="race"):
+        bayes_opt(RACE, smc(8), acquire.information(), acquire.grid([(0.0, 1.0)], (5,)))
     with pytest.raises(ValueError, match="yields no log evidence"):
         race(nuts())
     with pytest.raises(TypeError, match="hypotheses"):
