@@ -38,10 +38,11 @@ def checked(fractions: ArrayLike, tolerance: float = TOLERANCE) -> np.ndarray:
     row = int(away.argmax())
     if np.allclose(total, 100.0, rtol=0.05):
         raise ValueError(
-            f"rows sum to about 100 (row {row}: {total[row]:g}): these are percent; use gpax_lab.compositions.normalized(...)."
+            f"rows sum to about 100 (row {row}: {total[row]:g}), these are percent: use compositions.normalized(...)."
         )
     raise ValueError(
-        f"row {row} sums to {total[row]:g}, not 1: give the fractions of all components, or compositions.normalized(...) of them."
+        f"row {row} sums to {total[row]:g}, not 1: give the fractions of all components, or what "
+        "compositions.normalized(...) makes of them."
     )
 
 

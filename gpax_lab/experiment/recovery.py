@@ -171,13 +171,15 @@ def recovery(
             f"{strangers} is none of {list(known)}: spell it as the hypothesis, or give hypotheses(...) bounds and "
             "scale so that a flexible process runs along and can win."
         )
+    everyone = jax.random.wrap_key_data(jnp.tile(jax.random.key_data(keys), (len(truths), 1)))
+    which = np.repeat(np.arange(len(truths)), keys.size)
     rows = []
     for name, experiment in experiments.items():
-        for title, read in truths.items():
-            rows.append(over_keys(_Campaign(experiment, read, steps, seeds), domain, keys, devices))
-            tell(f"{name}, {title} true: {keys.size} campaigns done")
-    shape = len(experiments), len(truths)
-    belief, x, codes = (np.stack(part).reshape(*shape, *part[0].shape) for part in zip(*rows, strict=True))
+        campaign = _Campaign(experiment, tuple(truths.values()), steps, seeds)
+        rows.append(over_keys(campaign, domain, everyone, devices, which))
+        tell(f"{name}: {keys.size} campaigns of each of {len(truths)} truths done")
+    shape = len(experiments), len(truths), keys.size
+    belief, x, codes = (np.stack(part).reshape(*shape, *part[0].shape[1:]) for part in zip(*rows, strict=True))
     rewards = np.array([isinstance(posterior, Bandit) for posterior in shapes])
     trouble = np.mean(codes != outcomes.OK, axis=-1)
     return Recovery(tuple(experiments), tuple(truths), known, belief, rewards, x, trouble, seeds, x.shape[4])
@@ -207,19 +209,22 @@ class _Campaign:
     """Beliefs (steps + 1, M), points (steps, q, d) and outcomes (steps,) of one campaign."""
 
     experiment: Experiment
-    read: Objective
+    reads: tuple[Objective, ...]
     steps: int
     seeds: int
 
-    def __call__(self, domain: Candidates, key: Array) -> tuple[Array, Array, Array]:
+    def __call__(self, domain: Candidates, key: Array, which: Array) -> tuple[Array, Array, Array]:
+        def read(key: Array, x: Array) -> Array:
+            return jax.lax.switch(which, [lambda k, x, f=f: f(k, x).astype(x.dtype) for f in self.reads], key, x)
+
         key_place, key_seed, key_go = jax.random.split(key, 3)
         x = domain.spread(key_place, self.seeds)
-        y = jax.vmap(self.read)(jax.random.split(key_seed, self.seeds), x).astype(x.dtype)
+        y = jax.vmap(read)(jax.random.split(key_seed, self.seeds), x)
         state = self.experiment.init(key_go, begun(self.experiment, x, y, self.steps))
 
         def step(state: State, _: None) -> tuple[State, tuple[Array, Array, Array]]:
             state, x = self.experiment.propose(state)
-            state = self.experiment.observe(state, x, measure(self.read, state, x))
+            state = self.experiment.observe(state, x, measure(read, state, x))
             return state, (_belief(state), x, state.posterior.info.outcome)
 
         first = _belief(state)

@@ -203,29 +203,37 @@ def _check_number(what: str, function: Callable[[Array], Array], x: Any) -> None
 
 
 def over_keys(
-    campaign: Callable[[Candidates, Array], Any],
+    campaign: Callable[..., Any],
     domain: Candidates,
     keys: Array,
     devices: Sequence[jax.Device] | None = None,
+    which: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """What `campaign(domain, key)` returns, a tuple of arrays, stacked over keys (K,) and sharded over devices."""
+    """What `campaign(domain, key)` returns, a tuple of arrays, stacked over keys (K,) and sharded over devices.
+
+    With `which` (K,) int, `campaign(domain, key, which)`: another one for each key, in one compiled function.
+    """
     mesh = Mesh(np.asarray(devices if devices is not None else jax.devices()), (_AXIS,))
     words = np.asarray(jax.random.key_data(keys))
+    if which is not None:
+        words = np.column_stack([words, which.astype(words.dtype)])
     count, width = len(words), mesh.devices.size
     padded = words[np.arange(-(-count // width) * width) % count]  # every device gets as many; the surplus is dropped
     spread = NamedSharding(mesh, PartitionSpec(_AXIS))
     shared = jax.make_array_from_callback(padded.shape, spread, lambda index: padded[index])
-    result = _sharded(campaign, domain, shared, mesh)
+    result = _sharded(campaign, domain, shared, mesh, which is not None)
     whole = multihost_utils.process_allgather(result, tiled=True) if jax.process_count() > 1 else result
     return tuple(np.asarray(leaf)[:count] for leaf in whole)
 
 
-@partial(jax.jit, static_argnames=("campaign", "mesh"))
-def _sharded(campaign: Callable[[Candidates, Array], Any], domain: Candidates, words: Array, mesh: Mesh) -> Any:
+@partial(jax.jit, static_argnames=("campaign", "mesh", "several"))
+def _sharded(campaign: Callable[..., Any], domain: Candidates, words: Array, mesh: Mesh, several: bool) -> Any:
     every, split = PartitionSpec(), PartitionSpec(_AXIS)
 
     def on_one_device(words: Array, domain: Candidates) -> Any:
         def one(word: Array) -> Any:
+            if several:
+                return campaign(domain, jax.random.wrap_key_data(word[:-1]), word[-1].astype(int))
             return campaign(domain, jax.random.wrap_key_data(word))
 
         if mesh.devices.flat[0].platform == "cpu":
