@@ -1,6 +1,6 @@
 """Which hypothesis is true: how often and how soon the evidence says so, with the published reward beside it.
 
-    python benchmarks/hypotheses.py [--quick] [--campaigns 100]
+    python benchmarks/hypotheses.py [--quick] [--campaigns 100] [--part PART]
 
 Whole campaigns in one compiled function, over as many keys; the same keys for every way of learning.
 
@@ -143,9 +143,15 @@ def transition(report, count, draws, steps):
         "first order true: half the points of the published reward, or fewer",
         bool(np.isfinite(first[0]) and 2 * first[0] <= first[1]),
     )
+
+
+def policies(report, count, draws, steps):
+    """Other ways to choose the points of the same transition."""
+    models = hypotheses(LAWS, bounds=[X], scale=(0.0, 1.0), flexible=False)
+    domain, keys = acquire.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
+    truths = {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
     others = other_policies(models, domain, draws)
-    fewer = keys[: max(1, count // 4)]
-    tell(report, recovery(others, truths, domain, fewer, steps, seeds=SEEDS, tell=progress), {})
+    tell(report, recovery(others, truths, domain, keys, steps, seeds=SEEDS, tell=progress), {})
 
 
 def published(report, count, draws):
@@ -201,15 +207,21 @@ def main():
     parser.add_argument("--quick", action="store_true", help="20 campaigns of one curvature, none of transitions")
     parser.add_argument("--campaigns", type=int, default=100)
     parser.add_argument("--draws", type=int, default=128, help="of each hypothesis")
+    parser.add_argument("--part", choices=["blindness", "transition", "policies", "strangers", "published"])
     options = parser.parse_args()
-    report = Report()
+    report, count, draws = Report(), options.campaigns, options.draws
+    parts = {
+        "blindness": lambda: blindness(report, count, draws, {0.3: 0.59, 1.0: 1.0}),
+        "transition": lambda: transition(report, count, draws, 28),
+        "policies": lambda: policies(report, max(1, count // 4), draws, 28),
+        "strangers": lambda: strangers(report, max(1, count // 2), draws, 28),
+        "published": lambda: published(report, max(1, count // 5), draws),
+    }
     if options.quick:
         blindness(report, 20, 64, {1.0: 1.0})
     else:
-        blindness(report, options.campaigns, options.draws, {0.3: 0.59, 1.0: 1.0})
-        transition(report, options.campaigns, options.draws, 28)
-        strangers(report, options.campaigns, options.draws, 28)
-        published(report, 20, options.draws)
+        for name in [options.part] if options.part else parts:
+            parts[name]()
     report.finish()
 
 

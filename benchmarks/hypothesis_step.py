@@ -151,10 +151,11 @@ def main():
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the environment of gpax lies")
     parser.add_argument("--draws", type=int, default=512, help="of each hypothesis")
     parser.add_argument("--calls", type=int, default=3, help="of gpax, for each model, after the first")
+    parser.add_argument("--alone", action="store_true", help="the laws without a process only")
     options = parser.parse_args()
     report, problem = Report(), data(30)
     beside = not options.quick and interpreter(options.folder, "gpax").exists()
-    for wrapped in (False,) if options.quick else (False, True):
+    for wrapped in (False,) if options.quick or options.alone else (False, True):
         title = "in a process" if wrapped else "laws alone"
         draws = 64 if options.quick else options.draws
         seconds, score, outcome, p = ours(wrapped, problem, draws, 12)
@@ -162,6 +163,7 @@ def main():
         theirs = gpax(wrapped, problem, options.folder, options.calls) if beside else None
         step = None if theirs is None else float(np.median(theirs["seconds"]))
         report.result(f"{title}: seconds of a step with three models, {draws} draws each", mine, "s", step)
+        report.result(f"{title}: mean of the last six steps", float(np.mean(seconds[-6:])), "s")
         report.result(f"{title}: slowest of the last six steps", max(seconds[-6:]), "s")
         report.result(f"{title}: first step, compilation and the first fit included", seconds[0], "s")
         report.result(f"{title}: outcome of the last fit (0 is good)", outcome, "1")
