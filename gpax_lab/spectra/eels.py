@@ -1,0 +1,292 @@
+"""Electron energy loss: power-law background, counts of edges, zero-loss alignment.
+
+A spectrum is `energy (n,)` in eV, positive and even in steps, and `counts (..., n)`; windows are (low, high) in eV and
+hold the channels low <= E < high. Fits of peaks are in `gpax_lab.spectra.peaks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+OK, RISING, POOR_FIT, FEW_COUNTS, NO_COUNTS, BAD_FIT, BAD_INPUT = range(7)
+"""Values of `flag`."""
+
+WORDS = {
+    OK: "good",
+    NO_COUNTS: "fewer than three channels with counts in the fit window: a wider window or longer dwell",
+    RISING: "the background rises with energy, as no tail does: the window holds structure or too few counts",
+    POOR_FIT: "the fit window holds more than a power law (chi^2): another window, below all structure",
+    FEW_COUNTS: "channels of the fit window are empty, which biases the logarithm: use method='poisson'",
+    BAD_FIT: "the power law does not converge: another fit window",
+    BAD_INPUT: "counts that are not finite",
+}
+
+STEPS = 12
+"""Scoring steps of the Poisson fit: quadratic convergence from the log-log start; more do not move a good fit."""
+
+POOR = 6.0
+"""Standard deviations of chi^2 above 1 from which a background is flagged."""
+
+Window = tuple[float, float]
+
+
+class Background(NamedTuple):
+    """b(E) = exp(log_amplitude) (E / reference)^-exponent counts per channel; of batch shape (...).
+
+    Attributes:
+        log_amplitude: (...) logarithm of the counts of a channel at the reference energy.
+        exponent: (...) r.
+        covariance: (..., 2, 2) of (log_amplitude, exponent).
+        chi_square: (...) sum (y - b)^2 / (gain b) over the fit window, per degree of freedom: 1 for a good fit.
+        reference: () eV, inside the fit window: there the two are nearly independent.
+        flag: (...) int8; in words: `WORDS`.
+    """
+
+    log_amplitude: Array
+    exponent: Array
+    covariance: Array
+    chi_square: Array
+    reference: Array
+    flag: Array
+
+
+class Edge(NamedTuple):
+    """Counts above the background and their variance; of batch shape (...). NaN where the fit failed.
+
+    Up to `FEW_COUNTS` a flag is a doubt: the counts are there, and the scalarizers take them for failed readings.
+    """
+
+    counts: Array
+    variance: Array
+    background: Array
+    flag: Array
+
+
+def power_law(
+    energy: ArrayLike, counts: ArrayLike, window: Window, method: str = "log", gain: ArrayLike = 1.0
+) -> Background:
+    """Fit A E^-r below an edge.
+
+    "log": least squares of log counts against log E, all channels with counts alike (the usual fit; biased where counts
+    are few). "poisson": maximum likelihood for Poisson counts by Fisher scoring, unbiased down to single counts.
+
+    Args:
+        energy: (n,) eV.
+        counts: (..., n) detector counts.
+        window: (low, high) eV of the fit: the channels low <= E < high.
+        method: "log" or "poisson" (static).
+        gain: detector counts per electron: the variance of counts y is gain y.
+
+    Returns:
+        `Background`; covariance from Poisson statistics, for "log" by the sandwich of its weights.
+
+    Raises:
+        ValueError: an energy axis that is not positive, a window with fewer than three channels, an unknown method.
+
+    Source: Egerton, Electron Energy-Loss Spectroscopy in the Electron Microscope, 3rd ed. (2011), section 4.4.
+    """
+    if method not in ("log", "poisson"):
+        raise ValueError(f'method is "log" or "poisson"; got {method!r}.')
+    x, y = _axes(energy, counts)
+    inside = _window(energy, window, 3)
+    return _power_law(x, y, inside, jnp.asarray(gain, y.dtype), method)
+
+
+@partial(jax.jit, static_argnames="method")
+def _power_law(x: Array, y: Array, inside: Array, gain: Array, method: str) -> Background:
+    low, high = jnp.min(jnp.where(inside, x, jnp.inf)), jnp.max(jnp.where(inside, x, 0.0))
+    reference = jnp.sqrt(low * high)
+    # Outside the window an energy may be anything: the reference stands in for it.
+    lever = jnp.where(inside, jnp.log(jnp.where(inside, x, reference) / reference), 0.0)
+    fit = jax.vmap(lambda row: _fit_one(lever, row, inside, gain, method))(y.reshape(-1, y.shape[-1]))
+    params, covariance, chi, flag = (leaf.reshape(y.shape[:-1] + leaf.shape[1:]) for leaf in fit)
+    return Background(params[..., 0], params[..., 1], covariance, chi, reference, flag)
+
+
+def _fit_one(lever: Array, y: Array, inside: Array, gain: Array, method: str) -> tuple[Array, Array, Array, Array]:
+    finite = jnp.all(jnp.isfinite(y) | ~inside)
+    y = jnp.where(inside & jnp.isfinite(y), y, 0.0)
+    there = inside & (y > 0)
+    logs = jnp.log(jnp.where(there, y, 1.0))
+    weight = there.astype(y.dtype)
+    start = _solve(*_moments(lever, weight, logs))
+    if method == "log":
+        params = start
+        inverse = _inverse(_moments(lever, weight, logs)[0])
+        spread = gain * weight / jnp.where(there, jnp.exp(start[0] - start[1] * lever), 1.0)
+        covariance = inverse @ _moments(lever, spread, logs)[0] @ inverse
+    else:
+        used = inside.astype(y.dtype)
+
+        def step(p: Array, _) -> tuple[Array, None]:
+            mean = used * jnp.exp(jnp.clip(p[0] - p[1] * lever, -60.0, 60.0))
+            working = p[0] - p[1] * lever + (y - mean) / jnp.where(mean > 0, mean, 1.0)
+            return _solve(*_moments(lever, mean, working)), None
+
+        total = jnp.sum(y) / jnp.maximum(jnp.sum(used), 1.0)
+        flat = jnp.stack([jnp.log(jnp.maximum(total, 1e-30)), jnp.zeros((), y.dtype)])
+        begin = jnp.where(jnp.sum(y) > 10 * gain * jnp.sum(used), start, flat)  # logs of a few counts mislead
+        params, _ = lax.scan(step, begin, None, length=STEPS)
+        mean = used * jnp.exp(jnp.clip(params[0] - params[1] * lever, -60.0, 60.0))
+        covariance = gain * _inverse(_moments(lever, mean, logs)[0])
+        score = jnp.stack([jnp.sum(y - mean), jnp.sum((y - mean) * lever)])
+        # In units of the score's own spread; but rounding of the counts leaves some of it.
+        rounding = (4.0 * jnp.finfo(y.dtype).eps * jnp.maximum(1.0, jnp.abs(params[0]))) ** 2 * jnp.sum(mean) / gain
+        converged = score @ covariance @ score < gain**2 * jnp.maximum(1e-4, rounding)
+        params = jnp.where(converged, params, jnp.nan)
+    good = jnp.all(jnp.isfinite(params)) & jnp.all(jnp.isfinite(covariance))
+    few = jnp.sum(there) < 3
+    free = jnp.maximum(jnp.sum(inside) - 2, 1).astype(y.dtype)
+    below = jnp.exp(jnp.clip(params[0] - params[1] * lever, -60.0, 60.0))
+    chi = jnp.sum(jnp.where(inside, (y - below) ** 2 / (gain * below), 0.0)) / free
+    # sum (y - b)^2 / b of Poisson counts varies by 2 n + sum 1/b.
+    spread = jnp.sqrt(2.0 * free + jnp.sum(jnp.where(inside, gain / below, 0.0))) / free
+    empty = (method == "log") & (jnp.sum(there) < jnp.sum(inside))
+    cases = {
+        BAD_INPUT: ~finite,
+        NO_COUNTS: few,
+        BAD_FIT: ~good,
+        FEW_COUNTS: empty,
+        RISING: params[1] <= 0,
+        POOR_FIT: chi > 1.0 + POOR * spread,
+    }
+    flag = jnp.select(list(cases.values()), [jnp.int8(k) for k in cases], jnp.int8(OK))
+    return params, covariance, chi, flag
+
+
+def _moments(lever: Array, weight: Array, target: Array) -> tuple[Array, Array]:
+    """X^T W X (2, 2) and X^T W t (2,) with the columns 1 and -lever."""
+    w0, w1, w2 = jnp.sum(weight), -jnp.sum(weight * lever), jnp.sum(weight * lever**2)
+    right = jnp.stack([jnp.sum(weight * target), -jnp.sum(weight * lever * target)])
+    return jnp.stack([jnp.stack([w0, w1]), jnp.stack([w1, w2])]), right
+
+
+def _inverse(a: Array) -> Array:
+    det = a[0, 0] * a[1, 1] - a[0, 1] ** 2
+    turned = jnp.stack([jnp.stack([a[1, 1], -a[0, 1]]), jnp.stack([-a[0, 1], a[0, 0]])])
+    return turned / jnp.where(det > 0, det, jnp.nan)
+
+
+def _solve(a: Array, b: Array) -> Array:
+    return _inverse(a) @ b
+
+
+def background(energy: ArrayLike, fit: Background) -> Array:
+    """The background (..., n) in counts per channel at energies (n,) in eV."""
+    x = jnp.log(jnp.asarray(energy, fit.exponent.dtype) / fit.reference)
+    x = x.reshape((1,) * fit.exponent.ndim + x.shape)
+    return jnp.exp(fit.log_amplitude[..., None] - fit.exponent[..., None] * x)
+
+
+def edge(
+    energy: ArrayLike,
+    counts: ArrayLike,
+    fit_window: Window,
+    window: Window,
+    method: str = "log",
+    gain: ArrayLike = 1.0,
+) -> Edge:
+    """Counts of an edge: I = sum over the window of counts - b(E).
+
+    var I = gain sum y + (db/dp)^T C (db/dp), p the two parameters of the background: the second term is what
+    extrapolation costs, (h - 1) I_b in Egerton's notation, h growing as the windows part.
+
+    Args:
+        energy: (n,) eV.
+        counts: (..., n).
+        fit_window: (low, high) eV below the edge.
+        window: (low, high) eV above it.
+        method, gain: of `power_law`.
+
+    Returns:
+        `Edge` of batch shape (...).
+
+    Raises:
+        ValueError: as `power_law`, or windows that overlap.
+
+    Source: Egerton (2011), section 4.4.4 (h); the variance here is the delta method for the fit as it was made.
+    """
+    x, y = _axes(energy, counts)
+    if window[0] < fit_window[1] and fit_window[0] < window[1]:
+        raise ValueError(f"the windows {fit_window} and {window} overlap: the edge would count as background.")
+    inside = _window(energy, window, 1)
+    return _edge(x, y, power_law(energy, y, fit_window, method, gain), inside, jnp.asarray(gain, y.dtype))
+
+
+@jax.jit
+def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> Edge:
+    reference = jnp.where(inside, x, fit.reference)
+    below = jnp.where(inside, background(reference, fit), 0.0)
+    total = jnp.sum(jnp.where(inside, y, 0.0), axis=-1)
+    lever = jnp.log(reference / fit.reference).reshape((1,) * fit.exponent.ndim + x.shape)
+    slope = jnp.stack([jnp.sum(below, axis=-1), -jnp.sum(below * lever, axis=-1)], axis=-1)
+    spread = jnp.sum(slope[..., :, None] * fit.covariance * slope[..., None, :], axis=(-2, -1))
+    variance = gain * jnp.maximum(total, 1.0) + spread
+    under = jnp.sum(below, axis=-1)
+    flag = jnp.where(jnp.isfinite(total) & jnp.any(inside), fit.flag, jnp.int8(BAD_INPUT))
+    good = (flag <= FEW_COUNTS) & jnp.isfinite(variance)
+    values = [jnp.where(good, v, jnp.nan) for v in (total - under, variance, under)]
+    last = jnp.where(good | (flag > FEW_COUNTS), flag, jnp.int8(BAD_FIT)).astype(jnp.int8)
+    return Edge(values[0], values[1], values[2], last)
+
+
+def edges(
+    energy: ArrayLike, counts: ArrayLike, windows: dict[str, tuple[Window, Window]], **options
+) -> dict[str, Edge]:
+    """`edge` for several edges by name: windows maps a name to (fit window, window); options as in `edge`."""
+    return {name: edge(energy, counts, fit, over, **options) for name, (fit, over) in windows.items()}
+
+
+def edge_scalar(energy: ArrayLike, fit_window: Window, window: Window, **options) -> Callable[[Array], tuple]:
+    """Scalarizer spectrum (n,) -> (counts of an edge, variance), NaN both unless the flag is OK."""
+
+    def scalar(spectrum: Array) -> tuple[Array, Array]:
+        found = edge(energy, spectrum, fit_window, window, **options)
+        good = found.flag == OK
+        return jnp.where(good, found.counts, jnp.nan), jnp.where(good, found.variance, jnp.nan)
+
+    return scalar
+
+
+def edge_ratio(energy: ArrayLike, first: tuple, second: tuple, **options) -> Callable[[Array], tuple]:
+    """Scalarizer spectrum (n,) -> (ratio of two edges, variance), each a (fit window, window)."""
+
+    def scalar(spectrum: Array) -> tuple[Array, Array]:
+        a, b = (edge(energy, spectrum, *pair, **options) for pair in (first, second))
+        ratio = a.counts / b.counts
+        variance = (a.variance + ratio**2 * b.variance) / b.counts**2
+        good = (a.flag == OK) & (b.flag == OK) & (b.counts > 2.0 * jnp.sqrt(b.variance)) & jnp.isfinite(variance)
+        return jnp.where(good, ratio, jnp.nan), jnp.where(good, variance, jnp.nan)
+
+    return scalar
+
+
+def _axes(energy: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
+    y = jnp.asarray(counts)
+    y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(jnp.result_type(float))
+    x = jnp.asarray(energy, y.dtype)
+    if x.ndim != 1 or y.shape[-1:] != x.shape:
+        raise ValueError(f"energy is (n,) and counts (..., n); got {x.shape} and {y.shape}.")
+    return x, y
+
+
+def _window(energy: ArrayLike, window: Window, least: int) -> Array:
+    """Channels of a window; checked wherever the energies are known, also under jit."""
+    low, high = window
+    x = jnp.asarray(energy) if isinstance(energy, jax.core.Tracer) else np.asarray(energy)
+    inside = (x >= low) & (x < high)
+    if not isinstance(energy, jax.core.Tracer):
+        count = int(np.sum(inside))
+        if count < least or low <= 0:
+            raise ValueError(
+                f"the window {window} eV holds {count} channels; {least} or more at energies above 0 are needed."
+            )
+    return jnp.asarray(inside)

@@ -1,0 +1,195 @@
+"""Least squares for many spectra at once: Levenberg-Marquardt with standard deviations and a flag for each fit.
+
+A model is `model(x, params)` for one point x of the axis and one vector of parameters, real or complex; the library
+maps it over points and pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.spectra.least_squares import fit_all
+from gpax_lab.spectra.normal_equations import Formula, Jacobian, Model, Task, eliminate
+from gpax_lab.spectra.outcome import (
+    AT_BOUND,
+    BAD_INPUT,
+    EDGE,
+    NOT_CONVERGED,
+    OK,
+    POOR_FIT,
+    SINGULAR,
+    UNRESOLVED,
+    WORDS,
+    Fit,
+)
+
+HUBER = 1.345
+"""Tuning constant: 95 percent efficiency for normal errors (Huber, Robust Statistics, 1981)."""
+
+
+def curve_fit(
+    model: Model,
+    x: Any,
+    y: ArrayLike,
+    start: ArrayLike | list[Array] | tuple[Array, ...],
+    sigma: ArrayLike | None = None,
+    *,
+    jac: Jacobian | None = None,
+    lower: ArrayLike | None = None,
+    upper: ArrayLike | None = None,
+    huber: float | None = None,
+    least_r_squared: ArrayLike = 0.0,
+    max_steps: int = 60,
+    chunk: int | None = None,
+) -> Fit:
+    """Fit a model to every spectrum: minimise sum |y - model|^2 / sigma^2 within a box.
+
+    Damping after Nielsen, scaled by the diagonal of J^T J (Marquardt); steps are cut at the box, and a parameter that
+    the gradient presses against its bound is held there. A non-finite y is left out.
+
+    Args:
+        model: (one point of x, params (p,)) -> () real or complex. Pass the same function object every time: a new one
+            is compiled anew.
+        x: (n,), or a pytree of arrays (n, ...): the axis.
+        y: (..., n) real or complex.
+        start: (p,) or (..., p); a list of such arrays runs every one of them and keeps the best.
+        sigma: standard deviation of y (of its real and of its imaginary part), () or (n,) or the shape of y. Without it
+            the noise is taken as equal at all points and estimated from the residual.
+        jac: same arguments -> tuple of the p derivatives () of the model, where you have them in closed form: a fit is
+            then two to three times faster. Default: forward-mode differentiation.
+        lower, upper: (p,) bounds, -inf and inf for none.
+        huber: residuals beyond this many standard deviations pull only linearly (1.345 is usual), and in the end
+            not at all beyond four times as many; the scale is sigma, or else 1.4826 median |residual|.
+            Default: least squares.
+        least_r_squared: below it the flag is POOR_FIT.
+        max_steps: steps of the longest fit (static).
+        chunk: pixels handled together: bounds the memory (static). Default: 64 on a CPU, 16384 elsewhere.
+
+    Returns:
+        `Fit` of batch shape (...), in the real dtype of y.
+
+    Raises:
+        ValueError: shapes that do not belong together, or more parameters than values.
+
+    Source: Nielsen, IMM-REP-1999-05 (damping); Huber, Robust Statistics (1981), section 7.6 (covariance with `huber`).
+    """
+    y = jnp.asarray(y)
+    y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
+    real = y.real.dtype
+    starts = [jnp.asarray(s, real) for s in (start if isinstance(start, list | tuple) else [start])]
+    n, batch, p = _checked(x, y, starts)
+    count = 1
+    for size in batch:
+        count *= size
+    begin = jnp.stack([jnp.broadcast_to(_aligned(s, len(batch)), (*batch, p)) for s in starts], axis=-2)
+    noise = None if sigma is None else jnp.asarray(sigma, real)
+    if noise is not None:
+        shared = noise.ndim == 0 or noise.shape == (n,)
+        noise = jnp.broadcast_to(noise, (1, n)) if shared else jnp.broadcast_to(noise, y.shape).reshape(count, n)
+    box = None if lower is None and upper is None else _box(lower, upper, p, real)
+    task = Task(x, y.reshape(count, n), noise, box)
+    size = chunk or (64 if jax.default_backend() == "cpu" else 16384)
+    fit = fit_all(
+        Formula(model, jac),
+        task,
+        begin.reshape(count * len(starts), p),
+        least_r_squared,
+        len(starts),
+        huber,
+        max_steps,
+        size,
+    )
+    return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fit)
+
+
+def usable(fit: Fit) -> Array:
+    """(...) bool: the flag is OK."""
+    return fit.flag == OK
+
+
+def words(flag: int) -> str:
+    """What a flag says and what to do about it."""
+    return WORDS[int(flag)]
+
+
+def _box(lower: ArrayLike | None, upper: ArrayLike | None, p: int, dtype) -> tuple[Array, Array]:
+    low = jnp.full(p, -jnp.inf, dtype) if lower is None else jnp.asarray(lower, dtype)
+    high = jnp.full(p, jnp.inf, dtype) if upper is None else jnp.asarray(upper, dtype)
+    if low.shape != (p,) or high.shape != (p,):
+        raise ValueError(f"bounds have one value per parameter, shape ({p},); got {low.shape} and {high.shape}.")
+    return low, high
+
+
+def _aligned(start: Array, ndim: int) -> Array:
+    return start.reshape((1,) * (ndim + 1 - start.ndim) + start.shape)
+
+
+def _checked(x: Any, y: Array, starts: list[Array]) -> tuple[int, tuple[int, ...], int]:
+    if y.ndim < 1 or not starts or any(s.ndim < 1 for s in starts):
+        raise ValueError("y needs an axis of points and start one of parameters; pass jnp.array(...) of a named tuple.")
+    n, batch, p = y.shape[-1], y.shape[:-1], starts[0].shape[-1]
+    if any(leaf.shape[:1] != (n,) for leaf in map(jnp.asarray, jax.tree.leaves(x))):
+        raise ValueError(f"x must have the {n} points of y on its leading axis.")
+    if any(s.shape not in ((p,), (*batch, p)) for s in starts):
+        raise ValueError(f"start must be ({p},) or {(*batch, p)}; got {[s.shape for s in starts]}.")
+    values = n * (2 if jnp.iscomplexobj(y) else 1)
+    if values <= p:
+        raise ValueError(f"{values} values cannot determine {p} parameters and their noise; measure more points.")
+    return n, batch, p
+
+
+def transformed(fit: Fit, function: Callable[..., Array], *args: Any) -> Fit:
+    """The fit in other parameters: q = function(p, *args) of shape (m,), covariance D C D^T with D = dq/dp.
+
+    The delta method: right where the function is close to linear over a few standard deviations. Flags stay.
+
+    Args:
+        fit: of any batch shape.
+        function: (p,) -> (m,), differentiable; pass the same function object every time.
+        *args: arrays that are the same for all pixels.
+    """
+    return fit._replace(**_delta(function, fit, args))
+
+
+@partial(jax.jit, static_argnames="function")
+def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, Array]:
+    def one(p: Array, covariance: Array) -> tuple[Array, Array, Array]:
+        slope = jax.jacfwd(function)(p, *args)
+        spread = (slope @ covariance) @ slope.T
+        return function(p, *args), spread, jnp.sqrt(jnp.maximum(jnp.diagonal(spread), 0.0))
+
+    for _ in fit.flag.shape:
+        one = jax.vmap(one)
+    params, covariance, std = one(fit.params, fit.covariance)
+    return {"params": params, "covariance": covariance, "std": std}
+
+
+def normal_solve(a: Array, b: Array) -> Array:
+    """A^-1 b for one symmetric positive definite A (p, p) and b (p,): for closed-form starts, under `vmap` too."""
+    return eliminate(a[..., None], b[:, None, None])[0][:, 0, 0]
+
+
+__all__ = [
+    "AT_BOUND",
+    "BAD_INPUT",
+    "EDGE",
+    "NOT_CONVERGED",
+    "OK",
+    "POOR_FIT",
+    "SINGULAR",
+    "UNRESOLVED",
+    "WORDS",
+    "Fit",
+    "curve_fit",
+    "normal_solve",
+    "transformed",
+    "usable",
+    "words",
+]

@@ -1,0 +1,132 @@
+"""Families of hysteresis loops: cycles of growing amplitude, and first-order reversal curves (FORC).
+
+A family is `bias (c, n)` in V and `response (..., c, n)`: c cycles or reversal curves of n points.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.linalg import in_chunks
+from gpax_lab.spectra.fit import normal_solve
+from gpax_lab.spectra.loops import coercive_biases, loop_area
+
+
+class Family(NamedTuple):
+    """What `loop_family` finds cycle by cycle."""
+
+    amplitude: Array  # (c,) V, half of the cycle's range
+    area: Array  # (..., c) signed, response x V
+    coercive: Array  # (..., c, 2) V, zero crossings of the rising and the falling branch; NaN where there is none
+
+
+def split_cycles(bias: ArrayLike, response: ArrayLike, cycles: int) -> tuple[Array, Array]:
+    """Cut a waveform of several cycles of equal length: bias (c, n) and response (..., c, n).
+
+    Args:
+        bias: (c n,) V.
+        response: (..., c n).
+        cycles: how many.
+
+    Raises:
+        ValueError: the length is no multiple of the cycles, or a cycle does not return to the bias it began at (its
+            last step is larger than any other), so that it is no closed loop.
+    """
+    v, r = jnp.asarray(bias), jnp.asarray(response)
+    if v.ndim != 1 or r.shape[-1:] != v.shape:
+        raise ValueError(f"bias must be (m,) and response (..., m); got {v.shape} and {r.shape}.")
+    if cycles < 1 or v.shape[0] % cycles:
+        raise ValueError(f"{v.shape[0]} points are not {cycles} cycles of equal length.")
+    cut = v.reshape(cycles, -1)
+    inside, closing = jnp.max(jnp.abs(jnp.diff(cut, axis=1)), axis=1), jnp.abs(cut[:, 0] - cut[:, -1])
+    if bool(jnp.any(closing > 1.5 * inside)):
+        raise ValueError("a cycle does not end where it began; check the number of cycles and where the first starts.")
+    return cut, r.reshape(*r.shape[:-1], cycles, -1)
+
+
+def loop_family(bias: ArrayLike, response: ArrayLike) -> Family:
+    """Area and coercive biases against the amplitude of the cycle.
+
+    Args:
+        bias: (c, n) V, of `split_cycles`.
+        response: (..., c, n).
+    """
+    v, r = jnp.asarray(bias), jnp.asarray(response)
+    if v.ndim != 2 or r.shape[-2:] != v.shape:
+        raise ValueError(f"a family is bias (c, n) and response (..., c, n); got {v.shape} and {r.shape}.")
+    flat = r.reshape(-1, *v.shape)
+    area = jax.vmap(jax.vmap(loop_area), in_axes=(None, 0))(v, flat)
+    coercive = jax.vmap(jax.vmap(coercive_biases), in_axes=(None, 0))(v, flat)
+    batch = r.shape[:-1]
+    amplitude = 0.5 * (jnp.max(v, axis=1) - jnp.min(v, axis=1))
+    return Family(amplitude, area.reshape(batch), coercive.reshape(*batch, 2))
+
+
+def forc_distribution(
+    reversal: ArrayLike, bias: ArrayLike, response: ArrayLike, at: ArrayLike, width: tuple[float, float]
+) -> Array:
+    """FORC distribution rho(Vr, V) = -1/2 d^2 R / dVr dV by smoothing local polynomials.
+
+    At each place a full quadratic in (Vr, V) is fitted to the curves around it with tricube weights; rho is minus half
+    the coefficient of the mixed term. It is linear in the response, so one set of weights serves all pixels.
+
+    Args:
+        reversal: (c,) V, bias at which each curve turned round.
+        bias: (c, n) V along each curve after the reversal; NaN where a curve is shorter.
+        response: (..., c, n).
+        at: (q, 2) places (Vr, V) in V.
+        width: reach of the weights along Vr and along V, in V.
+
+    Returns:
+        rho (..., q), response per V^2; NaN where fewer than 12 points lie in reach (6 coefficients twice over), and for
+        a pixel with a NaN response at a point in reach.
+
+    Raises:
+        ValueError: shapes that do not belong together, or a width that is not positive.
+
+    Source: Pike, Roberts, Verosub, J. Appl. Phys. 85, 6660 (1999), with weights; tricube: Cleveland, J. Am.
+    Stat. Assoc. 74, 829 (1979).
+    """
+    vr, v, r, places = (jnp.asarray(a) for a in (reversal, bias, response, at))
+    if v.ndim != 2 or vr.shape != v.shape[:1] or r.shape[-2:] != v.shape:
+        raise ValueError(
+            f"give reversal (c,), bias (c, n), response (..., c, n); got {vr.shape}, {v.shape}, {r.shape}."
+        )
+    if places.ndim != 2 or places.shape[1] != 2 or min(width) <= 0:
+        raise ValueError(f"places are (q, 2) and widths positive; got {places.shape} and {width}.")
+    points = jnp.stack([jnp.broadcast_to(vr[:, None], v.shape).ravel(), v.ravel()], axis=1)
+    rho = _mixed(points, r.reshape(-1, points.shape[0]), places.astype(r.dtype), jnp.array(width, r.dtype))
+    return rho.reshape(*r.shape[:-2], -1)
+
+
+@jax.jit
+def _mixed(points: Array, responses: Array, places: Array, width: Array) -> Array:
+    """(pixels, q)."""
+    there = jnp.isfinite(points[:, 1])
+    points = jnp.where(there[:, None], points, 0.0)
+
+    def some(block: Array) -> Array:
+        weights, enough = jax.vmap(partial(_weights, points, there, width))(block)
+        used = jnp.where(there[None], responses, 0.0)
+        lost = (weights != 0.0).astype(used.dtype) @ (~jnp.isfinite(used)).astype(used.dtype).T > 0
+        return jnp.where(enough[:, None] & ~lost, weights @ jnp.nan_to_num(used).T, jnp.nan)
+
+    return in_chunks(some, places, 256).T
+
+
+def _weights(points: Array, there: Array, width: Array, place: Array) -> tuple[Array, Array]:
+    """Weights (m,) whose sum with the responses is rho at one place, and whether enough points are in reach."""
+    d = (points - place[None]) / width[None]
+    reach = jnp.sqrt(jnp.sum(d**2, axis=1))
+    tricube = jnp.where(there & (reach < 1.0), (1.0 - jnp.minimum(reach, 1.0) ** 3) ** 3, 0.0)
+    one = jnp.ones_like(reach)
+    basis = jnp.stack([one, d[:, 0], d[:, 1], d[:, 0] ** 2, d[:, 1] ** 2, d[:, 0] * d[:, 1]])
+    weighted = basis * tricube[None]
+    row = normal_solve(weighted @ basis.T, jnp.zeros(6, points.dtype).at[5].set(1.0))
+    return -0.5 * (row @ weighted) / (width[0] * width[1]), jnp.sum(tricube > 0) >= 12

@@ -1,0 +1,206 @@
+"""The engine of `gpax_lab.spectra.fit`: damped Gauss-Newton steps for blocks of pixels.
+
+Those that are not done are gathered before each round, so that a few hard ones do not hold up the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from gpax_lab.spectra.normal_equations import (
+    Formula,
+    Task,
+    curve,
+    data,
+    eliminate,
+    free_parameters,
+    held,
+    huber_limit,
+    normal,
+    within,
+)
+from gpax_lab.spectra.outcome import Fit, summary
+
+
+class State(NamedTuple):
+    """Where problem i stands; problems on the leading axis between rounds, on the last one within."""
+
+    params: Array
+    damping: Array
+    growth: Array
+    done: Array
+    limit: Array  # of `huber`, fixed during a round, (2,)
+    h: Array  # the normal equations at `params`, (p, p)
+    g: Array  # (p,)
+    cost: Array  # infinite before the first look
+
+
+REJECTED = 4.0
+"""With `huber`: a residual of this many limits does not count in the end (5.4 standard deviations for 1.345)."""
+
+ROUNDS = (5, 2, 2, 3, 4, 8, 16)
+"""Steps between two gatherings: most fits are done after few, and a block waits for its slowest."""
+
+
+@partial(jax.jit, static_argnames=("formula", "starts", "huber", "max_steps", "size"))
+def fit_all(
+    formula: Formula,
+    task: Task,
+    begin: Array,
+    least: ArrayLike,
+    starts: int,
+    huber: float | None,
+    max_steps: int,
+    size: int,
+) -> Fit:
+    """Fit every pixel from every start (pixels * starts, p) and keep the best; see `gpax_lab.spectra.fit.curve_fit`."""
+    problems, real = begin.shape[0], begin.dtype
+    size = min(size, problems)
+
+    def fresh(params: Array, limit: Array) -> State:
+        p, one = params.shape[1], jnp.ones(problems, real)
+        h, g = jnp.zeros((problems, p, p), real), jnp.zeros((problems, p), real)
+        return State(params, 1e-4 * one, 2.0 * one, jnp.zeros(problems, bool), limit, h, g, jnp.inf * one)
+
+    # With `huber` each round is a fit with a new scale. A far residual pulls at first, or a poor start would discard
+    # good points; then not at all, or one at a point that few others check (in a switch) would bend the curve.
+    rounds = _rounds(max_steps) if huber is None else [max_steps, *[max(max_steps // 3, 1)] * 3, max_steps]
+    far = [jnp.inf] * len(rounds) if huber is None else [jnp.inf, jnp.inf, REJECTED, REJECTED, REJECTED]
+
+    def turn(state: State, this: tuple[Array, Array]) -> tuple[State, None]:
+        if huber is not None:
+            state = fresh(state.params, state.limit)
+        moved = lax.cond(
+            jnp.all(state.done), lambda s: s, lambda s: _round(formula, task, s, starts, huber, this, size), state
+        )
+        return moved, None
+
+    first = fresh(within(task, begin.T).T, jnp.ones((problems, 2), real))
+    state, _ = lax.scan(turn, first, (jnp.array(rounds), jnp.array(far, real)))
+
+    def close(index: Array) -> tuple[Fit, Array]:
+        at = _last(jax.tree.map(lambda leaf: leaf[index], state))
+        limit = None if huber is None else at.limit
+        return summary(formula, task, at.params, (at.h, at.g, at.cost), limit, index // starts, least)
+
+    fit, cost = _blocks(close, jnp.arange(problems), size)
+    best = jnp.argmin(cost.reshape(-1, starts), axis=1) + starts * jnp.arange(problems // starts)
+    return jax.tree.map(lambda leaf: leaf[best], fit)
+
+
+def _rounds(max_steps: int) -> list[int]:
+    """`max_steps` in rounds."""
+    rounds, left = [], max_steps
+    for steps in ROUNDS:
+        rounds.append(min(steps, left))
+        left -= rounds[-1]
+    return [*rounds, left]
+
+
+def _last(state: State) -> State:
+    """With the problems on the last axis."""
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, -1), state)
+
+
+def _blocks(function: Callable, index: Array, size: int) -> Any:
+    """Apply a function of `size` problem numbers to all of them, one block after the other."""
+    count = index.shape[0]
+    blocks = -(-count // size)
+    padded = index[jnp.minimum(jnp.arange(blocks * size), count - 1)].reshape(blocks, size)
+    found = lax.map(function, padded)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:count], found)
+
+
+def _round(
+    formula: Formula, task: Task, state: State, starts: int, huber: float | None, this: tuple[Array, Array], size: int
+) -> State:
+    """Up to this[0] steps for every problem; those not done come first, so whole blocks of done ones cost nothing."""
+    order = jnp.argsort(state.done, stable=True)
+
+    def block(index: Array) -> State:
+        here = jax.tree.map(lambda leaf: leaf[index], state)
+        return lax.cond(
+            jnp.all(here.done),
+            lambda: here,
+            lambda: _advance(formula, task, here, index // starts, huber, this),
+        )
+
+    moved = _blocks(block, order, size)
+    return jax.tree.map(lambda old, new: old.at[order].set(new), state, moved)
+
+
+def _cut(task: Task, u: Array, move: Array, marquardt: Array, g: Array, free: Array) -> Array:
+    """Where a step ends that the box stops.
+
+    What would leave the box goes to its side, and the others move to where that is best for them.
+    """
+    there = within(task, u + move)
+    inside = there == u + move
+
+    def again(move: Array) -> Array:
+        fixed = jnp.where(inside, 0.0, there - u)
+        target = -g - jnp.sum(marquardt * fixed[None], axis=1)
+        hold = held(marquardt, inside & free)
+        return eliminate(hold, jnp.where(inside & free, target, fixed)[:, None])[0][:, 0]
+
+    return within(task, u + lax.cond(jnp.all(inside), lambda m: m, again, move))
+
+
+def _advance(
+    formula: Formula, task: Task, state: State, pixel: Array, huber: float | None, this: tuple[Array, Array]
+) -> State:
+    """Up to this[0] damped steps of one block; ends when all its problems are done."""
+    y, weight, _ = data(task, pixel)
+    limit = None
+    if huber is not None:
+        first = jnp.nan_to_num((curve(formula, task.x, state.params.T) - y) * weight)
+        limit = huber_limit(first, weight, task.sigma is not None, huber, this[1])
+    begin = _last(state)
+    real, p = y.dtype, begin.params.shape[0]
+    eps = float(jnp.finfo(real).eps)
+    tolerance, floor = eps**0.5, (8 * eps) ** 2 * y.shape[0]
+
+    def step(carry: tuple) -> tuple:
+        turn, u, damping, growth, done, h, g, cost = carry
+        begun = jnp.isfinite(cost)
+        free = free_parameters(u, g, task) & begun[None]
+        marquardt = h + damping[None, None] * h * jnp.eye(p, dtype=real)[..., None]
+        move = eliminate(held(marquardt, free), jnp.where(free, -g, 0.0)[:, None])[0][:, 0]
+        trial = u + move if task.box is None else _cut(task, u, move, marquardt, g, free)
+        move = trial - u
+        gain = -jnp.sum(move * (g + 0.5 * jnp.sum(h * move[None], axis=1)), axis=0)
+        h_new, g_new, cost_new = normal(formula, task.x, y, weight, trial, limit)
+        good = jnp.isfinite(cost_new) & jnp.all(jnp.isfinite(g_new), axis=0)
+        # A step cut at the box may point uphill: then the damping turns it towards the gradient, which never does.
+        better = ~done & good & (cost_new <= cost) & (gain >= 0)
+        ratio = (cost - cost_new) / jnp.where(gain > 0, gain, jnp.inf)
+        ratio = jnp.where(begun & good, ratio, 0.5)
+        shrink = jnp.maximum(1.0 / 3.0, 1.0 - (2.0 * jnp.clip(ratio, 0.0, 1.0) - 1.0) ** 3)
+        small = begun & (((gain >= 0) & (gain <= tolerance * cost)) | (cost <= floor))
+        over = done | small | (~begun & ~good) | (damping > 1e12)
+        return (
+            turn + 1,
+            jnp.where(better[None], trial, u),
+            jnp.where(better, damping * shrink, damping * growth),
+            jnp.where(better, 2.0, 2.0 * growth),
+            over,
+            jnp.where(better[None, None], h_new, h),
+            jnp.where(better[None], g_new, g),
+            jnp.where(better, cost_new, cost),
+        )
+
+    def going(carry: tuple) -> Array:
+        return (carry[0] < this[0]) & ~jnp.all(carry[4])
+
+    # The first turn moves nowhere: it only finds the normal equations.
+    carry = (jnp.zeros((), jnp.int32), begin.params, begin.damping, begin.growth, begin.done)
+    _, u, damping, growth, done, h, g, cost = lax.while_loop(going, step, (*carry, begin.h, begin.g, begin.cost))
+    end = State(u, damping, growth, done, begin.limit if limit is None else limit, h, g, cost)
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), end)

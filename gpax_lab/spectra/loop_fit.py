@@ -1,0 +1,210 @@
+"""Fits of the nine-parameter loop to maps of hysteresis loops, and what a loop says, with standard deviations.
+
+`bias (n,)` in V is one full cycle, `response (..., n)` in any unit; see `gpax_lab.spectra.loops` for the loop itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.scipy.special import erf, erfinv
+from jax.typing import ArrayLike
+
+from gpax_lab.spectra.fit import AT_BOUND, POOR_FIT, UNRESOLVED, Fit, curve_fit, transformed
+from gpax_lab.spectra.loop_start import inputs, loop_start, starts_of
+from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function, rising
+
+SHARPEST = 0.3
+"""Smallest corner width in steps of the sweep: half a step from the switch erf is 0.98, sharper ones look the same."""
+
+TWO_OVER_ROOT_PI = 1.1283791670955126  # derivative of erf at 0
+
+NUCLEATION = 0.03
+"""Switched share at the nucleation bias: the branch has left saturation by 3 percent of its height (BGlib: 0.97)."""
+
+
+class LoopScalars(NamedTuple):
+    """What `loop_scalars` returns, in this order; biases in V, `area` in response x V, the rest in response.
+
+    Attributes:
+        area: signed, of the fitted loop over the measured sweep; its size is the work of switching, up to a factor.
+        coercive_up, coercive_down: bias at which the rising and the falling branch has switched by half.
+        imprint: their mean.
+        remanence_up, remanence_down: response at zero bias on the rising and on the falling branch.
+        switchable: difference of the remanences, falling minus rising.
+        nucleation_up, nucleation_down: bias at which 3 percent of the branch has switched.
+    """
+
+    area: ArrayLike
+    coercive_up: ArrayLike
+    coercive_down: ArrayLike
+    imprint: ArrayLike
+    remanence_up: ArrayLike
+    remanence_down: ArrayLike
+    switchable: ArrayLike
+    nucleation_up: ArrayLike
+    nucleation_down: ArrayLike
+
+
+def loop_fit(
+    bias: ArrayLike,
+    response: ArrayLike,
+    sigma: ArrayLike | None = None,
+    *,
+    up: ArrayLike | None = None,
+    repair: bool = False,
+    careful: bool = False,
+    least_r_squared: ArrayLike = 0.5,
+    **options,
+) -> Fit:
+    """Fit `loop_function` to every loop, from a start without iteration.
+
+    Coercive biases are kept within the sweep and widths between 0.3 steps and the whole range.
+
+    Args:
+        bias: (n,) V, one cycle.
+        response: (..., n); a NaN is left out. Give `huber=1.345` against spikes that stay in the data.
+        sigma: standard deviation of the response, see `curve_fit`.
+        up: bool (n,), the rising branch; read from the cyclic sweep if not given.
+        repair: `despike` the loops first (the standard deviations then take the repaired points for measured).
+        careful: start from the best shape of each of three corner widths and keep the best fit: three times the work.
+        least_r_squared: below it the flag is POOR_FIT.
+        **options: of `curve_fit`.
+
+    Returns:
+        `Fit` of the nine `LoopParams`, in their order. Flag UNRESOLVED instead of AT_BOUND where nothing but corners of
+        the smallest width lie at a bound: a film that switches within one step of the sweep, not a failed fit.
+
+    Raises:
+        ValueError: shapes that do not belong together, or a sweep without two branches of at least four points.
+    """
+    v, r, branch = inputs(bias, response, up)
+    r = despike(r) if repair else r
+    step = (jnp.max(v) - jnp.min(v)) / (0.5 * v.shape[0])
+    free, range_ = jnp.inf, jnp.max(v) - jnp.min(v)
+    lower = jnp.array([-free, -free, jnp.min(v), jnp.min(v), -free, *[SHARPEST * step] * 4], r.dtype)
+    upper = jnp.array([free, free, jnp.max(v), jnp.max(v), free, *[range_] * 4], r.dtype)
+    found = starts_of(v, r, branch)
+    starts = list(found) if careful else found[0]
+    box: dict[str, Any] = {"lower": lower, "upper": upper, "least_r_squared": least_r_squared}
+    options = {"jac": _slopes_at_point} | box | options
+    fit = curve_fit(_at_point, (v, branch), r, starts, sigma, **options)
+    return fit._replace(flag=_resolved(fit, lower, upper, least_r_squared))
+
+
+def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None) -> Array:
+    """The nine `LoopScalars` of one loop from its parameters (9,); differentiable. Shape (9,)."""
+    p, v = jnp.asarray(params), jnp.asarray(bias)
+    branch = rising(v) if up is None else jnp.asarray(up)
+    rise, fall = (p[2], p[5], p[6]), (p[3], p[7], p[8])
+    up_half, down_half = _switched_at(0.5, *rise), _switched_at(0.5, *fall)
+    zero = jnp.zeros(2, p.dtype)
+    remanence = loop_function(zero, p, jnp.array([True, False]))
+    found = LoopScalars(
+        area=loop_area(v, loop_function(v, p, branch)),
+        coercive_up=up_half,
+        coercive_down=down_half,
+        imprint=0.5 * (up_half + down_half),
+        remanence_up=remanence[0],
+        remanence_down=remanence[1],
+        switchable=remanence[1] - remanence[0],
+        nucleation_up=_switched_at(NUCLEATION, *rise),
+        nucleation_down=_switched_at(1.0 - NUCLEATION, *fall),
+    )
+    return jnp.stack([jnp.asarray(value) for value in found])
+
+
+def scalars(fit: Fit, bias: ArrayLike, up: ArrayLike | None = None) -> Fit:
+    """The nine `LoopScalars` of fitted loops as a `Fit`, with covariance by the delta method; flags stay.
+
+    Args:
+        fit: of `loop_fit`, batch (...).
+        bias: (n,) V and up: bool (n,), the sweep of the fit.
+    """
+    v = jnp.asarray(bias, fit.params.dtype)
+    return transformed(fit, loop_scalars, v, rising(v) if up is None else jnp.asarray(up))
+
+
+def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, Array]:
+    """Split interleaved readings: on-field those at 0, 2, ..., off-field those at 1, 3, ... of the last axis.
+
+    Args:
+        response: (..., 2 n), a reading under bias and one after it in turn.
+        bias: (2 n,) V, the waveform as applied; checked if given.
+
+    Returns:
+        On-field and off-field response, (..., n) each. Both belong to the biases `bias[0::2]`.
+
+    Raises:
+        ValueError: an odd number of readings, or off-field biases that are not all equal.
+    """
+    r = jnp.asarray(response)
+    if r.ndim < 1 or r.shape[-1] % 2:
+        raise ValueError(f"on- and off-field readings come in pairs; got a last axis of {r.shape[-1:]} readings.")
+    if bias is not None:
+        v = jnp.asarray(bias)
+        if v.shape != r.shape[-1:]:
+            raise ValueError(f"the waveform must have one bias per reading, {r.shape[-1:]}; got {v.shape}.")
+        if bool(jnp.any(v[1::2] != v[1])):
+            raise ValueError(
+                "readings 1, 3, ... are not at one constant bias; begin the waveform with an on-field step."
+            )
+    return r[..., 0::2], r[..., 1::2]
+
+
+@jax.jit
+def _resolved(fit: Fit, lower: Array, upper: Array, least: ArrayLike) -> Array:
+    """The flags, with UNRESOLVED where only widths lie at a bound, and at their lower one."""
+    p, spread = jnp.moveaxis(fit.params, -1, 0), jnp.moveaxis(fit.std, -1, 0)
+    held = spread == 0.0  # of the covariance of a fit at its bound, see `Fit`
+    wrong = jnp.any(held[:5], axis=0)
+    for k in range(5, 9):
+        wrong = wrong | (held[k] & (p[k] > 0.5 * (lower[k] + upper[k])))
+    fine = (fit.flag == AT_BOUND) & ~wrong
+    better = jnp.where(fit.r_squared >= least, jnp.int8(UNRESOLVED), jnp.int8(POOR_FIT))
+    return jnp.where(fine, better, fit.flag)
+
+
+def _at_point(point: tuple[Array, Array], params: Array) -> Array:
+    return loop_function(point[0], params, point[1])
+
+
+def _slopes_at_point(point: tuple[Array, Array], params: Array) -> tuple[Array, ...]:
+    """Derivatives of `loop_function` at one point: those of the other branch are 0."""
+    v, up = point
+    _, a1, a2, a3, _, b0, b1, b2, b3 = (params[k] for k in range(9))
+    centre, before, after = jnp.where(up, a2, a3), jnp.where(up, b0, b2), jnp.where(up, b1, b3)
+    away = v - centre
+    share = 0.5 * (erf(away * SHARPNESS) + 1.0)  # of the width after the switch in the width here
+    width = (after - before) * share + before
+    z, total = away / width, 1.0 / (before + after)
+    level, bell = erf(z), TWO_OVER_ROOT_PI * jnp.exp(-z * z)
+    y, by_width = (width * level + before) * total, (level - z * bell) * total
+    jump = 0.5 * TWO_OVER_ROOT_PI * SHARPNESS * jnp.exp(-jnp.square(away * SHARPNESS)) * (after - before)
+    by_centre, by_before = -a1 * (bell * total + by_width * jump), a1 * (by_width * (1.0 - share) + (1.0 - y) * total)
+    by_after = a1 * (by_width * share - y * total)
+    rise, fall = jnp.where(up, 1.0, 0.0).astype(y.dtype), jnp.where(up, 0.0, 1.0).astype(y.dtype)
+    return (
+        jnp.ones_like(y),
+        y,
+        rise * by_centre,
+        fall * by_centre,
+        v + jnp.zeros_like(y),
+        rise * by_before,
+        rise * by_after,
+        fall * by_before,
+        fall * by_after,
+    )
+
+
+def _switched_at(share: ArrayLike, centre: Array, before: Array, after: Array) -> Array:
+    """Bias at which the share y of a branch has switched: c + g erfinv(((p + q) y - p) / g), g = p or q."""
+    over = (before + after) * share - before
+    width = jnp.where(over < 0, before, after)
+    return centre + width * erfinv(over / width)
+
+
+__all__ = ["NUCLEATION", "SHARPEST", "LoopScalars", "loop_fit", "loop_scalars", "loop_start", "on_off", "scalars"]

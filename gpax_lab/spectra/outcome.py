@@ -1,0 +1,127 @@
+"""What a fit says: its parameters, their covariance, how good it is, and a flag with words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.spectra.normal_equations import Formula, Task, curve, data, eliminate, free_parameters, held, normal, pull
+
+OK, POOR_FIT, AT_BOUND, NOT_CONVERGED, SINGULAR, BAD_INPUT, EDGE, UNRESOLVED = range(8)
+"""Values of `Fit.flag`; the worst one that applies. In words: `WORDS`."""
+
+WORDS = {
+    OK: "good",
+    POOR_FIT: "poor fit: R^2 is below the limit; another model, or no signal in this spectrum",
+    AT_BOUND: "a parameter lies at its bound and has no standard deviation; widen the bound or fix the parameter",
+    NOT_CONVERGED: "not converged; give a better start, several starts or more steps",
+    SINGULAR: "singular: the data do not determine the parameters; a simpler model",
+    BAD_INPUT: "too few finite values, or the model is not finite at the start",
+    UNRESOLVED: "a corner or width is sharper than the steps of the axis resolve; the other numbers are good",
+    EDGE: "the peak lies at the edge of the band or outside; shift or widen the band",
+}
+
+
+NEAR = 5e-4
+"""A fit has converged if a further Gauss-Newton step would lower chi^2 by less than twice this: 0.03 of an sd."""
+
+
+class Fit(NamedTuple):
+    """Fits of any batch shape (...). Where `flag` is not OK, read `WORDS` before using a number.
+
+    Attributes:
+        params: (..., p) in the units of the model; NaN under BAD_INPUT.
+        std: (..., p) standard deviations; 0 for a parameter held at its bound.
+        covariance: (..., p, p), Gauss-Newton: the Cramer-Rao bound when sigma is known.
+        r_squared: (...) coefficient of determination.
+        chi_square: (...) sum of (residual / sigma)^2 per degree of freedom; with sigma unknown the estimated variance
+            of the noise, in the unit of y squared.
+        flag: (...) int8.
+    """
+
+    params: Array
+    std: Array
+    covariance: Array
+    r_squared: Array
+    chi_square: Array
+    flag: Array
+
+
+def summary(
+    formula: Formula,
+    task: Task,
+    u: Array,
+    equations: tuple[Array, Array, Array],
+    limit: Array | None,
+    pixel: Array,
+    least: ArrayLike,
+) -> tuple[Fit, Array]:
+    """The fits of a block and what they are to be chosen by.
+
+    From parameters (p, B), the normal equations there and the limits (2, B) of `huber`.
+    """
+    p = u.shape[0]
+    y, weight, scale = data(task, pixel)
+    known, eps = task.sigma is not None, float(jnp.finfo(u.dtype).eps)
+    h, gradient, cost = equations
+    count = jnp.sum(weight > 0, axis=0).astype(u.dtype)
+    degrees = jnp.maximum(count - p, 1.0)
+    robust, squares = jnp.ones_like(y), 2.0 * cost
+    if limit is not None:  # the covariance rests on all points, the weights enter through `spread`
+        h = normal(formula, task.x, y, weight, u)[0]
+        residual = jnp.where(weight > 0, (curve(formula, task.x, u) - y) * weight, 0.0)
+        robust = pull(jnp.abs(residual), limit)
+        squares = jnp.sum(robust * residual**2, axis=0)
+    free = free_parameters(u, gradient, task)
+    eye = jnp.broadcast_to(jnp.eye(p, dtype=u.dtype)[..., None], h.shape)
+    inverse, pivot = eliminate(held(h, free), eye)
+    rest = jnp.where(free, gradient, 0.0)
+    decrement = 0.5 * jnp.sum(rest * jnp.sum(inverse * rest[None], axis=1), axis=0)
+    variance = squares / degrees
+    spread = jnp.ones_like(variance) if known and limit is None else variance
+    if limit is not None:
+        inside = jnp.sum((robust >= 1.0) & (weight > 0), axis=0) / jnp.maximum(count, 1.0)
+        psi = jnp.sum((robust * residual) ** 2, axis=0) / degrees / jnp.maximum(inside, 0.1) ** 2
+        spread = psi * (1.0 + p / jnp.maximum(count, 1.0) * (1.0 - inside) / jnp.maximum(inside, 0.1)) ** 2
+    covariance = jnp.where(free[:, None] & free[None], inverse * spread[None, None], 0.0)
+    r_squared = 1.0 - squares / _about_mean(task, y, weight, robust)
+    bad = (count <= p) | ~jnp.isfinite(cost)
+    floor = (8 * eps) ** 2 * y.shape[0]
+    flag = jnp.select(
+        [
+            bad,
+            pivot <= 8 * eps,
+            decrement > jnp.maximum(NEAR * variance, floor),
+            jnp.any(~free, axis=0),
+            ~(r_squared >= least),
+        ],
+        [jnp.int8(k) for k in (BAD_INPUT, SINGULAR, NOT_CONVERGED, AT_BOUND, POOR_FIT)],
+        jnp.int8(OK),
+    )
+    lost = bad | (pivot <= 8 * eps)
+    covariance = jnp.where(lost[None, None], jnp.nan, covariance)
+    std = jnp.sqrt(jnp.stack([jnp.maximum(covariance[i, i], 0.0) for i in range(p)]))
+    fit = Fit(
+        jnp.where(bad[None], jnp.nan, u).T,
+        jnp.where(lost[None], jnp.nan, std).T,
+        jnp.moveaxis(covariance, -1, 0),
+        jnp.where(bad, jnp.nan, r_squared),
+        jnp.where(bad, jnp.nan, variance * scale**2),
+        flag,
+    )
+    # Costs with different limits do not compare; then the start is best whose residuals are the smallest by the middle.
+    return fit, jnp.where(bad, jnp.inf, cost if known or limit is None else limit[0])
+
+
+def _about_mean(task: Task, y: Array, weight: Array, robust: Array) -> Array:
+    """Weighted sum of squares of y about its (complex) mean, (B,)."""
+    w = robust * weight**2
+    parts = 2 if jnp.iscomplexobj(task.y) else 1
+    w, y = (v.reshape(parts, -1, v.shape[-1]) for v in (w, y))
+    total = jnp.sum(w, axis=1, keepdims=True)
+    mean = jnp.sum(w * y, axis=1, keepdims=True) / jnp.where(total > 0, total, 1.0)
+    about = jnp.sum(w * (y - mean) ** 2, axis=(0, 1))
+    return jnp.where(about > 0, about, 1.0)

@@ -1,0 +1,274 @@
+"""Peaks on a linear background, the ratio of two of them, and the alignment of zero-loss peaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.spectra.fit import OK, POOR_FIT, Fit, curve_fit
+from gpax_lab.spectra.scalarize import Scalar, ratio, scalarizer
+
+FOUR_LN2 = 2.772588722239781
+
+
+def gaussian(x: Array, p: Array) -> Array:
+    """p0 exp(-4 ln2 (x - p1)^2 / p2^2) + p3 + p4 (x - p1): height, centre, full width at half maximum, background."""
+    return p[0] * jnp.exp(-FOUR_LN2 * ((x - p[1]) / p[2]) ** 2) + p[3] + p[4] * (x - p[1])
+
+
+def lorentzian(x: Array, p: Array) -> Array:
+    """p0 / (1 + 4 (x - p1)^2 / p2^2) + p3 + p4 (x - p1)."""
+    return p[0] / (1.0 + 4.0 * ((x - p[1]) / p[2]) ** 2) + p[3] + p[4] * (x - p[1])
+
+
+def pseudo_voigt(x: Array, p: Array) -> Array:
+    """(1 - p5) Gaussian + p5 Lorentzian of one height, centre and width, on p3 + p4 (x - p1)."""
+    line = gaussian(x, p.at[3:5].set(0.0)) * (1.0 - p[5]) + lorentzian(x, p.at[3:5].set(0.0)) * p[5]
+    return line + p[3] + p[4] * (x - p[1])
+
+
+def plasmon(x: Array, p: Array) -> Array:
+    """Drude loss on a linear background: p0 E p2 p1^2 / ((E^2 - p1^2)^2 + (E p2)^2) * p2 / p1 + p3 + p4 (E - p1).
+
+    p0 the height at E = p1, the plasmon energy, and p2 its width, both eV. Source: Egerton, Electron Energy-Loss
+    Spectroscopy in the Electron Microscope, 3rd ed. (2011), section 3.3.1.
+    """
+    loss = x * p[1] * p[2] ** 2 / ((x**2 - p[1] ** 2) ** 2 + (x * p[2]) ** 2)
+    return p[0] * loss + p[3] + p[4] * (x - p[1])
+
+
+SHAPES: dict[str, Callable[[Array, Array], Array]] = {
+    "gaussian": gaussian,
+    "lorentzian": lorentzian,
+    "pseudo_voigt": pseudo_voigt,
+    "plasmon": plasmon,
+}
+
+
+def fit_peak(
+    x: ArrayLike,
+    y: ArrayLike,
+    window: tuple[float, float],
+    shape: str = "gaussian",
+    sigma: ArrayLike | None = None,
+    gain: ArrayLike | None = None,
+) -> Fit:
+    """Fit one peak in a window.
+
+    Args:
+        x: (n,) eV, V or whatever the axis is; concrete (its window picks the channels).
+        y: (..., n) counts.
+        window: (low, high): channels low <= x < high.
+        shape: a key of `SHAPES`.
+        sigma: standard deviation of y, () or (n,) or the shape of y; by default one for all, from the residual.
+        gain: for counts: detector counts per electron. The fit is then made twice, with the variance gain times what
+            the first one expects; square roots of the counts themselves would pull it down.
+
+    Returns:
+        `Fit` with params (height, centre, full width, offset, slope[, Lorentzian part]). An absent peak has a height
+        within its standard deviation of 0.
+
+    Raises:
+        ValueError: an unknown shape, a window with fewer channels than parameters and two, or sigma and gain both.
+    """
+    if sigma is not None and gain is not None:
+        raise ValueError("give sigma, or a gain from which it follows, not both.")
+    if shape not in SHAPES:
+        raise ValueError(f"shape is one of {sorted(SHAPES)}; got {shape!r}.")
+    axis, values = np.asarray(x, float), jnp.asarray(y)
+    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    many = 6 if shape == "pseudo_voigt" else 5
+    (inside,) = np.nonzero((axis >= window[0]) & (axis < window[1]))
+    if inside.size < many + 2:
+        raise ValueError(f"the window {window} holds {inside.size} channels; {many + 2} or more are needed.")
+    axis, values = axis[inside], values[..., inside]
+    if sigma is not None:
+        noise = jnp.asarray(sigma)
+        sigma = noise if noise.ndim == 0 else noise[..., inside]
+    step = np.abs(np.diff(axis)).min()
+    lower = jnp.full(many, -jnp.inf).at[1].set(axis.min()).at[2].set(0.5 * step)
+    upper = jnp.full(many, jnp.inf).at[1].set(axis.max()).at[2].set(2.0 * np.ptp(axis))
+    if many == 6:
+        lower, upper = lower.at[5].set(-1.0), upper.at[5].set(2.0)
+    inner = jnp.asarray(axis, values.dtype)
+    start = _guess(inner, values, many)
+    model = SHAPES[shape]
+    first = curve_fit(model, inner, values, start, sigma, lower=lower, upper=upper)
+    if gain is None:
+        return first
+    at_points = jax.vmap(model, in_axes=(0, None))
+    expected = jax.vmap(at_points, in_axes=(None, 0))(inner, first.params.reshape(-1, many)).reshape(values.shape)
+    noise = jnp.sqrt(jnp.asarray(gain) * jnp.maximum(jnp.nan_to_num(expected), jnp.asarray(gain)))
+    begin = jnp.where(jnp.isfinite(first.params), first.params, start)
+    return curve_fit(model, inner, values, begin, noise, lower=lower, upper=upper)
+
+
+def _guess(x: Array, y: Array, many: int) -> Array:
+    """Line through the ends, the top above it, and the width of a Gaussian of that height and area."""
+    ends = max(x.size // 10, 1)
+    low, high = jnp.mean(y[..., :ends], axis=-1), jnp.mean(y[..., -ends:], axis=-1)
+    slope = (high - low) / (jnp.mean(x[-ends:]) - jnp.mean(x[:ends]))
+    line = low[..., None] + slope[..., None] * (x - jnp.mean(x[:ends])).reshape((1,) * (y.ndim - 1) + x.shape)
+    above = y - line
+    top = jnp.nanargmax(jnp.where(jnp.isfinite(above), above, -jnp.inf), axis=-1)
+    height = jnp.take_along_axis(above, top[..., None], -1)[..., 0]
+    offset = jnp.take_along_axis(line, top[..., None], -1)[..., 0]
+    area = jnp.abs(jnp.nansum(above, axis=-1)) * (x[-1] - x[0]) / (x.size - 1)
+    span = jnp.abs(x[-1] - x[0])
+    width = jnp.clip(area / jnp.where(height > 0, 1.064 * height, 1.0), 0.05 * span, 0.6 * span)
+    parts = [height, x[top], width, offset, slope] + ([jnp.full_like(height, 0.5)] if many == 6 else [])
+    return jnp.stack(parts, axis=-1)
+
+
+LEAST_HEIGHT = 4.0
+"""Height over its standard deviation from which a peak is there. A fit to pure noise finds the best of all places and
+widths: one in nine of its heights exceeds 3."""
+
+
+def peak_scalar(
+    x: ArrayLike,
+    window: tuple[float, float],
+    which: int = 0,
+    shape: str = "gaussian",
+    gain: ArrayLike | None = None,
+    least: float | None = None,
+) -> Scalar:
+    """Scalarizer spectrum (n,) -> (parameter `which` of a peak, variance): 0 height, 1 centre, 2 width.
+
+    Args:
+        x, window, shape, gain: of `fit_peak`.
+        which: parameter.
+        least: height over its standard deviation below which the reading has failed; by default 4 (`LEAST_HEIGHT`) for
+            all but the height, which may be nothing.
+    """
+    limit = (0.0 if which == 0 else LEAST_HEIGHT) if least is None else least
+
+    def fit(y: Array) -> Fit:
+        found = fit_peak(x, y, window, shape, gain=gain)
+        there = (limit <= 0) | (found.params[..., 0] > limit * found.std[..., 0])
+        return found._replace(flag=jnp.where((found.flag == OK) & ~there, jnp.int8(POOR_FIT), found.flag))
+
+    return scalarizer(fit, lambda p: p[which])
+
+
+def peak_ratio(
+    x: ArrayLike,
+    first: tuple[float, float],
+    second: tuple[float, float],
+    shape: str = "gaussian",
+    gain: ArrayLike | None = None,
+) -> Scalar:
+    """Scalarizer spectrum (n,) -> (ratio of the heights of two peaks in separate windows, variance).
+
+    A failed reading where the second peak is not there (`LEAST_HEIGHT`). For counts give the gain: without it noise is
+    taken for equal in all channels, and the error of a ratio comes out at half its size.
+
+    Source: the criterion of Roccapriore et al., Adv. Mater. 34, 2201345 (2022) on MnPS3, a ratio of two fitted peaks.
+    """
+    if first[0] < second[1] and second[0] < first[1]:
+        raise ValueError(f"the windows {first} and {second} overlap: their errors would not be independent.")
+    return ratio(peak_scalar(x, first, 0, shape, gain), peak_scalar(x, second, 0, shape, gain, LEAST_HEIGHT))
+
+
+class Alignment(NamedTuple):
+    """Attributes: shift (...) channels TO APPLY (as `shift_spectra` does); variance (...) of it; spectra (..., n)
+    aligned. All NaN where a spectrum is not finite or shows no peak like the reference's."""
+
+    shift: Array
+    variance: Array
+    spectra: Array
+
+
+def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: ArrayLike = 1.0) -> Alignment:
+    """Zero-loss alignment: the shift of each spectrum onto a reference, to a small fraction of a channel.
+
+    The top of the cross-correlation of both less their medians: its highest whole channel by FFT, then a DFT on a grid
+    of 1/upsample channels and a parabola. Both are padded with as many zeros as channels, so nothing wraps around.
+    var s = gain sum a'^2 y / (sum a' y')^2, the delta method for the counts y of the spectrum and the slopes a' of the
+    reference.
+
+    Args:
+        reference: (n,) counts.
+        spectra: (..., n) counts.
+        upsample: grid points per channel (static).
+        gain: detector counts per electron.
+
+    Returns:
+        `Alignment`; the aligned spectra keep their counts as far as these stay inside.
+
+    Raises:
+        ValueError: spectra of another length.
+    """
+    a, b = jnp.asarray(reference), jnp.asarray(spectra)
+    b = b if jnp.issubdtype(b.dtype, jnp.floating) else b.astype(jnp.result_type(float))
+    if a.ndim != 1 or b.shape[-1:] != a.shape:
+        raise ValueError(f"a reference (n,) and spectra (..., n); got {a.shape} and {b.shape}.")
+    flat = b.reshape(-1, b.shape[-1])
+    moves, variance = _shifts(a.astype(b.dtype), flat, jnp.asarray(gain, b.dtype), upsample)
+    moves = moves.reshape(b.shape[:-1])
+    moved = jnp.where(jnp.isfinite(moves)[..., None], shift_spectra(b, moves), jnp.nan)
+    return Alignment(moves, variance.reshape(moves.shape), moved)
+
+
+@partial(jax.jit, static_argnames="upsample")
+def _shifts(a: Array, rows: Array, gain: Array, upsample: int) -> tuple[Array, Array]:
+    return jax.vmap(lambda row: _shift(a, row, gain, upsample))(rows)
+
+
+def _shift(reference: Array, row: Array, gain: Array, upsample: int) -> tuple[Array, Array]:
+    # A pedestal, padded with zeros, would be a box of its own, and boxes lie best on each other unmoved.
+    a, b = reference - jnp.median(reference), row - jnp.median(row)
+    n = 2 * a.size
+    cross = jnp.fft.rfft(a, n) * jnp.conj(jnp.fft.rfft(b, n))
+    top = jnp.argmax(jnp.fft.irfft(cross, n))
+    whole = jnp.where(top < a.size, top, top - n).astype(a.dtype)
+    steps = jnp.arange(-upsample, upsample + 1, dtype=a.dtype) / upsample
+    k = jnp.arange(cross.size, dtype=a.dtype) / n
+    fine = (jnp.exp(2j * jnp.pi * (whole + steps)[:, None] * k[None, :]) @ cross).real
+    at = jnp.argmax(fine[1:-1]) + 1
+    left, middle, right = fine[at - 1], fine[at], fine[at + 1]
+    bend = left - 2.0 * middle + right
+    move = jnp.where(bend < 0, 0.5 * (left - right) / jnp.where(bend < 0, bend, 1.0), 0.0)
+    shift = whole + steps[at] + move / upsample
+    inside = (at > 1) & (at < steps.size - 2) | (jnp.abs(move) < 0.5)
+    place = jnp.arange(a.size, dtype=a.dtype)
+    slope = jnp.interp(place + shift, place, _slope(a))  # of the reference, where the spectrum has its peak
+    lever = jnp.sum(slope * _slope(b))
+    variance = gain * jnp.sum(slope**2 * jnp.maximum(row, gain)) / jnp.where(lever > 0, lever, jnp.nan) ** 2
+    good = jnp.all(jnp.isfinite(row)) & (middle > 0) & inside & jnp.isfinite(variance)
+    return jnp.where(good, shift, jnp.nan), jnp.where(good, variance, jnp.nan)
+
+
+def _slope(y: Array) -> Array:
+    return jnp.asarray(jnp.gradient(y))
+
+
+@jax.jit
+def shift_spectra(spectra: Array, shift: Array) -> Array:
+    """Spectra (..., n) moved by (...) channels towards larger indices, each count shared by the two nearest channels.
+
+    Counts are kept, but for those moved out; Poisson counts stay positive, which a Fourier shift does not promise.
+    """
+    y, s = jnp.asarray(spectra), jnp.asarray(shift)
+    y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(jnp.result_type(float))
+    n = y.shape[-1]
+
+    def one(row: Array, move: Array) -> Array:
+        whole = jnp.floor(move)
+        part = move - whole
+        to = jnp.arange(n) + jnp.where(jnp.isfinite(whole), whole, 0).astype(int)
+
+        def put(index: Array, counts: Array) -> Array:
+            index = jnp.where(index < 0, n, index)  # negative ones would count from the end
+            return jnp.zeros(n, row.dtype).at[index].add(counts, mode="drop")
+
+        return put(to, row * (1.0 - part)) + put(to + 1, row * part)
+
+    return jax.vmap(one)(y.reshape(-1, n), s.reshape(-1)).reshape(y.shape)

@@ -1,0 +1,150 @@
+"""Band excitation: amplitude, resonance, Q and phase of a simple harmonic oscillator from spectra of a band.
+
+Frequencies are in Hz, phases in rad. A fit takes any batch (..., n) of spectra, complex or of amplitude only, begins at
+a closed-form estimate and returns the four (three) numbers with their covariance and a flag.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.typing import ArrayLike
+
+from gpax_lab.spectra.fit import BAD_INPUT, EDGE, OK, POOR_FIT, Fit, curve_fit, transformed
+from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
+
+LEAST_SIGNAL = 3.0
+"""Amplitude over its standard deviation: below it there is no resonance to speak of, and errors are far from normal."""
+
+
+class ShoParams(NamedTuple):
+    """The four numbers of `sho_response`; `ShoParams(*jnp.moveaxis(fit.params, -1, 0))` are maps.
+
+    `amplitude` of the drive response far below resonance (unit of the spectrum; the peak is Q times higher),
+    `resonance` in Hz, `q` and `phase` in rad (half a turn behind the response far below resonance).
+    """
+
+    amplitude: ArrayLike
+    resonance: ArrayLike
+    q: ArrayLike
+    phase: ArrayLike
+
+
+def sho_response(frequency: ArrayLike, params: ShoParams | Array) -> Array:
+    """The damped oscillator, H(f) = A e^{i phi} f0^2 / (f^2 - i f f0 / Q - f0^2).
+
+    Args:
+        frequency: Hz, any shape.
+        params: amplitude, resonance (Hz), q and phase (rad), scalars.
+
+    Returns:
+        Complex response, shape of `frequency`.
+
+    Source: Jesse, Kalinin, Proksch, Baddorf, Rodriguez, Nanotechnology 18, 435503 (2007), the form fitted in BGlib.
+    """
+    amplitude, resonance, q, phase = (jnp.asarray(v) for v in params)
+    ratio = jnp.asarray(frequency) / resonance
+    drive = amplitude * jnp.exp(1j * phase)
+    return drive / (ratio**2 - 1j * ratio / q - 1.0)
+
+
+def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None = None, **options) -> Fit:
+    """Fit complex spectra: least squares on real and imaginary part, right on the whole circle of phases.
+
+    Args:
+        frequency: (n,) Hz, increasing.
+        spectrum: (..., n) complex; a NaN bin is left out.
+        sigma: standard deviation of the real and of the imaginary part; see `curve_fit`.
+        **options: of `curve_fit` (`huber`, `max_steps`, `chunk`); `least_r_squared` is 0.2 if not given, for a line can
+            be drawn through any noise (four parameters, 64 bins: R^2 about 0.1).
+
+    Returns:
+        `Fit` of (amplitude, resonance Hz, Q, phase rad in (-pi, pi]). Flag EDGE where the resonance is not inside the
+        band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations. The fit runs in
+        the Cartesian parts of the drive, which are smooth where the amplitude vanishes; it is never negative.
+
+    Raises:
+        ValueError: the spectra are not complex, or do not belong to the frequencies.
+    """
+    f, h = inputs(frequency, spectrum, complex_values=True)
+    centre = jnp.mean(f)
+    amplitude, resonance, q, phase = jnp.moveaxis(start_of(f, h), -1, 0)
+    start = [amplitude * jnp.cos(phase), amplitude * jnp.sin(phase), resonance / centre, jnp.log(q)]
+    settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _cartesian_slopes}
+    fit = curve_fit(_cartesian, f / centre, h, jnp.stack(start, axis=-1), sigma, **settings | options)
+    return _judged(transformed(fit, _polar, centre), f)
+
+
+def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLike | None = None, **options) -> Fit:
+    """Fit amplitude-only spectra |H(f)|: `Fit` of (amplitude, resonance Hz, Q).
+
+    The start is closed too: 1/|H|^2 is a parabola in f^2 whose three coefficients give A, f0 and Q; weighted by |H|^3.
+    Amplitudes of pure noise are not normal but Rician: below a signal-to-noise of about 3 the tails are biased upwards.
+
+    Args:
+        frequency: (n,) Hz, increasing.
+        amplitude: (..., n) real.
+        sigma, **options: as for `sho_fit`.
+
+    Raises:
+        ValueError: the spectra are complex, or do not belong to the frequencies.
+    """
+    f, a = inputs(frequency, amplitude, complex_values=False)
+    centre = jnp.mean(f)
+    height, resonance, q = jnp.moveaxis(start_of(f, a), -1, 0)
+    start = jnp.stack([height, resonance / centre, jnp.log(q)], axis=-1)
+    settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _magnitude_slopes}
+    fit = curve_fit(magnitude, f / centre, a, start, sigma, **settings | options)
+    return _judged(transformed(fit, _magnitude_units, centre), f)
+
+
+def _cartesian(x: Array, u: Array) -> Array:
+    real, imag, _ = unit_response(x, u[2], jnp.exp(-u[3]))
+    return lax.complex(u[0] * real - u[1] * imag, u[1] * real + u[0] * imag)
+
+
+def _cartesian_slopes(x: Array, u: Array) -> tuple[Array, ...]:
+    """Derivatives of H = (u0 + i u1) / D by D = r^2 - 1 - i r e^-u3, r = x / u2: dH = -H dD / D."""
+    loss, inverse = jnp.exp(-u[3]), 1.0 / u[2]
+    real, imag, _ = unit_response(x, u[2], loss)
+    along, across = u[0] * real - u[1] * imag, u[1] * real + u[0] * imag
+    minus, plus = imag * across - real * along, real * across + imag * along  # -H / D = minus - i plus
+    ratio = x * inverse
+    by_resonance = -2.0 * ratio * ratio * inverse, ratio * loss * inverse  # dD / du2
+    return (
+        lax.complex(real, imag),
+        lax.complex(-imag, real),
+        lax.complex(minus * by_resonance[0] + plus * by_resonance[1], minus * by_resonance[1] - plus * by_resonance[0]),
+        lax.complex(ratio * loss * plus, ratio * loss * minus),  # dD / du3 = i r e^-u3
+    )
+
+
+def _polar(u: Array, centre: Array) -> Array:
+    return jnp.stack([jnp.sqrt(u[0] ** 2 + u[1] ** 2), u[2] * centre, jnp.exp(u[3]), jnp.arctan2(u[1], u[0])])
+
+
+def _magnitude_slopes(x: Array, u: Array) -> tuple[Array, ...]:
+    square, loss = jnp.square(x / u[1]), jnp.exp(-2.0 * u[2])
+    inside = jnp.square(square - 1.0) + square * loss
+    unit = lax.rsqrt(inside)
+    cube = u[0] * unit / inside
+    return unit, cube * square * (2.0 * (square - 1.0) + loss) / u[1], cube * square * loss
+
+
+def _magnitude_units(u: Array, centre: Array) -> Array:
+    return jnp.stack([jnp.abs(u[0]), u[1] * centre, jnp.exp(u[2])])
+
+
+def _judged(fit: Fit, f: Array) -> Fit:
+    """The fit with flag EDGE where the resonance is not a bin inside the band, POOR_FIT where no signal stands out."""
+    bin_width = (f[-1] - f[0]) / (f.shape[0] - 1)
+    resonance = fit.params[..., 1]
+    outside = ~((resonance > f[0] + bin_width) & (resonance < f[-1] - bin_width))
+    faint = (fit.flag == OK) & ~(fit.params[..., 0] > LEAST_SIGNAL * fit.std[..., 0])
+    flag = jnp.where(faint, jnp.int8(POOR_FIT), fit.flag)
+    return fit._replace(flag=jnp.where(outside & (fit.flag != BAD_INPUT), jnp.int8(EDGE), flag))
+
+
+__all__ = ["LEAST_SIGNAL", "ShoParams", "sho_amplitude_fit", "sho_fit", "sho_response", "sho_start"]

@@ -1,0 +1,121 @@
+"""Virtual detectors and the centre of mass of a diffraction pattern."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def radii(shape: tuple[int, int], centre: ArrayLike) -> Array:
+    """(n, m) distance in pixels of every detector pixel from a centre (2,), row and column."""
+    row, column = jnp.asarray(centre, jnp.result_type(float))
+    return jnp.hypot(jnp.arange(shape[0])[:, None] - row, jnp.arange(shape[1])[None, :] - column)
+
+
+def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike) -> Array:
+    """(n, m) share of every pixel that lies between two radii (pixels): bright field with inner 0, dark field without.
+
+    Edges are one pixel wide, so that signals change smoothly with the radii.
+    """
+    r = radii(shape, centre)
+    disc = jnp.clip(jnp.asarray(outer) - r + 0.5, 0.0, 1.0)
+    return disc - jnp.where(jnp.asarray(inner) > 0, jnp.clip(jnp.asarray(inner) - r + 0.5, 0.0, 1.0), 0.0)
+
+
+def segment(
+    shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike, index: int, count: int = 4
+) -> Array:
+    """(n, m) one of `count` equal sectors of an annular detector, the first one centred on the direction of rows."""
+    row, column = jnp.asarray(centre, jnp.result_type(float))
+    angle = jnp.arctan2(jnp.arange(shape[1])[None, :] - column, jnp.arange(shape[0])[:, None] - row)
+    turn = jnp.mod(angle / (2.0 * jnp.pi) * count + 0.5, count)
+    return annular(shape, centre, inner, outer) * (jnp.floor(turn) == index)
+
+
+def virtual(patterns: ArrayLike, mask: ArrayLike) -> tuple[Array, Array]:
+    """Signal (...) of a detector with this mask (n, m), and its Poisson variance: sum I mask, sum I mask^2.
+
+    The variance holds where patterns are counts. Pixels of weight 0 may hold anything.
+    """
+    intensity = _floating(patterns)
+    weight = jnp.asarray(mask).astype(intensity.dtype)
+    if intensity.shape[-2:] != weight.shape:
+        raise ValueError(f"the mask {weight.shape} must have the shape of a pattern {intensity.shape[-2:]}.")
+    seen = _without_dead(intensity, weight)
+    return jnp.einsum("...ij,ij->...", seen, weight), jnp.einsum("...ij,ij->...", seen, weight**2)
+
+
+def _floating(patterns: ArrayLike) -> Array:
+    """Counts in floating point: sums of uint16 would wrap around."""
+    values = jnp.asarray(patterns)
+    return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+
+
+def _without_dead(intensity: Array, weight: Array) -> Array:
+    """0 where the weight is 0, so that a NaN there does not spread."""
+    used = (weight != 0).reshape((1,) * (intensity.ndim - 2) + weight.shape)
+    return jnp.where(used, intensity, 0.0)
+
+
+class CentreOfMass(NamedTuple):
+    """Attributes: value (..., 2) row and column in pixels from the centre; variance (..., 2); counts (...)."""
+
+    value: Array
+    variance: Array
+    counts: Array
+
+
+def centre_of_mass(patterns: ArrayLike, centre: ArrayLike | None = None, mask: ArrayLike | None = None) -> CentreOfMass:
+    """First moment sum I r / sum I of each pattern, relative to a centre, with its Poisson variance.
+
+    With weights w: <r> = sum w I r / sum w I and var = sum w^2 I (r - <r>)^2 / (sum w I)^2, the delta method for
+    independent Poisson counts.
+
+    Args:
+        patterns: (..., n, m) counts.
+        centre: (2,) row and column of the undeflected beam in pixels; None for pixel (n // 2, m // 2).
+        mask: (n, m) weights of pixels, e.g. 0 where the detector is dead.
+
+    Returns:
+        `CentreOfMass`; NaN where a pattern is empty or holds a value that is not finite.
+    """
+    intensity = _floating(patterns)
+    if intensity.ndim < 2:
+        raise ValueError(f"patterns are (..., n, m); got {intensity.shape}.")
+    n, m = intensity.shape[-2:]
+    middle = jnp.asarray((n // 2, m // 2) if centre is None else centre, intensity.dtype)
+    weight = jnp.ones((n, m), intensity.dtype) if mask is None else jnp.asarray(mask).astype(intensity.dtype)
+    if weight.shape != (n, m):
+        raise ValueError(f"the mask {weight.shape} must have the shape of a pattern {(n, m)}.")
+    seen = intensity if mask is None else _without_dead(intensity, weight)
+    over = weight.reshape((1,) * (seen.ndim - 2) + weight.shape)
+    weighted = seen if mask is None else seen * over
+    twice = weighted if mask is None else weighted * over
+    total = jnp.sum(weighted, axis=(-2, -1))
+    good = jnp.isfinite(total) & (total > 0)
+    safe = jnp.where(good, total, 1.0)
+    value, variance = [], []
+    for sums, length, zero in ((-1, n, middle[0]), (-2, m, middle[1])):
+        place = jnp.arange(length, dtype=intensity.dtype) - zero
+        first = jnp.einsum("...i,i->...", jnp.sum(weighted, axis=sums), place) / safe
+        line = jnp.sum(twice, axis=sums)
+        powers = [jnp.einsum("...i,i->...", line, place**k) for k in (0, 1, 2)]
+        spread = powers[2] - 2.0 * first * powers[1] + first**2 * powers[0]
+        value.append(jnp.where(good, first, jnp.nan))
+        variance.append(jnp.where(good, jnp.maximum(spread, 0.0) / safe**2, jnp.nan))
+    return CentreOfMass(jnp.stack(value, axis=-1), jnp.stack(variance, axis=-1), total)
+
+
+def deflection(patterns: ArrayLike, centre: ArrayLike | None = None) -> tuple[Array, Array]:
+    """Scalarizer: |centre of mass| (...) in pixels and its variance by the delta method.
+
+    How strongly a place bends the beam, whichever way. A length is never negative: where the beam is not bent it comes
+    out at about its standard deviation, not at 0. No deflection at all has the mean variance of its components.
+    """
+    found = centre_of_mass(patterns, centre)
+    square = jnp.sum(found.value**2, axis=-1)
+    size = jnp.sqrt(jnp.where(square > 0, square, 1.0))
+    along = jnp.sum(found.value**2 * found.variance, axis=-1) / jnp.where(square > 0, square, 1.0)
+    mean = jnp.mean(found.variance, axis=-1)
+    return jnp.where(square > 0, size, jnp.where(square == 0, 0.0, jnp.nan)), jnp.where(square > 0, along, mean)

@@ -1,0 +1,167 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+from scipy.special import erf
+
+from gpax_lab.spectra import fit as fitting
+from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, loop_start, on_off, scalars
+from gpax_lab.spectra.loops import loop_function, rising, triangle
+
+BIAS = triangle(8.0, 64)
+NOISE = 0.02
+COUNT = 400
+
+
+@pytest.fixture(scope="module")
+def loops():
+    """Truth (400, 9), noisy loops and their fits."""
+    dice = np.random.default_rng(0)
+    low = [-1.2, 1.8, 1.5, -3.0, 0.0, 0.5, 0.5, 0.5, 0.5]
+    high = [-0.8, 2.2, 3.0, -1.5, 0.03, 1.2, 1.2, 1.2, 1.2]
+    truth = jnp.array(dice.uniform(low, high, (COUNT, 9)))
+    clean = jax.vmap(lambda p: loop_function(BIAS, p))(truth)
+    noisy = clean + NOISE * jax.random.normal(jax.random.key(1), clean.shape)
+    return truth, noisy, loop_fit(BIAS, noisy, NOISE)
+
+
+def test_all_nine_parameters_at_the_cramer_rao_bound(loops):
+    truth, _, found = loops
+    assert np.mean(np.asarray(found.flag) == fitting.OK) > 0.99
+    good = np.asarray(found.flag) == fitting.OK
+    z = ((np.asarray(found.params) - np.asarray(truth)) / np.asarray(found.std))[good]
+    assert np.all(np.abs(z.std(axis=0) - 1.0) < 4 / np.sqrt(2 * COUNT))
+    slope = jax.vmap(jax.jacfwd(lambda p: loop_function(BIAS, p)))(truth)
+    bound = np.linalg.inv(np.einsum("kni,knj->kij", slope, slope)) * NOISE**2
+    efficiency = (np.asarray(found.params) - np.asarray(truth)) / np.sqrt(np.diagonal(bound, axis1=1, axis2=2))
+    assert np.all(np.abs(efficiency[good].std(axis=0) - 1.0) < 0.2)
+
+
+def test_the_fit_is_that_of_scipy(loops):
+    truth, noisy, found = loops
+    up = np.asarray(rising(BIAS))
+
+    def curve(v, a0, a1, a2, a3, a4, b0, b1, b2, b3):
+        c, p, q = np.where(up, a2, a3), np.where(up, b0, b2), np.where(up, b1, b3)
+        g = (q - p) / 2 * (erf((v - c) * 1000) + 1) + p
+        return a0 + a1 * (g * erf((v - c) / g) + p) / (p + q) + a4 * v
+
+    for k in range(3):
+        p, c = scipy.optimize.curve_fit(
+            curve, np.asarray(BIAS), np.asarray(noisy[k]), np.asarray(truth[k]), np.full(64, NOISE),
+            absolute_sigma=True, ftol=1e-14, xtol=1e-14, gtol=1e-14,
+        )  # fmt: skip
+        np.testing.assert_allclose((found.params[k] - p) / np.sqrt(np.diag(c)), 0.0, atol=1e-3)
+        np.testing.assert_allclose(found.std[k], np.sqrt(np.diag(c)), rtol=1e-3)
+
+
+def test_the_start_is_near_enough(loops):
+    truth, noisy, _ = loops
+    start = np.asarray(loop_start(BIAS, noisy))
+    assert np.all(np.abs(start[:, 2:4] - np.asarray(truth)[:, 2:4]) < 1.2)  # the trial biases are 1.3 V apart
+    assert np.all(np.abs(start[:, 1] / np.asarray(truth)[:, 1] - 1) < 0.5)
+
+
+def test_derived_numbers_have_true_errors(loops):
+    truth, _, found = loops
+    derived = scalars(found, BIAS)
+    true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(truth))
+    good = np.asarray(found.flag) == fitting.OK
+    z = ((np.asarray(derived.params) - true) / np.asarray(derived.std))[good]
+    assert np.all(np.abs(z.std(axis=0) - 1.0) < 4 / np.sqrt(2 * COUNT))
+
+
+def test_derived_numbers_are_what_their_names_say():
+    p = jnp.array([-1.0, 2.0, 2.5, -2.0, 0.0, 0.5, 0.9, 0.7, 0.6])
+    found = LoopScalars(*np.asarray(loop_scalars(p, BIAS)))
+    fine = jnp.linspace(-8.0, 8.0, 160001)
+    share = {up: (np.asarray(loop_function(fine, p, jnp.full(fine.shape, up))) + 1.0) / 2.0 for up in (True, False)}
+    at = {(up, s): np.asarray(fine)[np.argmax(share[up] >= s)] for up in (True, False) for s in (0.03, 0.5, 0.97)}
+    assert found.coercive_up == pytest.approx(at[True, 0.5], abs=2e-4)
+    assert found.coercive_down == pytest.approx(at[False, 0.5], abs=2e-4)
+    assert found.nucleation_up == pytest.approx(at[True, 0.03], abs=2e-4)
+    assert found.nucleation_down == pytest.approx(at[False, 0.97], abs=2e-4)
+    assert found.imprint == pytest.approx(0.5 * (found.coercive_up + found.coercive_down), abs=1e-12)
+    zero = {up: 2.0 * share[up][80000] - 1.0 for up in (True, False)}
+    assert found.remanence_up == pytest.approx(zero[True], abs=1e-6)
+    assert found.switchable == pytest.approx(zero[False] - zero[True], abs=1e-6)
+    between = -np.trapezoid(2 * (share[False] - share[True]), np.asarray(fine))
+    assert found.area == pytest.approx(between, rel=2e-2)  # the measured sweep has steps of half a volt
+
+
+def test_spikes_are_survived_by_huber_and_by_repair(loops):
+    truth, noisy, _ = loops
+    torn = noisy.at[:, 10].add(100.0).at[:, 27].add(-60.0)
+    for options in ({"huber": 1.345}, {"repair": True}):
+        found = loop_fit(BIAS, torn, **options)
+        good = np.asarray(found.flag) == fitting.OK
+        z = np.abs(np.asarray(found.params) - np.asarray(truth))[good] / np.asarray(found.std)[good]
+        assert good.mean() > 0.9
+        assert np.all(np.median(z, axis=0) < 1.0)  # 0.67 for normal errors
+
+
+def test_a_spike_within_the_switch_is_rejected_in_most_loops(loops):
+    """At -2.5 V few other readings check the curve: a pull that only stops growing would bend half of the loops."""
+    _, noisy, _ = loops
+    torn = loop_fit(BIAS, noisy.at[:, 37].add(-60.0), huber=1.345)
+    missing = loop_fit(BIAS, noisy.at[:, 37].set(jnp.nan))
+    assert np.mean(np.asarray(missing.flag) == fitting.OK) > 0.97
+    share = np.mean(np.asarray(torn.flag) == fitting.OK)
+    assert share > 0.87 - 4 * np.sqrt(0.87 * 0.13 / COUNT)  # the others stay bent to a sharp corner, and say so
+    good = (np.asarray(torn.flag) == fitting.OK) & (np.asarray(missing.flag) == fitting.OK)
+    away = np.abs(np.asarray(torn.params) - np.asarray(missing.params))[good] / np.asarray(missing.std)[good]
+    assert np.quantile(away.max(axis=1), 0.9) < 1.0  # the weights differ, so the estimates do by part of an sd
+
+
+def test_a_switch_within_one_step_is_called_unresolved_and_noise_poor(loops):
+    sharp = jnp.array([-1.0, 2.0, 2.11, -1.93, 0.0, 0.01, 0.01, 0.01, 0.01])
+    stack = jnp.stack([loop_function(BIAS, sharp), jnp.zeros(64), jnp.zeros(64)])
+    stack = stack + 0.01 * jax.random.normal(jax.random.key(3), stack.shape)
+    stack = stack.at[2].set(jnp.nan)
+    found = loop_fit(BIAS, jnp.concatenate([stack, loops[1][3:]]))
+    assert int(found.flag[0]) == fitting.UNRESOLVED
+    assert int(found.flag[2]) == fitting.BAD_INPUT
+    assert int(found.flag[1]) not in (fitting.OK, fitting.UNRESOLVED)
+    derived = LoopScalars(*loop_scalars(found.params[0], BIAS))
+    assert derived.coercive_up == pytest.approx(2.11, abs=0.5)
+    assert derived.imprint == pytest.approx(0.09, abs=0.4)
+
+
+def test_a_batch_is_its_members_and_float32_works(loops):
+    _truth, noisy, found = loops
+    square = loop_fit(BIAS, noisy[:4].reshape(2, 2, 64), NOISE)
+    assert square.params.shape == (2, 2, 9)
+    assert square.covariance.shape == (2, 2, 9, 9)
+    np.testing.assert_allclose(square.params.reshape(4, 9), found.params[:4], rtol=1e-4, atol=1e-6)
+    single = loop_fit(BIAS.astype(jnp.float32), noisy.astype(jnp.float32), NOISE)
+    assert single.params.dtype == jnp.float32
+    both = (np.asarray(single.flag) == fitting.OK) & (np.asarray(found.flag) == fitting.OK)
+    assert both.mean() > 0.95
+    away = np.abs(np.asarray(single.params) - np.asarray(found.params))[both] / np.asarray(found.std)[both]
+    assert np.quantile(away, 0.99) < 0.1
+
+
+def test_on_and_off_field_are_told_apart():
+    wave = jnp.stack([BIAS, jnp.zeros(64)], axis=1).ravel()
+    response = jnp.arange(256.0).reshape(2, 128)
+    on, off = on_off(response, wave)
+    np.testing.assert_array_equal(on, response[:, ::2])
+    np.testing.assert_array_equal(off, response[:, 1::2])
+    with pytest.raises(ValueError, match="pairs"):
+        on_off(response[:, :-1])
+    with pytest.raises(ValueError, match="constant bias"):
+        on_off(response, jnp.roll(wave, 1))
+    with pytest.raises(ValueError, match="at least 10 points"):
+        loop_fit(BIAS[:8], response[:, :8])
+
+
+def test_most_real_loops_are_described(data_folder):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(data_folder / "loops" / "BEPS_PTO_50x50.h5") as file:
+        group = file["Channel_000/generic"]
+        bias, response = jnp.array(group["Voltage"][()]), jnp.array(group["generic"][:20, :20])
+    found = loop_fit(bias, response.reshape(COUNT, 64), repair=True)
+    good = np.isin(np.asarray(found.flag), (fitting.OK, fitting.UNRESOLVED))
+    assert good.mean() > 0.5
+    assert float(jnp.nanmedian(found.r_squared)) > 0.9
