@@ -1,0 +1,101 @@
+"""Operations on whole frames: moving by parts of a pixel, and levelling (lines, planes).
+
+`shift_image` moves what is seen towards larger indices; a shift is (row, column) in pixels.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.ndimage import map_coordinates
+from jax.typing import ArrayLike
+
+
+def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> Array:
+    """Move an image: out(r, c) = image(r - shift_0, c - shift_1).
+
+    Args:
+        image: (..., h, w).
+        shift: (..., 2) pixels (row, column); (2,) serves all images.
+        method: "fourier" (exact for periodic, band-limited images; what leaves on one side enters on the other) or
+            "linear" (bilinear; NaN where nothing was seen).
+
+    Returns:
+        (..., h, w).
+
+    Raises:
+        ValueError: shapes that do not belong together, or an unknown method.
+    """
+    values, moves = jnp.asarray(image), jnp.asarray(shift)
+    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    if method not in ("fourier", "linear"):
+        raise ValueError(f'method is "fourier" or "linear"; got {method!r}.')
+    if values.ndim < 2 or moves.shape[-1:] != (2,):
+        raise ValueError(f"an image (..., h, w) and a shift (..., 2); got {values.shape} and {moves.shape}.")
+    batch = jnp.broadcast_shapes(values.shape[:-2], moves.shape[:-1])
+    values = jnp.broadcast_to(values, batch + values.shape[-2:])
+    moves = jnp.broadcast_to(moves.astype(values.dtype), (*batch, 2))
+    move = fourier_shift if method == "fourier" else _linear_shift
+    moved = jax.vmap(move)(values.reshape(-1, *values.shape[-2:]), moves.reshape(-1, 2))
+    return moved.reshape(values.shape)
+
+
+@jax.jit
+def fourier_shift(image: Array, shift: Array) -> Array:
+    """`shift_image` of one image (h, w) by one shift (2,) without checks; differentiable."""
+    rows, columns = (
+        jnp.exp(-2j * jnp.pi * jnp.fft.fftfreq(n).astype(image.dtype) * s)
+        for n, s in zip(image.shape, shift, strict=True)
+    )
+    return jnp.fft.ifft2(jnp.fft.fft2(image) * rows[:, None] * columns[None, :]).real.astype(image.dtype)
+
+
+@jax.jit
+def _linear_shift(image: Array, shift: Array) -> Array:
+    rows, columns = (jnp.arange(n, dtype=image.dtype) - s for n, s in zip(image.shape, shift, strict=True))
+    grid = list(jnp.meshgrid(rows, columns, indexing="ij"))
+    inside = [(c >= 0) & (c <= n - 1) for c, n in zip(grid, image.shape, strict=True)]
+    return jnp.where(inside[0] & inside[1], map_coordinates(image, grid, order=1, mode="nearest"), jnp.nan)
+
+
+def flatten(image: ArrayLike, axis: int = -1, order: int = 0) -> Array:
+    """Take from every scan line its polynomial: offsets (order 0), tilts (1), bows (2).
+
+    Args:
+        image: (..., h, w), finite.
+        axis: along which the scan lines run: -1 if they are rows, -2 if they are columns.
+        order: of the polynomial (static), least squares.
+
+    Returns:
+        (..., h, w), each line with mean 0.
+
+    Raises:
+        ValueError: no image, an axis that is not one of its last two, or an order that a line cannot determine.
+    """
+    values = jnp.asarray(image)
+    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    axis = axis - values.ndim if axis >= 0 else axis
+    if values.ndim < 2 or axis not in (-1, -2):
+        raise ValueError(f"an image (..., h, w) and one of its last two axes; got {values.shape} and axis {axis}.")
+    n = values.shape[axis]
+    if not 0 <= order < n:
+        raise ValueError(f"a line of {n} pixels determines polynomials of order 0 to {n - 1}; got {order}.")
+    basis = jnp.asarray(np.linalg.qr(np.vander(np.linspace(-1.0, 1.0, n), order + 1))[0], values.dtype)
+    lines = values if axis == -1 else jnp.swapaxes(values, -1, -2)
+    lines = lines - (lines @ basis) @ basis.T
+    return lines if axis == -1 else jnp.swapaxes(lines, -1, -2)
+
+
+def plane(image: ArrayLike) -> Array:
+    """The image (..., h, w) less the plane that fits it best by least squares; the mean goes with it."""
+    values = jnp.asarray(image)
+    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    centred = values - jnp.mean(values, axis=(-2, -1), keepdims=True)
+    rows, columns = (np.arange(n) - 0.5 * (n - 1) for n in values.shape[-2:])
+    for ramp in (np.broadcast_to(rows[:, None], values.shape[-2:]), np.broadcast_to(columns, values.shape[-2:])):
+        unit = jnp.asarray(ramp / max(np.sqrt((ramp**2).sum()), 1e-300), values.dtype)
+        unit = unit.reshape((1,) * (values.ndim - 2) + unit.shape)
+        centred = centred - jnp.sum(centred * unit, axis=(-2, -1), keepdims=True) * unit
+    return centred

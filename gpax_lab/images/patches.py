@@ -1,0 +1,92 @@
+"""Square pieces of an image around positions that need not be pixels."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.scipy.ndimage import map_coordinates
+from jax.typing import ArrayLike
+
+EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
+"""What lies beyond the border of an image: its mirror image, its outermost pixels, or its other side."""
+
+
+def patches(image: ArrayLike, positions: ArrayLike, size: int, edge: str = "mirror") -> Array:
+    """Pieces of `size` x `size` pixels centred on positions, by bilinear interpolation.
+
+    A patch at p holds the image at p + (i - (size - 1)/2, j - (size - 1)/2), i, j = 0 .. size - 1: with an odd size and
+    whole p these are pixels as they are, with an even size p is the corner between the four pixels in the middle.
+
+    Args:
+        image: (h, w), or (h, w, channels) for several signals of one scan.
+        positions: (n, 2) row and column in pixels, the centre of the first pixel being (0, 0).
+        size: pixels along an edge of a patch.
+        edge: what lies beyond the border: "mirror", "nearest" or "wrap" (periodic samples).
+
+    Returns:
+        (n, size, size) or (n, size, size, channels).
+
+    Raises:
+        ValueError: no image, no positions, a size that does not fit, an unknown edge, or pixels that are not finite.
+
+    Example:
+        >>> image = jnp.arange(12.0).reshape(3, 4)
+        >>> patches(image, jnp.array([[1.0, 1.5]]), 1)[0].tolist()
+        [[5.5]]
+    """
+    return around(image, size, edge)(jnp.asarray(positions, jnp.result_type(float)))
+
+
+def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array], Array]:
+    """The function from positions (..., 2) to the patches (..., size, size) around them; see `patches`.
+
+    This is what a deep kernel takes as its `inputs`: measured and candidate points are places, structure is looked up.
+    """
+    pixels = np.asarray(image)
+    if pixels.ndim not in (2, 3) or not 1 <= size <= min(pixels.shape[:2]):
+        raise ValueError(f"an image (h, w) or (h, w, channels) of {size} x {size} pixels or more; got {pixels.shape}.")
+    if edge not in EDGES:
+        raise ValueError(f"edge must be one of {sorted(EDGES)}; got {edge!r}.")
+    if not np.isfinite(pixels).all():
+        raise ValueError("the image holds pixels that are not finite: fill them in first, e.g. by a median.")
+    offset = np.arange(size) - 0.5 * (size - 1)
+    rows, columns = np.meshgrid(offset, offset, indexing="ij")
+    layers = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+
+    def patch_at(position: Array) -> Array:
+        if position.ndim == 0 or position.shape[-1] != 2:
+            raise ValueError(f"positions are (..., 2), row and column in pixels; got {position.shape}.")
+        position = position if jnp.issubdtype(position.dtype, jnp.floating) else position.astype(jnp.result_type(float))
+        row, column = position[..., 0, None, None], position[..., 1, None, None]
+        grid = [row + _like(rows, position), column + _like(columns, position)]
+        found = [map_coordinates(jnp.asarray(a, position.dtype), grid, order=1, mode=EDGES[edge]) for a in layers]
+        return found[0] if pixels.ndim == 2 else jnp.stack(found, axis=-1)
+
+    return patch_at
+
+
+def _like(offset: np.ndarray, position: Array) -> Array:
+    return jnp.asarray(offset, position.dtype).reshape((1,) * (position.ndim - 1) + offset.shape)
+
+
+def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Array:
+    """(n, 2) row and column of every pixel of an image of this shape, row by row, but for a margin along its border.
+
+    Example:
+        >>> pixel_positions((2, 3)).shape
+        (6, 2)
+    """
+    axes = [jnp.arange(margin, length - margin, dtype=jnp.result_type(float)) for length in shape]
+    return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def normalized(image: ArrayLike) -> Array:
+    """The image with the median 0 and the median absolute deviation of a Gaussian of unit width, channel by channel.
+
+    A spike, which a mean and a standard deviation would follow, leaves these where they are.
+    """
+    values = jnp.asarray(image)
+    centre = jnp.median(values, axis=(0, 1), keepdims=True)
+    spread = 1.4826 * jnp.median(jnp.abs(values - centre), axis=(0, 1), keepdims=True)
+    return (values - centre) / jnp.where(spread > 0, spread, 1.0)
