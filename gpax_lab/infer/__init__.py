@@ -3,6 +3,7 @@
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.bandit import Bandit, bandit
 from gpax_lab.infer.checks import PredictiveCheck, predictive_check, verdict
+from gpax_lab.infer.ensemble import ensemble
 from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
@@ -26,6 +27,7 @@ __all__ = [
     "Reconstruction",
     "Sampler",
     "bandit",
+    "ensemble",
     "hypotheses",
     "laplace",
     "library",

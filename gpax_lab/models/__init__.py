@@ -1,9 +1,22 @@
 """A model is a prior, a log-likelihood and a predictor."""
 
 from gpax_lab.models import gp, gridded
+from gpax_lab.models.deep_kernel import deep_kernel
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import SmoothNoise
 from gpax_lab.models.parametric import parametric
 from gpax_lab.models.sparse import inducing_points, sparse
+from gpax_lab.models.vector import SpectralBasis, vector
 
-__all__ = ["Model", "SmoothNoise", "gp", "gridded", "inducing_points", "parametric", "sparse"]
+__all__ = [
+    "Model",
+    "SmoothNoise",
+    "SpectralBasis",
+    "deep_kernel",
+    "gp",
+    "gridded",
+    "inducing_points",
+    "parametric",
+    "sparse",
+    "vector",
+]

@@ -1,5 +1,6 @@
 """Exact Gaussian processes with any kernel, any mean function and priors on everything."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -42,6 +43,7 @@ def exact(
     bounds: ArrayLike | None = None,
     standardize: bool | tuple[float, float] = True,
     uncertain_inputs: int | None = None,
+    anchors: Callable[[Params], Array] | None = None,
 ) -> Model:
     """A Gaussian process y(x) = mean(x) + f(x) + noise with priors on all parameters.
 
@@ -66,6 +68,8 @@ def exact(
             widths of the box, and `displacement` (capacity, d), e in units of it. Predictions are for true places.
             A campaign of n seed points and m steps has a capacity of n + m, rounded up to a multiple of 8, and
             can not go on past its planned end.
+        anchors: params -> (a, d) points in the user's units at which a drawn function is exact; None for 256 that fill
+            the box evenly, which is too thin for short lengthscales in more than three dimensions.
 
     Returns:
         A Model.
@@ -111,8 +115,8 @@ def exact(
     def paths(params: Params, factor: GPFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
         obs = of.displaced.where(params, obs)
         variance = of.variance_at(params, obs, obs.x, factor.scale)
-        anchors = additive_recurrence(ANCHORS, dim).astype(x.dtype)
-        f = conditioning.paths(kernel, params, factor.residual, variance, anchors, key, count, of.unit(x))
+        known = additive_recurrence(ANCHORS, dim).astype(x.dtype) if anchors is None else of.unit(anchors(params))
+        f = conditioning.paths(kernel, params, factor.residual, variance, known, key, count, of.unit(x))
         return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
 
     def noise_variance(params: Params, factor: GPFactor, x: Array) -> Array:

@@ -111,6 +111,7 @@ def test_checks_do_not_alarm_where_the_model_is_right():
     assert int(jnp.sum(small < 0.02)) <= 6
 
 
+@pytest.mark.slow
 def test_checks_are_calibrated_for_processes_too():
     """Readings from a process with known parameters: both probabilities are uniform (Kolmogorov-Smirnov, 60 sets)."""
     x = np.sort(np.random.default_rng(0).uniform(size=14))[:, None]
@@ -133,6 +134,7 @@ def test_checks_are_calibrated_for_processes_too():
         assert stats.kstest(np.asarray(values), "uniform").pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_none_of_these_is_noticed():
     """A wave among straight lines: the process without a law wins, and the laws' residuals agree nearby."""
     x, y = (0.0, 1.0), (-1.0, 1.0)

@@ -127,6 +127,7 @@ def test_update_continues_where_the_last_fit_ended():
     assert ((ratio >= 0.2) & (ratio <= 5.0)).all()
 
 
+@pytest.mark.slow
 def test_outcomes_name_the_remedy():
     nowhere = parametric(1, lambda x, p: jnp.nan * p["a"], {"a": dist.Normal(0.0, 1.0)}, "known", standardize=False)
     for sampler in (nuts(10, 10), laplace(8, 1, 3)):

@@ -101,6 +101,7 @@ def test_a_reading_that_surprises_is_bridged():
     assert float(posterior.info.ess_bulk) > 0.3 * draws
 
 
+@pytest.mark.slow
 def test_what_does_not_work_says_so():
     x, y = np.vstack([X[:6], X[-1:]]), np.append(2.0 * X[:6, 0], 80.0)
     *_, posterior = stream(smc(100, max_stages=1), LINE, x, y, noise=0.001, first=6)

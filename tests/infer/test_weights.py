@@ -47,6 +47,7 @@ def test_thinned_posterior_predicts_the_same_within_monte_carlo_error():
     assert posterior.thinned(jax.random.key(1), 256) is posterior
 
 
+@pytest.mark.slow
 def test_a_choice_that_looks_at_some_of_the_draws_leaves_the_posterior_whole():
     experiment = bayes_opt(MODEL, smc(64), acquire.log_ei(), GRID, batch=2, draws=8)
     state, x = experiment.propose(experiment.init(jax.random.key(0), OBS))

@@ -162,6 +162,7 @@ def test_blocks_cover_the_readings_twice_and_each_is_dense():
     np.testing.assert_allclose(ONE.model.log_likelihood(PARAMS[ONE], made), total, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_modes_left_out_carry_less_than_a_thousandth_of_the_noise():
     shape, params = (40, 24), PARAMS[ONE]
     ranks = gridded.ranks(ONE, params, shape)
@@ -206,6 +207,7 @@ def params_of(params):
     return {name: jnp.asarray(value) for name, value in params.items()}
 
 
+@pytest.mark.slow
 def test_parameters_from_blocks_are_near_those_of_the_whole_likelihood():
     _, image, _ = simulated(0, keep=0.4)
     measured = ~np.isnan(image)
@@ -255,7 +257,15 @@ def test_single_precision_and_masked_arrays():
 
 
 @pytest.mark.parametrize(
-    ("shape", "place"), [((1, 9), 4), ((9, 1), 2), ((1, 1), 0), ((7,), 3), ((3, 4, 2), 5)], ids=str
+    ("shape", "place"),
+    [
+        ((1, 9), 4),
+        pytest.param((9, 1), 2, marks=pytest.mark.slow),
+        pytest.param((1, 1), 0, marks=pytest.mark.slow),
+        ((7,), 3),
+        pytest.param((3, 4, 2), 5, marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_one_row_one_column_one_pixel_one_line_and_a_cube(shape, place):
     image = np.full(shape, np.nan)
@@ -305,6 +315,7 @@ def test_too_few_iterations_are_an_outcome_and_not_nan():
     assert got.residual > 3e-3
 
 
+@pytest.mark.slow
 def test_new_readings_of_one_shape_compile_nothing_new(monkeypatch):
     traces = []
 
