@@ -1,6 +1,7 @@
-"""The record of a campaign: an append-only journal, and the HDF5 file that others open."""
+"""What is kept: the journal of a campaign and the HDF5 file that others open, and measured files of other programs."""
 
 from .contents import Contents, read
+from .dataset import Dataset
 from .errors import (
     DiskFull,
     ExportError,
@@ -15,10 +16,13 @@ from .errors import (
 from .export import export_hdf5
 from .frames import Frame
 from .journal import Clock, Entry, Journal
+from .loading import UnreadableFile, load
+from .saving import save
 
 __all__ = [
     "Clock",
     "Contents",
+    "Dataset",
     "DiskFull",
     "Entry",
     "ExportError",
@@ -31,6 +35,9 @@ __all__ = [
     "JournalExists",
     "JournalFull",
     "JournalLocked",
+    "UnreadableFile",
     "export_hdf5",
+    "load",
     "read",
+    "save",
 ]
