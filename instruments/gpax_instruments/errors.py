@@ -42,6 +42,10 @@ class PulseLost(InstrumentError):
     point_failed = True
 
 
+class DoseSpent(InstrumentError):
+    """The next measurement would exceed the dose that was allowed. Nothing was exposed; raise the budget, or stop."""
+
+
 class UnknownOutcome(InstrumentError):
     """A move or a pulse may or may not have happened. Look at the instrument before going on."""
 

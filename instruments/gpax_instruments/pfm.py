@@ -4,22 +4,22 @@ The waveform is a pulse: it may change the sample for good. It is sent at most o
 is asked for the token of its last loop whenever there is doubt.
 """
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, MoveRefused, UnknownOutcome
-from gpax_instruments.limits import Axis, check_all, plan_path
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, UnknownOutcome
+from gpax_instruments.limits import Axis, check_all
 from gpax_instruments.link import Link
-from gpax_instruments.protocols import Location, Reading
+from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
-from gpax_instruments.station import Station, check_token
+from gpax_instruments.stage import Stage
+from gpax_instruments.station import check_token
 
 
-class PFM(Station):
+class PFM(Stage):
     """A PFM whose measurement is one bias-response loop. Nothing is opened before ``connect``.
 
     Args:
@@ -51,26 +51,17 @@ class PFM(Station):
         tag: str | None = TAG_ECHO,
         link: Link | None = None,
     ) -> None:
-        if len(axes) != 2 or any(axis.unit != "m" for axis in axes):
-            raise ValueError("a PFM has two axes, x and y, in m")
         if not (np.isfinite(vmax) and vmax > 0 and points >= 4):
             raise ValueError(f"vmax must be finite and positive and points at least 4, got {vmax!r}, {points!r}")
-        super().__init__(address, timeout_s, loop_timeout_s, tag, link)
-        self.axes, self.repeatable = tuple(axes), repeatable
+        super().__init__(address, axes, timeout_s, loop_timeout_s, tag, link)
+        self.repeatable = repeatable
         self.vmax, self.points = float(vmax), int(points)
         self.response_unit = response_unit
-        self._setpoint: np.ndarray | None = None
         self.rail: float | None = None
 
     def _prepare(self, scpi: Scpi) -> None:
         """Runs after every (re)connection, so it writes only what differs: a waveform in use is left alone."""
-        limits, _ = scpi.query_numbers("LIM?")
-        for axis, low, high in zip(self.axes, limits[0::2], limits[1::2], strict=True):
-            if not (low <= axis.low and axis.high <= high):
-                raise DeviceError(
-                    f"axis {axis.name} allows {axis.low!r} to {axis.high!r} m, the instrument {low!r} to {high!r} m; "
-                    "narrow the axis"
-                )
+        super()._prepare(scpi)
         scpi.write("FORM:BORD SWAP")  # little-endian blocks
         wave, _ = scpi.query_numbers("BIAS:WAV?")
         if wave.tolist() != [self.vmax, self.points]:
@@ -80,56 +71,6 @@ class PFM(Station):
                 raise DeviceError(f"bias waveform refused: {'; '.join(scpi.errors()) or wave.tolist()}")
         rail, _ = scpi.query_numbers("LOOP:RAIL?")
         self.rail = float(rail[0])
-
-    # --- moving ---------------------------------------------------------------------------------------------------
-
-    def check_value(self, target: object) -> None:
-        """Raise MoveRefused when target may not be sent. Sends nothing."""
-        check_all(self.axes, target)
-
-    def locate(self) -> Location:
-        """Setpoint (the read-back where none was sent yet) and read-back, (2,) m."""
-        readback, flags = self.scpi.read_numbers_again("POS?")
-        if flags or readback.shape != (len(self.axes),):
-            raise MoveRefused(f"the read-back {readback.tolist()} is no position; check the stage")
-        return Location(readback if self._setpoint is None else self._setpoint, readback)
-
-    def set(self, target: object) -> None:
-        """Move to target, (2,) m, in steps of max_step at most, settle, and compare the read-back.
-
-        Raises:
-            MoveRefused: outside the limits (nothing was sent), refused by the instrument, or not arrived.
-            UnknownOutcome: the link broke during the move and the read-back does not show it done.
-        """
-        goal = check_all(self.axes, target)
-        self.scpi.connect()
-        for setpoint in plan_path(self.axes, self.locate().readback, goal):
-            self._step(setpoint)
-        time.sleep(max(axis.settle_s for axis in self.axes))
-        self._arrived(goal, self.locate().readback)
-
-    def _step(self, setpoint: np.ndarray) -> None:
-        """One MOVE, sent once. If the link breaks, the read-back says whether it happened."""
-        self._setpoint = setpoint
-        refused = self._command("MOVE " + ",".join(repr(float(v)) for v in setpoint))
-        if refused:
-            raise MoveRefused(f"the instrument refused the move to {setpoint.tolist()} m: {'; '.join(refused)}")
-        if refused is not None:
-            return
-        try:
-            self._wait_idle()
-            self._arrived(setpoint, self.locate().readback)
-        except InstrumentError as doubt:
-            raise UnknownOutcome(
-                f"the link broke during the move to {setpoint.tolist()} m and the read-back does not show it done; "
-                "look at the stage before going on"
-            ) from doubt
-
-    def _arrived(self, target: np.ndarray, readback: np.ndarray) -> None:
-        for axis, goal, value in zip(self.axes, target.tolist(), readback.tolist(), strict=True):
-            axis.arrived(goal, value)
-
-    # --- measuring ------------------------------------------------------------------------------------------------
 
     def measure(self, x: object, token: str) -> Reading:
         """Measure one loop at x.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,17 +80,46 @@ class Replay:
             grid = [np.asarray(group[key], np.float64) for key in ("X", "Y")]
         first = int(np.argmax(bias))
         loops, bias = np.roll(loops, -first, axis=2), np.roll(bias, -first)
-        slack = [0.01 * float(np.min(np.abs(np.diff(g)))) if tolerance is None else tolerance for g in grid]
-        axes = [  # the limits leave room for a pixel position that went through single precision
-            Axis(name, "m", float(g.min()) - s, float(g.max()) + s, tolerance=s)
-            for name, g, s in zip("xy", grid, slack, strict=True)
-        ]
-        positions = np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, 2)
+        axes, positions = _places("xy", grid, ["m", "m"], tolerance)
         arrays = {"bias": bias, "response": loops.reshape(len(positions), -1)}
         units = {"bias": "V", "response": "a.u."}
         return cls(
             axes, positions, arrays, units, signal=["response"], common=["bias"], name=f"replay of {Path(path).name}"
         )
+
+    @classmethod
+    def of(cls, dataset: Any, over: Sequence[str] = ("y", "x"), tolerance: float | None = None) -> "Replay":
+        """A recorded map of images, spectra or patterns, such as `gpax_lab.storage.load` returns.
+
+        Args:
+            dataset: has `values`, `axes` (each with `name`, `values` and `unit`), `quantity` and `unit`.
+            over: names of the axes that are places; targets are given in their order and units.
+            tolerance: by which a target may miss a place, in units of the axes; None: 1 percent of the pitch.
+
+        Returns:
+            An instrument whose readings hold what was measured under the name of the quantity, and the other axes
+            under theirs.
+
+        Raises:
+            ValueError: an axis that is not there, or has a single place, or shares the quantity's name.
+        """
+        names = [axis.name for axis in dataset.axes]
+        if not over or len(set(over)) != len(over) or not set(over) <= set(names):
+            raise ValueError(f"over must name axes of {names}, each once; got {list(over)}")
+        where = [names.index(name) for name in over]
+        rest = [k for k in range(len(names)) if k not in where]
+        shared = {names[k]: np.asarray(dataset.axes[k].values) for k in rest}
+        if dataset.quantity in shared:
+            raise ValueError(f"the quantity and an axis are both called {dataset.quantity!r}; rename one of them")
+        along = [np.asarray(dataset.axes[k].values, np.float64) for k in where]
+        if any(len(values) < 2 for values in along):
+            raise ValueError(f"each of {list(over)} needs two places at least")
+        axes, positions = _places(over, along, [dataset.axes[k].unit for k in where], tolerance)
+        values = np.transpose(np.asarray(dataset.values), where + rest)
+        arrays = {dataset.quantity: values.reshape(len(positions), *values.shape[len(where) :]), **shared}
+        units = {dataset.quantity: dataset.unit, **{names[k]: dataset.axes[k].unit for k in rest}}
+        name = f"replay of {dataset.title or dataset.quantity}"
+        return cls(axes, positions, arrays, units, signal=[dataset.quantity], common=list(shared), name=name)
 
     def identity(self) -> str:
         """Name of the record and its size."""
@@ -121,3 +151,18 @@ class Replay:
 
     def close(self) -> None:
         """Nothing is held open."""
+
+
+def _places(
+    names: Sequence[str], grid: Sequence[np.ndarray], units: Sequence[str], tolerance: float | None
+) -> tuple[list[Axis], np.ndarray]:
+    """Axes around a grid and its places (n, d), the last axis fastest.
+
+    The limits leave room for a place that went through single precision.
+    """
+    slack = [0.01 * float(np.min(np.abs(np.diff(g)))) if tolerance is None else tolerance for g in grid]
+    axes = [
+        Axis(name, unit, float(g.min()) - s, float(g.max()) + s, tolerance=s)
+        for name, unit, g, s in zip(names, units, grid, slack, strict=True)
+    ]
+    return axes, np.stack(np.meshgrid(*grid, indexing="ij"), axis=-1).reshape(-1, len(axes))

@@ -11,7 +11,6 @@ from gpax_instruments.link import Link, open_link
 from gpax_instruments.scpi import Scpi
 
 POLL_S = 0.005  # between two looks at a busy instrument
-MODEL_WORD = "PFM"  # must occur in the identity
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -31,6 +30,9 @@ class Station:
         tag: echo query that numbers the answers; None for an instrument without one.
         link: an open link to use in place of address.
     """
+
+    model = "PFM"
+    """Must occur in the identity."""
 
     def __init__(self, address: str, timeout_s: float, patience_s: float, tag: str | None, link: Link | None) -> None:
         self.address, self.timeout_s, self.patience_s = address, timeout_s, patience_s
@@ -75,8 +77,8 @@ class Station:
             scpi.errors()
             self._greeted = True
         identity = scpi.query("*IDN?")
-        if MODEL_WORD not in identity.upper():
-            raise DeviceError(f"{self.address} is {identity!r}, not a PFM; check the address")
+        if self.model not in identity.upper():
+            raise DeviceError(f"{self.address} is {identity!r}, not a {self.model}; check the address")
         self._bare = self._only_safe
         if not self._bare:
             self._prepare(scpi)
@@ -112,7 +114,7 @@ class Station:
         self.make_safe()
 
     def make_safe(self) -> None:
-        """Withdraw the tip and set the bias to 0, and see that it is so. May be repeated.
+        """Withdraw the tip and set the bias to 0 (blank the beam), and see that it is so. May be repeated.
 
         Raises:
             DeviceError: the instrument answers but is not safe.
@@ -129,13 +131,20 @@ class Station:
             try:
                 self.scpi.connect()
                 self.scpi.write("SAFE")
-                tip, bias = self.scpi.query("TIP?").strip().upper(), self.scpi.query_numbers("BIAS?")[0]
+                trouble = self._unsafe(self.scpi)
             except LINK_FAULTS:
                 if attempt + 1 == self.scpi.attempts:
                     raise
                 continue
-            if tip != "WITHDRAWN" or bias.tolist() != [0.0]:
-                raise DeviceError(f"not safe: tip {tip}, bias {bias.tolist()} V; withdraw by hand")
+            if trouble:
+                raise DeviceError(f"not safe: {trouble}")
             if self._bare:
                 self.scpi.close()  # the next call opens it anew, and prepares it
             return
+
+    def _unsafe(self, scpi: Scpi) -> str:
+        """What is not as it should be after SAFE, in words with a remedy; empty when all is well."""
+        tip, bias = scpi.query("TIP?").strip().upper(), scpi.query_numbers("BIAS?")[0]
+        if tip == "WITHDRAWN" and bias.tolist() == [0.0]:
+            return ""
+        return f"tip {tip}, bias {bias.tolist()} V; withdraw by hand"

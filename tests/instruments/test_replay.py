@@ -8,6 +8,9 @@ from gpax_instruments.limits import Axis
 from gpax_instruments.protocols import Instrument, Reading
 from gpax_instruments.replay import Replay
 
+from gpax_lab.storage import Dataset, load
+from gpax_lab.storage.dataset import axis
+
 REAL = Path(__file__).parents[3] / "shared" / "data" / "loops" / "BEPS_PTO_50x50.h5"
 
 
@@ -40,6 +43,51 @@ def test_a_recorded_map_is_an_instrument(tmp_path):
     assert replay.measure([0.0, 0.0], "t").arrays["response"].min() == 0
     replay.make_safe()
     replay.close()
+
+
+def spectra():
+    """Counts (energy, y, x) of 4 channels at 2 x 3 places."""
+    along = axis("energy", [0.0, 1.0, 2.0, 3.0], "eV"), axis("y", [0.0, 2.0], "nm"), axis("x", [0.0, 1.0, 2.0], "nm")
+    return Dataset(np.arange(24, dtype=np.uint16).reshape(4, 2, 3), along, "counts", "1", "a cube")
+
+
+def test_a_data_set_is_an_instrument():
+    replay = Replay.of(spectra())
+    assert [(a.name, a.unit) for a in replay.axes] == [("y", "nm"), ("x", "nm")]
+    for i, y in enumerate([0.0, 2.0]):
+        for j, x in enumerate([0.0, 1.0, 2.0]):
+            reading = replay.measure([y, x], "t")
+            assert reading.ok
+            assert reading.position.tolist() == [y, x]
+            np.testing.assert_array_equal(reading.arrays["counts"], spectra().values[:, i, j])
+            np.testing.assert_array_equal(reading.arrays["energy"], np.arange(4.0))
+            assert reading.units == {"counts": "1", "energy": "eV"}
+    turned = Replay.of(spectra(), over=("x", "y")).measure([2.0, 0.0], "t")
+    np.testing.assert_array_equal(turned.arrays["counts"], spectra().values[:, 0, 2])
+    patterns = Replay.of(spectra(), over=("energy",)).measure([3.0], "t")
+    np.testing.assert_array_equal(patterns.arrays["counts"], spectra().values[3])
+    assert Replay.of(spectra(), tolerance=0.5).measure([0.4, 1.4], "t").position.tolist() == [0.0, 1.0]
+
+
+def test_a_data_set_without_such_places_is_refused():
+    with pytest.raises(ValueError, match="energy"):
+        Replay.of(spectra(), over=("row", "column"))
+    with pytest.raises(ValueError, match="each once"):
+        Replay.of(spectra(), over=("x", "x"))
+    single = Dataset(np.zeros((1, 3)), (axis("y", [0.0], "nm"), axis("x", [0.0, 1.0, 2.0], "nm")))
+    with pytest.raises(ValueError, match="two places"):
+        Replay.of(single)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the recorded maps of ../shared/data are not here")
+def test_a_measured_spectrum_image_is_an_instrument():
+    pytest.importorskip("rsciio", reason="the extra `files` is not installed")
+    (cube,) = load(REAL.parents[1] / "image_to_spectrum" / "SI-EELS.dm3").values()
+    replay = Replay.of(cube)
+    reading = replay.measure(replay.positions[7], "t")
+    expected = cube.moved("y", "x", "Energy loss").values.reshape(-1, 1024)[7]
+    np.testing.assert_array_equal(reading.arrays[cube.quantity], expected)
+    assert reading.arrays["Energy loss"].shape == (1024,)
 
 
 @pytest.mark.parametrize("target", [[1.02e-6, 0.0], [np.nan, 0.0], [3e-6, 0.0], [0.0], [0.5e-6, 1e-6]])

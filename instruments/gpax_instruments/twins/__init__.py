@@ -10,7 +10,7 @@ import threading
 from types import TracebackType
 from typing import IO, Any
 
-__all__ = ["Twin", "start_pfm"]
+__all__ = ["Twin", "start_pfm", "start_stem"]
 
 
 class Twin:
@@ -95,7 +95,7 @@ def start_pfm(deadline_s: float = 60.0, **options: Any) -> Twin:
     Args:
         deadline_s: seconds it may take to be ready.
         options: the command line of ``gpax_instruments.twins.pfm``, with underscores: port, hislip_port, seed, noise,
-            drift, walk, dwell, law, cells, pace, wire_log, max_seconds.
+            drift, walk, dwell, law, cells, pace, band (1: images and band excitation), wire_log, max_seconds.
 
     Raises:
         RuntimeError: it ended instead, with what it wrote to its standard error.
@@ -106,7 +106,26 @@ def start_pfm(deadline_s: float = 60.0, **options: Any) -> Twin:
         ...     twin.address.startswith("tcp://127.0.0.1:")
         True
     """
-    words = [sys.executable, "-m", "gpax_instruments.twins.pfm", "--stdin-guard"]
+    return _start("pfm", deadline_s, options)
+
+
+def start_stem(deadline_s: float = 60.0, **options: Any) -> Twin:
+    """Start a simulated scanning transmission electron microscope; as `start_pfm`.
+
+    Args:
+        deadline_s: seconds it may take to be ready.
+        options: the command line of ``gpax_instruments.twins.stem``, with underscores: port, hislip_port, seed, drift,
+            dwell, wire_log, max_seconds.
+
+    Raises:
+        RuntimeError: it ended instead, with what it wrote to its standard error.
+        TimeoutError: it was not ready in time.
+    """
+    return _start("stem", deadline_s, options)
+
+
+def _start(kind: str, deadline_s: float, options: dict[str, Any]) -> Twin:
+    words = [sys.executable, "-m", f"gpax_instruments.twins.{kind}", "--stdin-guard"]
     words += [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value is not None]
     # A group of its own: Ctrl-C in the terminal is for the owner, who still wants to make the instrument safe.
     alone: dict[str, Any] = {"process_group": 0}

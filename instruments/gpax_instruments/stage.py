@@ -1,0 +1,95 @@
+"""A microscope that goes to places: moves are checked, sent once, and compared with the read-back."""
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from gpax_instruments.errors import DeviceError, InstrumentError, MoveRefused, UnknownOutcome
+from gpax_instruments.limits import Axis, check_all, plan_path
+from gpax_instruments.link import Link
+from gpax_instruments.protocols import Location
+from gpax_instruments.scpi import Scpi
+from gpax_instruments.station import Station
+
+
+class Stage(Station):
+    """A station with a stage, or a beam, that is sent to (x, y) in metres; arguments as in `Station`, and:
+
+    Args:
+        axes: x and y in metres, within the instrument's own limits.
+
+    Raises:
+        ValueError: other axes.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        axes: Sequence[Axis],
+        timeout_s: float,
+        patience_s: float,
+        tag: str | None,
+        link: Link | None,
+    ) -> None:
+        if len(axes) != 2 or any(axis.unit != "m" for axis in axes):
+            raise ValueError(f"a {self.model} has two axes, x and y, in m")
+        super().__init__(address, timeout_s, patience_s, tag, link)
+        self.axes = tuple(axes)
+        self._setpoint: np.ndarray | None = None
+
+    def _prepare(self, scpi: Scpi) -> None:
+        """The axes must lie within the instrument's own limits."""
+        limits, _ = scpi.query_numbers("LIM?")
+        for axis, low, high in zip(self.axes, limits[0::2], limits[1::2], strict=True):
+            if not (low <= axis.low and axis.high <= high):
+                raise DeviceError(
+                    f"axis {axis.name} allows {axis.low!r} to {axis.high!r} m, the instrument {low!r} to {high!r} m; "
+                    "narrow the axis"
+                )
+
+    def check_value(self, target: object) -> None:
+        """Raise MoveRefused when target may not be sent. Sends nothing."""
+        check_all(self.axes, target)
+
+    def locate(self) -> Location:
+        """Setpoint (the read-back where none was sent yet) and read-back, (2,) m."""
+        readback, flags = self.scpi.read_numbers_again("POS?")
+        if flags or readback.shape != (len(self.axes),):
+            raise MoveRefused(f"the read-back {readback.tolist()} is no position; check the stage")
+        return Location(readback if self._setpoint is None else self._setpoint, readback)
+
+    def set(self, target: object) -> None:
+        """Move to target, (2,) m, in steps of max_step at most, settle, and compare the read-back.
+
+        Raises:
+            MoveRefused: outside the limits (nothing was sent), refused by the instrument, or not arrived.
+            UnknownOutcome: the link broke during the move and the read-back does not show it done.
+        """
+        goal = check_all(self.axes, target)
+        self.scpi.connect()
+        for setpoint in plan_path(self.axes, self.locate().readback, goal):
+            self._step(setpoint)
+        time.sleep(max(axis.settle_s for axis in self.axes))
+        self._arrived(goal, self.locate().readback)
+
+    def _step(self, setpoint: np.ndarray) -> None:
+        """One MOVE, sent once. If the link breaks, the read-back says whether it happened."""
+        self._setpoint = setpoint
+        refused = self._command("MOVE " + ",".join(repr(float(v)) for v in setpoint))
+        if refused:
+            raise MoveRefused(f"the instrument refused the move to {setpoint.tolist()} m: {'; '.join(refused)}")
+        if refused is not None:
+            return
+        try:
+            self._wait_idle()
+            self._arrived(setpoint, self.locate().readback)
+        except InstrumentError as doubt:
+            raise UnknownOutcome(
+                f"the link broke during the move to {setpoint.tolist()} m and the read-back does not show it done; "
+                "look at the stage before going on"
+            ) from doubt
+
+    def _arrived(self, target: np.ndarray, readback: np.ndarray) -> None:
+        for axis, goal, value in zip(self.axes, target.tolist(), readback.tolist(), strict=True):
+            axis.arrived(goal, value)
