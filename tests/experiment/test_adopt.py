@@ -127,6 +127,7 @@ def test_an_edited_law_comes_back_from_its_record():
     assert float(again.law.prior["r"].high) == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [smc(64), laplace()])
 def test_readings_after_adoption_count_in_full(sampler):
     """The odds against the others change by the ratio of predictive densities, whether evidence is summed or anew."""

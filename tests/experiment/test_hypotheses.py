@@ -73,6 +73,7 @@ def test_probabilities_are_those_of_the_closed_form_at_every_reading():
     np.testing.assert_allclose(np.exp(posterior.log_weight).sum(), 1.0, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_error_of_the_probabilities_is_that_of_the_evidences_to_first_order():
     posterior = race(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
     p, error = np.asarray(posterior.probability), [float(q.info.evidence_error) for q in posterior.posteriors]
@@ -203,6 +204,7 @@ def test_one_hypothesis_at_a_time_by_probability_greedily_or_at_random():
     assert share(acquire.uncertainty_of_one(power=np.inf)) == float(p[0] > p[1])
 
 
+@pytest.mark.slow
 def test_rewards_of_the_published_algorithm_are_kept_as_written():
     """Its bookkeeping anew in numpy, from the posteriors alone."""
     experiment = bayes_opt(RACE, bandit(smc(32), GRID.points, 2, epsilon=0.0), acquire.uncertainty(), GRID)

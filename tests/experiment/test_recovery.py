@@ -34,6 +34,7 @@ def result():
     return ways, recovery(ways, TRUTHS, DOMAIN, KEYS, STEPS, seeds=SEEDS)
 
 
+@pytest.mark.slow
 def test_it_is_what_single_campaigns_give(result):
     ways, found = result
     assert found.belief.shape == (2, 2, 6, STEPS + 1, 2)

@@ -25,6 +25,7 @@ def result():
     return experiments, problems, found
 
 
+@pytest.mark.slow
 def test_it_is_what_single_campaigns_give(result):
     experiments, problems, found = result
     assert found.x.shape == (2, 2, 5, SEEDS + STEPS, 1)
