@@ -9,6 +9,7 @@ from gpax_lab.experiment import Problem, Simulated, bayes_opt, recovery, run, si
 from gpax_lab.formulas import formula
 from gpax_lab.infer import (
     bandit,
+    ensemble,
     hypotheses,
     laplace,
     library,
@@ -21,7 +22,7 @@ from gpax_lab.infer import (
     smc,
     verdict,
 )
-from gpax_lab.models import SmoothNoise, gp, gridded, inducing_points, parametric, sparse
+from gpax_lab.models import SmoothNoise, deep_kernel, gp, gridded, inducing_points, parametric, sparse
 from gpax_lab.observations import Observations, observations
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "acquire",
     "bandit",
     "bayes_opt",
+    "deep_kernel",
+    "ensemble",
     "formula",
     "gp",
     "gridded",

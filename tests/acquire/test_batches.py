@@ -42,6 +42,7 @@ def test_drawn_functions_have_the_joint_moments_of_the_posterior(posterior, pend
         assert (np.abs(np.cov(paths[k].T) - covariance) < error + 1e-9).all()
 
 
+@pytest.mark.slow
 def test_a_drawn_function_is_the_same_wherever_it_is_looked_at(posterior):
     key = jax.random.key(3)
     together = posterior.paths(OBS, key, NEW, 2)

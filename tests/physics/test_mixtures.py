@@ -103,6 +103,7 @@ def by_quadrature(x, y, name):
     return logsumexp(np.array(each) - 0.5 * (log_noise - centre) ** 2 + np.log(step / np.sqrt(2 * np.pi)))
 
 
+@pytest.mark.slow
 def test_the_race_finds_the_evidence_that_quadrature_finds_and_sampled_coefficients_say_the_same():
     x, nordheim, vegard = library(3, 30), mixtures.nordheim(3, Y), mixtures.vegard(3, Y)
     truth = {"P": jnp.array([0.5, 1.0, 2.0]), "A": jnp.array([4.0, -3.0, 2.0])}
