@@ -1,6 +1,6 @@
 """Makes one virtual environment a peer, with pinned versions, so that no peer bends another's or ours.
 
-    python benchmarks/peers/environments.py [--folder FOLDER] [gpax] [botorch] [sklearn] [tinygp]
+    python benchmarks/peers/environments.py [--folder FOLDER] [gpax] [botorch] [sklearn] [tinygp] [pyroved]
 
 An environment that is complete already is left as it is. PyTorch from the default index brings gigabytes of CUDA on
 Linux; it is installed without its dependencies first and completed only if it does not import like that, so that where
@@ -15,7 +15,13 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 FOLDER = HERE / ".venvs"
-IMPORTS = {"gpax": "gpax", "botorch": "torch, gpytorch, botorch, jax", "sklearn": "sklearn", "tinygp": "tinygp"}
+IMPORTS = {
+    "gpax": "gpax",
+    "botorch": "torch, gpytorch, botorch, jax",
+    "sklearn": "sklearn",
+    "tinygp": "tinygp",
+    "pyroved": "torch, pyro",
+}
 
 
 def interpreter(folder: Path, name: str) -> Path:
@@ -47,7 +53,7 @@ def make(folder: Path, name: str) -> None:
     if works(folder, name, IMPORTS[name]):
         return
     venv.create(folder / name, with_pip=True, clear=True)
-    if name == "botorch":
+    if name in ("botorch", "pyroved"):
         pip(folder, name, name, "--no-deps")
         if not works(folder, name, "torch"):
             pip(folder, name, "torch")

@@ -17,6 +17,8 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from gpax_lab.layers import Convolution, halved
+
 BIAS_WIDTH = 0.3
 """Prior standard deviation of a bias, in units of the activations."""
 
@@ -57,28 +59,6 @@ class _Dense(nn.Module):
         return x
 
 
-class _Conv(nn.Module):
-    """A 3 x 3 convolution as one matrix product: several sets of weights side by side then cost no more each.
-
-    XLA's convolution on a CPU is 10 to 30 times slower in float64 or under `vmap` over weights.
-    """
-
-    channels: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        rows, columns = x.shape[1:3]
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        shifted = [padded[:, i : i + rows, j : j + columns] for i in range(3) for j in range(3)]
-        return nn.Dense(self.channels)(jnp.concatenate(shifted, axis=-1))
-
-
-def _halved(x: Array) -> Array:
-    """Means of 2 x 2 pixels; an odd last row or column is repeated."""
-    x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), mode="edge")
-    return 0.25 * (x[:, ::2, ::2] + x[:, 1::2, ::2] + x[:, ::2, 1::2] + x[:, 1::2, 1::2])
-
-
 class _Convolutional(nn.Module):
     """3 x 3 convolutions, halved after each block; pooled over what is left, or flattened."""
 
@@ -90,8 +70,8 @@ class _Convolutional(nn.Module):
     def __call__(self, x: Array) -> Array:
         x = x[..., None] if x.ndim == 3 else x
         for index, channels in enumerate(self.channels):
-            x = nn.gelu(_Conv(channels)(x))
-            x = _halved(x) if index + 1 < len(self.channels) else x
+            x = nn.gelu(Convolution(channels)(x))
+            x = halved(x) if index + 1 < len(self.channels) else x
         x = jnp.mean(x, axis=(1, 2)) if self.pooled else x.reshape(x.shape[0], -1)
         return nn.gelu(nn.Dense(self.width)(x))
 

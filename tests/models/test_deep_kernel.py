@@ -8,7 +8,7 @@ import pytest
 from flax import linen as nn
 from scipy.ndimage import gaussian_filter
 
-from gpax_lab import acquire, bayes_opt, ensemble, gp, laplace, nuts, observations, simulate
+from gpax_lab import acquire, bayes_opt, ensemble, gp, laplace, layers, nuts, observations, simulate
 from gpax_lab.images.patches import around, pixel_positions
 from gpax_lab.infer.space import space_of
 from gpax_lab.kernels import linear as linear_kernel
@@ -108,7 +108,7 @@ def test_our_convolution_is_that_of_flax():
     # Averaged over the patch, what moves inside the border is seen alike; what is not pooled is not.
     np.testing.assert_allclose(encoder.apply(weights, inner), encoder.apply(weights, shifted), atol=1e-12)
     assert not np.allclose(encoder.apply(weights, x), encoder.apply(weights, moved), atol=1e-6)
-    flat = encoders._Conv(5)
+    flat = layers.Convolution(5)
     kernel = jax.random.normal(KEY, (9 * 2, 5))
     image = jax.random.normal(KEY, (1, 6, 6, 2))
     own = flat.apply({"params": {"Dense_0": {"kernel": kernel, "bias": jnp.zeros(5)}}}, image)

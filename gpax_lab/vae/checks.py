@@ -1,0 +1,68 @@
+"""Whether the latents are what they should be, where the truth is known."""
+
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+
+def circular_correlation(a: ArrayLike, b: ArrayLike) -> Array:
+    """() correlation of two angles (n,), rad, in [-1, 1]; an offset between them changes nothing.
+
+    sum_ij sin(a_i - a_j) sin(b_i - b_j) over the root of the product of both with itself. Source: Fisher & Lee,
+    Biometrika 70, 327 (1983).
+
+    Example:
+        >>> import numpy as np
+        >>> angle = np.linspace(0, 6, 50)
+        >>> float(circular_correlation(angle, angle + 2.0)) > 0.999
+        True
+    """
+    one, other = _angles(a), _angles(b)
+
+    def cross(x: Array, y: Array) -> Array:
+        # sum_ij sin(x_i - x_j) sin(y_i - y_j), in n instead of n^2 terms.
+        cc, ss = jnp.sum(jnp.cos(x) * jnp.cos(y)), jnp.sum(jnp.sin(x) * jnp.sin(y))
+        cs, sc = jnp.sum(jnp.cos(x) * jnp.sin(y)), jnp.sum(jnp.sin(x) * jnp.cos(y))
+        return 2.0 * (ss * cc - cs * sc)
+
+    return cross(one, other) / jnp.sqrt(cross(one, one) * cross(other, other))
+
+
+def _angles(values: ArrayLike) -> Array:
+    angles = jnp.asarray(values, jnp.result_type(float))
+    if angles.ndim != 1 or angles.shape[0] < 3:
+        raise ValueError(f"angles are (n,), three or more; got {angles.shape}.")
+    return angles
+
+
+def angle_error(found: ArrayLike, truth: ArrayLike, order: int = 1) -> Array:
+    """(n,) error of angles, rad, after the offset that fits best: the object's own zero is nobody's to know.
+
+    Args:
+        found: (n,) rad.
+        truth: (n,) rad.
+        order: of the object's symmetry.
+    """
+    away = order * (_angles(found) - _angles(truth))
+    offset = jnp.arctan2(jnp.mean(jnp.sin(away)), jnp.mean(jnp.cos(away)))
+    return jnp.arctan2(jnp.sin(away - offset), jnp.cos(away - offset)) / order
+
+
+def shift_correlation(found: ArrayLike, truth: ArrayLike) -> Array:
+    """(d,) correlation of shifts (n, d), axis by axis."""
+    one, other = jnp.asarray(found), jnp.asarray(truth)
+    one, other = one - jnp.mean(one, axis=0, keepdims=True), other - jnp.mean(other, axis=0, keepdims=True)
+    return jnp.sum(one * other, axis=0) / jnp.sqrt(jnp.sum(one**2, axis=0) * jnp.sum(other**2, axis=0))
+
+
+def explained(latents: ArrayLike, truth: ArrayLike) -> Array:
+    """(k,) share of the variance of each true number (n, k) that a linear function of the latents (n, d) explains.
+
+    Near 1 where the latents hold it, near 0 where they are free of it (give the sine and cosine of an angle).
+    """
+    given = jnp.asarray(latents, jnp.result_type(float))
+    given = jnp.concatenate([given, jnp.ones((len(given), 1), given.dtype)], axis=1)
+    asked = jnp.asarray(truth, given.dtype).reshape(len(given), -1)
+    fit = given @ jnp.linalg.lstsq(given, asked)[0]
+    centred = asked - jnp.mean(asked, axis=0, keepdims=True)
+    return 1.0 - jnp.sum((asked - fit) ** 2, axis=0) / jnp.sum(centred**2, axis=0)
