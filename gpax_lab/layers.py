@@ -1,5 +1,7 @@
 """Layers of neural networks that several wings share."""
 
+from itertools import product
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
@@ -16,11 +18,10 @@ class Convolution(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """(m, ..., channels) of any number to `channels` of them."""
         lengths = x.shape[1:-1]
         padded = jnp.pad(x, ((0, 0), *((1, 1) for _ in lengths), (0, 0)))
-        taps = [()]
-        for _ in lengths:
-            taps = [(*tap, k) for tap in taps for k in range(3)]
+        taps = product(range(3), repeat=len(lengths))
         cuts = [tuple(slice(k, k + n) for k, n in zip(tap, lengths, strict=True)) for tap in taps]
         return nn.Dense(self.channels)(jnp.concatenate([padded[(slice(None), *cut)] for cut in cuts], axis=-1))
 

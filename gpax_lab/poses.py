@@ -1,8 +1,8 @@
 """Where an object lies in its picture: coordinates, and how turning, shifting and magnifying it moves them.
 
-A picture of h x w pixels has the coordinates u = (row, column), u_i = (2 i - (h - 1)) / (max(h, w) - 1): the longer side
-spans [-1, 1], and a pixel is as wide as it is high, so that a turn is a turn in any picture. An object g of its own
-coordinates v is seen at u = scale R(angle) v + shift, that is
+A picture of h x w pixels has the coordinates u = (row, column), u_i = (2 i - (h - 1)) / (max(h, w) - 1): the longer
+side spans [-1, 1], and a pixel is as wide as it is high, so that a turn is a turn in any picture. An object g of its
+own coordinates v is seen at u = scale R(angle) v + shift, that is
 
     picture(u) = g(R(-angle) (u - shift) / scale),    R(a) = [[cos a, -sin a], [sin a, cos a]].
 
@@ -68,5 +68,7 @@ def turned_back(pose: Pose, angle: Array) -> Pose:
     shift = pose.shift
     if shift is not None:
         cos, sin = jnp.cos(angle), jnp.sin(angle)
-        shift = jnp.stack([cos * shift[..., 0] - sin * shift[..., 1], sin * shift[..., 0] + cos * shift[..., 1]], axis=-1)
+        shift = jnp.stack(
+            [cos * shift[..., 0] - sin * shift[..., 1], sin * shift[..., 0] + cos * shift[..., 1]], axis=-1
+        )
     return Pose(None if pose.angle is None else pose.angle + angle, shift, pose.scale)

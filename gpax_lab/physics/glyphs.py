@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -65,8 +66,8 @@ def glyphs(
 ) -> Glyphs:
     """Glyphs of equally frequent kinds, turned, shifted and magnified at random, drawn exactly.
 
-    A pixel at u is bright where the nearest stroke of the glyph is within `thickness` of v = R(-angle) (u - shift)/scale
-    (`gpax_lab.poses`): sigmoid((thickness - distance)/0.025), in half widths.
+    A pixel at u is bright where the nearest stroke of the glyph is within `thickness` of
+    v = R(-angle) (u - shift)/scale (`gpax_lab.poses`): sigmoid((thickness - distance)/0.025), in half widths.
 
     Args:
         key: random key.
@@ -114,7 +115,7 @@ def glyphs(
 
 def _segments(kinds: Sequence[str]) -> np.ndarray:
     """(kinds, most, 2, 2) ends of the segments; kinds with fewer repeat their last one."""
-    found = [[(a, b) for line in STROKES[kind] for a, b in zip(line, line[1:], strict=False)] for kind in kinds]
+    found = [[(a, b) for line in STROKES[kind] for a, b in pairwise(line)] for kind in kinds]
     most = max(len(one) for one in found)
     return np.array([one + [one[-1]] * (most - len(one)) for one in found], float)
 

@@ -3,6 +3,7 @@
 from gpax_lab.plot.base import BLUE, GREEN, GREY, ORANGE, ORDER, SPREAD, VALUES, Named
 from gpax_lab.plot.campaigns import campaign, parameters, posterior_1d, reconstruction, regret
 from gpax_lab.plot.hypotheses import confusion, curves, law, prior_sweep, probabilities, recovery
+from gpax_lab.plot.latent import latent_map, manifold, training
 from gpax_lab.plot.ternary import quaternary, ternary
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "campaign",
     "confusion",
     "curves",
+    "latent_map",
     "law",
+    "manifold",
     "parameters",
     "posterior_1d",
     "prior_sweep",
@@ -27,4 +30,5 @@ __all__ = [
     "recovery",
     "regret",
     "ternary",
+    "training",
 ]

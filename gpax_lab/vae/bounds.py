@@ -9,10 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gpax_lab.poses import turned_copies
 from gpax_lab.vae.examples import Examples
 from gpax_lab.vae.model import VAE, Latents, Params
-from gpax_lab.poses import turned_copies
-
 
 Weight = Array | float | Callable[[Array], Array]
 
@@ -44,6 +43,25 @@ class Weights(NamedTuple):
     physics: Weight = 1.0
     content: Weight = 1.0
     balance: Weight = 0.0
+
+
+class _Numbers(NamedTuple):
+    """`Weights` at one step."""
+
+    continuous: Array
+    discrete: Array
+    continuous_capacity: Array
+    discrete_capacity: Array
+    label: Array
+    physics: Array
+    content: Array
+    balance: Array
+
+
+def _number(weight: Weight) -> Array:
+    if callable(weight):
+        raise ValueError("a bound has numbers for weights; schedules of the epoch are for `train`.")
+    return jnp.asarray(weight)
 
 
 class Terms(NamedTuple):
@@ -208,7 +226,7 @@ def bound(model: VAE, params: Params, key: Array, data: Examples, weights: Weigh
         data: examples that fit the model (`VAE.check`).
         weights: numbers; None for a plain bound, in which the encoder is taught known labels with weight 1.
     """
-    w = Weights() if weights is None else weights
+    w = _Numbers(*[_number(weight) for weight in weights or Weights()])
     key_z, key_class, key_property = jax.random.split(key, 3)
     seen = look(model, params, data.x, data.condition)
     properties, kl_property, log_property, _ = _properties(key_property, data, seen)

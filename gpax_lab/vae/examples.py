@@ -25,7 +25,9 @@ class Examples(NamedTuple):
     label: Array
     properties: Array
 
-    def __len__(self) -> int:
+    @property
+    def many(self) -> int:
+        """How many examples these are."""
         return int(self.x.shape[0])
 
     def take(self, index: Array) -> "Examples":
@@ -100,3 +102,22 @@ def _columns(values: ArrayLike | None, count: int, dtype: jnp.dtype) -> Array:
     if table.ndim != 2 or table.shape[0] != count:
         raise ValueError(f"conditions and properties are ({count},) or ({count}, columns); got {table.shape}.")
     return table
+
+
+def unit_range(images: ArrayLike, low: float | None = None, high: float | None = None) -> Array:
+    """Images scaled to [0, 1] together, between the percentiles 0.5 and 99.5 or two values, and cut beyond.
+
+    Scaled together, not one by one: how bright one is compared with another is kept. For other images of the same kind
+    give the same `low` and `high` (`numpy.percentile(images, (0.5, 99.5))` of the first ones).
+
+    Raises:
+        ValueError: values that are not finite, or all alike.
+    """
+    values = np.asarray(images, float)
+    if not np.isfinite(values).all():
+        raise ValueError("the images hold values that are not finite: fill them in first.")
+    bottom = float(np.percentile(values, 0.5)) if low is None else low
+    top = float(np.percentile(values, 99.5)) if high is None else high
+    if not top > bottom:
+        raise ValueError(f"the images are all alike, or high is not above low: {bottom} to {top}.")
+    return jnp.asarray(np.clip((values - bottom) / (top - bottom), 0.0, 1.0), jnp.float32)

@@ -12,11 +12,11 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from gpax_lab.poses import Pose, turned_back
 from gpax_lab.vae.examples import Examples
 from gpax_lab.vae.likelihoods import Likelihood, bernoulli
 from gpax_lab.vae.networks import Dense, Network, Plain, Waves
 from gpax_lab.vae.parts import Angle, Gaussian, Part, Scale, Shift, Turn
-from gpax_lab.poses import Pose, turned_back
 
 Params = dict
 
@@ -96,9 +96,7 @@ class VAE:
         made = self.latents(z, known[:, : self.classes], x[:, :0].reshape(2, 0), known[:, self.classes :])
         condition = jnp.zeros((2, self.conditions), kind)
         made = made._replace(condition=condition)
-        network = self.network.init(
-            key, x, condition, known, self.code(made), made.pose, method="everything"
-        )
+        network = self.network.init(key, x, condition, known, self.code(made), made.pose, method="everything")
         network = jax.tree.map(lambda leaf: leaf.astype(kind), network)
         return {"network": network, "log_sd": jnp.full((), -1.0 if self.likelihood.noisy else 0.0, kind)}
 
@@ -165,7 +163,7 @@ class VAE:
         if top >= self.classes and top >= 0:
             raise ValueError(f"labels go up to {top}, this model has {self.classes} classes.")
         low, high = float(jnp.min(data.target)), float(jnp.max(data.target))
-        if self.likelihood.unit and not (0.0 <= low and high <= 1.0):
+        if self.likelihood.unit and not (low >= 0.0 and high <= 1.0):
             raise ValueError(
                 f"a {self.likelihood.name} likelihood needs values in [0, 1]; got {low:.3g} to {high:.3g}. "
                 "Scale them (`unit_range`), or take `gaussian()`."
@@ -278,7 +276,9 @@ def _turns(parts: tuple[Part, ...], form: tuple[int, ...], out: tuple[int, ...])
     most = 4 if form[0] == form[1] else 2
     if angle.turns is not None:
         if angle.turns > most:
-            raise ValueError(f"a picture of {form[0]} x {form[1]} pixels can be turned by half a turn: use turns=2 or 1.")
+            raise ValueError(
+                f"a picture of {form[0]} x {form[1]} pixels can be turned by half a turn: use turns=2 or 1."
+            )
         return angle.turns
     return most if angle.order == 1 and not angle.concentration else 1
 
@@ -287,7 +287,7 @@ def _reach(parts: tuple[Part, ...], out: tuple[int, ...]) -> tuple[float, ...]:
     """Half a period: what the picture can see of the object at the ends of the priors, and a little more."""
     longest = max(max(out) - 1, 1)
     half = [max(n - 1, 1) / longest for n in out]
-    far = float(np.hypot(*half)) if any(part.name == "rotation" for part in parts) and len(out) == 2 else None
+    far = math.hypot(*half) if any(part.name == "rotation" for part in parts) and len(out) == 2 else None
     shift = max((2.5 * part.sd for part in parts if isinstance(part, Shift)), default=0.0)
     scale = max((float(np.exp(2.0 * part.sd)) for part in parts if isinstance(part, Scale)), default=1.0)
     return tuple(1.1 * scale * ((far or h) + shift) for h in half)

@@ -8,8 +8,8 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.layers import Convolution, halved
-from gpax_lab.vae import waves
 from gpax_lab.poses import Pose, axes, grid, to_object
+from gpax_lab.vae import waves
 
 Activation = Callable[[Array], Array]
 
@@ -22,6 +22,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """(m, ...) -> (m, widths[-1])."""
         x = x.reshape(x.shape[0], -1)
         for width in self.widths:
             x = self.activation(nn.Dense(width)(x))
@@ -41,6 +42,7 @@ class Convolutional(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        """(m, *shape) -> (m, width)."""
         x = x[..., None] if x.ndim == self.axes + 1 else x
         for channels in self.channels:
             x = halved(self.activation(Convolution(channels)(x)))
@@ -57,6 +59,7 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, code: Array, pose: Pose) -> Array:
+        """(n, *shape)."""
         if any(part is not None for part in pose):
             raise ValueError("a plain decoder knows no pose: take `waves` or `coordinates` with invariances.")
         x = Dense(self.widths, self.activation)(code)
@@ -75,6 +78,7 @@ class Coordinates(nn.Module):
 
     @nn.compact
     def __call__(self, code: Array, pose: Pose) -> Array:
+        """(n, *shape)."""
         points = jnp.asarray(grid(tuple(self.shape)), code.dtype)
         x = nn.Dense(self.widths[0])(to_object(points, pose))
         x = x + nn.Dense(self.widths[0], use_bias=False)(code)[:, None, :]
@@ -107,6 +111,7 @@ class Waves(nn.Module):
 
     @nn.compact
     def __call__(self, code: Array, pose: Pose) -> Array:
+        """(n, *shape)."""
         shape, reach = tuple(self.shape), tuple(self.reach)
         pixel = 2.0 / max(max(shape) - 1, 1)
         basis = waves.Lattice(waves.lattice(reach, self.detail * pixel), reach, axes(shape))
@@ -148,6 +153,7 @@ class Network(nn.Module):
     hidden: int
 
     def setup(self) -> None:
+        """The heads."""
         self.latent_head = nn.Dense(self.raw)
         if self.hidden:
             self.joint = nn.Dense(self.hidden)
@@ -187,5 +193,3 @@ class Network(nn.Module):
             self.property_raw(features)
         self.latents(features, known)
         self.decode(code, pose)
-
-

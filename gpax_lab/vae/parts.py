@@ -74,7 +74,7 @@ class Scale(Gaussian):
 
 @dataclass(frozen=True)
 class Turn(Gaussian):
-    """Angle with a Gaussian prior of width `sd` rad on the line: for objects that are turned by less than half a turn."""
+    """Angle with a Gaussian prior of width `sd` rad on the line: for objects turned by less than half a turn."""
 
     sd: float = 1.0
 
@@ -125,7 +125,7 @@ class Angle:
         period = 2 * math.pi / self.order
         away = z[..., 0] - mean[..., 0]
         away = away - period * jnp.round(away / period)
-        turns = period * jnp.arange(-8.0, 9.0, dtype=z.dtype)
+        turns = _last(period * jnp.arange(-8.0, 9.0, dtype=z.dtype), away.ndim)
         return jax.nn.logsumexp(_log_normal(away[..., None] + turns, 0.0, sd[..., 0, None]), axis=-1)
 
     def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -145,6 +145,11 @@ NARROW = 0.5
 """Below this width a wrapped Gaussian loses less than 1e-9 of its mass around the circle (2 Phi(-pi/0.5))."""
 
 
+def _last(values: Array, before: int) -> Array:
+    """Values (k,) along an axis behind `before` others."""
+    return values.reshape((1,) * before + values.shape)
+
+
 def wrapped_entropy(sd: Array) -> Array:
     """Entropy (...,) of a Gaussian of standard deviation sd (...,) wrapped around the circle, nat.
 
@@ -153,8 +158,8 @@ def wrapped_entropy(sd: Array) -> Array:
     """
     narrow = sd < NARROW
     wide = jnp.where(narrow, NARROW, sd)
-    k = jnp.arange(1.0, 13.0, dtype=sd.dtype)
-    m = jnp.arange(1.0, 121.0, dtype=sd.dtype)
+    k = _last(jnp.arange(1.0, 13.0, dtype=sd.dtype), sd.ndim)
+    m = _last(jnp.arange(1.0, 121.0, dtype=sd.dtype), sd.ndim)
     power = -(wide[..., None] ** 2)
     log_euler = jnp.sum(jnp.log1p(-jnp.exp(m * power)), axis=-1)
     sign = jnp.where(k % 2 == 0, 1.0, -1.0).astype(sd.dtype)
@@ -200,7 +205,7 @@ def rotation(
 
 
 def translation(sd: float = 0.1, axes: int = 2) -> Shift:
-    """Invariance to shifts, of this prior standard deviation in half widths of the longer side; `axes` 1 for spectra."""
+    """Invariance to shifts; `sd` of the prior in half widths of the longer side, `axes` 1 for spectra."""
     if not sd > 0 or axes not in (1, 2):
         raise ValueError(f"sd must be positive and axes 1 or 2; got {sd} and {axes}.")
     return Shift("translation", axes, sd)

@@ -154,7 +154,8 @@ def train(
         raise ValueError("patience is 1 or more, and needs held_out examples.")
     if held_out is not None:
         model.check(held_out)
-    state, rows, outcome = _start(key, plan, _dtype(data)), [], FINISHED
+    rows: list[tuple[Terms, np.ndarray]] = []
+    state, outcome = _start(key, plan, _dtype(data)), FINISHED
     keeper = None
     if checkpoint is not None:
         from gpax_lab.vae.checkpoints import Keeper
@@ -207,7 +208,7 @@ class _Plan(NamedTuple):
         if epochs < 1 or batch < 1 or (members is not None and members < 1):
             raise ValueError(f"epochs, batch and members are 1 or more; got {epochs}, {batch}, {members}.")
         model.check(data.first() if isinstance(data, Stored) else data)
-        count = data.chunk if isinstance(data, Stored) else len(data)
+        count = data.chunk if isinstance(data, Stored) else data.many
         batch = min(batch, count)
         mesh = None
         if devices is not None:
@@ -225,7 +226,7 @@ class _Plan(NamedTuple):
             "parts": [repr(part) for part in self.model.parts],
             "classes": self.model.classes,
             "likelihood": self.model.likelihood.name,
-            "examples": data.rows if isinstance(data, Stored) else len(data),
+            "examples": data.rows if isinstance(data, Stored) else data.many,
             "batch": self.batch,
             "members": self.members,
         }
@@ -255,7 +256,7 @@ def _one_epoch(
         course = [_course(weight, at, chunk.x.dtype) for weight in (rate, *weights)]
         state, terms = _epoch(plan, state, chunk, course[0], Weights(*course[1:]))
         total.append(terms)
-    return state, Terms(*[np.mean([np.asarray(term) for term in same], axis=0) for same in zip(*total, strict=True)])
+    return state, jax.tree.map(lambda *same: np.mean([np.asarray(term) for term in same], axis=0), *total)
 
 
 def _course(weight: Weight, at: np.ndarray, dtype: jnp.dtype) -> Array:
@@ -298,8 +299,8 @@ def _steps(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weig
 
 
 @partial(jax.jit, static_argnames="plan")
-def _judged(plan: _Plan, state: State, data: Examples) -> State:
-    def one(state: State) -> State:
+def _judged(plan: _Plan, state: State, data: Examples) -> tuple[State, Array]:
+    def one(state: State) -> tuple[State, Array]:
         # The same draws after every epoch: only the parameters make the difference.
         score = mean_bound(plan.model, state.params, jax.random.key(0), data, plan.batch)
         better = score > state.score
@@ -344,8 +345,9 @@ def _idle(held: list[np.ndarray]) -> int:
 def _history(rows: list[tuple[Terms, np.ndarray]], members: int | None) -> History:
     form = (0,) if members is None else (0, members)
     if not rows:
-        return History(Terms(*[np.zeros(form)] * len(Terms._fields)), np.zeros(form))
-    terms = Terms(*[np.stack([np.asarray(row[0][k]) for row in rows]) for k in range(len(Terms._fields))])
+        blank = jnp.zeros(form)
+        return History(Terms(blank, blank, blank, blank, blank, blank, blank), np.zeros(form))
+    terms = jax.tree.map(lambda *same: np.stack(same), *[row[0] for row in rows])
     return History(terms, np.stack([row[1] for row in rows]))
 
 
@@ -369,7 +371,7 @@ def _teller(
             "KL of classes": epoch.terms.kl_discrete,
             "held out": epoch.held_out,
         }
-        means = {name: float(np.mean(value)) for name, value in shown.items()}
+        means = {name: float(np.mean(np.asarray(value))) for name, value in shown.items()}
         bar.set_postfix({name: f"{value:.4g}" for name, value in means.items() if np.isfinite(value)}, refresh=False)
         bar.update()
 

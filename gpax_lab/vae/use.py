@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import jax
@@ -11,11 +12,11 @@ from jax import Array
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
+from gpax_lab.poses import Pose
 from gpax_lab.vae.bounds import importance_bound, look, split
 from gpax_lab.vae.examples import Examples, examples
 from gpax_lab.vae.model import VAE, Latents, Params
 from gpax_lab.vae.parts import Angle, Scale, Shift, Turn
-from gpax_lab.poses import Pose
 from gpax_lab.vae.training import Trained
 
 
@@ -87,7 +88,7 @@ def _unlabelled(model: VAE, x: ArrayLike, condition: ArrayLike | None) -> Exampl
 
 def _batched(function: Callable, data: Examples, batch: int):
     """In batches of one size, so that it is compiled once; the last one is filled up and cut."""
-    count = len(data)
+    count = data.many
     size = min(batch, count)
     found = []
     for start in range(0, count, size):
@@ -240,7 +241,9 @@ def _predict(model: VAE, params: Params, key: Array, data: Examples, draws: int)
         classes = jax.nn.one_hot(label, model.classes, dtype=data.x.dtype)
         noise = jax.random.normal(key_property, seen.property_mean.shape, data.x.dtype)
         properties = seen.property_mean + seen.property_sd * noise
-        parts = split(model, params, seen.features[jnp.arange(count), turn], jnp.concatenate([classes, properties], axis=-1))
+        parts = split(
+            model, params, seen.features[jnp.arange(count), turn], jnp.concatenate([classes, properties], axis=-1)
+        )
         keys = jax.random.split(key_z, len(parts))
         draw = [m + s * jax.random.normal(k, m.shape, m.dtype) for k, (m, s) in zip(keys, parts, strict=True)]
         latents = model.latents(jnp.concatenate(draw, axis=-1), classes, data.condition, properties, turn)
@@ -323,7 +326,12 @@ def encode_windows(trained: Trained, image: ArrayLike, step: int = 1, batch: int
     """
     model, params = _one(trained)
     pixels = jnp.asarray(image, params["log_sd"].dtype)
-    if pixels.ndim != 2 or len(model.shape) != 2 or pixels.shape[0] < model.shape[0] or pixels.shape[1] < model.shape[1]:
+    if (
+        pixels.ndim != 2
+        or len(model.shape) != 2
+        or pixels.shape[0] < model.shape[0]
+        or pixels.shape[1] < model.shape[1]
+    ):
         raise ValueError(f"an image (rows, columns) of at least {model.shape} pixels; got {pixels.shape}.")
     tops = [jnp.arange(0, n - m + 1, step) for n, m in zip(pixels.shape, model.shape, strict=True)]
     corner = jnp.stack(jnp.meshgrid(*tops, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -358,7 +366,7 @@ def trajectories(positions: Sequence[ArrayLike], reach: float) -> np.ndarray:
     if not frames or not reach > 0:
         raise ValueError("one frame or more, and a positive reach.")
     tracks = [[index] for index in range(len(frames[0]))]
-    for number, (before, now) in enumerate(zip(frames, frames[1:], strict=False)):
+    for number, (before, now) in enumerate(pairwise(frames)):
         joined = _joined(before, now, reach)
         ends = {track[-1]: track for track in tracks if track[-1] >= 0}
         for track in tracks:

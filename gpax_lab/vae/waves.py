@@ -1,9 +1,9 @@
 """Pictures as sums of plane waves, which turn, shift and magnify exactly.
 
-g(v) = sum_k a_k cos(k v) + b_k sin(k v) is a band-limited object. Seen turned by R, shifted by s and magnified by m, each
-wave stays a plane wave, with the wave vector R k / m; and a plane wave is a product of a function of the row and one of
-the column, so that a picture of h x w pixels is one matrix product, (h, 2 K) (2 K, w). A network that is asked for its
-value at every pixel costs some hundred times as much.
+g(v) = sum_k a_k cos(k v) + b_k sin(k v) is a band-limited object. Seen turned by R, shifted by s and magnified by m,
+each wave stays a plane wave, with the wave vector R k / m; and a plane wave is a product of a function of the row
+and one of the column, so that a picture of h x w pixels is one matrix product, (h, 2 K) (2 K, w). A network that is
+asked for its value at every pixel costs some hundred times as much.
 """
 
 from functools import partial

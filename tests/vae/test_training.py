@@ -1,0 +1,243 @@
+"""Training: the same key the same weights, one compilation, nothing lost, nothing changed by a look."""
+
+import json
+import subprocess
+import sys
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from gpax_lab import vae
+from gpax_lab.vae import training
+from gpax_lab.vae.checkpoints import CheckpointMismatch
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return vae.model((6, 6), 1, encoder=vae.Dense((8,)), decoder=vae.Plain((6, 6), (8,)))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Bars at two heights."""
+    rows = jax.random.randint(KEY, (48,), 1, 5)
+    return jax.nn.one_hot(rows, 6)[:, :, None] * jnp.ones((1, 1, 6)) * 0.9
+
+
+def same(a, b, **tolerance):
+    for one, other in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_allclose(one, other, **tolerance)
+
+
+def test_the_same_key_gives_the_same_weights_and_the_bound_rises(small, pictures):
+    data = vae.examples(pictures)
+    first = vae.train(KEY, small, data, epochs=6, batch=16, rate=1e-2, progress=False)
+    again = vae.train(KEY, small, data, epochs=6, batch=16, rate=1e-2, progress=False)
+    same(first.params, again.params, rtol=0)
+    assert first.history.terms.bound.shape == (6,)
+    assert first.history.terms.bound[-1] > first.history.terms.bound[0] + 1
+    assert first.outcome == "finished" and first.params["log_sd"].dtype == jnp.float32
+
+
+def test_an_epoch_is_compiled_once_whatever_the_schedule_and_the_key(small, pictures):
+    before = training._epoch._cache_size()
+    data = vae.examples(pictures)
+    for number, rate in enumerate((1e-3, 5e-3, optax.cosine_decay_schedule(1e-2, 4))):
+        weights = vae.Weights(continuous=optax.linear_schedule(0.0, 1.0 + number, 3))
+        vae.train(jax.random.key(number), small, data, 3, 12, rate, weights, progress=False)
+    assert training._epoch._cache_size() == before + 1
+
+
+def test_schedules_are_of_the_epoch():
+    at = 3 + np.arange(4) / 4
+    found = training._course(optax.linear_schedule(0.0, 10.0, 10), at, jnp.dtype(jnp.float32))
+    np.testing.assert_allclose(found, at, rtol=1e-6)
+    np.testing.assert_allclose(training._course(2.0, at, jnp.dtype(jnp.float32)), 2.0)
+
+
+def test_members_are_what_they_would_be_alone(small, pictures):
+    data = vae.examples(pictures)
+    held = data.take(jnp.arange(8))
+    many = vae.train(KEY, small, data, 4, 16, members=3, held_out=held, progress=False)
+    alone = vae.train(jax.random.split(KEY, 3)[1], small, data, 4, 16, held_out=held, progress=False)
+    same(many.member(1).params, alone.params, rtol=2e-4, atol=2e-6)
+    assert many.history.terms.bound.shape == (4, 3) and many.history.held_out.shape == (4, 3)
+    best = many.best()
+    assert best.members is None and best.history.held_out.max() == many.history.held_out.max()
+    with pytest.raises(ValueError, match="best"):
+        vae.encode(many, pictures)
+
+
+def test_looking_at_held_out_examples_changes_nothing(small, pictures):
+    data = vae.examples(pictures)
+    plain = vae.train(KEY, small, data, 3, 16, progress=False)
+    watched = vae.train(KEY, small, data, 3, 16, held_out=data.take(jnp.arange(20)), progress=False)
+    np.testing.assert_array_equal(plain.history.terms.bound, watched.history.terms.bound)
+    once = vae.mean_bound(small, plain.params, KEY, data, 20)
+    pieces = [vae.bound(small, plain.params, k, data.take(jnp.arange(n * 20, n * 20 + 20))).bound
+              for n, k in enumerate(jax.random.split(KEY, 2))]  # fmt: skip
+    rest = vae.bound(small, plain.params, jax.random.fold_in(KEY, 2), data.take(jnp.arange(40, 48))).bound
+    np.testing.assert_allclose(once, (20 * sum(pieces) + 8 * rest) / 48, rtol=1e-5)
+
+
+def test_training_stops_early_and_keeps_the_best(small, pictures):
+    data = vae.examples(pictures)
+    # A rate that falls apart after the first epochs: the best weights are those of before.
+    rate = lambda epoch: jnp.where(epoch < 5, 1e-2, 0.5)  # noqa: E731
+    found = vae.train(KEY, small, data, 40, 16, rate, held_out=data, patience=3, progress=False)
+    assert found.outcome == "stopped early" and len(found.history.held_out) < 40
+    kept = float(vae.mean_bound(small, found.params, jax.random.key(0), data, 16))
+    np.testing.assert_allclose(kept, found.history.held_out.max(), rtol=1e-4)
+
+
+def test_what_is_not_finite_stops_training_with_the_last_good_weights(small, pictures):
+    data = vae.examples(pictures)
+    rate = lambda epoch: jnp.where(epoch < 2, 1e-3, jnp.inf)  # noqa: E731
+    found = vae.train(KEY, small, data, 9, 16, rate, progress=False)
+    good = vae.train(KEY, small, data, 2, 16, 1e-3, progress=False)
+    assert found.outcome == "not finite" and len(found.history.terms.bound) == 2
+    same(found.params, good.params, rtol=0)
+
+
+def test_an_interrupted_run_goes_on_exactly(small, pictures, tmp_path):
+    data = vae.examples(pictures)
+    whole = vae.train(KEY, small, data, 6, 16, held_out=data, progress=False)
+
+    class Stop(Exception):
+        pass
+
+    def stop(epoch):
+        if epoch.number == 4:
+            raise Stop
+
+    folder = tmp_path / "run"
+    with pytest.raises(Stop):
+        vae.train(KEY, small, data, 6, 16, held_out=data, progress=stop, checkpoint=folder, every=2)
+    told = []
+    rest = vae.train(KEY, small, data, 6, 16, held_out=data, progress=told.append, checkpoint=folder, every=2)
+    assert [epoch.number for epoch in told] == [3, 4, 5, 6]
+    same(rest.params, whole.params, rtol=0)
+    np.testing.assert_allclose(rest.history.terms.bound, whole.history.terms.bound, rtol=1e-6)
+    again = vae.train(KEY, small, data, 6, 16, held_out=data, progress=False, checkpoint=folder, every=2)
+    same(again.params, whole.params, rtol=0)
+    with pytest.raises(CheckpointMismatch, match="batch"):
+        vae.train(KEY, small, data, 6, 24, progress=False, checkpoint=folder)
+
+
+def test_a_set_in_a_file_is_learned_from_chunk_by_chunk(small, pictures, tmp_path):
+    path = tmp_path / "set.h5"
+    with h5py.File(path, "w") as file:
+        file["images"] = np.asarray(pictures)
+        file["kind"] = np.zeros(48, np.int32) - 1
+    data = vae.stored(path, "images", label="kind", chunk=20, block=4)
+    assert (data.rows, data.chunk, data.chunks) == (48, 20, 2)
+    chunks = list(data.epoch(0))
+    assert [chunk.many for chunk in chunks] == [20, 20]
+    taken = np.concatenate([np.asarray(chunk.x) for chunk in chunks])
+    known = {row.tobytes() for row in np.asarray(pictures, np.float32)}
+    assert all(row.tobytes() in known for row in taken)
+    assert not np.array_equal(taken, np.concatenate([np.asarray(c.x) for c in data.epoch(1)]))
+    found = vae.train(KEY, small, data, 3, 10, rate=1e-2, progress=False)
+    assert found.history.terms.bound[-1] > found.history.terms.bound[0]
+    with pytest.raises(KeyError, match="images"):
+        vae.stored(path, "pictures")
+    with pytest.raises(FileNotFoundError):
+        vae.stored(tmp_path / "none.h5", "images")
+    with h5py.File(path, "a") as file:
+        file["short"] = np.zeros(3)
+    with pytest.raises(ValueError, match="lengths"):
+        vae.stored(path, "images", properties="short")
+
+
+SHARED = """
+import jax, numpy as np
+from gpax_lab import vae
+key = jax.random.key(0)
+model = vae.model((6, 6), 1, encoder=vae.Dense((8,)), decoder=vae.Plain((6, 6), (8,)))
+data = vae.examples(jax.random.uniform(key, (32, 6, 6)))
+one = vae.train(key, model, data, 2, 16, progress=False)
+two = vae.train(key, model, data, 2, 16, progress=False, devices=jax.devices())
+assert len(jax.devices()) == 2
+for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(two.params)):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+print("same")
+"""
+
+
+def test_two_devices_share_a_batch():
+    import os
+
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run([sys.executable, "-c", SHARED], env=env, capture_output=True, text=True, timeout=240)
+    assert done.stdout.strip() == "same", done.stderr[-2000:]
+
+
+def test_a_trained_model_survives_a_file(small, pictures, tmp_path):
+    data = vae.examples(pictures)
+    found = vae.train(KEY, small, data, 2, 16, progress=False)
+    path = tmp_path / "model.vae"
+    vae.save(path, found)
+    again = vae.load(path, small)
+    same(again.params, found.params, rtol=0)
+    np.testing.assert_array_equal(again.history.terms.bound, found.history.terms.bound)
+    with pytest.raises(FileExistsError):
+        vae.save(path, found)
+    other = vae.model((6, 6), 2, encoder=vae.Dense((8,)), decoder=vae.Plain((6, 6), (8,)))
+    with pytest.raises(ValueError, match="another model"):
+        vae.load(path, other)
+    path.write_bytes(json.dumps({"a": 1}).encode())
+    with pytest.raises(ValueError, match="no file"):
+        vae.load(path, small)
+
+
+def test_progress_is_shown_with_the_terms(small, pictures, capsys):
+    vae.train(KEY, small, vae.examples(pictures), 2, 16)
+    shown = capsys.readouterr().err
+    assert "bound=" in shown and "reconstruction=" in shown and "2/2" in shown
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda m, d: vae.train(KEY, m, d, 0), "epochs"),
+        (lambda m, d: vae.train(KEY, m, d, 2, patience=2), "held_out"),
+        (lambda m, d: vae.train(KEY, m, vae.examples(jnp.zeros((3, 5, 5)))), "sees"),
+        (lambda m, d: vae.train(KEY, m, vae.examples(2 + jnp.zeros((3, 6, 6)))), "unit_range"),
+        (lambda m, d: vae.train(KEY, m, vae.examples(jnp.zeros((3, 6, 6)), label=[0, 1, 0])), "classes"),
+        (lambda m, d: vae.train(KEY, m, vae.examples(jnp.zeros((3, 6, 6)), condition=[0, 1, 0])), "condition"),
+        (lambda m, d: vae.examples(jnp.full((3, 6, 6), jnp.nan)), "finite"),
+        (lambda m, d: vae.examples(np.ma.masked_array(np.zeros((3, 6, 6)))), "masked"),
+        (lambda m, d: vae.examples(np.zeros((3, 6, 6), complex)), "real"),
+        (lambda m, d: vae.examples(jnp.zeros((3, 6, 6)), label=[0.5, 1, 0]), "integers"),
+        (lambda m, d: vae.examples(jnp.zeros((3, 6, 6)), target=jnp.zeros((2, 5))), "target"),
+        (lambda m, d: vae.examples(jnp.zeros((3, 6, 6)), condition=jnp.zeros(4)), "conditions"),
+        (lambda m, d: vae.model((6, 6), 0), "latent"),
+        (lambda m, d: vae.model((6, 6), -1), "negative"),
+        (lambda m, d: vae.model((6, 6), classes=1), "classes"),
+        (lambda m, d: vae.model(30, invariances=[vae.rotation()]), "turned"),
+        (lambda m, d: vae.model(30, invariances=[vae.translation()]), "axes=1"),
+        (lambda m, d: vae.model((6, 6, 3), invariances=[vae.rotation()]), "channels"),
+        (lambda m, d: vae.model((6, 6), invariances=[vae.scaling(), vae.scaling()]), "once"),
+        (lambda m, d: vae.model((6, 8), invariances=[vae.rotation(turns=4)]), "half a turn"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(small, pictures, make, words):
+    with pytest.raises(ValueError, match=words):
+        make(small, vae.examples(pictures))
+
+
+def test_values_of_a_gaussian_that_are_far_from_order_one_are_told():
+    model = vae.model((6, 6), likelihood=vae.gaussian())
+    with pytest.raises(ValueError, match="order one"):
+        vae.train(KEY, model, vae.examples(1e-9 * jax.random.normal(KEY, (9, 6, 6))), progress=False)
+
+
+def test_fewer_examples_than_a_batch_are_one_batch(small, pictures):
+    found = vae.train(KEY, small, vae.examples(pictures[:5]), 2, 100, progress=False)
+    assert np.isfinite(found.history.terms.bound).all()
