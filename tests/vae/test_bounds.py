@@ -74,7 +74,7 @@ def test_the_bound_of_a_linear_gaussian_model_is_its_closed_form():
 
 
 def with_exact_posterior(model, params):
-    """The encoder's head set to the true posterior of one latent number, mean A (x - b) and width s / root(w w + s^2)."""
+    """The head set to the true posterior of one latent number: mean A (x - b), width s/root(w w + s^2)."""
     head = params["network"]["params"]["decoder"]["Dense_0"]
     w, b, s2 = np.asarray(head["kernel"])[0], np.asarray(head["bias"]), float(np.exp(2 * params["log_sd"]))
     slope, width = w / (w @ w + s2), math.sqrt(s2 / (w @ w + s2))
@@ -109,7 +109,8 @@ def test_the_importance_bound_rises_to_the_exact_evidence():
         )
         means.append(found.mean())
         errors.append(found.std(ddof=1) / np.sqrt(keys))
-    assert means[0] + 3 * errors[0] < means[1] and means[1] + 3 * errors[1] < exact.mean()
+    assert means[0] + 3 * errors[0] < means[1]
+    assert means[1] + 3 * errors[1] < exact.mean()
     assert abs(means[2] - exact.mean()) < 4 * errors[2] + 1e-3
 
 
@@ -198,7 +199,8 @@ def test_known_properties_enter_as_observed_and_unknown_ones_are_inferred():
     np.testing.assert_allclose(terms.label, log_q.mean(), rtol=1e-10)
     open_ = known._replace(properties=jnp.full((3, 1), jnp.nan))
     free = vae.bound(model, params, KEY, open_)
-    assert float(free.label) == 0 and np.isfinite(float(free.bound))
+    assert float(free.label) == 0
+    assert np.isfinite(float(free.bound))
     gradient = jax.grad(lambda p: vae.bound(model, p, KEY, open_).bound)(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     # p(x) = int p(x | z, y) N(z) N(y), once the encoder has learned something of it.
@@ -235,7 +237,8 @@ def test_a_relaxed_class_nears_the_sum_as_it_hardens():
     params = model.init(KEY, jnp.float64)
     exact, soft = vae.bound(model, params, KEY, x), vae.bound(relaxed, params, KEY, x)
     np.testing.assert_allclose(soft.reconstruction, exact.reconstruction, atol=0.05)
-    assert relaxed.branches == 1 and model.branches == 3
+    assert relaxed.branches == 1
+    assert model.branches == 3
 
 
 @pytest.mark.parametrize("logit", [-6.0, -1.0, -0.11, -0.09, 0.0, 0.05, 4.0])

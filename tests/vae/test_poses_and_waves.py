@@ -17,7 +17,9 @@ KEY = jax.random.key(1)
 def test_pixels_are_as_wide_as_high():
     rows, columns = axes((20, 40))
     np.testing.assert_allclose(np.diff(rows), np.diff(columns)[0])
-    assert columns[0] == -1 and columns[-1] == 1 and rows[0] == -rows[-1]
+    assert columns[0] == -1
+    assert columns[-1] == 1
+    assert rows[0] == -rows[-1]
 
 
 def test_a_turn_keeps_lengths_in_a_picture_that_is_not_square():
@@ -123,7 +125,8 @@ def test_glyphs_lie_where_they_say():
             found.images[k], glyph_at(found.angle[k : k + 1], found.shift[k : k + 1])[0], atol=1e-6
         )
     wide = glyphs(KEY, 2, (12, 20), ("4", "7"), noise=0.1)
-    assert wide.images.shape == (2, 12, 20) and 0 <= float(wide.images.min()) <= float(wide.images.max()) <= 1
+    assert wide.images.shape == (2, 12, 20)
+    assert 0 <= float(wide.images.min()) <= float(wide.images.max()) <= 1
     with pytest.raises(ValueError, match="kinds"):
         glyphs(KEY, 2, kinds="?")
     with pytest.raises(ValueError, match="count"):

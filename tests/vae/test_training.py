@@ -42,7 +42,8 @@ def test_the_same_key_gives_the_same_weights_and_the_bound_rises(small, pictures
     same(first.params, again.params, rtol=0)
     assert first.history.terms.bound.shape == (6,)
     assert first.history.terms.bound[-1] > first.history.terms.bound[0] + 1
-    assert first.outcome == "finished" and first.params["log_sd"].dtype == jnp.float32
+    assert first.outcome == "finished"
+    assert first.params["log_sd"].dtype == jnp.float32
 
 
 def test_an_epoch_is_compiled_once_whatever_the_schedule_and_the_key(small, pictures):
@@ -67,9 +68,11 @@ def test_members_are_what_they_would_be_alone(small, pictures):
     many = vae.train(KEY, small, data, 4, 16, members=3, held_out=held, progress=False)
     alone = vae.train(jax.random.split(KEY, 3)[1], small, data, 4, 16, held_out=held, progress=False)
     same(many.member(1).params, alone.params, rtol=2e-4, atol=2e-6)
-    assert many.history.terms.bound.shape == (4, 3) and many.history.held_out.shape == (4, 3)
+    assert many.history.terms.bound.shape == (4, 3)
+    assert many.history.held_out.shape == (4, 3)
     best = many.best()
-    assert best.members is None and best.history.held_out.max() == many.history.held_out.max()
+    assert best.members is None
+    assert best.history.held_out.max() == many.history.held_out.max()
     with pytest.raises(ValueError, match="best"):
         vae.encode(many, pictures)
 
@@ -91,7 +94,8 @@ def test_training_stops_early_and_keeps_the_best(small, pictures):
     # A rate that falls apart after the first epochs: the best weights are those of before.
     rate = lambda epoch: jnp.where(epoch < 5, 1e-2, 0.5)  # noqa: E731
     found = vae.train(KEY, small, data, 40, 16, rate, held_out=data, patience=3, progress=False)
-    assert found.outcome == "stopped early" and len(found.history.held_out) < 40
+    assert found.outcome == "stopped early"
+    assert len(found.history.held_out) < 40
     kept = float(vae.mean_bound(small, found.params, jax.random.key(0), data, 16))
     np.testing.assert_allclose(kept, found.history.held_out.max(), rtol=1e-4)
 
@@ -101,7 +105,8 @@ def test_what_is_not_finite_stops_training_with_the_last_good_weights(small, pic
     rate = lambda epoch: jnp.where(epoch < 2, 1e-3, jnp.inf)  # noqa: E731
     found = vae.train(KEY, small, data, 9, 16, rate, progress=False)
     good = vae.train(KEY, small, data, 2, 16, 1e-3, progress=False)
-    assert found.outcome == "not finite" and len(found.history.terms.bound) == 2
+    assert found.outcome == "not finite"
+    assert len(found.history.terms.bound) == 2
     same(found.params, good.params, rtol=0)
 
 
@@ -199,7 +204,9 @@ def test_a_trained_model_survives_a_file(small, pictures, tmp_path):
 def test_progress_is_shown_with_the_terms(small, pictures, capsys):
     vae.train(KEY, small, vae.examples(pictures), 2, 16)
     shown = capsys.readouterr().err
-    assert "bound=" in shown and "reconstruction=" in shown and "2/2" in shown
+    assert "bound=" in shown
+    assert "reconstruction=" in shown
+    assert "2/2" in shown
 
 
 @pytest.mark.parametrize(
