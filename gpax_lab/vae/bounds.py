@@ -111,6 +111,8 @@ def look(model: VAE, params: Params, x: Array, condition: Array) -> Seen:
     """The encoder's first half: features, classes and properties."""
     apply = partial(model.network.apply, params["network"])
     count, turns = x.shape[0], model.turns
+    shift, scale = jax.lax.stop_gradient(params["seen"])
+    x = (x - shift) / scale
     copies, given = x, condition
     if turns > 1:
         copies = turned_copies(x, turns).reshape(count * turns, *model.shape)

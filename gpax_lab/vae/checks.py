@@ -48,9 +48,21 @@ def angle_error(found: ArrayLike, truth: ArrayLike, order: int = 1) -> Array:
     return jnp.arctan2(jnp.sin(away - offset), jnp.cos(away - offset)) / order
 
 
-def shift_correlation(found: ArrayLike, truth: ArrayLike) -> Array:
-    """(d,) correlation of shifts (n, d), axis by axis."""
+def shift_correlation(found: ArrayLike, truth: ArrayLike, angle: ArrayLike | None = None) -> Array:
+    """(d,) correlation of shifts (n, d), axis by axis.
+
+    Args:
+        found: (n, d).
+        truth: (n, d).
+        angle: (n,) rad, by which each object is turned. The object's own centre is nobody's to know: about another one
+            the same picture has the shift s + R(angle) c. With the angles the c that fits best is taken out first.
+    """
     one, other = jnp.asarray(found), jnp.asarray(truth)
+    if angle is not None:
+        cos, sin = jnp.cos(jnp.asarray(angle)), jnp.sin(jnp.asarray(angle))
+        turn = jnp.stack([jnp.stack([cos, -sin], axis=-1), jnp.stack([sin, cos], axis=-1)], axis=-2)
+        centre = jnp.mean(jnp.einsum("nji,nj->ni", turn, one - other), axis=0)
+        one = one - jnp.einsum("nij,j->ni", turn, centre)
     one, other = one - jnp.mean(one, axis=0, keepdims=True), other - jnp.mean(other, axis=0, keepdims=True)
     return jnp.sum(one * other, axis=0) / jnp.sqrt(jnp.sum(one**2, axis=0) * jnp.sum(other**2, axis=0))
 

@@ -119,7 +119,11 @@ class Waves(nn.Module):
         falloff = 1.0 / (1.0 + size / ROUGH**2)
         falloff = np.tile(falloff / np.sqrt(np.sum(falloff**2)), 2)
         hidden = Dense(self.widths, self.activation)(code)
-        coefficients = nn.Dense(2 * basis.count)(hidden) + nn.Dense(2 * basis.count, use_bias=False)(code)
+        # Begin with a picture of contrast below one, whatever the number of waves: a likelihood with a noise of its own
+        # would else learn a large noise first.
+        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        coefficients = nn.Dense(2 * basis.count, kernel_init=small)(hidden)
+        coefficients = coefficients + nn.Dense(2 * basis.count, use_bias=False, kernel_init=small)(code)
         coefficients = coefficients * jnp.asarray(falloff * np.sqrt(basis.count), code.dtype)[None]
         count = code.shape[0]
         one = jnp.ones((count,), code.dtype)

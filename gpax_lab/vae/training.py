@@ -155,7 +155,7 @@ def train(
     if held_out is not None:
         model.check(held_out)
     rows: list[tuple[Terms, np.ndarray]] = []
-    state, outcome = _start(key, plan, _dtype(data)), FINISHED
+    state, outcome = _start(key, plan, data.first() if isinstance(data, Stored) else data), FINISHED
     keeper = None
     if checkpoint is not None:
         from gpax_lab.vae.checkpoints import Keeper
@@ -232,14 +232,16 @@ class _Plan(NamedTuple):
         }
 
 
-def _dtype(data: Examples | Stored) -> jnp.dtype:
-    return jnp.dtype(jnp.float32) if isinstance(data, Stored) else data.x.dtype
+def _start(key: Array, plan: _Plan, data: Examples) -> State:
+    dtype = data.x.dtype
 
-
-def _start(key: Array, plan: _Plan, dtype: jnp.dtype) -> State:
     def one(key: Array) -> State:
         key_init, key_steps = jax.random.split(key)
         params = plan.model.init(key_init, dtype)
+        spread = jnp.std(data.x)
+        params["seen"] = jnp.stack([jnp.mean(data.x), jnp.where(spread > 0, spread, 1.0)])
+        if plan.model.likelihood.noisy:
+            params["log_sd"] = jnp.log(0.5 * jnp.std(data.target))
         return State(params, plan.optimizer.init(params), key_steps, params, jnp.full((), -jnp.inf, dtype))
 
     return one(key) if plan.members is None else jax.vmap(one)(jax.random.split(key, plan.members))

@@ -264,6 +264,7 @@ def manifold(
     of_class: int = 0,
     condition: ArrayLike | None = None,
     coverage: float = 0.95,
+    over: ArrayLike | None = None,
 ) -> Array:
     """Pictures (count, count, *output) over two numbers of the content, the first one growing downwards.
 
@@ -273,14 +274,19 @@ def manifold(
         axes: which numbers; the others are 0. With one number only, give it twice.
         of_class: class, where the model has classes.
         condition: (conditions,) where the model has any.
-        coverage: prior probability between the outermost pictures.
+        coverage: probability between the outermost pictures.
+        over: (n, latent) contents whose percentiles are taken instead of the prior's, and whose medians the others have.
     """
     model, _ = _one(trained)
     if not all(0 <= axis < model.latent for axis in axes):
         raise ValueError(f"this model has {model.latent} latent numbers; got axes {axes}.")
-    steps = norm.ppf(jnp.linspace(0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage, count))
-    first, second = jnp.meshgrid(steps, steps, indexing="ij")
-    z = jnp.zeros((count * count, model.latent)).at[:, axes[0]].set(first.ravel()).at[:, axes[1]].set(second.ravel())
+    share = jnp.linspace(0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage, count)
+    given_z = None if over is None else jnp.asarray(over).reshape(-1, model.latent)
+    steps = [norm.ppf(share) if given_z is None else jnp.quantile(given_z[:, axis], share) for axis in axes]
+    first, second = jnp.meshgrid(*steps, indexing="ij")
+    middle = jnp.zeros(model.latent) if given_z is None else jnp.median(given_z, axis=0)
+    z = jnp.broadcast_to(middle[None], (count * count, model.latent))
+    z = z.at[:, axes[0]].set(first.ravel()).at[:, axes[1]].set(second.ravel())
     given = None if condition is None else jnp.broadcast_to(jnp.asarray(condition), (len(z), model.conditions))
     return decode(trained, z, of_class, condition=given).reshape(count, count, *model.output)
 

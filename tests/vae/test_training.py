@@ -175,6 +175,7 @@ print("same")
 """
 
 
+@pytest.mark.slow
 def test_two_devices_share_a_batch():
     import os
 
