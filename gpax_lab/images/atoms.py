@@ -9,15 +9,28 @@ from gpax_lab.images.features import Peaks, blobs, peaks
 from gpax_lab.images.patches import patches
 
 
-def find_atoms(image: ArrayLike, sigma: float, capacity: int = 2048, contrast: float = 0.2, distance: int = 0) -> Peaks:
+def find_atoms(
+    image: ArrayLike,
+    sigma: float,
+    capacity: int = 2048,
+    contrast: float = 0.2,
+    distance: int = 0,
+    threshold: float | None = None,
+) -> Peaks:
     """Bright blobs of one width, highest first, to a fraction of a pixel.
+
+    The place is the top of a parabola through the response `features.blobs`. At the atom's own width it comes within a
+    quarter of the best that noise allows; a wider sigma sees the neighbours, and is drawn towards an uneven side.
 
     Args:
         image: (h, w), atoms bright.
         sigma: of an atom's Gaussian, pixels: about a fifth of the spacing of its neighbours.
         capacity: most atoms.
-        contrast: an atom's response is at least this share of the 95th percentile of all peaks' responses.
+        contrast: an atom's response is at least this share of the 95th percentile of all peaks' responses: right where
+            atoms fill the image, too low where a few lie in noise, which has peaks everywhere.
         distance: an atom is the highest within this many pixels along either axis; 0 for sigma, rounded.
+        threshold: the least response itself, in place of a contrast, where atoms are few. A Gaussian atom of height a
+            and of this sigma responds with a/2.
 
     Returns:
         `Peaks`; `positions[found]` are those that were found.
@@ -35,6 +48,8 @@ def find_atoms(image: ArrayLike, sigma: float, capacity: int = 2048, contrast: f
         raise ValueError(f"contrast is a share between 0 and 1; got {contrast}.")
     response = blobs(image, sigma)
     reach = distance or max(round(sigma), 1)
+    if threshold is not None:
+        return peaks(response, min(capacity, response.size), reach, threshold)
     every = peaks(response, min(capacity, response.size), reach, 0.0)
     heights = np.asarray(every.heights)[np.asarray(every.found)]
     least = contrast * float(np.percentile(heights, 95)) if heights.size else 0.0

@@ -56,7 +56,7 @@ class Glyphs(NamedTuple):
 def glyphs(
     key: Array,
     count: int,
-    shape: tuple[int, int] = (28, 28),
+    shape: int | tuple[int, int] = (28, 28),
     kinds: Sequence[str] = ("F", "L", "4", "Y"),
     angle: tuple[float, float] = (-math.pi, math.pi),
     shift: float = 0.1,
@@ -67,12 +67,15 @@ def glyphs(
     """Glyphs of equally frequent kinds, turned, shifted and magnified at random, drawn exactly.
 
     A pixel at u is bright where the nearest stroke of the glyph is within `thickness` of
-    v = R(-angle) (u - shift)/scale (`gpax_lab.poses`): sigmoid((thickness - distance)/0.025), in half widths.
+    v = R(-angle) (u - shift)/scale (`gpax_lab.poses`): sigmoid((thickness - distance)/0.025), in half widths. So the
+    angle is the turn of the glyph, from rows towards columns: +pi/2 turns what lies below (higher rows) to the right.
+
+    Letters are a hard choice where one holds the other (F in P in R), and G nearly repeats after half a turn.
 
     Args:
         key: random key.
         count: pictures.
-        shape: (h, w).
+        shape: (h, w), or the edge of a square.
         kinds: of `STROKES`.
         angle: uniform between these, rad.
         shift: standard deviation along each axis, half widths; cut at two and a half of them.
@@ -95,6 +98,7 @@ def glyphs(
         raise ValueError(f"kinds are some of {sorted(STROKES)}; got {list(kinds)}.")
     if count < 1 or min(shift, scale, noise) < 0 or not thickness > 0:
         raise ValueError("count is 1 or more, thickness positive, shift, scale and noise are not negative.")
+    shape = (shape, shape) if isinstance(shape, int) else shape
     keys = jax.random.split(key, 5)
     kind = jax.random.randint(keys[0], (count,), 0, len(kinds))
     turned = jax.random.uniform(keys[1], (count,), minval=angle[0], maxval=angle[1])

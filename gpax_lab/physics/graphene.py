@@ -17,10 +17,10 @@ class Honeycomb(NamedTuple):
 
     Attributes:
         image: (h, w), a carbon atom is 1 high.
-        positions: (n, 2) row and column in pixels.
+        positions: (n, 2) row and column in pixels, of atoms whose centre lies in the image, as moved by the heat.
         kind: (n,) of `CARBON`, `EDGE`, `FOREIGN`, `MOLECULE`.
         bond: distance of neighbours, pixels.
-        angle: of the lattice, rad.
+        angle: of the lattice, rad, from rows towards columns: at 0 a third of the bonds lie along the rows' index.
     """
 
     image: Array
@@ -63,7 +63,7 @@ def graphene(
 
     Example:
         >>> found = graphene(jax.random.key(0), (64, 64))
-        >>> found.image.shape, sorted(set(found.kind.tolist())) <= [0, 1, 2, 3]
+        >>> found.image.shape, set(found.kind.tolist()) <= {CARBON, EDGE, FOREIGN, MOLECULE}
         ((64, 64), True)
     """
     if not (0 <= vacancies <= 1 and 0 <= foreign <= 1) or not 0 < bond < min(shape) or molecules < 0:

@@ -22,6 +22,7 @@ class Loops(NamedTuple):
         coercive: (n,) half the distance of the two switches, V.
         imprint: (n,) their mean, V.
         height: (n,) between the two remanent states; 0 for linear ones.
+        corner: (n,) width of the corners of a switch, V.
     """
 
     loops: Array
@@ -30,6 +31,7 @@ class Loops(NamedTuple):
     coercive: Array
     imprint: Array
     height: Array
+    corner: Array
 
 
 def loop_family(
@@ -41,6 +43,7 @@ def loop_family(
     imprint: float = 0.7,
     noise: float = 0.05,
     vmax: float = 8.0,
+    corner: tuple[float, float] = (0.6, 0.6),
 ) -> Loops:
     """Loops by the nine-parameter function (`spectra.loops.loop_function`), with noise.
 
@@ -53,23 +56,34 @@ def loop_family(
         imprint: standard deviation of the imprint, V.
         noise: standard deviation of the response.
         vmax: amplitude of the sweep, V.
+        corner: range of the width of the corners, V.
 
     Raises:
-        ValueError: no loop, kinds other than 1 to 3, or a coercive bias that the sweep does not reach.
+        ValueError: no loop, kinds other than 1 to 3, a coercive bias that the sweep does not reach, or corners of no
+            width.
+
+    Example:
+        >>> found = loop_family(jax.random.key(0), 5, 32)
+        >>> found.loops.shape, found.bias.shape
+        ((5, 32), (32,))
     """
     if count < 1 or not 1 <= kinds <= 3 or not 0 < coercive[0] <= coercive[1] < vmax:
         raise ValueError("count is 1 or more, kinds 1 to 3, and the coercive bias lies within the sweep.")
+    if not 0 < corner[0] <= corner[1]:
+        raise ValueError(f"corner is a range of positive widths; got {corner}.")
     keys = jax.random.split(key, 5)
     kind = jax.random.randint(keys[0], (count,), 0, kinds)
     half = jax.random.uniform(keys[1], (count,), minval=coercive[0], maxval=coercive[1])
     middle = imprint * jax.random.truncated_normal(keys[2], -2.0, 2.0, (count,))
     height = jnp.where(kind == LINEAR, 0.0, jax.random.uniform(keys[3], (count,), minval=0.8, maxval=1.2))
+    # A key of its own: families drawn with one width stay what they are.
+    soft = jax.random.uniform(jax.random.fold_in(key, 5), (count,), minval=corner[0], maxval=corner[1])
     bias = triangle(vmax, points)
 
-    def one(kind: Array, half: Array, middle: Array, height: Array) -> Array:
+    def one(kind: Array, half: Array, middle: Array, height: Array, soft: Array) -> Array:
         def loop(height: Array, middle: Array, half: Array) -> Array:
-            ones = jnp.full((4,), 0.6)
-            params = LoopParams(-0.5 * height, height, middle + half, middle - half, jnp.asarray(0.0), *ones)
+            widths = jnp.full((4,), soft)
+            params = LoopParams(-0.5 * height, height, middle + half, middle - half, jnp.asarray(0.0), *widths)
             return loop_function(bias, params)
 
         # A pinched loop is two of half the height, one on either side of zero bias.
@@ -79,6 +93,6 @@ def loop_family(
         slope = jnp.where(kind == LINEAR, 0.05, 0.01) * bias
         return jnp.where(kind == PINCHED, pair, single) + slope
 
-    clean = jax.vmap(one)(kind, half, middle, height)
+    clean = jax.vmap(one)(kind, half, middle, height, soft)
     loops = clean + noise * jax.random.normal(keys[4], clean.shape)
-    return Loops(loops, bias, kind, half, middle, height)
+    return Loops(loops, bias, kind, half, middle, height, soft)

@@ -42,6 +42,7 @@ def unit_cells(
     jitter: float = 0.05,
     noise: float = 0.05,
     width: float = 0.17,
+    dose: float = 0.0,
 ) -> Cells:
     """Cells whose B column is pushed along one of a few directions, the variants of polarization.
 
@@ -55,6 +56,7 @@ def unit_cells(
         jitter: relative standard deviation of a column's brightness, and of the displacement's length.
         noise: standard deviation of a pixel; an A column is 1 high.
         width: of a column's Gaussian, half widths.
+        dose: electrons counted in a pixel of height 1, which then scatter as Poisson's; 0 counts none.
 
     Raises:
         ValueError: counts below 1 or widths below 0.
@@ -63,7 +65,7 @@ def unit_cells(
         >>> unit_cells(jax.random.key(0), 3).images.shape
         (3, 24, 24)
     """
-    if min(count, size, variants) < 1 or min(displacement, angle, jitter, noise) < 0 or not width > 0:
+    if min(count, size, variants) < 1 or min(displacement, angle, jitter, noise, dose) < 0 or not width > 0:
         raise ValueError("count, size and variants are 1 or more, width positive, and nothing is negative.")
     keys = jax.random.split(key, 5)
     kind = jax.random.randint(keys[0], (count,), 0, variants)
@@ -75,8 +77,16 @@ def unit_cells(
     v = to_object(jnp.asarray(grid((size, size)), turn.dtype), Pose(turn))
     corners = sum(_column(v, jnp.asarray(c, v.dtype)[None], width) for c in CORNERS)
     images = bright[:, :1] * corners + bright[:, 1:] * _column(v, pushed, width)
-    images = images + noise * jax.random.normal(keys[4], images.shape)
+    images = _seen(keys[4], images, dose, noise)
     return Cells(images.reshape(count, size, size), kind, pushed, turn, bright)
+
+
+def _seen(key: Array, expected: Array, dose: float, noise: float) -> Array:
+    """What a detector makes of the expected picture: electrons are counted, then the readout adds its noise."""
+    if dose > 0:
+        counts = jax.random.poisson(jax.random.fold_in(key, 1), dose * jnp.maximum(expected, 0.0))
+        expected = counts.astype(expected.dtype) / dose
+    return expected + noise * jax.random.normal(key, expected.shape)
 
 
 def _column(points: Array, at: Array, width: float) -> Array:
@@ -110,20 +120,33 @@ def film_of_cells(
     slope: float = 0.4,
     noise: float = 0.05,
     width: float = 0.12,
+    dose: float = 0.0,
 ) -> CellImage:
     """A film whose B columns are pushed down on one side of an inclined domain wall and up on the other.
 
-    The displacement goes through zero as tanh(distance/one cell) (Landau's profile of a wall).
+    The displacement goes through zero as tanh(distance/one cell), the Landau-Ginzburg kink of a wall (Tagantsev, Cross
+    and Fousek, Domains in Ferroic Crystals and Thin Films, Springer 2010).
 
     Args:
-        key: random key, of the noise.
+        key: random key, of the noise only: the geometry is not random.
         cells: rows and columns of cells.
         spacing: of cells, pixels.
         displacement: far from the wall, pixels.
         slope: of the wall, columns per row.
         noise: standard deviation of a pixel; an A column is 1 high.
         width: of a column's Gaussian, cells.
+        dose: electrons counted in a pixel of height 1, which then scatter as Poisson's; 0 counts none.
+
+    Raises:
+        ValueError: no cell, or a spacing, width or noise that no picture has.
+
+    Example:
+        >>> film = film_of_cells(jax.random.key(0), (2, 3), 10.0)
+        >>> film.image.shape, film.a_columns.shape, film.b_columns.shape
+        ((30, 40), (12, 2), (6, 2))
     """
+    if min(cells) < 1 or not min(spacing, width) > 0 or min(noise, dose) < 0:
+        raise ValueError("cells are 1 or more, spacing and width positive, noise and dose not negative.")
     a = spacing * (np.stack(np.meshgrid(*[np.arange(n + 1) for n in cells], indexing="ij"), -1).reshape(-1, 2) + 0.5)
     middle = np.stack(np.meshgrid(*[np.arange(n) for n in cells], indexing="ij"), -1).reshape(-1, 2) + 0.5
     away = (middle[:, 1] - 0.5 * cells[1] - slope * (middle[:, 0] - 0.5 * cells[0])) / math.hypot(1.0, slope)
@@ -131,7 +154,7 @@ def film_of_cells(
     b = spacing * (middle + 0.5) + moved
     shape = tuple(int(spacing * (n + 1)) for n in cells)
     image = _columns(shape, a, 1.0, width * spacing) + _columns(shape, b, 0.6, width * spacing)
-    return CellImage(image + noise * jax.random.normal(key, image.shape), a, b, moved, away > 0)
+    return CellImage(_seen(key, image, dose, noise), a, b, moved, away > 0)
 
 
 def _columns(shape: tuple[int, ...], places: np.ndarray, height: float, sigma: float) -> Array:

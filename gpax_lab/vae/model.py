@@ -98,7 +98,7 @@ class VAE:
         made = made._replace(condition=condition)
         network = self.network.init(key, x, condition, known, self.code(made), made.pose, method="everything")
         network = jax.tree.map(lambda leaf: leaf.astype(kind), network)
-        # `seen` is what the encoder subtracts and divides by; `train` sets it to the examples' mean and spread for good.
+        # `seen` is what the encoder subtracts and divides by; `train` sets it to the examples' mean and spread.
         log_sd = jnp.full((), -1.0 if self.likelihood.noisy else 0.0, kind)
         return {"network": network, "log_sd": log_sd, "seen": jnp.array([0.0, 1.0], kind)}
 

@@ -275,7 +275,7 @@ def manifold(
         of_class: class, where the model has classes.
         condition: (conditions,) where the model has any.
         coverage: probability between the outermost pictures.
-        over: (n, latent) contents whose percentiles are taken instead of the prior's, and whose medians the others have.
+        over: (n, latent) contents whose percentiles are taken instead of the prior's; other numbers have their median.
     """
     model, _ = _one(trained)
     if not all(0 <= axis < model.latent for axis in axes):
