@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.images.atoms import around_atoms, find_atoms
-from gpax_lab.physics.graphene import CARBON, FOREIGN, MOLECULE, graphene
+from gpax_lab.physics.graphene import CARBON, EDGE, FOREIGN, MOLECULE, graphene
 from gpax_lab.physics.unit_cells import film_of_cells
 
 KEY = jax.random.key(4)
@@ -26,6 +26,37 @@ def test_columns_of_a_film_are_found_to_a_fraction_of_a_pixel():
     assert len(found) == 7 * 9 + 6 * 8
     assert np.sqrt(np.mean(matched(found, film.a_columns) ** 2)) < 0.25
     assert np.sqrt(np.mean(matched(found, film.b_columns) ** 2)) < 0.4
+
+
+def test_places_come_near_the_best_that_noise_allows():
+    """Cramer-Rao: a Gaussian of height a and known width in white noise s is placed to s/a sqrt(2/pi) along an axis."""
+    film = film_of_cells(KEY, (10, 12), 20.0, displacement=0.0, noise=0.0, width=0.1)
+    exact, away = [], []
+    for noise, into in ((0.0, exact), (0.05, away)):
+        image = film.image + noise * jax.random.normal(KEY, film.image.shape)
+        peaks = find_atoms(image, 2.0, 400)
+        found = np.asarray(peaks.positions)[np.asarray(peaks.found)]
+        assert len(found) == len(film.a_columns) + len(film.b_columns)
+        into.extend(matched(found, columns) for columns in (film.a_columns, film.b_columns))
+    assert max(e.max() for e in exact) < 0.03
+    for distance, height in zip(away, (1.0, 0.6), strict=True):
+        best = 0.05 / height * np.sqrt(2 / np.pi) * np.sqrt(2)
+        error = np.sqrt(np.mean(distance**2))
+        # Four standard errors of a root mean square of 2 n normal numbers.
+        spread = 4 / np.sqrt(4 * len(distance))
+        assert best * (1 - spread) < error < 1.25 * best * (1 + spread)
+
+
+def test_few_atoms_in_noise_are_found_by_a_threshold():
+    truth = np.array([[30.4, 40.2], [60.7, 90.5], [100.1, 30.9], [95.5, 100.0]])
+    rows, columns = np.mgrid[:128, :128]
+    image = sum(np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / (2 * 3.0**2)) for r, c in truth)
+    np.testing.assert_allclose(find_atoms(image, 3.0, 4).heights, 0.5, rtol=0.02, err_msg="half the height of an atom")
+    image = image + 0.1 * np.random.default_rng(0).normal(size=image.shape)
+    peaks = find_atoms(image, 3.0, threshold=0.25)
+    assert int(peaks.total) == 4
+    assert matched(np.asarray(peaks.positions)[:4], truth).max() < 0.5
+    assert int(find_atoms(image, 3.0).total) > 20, "a contrast takes peaks of noise for atoms, as its docstring says"
 
 
 def test_atoms_of_a_honeycomb_are_found_and_pieces_are_centred_on_them():
@@ -69,6 +100,41 @@ def test_a_honeycomb_holds_what_it_says():
         graphene(KEY, vacancies=2.0)
 
 
+def test_a_honeycomb_is_the_sum_of_its_atoms_turned_by_its_angle():
+    sheet = graphene(KEY, (90, 100), bond=10.0, angle=0.3, vacancies=0.0, foreign=0.1, thermal=0.0, noise=0.0)
+    rows, columns = np.mgrid[30:60, 30:70]
+    height = np.array([1.0, 1.0, 1.8, 0.8])[sheet.kind]
+    wanted = sum(
+        h * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / (2 * 2.8**2))
+        for h, (r, c) in zip(height, sheet.positions, strict=True)
+    )
+    np.testing.assert_allclose(np.asarray(sheet.image)[30:60, 30:70], wanted, atol=1e-6)
+    lattice = sheet.positions[sheet.kind != MOLECULE]
+    gap = lattice[:, None] - lattice[None]
+    bonds = gap[np.isclose(np.linalg.norm(gap, axis=-1), 10.0)]
+    turn = np.arctan2(bonds[:, 1], bonds[:, 0])
+    np.testing.assert_allclose(np.mod(turn - 0.3 + 0.1, np.pi / 3), 0.1, atol=1e-6)
+    ring = sheet.positions[sheet.kind == MOLECULE][:6]
+    np.testing.assert_allclose(np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1), 10.0)
+
+
+def test_atoms_beside_a_vacancy_are_those_that_miss_a_neighbour():
+    sheet = graphene(KEY, (160, 160), vacancies=0.03, foreign=0.0, molecules=0, thermal=0.0)
+    distance = np.linalg.norm(sheet.positions[:, None] - sheet.positions[None], axis=-1)
+    neighbours = np.sum((distance > 0) & (distance < 1.1 * sheet.bond), axis=1)
+    inner = np.all((sheet.positions > 12) & (sheet.positions < 148), axis=1)
+    assert np.sum(neighbours[inner] < 3) > 10
+    np.testing.assert_array_equal(sheet.kind[inner] == EDGE, neighbours[inner] < 3)
+
+
+def test_heat_moves_atoms_by_as_much_as_it_says():
+    still, hot = (graphene(KEY, vacancies=0.0, foreign=0.0, molecules=0, thermal=t) for t in (0.0, 0.05))
+    inner = np.all((still.positions > 10) & (still.positions < 180), axis=1)
+    away = matched(hot.positions, still.positions[inner])
+    two = 2 * inner.sum()
+    np.testing.assert_allclose(np.sqrt(np.mean(away**2) / 2), 0.05 * still.bond, rtol=4 / np.sqrt(2 * two))
+
+
 @pytest.mark.skipif(not ATOMS.exists(), reason="the images ../shared/data/atoms are not here")
 def test_columns_of_strontium_titanate_are_found_without_tuning():
     h5py = pytest.importorskip("h5py")
@@ -79,3 +145,21 @@ def test_columns_of_strontium_titanate_are_found_without_tuning():
     places = np.asarray(peaks.positions)[np.asarray(peaks.found)]
     inner = np.all((places > 8) & (places < np.array(image.shape) - 9), axis=1)
     assert abs(int(inner.sum()) - 550) <= 11
+    # The reference's nearest neighbour is 18.63 pixels (0.2712 nm) away: a Ti-O column from its Sr columns.
+    distance = np.linalg.norm(places[:, None] - places[None], axis=-1) + 1e9 * np.eye(len(places))
+    np.testing.assert_allclose(np.median(distance.min(axis=1)), 18.63, rtol=0.01)
+    pieces, which = around_atoms(image, places, 24)
+    assert len(which) == len(pieces) < len(places)
+    # The mean piece has its highest pixels where the atom was said to be: the four in the middle of 24.
+    mean = np.asarray(pieces).mean(axis=0)
+    assert mean[11:13, 11:13].min() >= np.sort(mean.ravel())[-5]
+
+
+@pytest.mark.skipif(not ATOMS.exists(), reason="the images ../shared/data/atoms are not here")
+@pytest.mark.parametrize("contrast", [0.1, 0.2, 0.5])
+def test_columns_of_molybdenum_disulfide_are_found_whatever_the_contrast(contrast):
+    image = np.load(ATOMS / "MoS2_stem_Exp-001-5.npy")
+    peaks = find_atoms(image, 6.0, contrast=contrast)
+    places = np.asarray(peaks.positions)[np.asarray(peaks.found)]
+    inner = np.all((places > 8) & (places < np.array(image.shape) - 9), axis=1)
+    assert abs(int(inner.sum()) - 462) <= 8, "462 by an independent program, 460 to 468 over its thresholds"
