@@ -221,7 +221,8 @@ def model(
         ValueError: counts below 0, nothing latent, invariances that a spectrum cannot have, or one that is named twice.
 
     Example:
-        >>> turned = model((28, 28), latent=2, classes=4, invariances=[rotation(), translation(0.1)])
+        >>> from gpax_lab import vae
+        >>> turned = vae.model((28, 28), latent=2, classes=4, invariances=[vae.rotation(), vae.translation(0.1)])
         >>> [part.name for part in turned.parts]
         ['content', 'rotation', 'translation']
     """
