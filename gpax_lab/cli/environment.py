@@ -1,5 +1,6 @@
 """What the command line sets before anything is computed, and the time that compiling takes."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -41,3 +42,7 @@ def prepare() -> None:
     if getattr(jax.config, "jax_compilation_cache_dir", None) is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        # Reading them back, jaxlib before 0.12 prints a page of error for each where LLVM prefers no gathers, although
+        # nothing is wrong. What does go wrong in XLA arrives as a Python exception.
+        jax.config.update("jax_logging_level", "CRITICAL")
+        logging.getLogger("jax").setLevel(logging.WARNING)

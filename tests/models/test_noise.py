@@ -93,12 +93,13 @@ def test_nuts_finds_where_readings_scatter():
     sd = np.where(x < 0.5, 0.02, 0.4)
     y = np.sin(5 * x) + sd * rng.standard_normal(60)
     process = gp.exact(1, kernels.rbf, noise=SmoothNoise(8))
-    posterior = nuts(200, 200).init(jax.random.key(0), process, observations(x[:, None], y))
-    assert int(posterior.info.outcome) in (outcomes.OK, outcomes.NOT_CONVERGED), posterior.info
+    # 600 draws pass every check whichever way the rounding of a processor turns the chain; 200 do on some only.
+    posterior = nuts(600, 600).init(jax.random.key(0), process, observations(x[:, None], y))
+    assert int(posterior.info.outcome) == outcomes.OK, posterior.info
     found = 0.5 * np.log(np.asarray(posterior.noise_variance(jnp.array([[0.1], [0.25], [0.75], [0.9]]))))
     truth = np.log([0.02, 0.02, 0.4, 0.4])
-    # 200 correlated draws put the error of a mean near a fifth of its sd; three and a half sd for four comparisons.
-    assert np.all(np.abs(found.mean(0) - truth) < 3.5 * found.std(0)), (found.mean(0), found.std(0))
+    # 100 effective draws put the error of a mean at a tenth of its sd; 3.1 sd for four comparisons.
+    assert np.all(np.abs(found.mean(0) - truth) < 3.1 * found.std(0)), (found.mean(0), found.std(0))
     assert np.all(found.std(0) < 0.7)
 
 
