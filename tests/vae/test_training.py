@@ -150,6 +150,16 @@ def test_a_set_in_a_file_is_learned_from_chunk_by_chunk(small, pictures, tmp_pat
     assert not np.array_equal(taken, np.concatenate([np.asarray(c.x) for c in data.epoch(1)]))
     found = vae.train(KEY, small, data, 3, 10, rate=1e-2, progress=False)
     assert found.history.terms.bound[-1] > found.history.terms.bound[0]
+
+    def stop(epoch):
+        if epoch.number == 2:
+            raise InterruptedError
+
+    folder = tmp_path / "run"
+    with pytest.raises(InterruptedError):
+        vae.train(KEY, small, data, 3, 10, 1e-2, progress=stop, checkpoint=folder, every=1)
+    rest = vae.train(KEY, small, data, 3, 10, 1e-2, progress=False, checkpoint=folder, every=1)
+    same(rest.params, found.params, rtol=0)
     with pytest.raises(KeyError, match="images"):
         vae.stored(path, "pictures")
     with pytest.raises(FileNotFoundError):
