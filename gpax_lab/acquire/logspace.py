@@ -2,19 +2,18 @@
 
 import jax.numpy as jnp
 from jax import Array
-from jax.scipy.special import erfcx, logsumexp, ndtr
+from jax.scipy.special import logsumexp, ndtr
 
 _LOG_SQRT_2PI = 0.9189385332046727
-_SQRT_HALF_PI = 1.2533141373155003
 
 
 def log_improvement(u: Array) -> Array:
     """log(phi(u) + u Phi(u)): the log of expected improvement at unit standard deviation.
 
-    Three regimes (after Ament et al. 2023, arXiv:2310.20708): the plain formula above -1; below it
-    log phi(u) + log(1 - |u| sqrt(pi/2) erfcx(|u| / sqrt 2)); and, where that difference cancels, the asymptotic series
-    phi(u) / u^2 (1 - 3/u^2 + 15/u^4 - ...). Relative error below 1e-14 in float64 and 1e-6 in float32 for
-    -1e6 <= u <= 1e3.
+    The plain formula near and above zero. Below, with a = -u and Laplace's continued fraction of Mills' ratio,
+    Phi(-a) / phi(a) = 1 / (a + t), t = 1 / (a + 2 / (a + 3 / ...)) (Abramowitz & Stegun 1964, 26.2.14), so that
+    log(phi(u) + u Phi(u)) = log phi(u) + log(t / (a + t)): no two numbers cancel, however far out. Relative error below
+    1e-14 in float64 and 1e-6 in float32 for -1e6 <= u <= 1e3.
 
     Args:
         u: any shape, (mean - incumbent) / standard deviation.
@@ -22,20 +21,18 @@ def log_improvement(u: Array) -> Array:
     Returns:
         Array of the shape and dtype of u; finite, with finite gradients.
     """
-    far = -25.0 if u.dtype == jnp.float64 else -8.0
-    near = jnp.maximum(u, -1.0)
+    border, depth = (-4.0, 24) if u.dtype == jnp.float64 else (-2.0, 16)
+    low = u <= border
+    near = jnp.where(low, border, u)
     plain = jnp.log(jnp.exp(-0.5 * near**2 - _LOG_SQRT_2PI) + near * ndtr(near))
-    a = jnp.clip(-u, 1.0, -far)
-    middle = jnp.log1p(-a * _SQRT_HALF_PI * erfcx(a * 0.7071067811865476))
-    b = jnp.maximum(-u, -far)
-    r = 1.0 / b**2
-    # Horner form of sum_k (-1)^k (2k+1)!! r^k up to k = 8.
-    series = jnp.ones_like(r)
-    for k in range(8, 0, -1):
-        series = 1.0 - (2 * k + 1) * r * series
-    tail = jnp.log(r) + jnp.log(series)
+    a = jnp.where(low, -u, -border)
+    # Where the fraction is cut off, its rest t solves t = (depth + 1) / (a + t).
+    rest = 0.5 * (jnp.sqrt(a**2 + 4.0 * (depth + 1)) - a)
+    for k in range(depth, 0, -1):
+        rest = k / (a + rest)
+    tail = jnp.log(rest) - jnp.log(a + rest)
     gaussian = -0.5 * jnp.minimum(u, 0.0) ** 2 - _LOG_SQRT_2PI
-    return jnp.where(u > -1.0, plain, gaussian + jnp.where(u > far, middle, tail))
+    return jnp.where(low, gaussian + tail, plain)
 
 
 def log_mean_exp(values: Array, log_weight: Array) -> Array:

@@ -10,7 +10,10 @@ TABLE = {
     5.0: 1.6094379231264313,
     0.0: -0.9189385332046728,
     -1.0: -2.4851210257126413,
+    -2.0: -4.768783523917114,
     -3.0: -7.869686059603029,
+    -4.0: -11.849061577550662,
+    -4.5: -14.18048838186834,
     -8.0: -37.12236426169263,
     -25.0: -319.86146358149597,
     -30.0: -457.724653760598,
@@ -39,7 +42,7 @@ def test_accurate_far_into_the_tail(dtype, relative):
 
 
 def test_monotone_across_the_borders_of_its_regimes():
-    for border in (-1.0, -8.0, -25.0):
+    for border in (-1.0, -2.0, -4.0, -8.0, -25.0):
         for dtype in (np.float32, np.float64):
             u = np.linspace(border - 0.01, border + 0.01, 41).astype(dtype)
             value = np.asarray(log_improvement(jnp.asarray(u)), np.float64)
