@@ -3,7 +3,7 @@
 from gpax_lab.models import gp, gridded
 from gpax_lab.models.deep_kernel import deep_kernel
 from gpax_lab.models.model import Model
-from gpax_lab.models.noise import SmoothNoise
+from gpax_lab.models.noise import SmoothNoise, StudentNoise
 from gpax_lab.models.parametric import parametric
 from gpax_lab.models.sparse import inducing_points, sparse
 from gpax_lab.models.vector import SpectralBasis, vector
@@ -12,6 +12,7 @@ __all__ = [
     "Model",
     "SmoothNoise",
     "SpectralBasis",
+    "StudentNoise",
     "deep_kernel",
     "gp",
     "gridded",

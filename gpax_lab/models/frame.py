@@ -56,18 +56,30 @@ class Frame:
 
     def variance_at(self, params: Params, obs: Observations, x: Array, scale: Scale) -> Array:
         """(capacity,) noise variance of standardised readings if they were taken at x (capacity, d)."""
-        return self.rule.variance(params, self.unit(x), obs.noise, scale)
+        variance, tails = self.rule.variance(params, self.unit(x), obs.noise, scale), self.rule.tails
+        return variance if tails is None else variance * tails.times(params, obs.capacity)
 
     def parts(self, params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
         """Places in the unit cube (capacity, d), standardised residuals and noise variances (capacity,), the scale."""
-        scale = standardisation(obs, self.standardize, centred=self.mean is None)
+        scale = standardisation(obs, self.standardize, self.mean is None, self.rule.tails is not None)
         safe = inside(obs)
         residual = (obs.y - self.mean_at(params, scale, safe)) / scale.scale
         return self.unit(obs.x), residual, self.variance_at(params, obs, safe, scale), scale
 
     def noise_variance(self, params: Params, scale: Scale, x: Array) -> Array:
         """(m,) variance that a new reading at x (m, d) adds, in the user's unit squared."""
-        return scale.scale**2 * self.rule.variance(params, self.unit(x), jnp.zeros_like(x[:, 0]), scale)
+        variance = self.rule.variance(params, self.unit(x), jnp.zeros_like(x[:, 0]), scale)
+        return scale.scale**2 * (variance if self.rule.tails is None else self.rule.tails.fresh * variance)
+
+    def unread(self, params: Params, obs: Observations, scale: Scale, spread: Array) -> Array:
+        """(capacity,) variance of readings given all others, from `spread`, in which they share their own excess.
+
+        A reading is left out with all that it tells: its excess is then as that of a new one.
+        """
+        if self.rule.tails is None:
+            return spread
+        variance = self.rule.variance(params, self.unit(inside(obs)), obs.noise, scale)
+        return spread + variance * (self.rule.tails.fresh - self.rule.tails.times(params, obs.capacity))
 
 
 def frame(
@@ -88,5 +100,7 @@ def frame(
     displaced = displacement_rule(uncertain_inputs, dim, width)
     physics = {} if mean is None else parameter_shapes(mean, 1, dim, known)
     reads = parameter_shapes(kernel, 2, dim, known) | rule.reads | displaced.reads | physics
-    program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior)
+    excess = {} if rule.tails is None else rule.tails.prior
+    reads |= {name: known.get(name, value.shape()) for name, value in excess.items()}
+    program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior | excess)
     return Frame(low, width, mean, rule, displaced, standardize, program)

@@ -59,9 +59,11 @@ def exact(
             noise parameters left out get the defaults of `priors.default`; those of the mean must be given.
         noise: "inferred" adds a parameter `noise` (variance, relative to the standardised readings) to the known
             variances of the readings; "known" takes these alone (the measured-noise process); a function n(x, params)
-            of x in the unit cube gives a variance that changes from place to place, e.g. `SmoothNoise()`.
+            of x in the unit cube gives a variance that changes from place to place, e.g. `SmoothNoise()`;
+            `StudentNoise(capacity=...)` doubts readings that are far from all others.
         bounds: (d, 2) box of x in the user's units; None if x already lies in the unit cube.
-        standardize: True scales readings by their standard deviation, (location, scale) by fixed numbers of the
+        standardize: True scales readings by their standard deviation (with `StudentNoise` by that of readings which
+            are not far off), (location, scale) by fixed numbers of the
             user's unit, False not at all: variances are then in the user's unit squared.
         uncertain_inputs: None where readings were taken where they were asked for. The capacity of the observations
             where each was taken at x + e, e ~ N(0, input_noise^2) unknown: adds parameters `input_noise` (d,), in
@@ -126,6 +128,7 @@ def exact(
         obs = of.displaced.where(params, obs)
         x, residual, variance, scale = of.parts(params, obs)
         f, spread = conditioning.leave_one_out(kernel, params, x, residual, variance, obs.measured)
+        spread = of.unread(params, obs, scale, spread)
         return of.mean_at(params, scale, obs.x) + scale.scale * f, scale.scale**2 * spread
 
     return Model(
@@ -140,5 +143,6 @@ def exact(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=of.standardize is True,
+        robust=of.rule.tails is not None,
         bounds=of.bounds,
     )

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax import Array
 
+from gpax_lab.models.lone import warn_of_a_lone_reading
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.priors import Params, Program
 
@@ -35,6 +36,7 @@ class Model:
         standardized: whether readings are standardised by themselves, so that the prior depends on them and the
             evidence can not be compared with that of another model.
         bounds: (d, 2) box in the user's units that the model is made for; None where it makes no difference.
+        robust: whether its noise has heavy tails, so that one reading far from all others does not set their scale.
     """
 
     prior: Program
@@ -49,6 +51,7 @@ class Model:
     dim: int
     standardized: bool
     bounds: np.ndarray | None
+    robust: bool = False
 
     def check(self, obs: Observations) -> None:
         """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).
@@ -58,6 +61,8 @@ class Model:
         """
         if obs.x.shape[-1] != self.dim:
             raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
+        if self.standardized and not self.robust:
+            warn_of_a_lone_reading(obs)
         if self.bounds is None or any(isinstance(leaf, jax.core.Tracer) for leaf in (obs.status, obs.x)):
             return
         x = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]

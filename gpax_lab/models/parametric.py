@@ -51,7 +51,8 @@ def parametric(
     known = given_shapes(prior)
     rule = noise_rule(noise, dim, known)
     physics = parameter_shapes(mean, 1, dim, known)
-    reads = physics | rule.reads
+    reads, tails = physics | rule.reads, rule.tails
+    fresh = 1.0 if tails is None else tails.fresh
 
     def variance_at(params: Params, x: Array, known: Array, scale: Scale) -> Array:
         unit = (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
@@ -60,18 +61,23 @@ def parametric(
     def at(params: Params, x: Array) -> Array:
         return jax.vmap(lambda a: mean(a, params))(x)
 
+    def scale_of(obs: Observations) -> Scale:
+        return standardisation(obs, standardize, centred=False, robust=tails is not None)
+
     def spread(params: Params, obs: Observations) -> Array:
-        scale = standardisation(obs, standardize, centred=False)
+        scale = scale_of(obs)
         return variance_at(params, inside(obs), obs.noise, scale)
 
     def log_likelihood(params: Params, obs: Observations) -> Array:
         variance = jnp.where(obs.measured, spread(params, obs), 1.0)
         residual = jnp.where(obs.measured, obs.y - at(params, inside(obs)), 0.0)
+        if tails is not None:
+            return jnp.sum(jnp.where(obs.measured, tails.log_density(residual, variance), 0.0))
         terms = residual**2 / variance + jnp.log(2 * jnp.pi * variance)
         return -0.5 * jnp.sum(jnp.where(obs.measured, terms, 0.0))
 
     def condition(params: Params, obs: Observations) -> ParametricFactor:
-        return ParametricFactor(standardisation(obs, standardize, centred=False), jnp.asarray(True))
+        return ParametricFactor(scale_of(obs), jnp.asarray(True))
 
     def shrink(params: Params, factor: ParametricFactor, obs: Observations) -> ParametricFactor:
         return factor
@@ -88,10 +94,10 @@ def parametric(
         return jnp.broadcast_to(at(params, x)[None], (count, x.shape[0]))
 
     def noise_variance(params: Params, factor: ParametricFactor, x: Array) -> Array:
-        return variance_at(params, x, jnp.zeros_like(x[:, 0]), factor.scale)
+        return fresh * variance_at(params, x, jnp.zeros_like(x[:, 0]), factor.scale)
 
     def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
-        return at(params, obs.x), spread(params, obs)
+        return at(params, obs.x), fresh * spread(params, obs)
 
     return Model(
         prior=complete(prior, reads, dim, physics, rule.prior),
@@ -105,5 +111,6 @@ def parametric(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=standardize is True,
+        robust=tails is not None,
         bounds=None,
     )

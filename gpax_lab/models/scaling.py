@@ -53,7 +53,12 @@ def inside(obs: Observations) -> Array:
     return jnp.where(obs.measured[:, None], obs.x, obs.x[jnp.argmax(obs.measured)][None])
 
 
-def standardisation(obs: Observations, rule: bool | tuple[float, float], centred: bool) -> Scale:
+FAR = 10.0
+"""Readings farther from the median than this many deviations (1.4826 times the median one) do not set a robust scale.
+Generous, so that a steep function keeps all its readings: normal noise goes beyond once in 1e23."""
+
+
+def standardisation(obs: Observations, rule: bool | tuple[float, float], centred: bool, robust: bool = False) -> Scale:
     """How readings are standardised.
 
     Args:
@@ -61,6 +66,7 @@ def standardisation(obs: Observations, rule: bool | tuple[float, float], centred
         rule: False for none, (location, scale) for fixed numbers, True for mean and standard deviation of the
             measured readings (scale 1 while fewer than two distinct ones exist).
         centred: whether the location is subtracted; False where a mean function in the user's units does it.
+        robust: whether the location is the median, and readings that are `FAR` from it do not count for the scale.
 
     Returns:
         Scale with () entries of the dtype of y.
@@ -71,14 +77,30 @@ def standardisation(obs: Observations, rule: bool | tuple[float, float], centred
     if rule is not True:
         return Scale(jnp.asarray(rule[0] if centred else 0.0, dtype), jnp.asarray(rule[1], dtype))
     measured = obs.measured
-    count = jnp.maximum(jnp.sum(measured), 1)
     # Divide by the largest magnitude first, so that squares of picoamperes do not underflow.
     largest = jnp.max(jnp.where(measured, jnp.abs(obs.y), 0.0))
     unit = jnp.where(largest > 0, largest, 1.0)
     reduced = jnp.where(measured, obs.y / unit, 0.0)
-    mean = jnp.sum(reduced) / count
-    spread = jnp.sqrt(jnp.sum(jnp.where(measured, (reduced - mean) ** 2, 0.0)) / count)
+    counted = measured
+    if robust:
+        middle = median(reduced, measured)
+        deviation = jnp.abs(reduced - middle)
+        usual = 1.4826 * median(deviation, measured)
+        # Where half of the readings are equal, nothing says what is far.
+        counted = measured & ((deviation <= FAR * usual) | (usual <= 10 * jnp.finfo(dtype).eps))
+    count = jnp.maximum(jnp.sum(counted), 1)
+    mean = jnp.sum(jnp.where(counted, reduced, 0.0)) / count
+    spread = jnp.sqrt(jnp.sum(jnp.where(counted, (reduced - mean) ** 2, 0.0)) / count)
+    mean = middle if robust else mean
     # Equal readings differ by rounding only; they must not be blown up to unit variance.
     distinct = spread > 10 * jnp.finfo(dtype).eps
     scale = jnp.where(distinct, spread * unit, jnp.where(largest > 0, unit, 1.0))
     return Scale(jnp.where(centred, mean * unit, 0.0).astype(dtype), scale.astype(dtype))
+
+
+def median(values: Array, counted: Array) -> Array:
+    """() median of those values (n,) that count (n,) bool; 0 where none does."""
+    count = jnp.maximum(jnp.sum(counted), 1)
+    ordered = jnp.sort(jnp.where(counted, values, jnp.inf))
+    value = 0.5 * (ordered[(count - 1) // 2] + ordered[count // 2])
+    return jnp.where(counted.any(), value, 0.0)

@@ -228,7 +228,7 @@ def sparse(
         precision = (1.0 - kept / variance) / variance
         alone = residual - (residual - f) / variance / precision
         mean = of.mean_at(params, scale, obs.x) + scale.scale * alone
-        return mean, scale.scale**2 * (1.0 / precision + left)
+        return mean, scale.scale**2 * of.unread(params, obs, scale, 1.0 / precision + left)
 
     return Model(
         prior=of.prior,
@@ -242,6 +242,7 @@ def sparse(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=of.standardize is True,
+        robust=of.rule.tails is not None,
         bounds=of.bounds,
     )
 

@@ -77,6 +77,7 @@ def vector(model: Model, outputs: int) -> Model:
         leave_one_out=leave_one_out,
         dim=model.dim,
         standardized=model.standardized,
+        robust=model.robust,
         bounds=model.bounds,
     )
 
