@@ -8,6 +8,7 @@ from gpax_lab.infer.laplace import laplace
 from gpax_lab.infer.nuts import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.race import Hypotheses, Race, hypotheses, race
+from gpax_lab.infer.recalibrate import coverage, intervals, leave_one_out_scores, recalibration
 from gpax_lab.infer.reconstruct import Reconstruction, reconstruct
 from gpax_lab.infer.sensitivity import PriorSweep, prior_sweep
 from gpax_lab.infer.smc import smc
@@ -27,9 +28,12 @@ __all__ = [
     "Reconstruction",
     "Sampler",
     "bandit",
+    "coverage",
     "ensemble",
     "hypotheses",
+    "intervals",
     "laplace",
+    "leave_one_out_scores",
     "library",
     "nuts",
     "outcomes",
@@ -37,6 +41,7 @@ __all__ = [
     "prior_sweep",
     "propose",
     "race",
+    "recalibration",
     "reconstruct",
     "smc",
     "verdict",

@@ -49,6 +49,10 @@ class Bandit(Race):
         """(M,) zeros."""
         return jnp.zeros_like(self.reward)
 
+    def floored(self, floor: float) -> "Bandit":
+        """Itself: this algorithm follows the chosen one alone."""
+        return self
+
 
 def bandit(
     sampler: Sampler,

@@ -111,6 +111,14 @@ class Posterior:
         """(draws, m) variance that a new reading at x (m, d) adds, in the user's unit squared."""
         return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
 
+    @jax.jit
+    def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (draws, capacity) of each reading given the others, draw by draw, noise included.
+
+        The draws themselves know all readings. Meaningful in measured slots; a vector model has a last axis more.
+        """
+        return over_draws(lambda params: self.model.leave_one_out(params, obs), self.params)
+
     def conditioned(self, obs: Observations) -> "Posterior":
         """The posterior with its factor computed from its draws and the readings."""
         factor = condition_draws(self.model, self.params, obs)

@@ -5,6 +5,7 @@ is its log evidence, however the points were chosen (Dawid 1984, JRSS A 147, 278
 hypotheses that makes their posterior probabilities.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -239,6 +240,24 @@ class Race:
     def noise_variance(self, x: Array) -> Array:
         """(sum of draws, m) variance that a new reading at x (m, d) adds."""
         return jnp.concatenate([posterior.noise_variance(x) for posterior in self.posteriors])
+
+    def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (sum of draws, capacity) of each reading given the others, draw by draw, noise included."""
+        means, variances = zip(*(posterior.leave_one_out(obs) for posterior in self.posteriors), strict=True)
+        return jnp.concatenate(means), jnp.concatenate(variances)
+
+    def floored(self, floor: float) -> "Race":
+        """The same race, for decisions: of its probability the share `floor` belongs evenly to all that compete.
+
+        What is believed and reported is untouched; a decision that trusts the evidence of a handful of readings may
+        never look where the other rivals expect the optimum. One without finite evidence stays out.
+        """
+        log_p = self.log_probability
+        competes = jnp.isfinite(log_p)
+        even = math.log(floor) - jnp.log(jnp.sum(competes)) if floor > 0 else -jnp.inf
+        mixed = jnp.where(competes, jnp.logaddexp(math.log1p(-floor) + log_p, even), -jnp.inf)
+        shift = jnp.where(competes, mixed - self.log_evidence, -jnp.inf)
+        return replace(self, log_prior=shift.astype(self.log_prior.dtype))
 
     def conditioned(self, obs: Observations) -> "Race":
         """All posteriors conditioned on the readings."""
