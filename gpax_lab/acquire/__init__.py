@@ -3,7 +3,7 @@
 from gpax_lab.acquire.batches import min_distance, q_log_ei, q_log_nei, thompson_path, ucb_pe
 from gpax_lab.acquire.candidates import Box, Pool, grid, pool
 from gpax_lab.acquire.candidates import box as box
-from gpax_lab.acquire.information import information, uncertainty_of_one
+from gpax_lab.acquire.information import information, parting, uncertainty_of_one
 from gpax_lab.acquire.penalties import closeness, feasible, travel
 from gpax_lab.acquire.score import Score, of_moments
 from gpax_lab.acquire.scores import at_random, disagreement, log_ei, log_pi, thompson, ucb, uncertainty
@@ -23,6 +23,7 @@ __all__ = [
     "log_pi",
     "min_distance",
     "of_moments",
+    "parting",
     "pool",
     "q_log_ei",
     "q_log_nei",

@@ -1,6 +1,7 @@
 """Where a reading tells most about competing hypotheses: by expected information, or through one of them at a time."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import jax
@@ -132,3 +133,50 @@ def uncertainty_of_one(epsilon: float = 0.0, power: float = 1.0) -> Score:
     if not 0 <= epsilon <= 1 or not power >= 0:
         raise ValueError(f"epsilon is a probability and power not negative; got {epsilon} and {power}.")
     return term("uncertainty_of_one", _believed, epsilon=epsilon, power=power)
+
+
+def between(mean: Array, log_weight: Array, owner: Array, count: int) -> Array:
+    """(m,) standard deviation between the means of `count` rivals, each the mixture of its draws (draws, m)."""
+    mine = owner[None, :] == jnp.arange(count)[:, None]
+    weight = jnp.where(mine, jnp.exp(log_weight)[None], 0.0)  # (count, draws)
+    share = jnp.sum(weight, axis=1)
+    each = (weight @ mean) / jnp.maximum(share, jnp.finfo(mean.dtype).tiny)[:, None]
+    return jnp.sqrt(share @ (each - (share @ each)[None]) ** 2)
+
+
+def _parting(outlook: Outlook, settings: Settings) -> Array:
+    belief = _race(outlook)
+    return between(outlook.mean, outlook.log_weight, jnp.asarray(belief.owner), len(belief.posteriors))
+
+
+def _log_parting(outlook: Outlook, settings: Settings) -> Array:
+    part = _parting(outlook, settings)
+    return jnp.log(jnp.maximum(part, jnp.finfo(part.dtype).tiny))
+
+
+def parting() -> Score:
+    """Standard deviation between the means of the hypotheses: where they part (unit of y).
+
+    Cheap beside `information`, which also weighs it against the spread of each and the noise.
+
+    Raises:
+        TypeError: when used, if no hypotheses compete.
+    """
+    return term("parting", _parting)
+
+
+def telling_apart(score: Score) -> Score:
+    """The score with `parting` in the place of its goal: terms that seek an optimum, by their `sign`.
+
+    Penalties stay. Where the goal is a logarithm (`log_ei` and its like) it is the logarithm of `parting`.
+    """
+    terms = tuple(
+        old if "sign" not in settings else _log_parting if "log" in name else _parting
+        for old, settings, name in zip(score.terms, score.settings, score.names, strict=True)
+    )
+    return replace(score, terms=terms, joint=False)
+
+
+def seeks_optimum(score: Score) -> bool:
+    """Whether a term of the score seeks an optimum."""
+    return any("sign" in settings for settings in score.settings)

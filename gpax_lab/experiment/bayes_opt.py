@@ -8,15 +8,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.acquire.candidates import Candidates, Choice
+from gpax_lab.acquire.information import seeks_optimum, telling_apart
 from gpax_lab.acquire.penalties import last_point
 from gpax_lab.acquire.route import shortest_path
 from gpax_lab.acquire.score import Score, as_score
 from gpax_lab.experiment.experiment import Experiment, State, empty_choice
 from gpax_lab.experiment.room import with_room, with_room_for_answers
 from gpax_lab.infer.posterior import Sampler
-from gpax_lab.infer.race import Hypotheses
+from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.models.model import Model
-from gpax_lab.observations import Observations, add_pending, assimilate
+from gpax_lab.observations import EMPTY, VETOED, Observations, add_pending, assimilate
 
 
 def bayes_opt(
@@ -27,6 +28,8 @@ def bayes_opt(
     batch: int = 1,
     by_travel: bool = False,
     draws: int | None = None,
+    floor: float = 0.1,
+    apart_every: int | None = 5,
 ) -> Experiment:
     """Measure where the score is largest, learn, repeat.
 
@@ -41,13 +44,18 @@ def bayes_opt(
         draws: how many draws of the posterior a choice looks at, resampled by weight where there are more; None for
             all. A choice costs far more per draw than `infer.smc` does, so that `smc(1024)` with 64 of them here keeps
             the exact posterior and the speed.
+        floor: where hypotheses compete and the score seeks an optimum: share of their probability that decisions give
+            to all of them evenly, whatever the evidence. What is reported is not touched. 0 trusts the evidence.
+        apart_every: likewise, every so-manieth point (seeds counted) is measured where the rivals part most
+            (`acquire.parting`, with the penalties of the score); None for never. Both keep a campaign from ending at
+            the optimum of a wrong hypothesis that explained the first readings (`benchmarks/stuck.py`).
 
     Returns:
         An Experiment. Every function is pure and may be jitted, vmapped, or driven by `run`; outside jit, propose and
         observe enlarge a buffer that is full.
 
     Raises:
-        ValueError: batch < 1 or draws < 1.
+        ValueError: batch < 1, draws < 1, floor outside [0, 1) or apart_every < 2.
         TypeError: the sampler is none, or one of a single model where hypotheses compete; or the score is neither a
             Score nor a function of (mean, std).
     """
@@ -55,6 +63,8 @@ def bayes_opt(
         raise ValueError(f"batch must be at least 1; got {batch}.")
     if draws is not None and draws < 1:
         raise ValueError(f"draws must be at least 1, or None for all of the posterior; got {draws}.")
+    if not 0 <= floor < 1 or (apart_every is not None and apart_every < 2):
+        raise ValueError(f"bayes_opt needs 0 <= floor < 1 and apart_every >= 2 or None; got {floor} and {apart_every}.")
     if not isinstance(sampler, Sampler):
         name = getattr(sampler, "__name__", repr(sampler))
         raise TypeError(f"a sampler is what nuts(), smc(), laplace() or race(...) return; got {name}.")
@@ -69,7 +79,7 @@ def bayes_opt(
         return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback)
 
     def propose(state: State) -> tuple[State, Array]:
-        return _propose(with_room(state, batch), batch, by_travel, draws)
+        return _propose(with_room(state, batch), batch, by_travel, draws, floor, apart_every)
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0) -> State:
         if jnp.ndim(x) != 2 or jnp.ndim(y) == 0 or jnp.shape(y)[0] != jnp.shape(x)[0]:
@@ -81,9 +91,15 @@ def bayes_opt(
     return Experiment(init, propose, observe)
 
 
-@partial(jax.jit, static_argnames=("batch", "by_travel", "draws"))
-def _propose(state: State, batch: int, by_travel: bool, draws: int | None) -> tuple[State, Array]:
+@partial(jax.jit, static_argnames=("batch", "by_travel", "draws", "floor", "apart_every"))
+def _propose(
+    state: State, batch: int, by_travel: bool, draws: int | None, floor: float, apart_every: int | None
+) -> tuple[State, Array]:
     posterior, start = state.posterior, state.key
+    # Scores that compare hypotheses need their probabilities as they are; the published bandit has none.
+    rivals = False
+    if type(posterior) is Race and seeks_optimum(state.score):
+        rivals, posterior = True, posterior.floored(floor)
     if draws is not None:
         start, key_draws = jax.random.split(start)
         posterior = posterior.thinned(key_draws, draws)
@@ -96,7 +112,17 @@ def _propose(state: State, batch: int, by_travel: bool, draws: int | None) -> tu
         def value_of(x: Array) -> Array:
             return state.score(view, obs, x, key_score)
 
-        choice = state.candidates.best(key_search, value_of, obs, state.score.joint)
+        def value_apart(x: Array) -> Array:
+            return telling_apart(state.score)(view, obs, x, key_score)
+
+        def best(value: Callable[[Array], Array]) -> Choice:
+            return state.candidates.best(key_search, value, obs, state.score.joint)
+
+        if rivals and apart_every is not None:
+            turn = (_asked(obs) + 1) % apart_every == 0
+            choice = jax.lax.cond(turn, lambda: best(value_apart), lambda: best(value_of))
+        else:
+            choice = best(value_of)
         return (key, add_pending(obs, choice.x)), choice
 
     (key, obs), choices = jax.lax.scan(choose, (start, state.obs), None, length=batch)
@@ -120,3 +146,8 @@ def _take_in(
 
     obs, _ = jax.lax.scan(one, obs, (x, y, variances))
     return key, key_fit, obs
+
+
+def _asked(obs: Observations) -> Array:
+    """() number of points asked for so far, seeds among them."""
+    return jnp.sum((obs.status != EMPTY) & (obs.status != VETOED))

@@ -1,5 +1,7 @@
 """Competing hypotheses: probabilities against closed forms, information against integrals, whole campaigns."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ from gpax_lab import (
     simulate,
     smc,
 )
-from gpax_lab.acquire.information import _informations
+from gpax_lab.acquire.information import _informations, telling_apart
 from gpax_lab.experiment import Simulated, room_for
 from gpax_lab.experiment.record import fold
 from gpax_lab.infer import outcomes
@@ -242,11 +244,53 @@ def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
         bandit(smc(), GRID.points, warmup=0)
 
 
+def test_decisions_keep_a_floor_under_every_rival_and_reports_do_not():
+    belief = race(smc(16)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
+    seen = belief.floored(0.2)
+    np.testing.assert_allclose(seen.probability, 0.8 * belief.probability + 0.1, rtol=1e-10)
+    np.testing.assert_allclose(belief.floored(0.0).probability, belief.probability, rtol=1e-10)
+    np.testing.assert_array_equal(seen.log_evidence, belief.log_evidence)
+    out = replace(belief, log_prior=belief.log_prior.at[0].set(-jnp.inf)).floored(0.2)
+    np.testing.assert_allclose(out.probability, [0.0, 1.0], atol=1e-12)
+
+
+def test_parting_is_the_spread_of_the_rivals_means():
+    obs = observations(X, Y, capacity=8)
+    belief = race(smc(16)).init(jax.random.key(0), RACE, obs)
+    p = np.asarray(belief.probability)
+    each = np.stack([posterior.moments(GRID.points)[0] for posterior in belief.posteriors])
+    spread = np.sqrt(p @ (each - p @ each) ** 2)
+    np.testing.assert_allclose(acquire.parting()(belief, obs, GRID.points), spread, rtol=1e-8)
+    penalty = acquire.closeness(0.1)
+    for goal, value in ((acquire.ucb(), spread), (acquire.log_ei(), np.log(spread))):
+        apart = telling_apart(goal + 2.0 * penalty)(belief, obs, GRID.points)
+        np.testing.assert_allclose(apart, value + 2.0 * penalty(belief, obs, GRID.points), rtol=1e-8)
+
+
+@pytest.mark.parametrize("goal", [acquire.ucb(), acquire.information()], ids=["optimum", "learning"])
+def test_every_third_point_tells_rivals_apart_where_an_optimum_is_sought(goal):
+    plan = bayes_opt(RACE, race(smc(16)), goal, GRID, floor=0.3, apart_every=3)
+    state, turns = plan.init(jax.random.key(0), observations(X[:2], Y[:2], capacity=8)), []
+    for step in range(4):
+        key = jax.random.split(state.key, 3)[2]
+        seen = state.posterior.floored(0.3) if goal.names == ("ucb",) else state.posterior
+        measured = np.isin(np.asarray(GRID.points)[:, 0].round(9), np.asarray(state.obs.x)[: step + 2, 0].round(9))
+        expected = [np.where(measured, -np.inf, s(seen, state.obs, GRID.points, key)).argmax()
+                    for s in (goal, acquire.parting())]  # fmt: skip
+        before, (state, x) = state, plan.propose(state)
+        turns.append([float(GRID.points[i, 0]) == float(x[0, 0]) for i in expected])
+        state = plan.observe(state, x, line(before.key, x[0])[None])
+    wanted = [1, 0, 0, 1] if goal.names == ("ucb",) else [0, 0, 0, 0]  # the third and the sixth point
+    assert [turn[w] for turn, w in zip(turns, wanted, strict=True)] == [True] * 4
+
+
 def test_mistakes_are_told():
     with pytest.raises(TypeError, match="race"):
         bayes_opt(RACE, smc(8), acquire.information(), acquire.grid([(0.0, 1.0)], (5,)))
     with pytest.raises(ValueError, match="yields no log evidence"):
         race(nuts())
+    with pytest.raises(ValueError, match="floor"):
+        bayes_opt(RACE, race(smc(8)), acquire.ucb(), GRID, floor=1.0)
     with pytest.raises(TypeError, match="hypotheses"):
         race(smc()).init(jax.random.key(0), bare(LINE), observations(X, Y))
     with pytest.raises(ValueError, match="epsilon is a probability"):
