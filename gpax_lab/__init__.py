@@ -5,12 +5,14 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 """
 
 from gpax_lab import acquire, kernels, means, priors
-from gpax_lab.experiment import Problem, Simulated, bayes_opt, recovery, run, simulate, study
+from gpax_lab.experiment import Problem, Simulated, bayes_opt, reach, recovery, run, simulate, study
 from gpax_lab.formulas import formula
 from gpax_lab.infer import (
     bandit,
+    coverage,
     ensemble,
     hypotheses,
+    intervals,
     laplace,
     library,
     nuts,
@@ -18,6 +20,7 @@ from gpax_lab.infer import (
     prior_sweep,
     propose,
     race,
+    recalibration,
     reconstruct,
     smc,
     verdict,
@@ -33,6 +36,7 @@ __all__ = [
     "acquire",
     "bandit",
     "bayes_opt",
+    "coverage",
     "deep_kernel",
     "ensemble",
     "formula",
@@ -40,6 +44,7 @@ __all__ = [
     "gridded",
     "hypotheses",
     "inducing_points",
+    "intervals",
     "kernels",
     "laplace",
     "library",
@@ -52,6 +57,8 @@ __all__ = [
     "priors",
     "propose",
     "race",
+    "reach",
+    "recalibration",
     "reconstruct",
     "recovery",
     "run",

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from gpax_lab.cli.units import place, value
 from gpax_lab.experiment import Event
+from gpax_lab.infer import coverage
 from gpax_lab.settings import Plan
 
 _PHASES = {"seed": "seeds", "model": "first fit", "learn": "steps"}
@@ -71,6 +72,9 @@ class Display:
         if event.y is not None:
             parts.append(f"{value(event.y, unit)}" if np.isfinite(event.y) else "failed reading")
         parts.append(f"best {value(self.best, unit)}")
+        if event.state is not None and event.phase == "learn":
+            inside, readings = (int(n) for n in coverage(event.state.posterior, event.state.obs))
+            parts.append(f"coverage {inside}/{readings}")
         if event.state is not None and np.isfinite(r_hat := float(event.state.posterior.info.r_hat)):
             parts.append(f"R-hat {r_hat:.2f}")
         parts.append(f"{seconds:.1f} s")

@@ -56,6 +56,7 @@ class Review:
         truth: (m,) noise-free values there (a simulated film) or recorded ones (NaN: unusable); None if unknown.
         best: (steps + 1,) best reading after the seeds and after every step.
         expected: (steps + 1,) best posterior mean over the places, likewise.
+        obs: what the posterior was fitted to; None before the first fit.
     """
 
     plan: Plan
@@ -68,6 +69,7 @@ class Review:
     truth: np.ndarray | None
     best: np.ndarray
     expected: np.ndarray
+    obs: Observations | None = None
 
 
 def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
@@ -120,7 +122,7 @@ def review(path: Path) -> Review:
     expected = np.array([sign * float(jnp.max(sign * _mean(posterior, where))) for posterior, _ in past])
     best = np.array([_best(obs, sign) for _, obs in past])
     belief = Belief(*map(np.asarray, _moments(past[-1][0], where)))
-    return Review(plan, contents, points, past[-1][0], places, shape, belief, truth, best, expected)
+    return Review(plan, contents, points, past[-1][0], places, shape, belief, truth, best, expected, past[-1][1])
 
 
 @jax.jit

@@ -8,7 +8,8 @@ import numpy as np
 
 from gpax_lab.cli.review import Review
 from gpax_lab.cli.units import place, span_unit, value
-from gpax_lab.infer import outcomes
+from gpax_lab.experiment import reach
+from gpax_lab.infer import coverage, outcomes, recalibration
 from gpax_lab.settings.schema import Recorded
 
 
@@ -19,6 +20,7 @@ def summary(review: Review) -> str:
         _found(review),
         _map(review),
         _model(review),
+        _intervals_so_far(review),
         _sampler(review),
         _events(review),
         _time(review),
@@ -129,6 +131,20 @@ def _model(review: Review) -> Iterator[str]:
         both = ", ".join(f"{axis.name} {value(m, unit, s)}" for axis, m, s in zip(plan.axes, mean, sd, strict=True))
         yield f"  length scales       {both}"
     yield f"  noise of a reading  {value(np.sqrt(_noise_variance(review).mean()), plan.quantity['unit'])}"
+    yield ""
+
+
+def _intervals_so_far(review: Review) -> Iterator[str]:
+    if review.posterior is None or review.obs is None:
+        return
+    inside, readings = (int(n) for n in coverage(review.posterior, review.obs))
+    factor = float(recalibration(review.posterior, review.obs))
+    held = f"{inside} of {readings} readings lie in the 90 percent interval that the others give for them"
+    yield "Intervals"
+    yield f"  coverage so far     {held}"
+    yield f"  spread that holds   {factor:.2f} times the model's, by leave-one-out"
+    if words := reach(review.places, review.points.x).words:
+        yield f"  beware              {words}"
     yield ""
 
 

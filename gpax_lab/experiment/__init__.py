@@ -2,6 +2,7 @@
 
 from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment.bayes_opt import bayes_opt
+from gpax_lab.experiment.corner import Reach, reach, reach_of
 from gpax_lab.experiment.experiment import Experiment, Objective, State
 from gpax_lab.experiment.recovery import Recovery, recovery
 from gpax_lab.experiment.room import room_for
@@ -16,6 +17,7 @@ __all__ = [
     "Objective",
     "Outcome",
     "Problem",
+    "Reach",
     "Recovery",
     "Simulated",
     "State",
@@ -23,6 +25,8 @@ __all__ = [
     "Trajectory",
     "bayes_opt",
     "interventions",
+    "reach",
+    "reach_of",
     "recovery",
     "room_for",
     "run",
