@@ -6,7 +6,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 OK, NOT_MIXED, DIVERGENT, SATURATED, FACTORISATION_FAILED, NOT_FINITE, NOT_CONVERGED, NOT_GAUSSIAN = range(8)
-MOVES_NOT_MIXED, BRIDGE_NOT_CROSSED, NOT_SOLVED, STILL_CLIMBING = 8, 9, 10, 11
+MOVES_NOT_MIXED, BRIDGE_NOT_CROSSED, NOT_SOLVED, STILL_CLIMBING, MORE_MODES = 8, 9, 10, 11, 12
 
 MESSAGES: Sequence[str] = (
     "The draws can be trusted: none of the checks of this sampler failed.",
@@ -22,7 +22,8 @@ MESSAGES: Sequence[str] = (
     "infinite. Check the physics function at the edges of its priors.",
     "The optimiser stopped where the curvature is not that of a maximum (not positive, or not a number). Use nuts for "
     "this posterior; it needs first derivatives only.",
-    "The posterior is far from a Gaussian around its mode: a few draws carry all the weight. Use nuts, or more data.",
+    "The posterior is far from Gaussians around its modes: a few draws carry most of the weight. Use smc, or more "
+    "draws.",
     "The draws did not move far enough after resampling, so they are fewer than they seem. Raise max_moves or "
     "max_leapfrog, order exchangeable parameters, or fit this state with nuts.",
     "The last readings contradict what was believed so much that the bridge to them was not crossed. Look at these "
@@ -32,6 +33,8 @@ MESSAGES: Sequence[str] = (
     "The optimiser of the parameters stopped before it reached a mode: intervals may be too wide or too narrow. "
     "Narrow the priors of scales, take another key, or raise the iterations of laplace (those of reconstruct belong to "
     "its solver).",
+    "The posterior has more modes than laplace draws around. Use smc; order exchangeable parameters or narrow their "
+    "priors.",
 )
 
 

@@ -201,9 +201,9 @@ def test_laplace_does_not_trust_a_curvature_that_is_not_a_number():
 
 @pytest.mark.parametrize("draws", [4, 8, 20, 64])
 def test_weights_that_collapse_are_told_with_few_draws_too(draws):
-    settings = laplace_module.Settings(draws, 1, 1, True)
+    settings = laplace_module.Settings(draws, 1, 1, True, 0)
     one, even = jnp.full(draws, -jnp.inf).at[0].set(0.0), jnp.full(draws, -jnp.log(draws))
     for weight, expected in ((one, outcomes.NOT_GAUSSIAN), (even, outcomes.OK)):
-        zero = jnp.zeros(())
-        info = laplace_module._report(zero, zero, jnp.asarray(True), weight, jnp.asarray(0), settings)
+        zero, yes, no = jnp.zeros(()), jnp.asarray(True), jnp.asarray(False)
+        info = laplace_module._report(zero, zero, yes, no, weight, jnp.asarray(0), settings)
         assert int(info.outcome) == expected

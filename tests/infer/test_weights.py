@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpax_lab import acquire, bayes_opt, gp, kernels, laplace, nuts, observations, smc
-from gpax_lab.infer.weights import effective_share, systematic
+from gpax_lab.infer.weights import effective_share, pareto_k, systematic
 
 
 def test_systematic_resampling_keeps_every_draw_floor_or_ceil_of_its_share():
@@ -82,3 +82,20 @@ def test_readings_far_outside_the_box_are_refused_before_any_work(sampler):
         sampler.init(jax.random.key(0), gp.exact(1), wide)
     with pytest.raises(ValueError, match="has 2 inputs, the observations 1"):
         sampler.init(jax.random.key(0), gp.exact(2), wide)
+
+
+@pytest.mark.parametrize("count", [40, 300, 4000])
+@pytest.mark.parametrize("shape", [-0.3, 0.2, 0.6, 0.9, 1.5])
+def test_pareto_k_is_that_of_arviz(count, shape):
+    array_stats = pytest.importorskip("arviz_stats.base", reason="arviz-stats is the oracle").array_stats
+    uniform = np.random.default_rng(count).random(count)
+    log_weight = np.log(((1 - uniform) ** -shape - 1) / shape + 1.0)
+    log_weight -= np.logaddexp.reduce(log_weight)
+    _, expected = array_stats.psislw(-log_weight)
+    np.testing.assert_allclose(pareto_k(jnp.asarray(log_weight)), expected, rtol=1e-10)
+
+
+def test_pareto_k_at_its_ends():
+    assert np.isnan(pareto_k(jnp.zeros(24)))
+    assert float(pareto_k(jnp.full(64, -np.log(64)))) < 0.0  # even weights have no tail
+    assert float(pareto_k(jnp.full(64, -jnp.inf).at[3].set(0.0))) > 0.7
