@@ -149,35 +149,49 @@ def add_pending(obs: Observations, x: Array, status: int = PENDING) -> Observati
 
     Args:
         obs: observations with at least one empty slot (see `grow`); with none, nothing changes.
-        x: (d,) the point.
+        x: (d,) the point; where it is not finite there is none, and nothing changes.
         status: VETOED for a point that must never be measured.
 
     Returns:
         Observations with that slot pending (or vetoed).
     """
-    empty = obs.status == EMPTY
-    here = (jnp.arange(obs.capacity) == jnp.argmax(empty)) & empty.any()
+    here = _first(obs.status == EMPTY) & jnp.isfinite(x).all()
     return obs._replace(
         x=jnp.where(here[:, None], x[None], obs.x),
         status=jnp.where(here, jnp.int8(status), obs.status),
     )
 
 
-def assimilate(obs: Observations, x: Array, y: Array, noise: Array | float = 0.0) -> Observations:
+def assimilate(
+    obs: Observations,
+    x: Array,
+    y: Array,
+    noise: Array | float = 0.0,
+    tolerance: Array | float = 0.0,
+    asked: Array | None = None,
+) -> Observations:
     """Put one reading into the pending slot that waits for it, or into the first empty slot.
+
+    The slot then holds the place that was measured, which is what a model learns.
 
     Args:
         obs: observations.
-        x: (d,) the point as proposed; bit-equal to the pending slot it answers.
+        x: (d,) where it was measured, as the instrument reads it back; where it is not finite nothing was measured,
+            and nothing changes.
         y: () or (m,) the reading; a non-finite one marks the slot as failed.
         noise: () known variance of the reading.
+        tolerance: how far from a pending point, input by input, a place may lie and still answer it, in units of x;
+            (), (d,), or (capacity, d) where every slot has its own. Of several the nearest is answered, in units of
+            its tolerance. 0: only the very point.
+        asked: (d,) the point as it was proposed, where that is known; its slot is then found whatever x is.
 
     Returns:
         Observations with the slot measured or failed. Answers may come in any order.
     """
-    waiting = (obs.status == PENDING) & jnp.all(obs.x == x[None], axis=1)
-    free = jnp.where(waiting.any(), waiting, obs.status == EMPTY)
-    here = (jnp.arange(obs.capacity) == jnp.argmax(free)) & free.any()
+    x = jnp.asarray(x, obs.x.dtype)
+    waiting = answered_slot(obs, x if asked is None else asked, tolerance)
+    there = jnp.isfinite(x).all()
+    here = jnp.where(waiting.any(), waiting, _first(obs.status == EMPTY)) & there
     ok = jnp.isfinite(y).all()
     here_y = here.reshape((-1,) + (1,) * (obs.y.ndim - 1))
     return Observations(
@@ -186,6 +200,22 @@ def assimilate(obs: Observations, x: Array, y: Array, noise: Array | float = 0.0
         noise=jnp.where(here, jnp.where(ok, noise, 0.0).astype(obs.noise.dtype), obs.noise),
         status=jnp.where(here, jnp.where(ok, MEASURED, FAILED).astype(jnp.int8), obs.status),
     )
+
+
+def answered_slot(obs: Observations, x: Array, tolerance: Array | float = 0.0) -> Array:
+    """(capacity,) bool: the pending slot that a reading at x (d,) answers, see `assimilate`; all False for none."""
+    allowed = jnp.broadcast_to(jnp.asarray(tolerance, obs.x.dtype), obs.x.shape)
+    gap = jnp.abs(obs.x - x[None].astype(obs.x.dtype))
+    close = gap <= allowed
+    # An input without tolerance is either equal, and no miss, or not close.
+    miss = jnp.max(jnp.where(gap > 0, gap / jnp.where(allowed > 0, allowed, 1.0), 0.0), axis=1)
+    waiting = (obs.status == PENDING) & close.all(axis=1)
+    return (jnp.arange(obs.capacity) == jnp.argmin(jnp.where(waiting, miss, jnp.inf))) & waiting.any()
+
+
+def _first(where: Array) -> Array:
+    """(capacity,) bool: the first slot of those, if there is one."""
+    return (jnp.arange(where.size) == jnp.argmax(where)) & where.any()
 
 
 def as_if_measured(obs: Observations) -> Array:

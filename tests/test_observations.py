@@ -94,3 +94,33 @@ def test_no_readings_yet():
     obs = observations(np.zeros((0, 2)), np.zeros(0), capacity=8)
     assert obs.x.shape == (8, 2)
     assert not np.asarray(obs.status).any()
+
+
+def test_an_answer_finds_the_nearest_pending_point_and_keeps_the_place_it_was_measured_at():
+    obs = observations([[0.0, 5.0]], [1.0])
+    for x in ([0.3, 5.0], [0.32, 5.0], [0.3, 7.0]):
+        obs = add_pending(obs, jnp.array(x))
+    allowed = jnp.array([0.03, 0.5])
+    after = assimilate(obs, jnp.array([0.311, 5.0]), jnp.asarray(2.0), tolerance=allowed)
+    after = assimilate(after, jnp.array([0.315, 5.1]), jnp.asarray(3.0), tolerance=allowed)  # the nearest is answered
+    after = assimilate(after, jnp.array([0.3, 6.0]), jnp.asarray(4.0), tolerance=allowed)  # not within reach of any
+    assert after.status.tolist()[:5] == [MEASURED, MEASURED, MEASURED, PENDING, MEASURED]
+    np.testing.assert_array_equal(after.x[1:5], [[0.315, 5.1], [0.311, 5.0], [0.3, 7.0], [0.3, 6.0]])
+    np.testing.assert_array_equal(after.y[1:5], [3.0, 2.0, 0.0, 4.0])
+    strict = assimilate(obs, jnp.array([0.3, 5.0 + 1e-12]), jnp.asarray(2.0))
+    assert strict.status.tolist()[:5] == [MEASURED, PENDING, PENDING, PENDING, MEASURED]
+
+
+def test_an_answer_whose_question_is_known_may_come_from_anywhere():
+    obs = add_pending(add_pending(observations([[0.0]], [1.0]), jnp.array([0.3])), jnp.array([0.3]))
+    for place, y in ((0.9, 2.0), (0.1, np.nan)):
+        obs = assimilate(obs, jnp.array([place]), jnp.asarray(y), asked=jnp.array([0.3]))
+    assert obs.status.tolist()[:4] == [MEASURED, MEASURED, FAILED, EMPTY]
+    assert obs.x[:3, 0].tolist() == [0.0, 0.9, 0.1]
+
+
+def test_no_point_changes_nothing():
+    obs = observations([[0.1]], [1.0])
+    for after in (add_pending(obs, jnp.array([jnp.nan])), assimilate(obs, jnp.array([jnp.nan]), jnp.asarray(1.0))):
+        for old, new in zip(obs, after, strict=True):
+            np.testing.assert_array_equal(old, new)

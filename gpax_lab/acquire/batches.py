@@ -5,8 +5,10 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from gpax_lab.acquire.score import Outlook, Score, Settings, Term, term
+from gpax_lab.acquire.domain import Region
+from gpax_lab.acquire.score import Outlook, Score, Settings, Term, only_among, term
 from gpax_lab.acquire.scores import sign_of
 from gpax_lab.observations import EMPTY, PENDING, VETOED, as_if_measured
 
@@ -32,13 +34,10 @@ def _q_log(count: int, noisy: bool) -> Term:
 def _q_log_values(outlook: Outlook, settings: Settings, count: int, noisy: bool) -> Array:
     sign, obs = settings["sign"].astype(outlook.x.dtype), outlook.obs
     here, at_slots = _paths(outlook, count)
-    counts = as_if_measured(obs) if noisy else obs.status == PENDING
-    best = jnp.max(jnp.where(counts, sign * at_slots, -jnp.inf), axis=-1)
-    if not noisy:
+    if not noisy:  # a reading counts with its posterior mean, a pending point as the function drawn has it
         mean, _ = outlook.posterior.predict(obs.x)
-        known = jnp.max(jnp.where(obs.measured[None], sign * mean, -jnp.inf), axis=-1)
-        best = jnp.maximum(best, known[:, None])
-    best = jnp.where(jnp.isfinite(best), best, 0.0)
+        at_slots = jnp.where(obs.measured[None, None], mean[:, None], at_slots)
+    best = outlook.best(at_slots, as_if_measured(obs), sign)
     tiny = jnp.finfo(here.dtype).eps * (jnp.max(jnp.abs(here)) + jnp.finfo(here.dtype).tiny)
     soft = jnp.maximum(settings["temperature"].astype(here.dtype) * outlook.std, tiny)[:, None]
     values = _log_softplus((sign * here - best[..., None]) / soft) + jnp.log(soft)
@@ -46,7 +45,9 @@ def _q_log_values(outlook: Outlook, settings: Settings, count: int, noisy: bool)
     return jax.scipy.special.logsumexp(values + weight, axis=(0, 1))
 
 
-def q_log_nei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) -> Score:
+def q_log_nei(
+    maximize: bool = True, paths: int = 2, temperature: float = 0.01, among: Region | ArrayLike | None = None
+) -> Score:
     """Log expected improvement of a batch under noise, by functions drawn from the posterior.
 
     E[max(f(x) - max over measured and pending slots of f, 0)] over `paths` functions of every draw, the same functions
@@ -57,15 +58,18 @@ def q_log_nei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) 
         maximize: False to look for a minimum.
         paths: functions per posterior draw.
         temperature: width of the smoothing of max, in posterior standard deviations at the point.
+        among: which slots count, as in `log_ei`.
     """
-    sign = sign_of(maximize)
-    return term("q_log_nei", _q_log(paths, True), own_pending=True, sign=sign, temperature=temperature)
+    sign, function = sign_of(maximize), only_among(_q_log(paths, True), among)
+    return term("q_log_nei", function, own_pending=True, sign=sign, temperature=temperature)
 
 
-def q_log_ei(maximize: bool = True, paths: int = 2, temperature: float = 0.01) -> Score:
+def q_log_ei(
+    maximize: bool = True, paths: int = 2, temperature: float = 0.01, among: Region | ArrayLike | None = None
+) -> Score:
     """As `q_log_nei`, over the incumbent of `log_ei` (largest posterior mean of a draw) and the pending points."""
-    sign = sign_of(maximize)
-    return term("q_log_ei", _q_log(paths, False), own_pending=True, sign=sign, temperature=temperature)
+    sign, function = sign_of(maximize), only_among(_q_log(paths, False), among)
+    return term("q_log_ei", function, own_pending=True, sign=sign, temperature=temperature)
 
 
 def _path(outlook: Outlook, settings: Settings) -> Array:
@@ -91,19 +95,23 @@ def _ucb_pe(outlook: Outlook, settings: Settings) -> Array:
     at, _ = outlook.posterior.predict(obs.x)
     weight = jnp.exp(outlook.log_weight)
     # At a slot the process is known nearly without doubt, so its mean stands for the lower bound there.
-    floor = jnp.max(jnp.where(obs.measured, sign * (weight @ at), -jnp.inf))
+    floor = jnp.max(jnp.where(outlook.counting(obs.measured), sign * (weight @ at), -jnp.inf))
+    if outlook.domain is not None:
+        predicted = jnp.max(sign * (weight @ outlook.domain.predicted))
+        floor = jnp.where(outlook.counting(obs.measured).any(), floor, predicted)
     upper = sign * mean + beta * std
     explore = jnp.where(upper >= floor, std, std - jnp.max(std) - 1.0)
     return jnp.where(jnp.any(obs.status == PENDING), explore, upper)
 
 
-def ucb_pe(beta: float = 2.0, maximize: bool = True) -> Score:
+def ucb_pe(beta: float = 2.0, maximize: bool = True, among: Region | ArrayLike | None = None) -> Score:
     """The upper confidence bound for the first point, pure exploration for the others (Contal et al. 2013).
 
     While points are pending, the next is the one of largest standard deviation among those whose upper bound mean +
     beta std reaches the best that is known (arXiv:1304.5350); pending points shrink the deviation and leave the mean.
+    The best is over the readings where may still be asked, or `among` others, as in `log_ei`.
     """
-    return term("ucb_pe", _ucb_pe, sign=sign_of(maximize), beta=beta)
+    return term("ucb_pe", only_among(_ucb_pe, among), sign=sign_of(maximize), beta=beta)
 
 
 @lru_cache

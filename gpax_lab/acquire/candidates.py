@@ -11,19 +11,29 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gpax_lab.acquire.domain import PLACES, Domain, Region, domain_of
+from gpax_lab.acquire.neighbours import beside, room_around
+from gpax_lab.infer.posterior import Posterior
+from gpax_lab.infer.race import Race
 from gpax_lab.linalg import in_chunks
 from gpax_lab.models.scaling import box as edges
-from gpax_lab.observations import EMPTY, Observations, float_dtype
+from gpax_lab.observations import EMPTY, VETOED, Observations, float_dtype
 from gpax_lab.sequence import additive_recurrence
 
 ValueOf: TypeAlias = Callable[[Array], Array]
+
+SLACK = 1e-3
+"""A reading that lies outside by this share of the width counts as inside: a stage reads back a little beside."""
+_GOLDEN = 0.6180339887498949  # multiples of the golden ratio fill the unit interval most evenly
+ANSWER = 1e-2
+"""How far, in widths of a box, a reading may lie from the pending point that it answers."""
 
 
 class Choice(NamedTuple):
     """The best candidate.
 
     Attributes:
-        x: (d,) the point.
+        x: (d,) the point; NaN where every candidate is excluded.
         value: () its score; -inf where every candidate is excluded, NaN where none had a finite score.
         fallback: () bool, whether the point was chosen by distance because no score was finite.
     """
@@ -43,15 +53,31 @@ def _nearest(x: Array, obs: Observations, width: Array) -> Array:
     )
 
 
-def _choose(x: Array, values: Array, allowed: Array, distance: Array) -> Choice:
+def _choose(x: Array, values: Array, allowed: Array, distance: Callable[[], Array]) -> Choice:
     finite = jnp.where(allowed & jnp.isfinite(values), values, -jnp.inf)
     best = jnp.argmax(finite)
     fallback = ~jnp.isfinite(finite[best])
-    # With no usable score the campaign goes on with the most remote allowed point: space filling, never index 0.
-    remote = jnp.argmax(jnp.where(allowed, jnp.nan_to_num(distance, posinf=1e30), -1.0))
-    index = jnp.where(fallback, remote, best)
+
+    def remote() -> Array:
+        # With no usable score the campaign goes on with the most remote allowed point: space filling, never index 0.
+        return jnp.argmax(jnp.where(allowed, jnp.nan_to_num(distance(), posinf=1e30), -1.0))
+
+    index = jax.lax.cond(fallback, remote, lambda: best)
     value = jnp.where(fallback, jnp.where(allowed.any(), jnp.nan, -jnp.inf), finite[index])
-    return Choice(x[index], value.astype(values.dtype), fallback)
+    return Choice(jnp.where(allowed.any(), x[index], jnp.nan), value.astype(values.dtype), fallback)
+
+
+def _inside(among: Region | None, obs: Observations, low: Array, high: Array) -> Array:
+    """(capacity,) bool: slots in the region, or between the corners as far as inputs can be told apart."""
+    if among is not None:
+        return jax.vmap(among)(obs.x)
+    used = (obs.status != EMPTY)[:, None]
+    largest = jnp.maximum(jnp.max(jnp.where(used, jnp.abs(obs.x), 0.0), axis=0), jnp.maximum(abs(low), abs(high)))
+    span = high - low
+    # An input that is the same for all candidates (a task, a fidelity) has no width: what it must equal is its value.
+    fixed = span <= 16 * jnp.finfo(low.dtype).eps * largest
+    slack = jnp.where(fixed, 0.1 * SLACK * largest, SLACK * span)[None]
+    return jnp.all((obs.x >= low[None] - slack) & (obs.x <= high[None] + slack), axis=1)
 
 
 @jax.tree_util.register_dataclass
@@ -64,20 +90,65 @@ class Pool:
         width: (d,) extent of the pool, for distances.
         repeat: whether a point may be measured again (static).
         chunk: candidates scored together; bounds memory (static).
+        twins: (m,) how many points before this one are the same; None where all differ.
+        among: readings that count as the best so far, instead of those inside the pool's bounding box (static).
     """
 
     points: Array
     width: Array
     repeat: bool = field(default=False, metadata={"static": True})
     chunk: int = field(default=4096, metadata={"static": True})
+    twins: Array | None = None
+    among: Region | None = field(default=None, metadata={"static": True})
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
         """The allowed point of largest value; `joint` scores all points in one piece."""
         count = self.points.shape[0]
         values = value_of(self.points) if joint else in_chunks(value_of, self.points, self.chunk)
-        distance = _nearest(self.points, obs, self.width)
-        allowed = jnp.ones(count, bool) if self.repeat else distance > 1e-9
-        return _choose(self.points, values, allowed, distance)
+        allowed = jnp.ones(count, bool) if self.repeat else ~self.taken(obs)
+        return _choose(self.points, values, allowed, lambda: _nearest(self.points, obs, self.width))
+
+    def taken(self, obs: Observations) -> Array:
+        """(m,) bool: points that were measured, are pending, failed or are vetoed.
+
+        A slot takes the point that it equals; of points that are the same (two wells of one composition) the first one
+        that is left, and a veto all of them. A slot that equals none takes the nearest one if it lies within a
+        twentieth of the way to the next one, input by input in steps of the pool; `obs.x` is where was asked.
+        """
+        points = self.points
+        largest = jnp.max(jnp.where((obs.status != EMPTY)[:, None], jnp.abs(obs.x), 0.0), axis=0)
+
+        def mine(x: Array) -> Array:
+            same = jnp.all(points == x[None], axis=1)
+            return jax.lax.cond(same.any(), lambda: same, lambda: beside(points, x, largest))
+
+        def take(count: Array, slot: tuple[Array, Array]) -> tuple[Array, None]:
+            x, status = slot
+            here = jax.lax.cond(status != EMPTY, mine, lambda x: jnp.zeros(points.shape[0], bool), x)
+            return count + jnp.where(here, jnp.where(status == VETOED, points.shape[0], 1), 0), None
+
+        count, _ = jax.lax.scan(take, jnp.zeros(points.shape[0], int), (obs.x, obs.status))
+        return count > (0 if self.twins is None else self.twins)
+
+    def tolerance(self, x: Array) -> Array:
+        """(n, d) how far from pending points x (n, d) a place may lie and answer them: half the way to the next one."""
+        return jax.lax.map(lambda point: room_around(self.points, point), x)
+
+    @property
+    def corners(self) -> tuple[Array, Array]:
+        """Lower and upper corner (d,) of the pool's bounding box."""
+        return jnp.min(self.points, axis=0), jnp.max(self.points, axis=0)
+
+    def inside(self, obs: Observations) -> Array:
+        """(capacity,) bool: slots that lie in the pool's bounding box, or `among` what was said to count."""
+        return _inside(self.among, obs, *self.corners)
+
+    def places(self) -> Array:
+        """(n, d) some points of the pool, all of them if they are few."""
+        count = self.points.shape[0]
+        if count <= PLACES:
+            return self.points
+        return self.points[(np.arange(PLACES) * _GOLDEN % 1.0 * count).astype(int)]
 
     def spread(self, key: Array, count: int) -> Array:
         """(count, d) distinct random points of the pool, to begin with."""
@@ -95,6 +166,7 @@ class Box:
         starts: random points scored first (static).
         refine: the best of them that climb (static).
         iterations: steps of the climb (static).
+        among: readings that count as the best so far, instead of those inside the box (static).
     """
 
     low: Array
@@ -102,6 +174,7 @@ class Box:
     starts: int = field(default=512, metadata={"static": True})
     refine: int = field(default=8, metadata={"static": True})
     iterations: int = field(default=40, metadata={"static": True})
+    among: Region | None = field(default=None, metadata={"static": True})
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
         """The best point found; a joint score (Thompson) is only scored at the starts, where one function is drawn."""
@@ -114,7 +187,25 @@ class Box:
             unit = jnp.concatenate([climbed, unit])
             values = jnp.concatenate([value_of(low + width * climbed), values])
         points = low + width * unit
-        return _choose(points, values, jnp.ones(values.size, bool), _nearest(points, obs, width[0]))
+        return _choose(points, values, jnp.ones(values.size, bool), lambda: _nearest(points, obs, width[0]))
+
+    def tolerance(self, x: Array) -> Array:
+        """(n, d) how far from pending points x (n, d) a place may lie and answer them: a hundredth of the box."""
+        return jnp.broadcast_to(ANSWER * (self.high - self.low)[None], x.shape)
+
+    @property
+    def corners(self) -> tuple[Array, Array]:
+        """Lower and upper corner (d,)."""
+        return self.low, self.high
+
+    def inside(self, obs: Observations) -> Array:
+        """(capacity,) bool: slots that lie in the box, or `among` what was said to count."""
+        return _inside(self.among, obs, *self.corners)
+
+    def places(self) -> Array:
+        """(n, d) some points that fill the box evenly."""
+        middle = jnp.full(self.low.size, 0.5, self.low.dtype)
+        return self.low[None] + (self.high - self.low)[None] * additive_recurrence(PLACES, self.low.size, middle)
 
     def _climb(self, value_of: ValueOf, unit: Array) -> Array:
         """Projected Adam in the unit cube; a step that is not finite stays where it was."""
@@ -140,6 +231,11 @@ class Box:
 Candidates: TypeAlias = Pool | Box
 
 
+def domain(candidates: Candidates, posterior: Posterior | Race, obs: Observations) -> Domain:
+    """The readings with which a new one has to compete, for a `Score`; `obs.x` is where was asked."""
+    return domain_of(posterior, obs, candidates.inside(obs), candidates.places())
+
+
 def pool(points: ArrayLike, repeat: bool = False, dtype: DTypeLike | None = None) -> Pool:
     """A pool of points (m, d) in the user's units.
 
@@ -150,7 +246,18 @@ def pool(points: ArrayLike, repeat: bool = False, dtype: DTypeLike | None = None
     if values.ndim != 2 or values.shape[0] == 0 or not np.isfinite(values).all():
         raise ValueError(f"a pool holds finite points of shape (m, d), m >= 1; got {values.shape}.")
     width = np.ptp(values, axis=0)
-    return Pool(jnp.asarray(values), jnp.asarray(np.where(width > 0, width, 1.0)), repeat)
+    return Pool(jnp.asarray(values), jnp.asarray(np.where(width > 0, width, 1.0)), repeat, twins=_twins(values))
+
+
+def _twins(points: np.ndarray) -> Array | None:
+    """(m,) number of earlier points that are the same; None where all differ."""
+    _, group, size = np.unique(points + 0.0, axis=0, return_inverse=True, return_counts=True)  # -0 is 0
+    if (size == 1).all():
+        return None
+    order = np.argsort(group.ravel(), kind="stable")
+    earlier = np.empty(len(points), int)
+    earlier[order] = np.arange(len(points)) - np.repeat(np.cumsum(size) - size, size)
+    return jnp.asarray(earlier)
 
 
 def grid(bounds: ArrayLike, shape: Sequence[int], repeat: bool = False, dtype: DTypeLike | None = None) -> Pool:

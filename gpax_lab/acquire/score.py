@@ -3,12 +3,15 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
+from gpax_lab.acquire.domain import Domain, Region, as_region, domain_of
 from gpax_lab.infer.posterior import Posterior, mixture
 from gpax_lab.infer.race import Race
 from gpax_lab.observations import Observations
@@ -25,6 +28,7 @@ class Outlook(NamedTuple):
         std: (draws, m) its standard deviation.
         log_weight: (draws,) normalised log weights of the draws.
         key: random key for scores that draw.
+        domain: the readings that count as the best so far; None for all of them.
     """
 
     posterior: Posterior | Race
@@ -34,11 +38,34 @@ class Outlook(NamedTuple):
     std: Array
     log_weight: Array
     key: Array
+    domain: Domain | None = None
 
     def moments(self) -> tuple[Array, Array]:
         """Mean (m,) and standard deviation (m,) of the mixture over draws, by the law of total variance."""
         mean, variance = mixture(self.mean, self.std**2, self.log_weight)
         return mean, jnp.sqrt(variance)
+
+    def counting(self, among: Array) -> Array:
+        """(capacity,) bool: those of the slots `among` that lie where may be asked."""
+        return among if self.domain is None else among & self.domain.inside
+
+    def best(self, at: Array, among: Array, sign: Array) -> Array:
+        """(draws, ...) the largest of what is believed at the slots, draw by draw, times `sign`.
+
+        Where no reading counts, what is predicted at some places of the domain stands in for them; 0 where there is no
+        domain either.
+
+        Args:
+            at: (draws, ..., capacity) believed at the slots.
+            among: (capacity,) bool, slots that may count.
+            sign: +1 for the largest, -1 for the smallest.
+        """
+        counts = self.counting(among)
+        best = jnp.max(jnp.where(counts.reshape((1,) * (at.ndim - 1) + (-1,)), sign * at, -jnp.inf), axis=-1)
+        if self.domain is not None:
+            predicted = jnp.max(sign * self.domain.predicted, axis=1)
+            best = jnp.where(counts.any(), best, predicted.reshape((-1,) + (1,) * (best.ndim - 1)))
+        return jnp.where(jnp.isfinite(best), best, 0.0)
 
 
 Settings: TypeAlias = dict[str, Array]
@@ -68,12 +95,23 @@ class Score:
     own_pending: bool = field(default=False, metadata={"static": True})
 
     @jax.jit
-    def __call__(self, posterior: Posterior | Race, obs: Observations, x: Array, key: Array | None = None) -> Array:
-        """Values (m,) at candidates x (m, d); `key` is needed by scores that draw (Thompson)."""
+    def __call__(
+        self,
+        posterior: Posterior | Race,
+        obs: Observations,
+        x: Array,
+        key: Array | None = None,
+        domain: Domain | None = None,
+    ) -> Array:
+        """Values (m,) at candidates x (m, d); `key` is needed by scores that draw (Thompson).
+
+        `domain` says which readings an improvement is over, see `candidates.domain`; without one, over all.
+        """
         mean, variance = posterior.predict(x)
         some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there
         std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
-        outlook = Outlook(posterior, obs, x, mean, std, posterior.log_weight, jax.random.key(0) if key is None else key)
+        key = jax.random.key(0) if key is None else key
+        outlook = Outlook(posterior, obs, x, mean, std, posterior.log_weight, key, domain)
         parts = [w * t(outlook, s) for w, t, s in zip(self.weights, self.terms, self.settings, strict=True)]
         return jnp.sum(jnp.stack(parts), axis=0)
 
@@ -113,6 +151,23 @@ def term(name: str, function: Term, joint: bool = False, own_pending: bool = Fal
     """
     arrays = {key: jnp.asarray(value) for key, value in settings.items()}
     return Score((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint, own_pending)
+
+
+def only_among(function: Term, among: Region | ArrayLike | None) -> Term:
+    """The term with improvement over readings in a region: x (d,) -> bool, or bounds (d, 2); None for the domain's."""
+    region = as_region(among)
+    return function if region is None else _in_region(function, region)
+
+
+@lru_cache  # the same function for the same arguments, so that equal scores share what is compiled
+def _in_region(function: Term, region: Region) -> Term:
+    def within(outlook: Outlook, settings: Settings) -> Array:
+        inside = jax.vmap(region)(outlook.obs.x)
+        places = outlook.x if outlook.domain is None else outlook.domain.places
+        domain = domain_of(outlook.posterior, outlook.obs, inside, places)
+        return function(outlook._replace(domain=domain), settings)
+
+    return within
 
 
 def of_moments(function: Callable[[Array, Array], Array]) -> Score:

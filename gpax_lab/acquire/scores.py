@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import log_ndtr
+from jax.typing import ArrayLike
 
+from gpax_lab.acquire.domain import Region
 from gpax_lab.acquire.logspace import log_improvement, log_mean_exp
-from gpax_lab.acquire.score import Outlook, Score, Settings, term
+from gpax_lab.acquire.score import Outlook, Score, Settings, only_among, term
 from gpax_lab.linalg import cholesky, jitter
+from gpax_lab.observations import EMPTY, VETOED
 
 LARGEST_JOINT_DRAW = 4096
 """Candidates that one joint draw may have: its covariance takes 128 MiB in float64."""
@@ -21,14 +24,13 @@ def sign_of(maximize: bool) -> float:
 def _gap(outlook: Outlook, settings: Settings) -> tuple[Array, Array]:
     """How far the mean lies above the incumbent, and the standard deviation; (draws, m) both, maximisation sense.
 
-    The incumbent of a draw is its largest posterior mean at a measured point: under noise the largest reading
-    would be the luckiest one (Letham et al. 2019, arXiv:1706.07094).
+    The incumbent of a draw is its largest posterior mean at a measured point of the domain: under noise the largest
+    reading would be the luckiest one (Letham et al. 2019, arXiv:1706.07094).
     """
     obs = outlook.obs
     at_measured, _ = outlook.posterior.predict(obs.x)
     sign = settings["sign"].astype(outlook.mean.dtype)
-    best = jnp.max(jnp.where(obs.measured[None], sign * at_measured, -jnp.inf), axis=1, keepdims=True)
-    best = jnp.where(jnp.isfinite(best), best, 0.0)
+    best = outlook.best(at_measured, obs.measured, sign)[:, None]
     tiny = jnp.finfo(outlook.mean.dtype).eps * (jnp.max(jnp.abs(outlook.mean)) + jnp.finfo(outlook.mean.dtype).tiny)
     return sign * outlook.mean - best - settings["xi"].astype(best.dtype), jnp.maximum(outlook.std, tiny)
 
@@ -38,14 +40,19 @@ def _log_ei(outlook: Outlook, settings: Settings) -> Array:
     return log_mean_exp(jnp.log(std) + log_improvement(gap / std), outlook.log_weight)
 
 
-def log_ei(maximize: bool = True, xi: float = 0.0) -> Score:
+def log_ei(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Score:
     """Log expected improvement log E[max(f - best, 0)] (Jones et al. 1998; log form Ament et al. 2023).
+
+    `best` is over the readings that lie where may still be asked: in a campaign those within the candidates' box, so
+    that a reading of another task, of a cheaper fidelity or outside of a window is nothing to improve on. Where none
+    lies there it is the best that is predicted there. Called by itself, without a domain, it is over all readings.
 
     Args:
         maximize: False to look for a minimum.
         xi: improvement below this (unit of y) does not count.
+        among: which readings count instead: a function x (d,) -> bool, or bounds (d, 2).
     """
-    return term("log_ei", _log_ei, sign=sign_of(maximize), xi=xi)
+    return term("log_ei", only_among(_log_ei, among), sign=sign_of(maximize), xi=xi)
 
 
 def _log_pi(outlook: Outlook, settings: Settings) -> Array:
@@ -53,9 +60,9 @@ def _log_pi(outlook: Outlook, settings: Settings) -> Array:
     return log_mean_exp(log_ndtr(gap / std), outlook.log_weight)
 
 
-def log_pi(maximize: bool = True, xi: float = 0.0) -> Score:
-    """Log probability of improving on the best point by more than `xi` (unit of y) (Kushner 1964)."""
-    return term("log_pi", _log_pi, sign=sign_of(maximize), xi=xi)
+def log_pi(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Score:
+    """Log probability of improving on the best point by more than `xi` (unit of y) (Kushner 1964); as `log_ei`."""
+    return term("log_pi", only_among(_log_pi, among), sign=sign_of(maximize), xi=xi)
 
 
 def _ucb(outlook: Outlook, settings: Settings) -> Array:
@@ -69,6 +76,33 @@ def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
     With `maximize=False`, beta std - mean: the (negative) lower confidence bound.
     """
     return term("ucb", _ucb, sign=sign_of(maximize), beta=beta)
+
+
+def _seek(outlook: Outlook, settings: Settings) -> Array:
+    mean, std = outlook.moments()
+    upper = settings["sign"].astype(mean.dtype) * mean + settings["beta"].astype(mean.dtype) * std
+    asked = jnp.sum((outlook.obs.status != EMPTY) & (outlook.obs.status != VETOED))
+    return jnp.where((asked + 1) % settings["every"] == 0, std, upper)
+
+
+def seek(maximize: bool = True, beta: float = 2.0, every: int = 5) -> Score:
+    """The default of this library: the upper confidence bound, and every fifth point where least is known.
+
+    mean + beta std as in `ucb`, but every so-manieth point (seeds counted) has the largest standard deviation instead.
+    A process that explains its first readings may be sure, and wrong, of places that look almost like them; a fifth of
+    the points keeps a campaign from ending there (`benchmarks/stuck.py`, where the two numbers were chosen).
+
+    Args:
+        maximize: False to look for a minimum.
+        beta: standard deviations that are added to the mean.
+        every: how often a point is spent on learning; 2 or more.
+
+    Raises:
+        ValueError: every < 2.
+    """
+    if every < 2:
+        raise ValueError(f"every point can not be spent on learning: every must be at least 2; got {every}.")
+    return term("seek", _seek, sign=sign_of(maximize), beta=beta, every=every)
 
 
 def _uncertainty(outlook: Outlook, settings: Settings) -> Array:
