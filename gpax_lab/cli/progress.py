@@ -12,6 +12,7 @@ from rich.text import Text
 
 from gpax_lab.cli.units import place, value
 from gpax_lab.experiment import Event
+from gpax_lab.experiment.experiment import as_asked
 from gpax_lab.infer import coverage
 from gpax_lab.settings import Plan
 
@@ -60,7 +61,8 @@ class Display:
             return "first fit: the sampler is being compiled"
         pick = np.fmax if self.plan.maximize else np.fmin
         if event.state is not None:  # the state knows also what was measured before a pause
-            good = np.asarray(event.state.obs.measured)
+            inside = event.state.candidates.inside(as_asked(event.state))
+            good = np.asarray(event.state.obs.measured & inside)
             readings = np.asarray(event.state.obs.y)[good]
             self.best = float(pick.reduce(readings)) if good.any() else np.nan
         elif event.y is not None:

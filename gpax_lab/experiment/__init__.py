@@ -3,7 +3,7 @@
 from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment.bayes_opt import bayes_opt
 from gpax_lab.experiment.corner import Reach, reach, reach_of
-from gpax_lab.experiment.experiment import Experiment, Objective, State
+from gpax_lab.experiment.experiment import Experiment, NothingLeft, Objective, State
 from gpax_lab.experiment.recovery import Recovery, recovery
 from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.run import Event, Outcome, run
@@ -14,6 +14,7 @@ from gpax_lab.experiment.study import Problem, Study, study
 __all__ = [
     "Event",
     "Experiment",
+    "NothingLeft",
     "Objective",
     "Outcome",
     "Problem",

@@ -1,23 +1,26 @@
 """Bayesian optimization, and any other campaign that follows a score over a posterior."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import ArrayLike
 
-from gpax_lab.acquire.candidates import Candidates, Choice
+from gpax_lab.acquire.candidates import Candidates, Choice, domain
+from gpax_lab.acquire.domain import Region, as_region
 from gpax_lab.acquire.information import seeks_optimum, telling_apart
 from gpax_lab.acquire.penalties import last_point
 from gpax_lab.acquire.route import shortest_path
 from gpax_lab.acquire.score import Score, as_score
-from gpax_lab.experiment.experiment import Experiment, State, empty_choice
-from gpax_lab.experiment.room import with_room, with_room_for_answers
+from gpax_lab.experiment.experiment import Experiment, State, as_asked, empty_choice, left_of
+from gpax_lab.experiment.room import reserved, tolerance_of, with_room, with_room_for_answers
 from gpax_lab.infer.posterior import Sampler
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.models.model import Model
-from gpax_lab.observations import EMPTY, VETOED, Observations, add_pending, assimilate
+from gpax_lab.observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
 
 
 def bayes_opt(
@@ -30,6 +33,7 @@ def bayes_opt(
     draws: int | None = None,
     floor: float = 0.1,
     apart_every: int | None = 5,
+    among: Region | ArrayLike | None = None,
 ) -> Experiment:
     """Measure where the score is largest, learn, repeat.
 
@@ -49,10 +53,14 @@ def bayes_opt(
         apart_every: likewise, every so-manieth point (seeds counted) is measured where the rivals part most
             (`acquire.parting`, with the penalties of the score); None for never. Both keep a campaign from ending at
             the optimum of a wrong hypothesis that explained the first readings (`benchmarks/stuck.py`).
+        among: which readings an improvement is over and a stopping rule looks at: a function x (d,) -> bool, or bounds
+            (d, 2), such as a task or a feasible set. None for those inside the box that the candidates span; inputs
+            that are the same for all candidates have to agree.
 
     Returns:
         An Experiment. Every function is pure and may be jitted, vmapped, or driven by `run`; outside jit, propose and
-        observe enlarge a buffer that is full.
+        observe enlarge a buffer that is full, and propose hands out fewer points, or raises `NothingLeft`, where a
+        pool is used up.
 
     Raises:
         ValueError: batch < 1, draws < 1, floor outside [0, 1) or apart_every < 2.
@@ -71,22 +79,27 @@ def bayes_opt(
     if isinstance(model, Hypotheses) and not sampler.several:
         raise TypeError("several hypotheses are followed by race(smc(...)), not by a sampler of one model.")
     worth = as_score(score)
+    if among is not None:
+        candidates = replace(candidates, among=as_region(among))
 
     def init(key: Array, obs: Observations) -> State:
         key, key_fit = jax.random.split(key)
         nothing = empty_choice(obs)
         posterior = sampler.init(key_fit, model, obs)
-        return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback)
+        return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
 
     def propose(state: State) -> tuple[State, Array]:
-        return _propose(with_room(state, batch), batch, by_travel, draws, floor, apart_every)
+        state, x = _propose(with_room(state, batch), batch, by_travel, draws, floor, apart_every)
+        return (state, x) if isinstance(x, jax.core.Tracer) else (state, left_of(x))
 
-    def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0) -> State:
+    def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0, asked: Array | None = None) -> State:
         if jnp.ndim(x) != 2 or jnp.ndim(y) == 0 or jnp.shape(y)[0] != jnp.shape(x)[0]:
             raise ValueError(f"observe takes x (q, d) and y (q,); got shapes {jnp.shape(x)} and {jnp.shape(y)}.")
-        state = with_room_for_answers(state, x)
-        key, key_fit, obs = _take_in(state.key, state.obs, x, y, noise)
-        return state._replace(key=key, obs=obs, posterior=sampler.update(key_fit, state.posterior, obs))
+        sought = x if asked is None else asked
+        state = with_room_for_answers(state, sought)
+        key, key_fit, obs, places = _take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
+        posterior = sampler.update(key_fit, state.posterior, obs)
+        return state._replace(key=key, obs=obs, posterior=posterior, asked=places)
 
     return Experiment(init, propose, observe)
 
@@ -104,48 +117,75 @@ def _propose(
         start, key_draws = jax.random.split(start)
         posterior = posterior.thinned(key_draws, draws)
 
-    def choose(carry: tuple[Array, Observations], _: None) -> tuple[tuple[Array, Observations], Choice]:
-        key, obs = carry
+    def choose(
+        carry: tuple[Array, Observations, Observations], _: None
+    ) -> tuple[tuple[Array, Observations, Observations], Choice]:
+        key, obs, asked = carry
         key, key_search, key_score = jax.random.split(key, 3)
         view = posterior if state.score.own_pending else posterior.with_pending(obs)
 
+        where = domain(state.candidates, view, asked)
+
         def value_of(x: Array) -> Array:
-            return state.score(view, obs, x, key_score)
+            return state.score(view, obs, x, key_score, where)
 
         def value_apart(x: Array) -> Array:
-            return telling_apart(state.score)(view, obs, x, key_score)
+            return telling_apart(state.score)(view, obs, x, key_score, where)
 
         def best(value: Callable[[Array], Array]) -> Choice:
-            return state.candidates.best(key_search, value, obs, state.score.joint)
+            return state.candidates.best(key_search, value, asked, state.score.joint)
 
         if rivals and apart_every is not None:
             turn = (_asked(obs) + 1) % apart_every == 0
             choice = jax.lax.cond(turn, lambda: best(value_apart), lambda: best(value_of))
         else:
             choice = best(value_of)
-        return (key, add_pending(obs, choice.x)), choice
+        return (key, add_pending(obs, choice.x), add_pending(asked, choice.x)), choice
 
-    (key, obs), choices = jax.lax.scan(choose, (start, state.obs), None, length=batch)
+    (key, obs, asked), choices = jax.lax.scan(choose, (start, state.obs, as_asked(state)), None, length=batch)
+    after = state._replace(obs=obs, asked=asked.x)
     x = choices.x
+    last = jnp.max(jnp.where(jnp.isfinite(x).all(axis=1), jnp.arange(batch), 0))  # behind it the pool was used up
     if by_travel and batch > 1:
-        x = x[shortest_path(last_point(state.obs), x)]
+        x = _on_the_way(last_point(state.obs), x, last)
         # Slots in the order of the visit, so that the last one is where the instrument will be.
-        obs, _ = jax.lax.scan(lambda obs, point: (add_pending(obs, point), None), state.obs, x)
-    return state._replace(key=key, obs=obs, value=choices.value[-1], fallback=choices.fallback[-1]), x
+        after = reserved(state, x, PENDING)
+    return after._replace(key=key, value=choices.value[last], fallback=choices.fallback[last]), x
+
+
+def _on_the_way(start: Array, x: Array, last: Array) -> Array:
+    """The points x (q, d), of which those up to `last` are there, along the shortest path; the others stay behind."""
+    order = shortest_path(start, jnp.where(jnp.isfinite(x), x, x[last][None]))
+    return x[order][jnp.argsort(order > last, stable=True)]
 
 
 @jax.jit
 def _take_in(
-    key: Array, obs: Observations, x: Array, y: Array, noise: Array | float
-) -> tuple[Array, Array, Observations]:
+    key: Array,
+    obs: Observations,
+    asked: Array,
+    candidates: Candidates,
+    x: Array,
+    y: Array,
+    noise: Array | float,
+    sought: Array,
+) -> tuple[Array, Array, Observations, Array]:
     key, key_fit = jax.random.split(key)
+    x, sought = jnp.asarray(x, obs.x.dtype), jnp.asarray(sought, obs.x.dtype)
+    tolerance = tolerance_of(candidates, obs, sought)
     variances = jnp.broadcast_to(jnp.asarray(noise, obs.y.dtype), (x.shape[0],))
 
-    def one(obs: Observations, reading: tuple[Array, Array, Array]) -> tuple[Observations, None]:
-        return assimilate(obs, *reading), None
+    def one(
+        carry: tuple[Observations, Array], reading: tuple[Array, Array, Array, Array]
+    ) -> tuple[tuple[Observations, Array], None]:
+        obs, asked = carry
+        x, y, noise, sought = reading
+        after = assimilate(obs, x, y, noise, tolerance, sought)
+        unasked = (after.status != obs.status) & ~answered_slot(obs, sought, tolerance)
+        return (after, jnp.where(unasked[:, None], sought[None], asked)), None
 
-    obs, _ = jax.lax.scan(one, obs, (x, y, variances))
-    return key, key_fit, obs
+    (obs, asked), _ = jax.lax.scan(one, (obs, asked), (x, y, variances, sought))
+    return key, key_fit, obs, asked
 
 
 def _asked(obs: Observations) -> Array:

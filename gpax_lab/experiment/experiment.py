@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gpax_lab.acquire.candidates import Candidates, Choice
@@ -25,6 +26,8 @@ class State(NamedTuple):
         candidates: where a point may lie.
         value: () score of the last proposal.
         fallback: () bool, whether the last proposal was chosen by distance because no score was finite.
+        asked: (capacity, d) where each slot was asked for, while `obs.x` holds where it was measured: a stage goes a
+            little beside. By this a point of a pool is known.
     """
 
     key: Array
@@ -34,6 +37,17 @@ class State(NamedTuple):
     candidates: Candidates
     value: Array
     fallback: Array
+    asked: Array
+
+
+class NothingLeft(ValueError):
+    """Every candidate is measured, pending, failed or vetoed: there is nothing to propose."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no candidate is left to measure: each one is measured, pending, failed or vetoed. The campaign is at its "
+            "end, unless readings are still to come; acquire.pool(points, repeat=True) measures points again."
+        )
 
 
 class Experiment(NamedTuple):
@@ -41,9 +55,13 @@ class Experiment(NamedTuple):
 
     Attributes:
         init: (key, obs) -> state.
-        propose: state -> state, x (q, d); the proposed points are now pending.
-        observe: (state, x (q, d), y (q,), noise (q,) or 0) -> state; a non-finite y is a failed reading, `noise` the
-            known variances. Answers may come in any order and in any portion.
+        propose: state -> state, x (q, d); the proposed points are now pending. Where fewer than q candidates are left
+            these are proposed, and with none `NothingLeft` is raised; under jit, where shapes are fixed, the rows that
+            are missing are NaN, and the state's value is -inf where all are.
+        observe: (state, x (q, d), y (q,), noise (q,) or 0, asked (q, d) or None) -> state; a non-finite y is a failed
+            reading, `noise` the known variances. Answers may come in any order and in any portion. x is where it was
+            measured, which is what is learned; the pending point that it answers is `asked`, or else the nearest one
+            within `Candidates.tolerance`.
     """
 
     init: Callable[[Array, Observations], State]
@@ -58,6 +76,23 @@ Objective = Callable[[Array, Array], Array]
 def measurement_key(state: State) -> Array:
     """The key of the measurement that follows this state's proposal; the same in `simulate` and `run`."""
     return jax.random.fold_in(state.key, 1)
+
+
+def left_of(x: Array) -> Array:
+    """The points of a proposal that are there: the first ones. Outside jit.
+
+    Raises:
+        NothingLeft: none is.
+    """
+    count = int(np.isfinite(np.asarray(x)).all(axis=1).sum())
+    if count == 0:
+        raise NothingLeft
+    return x if count == len(x) else x[:count]
+
+
+def as_asked(state: State) -> Observations:
+    """The observations with every slot where it was asked for."""
+    return state.obs._replace(x=state.asked)
 
 
 def empty_choice(obs: Observations) -> Choice:

@@ -11,13 +11,13 @@ from jax.scipy.special import logsumexp
 
 from gpax_lab import formulas
 from gpax_lab.experiment.experiment import State
-from gpax_lab.experiment.room import with_room
+from gpax_lab.experiment.room import reserved, with_room
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.means import Law
 from gpax_lab.models.model import Model
 from gpax_lab.models.parametric import parametric
-from gpax_lab.observations import PENDING, VETOED, add_pending
+from gpax_lab.observations import PENDING, VETOED
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,7 @@ def apply(state: State, action: Intervention) -> State:
             if points.shape[1] != state.obs.x.shape[1] or not np.isfinite(points).all():
                 raise ValueError(f"points must be finite, shape (n, {state.obs.x.shape[1]}); got {points.tolist()}.")
             state = with_room(state, len(points))
-            obs = state.obs
-            for point in jnp.asarray(points):
-                obs = add_pending(obs, point, VETOED if isinstance(action, Veto) else PENDING)
-            return state._replace(obs=obs)
+            return reserved(state, jnp.asarray(points), VETOED if isinstance(action, Veto) else PENDING)
         case Reweigh(weights):
             if len(weights) != len(state.score.weights):
                 raise ValueError(f"{len(state.score.weights)} weights needed, for {state.score.names}.")

@@ -43,6 +43,25 @@ class Frame(Protocol):
         """Arrays."""
 
 
+class Answer(NamedTuple):
+    """What a measurement gave.
+
+    Attributes:
+        y: value; NaN where it failed.
+        noise: its variance.
+        place: (d,) where it was measured, as far as it is known.
+    """
+
+    y: float
+    noise: float
+    place: np.ndarray
+
+
+def place_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(d,) the place of a recorded reading that the model learns: where it was measured, or else where it was asked."""
+    return arrays.get("place", arrays["x"])
+
+
 class Progress(NamedTuple):
     """How far a journal says the campaign has come.
 
@@ -52,7 +71,7 @@ class Progress(NamedTuple):
         asked: whether a person was asked before the step under way; if so, the state knows all that was wished.
         pinned: (q, d) points that a person asked for next, or None.
         scalarizer: name of the scalarizer in force, or None for the first.
-        readings: (value, variance) by token of every measurement whose reading is recorded.
+        readings: by token, of every measurement whose reading is recorded.
         places: (d,) point by token of every measurement that was begun.
         begun: tokens of measurements that were begun and have no reading.
         experiment: the experiment, with the laws that were adopted.
@@ -64,7 +83,7 @@ class Progress(NamedTuple):
     asked: bool
     pinned: np.ndarray | None
     scalarizer: str | None
-    readings: dict[str, tuple[float, float]]
+    readings: dict[str, Answer]
     places: dict[str, np.ndarray]
     begun: frozenset[str]
     experiment: Experiment
@@ -98,6 +117,7 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
         ValueError: the arrays belong to an experiment of another structure.
     """
     obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
+    arrays = {".asked": arrays[".obs.x"], **arrays}  # journals of before measured, by their own account, where asked
     template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
     expected = dict(_leaves(template))
     if set(expected) != set(arrays) or any(
@@ -163,7 +183,7 @@ def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None 
     later: list[Intervention] = []
     adopted: list[Adopt] = []
     step, asked, scalarizer = 0, False, None
-    readings: dict[str, tuple[float, float]] = {}
+    readings: dict[str, Answer] = {}
     places: dict[str, np.ndarray] = {}
     begun: set[str] = set()
     for frame in frames:
@@ -183,7 +203,8 @@ def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None 
                 places[frame.header["token"]] = frame.arrays["x"]
             case "reading":
                 token = frame.header["token"]
-                readings[token] = (float(frame.arrays["y"]), float(frame.arrays["noise"]))
+                arrays_of = frame.arrays
+                readings[token] = Answer(float(arrays_of["y"]), float(arrays_of["noise"]), place_of(arrays_of))
                 begun.discard(token)
     experiment = _grown(experiment, arrays, adopted, extend)
     state = restore(experiment, arrays) if arrays else None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab.experiment.record import Frame
+from gpax_lab.experiment.record import Frame, place_of
 from gpax_lab.observations import FAILED, MEASURED, Observations
 
 _RAW = "raw/"
@@ -51,7 +51,8 @@ def reread(obs: Observations, frames: Iterable[Frame], scalar: Callable[[Any], t
     x, y, noise, status = (np.array(part) for part in obs)
     open_slots = list(np.flatnonzero((status == MEASURED) | (status == FAILED)))
     for frame in frames:
-        slot = next((s for s in open_slots if np.array_equal(x[s], np.asarray(frame.arrays["x"], x.dtype))), None)
+        place = np.asarray(place_of(frame.arrays), x.dtype)
+        slot = next((s for s in open_slots if np.array_equal(x[s], place)), None)
         if slot is None:  # measured, and the program ended before the state took it in
             continue
         open_slots.remove(slot)

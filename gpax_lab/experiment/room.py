@@ -1,11 +1,22 @@
 """Room in the buffer for the points to come. Growing changes shapes, so it happens outside jit."""
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.experiment.experiment import State
-from gpax_lab.observations import PENDING, SMALLEST_CAPACITY, Observations, capacity_for, grow, used
+from gpax_lab.acquire.candidates import Candidates
+from gpax_lab.experiment.experiment import State, as_asked
+from gpax_lab.observations import (
+    EMPTY,
+    PENDING,
+    SMALLEST_CAPACITY,
+    Observations,
+    add_pending,
+    answered_slot,
+    capacity_for,
+    grow,
+    used,
+)
 
 
 def room_for(obs: Observations, points: int) -> Observations:
@@ -35,13 +46,44 @@ def with_room(state: State, points: int) -> State:
     if needed <= state.obs.capacity:
         return state
     obs = grow(state.obs, capacity_for(needed))
-    return state._replace(obs=obs, posterior=state.posterior.conditioned(obs))
+    more = obs.capacity - state.obs.capacity
+    asked = jnp.concatenate([state.asked, jnp.repeat(state.asked[:1], more, axis=0)])
+    return state._replace(obs=obs, asked=asked, posterior=state.posterior.conditioned(obs))
+
+
+def reserved(state: State, x: Array, status: int) -> State:
+    """The state with a slot of this status for each of the points x (n, d), in order."""
+
+    def one(both: tuple[Observations, Observations], point: Array) -> tuple[tuple[Observations, Observations], None]:
+        obs, asked = both
+        return (add_pending(obs, point, status), add_pending(asked, point, status)), None
+
+    (obs, asked), _ = jax.lax.scan(one, (state.obs, as_asked(state)), x)
+    return state._replace(obs=obs, asked=asked.x)
+
+
+def tolerance_of(candidates: Candidates, obs: Observations, x: Array) -> Array:
+    """(capacity, d) how far from its pending point a reading may lie; 0 where all readings at x (q, d) hit exactly."""
+    waiting = obs.status == PENDING
+    hit = jnp.any(jnp.all(x[:, None] == obs.x[None], axis=2) & waiting[None], axis=1).all()
+    return jax.lax.cond(hit, lambda: jnp.zeros_like(obs.x), lambda: candidates.tolerance(obs.x))
 
 
 def with_room_for_answers(state: State, x: Array) -> State:
-    """The state with room for readings at x (q, d), of which those that were proposed have their slots already."""
+    """The state with room for readings at x (q, d), of which those that answer a pending point have their slots."""
     if isinstance(state.obs.status, jax.core.Tracer):
         return state
-    waiting = np.asarray(state.obs.x)[np.asarray(state.obs.status) == PENDING]
-    known = sum(int((waiting == point).all(axis=1).any()) for point in np.asarray(x))
-    return with_room(state, len(x) - known)
+    places = jnp.asarray(x, state.obs.x.dtype)
+    return with_room(state, len(x) - int(_answers(state.candidates, state.obs, places)))
+
+
+@jax.jit
+def _answers(candidates: Candidates, obs: Observations, x: Array) -> Array:
+    """() how many of the readings at x (q, d) find a pending point, one after the other."""
+    tolerance = tolerance_of(candidates, obs, x)
+
+    def one(status: Array, place: Array) -> tuple[Array, Array]:
+        slot = answered_slot(obs._replace(status=status), place, tolerance)
+        return jnp.where(slot, jnp.int8(EMPTY), status), slot.any()
+
+    return jnp.sum(jax.lax.scan(one, obs.status, x)[1])

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpax_lab.acquire.candidates import Candidates
 from gpax_lab.experiment import record
-from gpax_lab.experiment.experiment import Experiment, State, measurement_key
+from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_of, measurement_key
 from gpax_lab.experiment.interventions import (
     Adopt,
     Intervention,
@@ -27,6 +28,7 @@ from gpax_lab.experiment.interventions import (
     share_of,
     to_record,
 )
+from gpax_lab.experiment.places import measured_at
 from gpax_lab.experiment.reread import raw_arrays, reread
 from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.simulate import batch_of
@@ -36,11 +38,15 @@ from gpax_lab.observations import observations
 
 
 class Reading(Protocol):
-    """What an instrument hands back: raw arrays with units, the read-back position, and whether it may be used."""
+    """What an instrument hands back: raw arrays with units, the read-back position, and whether it may be used.
+
+    The position is in the coordinates of x. It is what the model learns: a stage goes a little beside. None, where an
+    instrument does not know or tells it in other coordinates, stands for the place that was asked.
+    """
 
     arrays: Mapping[str, np.ndarray]
     units: Mapping[str, str]
-    position: np.ndarray
+    position: np.ndarray | None
     ok: bool
     reason: str
     flags: tuple[str, ...]
@@ -238,12 +244,15 @@ class _Driver:
         for i, x in enumerate(seeds):
             token = _token(jax.random.fold_in(key_seed, i))
             readings.append(self.measure(x, token, 0, "seed"))
-            self.tell(Event("seed", i + 1, len(seeds), x, readings[-1][0], None))
-        y, noise = np.array(readings).T
+            self.tell(Event("seed", i + 1, len(seeds), readings[-1].place, readings[-1].y, None))
+        places = np.array([reading.place for reading in readings])
         self.tell(Event("model", 0, steps, None, None, None))
-        obs = observations(seeds, y, noise)
+        y, noise = np.array([reading[:2] for reading in readings]).T
+        obs = observations(places, y, noise)
         batch = batch_of(self.experiment, key_start, obs, steps)
         state = self.experiment.init(key_start, room_for(obs, steps * batch))
+        if not np.array_equal(places, seeds):
+            state = state._replace(asked=state.asked.at[: len(seeds)].set(seeds))
         self.remember(state)
         return state
 
@@ -260,8 +269,10 @@ class _Driver:
                 state, pinned = self.intervene(state, hooks)
             if pinned is None:
                 before = state
-                state, x = self.experiment.propose(state)
-                if bool(state.fallback) and float(state.value) == -np.inf:
+                try:
+                    state, x = self.experiment.propose(state)
+                    x = left_of(x)
+                except NothingLeft:
                     self.flush()
                     return Outcome(before, self.step, "no candidate is left to measure", True)
             else:
@@ -269,12 +280,22 @@ class _Driver:
             self.propose_record(state, x, pinned is not None)
             asked, pinned = False, None
             tokens = map(_token, jax.random.split(measurement_key(state), x.shape[0]))
-            readings = [self.measure(np.asarray(a), t, self.step, "measure") for a, t in zip(x, tokens, strict=True)]
-            y, noise = jnp.asarray(np.array(readings).T, state.obs.y.dtype)
-            state = self.experiment.observe(state, x, y, noise)
+            readings = [
+                self.measure(np.asarray(a), t, self.step, "measure", state.candidates)
+                for a, t in zip(x, tokens, strict=True)
+            ]
+            state = self.learn(state, x, readings)
             self.step += 1
             self.remember(state)
-            self.tell(Event("learn", self.step, steps, np.asarray(x[-1]), float(y[-1]), state))
+            self.tell(Event("learn", self.step, steps, readings[-1].place, readings[-1].y, state))
+
+    def learn(self, state: State, x: jax.Array, readings: Sequence[record.Answer]) -> State:
+        """The state that knows the answers to the points x (q, d), each where it was measured."""
+        y, noise = jnp.asarray(np.array([reading[:2] for reading in readings]).T, state.obs.y.dtype)
+        places = np.array([reading.place for reading in readings])
+        if np.array_equal(places, np.asarray(x)):
+            return self.experiment.observe(state, x, y, noise)
+        return self.experiment.observe(state, jnp.asarray(places, x.dtype), y, noise, asked=x)
 
     def intervene(self, state, hooks) -> tuple[State, np.ndarray | None]:
         wishes, pinned = [action for hook in hooks for action in hook(state)], None
@@ -361,8 +382,10 @@ class _Driver:
         self.campaign.append(*self.waiting, *entries)
         self.waiting = []
 
-    def measure(self, x: np.ndarray, token: str, step: int, phase: str) -> tuple[float, float]:
-        """Value and variance of one measurement, from the journal if it holds it, else from the instrument."""
+    def measure(
+        self, x: np.ndarray, token: str, step: int, phase: str, candidates: Candidates | None = None
+    ) -> record.Answer:
+        """What one measurement gave, from the journal if it holds it, else from the instrument."""
         if token in self.places and not np.array_equal(self.places[token], x):
             raise ValueError(
                 f"the journal measured {self.places[token].tolist()} where this program would measure {x.tolist()}: "
@@ -386,29 +409,32 @@ class _Driver:
             if not getattr(error, "point_failed", False):
                 raise
             return self.file_lost(step, token, x, str(error), type(error).__name__)
-        return self.file_reading(step, token, x, reading, time.monotonic() - started)
+        return self.file_reading(step, token, x, reading, time.monotonic() - started, candidates)
 
-    def file_lost(self, step: int, token: str, x: np.ndarray, reason: str, *flags: str) -> tuple[float, float]:
+    def file_lost(self, step: int, token: str, x: np.ndarray, reason: str, *flags: str) -> record.Answer:
         header = {"ok": False, "reason": reason, "flags": list(flags), "units": {}}
         return self.file(step, token, header, {"x": x}, np.nan, 0.0)
 
-    def file_reading(self, step: int, token: str, x: np.ndarray, reading: Any, seconds: float) -> tuple[float, float]:
+    def file_reading(
+        self, step: int, token: str, x: np.ndarray, reading: Any, seconds: float, candidates: Candidates | None
+    ) -> record.Answer:
         value, variance, error = np.nan, 0.0, None
+        where = measured_at(x, getattr(reading, "position", None), candidates)
         try:
-            value, variance = self.scalar(reading)
+            value, variance = self.scalar(reading) if where.believed else (np.nan, 0.0)
         except Exception as problem:  # the raw reading is kept before anyone hears of it
             error = problem
         why = "the scalarizer gave no finite value" if error is None else f"the scalarizer raised {error!r}"
         header = {
             "ok": bool(np.isfinite(value)),
-            "reason": reading.reason or ("" if np.isfinite(value) else why),
-            "flags": list(reading.flags),
+            "reason": reading.reason or where.reason or ("" if np.isfinite(value) else why),
+            "flags": [*reading.flags, *where.flags],
             "units": dict(reading.units),
             "scalarizer": self.scalarizer,
-            "usable": bool(reading.ok),
+            "usable": bool(reading.ok) and where.believed,
             "seconds": seconds,
         }
-        arrays = {"x": x, "position": np.asarray(reading.position)} | raw_arrays(reading.arrays)
+        arrays = {"x": x} | where.arrays(x) | raw_arrays(reading.arrays)
         filed = self.file(step, token, header, arrays, value, variance)
         if error is not None:
             raise error
@@ -422,11 +448,11 @@ class _Driver:
         usable = np.isfinite(value) and np.isfinite(variance) and variance >= 0
         return (float(value), float(variance)) if usable else (np.nan, 0.0)
 
-    def file(self, step, token, header, arrays, value, variance) -> tuple[float, float]:
+    def file(self, step, token, header, arrays, value, variance) -> record.Answer:
         self.largest = max(self.largest, _size(arrays))
         numbers = {"y": np.asarray(value, np.float64), "noise": np.asarray(variance, np.float64)}
         self.flush(("reading", step, {"token": token, "value": float(value)} | header, arrays | numbers))
-        return float(value), float(variance)
+        return record.Answer(float(value), float(variance), record.place_of(arrays))
 
 
 _SPARE_BYTES = 4 << 20

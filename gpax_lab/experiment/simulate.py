@@ -4,6 +4,7 @@ from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
@@ -16,9 +17,9 @@ class Trajectory(NamedTuple):
     """What happened, step by step.
 
     Attributes:
-        x: (steps, q, d) measured points.
-        y: (steps, q) readings; NaN where one failed.
-        value: (steps,) score of the (last) proposal of the step.
+        x: (steps, q, d) measured points; NaN where no candidate was left to measure.
+        y: (steps, q) readings; NaN where one failed or there was none.
+        value: (steps,) score of the (last) proposal of the step; -inf where no candidate was left.
         fallback: (steps,) bool, whether it was chosen by distance for want of a finite score.
         info: diagnostics of the fit after the step, each (steps,).
         log_evidence: (steps,) after the step; (steps, M) where M hypotheses compete.
@@ -68,9 +69,11 @@ def _campaign(
 
 
 def measure(objective: Objective, state: State, x: Array) -> Array:
-    """(q,) simulated readings at x (q, d), each with a key of its own that belongs to this state."""
+    """(q,) simulated readings at x (q, d), each with a key of its own that belongs to this state; NaN where x is."""
     keys = jax.random.split(measurement_key(state), x.shape[0])
-    return jax.vmap(objective)(keys, x).astype(state.obs.y.dtype)
+    there = jnp.isfinite(x).all(axis=1)
+    y = jax.vmap(objective)(keys, jnp.where(there[:, None], x, state.obs.x[:1])).astype(state.obs.y.dtype)
+    return jnp.where(there.reshape((-1,) + (1,) * (y.ndim - 1)), y, jnp.nan)
 
 
 def batch_of(experiment: Experiment, key: Array, obs: Observations, steps: int) -> int:

@@ -3,12 +3,16 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
+from jax.typing import ArrayLike
 
+from gpax_lab.acquire.candidates import domain
+from gpax_lab.acquire.domain import Region, as_region
 from gpax_lab.acquire.scores import log_ei
-from gpax_lab.experiment.experiment import State
-from gpax_lab.observations import MEASURED, used
+from gpax_lab.experiment.experiment import State, as_asked
+from gpax_lab.observations import used
 
 Rule: TypeAlias = Callable[[State], str | None]
 
@@ -22,31 +26,41 @@ def budget(points: int) -> Rule:
     return rule
 
 
-def target(value: float, maximize: bool = True, confidence: float = 0.95) -> Rule:
+def target(
+    value: float, maximize: bool = True, confidence: float = 0.95, among: Region | ArrayLike | None = None
+) -> Rule:
     """Stop once some measured point lies beyond `value` (unit of y) with the given posterior probability.
 
-    The noise-free quantity counts, draw by draw, so one lucky reading does not end a campaign.
+    The noise-free quantity counts, draw by draw, so one lucky reading does not end a campaign; and only points where
+    may still be asked, or `among` others, as in `acquire.log_ei`.
     """
-    sign = 1.0 if maximize else -1.0
+    sign, region = (1.0 if maximize else -1.0), as_region(among)
 
     def rule(state: State) -> str | None:
         mean, variance = state.posterior.predict(state.obs.x)
         std = jnp.sqrt(jnp.maximum(variance, jnp.finfo(variance.dtype).tiny))
         weight = jnp.exp(state.posterior.log_weight)
         probability = weight @ ndtr(sign * (mean - value) / std)
-        best = float(jnp.max(jnp.where(state.obs.status == MEASURED, probability, 0.0)))
+        asked = as_asked(state)
+        inside = state.candidates.inside(asked) if region is None else jax.vmap(region)(asked.x)
+        best = float(jnp.max(jnp.where(state.obs.measured & inside, probability, 0.0)))
         return f"the target {value:g} is reached with probability {best:.3f}" if best >= confidence else None
 
     return rule
 
 
-def no_more_gain(below: float, maximize: bool = True) -> Rule:
-    """Stop once the largest expected improvement over the candidates is below `below` (unit of y)."""
-    score = log_ei(maximize)
+def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike | None = None) -> Rule:
+    """Stop once the largest expected improvement over the candidates is below `below` (unit of y).
+
+    Improvement is over the readings where may still be asked, or `among` others, as in `acquire.log_ei`.
+    """
+    score = log_ei(maximize, among=among)
 
     def rule(state: State) -> str | None:
+        asked = as_asked(state)
+        where = domain(state.candidates, state.posterior, asked)
         choice = state.candidates.best(
-            state.key, lambda x: score(state.posterior, state.obs, x, state.key), state.obs, score.joint
+            state.key, lambda x: score(state.posterior, state.obs, x, state.key, where), asked, score.joint
         )
         gain = float(jnp.exp(choice.value))
         return f"no more gain expected: at best {gain:.3g}, asked {below:g}" if gain < below else None

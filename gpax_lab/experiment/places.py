@@ -1,0 +1,74 @@
+"""Where a reading was measured, by the word of the instrument, and whether that is to be believed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpax_lab.acquire.candidates import Candidates
+
+FAR = 1.0
+"""Widths outside the candidates' box beyond which a position is taken for a mistake, or for other coordinates."""
+
+
+@dataclass(frozen=True)
+class MeasuredAt:
+    """What a position says.
+
+    Attributes:
+        place: (d,) where the reading is learned.
+        position: what the instrument told; None for nothing that can be recorded.
+        believed: whether the reading may be used.
+        reason: why not, in words.
+        flags: the same, in single words.
+    """
+
+    place: np.ndarray
+    position: np.ndarray | None
+    believed: bool = True
+    reason: str = ""
+    flags: tuple[str, ...] = ()
+
+    def arrays(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """For the journal: the position as it came, and the place that is learned where it differs from x."""
+        told = {} if self.position is None else {"position": self.position}
+        return told if np.array_equal(self.place, x) else told | {"place": self.place}
+
+
+def measured_at(x: np.ndarray, position: Any, candidates: Candidates | None = None) -> MeasuredAt:
+    """Where a reading asked for at x (d,) is learned.
+
+    A position of other shape, or one that is not finite, says nothing, and the reading is learned at x. Any other one
+    is believed; with the flag "position_differs" where it lies farther from x than the candidates' tolerance, and not
+    at all, so that the reading is a failed one, where it lies more than a width outside of their box.
+
+    Args:
+        x: (d,) the place asked for.
+        position: as the instrument told it, in the coordinates of x; or None.
+        candidates: of the campaign, where known.
+    """
+    told = None if position is None else np.asarray(position)
+    if told is None or told.dtype.kind not in "fiu":
+        return MeasuredAt(x, None)
+    if told.shape != x.shape or not np.isfinite(told).all():
+        return MeasuredAt(x, told, flags=("position_unclear",))
+    place = told.astype(x.dtype if x.dtype.kind == "f" else np.float64)
+    if candidates is None or np.array_equal(place, x):
+        return MeasuredAt(place, told)
+    low, high = (np.asarray(corner) for corner in candidates.corners)
+    width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
+    if np.any((place < low - FAR * width) | (place > high + FAR * width)):
+        reason = (
+            f"measured at {told.tolist()} by its position, asked at {x.tolist()}: far outside of where candidates lie. "
+            "If it is told in other coordinates than x, convert it, or hand back position=None"
+        )
+        return MeasuredAt(x, told, False, reason, ("position_outside",))
+    differs = np.abs(place - x) > np.asarray(_tolerance(candidates, x))
+    return MeasuredAt(place, told, flags=("position_differs",) if differs.any() else ())
+
+
+@jax.jit
+def _tolerance(candidates: Candidates, x: jax.Array) -> jax.Array:
+    return candidates.tolerance(jnp.asarray(x)[None])[0]
