@@ -1,0 +1,160 @@
+"""Scores, penalties, batches, information, and the search for the best candidate."""
+
+import jax.numpy as jnp
+import numpy as np
+from table import FEW, NO_SLOPE, Row, row
+
+from gpax_lab import acquire
+from gpax_lab.acquire import logspace, neighbours, penalties, route
+from gpax_lab.acquire.information import parting, telling_apart
+from gpax_lab.acquire.score import Outlook
+from gpax_lab.observations import FAILED, Observations
+from rows.infer import KEY, belief, plain, race_of
+from rows.models import places, readings
+
+SCORES = {
+    "scores.log_ei": acquire.log_ei,
+    "scores.log_pi": acquire.log_pi,
+    "scores.ucb": acquire.ucb,
+    "scores.uncertainty": acquire.uncertainty,
+    "scores.disagreement": acquire.disagreement,
+    "scores.thompson": acquire.thompson,
+    "score.of_moments": lambda: acquire.of_moments(lambda mean, std: 5 * std + 10 * mean),
+    "penalties.closeness": lambda: acquire.closeness(3.0),
+    "penalties.feasible": lambda: acquire.feasible(4.0),
+    "batches.q_log_ei": acquire.q_log_ei,
+    "batches.q_log_nei": acquire.q_log_nei,
+    "batches.thompson_path": acquire.thompson_path,
+    "batches.ucb_pe": acquire.ucb_pe,
+}
+FLAT = {
+    "scores.at_random": acquire.at_random,
+    "penalties.travel": lambda: acquire.travel(0.5, 1.0, 0.2),
+    "batches.min_distance": lambda: acquire.min_distance(2.0),
+}
+OF_RIVALS = {
+    "information.information": acquire.information,
+    "information.uncertainty_of_one": acquire.uncertainty_of_one,
+    "information.parting acquire.information.between": parting,
+    "information.telling_apart": lambda: telling_apart(acquire.log_ei() + acquire.closeness(3.0)),
+}
+
+
+def seen() -> Observations:
+    """Readings of which one failed."""
+    obs = readings(1, 8)
+    return obs._replace(status=obs.status.at[1].set(FAILED))
+
+
+def scored(make, of=None):
+    """A score as a function of the candidates."""
+
+    def made():
+        obs, score = seen(), make()
+        posterior = (of or (lambda o: belief(plain(), o)))(obs)
+        return lambda x, p, o, key: score(p, o, x, key), (places(1), posterior, obs, KEY)
+
+    return made
+
+
+def scores() -> list[Row]:
+    found = []
+    for name, make in SCORES.items():
+        core = ("grad",) if name in ("scores.log_ei", "batches.q_log_nei") else ()
+        found.append(row(f"acquire.{name}", scored(make), contexts=("jit", "branch", "grad"), core=core))
+    found += [row(f"acquire.{name}", scored(make), contexts=("jit", "vmap")) for name, make in FLAT.items()]
+    found += [
+        row(f"acquire.{name}", scored(make, race_of), contexts=("jit", "vmap")) for name, make in OF_RIVALS.items()
+    ]
+    sums = lambda: acquire.log_ei() + 2.0 * acquire.closeness(3.0) - acquire.feasible(4.0)  # noqa: E731
+    return [*found, row("acquire.score.term acquire.score.Outlook.moments", scored(sums), "a sum", FEW)]
+
+
+ASKED = "corners", "inside", "places", "tolerance"
+POOL = " ".join(f"acquire.candidates.Pool.{name}" for name in (*ASKED, "taken"))
+BOX = " ".join(f"acquire.candidates.Box.{name}" for name in ASKED)
+
+
+def of_pool(x, obs):
+    pool = acquire.pool(np.random.default_rng(4).random((9, 2)))
+    return pool.corners, pool.inside(obs), pool.places(), pool.tolerance(x), pool.taken(obs._replace(x=x))
+
+
+def of_box(x, obs):
+    box = acquire.box([[0, 1], [0, 1]])
+    return box.corners, box.inside(obs._replace(x=x)), box.places(), box.tolerance(x)
+
+
+def best_of():
+    """What a reading has to be the best of, as a function of what is believed at the slots."""
+    obs = seen()
+
+    def function(at, obs):
+        posterior = belief(plain(), obs)
+        outlook = Outlook(posterior, obs, obs.x, at, at**2, posterior.log_weight, KEY)
+        return outlook.best(at, obs.measured, jnp.asarray(1.0)), outlook.counting(obs.measured)
+
+    return function, (np.random.default_rng(4).random((3, 8)), obs)
+
+
+def searches() -> list[Row]:
+    """The best point of a pool and of a box; the order of a batch."""
+
+    def hill(x):
+        return jnp.sin(5 * x[:, 0]) + jnp.cos(3 * x[:, 1]) - x[:, 0] * x[:, 1]
+
+    def in_pool(shift, obs, key):
+        pool = acquire.pool(np.random.default_rng(4).random((9, 2)))
+        return pool.best(key, lambda x: hill(x + shift), obs), pool.spread(key, 3)
+
+    def in_box(shift, obs, key):
+        box = acquire.box([[0, 1], [0, 1]], starts=6, refine=2, iterations=3)
+        return box.best(key, lambda x: hill(x + shift), obs), box.spread(key, 3)
+
+    def small() -> Observations:
+        obs = readings(2, 8)
+        return obs._replace(x=(obs.x - 300.0) / 60.0)
+
+    shift = np.asarray(0.1)
+    points = np.random.default_rng(2).random((5, 2))
+    lattice, one = np.stack(np.meshgrid(*[np.linspace(0, 1, 3)] * 2), axis=-1).reshape(-1, 2), np.ones(2)
+    return [
+        row(
+            "acquire.candidates.Pool.best acquire.candidates.Pool.spread",
+            lambda: (in_pool, (shift, small(), KEY)),
+            contexts=FEW,
+        ),
+        row(
+            "acquire.candidates.Box.best acquire.candidates.Box.spread",
+            lambda: (in_box, (shift, small(), KEY)),
+            contexts=("jit", "vmap"),
+            core=("jit",),
+        ),
+        row(POOL, lambda: (of_pool, (small().x, small())), "questions", FEW),
+        row(BOX, lambda: (of_box, (small().x, small())), "questions", FEW),
+        row("acquire.score.Outlook.best acquire.score.Outlook.counting", best_of, contexts=FEW),
+        row(
+            "acquire.route.shortest_path", lambda: (lambda x: route.shortest_path(x[0], x[1:]), (points,)), contexts=FEW
+        ),
+        row(
+            "acquire.route.length_of",
+            lambda: (lambda d: route.length_of(d, jnp.array([0, 2, 1])), (points[:3, :1] + points[None, :3, 1],)),
+        ),
+        row(
+            "acquire.neighbours.beside acquire.neighbours.room_around",
+            lambda: (lambda x, p: (neighbours.beside(p, x, one), neighbours.room_around(p, x)), (one * 0.501, lattice)),
+            contexts=FEW,
+        ),
+        row("acquire.penalties.last_point", lambda: (lambda o: penalties.last_point(o), (small(),)), contexts=NO_SLOPE),
+        row(
+            "acquire.logspace.log_improvement",
+            lambda: (logspace.log_improvement, (np.linspace(-40.0, 3.0, 23),)),
+        ),
+        row(
+            "acquire.logspace.log_mean_exp",
+            lambda: (lambda v: logspace.log_mean_exp(v, jnp.log(jnp.ones(5) / 5)), (points,)),
+        ),
+    ]
+
+
+ROWS = [*scores(), *searches()]

@@ -1,0 +1,56 @@
+"""Filters, patches, descriptors, registration."""
+
+import jax.numpy as jnp
+import numpy as np
+from table import EVERYWHERE, FEW, Row, row
+
+from gpax_lab.images import descriptors, domains, features, frames, patches, registration
+
+R, C = np.mgrid[:14, :12]
+IMAGE = np.sin(0.7 * R) * np.cos(0.9 * C) + 0.3 * np.sin(0.31 * R * C) + 0.01 * R
+DOMAIN = np.tanh(np.hypot(R - 6.6, C - 5.4) - 3.0) + 0.02 * IMAGE
+PLACES = np.asarray([[4.2, 5.1], [7.7, 6.3], [1.1, 9.4]])
+STACK = np.random.default_rng(6).normal(size=(5, 6, 6))
+
+
+def put(name: str, function, first, contexts: tuple[str, ...] = ("jit", "vmap", "grad"), **rest) -> Row:
+    return row(f"images.{name}", lambda: (function, (first,)), contexts=contexts, **rest)
+
+
+def shifted(image):
+    return registration.register(image, jnp.roll(image, 1, axis=0) + 0.01 * image**2, upsample=4, passes=1)
+
+
+def found(image):
+    return features.peaks(image, 5, 1, 0.0)
+
+
+def analysed(stack):
+    seen = descriptors.principal(stack, 2)
+    scores = descriptors.scores(seen, stack)
+    return scores, descriptors.scores(seen, stack, whiten=True), descriptors.restored(seen, scores)
+
+
+ROWS = [
+    put("features.smooth", lambda z: features.smooth(z, 1.0), IMAGE, EVERYWHERE, core=("jit",)),
+    put("features.corners", lambda z: features.corners(z, 1.0), IMAGE),
+    put("features.walls", lambda z: features.walls(z, 1.0), IMAGE, ("jit", "vmap")),
+    put("features.blobs", lambda z: features.blobs(z, 1.0), IMAGE),
+    put("features.blob_scale", lambda z: features.blob_scale(z, (1.0, 1.5)), IMAGE),
+    put("features.peaks", found, IMAGE, FEW, core=("jit",)),
+    put("frames.shift_image", lambda s: frames.shift_image(jnp.asarray(IMAGE), s), np.asarray([0.4, -1.2])),
+    put("frames.fourier_shift", lambda z: frames.fourier_shift(z, jnp.asarray([0.4, 1.3])), IMAGE),
+    put("frames.flatten", lambda z: frames.flatten(z, order=1), IMAGE),
+    put("frames.plane", frames.plane, IMAGE),
+    put("patches.patches images.patches.around", lambda p: patches.patches(IMAGE, p, 3), PLACES, EVERYWHERE),
+    put("patches.normalized", patches.normalized, IMAGE),
+    put(
+        "descriptors.principal images.descriptors.scores images.descriptors.restored",
+        analysed,
+        STACK,
+        ("jit", "branch"),
+    ),
+    put("descriptors.fourier_magnitude", lambda z: descriptors.fourier_magnitude(z, radial=True), STACK),
+    put("domains.domain_radius", lambda z: domains.domain_radius(z, 0.5), DOMAIN, FEW),
+    put("registration.register", shifted, IMAGE, ("jit", "vmap"), core=("jit",), tolerance=1e-6),
+]

@@ -1,0 +1,358 @@
+"""Fits of spectra and loops, edges and lines, filters, 4D-STEM."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from table import EVERYWHERE, FEW, Row, row
+
+from gpax_lab.physics import diffraction
+from gpax_lab.spectra import (
+    edx,
+    eels,
+    fit,
+    forc,
+    loop_fit,
+    loop_start,
+    loops,
+    normal_equations,
+    peaks,
+    scalarize,
+    sho,
+    sho_start,
+    streams,
+    sts,
+)
+from gpax_lab.spectra.stem4d import detectors, fields, strain
+from rows.infer import KEY
+
+RNG = np.random.default_rng(5)
+BAND = np.linspace(320e3, 380e3, 24)
+SHO = np.asarray([1.3, 351e3, 80.0, 0.4])
+LOOP = np.asarray([-1.0, 2.0, 2.0, -1.5, 0.01, 0.9, 0.8, 0.7, 0.9])
+
+
+def triangle(top: float, points: int) -> np.ndarray:
+    return top * (np.abs((4 * np.arange(points) / points - 1) % 4 - 2) - 1)
+
+
+BIAS = triangle(8.0, 32)
+FIT = ("jit", "vmap")
+FITTED = 1e-6
+"""A fit stops where a further step no longer matters; its last digits are those of the way there."""
+
+
+def noisy(clean, level: float) -> np.ndarray:
+    clean = np.asarray(clean)
+    return clean + level * RNG.normal(size=clean.shape)
+
+
+def switching(bias: np.ndarray) -> np.ndarray:
+    """A loop in plain numpy: the branches of `LOOP`, with one width."""
+    centre = np.where(bias > np.roll(bias, 1), LOOP[2], LOOP[3])
+    return LOOP[0] + LOOP[1] * 0.5 * (1 + np.tanh((bias - centre) / 0.8)) + LOOP[4] * bias
+
+
+def resonances() -> list[Row]:
+    size, resonance, q, phase = SHO
+    seen = size * np.exp(1j * phase) * resonance**2 / (BAND**2 - 1j * BAND * resonance / q - resonance**2)
+    seen = noisy(seen.real, 1.0) + 1j * noisy(seen.imag, 1.0)
+
+    def of(function):
+        return lambda parts: function(BAND, parts[0] + 1j * parts[1])
+
+    parts = np.stack([seen.real, seen.imag])
+    x, loss = np.linspace(0.9, 1.1, 12), np.asarray(0.02)
+    return [
+        row("spectra.sho.sho_response", lambda: (lambda p: sho.sho_response(BAND, sho.ShoParams(*p)), (SHO,))),
+        row("spectra.sho.sho_fit", lambda: (of(sho.sho_fit), (parts,)), contexts=FIT, core=("jit",), tolerance=FITTED),
+        row(
+            "spectra.sho.sho_amplitude_fit",
+            lambda: (lambda a: sho.sho_amplitude_fit(BAND, a), (np.abs(seen),)),
+            contexts=("jit",),
+            tolerance=FITTED,
+        ),
+        row("spectra.sho_start.sho_start", lambda: (of(sho_start.sho_start), (parts,)), contexts=FEW),
+        row(
+            "spectra.sho_start.start_of",
+            lambda: (lambda parts: sho_start.start_of(BAND, (parts[0] + 1j * parts[1])[None]), (parts,)),
+            contexts=FEW,
+        ),
+        row(
+            "spectra.sho_start.inputs",
+            lambda: (lambda a: sho_start.inputs(BAND, a, False), (np.abs(seen),)),
+            contexts=FEW,
+        ),
+        row(
+            "spectra.sho_start.unit_response",
+            lambda: (lambda r: sho_start.unit_response(x, r, loss), (jnp.asarray(1.01),)),
+        ),
+        row(
+            "spectra.sho_start.magnitude",
+            lambda: (lambda u: sho_start.magnitude(x, u), (jnp.asarray([1.2, 1.01, 0.02]),)),
+        ),
+    ]
+
+
+def hysteresis() -> list[Row]:
+    response = noisy(switching(BIAS), 0.02)
+    spiky = response + 4.0 * (np.arange(32) == 3)
+
+    def put(name, function, first, contexts=EVERYWHERE, **rest):
+        return row(f"spectra.{name}", lambda: (function, (first,)), contexts=contexts, **rest)
+
+    def of_fit(y):
+        return loop_fit.scalars(loop_fit.loop_fit(BIAS, y, 0.02), BIAS)
+
+    return [
+        put("loops.triangle", lambda v: loops.triangle(v, 16), jnp.asarray(8.0)),
+        put("loops.triangle_at", lambda v: loops.triangle_at(v, BIAS / 9.0), jnp.asarray(8.0)),
+        put("loops.rising", loops.rising, BIAS, FEW),
+        put("loops.loop_function", lambda p: loops.loop_function(BIAS, p), LOOP, core=("grad",)),
+        put("loops.loop_area", lambda y: loops.loop_area(BIAS, y), response),
+        put("loops.log_loop_area", lambda y: loops.log_loop_area(BIAS, y), response),
+        put("loops.despike", loops.despike, spiky),
+        put("loops.coercive_biases", lambda y: loops.coercive_biases(BIAS, y), response),
+        put("loops.remanence", lambda y: loops.remanence(BIAS, y), response),
+        put("loop_start.loop_start", lambda y: loop_start.loop_start(BIAS, y), response, FEW),
+        put(
+            "loop_start.starts_of",
+            lambda y: loop_start.starts_of(jnp.asarray(BIAS), y[None], loops.rising(BIAS)),
+            response,
+            FEW,
+        ),
+        put("loop_start.inputs", lambda y: loop_start.inputs(BIAS, y, None), response, FEW),
+        put("loop_fit.loop_fit loop_fit.scalars".replace(" ", " spectra."), of_fit, response, ("jit",), tolerance=1e-5),
+        put("loop_fit.loop_scalars", lambda p: loop_fit.loop_scalars(p, BIAS), LOOP),
+        put("loop_fit.on_off", loop_fit.on_off, response, FEW),
+    ]
+
+
+def of_many() -> list[Row]:
+    """Families of loops and reversal curves."""
+    cycles = [triangle(v, 16) for v in (4.0, 8.0)]
+    bias = np.concatenate(cycles)
+    responses = np.concatenate([switching(v) for v in cycles])
+    reversal = np.linspace(-6.0, 4.0, 9)
+    sweep = reversal[:, None] + 0.5 * np.arange(12)[None]
+    surface = 0.3 * reversal[:, None] ** 2 + 0.7 * reversal[:, None] * sweep
+    at = np.array([[-3.0, 0.0], [0.0, 2.0]])
+
+    return [
+        row(
+            "spectra.forc.loop_family",
+            lambda: (lambda y: forc.loop_family(jnp.asarray(bias).reshape(2, 16), y), (responses.reshape(2, 16),)),
+        ),
+        row(
+            "spectra.forc.forc_distribution",
+            lambda: (lambda y: forc.forc_distribution(reversal, sweep, y, at, (3.0, 3.0)), (surface,)),
+        ),
+    ]
+
+
+def curves() -> list[Row]:
+    """The general fit, its pieces, peaks, scalars."""
+    x = np.linspace(-4.0, 4.0, 24)
+    truth = np.array([2.0, 0.5, 0.8, 0.3])
+
+    def bell(x, p):
+        return p[0] * jnp.exp(-0.5 * ((x - p[1]) / p[2]) ** 2) + p[3]
+
+    y = noisy(2.0 * np.exp(-0.5 * ((x - 0.5) / 0.8) ** 2) + 0.3, 0.05)
+    start = np.array([1.5, 0.0, 1.2, 0.0])
+
+    def fitted(y, **more):
+        found = fit.curve_fit(bell, x, y, start, **more)
+        return found, fit.transformed(found, lambda p: p[:2] / p[2]), fit.usable(found)
+
+    def bounded(y):
+        return fitted(y, lower=[0.0, -1, 0.1, -1], upper=[1.4, 2, 3, 1])
+
+    def robust(y):
+        return fit.curve_fit(bell, x, y.at[2].add(3.0), start, huber=1.345)
+
+    formula = normal_equations.Formula(bell, None)
+    box = np.asarray([0.0, -1, 0.1, -1]), np.asarray([1.4, 2, 3, 1.0])
+    one = np.zeros(1, int)
+
+    def pieces(params):
+        task = normal_equations.Task(x, jnp.asarray(y)[None], None, tuple(map(jnp.asarray, box)))
+        where = normal_equations.within(task, params[:, None])
+        values, weight, _ = normal_equations.data(task, one)
+        a, b, cost = normal_equations.normal(formula, x, values, weight, where)
+        free = normal_equations.free_parameters(where, b, task)
+        held = normal_equations.held(a, free)
+        eye = jnp.eye(4)[..., None]
+        return where, normal_equations.curve(formula, x, where), a, b, cost, normal_equations.eliminate(held, eye)
+
+    a = np.asarray([[3.0, 1.0], [1.0, 2.0]])
+
+    def joined(y):
+        one, other = (
+            scalarize.scalarizer(lambda y: fit.curve_fit(bell, x, y, start), lambda p, k=k: p[k]) for k in (0, 2)
+        )
+        return [use(y) for use in (scalarize.ratio(one, other), scalarize.difference(one, other), scalarize.log10(one))]
+
+    window = (-3.0, 4.0)
+    shape = np.asarray([2.0, 0.3, 0.7, 0.4])
+    size = np.abs(y[:, None]) + 0.1
+    limit = np.asarray([[0.5], [1e9]])
+
+    def put(name, function, first, contexts=FIT, tolerance=FITTED, **rest):
+        return row(f"spectra.{name}", lambda: (function, (first,)), "", contexts, tolerance=tolerance, **rest)
+
+    several = "fit.curve_fit spectra.fit.transformed spectra.fit.usable spectra.normal_equations.as_real "
+    several += "spectra.outcome.summary spectra.least_squares.fit_all"
+    of_pieces = "normal_equations.normal spectra.normal_equations.curve spectra.normal_equations.data "
+    of_pieces += "spectra.normal_equations.free_parameters spectra.normal_equations.held "
+    of_pieces += "spectra.normal_equations.eliminate spectra.normal_equations.within"
+    combined = "scalarize.scalarizer spectra.scalarize.combine spectra.scalarize.ratio spectra.scalarize.difference "
+    return [
+        put(several, fitted, y, core=("vmap",)),
+        row("spectra.fit.curve_fit", lambda: (bounded, (y,)), "bounded", ("jit",), tolerance=1e-5),
+        row("spectra.fit.curve_fit", lambda: (robust, (y,)), "robust", ("jit",), tolerance=1e-5),
+        put("fit.normal_solve", lambda a: fit.normal_solve(a, jnp.ones(2)), a, EVERYWHERE, 1e-8),
+        put(of_pieces, pieces, truth, FEW, 1e-8),
+        put("normal_equations.pull", lambda s: normal_equations.pull(s, limit), size, FEW, 1e-8),
+        put(
+            "normal_equations.huber_limit",
+            lambda s: normal_equations.huber_limit(s, jnp.ones_like(s), True, 1.345, jnp.inf),
+            size,
+            FEW,
+            1e-8,
+        ),
+        put(combined + "spectra.scalarize.log10", joined, np.abs(y) + 0.5, ("jit",)),
+        *[
+            put(
+                f"peaks.{name}",
+                lambda p, name=name: jax.vmap(lambda a: getattr(peaks, name)(a, p))(jnp.asarray(x + 5.0)),
+                shape,
+                EVERYWHERE,
+                1e-8,
+            )
+            for name in ("gaussian", "lorentzian", "pseudo_voigt", "plasmon")
+        ],
+        put("peaks.fit_peak", lambda y: peaks.fit_peak(x, y, window), y, ("jit",)),
+        put("peaks.peak_scalar", lambda y: peaks.peak_scalar(x, window)(y), y, ("jit",)),
+        put("peaks.peak_ratio", lambda y: peaks.peak_ratio(x, (-4, -1.5), (-1.5, 3.0))(y), y, ("jit",), 1e-5),
+        put("peaks.align", lambda y: peaks.align(y, jnp.stack([y, jnp.roll(y, 1)])), y, ("jit",), 1e-8),
+        put("peaks.shift_spectra", lambda y: peaks.shift_spectra(y[None], jnp.asarray([0.4])), y, EVERYWHERE, 1e-8),
+    ]
+
+
+def counts() -> list[Row]:
+    """Energy losses, X-ray lines, tunnelling spectra."""
+    energy = 350.0 + 2.0 * np.arange(80)
+    y = RNG.poisson(200.0 * (energy / 425.0) ** -3.0 + 60.0 * (energy >= 455.0)).astype(float)
+    windows = (380.0, 450.0), (456.0, 480.0)
+    axis = 0.9 + 0.05 * np.arange(80)
+    shapes = np.stack([np.exp(-0.5 * ((axis - e) / 0.08) ** 2) for e in (1.254, 1.740)] + [np.ones(80), axis[::-1]])
+    shapes = shapes / shapes.sum(axis=1, keepdims=True)
+    lines = RNG.poisson(np.asarray([40.0, 60.0, 30.0, 40.0]) @ shapes).astype(float)
+    bias = np.linspace(-2.0, 2.0, 41)
+    slope = np.where(bias > 0.5, bias - 0.5, np.where(bias < -0.7, -0.7 - bias, 0.0)) + 0.003 * np.cos(9 * bias)
+
+    def put(name, function, first, contexts=FIT, tolerance=1e-8, **rest):
+        return row(f"spectra.{name}", lambda: (function, (first,)), "", contexts, tolerance=tolerance, **rest)
+
+    def loss(y):
+        back = eels.power_law(energy, y, windows[0])
+        return back, eels.background(energy, back), eels.edges(energy, y, {"Ti": windows})
+
+    return [
+        put("eels.power_law spectra.eels.background spectra.eels.edges spectra.eels.edge", loss, y, FEW, core=("jit",)),
+        row(
+            "spectra.eels.power_law",
+            lambda: (lambda y: eels.power_law(energy, y, windows[0], "poisson"), (y,)),
+            "poisson",
+            FIT,
+        ),
+        put("eels.edge_scalar", lambda y: eels.edge_scalar(energy, *windows)(y), y, ("jit",)),
+        put(
+            "eels.edge_ratio", lambda y: eels.edge_ratio(energy, windows, (windows[0], (482.0, 500.0)))(y), y, ("jit",)
+        ),
+        put("edx.line_width", lambda e: edx.line_width(e), np.asarray([1.2, 3.3]), EVERYWHERE),
+        put("edx.fit_lines", lambda y: edx.fit_lines(y, shapes, 20), lines, FIT, FITTED, core=("jit",)),
+        put("edx.line_scalar", lambda y: edx.line_scalar(shapes, 1)(y), lines, ("jit",), FITTED),
+        put("sts.derivative", lambda y: sts.derivative(bias, y), slope, EVERYWHERE),
+        put(
+            "sts.normalized_conductance", lambda y: sts.normalized_conductance(bias, jnp.cumsum(y), y, 0.2), slope, FEW
+        ),
+        put("sts.gap", lambda y: sts.gap(bias, y, 0.2, 0.01), slope, FEW, core=("jit",)),
+        put("sts.gap_scalar", lambda y: sts.gap_scalar(bias, 0.2, 0.01)(y), slope, FIT),
+        put("sts.thermal_width", sts.thermal_width, np.asarray(4.2)),
+        put(
+            "sts.thermal_peak",
+            lambda p: sts.thermal_peak(jnp.asarray(0.3), p),
+            np.asarray([1.0, 0.2, 0.1, 0.0]),
+            EVERYWHERE,
+        ),
+    ]
+
+
+def signals() -> list[Row]:
+    tone = np.sin(0.7 * np.arange(64.0)) + 0.1 * RNG.normal(size=64)
+    response = np.exp(-np.arange(17.0) / 4)
+
+    def put(name, function, first, contexts=FEW):
+        return row(f"spectra.streams.{name}", lambda: (function, (first,)), contexts=contexts)
+
+    return [
+        put("kernel_of", lambda r: streams.kernel_of(r, 9), response, EVERYWHERE),
+        put("demodulated", lambda s: streams.demodulated(s, 10.0, 1.2, 16), tone, EVERYWHERE),
+    ]
+
+
+@cache
+def scanned() -> tuple[jax.Array, jax.Array]:
+    """Patterns of a crystal, and one of Bragg discs."""
+    beam = diffraction.probe(SIZE, 1.2, 80e3, 8.0)
+    crystal = 0.1 * diffraction.perovskite(3, SIZE, 0.4, jnp.array([0.03, 0.0]), width=0.06)
+    stack = diffraction.scan(beam, crystal, jnp.asarray([[0.1, 0.3], [0.5, 0.6], [0.8, 0.2]]))
+    return stack, diffraction.discs(SIZE, jnp.asarray(PLACES + 0.2), 1.5, jnp.ones(4), 5000.0, KEY)
+
+
+SIZE = 16
+PLACES = np.asarray([[5.0, 5.0], [5.0, 11.0], [11.0, 5.0], [11.0, 11.0]])
+
+
+def patterns() -> list[Row]:
+    middle = (7.5, 8.2)
+    ring = (np.hypot(*(np.mgrid[:SIZE, :SIZE] - np.reshape(middle, (2, 1, 1)))) < 6.0).astype(float)
+    grid = np.meshgrid(np.linspace(0, 1.6, 8), np.linspace(0, 1.2, 7), indexing="ij")
+    bent = np.stack([np.cos(2 * grid[0]) * np.cos(3 * grid[1]), -np.sin(2 * grid[0] + grid[1])], -1)
+    step = (0.2, 0.2)
+    index = np.asarray([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+
+    def put(name, function, first, contexts=("jit", "vmap", "grad"), tolerance=1e-8, **rest):
+        made = first if callable(first) else lambda: first
+        return row(f"spectra.stem4d.{name}", lambda: (function, (made(),)), "", contexts, tolerance=tolerance, **rest)
+
+    def strained(image):
+        lattice = strain.fit_lattice(strain.find_discs(image[None], jnp.asarray(PLACES), 2.0), index)
+        return lattice, strain.strain(lattice, 6.0 * jnp.eye(2))
+
+    names = "strain.find_discs spectra.stem4d.strain.fit_lattice spectra.stem4d.strain.strain"
+    discs = lambda d: diffraction.discs(SIZE, jnp.asarray(PLACES), 1.5, jnp.ones(4), d, KEY)  # noqa: E731
+    return [
+        row("physics.diffraction.discs", lambda: (discs, (np.asarray(500.0),)), contexts=FIT),
+        put("detectors.radii", lambda c: detectors.radii((6, 7), c), np.asarray([2.3, 3.1]), FEW),
+        put("detectors.annular", lambda r: detectors.annular((8, 8), (3.5, 4.1), 1.0, r), np.asarray(3.0), FEW),
+        put("detectors.segment", lambda r: detectors.segment((8, 8), (3.5, 4.1), 1.0, r, 1), np.asarray(3.0), FEW),
+        put("detectors.virtual", lambda p: detectors.virtual(p, ring), lambda: scanned()[0]),
+        put("detectors.centre_of_mass", detectors.centre_of_mass, lambda: scanned()[0], core=("jit",)),
+        put("detectors.deflection", detectors.deflection, lambda: scanned()[0]),
+        put("fields.projected_field", lambda d: fields.projected_field(d, 1.3, 4.2e-3, 7.3e-3), bent),
+        put("fields.without_descan", fields.without_descan, bent),
+        put("fields.align_detector", lambda f: fields.align_detector(f, step), bent, FIT),
+        put("fields.turned", lambda a: fields.turned(jnp.asarray(bent), a), np.asarray(0.3)),
+        put("fields.potential", lambda f: fields.potential(f, step), bent),
+        put("fields.charge", lambda f: fields.charge(f, step, False, 0.1), bent),
+        put("fields.field_variance", lambda v: fields.field_variance(v, 1.3, 4.2e-3, 7.3e-3), bent**2),
+        put("fields.charge_variance", lambda v: fields.charge_variance(v, step, True, 0.1), bent**2, FIT),
+        put(names, strained, lambda: scanned()[1], FEW, FITTED),
+    ]
+
+
+ROWS = [*resonances(), *hysteresis(), *of_many(), *curves(), *counts(), *signals(), *patterns()]

@@ -1,0 +1,234 @@
+"""Variational autoencoders: bounds, parts, likelihoods, waves, use; encoder-decoders; grids with holes."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from table import FEW, Row, row
+
+from gpax_lab import gridded, kernels, vae
+from gpax_lab.models import encoders, im2spec, kronecker
+from gpax_lab.vae import bounds, checks, parts, training, waves
+from gpax_lab.vae.use import anomaly, decode, encode, manifold, predict, reconstruct, traversal
+from rows.infer import KEY
+
+SHORT = ("jit", "vmap", "grad")
+PICTURES = np.random.default_rng(9).uniform(0.1, 0.9, size=(3, 6, 6))
+
+
+@cache
+def posed():
+    """A model that knows of classes, turns and shifts, with parameters in float64."""
+    model = vae.model(
+        (6, 6),
+        1,
+        classes=2,
+        invariances=[vae.rotation("normal", 0.5), vae.translation(0.1), vae.scaling(0.1)],
+        likelihood=vae.gaussian(),
+        encoder=vae.Dense((5,)),
+        decoder=vae.Waves((6, 6), (1.5, 1.5), widths=(4,)),
+    )
+    return model, model.init(KEY, jnp.float64)
+
+
+@cache
+def plain():
+    """A model of spectra with a property."""
+    model = vae.model(8, 2, properties=1, likelihood=vae.continuous_bernoulli(), encoder=vae.Dense((4,)))
+    return model, model.init(KEY, jnp.float64)
+
+
+def of_pictures():
+    return vae.examples(PICTURES, label=np.asarray([0, -1, 1]), dtype=jnp.float64)
+
+
+def of_spectra():
+    return vae.examples(PICTURES.reshape(-1, 12)[:3, :8], properties=np.asarray([0.2, np.nan, -1.0]), dtype=jnp.float64)
+
+
+def trained():
+    model, params = posed()
+    terms = bounds.Terms(*[np.zeros(1)] * 7)
+    return vae.Trained(model, params, vae.History(terms, np.zeros(1)), "finished")
+
+
+def bounded() -> list[Row]:
+    def put(name, function, make, data=of_pictures, contexts=("jit", "grad"), **rest):
+        return row(f"vae.{name}", lambda: (function, (make()[1], KEY, data())), contexts=contexts, **rest)
+
+    def seen(params, key, data):
+        model = posed()[0]
+        found = bounds.look(model, params, data.x, data.condition)
+        known = jnp.broadcast_to(jnp.asarray([1.0, 0.0]), (3, 1, 1, 2))
+        return found, found.log_class, bounds.split(model, params, found.features[:, :, None], known)
+
+    def used(function):
+        return lambda x, params: function(trained()._replace(params=params), x)
+
+    def turned(name, function, first=None, contexts=("jit",), **rest):
+        def make():
+            return used(function), (of_pictures() if first is None else first, posed()[1])
+
+        return row(f"vae.use.{name}", make, contexts=contexts, **rest)
+
+    content = np.asarray([[0.3], [-0.4]])
+    return [
+        put(
+            "bounds.bound vae.model.VAE.latents", lambda p, k, d: vae.bound(posed()[0], p, k, d), posed, core=("grad",)
+        ),
+        put("bounds.bound", lambda p, k, d: vae.bound(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
+        put("bounds.importance_bound", lambda p, k, d: vae.importance_bound(posed()[0], p, k, d, 3), posed),
+        put("bounds.look vae.bounds.Seen.log_class vae.bounds.split", seen, posed, contexts=FEW),
+        put(
+            "training.mean_bound", lambda p, k, d: training.mean_bound(posed()[0], p, k, d, 2), posed, contexts=("jit",)
+        ),
+        turned("encode", lambda t, x: encode(t, x)),
+        turned("decode vae.model.VAE.decode vae.model.VAE.code", lambda t, z: decode(t, z), content, SHORT),
+        turned("reconstruct", lambda t, x: reconstruct(t, x)),
+        turned("predict", lambda t, x: predict(t, KEY, x, draws=2)),
+        turned("traversal", lambda t, z: traversal(t, 0, 3, z[0]), content),
+        turned("manifold", lambda t, z: manifold(t, 2, (0, 0), over=z), content),
+        turned("anomaly", lambda t, x: anomaly(t, KEY, x, samples=2)),
+    ]
+
+
+def pieces() -> list[Row]:
+    raw = np.asarray([[0.3, -0.2, 0.5, 0.1], [1.2, 0.4, -0.3, -1.0]])
+    shift, turn = vae.translation(0.2), vae.rotation("uniform")
+
+    def of_part(part, width):
+        def values(raw):
+            mean, sd = part.posterior(raw[:, :width])
+            return mean, sd, part.kl(mean, sd), part.log_prior(mean), part.log_posterior(mean + 0.1, mean, sd)
+
+        return values
+
+    def log_probs(x):
+        kinds = vae.bernoulli(), vae.continuous_bernoulli(), vae.gaussian()
+        return [(kind.log_prob(jax.nn.sigmoid(x), x, 0.1 * x[0, 0]), kind.mean(x)) for kind in kinds]
+
+    def draws(key):
+        return shift.draw(key, (3,), np.dtype(float)), turn.draw(key, (3,), np.dtype(float))
+
+    lattice = waves.Lattice(waves.lattice((1.5, 1.5), 0.8), (1.5, 1.5), (np.linspace(-1, 1, 4), np.linspace(-1, 1, 5)))
+    line = waves.Lattice(waves.lattice((1.5,), 0.4), (1.5,), (np.linspace(-1, 1, 6),))
+    coefficients = np.random.default_rng(1).normal(size=(2, 2 * lattice.count))
+    matrix = np.asarray([[[0.9, 0.2], [-0.3, 1.1]], [[1.0, 0.0], [0.1, 0.8]]])
+    angle, other = np.asarray([0.1, 1.2, 2.0, -0.4]), np.asarray([0.3, 1.0, 2.2, -0.1])
+
+    def put(name, function, first, *rest, contexts=SHORT):
+        return row(f"vae.{name}", lambda: (function, (first, *rest)), contexts=contexts)
+
+    names = "posterior", "kl", "log_prior", "log_posterior"
+    return [
+        put(" vae.".join(f"parts.Gaussian.{n}" for n in names), of_part(shift, 4), raw),
+        put(" vae.".join(f"parts.Angle.{n}" for n in names), of_part(turn, 3), raw),
+        put("parts.Gaussian.draw vae.parts.Angle.draw", draws, KEY, contexts=("jit", "vmap")),
+        put("parts.wrapped_entropy", parts.wrapped_entropy, np.asarray([0.05, 0.7, 4.0])),
+        put("likelihoods.bernoulli vae.likelihoods.continuous_bernoulli vae.likelihoods.gaussian", log_probs, raw),
+        put(
+            "waves.picture",
+            lambda w, m: waves.picture(lattice, w, m, jnp.asarray([[0.1, 0.2], [0.0, -0.1]])),
+            coefficients,
+            matrix,
+        ),
+        put(
+            "waves.spectrum",
+            lambda w: waves.spectrum(line, w[:, : 2 * line.count], jnp.ones(2), jnp.zeros(2)),
+            coefficients,
+        ),
+        put("checks.circular_correlation", lambda a: checks.circular_correlation(a, other), angle),
+        put("checks.angle_error", lambda a: checks.angle_error(a, other), angle),
+        put(
+            "checks.shift_correlation",
+            lambda a: checks.shift_correlation(a, jnp.asarray(raw.T)),
+            raw.T + 0.1 * raw.T**2,
+            contexts=("jit",),
+        ),
+        put(
+            "checks.explained", lambda a: checks.explained(a, jnp.asarray(raw.T)), raw.T[:, :1] ** 2, contexts=("jit",)
+        ),
+    ]
+
+
+def grids() -> list[Row]:
+    """Kronecker algebra and processes on a grid with holes."""
+    shape = 5, 4
+    measured = np.random.default_rng(0).random(shape) < 0.6
+    y = np.where(measured, np.random.default_rng(1).normal(size=shape), 0.0)
+    grid = gridded.process((kernels.matern52, kernels.matern32))
+    params = {"variance": 1.3, "noise": 0.05, "axis0/lengthscale": [0.4], "axis1/lengthscale": [0.7]}
+    params = {name: np.asarray(value) for name, value in params.items()}
+    blocks = gridded.blocks_of(y, measured, np.random.default_rng(2))
+    few = 1e-6, 6
+
+    def put(name, use, contexts=("jit",), tolerance=1e-6, **rest):
+        def function(params, y):
+            return use(gridded.condition(grid, params, jnp.asarray(measured), 4), y)
+
+        return row(f"models.{name}", lambda: (function, (params, y)), contexts=contexts, tolerance=tolerance, **rest)
+
+    def products(system, y):
+        c = kronecker.analyse(system, y[None])
+        back = kronecker.synthesise(system, c), kronecker.normal_product(system, c), kronecker.precondition(system, c)
+        return c * c, [b**2 for b in back]
+
+    pair = np.random.default_rng(3).normal(size=(2, 3))
+    names = (
+        "kronecker.analyse models.kronecker.synthesise models.kronecker.normal_product models.kronecker.precondition"
+    )
+    return [
+        row(
+            "models.gridded.process",
+            lambda: (grid.model.log_likelihood, (params, blocks)),
+            contexts=("jit", "vmap", "grad", "branch"),
+            core=("jit",),
+        ),
+        row(
+            "models.gridded.Process.rows models.gridded.Process.grams",
+            lambda: (lambda p: (grid.grams(p, shape), grid.rows(p, [jnp.linspace(0, 1, 3)] * 2)), (params,)),
+            contexts=SHORT,
+        ),
+        put(
+            "gridded.mean models.gridded.condition models.kronecker.solve models.kronecker.prepare",
+            lambda s, y: gridded.mean(s, y, *few)[0],
+        ),
+        put("gridded.paths", lambda s, y: gridded.paths(s, y, KEY, 2, *few)[0]),
+        put("gridded.moments", lambda s, y: gridded.moments(s, y, KEY, 2, *few)[:2]),
+        put(names, products),
+        row(
+            "models.kronecker.along_axes",
+            lambda: (lambda a: kronecker.along_axes([a, a[:, :2] + 1.0], jnp.ones((1, 3, 2))), (pair,)),
+            contexts=SHORT,
+        ),
+        row("models.kronecker.outer", lambda: (lambda a: kronecker.outer([a[0], a[1]]), (pair,)), contexts=SHORT),
+    ]
+
+
+def translations() -> list[Row]:
+    def made():
+        encoder = encoders.mlp((3, 3), 1, (3,))
+        plan = im2spec.Plan(encoder, (4,), (5,))
+        return plan, encoder
+
+    def predicted(inputs):
+        plan, _ = made()
+        size = jax.eval_shape(lambda: im2spec._network(plan)[0](KEY)).shape[0]
+        weights = jnp.sin(jnp.arange(2.0 * size)).reshape(2, size)
+        found = im2spec.Translation(
+            weights, jnp.full(5, 0.1), jnp.asarray([0.0, 1.0]), jnp.ones((2, 5)), jnp.zeros((2, 1)), plan
+        )
+        return found.predict(inputs)
+
+    return [
+        row(
+            "models.im2spec.Translation.predict",
+            lambda: (predicted, (PICTURES[:, :3, :3],)),
+            contexts=SHORT,
+            tolerance=1e-5,
+        )
+    ]
+
+
+ROWS = [*bounded(), *pieces(), *grids(), *translations()]
