@@ -15,6 +15,7 @@ from gpax_lab.acquire.domain import PLACES, Domain, Region, domain_of
 from gpax_lab.acquire.neighbours import beside, room_around
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Race
+from gpax_lab.inputs import places, resolved
 from gpax_lab.linalg import in_chunks
 from gpax_lab.models.scaling import box as edges
 from gpax_lab.observations import EMPTY, VETOED, Observations, float_dtype
@@ -130,9 +131,18 @@ class Pool:
         count, _ = jax.lax.scan(take, jnp.zeros(points.shape[0], int), (obs.x, obs.status))
         return count > (0 if self.twins is None else self.twins)
 
-    def tolerance(self, x: Array) -> Array:
-        """(n, d) how far from pending points x (n, d) a place may lie and answer them: half the way to the next one."""
-        return jax.lax.map(lambda point: room_around(self.points, point), x)
+    def tolerance(self, x: Array, pending: Array | None = None) -> Array:
+        """(n, d) how far from x (n, d) a place may lie and answer it: half the way to the next point of the pool.
+
+        Where `pending` (n,) says that there is nothing to answer it is 0, and takes no time.
+        """
+        wanted = jnp.ones(x.shape[0], bool) if pending is None else pending
+
+        def one(slot: tuple[Array, Array]) -> Array:
+            point, asked = slot
+            return jax.lax.cond(asked, lambda x: room_around(self.points, x), jnp.zeros_like, point)
+
+        return jax.lax.map(one, (x, wanted))
 
     @property
     def corners(self) -> tuple[Array, Array]:
@@ -189,9 +199,10 @@ class Box:
         points = low + width * unit
         return _choose(points, values, jnp.ones(values.size, bool), lambda: _nearest(points, obs, width[0]))
 
-    def tolerance(self, x: Array) -> Array:
-        """(n, d) how far from pending points x (n, d) a place may lie and answer them: a hundredth of the box."""
-        return jnp.broadcast_to(ANSWER * (self.high - self.low)[None], x.shape)
+    def tolerance(self, x: Array, pending: Array | None = None) -> Array:
+        """(n, d) how far from x (n, d) a place may lie and answer it: a hundredth of the box; see `Pool.tolerance`."""
+        room = jnp.broadcast_to(ANSWER * (self.high - self.low)[None], x.shape)
+        return room if pending is None else jnp.where(pending[:, None], room, 0.0)
 
     @property
     def corners(self) -> tuple[Array, Array]:
@@ -240,10 +251,10 @@ def pool(points: ArrayLike, repeat: bool = False, dtype: DTypeLike | None = None
     """A pool of points (m, d) in the user's units.
 
     Raises:
-        ValueError: not two-dimensional, empty, or not finite.
+        ValueError: not two-dimensional, empty, not finite, or points that are not told apart in the dtype.
     """
-    values = np.asarray(points, float_dtype(dtype))
-    if values.ndim != 2 or values.shape[0] == 0 or not np.isfinite(values).all():
+    values = places(points, float_dtype(dtype), "the pool")
+    if values.shape[0] == 0:
         raise ValueError(f"a pool holds finite points of shape (m, d), m >= 1; got {values.shape}.")
     width = np.ptp(values, axis=0)
     return Pool(jnp.asarray(values), jnp.asarray(np.where(width > 0, width, 1.0)), repeat, twins=_twins(values))
@@ -274,6 +285,7 @@ def grid(bounds: ArrayLike, shape: Sequence[int], repeat: bool = False, dtype: D
         (6, 2)
     """
     low, width = edges(bounds, len(shape))
+    resolved(np.stack([low, low + width], axis=1), float_dtype(dtype))
     axes = [np.linspace(a, a + w, n) for a, w, n in zip(low, width, shape, strict=True)]
     return pool(np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1), repeat, dtype)
 
@@ -284,8 +296,9 @@ def box(
     """A continuous box with bounds (d, 2); see `Box` for the search settings.
 
     Raises:
-        ValueError: bounds are not (d, 2), not finite, or empty.
+        ValueError: bounds are not (d, 2), not finite, empty, or in steps too coarse in the dtype.
     """
     low, width = edges(bounds, np.shape(np.asarray(bounds))[0])
     kind = float_dtype(dtype)
+    resolved(np.stack([low, low + width], axis=1), kind)
     return Box(jnp.asarray(low, kind), jnp.asarray(low + width, kind), starts, refine, iterations)

@@ -29,7 +29,7 @@ class Recovery:
         belief: (E, T, K, n, M) probability of each hypothesis after the seeds and after every step; of the published
             algorithm, which has none, the mean rewards.
         rewards: (E,) bool, whether an experiment's beliefs are rewards.
-        x: (E, T, K, n - 1, q, d) points, seeds left out.
+        x: (E, T, K, n - 1, q, d) points, seeds left out; NaN once a pool is used up.
         trouble: (E, T, K) share of fits whose outcome was not OK.
         seeds: readings before the first belief.
         batch: readings of a step.

@@ -66,7 +66,7 @@ def tolerance_of(candidates: Candidates, obs: Observations, x: Array) -> Array:
     """(capacity, d) how far from its pending point a reading may lie; 0 where all readings at x (q, d) hit exactly."""
     waiting = obs.status == PENDING
     hit = jnp.any(jnp.all(x[:, None] == obs.x[None], axis=2) & waiting[None], axis=1).all()
-    return jax.lax.cond(hit, lambda: jnp.zeros_like(obs.x), lambda: candidates.tolerance(obs.x))
+    return jax.lax.cond(hit, lambda: jnp.zeros_like(obs.x), lambda: candidates.tolerance(obs.x, waiting))
 
 
 def with_room_for_answers(state: State, x: Array) -> State:

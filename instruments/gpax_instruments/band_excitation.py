@@ -124,7 +124,7 @@ class BandExcitation(Stage):
                     break
             else:
                 raise DeviceError(f"spectrum {token} was not taken, and no error is reported")
-        position = self.locate().readback
+        position = self._measured_at(goal)
         values = self.scpi.read_block_again("BAND:DATA?", "<f4")
         ok, reason, flags = codecs.quality(values)
         if values.size != 2 * self.bins:

@@ -27,7 +27,8 @@ class Reading:
     Args:
         arrays: raw signals by name, as they came; kept in a failed reading too, as evidence for the record.
         units: unit of each array by the same name.
-        position: (d,) float64 read-back position in axis units (metres stay float64, outside JAX).
+        position: (d,) float64 read-back position in axis units (metres stay float64, outside JAX): the place to which
+            a campaign ascribes the reading, in the coordinates of the x that it was asked for.
         ok: False when the reading must not be used as a number.
         reason: why not, in words; empty when ok.
         flags: the same in single words, for counting ("nan", "inf", "saturated", ...).

@@ -90,6 +90,15 @@ class Stage(Station):
                 "look at the stage before going on"
             ) from doubt
 
+    def _measured_at(self, goal: np.ndarray) -> np.ndarray:
+        """(2,) m where the last measurement was taken: the read-back, or goal where the stage has left it since.
+
+        After a measurement that was done before the program ended, the beam may be parked.
+        """
+        readback = self.locate().readback
+        allowed = np.array([axis.allowed_error for axis in self.axes])
+        return readback if np.all(np.abs(readback - goal) <= allowed) else goal
+
     def _arrived(self, target: np.ndarray, readback: np.ndarray) -> None:
         for axis, goal, value in zip(self.axes, target.tolist(), readback.tolist(), strict=True):
             axis.arrived(goal, value)

@@ -207,7 +207,7 @@ class STEM(Stage):
             except InstrumentError as error:
                 doubt.add_note(f"and it could not be made safe: {error}")
             raise
-        reading = self._read(self.locate().readback)
+        reading = self._read(self._measured_at(goal))
         if self.park is not None:
             self.set(self.park)
         return reading

@@ -57,12 +57,13 @@ def test_the_beam_is_blanked_between_shots_and_moves_are_made_in_the_dark(twin):
 
 
 def test_a_token_is_exposed_once_even_over_a_new_connection(twin):
-    with connected(twin) as scope:
+    with connected(twin, park=[1e-9, 1e-9]) as scope:
         first = scope.measure(PLACE, "c-1")
     with connected(twin) as scope:
         before = scope.dose()
         again = scope.measure(PLACE, "c-1")
         assert scope.dose() == before
+        np.testing.assert_allclose(again.position, PLACE, atol=1e-10)  # and not where the beam is parked
         np.testing.assert_array_equal(again.arrays["counts"], first.arrays["counts"])
         scope.measure(PLACE, "c-2")
         with pytest.raises(PulseLost, match="c-1"):  # used, and no longer the last one
