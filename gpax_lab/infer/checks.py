@@ -1,5 +1,7 @@
 """Is any of the hypotheses any good? Posterior predictive checks of readings against what a model says of them."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -19,6 +21,8 @@ REPLICATES = 64
 """Sets of residuals drawn for each draw of the posterior, to compare with."""
 DOUBT = 0.01
 """A check this improbable says that the model misses something."""
+SWEPT = (0.5, 1.0, 2.0)
+"""Widths of the priors that a verdict tries, from the draws at hand."""
 
 
 @jax.tree_util.register_dataclass
@@ -32,11 +36,14 @@ class PredictiveCheck:
         size: () probability of residuals as large as these. Blind where the noise was inferred: it takes the misfit.
         structure: () probability of neighbours' residuals that agree as much as these: what the law misses is smooth,
             noise is not.
+        held_out: (capacity,) log density of each reading as predicted by all others (nat); 0 in slots without a
+            reading. Unlike the evidence it hardly depends on how wide priors are.
     """
 
     pit: Array
     size: Array
     structure: Array
+    held_out: Array
 
 
 def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
@@ -46,6 +53,7 @@ def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> Pre
     their Mahalanobis distance is compared with its chi-square distribution, and the mean product of each left-out
     residual with that of its nearest neighbour with residuals drawn from the model. Probabilities are averaged over
     draws. The posterior has seen the readings it is checked by, so they tend to the middle: a small one is news.
+    Held-out densities are those of draws weighted back to what they would be without the reading (`held_out`).
 
     Args:
         posterior: conditioned on these readings.
@@ -76,8 +84,8 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
     count, near = jnp.sum(measured), _nearest(obs)
     model = posterior.model
 
-    def residuals(params: Params) -> tuple[Array, Array, Array]:
-        """White residuals, left-out ones in units of their standard deviation, and what makes replicates of these."""
+    def residuals(params: Params) -> tuple[Array, Array, Array, Array]:
+        """White residuals, left-out ones in units of their standard deviation, these, and what makes replicates."""
         factor = model.condition(params, nothing)
         mean, covariance = model.joint(params, factor, obs.x)
         noise = model.noise_variance(params, factor, obs.x) + obs.noise
@@ -85,9 +93,9 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
         white = solve_lower(lower, jnp.where(measured, obs.y - mean, 0.0))
         inverse = solve_lower(lower, one)  # K^-1 = inverse^T inverse
         scale = 1.0 / jnp.sqrt(jnp.sum(inverse**2, axis=0))
-        return white, scale * (inverse.T @ white), scale[:, None] * inverse.T
+        return white, scale * (inverse.T @ white), scale, scale[:, None] * inverse.T
 
-    white, z, make = over_draws(residuals, posterior.params)
+    white, z, scale, make = over_draws(residuals, posterior.params)
     size = weight @ jax.scipy.stats.chi2.sf(jnp.sum(white**2, axis=1), count)
 
     def agreement(z: Array) -> Array:
@@ -99,7 +107,25 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
 
     structure = weight @ jax.vmap(beaten)(z, make, jax.random.split(key, weight.size))
     pit = jnp.where(measured, weight @ jax.scipy.stats.norm.cdf(z), jnp.nan)
-    return PredictiveCheck(pit, size, structure)
+    log_density = -0.5 * z**2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
+    return PredictiveCheck(pit, size, structure, jnp.where(measured, held_out(log_density, posterior.log_weight), 0.0))
+
+
+def held_out(log_density: Array, log_weight: Array) -> Array:
+    """(n,) log density of readings given all others, from draws that know all.
+
+    Without reading i a draw has the weight w / p_i: importance weights, of which none may be above sqrt(S) times their
+    mean (Ionides 2008, J. Comput. Graph. Stat. 17, 295; Gelfand 1996 for the identity).
+
+    Args:
+        log_density: (S, n) of each reading under each draw, given the parameters and, for a process, all others.
+        log_weight: (S,) of the draws.
+    """
+    ratio = log_weight[:, None] - log_density
+    ratio -= jax.scipy.special.logsumexp(ratio, axis=0)[None]
+    ratio = jnp.minimum(ratio, -0.5 * math.log(log_weight.size))
+    total = jax.scipy.special.logsumexp(ratio, axis=0)
+    return jax.scipy.special.logsumexp(ratio + log_density, axis=0) - total
 
 
 def _nearest(obs: Observations) -> Array:
@@ -115,7 +141,8 @@ def _nearest(obs: Observations) -> Array:
 def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str:
     """What may be said of competing hypotheses, in words: probabilities, checks, and whether any of them will do.
 
-    It warns where the most probable one would be another with narrower or wider priors, and where a fit had trouble.
+    Beside the evidence stands how well each predicts a reading from all others. It warns where these disagree, where
+    another one would be the most probable with priors half or twice as wide, and where a fit had trouble.
 
     Args:
         posterior: of a `race`.
@@ -132,7 +159,7 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(posterior.names))
     checks = [predictive_check(p, obs, k) for p, k in zip(posterior.posteriors, keys, strict=True)]
     wide = max(map(len, posterior.names)) + 2
-    heads = ("probability", "log evidence", "residuals so large", "so alike nearby")
+    heads = ("probability", "log evidence", "held out", "residuals so large", "so alike nearby")
     lines = [f"{int(obs.measured.sum())} readings", "".ljust(wide) + "".join(head.rjust(20) for head in heads)]
     order = np.argsort(-np.asarray(posterior.probability))
     for i in order:
@@ -140,19 +167,40 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
         cells = (
             f"{float(posterior.probability[i]):.3f} +- {float(posterior.probability_error[i]):.3f}",
             f"{float(belief.log_evidence):.2f} +- {float(belief.info.evidence_error):.2f}",
+            f"{float(check.held_out.sum()):.2f}",
             f"p = {float(check.size):.3f}",
             f"p = {float(check.structure):.3f}",
         )
         lines.append(posterior.names[i].ljust(wide) + "".join(cell.rjust(20) for cell in cells))
     lines.append(_sentence(posterior, checks[order[0]], int(order[0])))
-    sweep = prior_sweep(posterior)
+    lines += _against(posterior, checks, order)
+    sweep = prior_sweep(posterior, SWEPT)
     if sweep.overturned:
-        lines.append("With narrower or wider priors another one would lead: see prior_sweep(...), and the priors.")
+        leaders = [f"{posterior.names[m]} with priors {f:g} times as wide" for f, m in sweep.leaders() if m != order[0]]
+        lines.append(f"The width of priors decides: {' and '.join(leaders)} would lead. See prior_sweep(...).")
     for i in order:
         code = int(posterior.posteriors[i].info.outcome)
         if code != outcomes.OK:
             lines.append(f"{posterior.names[i]}: {outcomes.message(code)}")
     return "\n".join(lines)
+
+
+def _against(posterior: Race, checks: Sequence[PredictiveCheck], order: np.ndarray) -> list[str]:
+    """A line where another one predicts held-out readings better than the most probable, by twice the error."""
+    each, best = np.stack([np.asarray(check.held_out) for check in checks]), order[0]
+    gain = each - each[best]
+    count = max(int(np.sum(np.any(each != 0.0, axis=0))), 1)
+    total = gain.sum(axis=1)
+    # The error of a sum of differences, reading by reading (Vehtari, Gelman & Gabry 2017, Stat. Comput. 27, 1413).
+    error = np.sqrt(np.maximum(np.sum(gain**2, axis=1) - total**2 / count, 0.0) * count / max(count - 1, 1))
+    other = int(total.argmax())
+    if other == best or not total[other] > 2.0 * error[other]:
+        return []
+    names = posterior.names
+    return [
+        f"But {names[other]} predicts held-out readings better, by {total[other]:.1f} +- {error[other]:.1f} nats: "
+        f"what {names[best]} has ahead it owes to its priors, or it misses something."
+    ]
 
 
 def _sentence(posterior: Race, check: PredictiveCheck, best: int) -> str:

@@ -18,6 +18,7 @@ from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import NONE_OF_THESE, Race
 from gpax_lab.infer.weights import weight_variance
 from gpax_lab.priors import Params
+from gpax_lab.programs import Program, latent_and_observed, vetted
 
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 HEAVIEST = 0.1
@@ -65,6 +66,11 @@ class PriorSweep:
         doubt = 2.0 * np.sqrt(self.error**2 + self.error[:, [best]] ** 2)
         with np.errstate(invalid="ignore"):
             return bool(np.any(score - score[:, [best]] > doubt))
+
+    def leaders(self) -> list[tuple[float, int]]:
+        """Factor, and number of the hypothesis that leads there, where that is told."""
+        told = np.isfinite(self.probability).all(axis=1)
+        return [(float(self.factors[f]), int(self.probability[f].argmax())) for f in np.flatnonzero(told)]
 
     @property
     def stable(self) -> bool:
@@ -114,7 +120,7 @@ def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSwe
 
     Raises:
         TypeError: the posterior is no Race.
-        ValueError: a factor is not positive.
+        ValueError: a factor is not positive, or a prior program draws what it does not return as it is.
 
     Source: importance weights between priors; Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773, section 5.
     """
@@ -125,6 +131,8 @@ def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSwe
     widths = np.asarray(factors, float)
     if widths.ndim != 1 or not np.all(widths > 0):
         raise ValueError(f"factors are positive numbers; got {factors}.")
+    for name, one in zip(posterior.names, posterior.posteriors, strict=True):
+        _check_sites(name, vetted(one.model.prior))
     stay = {NONE_OF_THESE, *posterior.hypotheses.adopted}
     fixed = [1.0 if name in stay else None for name in posterior.names]
     each = [
@@ -139,6 +147,18 @@ def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSwe
     with np.errstate(invalid="ignore"):  # NaN where one of them is not told
         probability = np.exp(score - np.logaddexp.reduce(score, axis=1)[:, None])
     return PriorSweep(posterior.names, widths, table[..., 0], table[..., 1], probability)
+
+
+def _check_sites(name: str, program: Program) -> None:
+    """Refuse a program whose sites can not be told from its parameters: the widths of their priors are then unknown."""
+    trace = handlers.trace(handlers.seed(program, jax.random.key(0)))
+    values = trace()
+    for site in latent_and_observed(program)[0]:
+        if site not in values or not np.array_equal(values[site], trace.trace[site]["value"]):
+            raise ValueError(
+                f"the prior program of {name!r} draws {site!r} and does not return it by that name: prior_sweep needs "
+                f"every drawn value among the parameters, {{{site!r}: ...}}."
+            )
 
 
 @jax.jit
@@ -156,10 +176,11 @@ def _with_width(posterior: Posterior, factor: Array) -> tuple[Array, Array]:
 
 def _log_ratio(posterior: Posterior, params: Params, factor: Array) -> Array:
     """() log of wider over given prior density of one draw."""
-    program = handlers.substitute(handlers.seed(posterior.model.prior, jax.random.key(0)), data=dict(params))
+    given = handlers.seed(vetted(posterior.model.prior), jax.random.key(0))
+    program = handlers.substitute(given, data=dict(params))
     total = jnp.zeros(())
     for site in handlers.trace(program).get_trace().values():
-        if site["type"] == "sample" and site["name"].rsplit("/", 1)[-1] != "noise":
+        if site["type"] == "sample" and not site["is_observed"] and site["name"].rsplit("/", 1)[-1] != "noise":
             wide, value = widened(site["fn"], factor), site["value"]
             total = total + jnp.sum(wide.log_prob(value) - site["fn"].log_prob(value))
     return total
