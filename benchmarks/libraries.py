@@ -48,7 +48,7 @@ def plate(folder, number):
 
 def explained(x, y, name):
     """Exact leave-one-out R2 of least squares."""
-    phi, _ = columns(x, name)
+    phi, _, _ = columns(x, name)
     left, size, _ = np.linalg.svd(phi, full_matrices=False)
     left = left[:, size > 1e-10 * size[0]]
     error = (y - left @ (left.T @ y)) / (1 - np.sum(left**2, axis=1))

@@ -4,12 +4,13 @@
 
 DATA holds combinatorial/ (by default ../shared/data): co-sputtered Ag-Au-Pd and Ag-Au-Pd-Pt, 342 areas each, the mean
 of 30 readings of the resistance of every area. Four laws of composition compete: constant, Vegard, Nordheim and
-Redlich-Kister. Their coefficients have normal priors for a resistance between 0 and 1 ohm and are integrated exactly
-(`mixtures.marginal`); the noise is inferred, as the films follow none of the laws as closely as readings repeat.
+Redlich-Kister. Their coefficients have normal priors for a resistance between 0 and 1 ohm, with one learned width for
+each order of interaction, and are integrated exactly (`mixtures.marginal`); widths and noise are inferred, as the films
+follow none of the laws as closely as readings repeat.
 
-All areas: the log evidence by closed form and quadrature over the noise, in numpy, and by streaming inference that
-samples the coefficients too; leave-one-out errors by least squares; the same ranking for priors of 0.3 and 3 times the
-width.
+All areas: the log evidence by closed form and quadrature over noise and widths, in numpy, and by streaming inference
+that samples the coefficients too; leave-one-out errors by least squares; the same ranking for priors of 0.3 and 3 times
+the width.
 
 Campaigns: two random areas, then one at a time, by expected information (one compiled function over the seeds) and at
 random from the same two. Counted: areas until Redlich-Kister has a probability of 95 percent for good, until the budget
@@ -41,6 +42,8 @@ jax.config.update("jax_enable_x64", True)
 
 OHM = (0.0, 1.0)
 """What is known of the resistance beforehand: of the order of an ohm."""
+EITHER_WAY = 1.5
+"""Standard deviation of the logarithm of a learned width."""
 MISFIT, SPREAD = 0.02, 2.0
 """Prior of the noise: log-normal variance, median (2 percent of the range)^2, a factor e^2 either way (one sigma)."""
 NOISE = dist.LogNormal(2 * np.log(MISFIT), SPREAD)
@@ -77,43 +80,53 @@ def models_of(components, noise=NOISE):
     processes = {name: mixtures.marginal(make(components, OHM)) for name, make in LAWS.items()}
     return hypotheses(
         {
-            name: gp.exact(components, p.kernel, p.mean, {"noise": noise}, standardize=False)
+            name: gp.exact(components, p.kernel, p.mean, p.prior | {"noise": noise}, standardize=False)
             for name, p in processes.items()
         }
     )
 
 
 def columns(x, name):
-    """Features (n, p) of a law, written anew, and how wide the prior of each coefficient is."""
+    """Features (n, p) of a law, written anew, the prior width of each coefficient (its median where it is learned),
+
+    and the order of interaction that it belongs to, 0 where its width is known.
+    """
     n, k = x.shape
     if name == "constant":
-        return np.ones((n, 1)), np.array([0.5])
-    found, widths = [x[:, i] for i in range(k)], [0.5] * k
+        return np.ones((n, 1)), np.array([0.5]), np.array([0])
+    found, widths, order = [x[:, i] for i in range(k)], [0.5] * k, [0] * k
     for power in range({"Vegard": 0, "Nordheim": 1, "Redlich-Kister": 2}[name]):
         for i, j in combinations(range(k), 2):
             found.append(x[:, i] * x[:, j] * (x[:, i] - x[:, j]) ** power)
-            widths.append(4.0)
-    return np.stack(found, axis=1), np.array(widths)
+            widths.append(1.0)
+            order.append(power + 1)
+    return np.stack(found, axis=1), np.array(widths), np.array(order)
 
 
-def closed_form(x, y, name, factor=1.0, misfit=MISFIT):
-    """Log evidence: coefficients by algebra, noise by quadrature over +-4 sigma of its prior."""
-    phi, width = columns(x, name)
-    left, size, _ = np.linalg.svd(phi * (factor * width), full_matrices=False)
+def closed_form(x, y, name, factor=1.0, misfit=MISFIT, nodes=801):
+    """Log evidence: coefficients by algebra, noise and widths by quadrature over +-4 and +-3 sigma of their priors."""
+    phi, width, order = columns(x, name)
+    basis, upper = np.linalg.qr(phi)
     away = y - 0.5
-    along = (left.T @ away) ** 2  # in the span of the features, where the coefficients add to the noise
-    beside = max(float(away @ away - along.sum()), 0.0)
-    sigmas = np.linspace(-4, 4, 801)
+    inside = basis.T @ away
+    beside = max(float(away @ away - inside @ inside), 0.0)
+    steps = np.meshgrid(*[np.linspace(-3, 3, 13)] * order.max(), indexing="ij")
+    steps = np.stack([np.zeros(13 ** order.max()), *(s.ravel() for s in steps)], axis=1)  # order 0 stays as it is
+    wide = factor * width * np.exp(EITHER_WAY * steps[:, order])
+    left, size, _ = np.linalg.svd(upper * wide[:, None], full_matrices=False)
+    along = (inside @ left) ** 2  # in the span of the features, where the coefficients add to the noise
+    sigmas = np.linspace(-4, 4, nodes)
     noise = np.exp(2 * np.log(misfit) + SPREAD * sigmas)
-    variance = size[None] ** 2 + noise[:, None]
-    log_density = np.sum(along[None] / variance + np.log(variance), axis=1)
-    log_density += beside / noise + (len(y) - size.size) * np.log(noise) + len(y) * np.log(2 * np.pi)
-    return float(logsumexp(-0.5 * (log_density + sigmas**2)) - logsumexp(-0.5 * sigmas**2))
+    variance = size[:, None] ** 2 + noise[:, None]
+    log_density = np.sum(along[:, None] / variance + np.log(variance), axis=2)
+    log_density += beside / noise + (len(y) - size.shape[1]) * np.log(noise) + len(y) * np.log(2 * np.pi)
+    log_prior = -0.5 * (sigmas**2 + np.sum(steps**2, axis=1, keepdims=True))
+    return float(logsumexp(log_prior - 0.5 * log_density) - logsumexp(log_prior))
 
 
 def left_out(x, y, name):
     """Exact leave-one-out RMSE of least squares."""
-    phi, _ = columns(x, name)
+    phi, _, _ = columns(x, name)
     hat = phi @ np.linalg.pinv(phi)
     return float(np.sqrt(np.mean(((y - hat @ y) / (1 - np.diag(hat))) ** 2)))
 
@@ -157,7 +170,7 @@ def followed(report, name, x, y):
 def exactly(x, y, rows, misfit=MISFIT):
     """(len(rows) - SEEDS + 1, M) exact probabilities of the laws after the seeds and after every further row."""
     counts = range(SEEDS, len(rows) + 1)
-    log_p = np.array([[closed_form(x[rows[:n]], y[rows[:n]], law, misfit=misfit) for law in LAWS] for n in counts])
+    log_p = [[closed_form(x[rows[:n]], y[rows[:n]], law, misfit=misfit, nodes=161) for law in LAWS] for n in counts]
     return np.exp(log_p - logsumexp(log_p, axis=1, keepdims=True))
 
 

@@ -15,16 +15,16 @@ from gpax_lab.infer.smc import smc
 from gpax_lab.means import Law
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import observations
-from gpax_lab.physics import mixtures, shapes
+from gpax_lab.physics import mixtures
 from gpax_lab.priors import as_program, sample
 
 Y = (-1.0, 3.0)
 MAKE = {
     "constant": mixtures.constant,
     "vegard": mixtures.vegard,
-    "nordheim": mixtures.nordheim,
-    "redlich-kister": mixtures.redlich_kister,
-    "redlich-kister 3": lambda k, y: mixtures.redlich_kister(k, y, order=3),
+    "nordheim": lambda k, y: mixtures.nordheim(k, y, learned=False),
+    "redlich-kister": lambda k, y: mixtures.redlich_kister(k, y, learned=False),
+    "redlich-kister 3": lambda k, y: mixtures.redlich_kister(k, y, order=3, learned=False),
 }
 NOISE = dist.LogNormal(2 * np.log(0.1), 1.0)
 
@@ -65,7 +65,7 @@ def test_values_and_priors(name, components):
 def test_each_law_holds_the_one_before_it():
     x = jnp.array(library(3, 9))
     params = {"P": jnp.array([0.1, 0.5, 2.0]), "A": jnp.array([1.0, -2.0, 0.5]), "B": jnp.zeros(3)}
-    richer, poorer = mixtures.redlich_kister(3, Y), mixtures.nordheim(3, Y)
+    richer, poorer = MAKE["redlich-kister"](3, Y), MAKE["nordheim"](3, Y)
     np.testing.assert_allclose(*(jax.vmap(lambda a, law=law: law(a, params))(x) for law in (richer, poorer)))
     params["A"] = jnp.zeros(3)
     np.testing.assert_allclose(jax.vmap(lambda a: poorer(a, params))(x), x @ params["P"], atol=1e-14)
@@ -83,7 +83,7 @@ def test_the_marginal_process_has_the_moments_of_the_law(name):
 
 
 def test_evidence_of_the_marginal_process_given_noise_is_that_of_linear_regression():
-    x, law = library(3, 12), mixtures.redlich_kister(3, Y)
+    x, law = library(3, 12), MAKE["redlich-kister"](3, Y)
     phi, widths = features(x, "redlich-kister")
     y = np.random.default_rng(3).normal(size=12)
     found = mixtures.marginal(law)
@@ -91,6 +91,44 @@ def test_evidence_of_the_marginal_process_given_noise_is_that_of_linear_regressi
     value = model.log_likelihood({"noise": jnp.array(0.04)}, observations(x, y, capacity=16))
     oracle = multivariate_normal(np.ones(12), (phi * widths**2) @ phi.T + 0.04 * np.eye(12)).logpdf(y)
     assert float(value) == pytest.approx(oracle, rel=1e-7)
+
+
+WIDTHS = {"width_A": 2.0, "width_B": 0.3}
+
+
+def test_learned_widths_are_parameters_of_the_process():
+    """Given the widths, covariance and evidence are those of coefficients of that width."""
+    law, x = mixtures.redlich_kister(3, Y), library(3, 12)
+    found = mixtures.marginal(law)
+    assert set(found.prior) == set(WIDTHS)
+    assert all(float(p.loc) == pytest.approx(np.log(4.0)) for p in found.prior.values())  # the range is 4 long
+    assert law.units == {"P": "y", "A": "1", "B": "1", "width_A": "y", "width_B": "y"}
+    phi, _ = features(x, "redlich-kister")
+    wide = np.repeat([2.0, 2.0, 0.3], 3)
+    params = {name: jnp.array(value) for name, value in WIDTHS.items()}
+    at = jnp.array(x)
+    covariance = jax.vmap(lambda a: jax.vmap(lambda b: found.kernel(a, b, params))(at))(at)
+    np.testing.assert_allclose(covariance, (phi * wide**2) @ phi.T, rtol=1e-10, atol=1e-10)
+    model = gp.exact(3, found.kernel, found.mean, found.prior | {"noise": NOISE}, standardize=False)
+    y = np.random.default_rng(3).normal(size=12)
+    value = model.log_likelihood(params | {"noise": jnp.array(0.04)}, observations(x, y, capacity=16))
+    oracle = multivariate_normal(np.ones(12), (phi * wide**2) @ phi.T + 0.04 * np.eye(12)).logpdf(y)
+    assert float(value) == pytest.approx(oracle, rel=1e-7)
+    with_coefficients = params | {name: jnp.arange(3.0) for name in "PAB"}
+    np.testing.assert_allclose(
+        [float(law(a, with_coefficients)) for a in at], phi @ (np.tile(np.arange(3.0), 3) * np.repeat([1, 2, 0.3], 3))
+    )
+
+
+def test_laws_linear_in_some_parameters_keep_the_others():
+    """y = a exp(-x / t): the amplitude is integrated, the decay stays a parameter of kernel and mean."""
+    prior = {"a": dist.Normal(1.0, 2.0), "t": dist.LogNormal(0.0, 1.0)}
+    law = Law(lambda x, p: p["a"] * jnp.exp(-x[0] / p["t"]), prior, {"a": "y", "t": "x"}, "m = a exp(-x / t)", "decay")
+    found = mixtures.marginal(law)
+    assert list(found.prior) == ["t"]
+    x, z, params = jnp.array([0.3]), jnp.array([1.1]), {"t": jnp.array(0.5)}
+    np.testing.assert_allclose(found.kernel(x, z, params), 4.0 * np.exp(-1.4 / 0.5), rtol=1e-12)
+    np.testing.assert_allclose(found.mean(x, params), np.exp(-0.3 / 0.5), rtol=1e-12)
 
 
 def by_quadrature(x, y, name):
@@ -105,7 +143,7 @@ def by_quadrature(x, y, name):
 
 @pytest.mark.slow
 def test_the_race_finds_the_evidence_that_quadrature_finds_and_sampled_coefficients_say_the_same():
-    x, nordheim, vegard = library(3, 30), mixtures.nordheim(3, Y), mixtures.vegard(3, Y)
+    x, nordheim, vegard = library(3, 30), MAKE["nordheim"](3, Y), mixtures.vegard(3, Y)
     truth = {"P": jnp.array([0.5, 1.0, 2.0]), "A": jnp.array([4.0, -3.0, 2.0])}
     y = np.array([float(nordheim(jnp.array(a), truth)) for a in x]) + 0.1 * np.random.default_rng(5).normal(size=30)
     processes = {name: mixtures.marginal(law) for name, law in {"vegard": vegard, "nordheim": nordheim}.items()}
@@ -127,7 +165,7 @@ def test_the_race_finds_the_evidence_that_quadrature_finds_and_sampled_coefficie
 
 def test_what_is_not_linear_or_not_normal_is_refused():
     with pytest.raises(TypeError, match="not normal"):
-        mixtures.marginal(shapes.peak((0.0, 1.0), Y))
+        mixtures.marginal(Law(lambda x, p: p["k"] * x[0], {"k": dist.HalfNormal(1.0)}, {"k": "y/x"}, "m = k x", "line"))
     prior = {"k": dist.Normal(0.5, 1.0)}
     bent = Law(lambda x, p: jnp.sin(p["k"] * x[0]), prior, {"k": "1/x"}, "m = sin k x", "a wave")
     with pytest.raises(ValueError, match="not linear"):
