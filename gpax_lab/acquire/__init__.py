@@ -6,7 +6,7 @@ from gpax_lab.acquire.candidates import box as box
 from gpax_lab.acquire.information import information, parting, uncertainty_of_one
 from gpax_lab.acquire.penalties import closeness, feasible, travel
 from gpax_lab.acquire.score import Score, of_moments
-from gpax_lab.acquire.scores import at_random, disagreement, log_ei, log_pi, seek, thompson, ucb, uncertainty
+from gpax_lab.acquire.scores import at_random, disagreement, learning, log_ei, log_pi, seek, thompson, ucb, uncertainty
 
 __all__ = [
     "Box",
@@ -19,6 +19,7 @@ __all__ = [
     "feasible",
     "grid",
     "information",
+    "learning",
     "log_ei",
     "log_pi",
     "min_distance",

@@ -1,5 +1,8 @@
 """The established scores. Improvement and its probability are averaged over posterior draws in log space."""
 
+from dataclasses import replace
+from functools import lru_cache
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -8,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.acquire.domain import Region
 from gpax_lab.acquire.logspace import log_improvement, log_mean_exp
-from gpax_lab.acquire.score import Outlook, Score, Settings, only_among, term
+from gpax_lab.acquire.score import Outlook, Score, Settings, Term, only_among, term
 from gpax_lab.linalg import cholesky, jitter
 from gpax_lab.observations import EMPTY, VETOED
 
@@ -78,19 +81,48 @@ def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
     return term("ucb", _ucb, sign=sign_of(maximize), beta=beta)
 
 
-def _seek(outlook: Outlook, settings: Settings) -> Array:
-    mean, std = outlook.moments()
-    upper = settings["sign"].astype(mean.dtype) * mean + settings["beta"].astype(mean.dtype) * std
-    asked = jnp.sum((outlook.obs.status != EMPTY) & (outlook.obs.status != VETOED))
-    return jnp.where((asked + 1) % settings["every"] == 0, std, upper)
+@lru_cache  # the same function for the same term, so that equal scores share what is compiled
+def _learning(goal: Term, logarithm: bool) -> Term:
+    def value(outlook: Outlook, settings: Settings) -> Array:
+        obs, std = outlook.obs, outlook.moments()[1]
+        asked = jnp.sum((obs.status != EMPTY) & (obs.status != VETOED))
+        least = jnp.log(jnp.maximum(std, jnp.finfo(std.dtype).tiny)) if logarithm else std
+        return jnp.where((asked + 1) % settings["every"] == 0, least, goal(outlook, settings))
+
+    return value
+
+
+def learning(score: Score, every: int = 5) -> Score:
+    """The same score, but every so-manieth point (seeds counted) is measured where least is known.
+
+    A process that explains its first readings may be sure, and wrong, of places that look almost like them; a fifth of
+    the points keeps a campaign from ending at the optimum of those (`benchmarks/stuck.py`). Terms that seek an optimum
+    give way to the standard deviation, or to its logarithm where they are logarithms; penalties stay.
+
+    Args:
+        score: e.g. `log_ei() + feasible(0.1)`.
+        every: how often a point is spent on learning; 2 or more. Kept as an array, as all settings.
+
+    Raises:
+        ValueError: every < 2.
+    """
+    if every < 2:
+        raise ValueError(f"every point can not be spent on learning: every must be at least 2; got {every}.")
+    goals = ["sign" in settings for settings in score.settings]
+    number = jnp.asarray(every)
+    return replace(
+        score,
+        terms=tuple(
+            _learning(t, "log" in n) if g else t for t, n, g in zip(score.terms, score.names, goals, strict=True)
+        ),
+        settings=tuple({**s, "every": number} if g else s for s, g in zip(score.settings, goals, strict=True)),
+    )
 
 
 def seek(maximize: bool = True, beta: float = 2.0, every: int = 5) -> Score:
     """The default of this library: the upper confidence bound, and every fifth point where least is known.
 
-    mean + beta std as in `ucb`, but every so-manieth point (seeds counted) has the largest standard deviation instead.
-    A process that explains its first readings may be sure, and wrong, of places that look almost like them; a fifth of
-    the points keeps a campaign from ending there (`benchmarks/stuck.py`, where the two numbers were chosen).
+    `learning(ucb(beta, maximize), every)`; the two numbers were chosen in `benchmarks/stuck.py`.
 
     Args:
         maximize: False to look for a minimum.
@@ -100,9 +132,7 @@ def seek(maximize: bool = True, beta: float = 2.0, every: int = 5) -> Score:
     Raises:
         ValueError: every < 2.
     """
-    if every < 2:
-        raise ValueError(f"every point can not be spent on learning: every must be at least 2; got {every}.")
-    return term("seek", _seek, sign=sign_of(maximize), beta=beta, every=every)
+    return replace(learning(ucb(beta, maximize), every), names=("seek",))
 
 
 def _uncertainty(outlook: Outlook, settings: Settings) -> Array:

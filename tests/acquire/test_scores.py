@@ -72,6 +72,24 @@ def test_scores_of_the_mixture(posterior):
     np.testing.assert_allclose(SCORES["own"](posterior, OBS, NEW), 5 * total + 10 * centre, rtol=1e-10)
 
 
+def test_every_third_point_is_for_learning_and_penalties_stay(posterior):
+    spread = SCORES["uncertainty"](posterior, OBS, NEW)
+    near = acquire.closeness(0.1)
+    cases = {"seek": (acquire.seek(every=3), acquire.ucb(), spread),
+             "log": (acquire.learning(acquire.log_ei() + near, 3), acquire.log_ei() + near, None)}  # fmt: skip
+    for name, (score, plain, learned) in cases.items():
+        if learned is None:
+            learned = jnp.log(spread) + near(posterior, OBS, NEW)
+        np.testing.assert_allclose(score(posterior, OBS, NEW), plain(posterior, OBS, NEW), rtol=1e-12, err_msg=name)
+        fifth = OBS._replace(status=OBS.status.at[5].set(FAILED))  # the sixth is the next one; a veto does not count
+        fifth = fifth._replace(status=fifth.status.at[6].set(VETOED))
+        kept = near(posterior, fifth, NEW) - near(posterior, OBS, NEW) if name == "log" else 0.0
+        np.testing.assert_allclose(score(posterior, fifth, NEW), learned + kept, rtol=1e-9, err_msg=name)
+    assert acquire.learning(acquire.log_ei()).terms == acquire.learning(acquire.log_ei(), 7).terms
+    with pytest.raises(ValueError, match="at least 2"):
+        acquire.seek(every=1)
+
+
 def test_minimising_y_is_maximising_minus_y(posterior):
     mirrored = OBS._replace(y=-OBS.y)
     flipped = nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, mirrored)

@@ -34,7 +34,7 @@ EXCLUDED = {
         priors.given_shapes priors.parameter_shapes priors.with_dim spectra.streams.band_pass spectra.streams.comb
         vae.examples.Examples. vae.model.VAE.branches vae.model.VAE.invariances vae.model.VAE.latent
         vae.parts.Gaussian.raw vae.training.Trained. vae.use.Encoded. vae.waves.Lattice. vae.waves.lattice
-        acquire.scores.seek acquire.scores.sign_of acquire.information.seeks_optimum
+        acquire.scores.learning acquire.scores.seek acquire.scores.sign_of acquire.information.seeks_optimum
     """,
     BUILDS: """
         acquire.candidates.box acquire.candidates.domain acquire.candidates.grid acquire.candidates.pool
