@@ -54,7 +54,7 @@ def predictive(posterior, x) -> tuple[np.ndarray, np.ndarray]:
 def ours(report: Report, name: str, encoder, sampler, of: maps.Map, order: np.ndarray, repeats: int):
     """Seconds of a warm step, and its log score."""
     model = deep_kernel(encoder, of.look())
-    plan = bayes_opt(model, sampler, acquire.ucb(1.0), acquire.pool(of.positions))
+    plan = bayes_opt(model, sampler, acquire.seek(), acquire.pool(of.positions))
     first = order[: MEASURED - repeats]
     obs = observations(of.positions[first], of.values[first], capacity=104)
 

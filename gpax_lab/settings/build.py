@@ -149,6 +149,8 @@ def score(chosen: Acquisition, maximize: bool) -> acquire.Score:
     row = SCORES[chosen.score]
     given = {name: getattr(chosen, name) for name in row.arguments if getattr(chosen, name) is not None}
     total = row.make(**given, **({"maximize": maximize} if row.has_goal else {}))
+    if row.has_goal and chosen.learn_every:
+        total = acquire.learning(total, chosen.learn_every)
     if chosen.explore:
         total = total + chosen.explore * acquire.of_moments(_log_std)
     if chosen.travel:

@@ -51,6 +51,10 @@ def _score(settings: Settings) -> None:
             raise SettingsError(
                 f'acquisition.{name} has no meaning for score = "{chosen.score}"; it belongs to {users}.'
             )
+    if chosen.learn_every == 1:
+        raise SettingsError(
+            "acquisition.learn_every = 1 would spend every point on learning; 2 or more, or 0 for none."
+        )
     for name in ("explore", "travel", "closeness", "feasible"):
         if getattr(chosen, name) is not None and not row.logarithm:
             users = one_of_words(word for word, other in SCORES.items() if other.logarithm)

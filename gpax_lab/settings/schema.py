@@ -172,13 +172,15 @@ class Feasible:
 class Acquisition:
     """What makes a point worth measuring, and where points may lie.
 
-    `explore` adds that many times the log of the standard deviation, for a score that is a logarithm.
+    `explore` adds that many times the log of the standard deviation, for a score that is a logarithm. Every point of
+    number `learn_every`, twice that, ... is measured where least is known, if the score seeks an optimum; 0 for none.
     """
 
     score: str = entry(word(*SCORES), "log_ei")
     beta: float | None = entry(number(0.0), None)
     xi: float | None = entry(number(0.0), None)
     explore: float | None = entry(number(0.0), None)
+    learn_every: int = entry(whole(0), 5)
     candidates: Grid | Box | Pool = entry(one_of(grid=Grid, box=Box, pool=Pool), Grid())
     travel: Travel | None = entry(section(Travel), None)
     closeness: Closeness | None = entry(section(Closeness), None)

@@ -82,6 +82,7 @@ MISTAKES = [  # field, value, what the message must say
     ("acquisition.score", "log_e", ["acquisition.score = 'log_e'", '"thompson"', 'Did you mean "log_ei"?']),
     ("acquisition", {"score": "ucb", "xi": 0.1}, ["acquisition.xi has no meaning", '"log_ei" or "log_pi"']),
     ("acquisition", {"beta": 2.0}, ["acquisition.beta has no meaning", '"ucb"']),
+    ("acquisition.learn_every", 1, ["every point on learning", "0 for none"]),
     ("acquisition", {"score": "ucb", "explore": 1.0}, ["acquisition.explore", "log space"]),
     ("acquisition", {"score": "ucb", "closeness": {"radius": 1e-7}}, ["acquisition.closeness", "log space"]),
     ("acquisition.travel", {"speed": 1e-6}, ["acquisition.travel.measure_s is missing", "s at a point"]),
