@@ -8,21 +8,22 @@ LOOPS = "a whole campaign: `tests/experiment` compares `run`, `simulate` and `vm
 
 EXCLUDED = {
     HOST: """
-        acquire.domain. acquire.score.as_score acquire.score.only_among compiler. compositions. experiment.corner.
-        experiment.interventions. experiment.places. experiment.record. experiment.recovery. experiment.reread.
-        experiment.room. experiment.run. experiment.signals. experiment.simulated. experiment.stopping.
-        experiment.study. experiment.tracked. formulas.as_data formulas.distribution formulas.names formulas.normal
-        formulas.parse images.atoms. images.descriptors.factors images.registration.words infer.checks.verdict
-        infer.outcomes. infer.posterior.Posterior.summary infer.race.Race.summary infer.reconstruct.
-        infer.sensitivity.PriorSweep. infer.sensitivity.prior_sweep infer.terms. inputs. models.exactness.
-        models.gridded.blocks_of models.gridded.ranks models.kronecker.enough models.lone. models.model.Model.
-        models.pretrain. models.sparse.inducing_points models.structure. models.vector.SpectralBasis.of
-        observations.capacity_for observations.float_dtype observations.grow observations.observations observations.used
-        physics.graphene. programs.check_distribution programs.latent_and_observed programs.parameter programs.vetted
-        spectra.edx.shapes spectra.fit.words spectra.forc.split_cycles spectra.scalarize.HasArrays.
-        spectra.scalarize.of_reading spectra.streams.Source. spectra.streams.blocks spectra.streams.filtered
-        spectra.streams.stream vae.checkpoints. vae.examples.examples vae.examples.unit_range vae.files.
-        vae.model.VAE.check vae.stored. vae.use.encode_windows vae.use.trajectories
+        acquire.domain.as_region acquire.score.as_score acquire.score.only_among compiler. compositions.
+        experiment.corner. experiment.interventions. experiment.places. experiment.record. experiment.recovery.
+        experiment.reread. experiment.room. experiment.run. experiment.signals. experiment.simulated.
+        experiment.stopping. experiment.study. experiment.tracked. formulas.as_data formulas.distribution formulas.names
+        formulas.normal formulas.parse images.atoms. images.descriptors.factors images.registration.words
+        infer.checks.verdict infer.outcomes. infer.posterior.Posterior.save infer.posterior.Posterior.summary
+        infer.race.Race.save infer.race.Race.summary infer.reconstruct. infer.sensitivity.PriorSweep.
+        infer.sensitivity.prior_sweep infer.stored. infer.terms. inputs. models.exactness. models.gridded.blocks_of
+        models.gridded.ranks models.kronecker.enough models.lone. models.model.Model. models.pretrain.
+        models.sparse.inducing_points models.structure. models.vector.SpectralBasis.of observations.capacity_for
+        observations.float_dtype observations.grow observations.observations observations.used physics.graphene.
+        programs.check_distribution programs.latent_and_observed programs.parameter programs.vetted spectra.edx.shapes
+        spectra.fit.words spectra.forc.split_cycles spectra.scalarize.HasArrays. spectra.scalarize.of_reading
+        spectra.streams.Source. spectra.streams.blocks spectra.streams.filtered spectra.streams.stream vae.checkpoints.
+        vae.examples.examples vae.examples.unit_range vae.files. vae.model.VAE.check vae.stored. vae.use.encode_windows
+        vae.use.trajectories
     """,
     STATIC: """
         experiment.experiment. images.descriptors.windows images.patches.pixel_positions infer.race.Hypotheses.names

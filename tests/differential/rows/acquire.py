@@ -6,6 +6,7 @@ from table import FEW, NO_SLOPE, Row, row
 
 from gpax_lab import acquire
 from gpax_lab.acquire import logspace, neighbours, penalties, route
+from gpax_lab.acquire.candidates import domain
 from gpax_lab.acquire.information import parting, telling_apart
 from gpax_lab.acquire.score import Outlook
 from gpax_lab.observations import FAILED, Observations
@@ -60,7 +61,7 @@ def scored(make, of=None):
 def scores() -> list[Row]:
     found = []
     for name, make in SCORES.items():
-        core = ("grad",) if name in ("scores.log_ei", "batches.q_log_nei") else ()
+        core = ("grad",) if name == "scores.log_ei" else ()
         found.append(row(f"acquire.{name}", scored(make), contexts=("jit", "branch", "grad"), core=core))
     found += [row(f"acquire.{name}", scored(make), contexts=("jit", "vmap")) for name, make in FLAT.items()]
     found += [
@@ -95,6 +96,20 @@ def best_of():
         return outlook.best(at, obs.measured, jnp.asarray(1.0)), outlook.counting(obs.measured)
 
     return function, (np.random.default_rng(4).random((3, 8)), obs)
+
+
+def improvement_in_a_window():
+    """Log expected improvement over the readings of a pool, a region and none at all, as a function of the places."""
+
+    def function(x, posterior, obs):
+        here = acquire.pool(np.linspace(200.0, 400.0, 5)[:, None])
+        nowhere = acquire.pool(np.linspace(1200.0, 1400.0, 5)[:, None])
+        domains = [domain(where, posterior, obs) for where in (here, nowhere)]
+        named = acquire.log_ei(among=[[250.0, 1e9]])(posterior, obs, x)
+        return [acquire.log_ei()(posterior, obs, x, None, where) for where in domains], named
+
+    obs = seen()
+    return function, (places(1), belief(plain(), obs), obs)
 
 
 def searches() -> list[Row]:
@@ -133,6 +148,7 @@ def searches() -> list[Row]:
         row(POOL, lambda: (of_pool, (small().x, small())), "questions", FEW),
         row(BOX, lambda: (of_box, (small().x, small())), "questions", FEW),
         row("acquire.score.Outlook.best acquire.score.Outlook.counting", best_of, contexts=FEW),
+        row("acquire.domain.domain_of", improvement_in_a_window, contexts=FEW),
         row(
             "acquire.route.shortest_path", lambda: (lambda x: route.shortest_path(x[0], x[1:]), (points,)), contexts=FEW
         ),

@@ -52,5 +52,5 @@ ROWS = [
     ),
     put("descriptors.fourier_magnitude", lambda z: descriptors.fourier_magnitude(z, radial=True), STACK),
     put("domains.domain_radius", lambda z: domains.domain_radius(z, 0.5), DOMAIN, FEW),
-    put("registration.register", shifted, IMAGE, ("jit", "vmap"), core=("jit",), tolerance=1e-6),
+    put("registration.register", shifted, IMAGE, ("jit", "vmap"), tolerance=1e-6),
 ]

@@ -155,7 +155,7 @@ def densities() -> list[Row]:
             "infer.space.space_of",
             lambda: (potential, (z(1)[0], obs)),
             "potential",
-            core=("vmap", "branch", "grad", "grad branch"),
+            core=("vmap", "branch", "grad branch"),
         ),
         row("infer.space.space_of", lambda: (potential, (z(1)[0] * jnp.nan, obs)), "potential nowhere", FEW),
         row(
@@ -169,7 +169,6 @@ def densities() -> list[Row]:
             lambda: (tempered, (z(3), pair, jnp.asarray(0.4))),
             "tempered",
             ("jit", "scan"),
-            core=("jit",),
         ),
         row("infer.space.space_of", lambda: (lambda z: space().constrain(z), (z(1)[0],)), "constrain", ("jit", "grad")),
         row("infer.space.space_of", lambda: (lambda key: space().draw(key), (KEY,)), "draw", ("jit", "vmap")),
@@ -216,7 +215,7 @@ def searches() -> list[Row]:
             "infer.descend.descend", lambda: (down, (jnp.asarray([3.0, -1.0, 0.2]),)), contexts=NO_SLOPE, core=("scan",)
         ),
         row("infer.descend.at_mode", lambda: (at_mode, (unit,)), contexts=FEW),
-        row("infer.diagnostics.summary", lambda: (diagnostics.summary, (draws,)), contexts=FEW, core=("jit",)),
+        row("infer.diagnostics.summary", lambda: (diagnostics.summary, (draws,)), contexts=FEW),
         row("infer.weights.effective_share", lambda: (weights.effective_share, (log_weight,)), core=("jit",)),
         row("infer.weights.weight_variance", lambda: (weights.weight_variance, (log_weight,))),
         row("infer.weights.pareto_k", lambda: (weights.pareto_k, (log_weight,)), contexts=FEW),
@@ -263,7 +262,7 @@ def beliefs() -> list[Row]:
     }
     for name, look in looks.items():
         one, many = both(name)
-        core = ("jit",) if name in ("predict", "conditioned") else ()
+        core = ("jit",) if name == "conditioned" else ()
         one += " infer.posterior.condition_draws" if name == "conditioned" else ""
         found.append(put(one, look, contexts=("jit", "vmap"), core=core))
         if name in ("predict", "joint", "path", "noise_variance", "leave_one_out"):

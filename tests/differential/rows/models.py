@@ -173,8 +173,8 @@ VARIANTS = {
         "models.noise.noise_rule",
     ),
     "uncertain": (
-        8,
-        lambda: gp.exact(1, uncertain_inputs=8, bounds=BOX, **FEW_ANCHORS),
+        16,
+        lambda: gp.exact(1, uncertain_inputs=16, bounds=BOX, **FEW_ANCHORS),
         "models.noise.displacement_rule models.frame.Frame.variance_at",
     ),
     "heavy tails": (
@@ -268,7 +268,13 @@ def algebra() -> list[Row]:
 
     key = jax.random.key(0)
     gram = lambda p, x: of.gram(k, p, x, x)  # noqa: E731
+    shares = np.asarray([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
     return [
+        row(
+            "kernels.mixing",
+            lambda: (lambda z: of.gram(kernels.mixing, {"pure": jnp.asarray(1.3)}, jnp.asarray(shares), z), (shares,)),
+            contexts=("jit", "vmap", "grad"),
+        ),
         put("gram", gram, x, core=("jit",)),
         put("masked", lambda p, x: of.masked(gram(p, x), noise, active), x, core=("jit", "map")),
         put("log_marginal", lambda p, x: of.log_marginal(k, p, x, y, noise, active), x),

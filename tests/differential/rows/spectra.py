@@ -66,7 +66,7 @@ def resonances() -> list[Row]:
     x, loss = np.linspace(0.9, 1.1, 12), np.asarray(0.02)
     return [
         row("spectra.sho.sho_response", lambda: (lambda p: sho.sho_response(BAND, sho.ShoParams(*p)), (SHO,))),
-        row("spectra.sho.sho_fit", lambda: (of(sho.sho_fit), (parts,)), contexts=FIT, core=("jit",), tolerance=FITTED),
+        row("spectra.sho.sho_fit", lambda: (of(sho.sho_fit), (parts,)), contexts=FIT, tolerance=FITTED),
         row(
             "spectra.sho.sho_amplitude_fit",
             lambda: (lambda a: sho.sho_amplitude_fit(BAND, a), (np.abs(seen),)),
@@ -209,11 +209,11 @@ def curves() -> list[Row]:
     of_pieces += "spectra.normal_equations.eliminate spectra.normal_equations.within"
     combined = "scalarize.scalarizer spectra.scalarize.combine spectra.scalarize.ratio spectra.scalarize.difference "
     return [
-        put(several, fitted, y, core=("vmap",)),
+        put(several, fitted, y),
         row("spectra.fit.curve_fit", lambda: (bounded, (y,)), "bounded", ("jit",), tolerance=1e-5),
         row("spectra.fit.curve_fit", lambda: (robust, (y,)), "robust", ("jit",), tolerance=1e-5),
         put("fit.normal_solve", lambda a: fit.normal_solve(a, jnp.ones(2)), a, EVERYWHERE, 1e-8),
-        put(of_pieces, pieces, truth, FEW, 1e-8),
+        put(of_pieces, pieces, truth, FEW, 1e-8, core=("vmap",)),
         put("normal_equations.pull", lambda s: normal_equations.pull(s, limit), size, FEW, 1e-8),
         put(
             "normal_equations.huber_limit",
@@ -261,7 +261,7 @@ def counts() -> list[Row]:
         return back, eels.background(energy, back), eels.edges(energy, y, {"Ti": windows})
 
     return [
-        put("eels.power_law spectra.eels.background spectra.eels.edges spectra.eels.edge", loss, y, FEW, core=("jit",)),
+        put("eels.power_law spectra.eels.background spectra.eels.edges spectra.eels.edge", loss, y, FEW),
         row(
             "spectra.eels.power_law",
             lambda: (lambda y: eels.power_law(energy, y, windows[0], "poisson"), (y,)),
@@ -341,7 +341,7 @@ def patterns() -> list[Row]:
         put("detectors.annular", lambda r: detectors.annular((8, 8), (3.5, 4.1), 1.0, r), np.asarray(3.0), FEW),
         put("detectors.segment", lambda r: detectors.segment((8, 8), (3.5, 4.1), 1.0, r, 1), np.asarray(3.0), FEW),
         put("detectors.virtual", lambda p: detectors.virtual(p, ring), lambda: scanned()[0]),
-        put("detectors.centre_of_mass", detectors.centre_of_mass, lambda: scanned()[0], core=("jit",)),
+        put("detectors.centre_of_mass", detectors.centre_of_mass, lambda: scanned()[0]),
         put("detectors.deflection", detectors.deflection, lambda: scanned()[0]),
         put("fields.projected_field", lambda d: fields.projected_field(d, 1.3, 4.2e-3, 7.3e-3), bent),
         put("fields.without_descan", fields.without_descan, bent),

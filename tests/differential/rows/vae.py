@@ -74,9 +74,7 @@ def bounded() -> list[Row]:
 
     content = np.asarray([[0.3], [-0.4]])
     return [
-        put(
-            "bounds.bound vae.model.VAE.latents", lambda p, k, d: vae.bound(posed()[0], p, k, d), posed, core=("grad",)
-        ),
+        put("bounds.bound vae.model.VAE.latents", lambda p, k, d: vae.bound(posed()[0], p, k, d), posed),
         put("bounds.bound", lambda p, k, d: vae.bound(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
         put("bounds.importance_bound", lambda p, k, d: vae.importance_bound(posed()[0], p, k, d, 3), posed),
         put("bounds.look vae.bounds.Seen.log_class vae.bounds.split", seen, posed, contexts=FEW),
@@ -117,8 +115,8 @@ def pieces() -> list[Row]:
     matrix = np.asarray([[[0.9, 0.2], [-0.3, 1.1]], [[1.0, 0.0], [0.1, 0.8]]])
     angle, other = np.asarray([0.1, 1.2, 2.0, -0.4]), np.asarray([0.3, 1.0, 2.2, -0.1])
 
-    def put(name, function, first, *rest, contexts=SHORT):
-        return row(f"vae.{name}", lambda: (function, (first, *rest)), contexts=contexts)
+    def put(name, function, first, *rest, contexts=SHORT, core=()):
+        return row(f"vae.{name}", lambda: (function, (first, *rest)), contexts=contexts, core=core)
 
     names = "posterior", "kl", "log_prior", "log_posterior"
     return [
@@ -126,7 +124,12 @@ def pieces() -> list[Row]:
         put(" vae.".join(f"parts.Angle.{n}" for n in names), of_part(turn, 3), raw),
         put("parts.Gaussian.draw vae.parts.Angle.draw", draws, KEY, contexts=("jit", "vmap")),
         put("parts.wrapped_entropy", parts.wrapped_entropy, np.asarray([0.05, 0.7, 4.0])),
-        put("likelihoods.bernoulli vae.likelihoods.continuous_bernoulli vae.likelihoods.gaussian", log_probs, raw),
+        put(
+            "likelihoods.bernoulli vae.likelihoods.continuous_bernoulli vae.likelihoods.gaussian",
+            log_probs,
+            raw,
+            core=("grad",),
+        ),
         put(
             "waves.picture",
             lambda w, m: waves.picture(lattice, w, m, jnp.asarray([[0.1, 0.2], [0.0, -0.1]])),
