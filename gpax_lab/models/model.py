@@ -1,13 +1,16 @@
 """The contract that every model of the house fulfils."""
 
+import pickle
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
 
+from gpax_lab import compiler
+from gpax_lab.inputs import resolved, traced
+from gpax_lab.models.exactness import Needs, refuse_contradictions
 from gpax_lab.models.lone import warn_of_a_lone_reading
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.priors import Params, Program
@@ -37,6 +40,8 @@ class Model:
             evidence can not be compared with that of another model.
         bounds: (d, 2) box in the user's units that the model is made for; None where it makes no difference.
         robust: whether its noise has heavy tails, so that one reading far from all others does not set their scale.
+        outputs: number of quantities.
+        needs_noise: which readings need a known variance, because the model adds none.
     """
 
     prior: Program
@@ -52,28 +57,68 @@ class Model:
     standardized: bool
     bounds: np.ndarray | None
     robust: bool = False
+    outputs: int = 1
+    needs_noise: Needs = "nothing"
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
+        """For pickle: a model is made of functions, which cloudpickle can write and pickle alone can not."""
+        try:
+            import cloudpickle
+        except ImportError as error:
+            raise TypeError(
+                "a model is made of functions, which do not pickle: keep a posterior by posterior.save(path) and read it "
+                "by load_posterior(path, model), or install cloudpickle."
+            ) from error
+        return _rebuilt, (cloudpickle.dumps({one.name: getattr(self, one.name) for one in fields(self)}),)
 
     def check(self, obs: Observations) -> None:
         """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).
 
         Raises:
-            ValueError: the inputs have another number of columns, or lie farther outside the box than it is wide.
+            ValueError: inputs or readings have another number of columns, inputs lie farther outside the box than it is
+                wide or in steps too coarse for it, or readings that are known exactly contradict each other.
         """
+        compiler.warn_once()
         if obs.x.shape[-1] != self.dim:
             raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
+        found = 1 if obs.y.ndim == 1 else obs.y.shape[1]
+        if found != self.outputs:
+            remedy = "models.vector.vector(model, m), or one column of y" if self.outputs == 1 else "y (n, m)"
+            raise ValueError(
+                f"this model looks at {self.outputs} quantities, the readings hold {found}: give {remedy}."
+            )
+        if self.bounds is not None:
+            resolved(self.bounds, obs.x.dtype)
+        if traced(obs):
+            return
         if self.standardized and not self.robust:
             warn_of_a_lone_reading(obs)
-        if self.bounds is None or any(isinstance(leaf, jax.core.Tracer) for leaf in (obs.status, obs.x)):
+        refuse_contradictions(obs, self.needs_noise)
+        self.check_places(np.asarray(obs.x)[np.asarray(obs.status) == MEASURED], "the readings")
+
+    def check_places(self, x: np.ndarray, whose: str) -> None:
+        """Refuse places (n, d) farther outside the box than it is wide (outside jit).
+
+        Raises:
+            ValueError: such a place, or another number of inputs.
+        """
+        if x.shape[-1] != self.dim:
+            raise ValueError(f"this model has {self.dim} inputs, {whose} {x.shape[-1]}.")
+        if self.bounds is None:
             return
-        x = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]
         low, high = self.bounds.T
         far = (x < 2 * low - high) | (x > 2 * high - low)
         if far.any():
             column = int(far.any(axis=0).argmax())
+            row = "" if whose == "the candidates" else f" (row {int(far[:, column].argmax())})"
             span, made_for = (
                 f"[{a:g}, {b:g}]" for a, b in ((x[:, column].min(), x[:, column].max()), self.bounds[column])
             )
             raise ValueError(
-                f"input {column} of the readings spans {span}, but the model is made for {made_for}: give it "
+                f"input {column} of {whose} spans {span}{row}, but the model is made for {made_for}: give it "
                 "bounds=[[low, high], ...] in your own units, one pair for each input (without bounds, the unit cube)."
             )
+
+
+def _rebuilt(packed: bytes) -> Model:
+    return Model(**pickle.loads(packed))
