@@ -66,6 +66,15 @@ def linear(x: Array, z: Array, params: Params) -> Array:
     return params["variance"] * (1.0 + jnp.sum((x - 0.5) * (z - 0.5) / params["lengthscale"] ** 2))
 
 
+def mixing(x: Array, z: Array, params: Params) -> Array:
+    """Straight lines between pure components: pure sum_i x_i z_i, for fractions x that sum to one.
+
+    The covariance of Vegard's law sum_i x_i P_i whose P_i are independent with variance `pure` (R&W 2006, eq. 2.11).
+    Its parameter has no default prior.
+    """
+    return params["pure"] * jnp.sum(x * z)
+
+
 def add(*kernels: Kernel) -> Kernel:
     """Sum of kernels. Give each its own parameters with `scope`; names left equal are shared."""
     return lambda x, z, params: sum((k(x, z, params) for k in kernels[1:]), start=kernels[0](x, z, params))

@@ -2,6 +2,7 @@
 
 from gpax_lab.models import gp, gridded
 from gpax_lab.models.deep_kernel import deep_kernel
+from gpax_lab.models.mixture import over_compositions
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import SmoothNoise, StudentNoise
 from gpax_lab.models.parametric import parametric
@@ -17,6 +18,7 @@ __all__ = [
     "gp",
     "gridded",
     "inducing_points",
+    "over_compositions",
     "parametric",
     "sparse",
     "vector",
