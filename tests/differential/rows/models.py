@@ -12,6 +12,7 @@ from gpax_lab import SmoothNoise, deep_kernel, gp, kernels, parametric, priors, 
 from gpax_lab.models import SpectralBasis, conditioning, encoders, vector
 from gpax_lab.models.deep_kernel import effective_rank, embed
 from gpax_lab.models.encoders import mlp
+from gpax_lab.models.mixture import over_compositions
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import StudentNoise
 from gpax_lab.models.scaling import inside, standardisation
@@ -269,11 +270,25 @@ def algebra() -> list[Row]:
     key = jax.random.key(0)
     gram = lambda p, x: of.gram(k, p, x, x)  # noqa: E731
     shares = np.asarray([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3]])
+
+    def of_shares() -> Observations:
+        fractions = np.random.default_rng(3).dirichlet(np.ones(3), 5)
+        return observations(fractions, np.sin(5 * fractions[:, 0]), 0.01)
+
     return [
         row(
             "kernels.mixing",
             lambda: (lambda z: of.gram(kernels.mixing, {"pure": jnp.asarray(1.3)}, jnp.asarray(shares), z), (shares,)),
             contexts=("jit", "vmap", "grad"),
+        ),
+        *(
+            row(
+                "models.mixture.over_compositions",
+                lambda name=name: view(name, over_compositions(3), of_shares(), jnp.asarray(shares)),
+                note=name,
+                contexts=("jit", "vmap"),
+            )
+            for name in ("log_likelihood", "predict")
         ),
         put("gram", gram, x, core=("jit",)),
         put("masked", lambda p, x: of.masked(gram(p, x), noise, active), x, core=("jit", "map")),
