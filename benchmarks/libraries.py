@@ -27,7 +27,7 @@ from sklearn.cluster import KMeans  # noqa: E402
 from sklearn.metrics import adjusted_rand_score  # noqa: E402
 from wafers import LAWS, closed_form, columns  # noqa: E402
 
-from gpax_lab import gp, laplace, observations  # noqa: E402
+from gpax_lab import laplace, observations, over_compositions  # noqa: E402
 from gpax_lab.compositions import barycentric, checked, normalized  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
@@ -76,14 +76,14 @@ def plates(report, folder):
 
 
 def phases(folder):
-    """Places (n, 2) of the compositions, square roots of the patterns (n, q), published phase fractions (n, phases)."""
+    """Compositions (n, 3), square roots of the patterns (n, q), published phase fractions (n, phases)."""
     path = Path(folder) / "combinatorial" / "BiCuV_XRD"
     names, solution = np.load(path / "bases_name.npy"), np.load(path / "weights_sol.npy")
     kinds, which = np.unique([str(n).split("+", 1)[1].split("_", 1)[0] for n in names], return_inverse=True)
     share = np.stack([solution[:, which == k].sum(axis=1) for k in range(len(kinds))], axis=1)
     share /= share.sum(axis=1, keepdims=True)
-    place = barycentric(normalized(np.load(path / "composition.npy")))
-    return place, np.sqrt(np.maximum(np.load(path / "XRD.npy"), 0.0)), share[:, share.max(axis=0) > 0.05]
+    x = normalized(np.load(path / "composition.npy"))
+    return x, np.sqrt(np.maximum(np.load(path / "XRD.npy"), 0.0)), share[:, share.max(axis=0) > 0.05]
 
 
 def clusters(features):
@@ -99,23 +99,24 @@ def filling(place, count, start):
     return np.array(rows)
 
 
-def follow(model, place, rows, values):
+def follow(model, x, rows, values):
     """(n, m) posterior means everywhere of m quantities (len(rows), m) measured at some rows."""
     means = []
     for column in values.T:
-        belief = laplace(draws=8).init(jax.random.key(0), model, observations(place[rows], column, capacity=128))
-        means.append(np.asarray(belief.moments(jnp.asarray(place))[0]))
+        belief = laplace(draws=8).init(jax.random.key(0), model, observations(x[rows], column, capacity=128))
+        means.append(np.asarray(belief.moments(jnp.asarray(x))[0]))
     return np.stack(means, axis=1)
 
 
 def mapping(report, folder, seeds):
     """What a third of the wafer tells of the phases of the rest."""
-    place, pattern, share = phases(folder)
+    x, pattern, share = phases(folder)
+    place = barycentric(x)
     majority = share.argmax(axis=1)
     reference = float(adjusted_rand_score(majority, clusters(pattern)))
     report.result("Bi-Cu-V, all patterns: adjusted Rand index", reference, "1", WHOLE_ARI)
     report.claim("Bi-Cu-V: agrees with the independent figure", abs(reference - WHOLE_ARI) < 0.05)
-    model, third = gp.exact(2, bounds=[[0.0, 1.0], [0.0, 1.0]]), len(place) // 3
+    model, flat, third = over_compositions(3), over_compositions(3, line=False), len(place) // 3
     found = {}
     for way in ("random", "filling"):
         scores = []
@@ -127,9 +128,9 @@ def mapping(report, folder, seeds):
             rest = np.setdiff1d(np.arange(len(place)), rows)
             centred = pattern[rows] - pattern[rows].mean(axis=0)[None]
             basis = np.linalg.svd(centred, full_matrices=False)[2][:COMPONENTS]
-            loading = follow(model, place, rows, centred @ basis.T)
+            loading = follow(model, x, rows, centred @ basis.T)
             nearest = rows[np.linalg.norm(place[rest][:, None] - place[rows][None], axis=2).argmin(axis=1)]
-            fraction = follow(model, place, rows, share[rows])
+            fraction, level = (follow(each, x, rows, share[rows]) for each in (model, flat))
             chosen = clusters(loading)
             scores.append(
                 [
@@ -139,6 +140,7 @@ def mapping(report, folder, seeds):
                     np.mean(majority[nearest] == majority[rest]),
                     np.sqrt(np.mean((fraction[rest] - share[rest]) ** 2)),
                     np.sqrt(np.mean((share[nearest] - share[rest]) ** 2)),
+                    np.sqrt(np.mean((level[rest] - share[rest]) ** 2)),
                 ]
             )
         found[way] = np.array(scores)
@@ -149,6 +151,7 @@ def mapping(report, folder, seeds):
             "the same by the nearest measured composition",
             "RMSE of the phase fractions of the rest",
             "the same by the nearest measured composition",
+            "the same by processes without straight lines",
         )
         for title, values in zip(titles, found[way].T, strict=True):
             report.result(f"Bi-Cu-V, a third, {way}: {title}", float(values.mean()), "1")
