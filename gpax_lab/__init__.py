@@ -25,7 +25,17 @@ from gpax_lab.infer import (
     smc,
     verdict,
 )
-from gpax_lab.models import SmoothNoise, deep_kernel, gp, gridded, inducing_points, parametric, sparse
+from gpax_lab.models import (
+    SmoothNoise,
+    StudentNoise,
+    deep_kernel,
+    gp,
+    gridded,
+    inducing_points,
+    over_compositions,
+    parametric,
+    sparse,
+)
 from gpax_lab.observations import Observations, observations
 
 __all__ = [
@@ -33,6 +43,7 @@ __all__ = [
     "Problem",
     "Simulated",
     "SmoothNoise",
+    "StudentNoise",
     "acquire",
     "bandit",
     "bayes_opt",
@@ -51,6 +62,7 @@ __all__ = [
     "means",
     "nuts",
     "observations",
+    "over_compositions",
     "parametric",
     "predictive_check",
     "prior_sweep",
