@@ -75,8 +75,8 @@ class Display:
             parts.append(f"{value(event.y, unit)}" if np.isfinite(event.y) else "failed reading")
         parts.append(f"best {value(self.best, unit)}")
         if event.state is not None and event.phase == "learn":
-            inside, readings = (int(n) for n in coverage(event.state.posterior, event.state.obs))
-            parts.append(f"coverage {inside}/{readings}")
+            held, readings = (int(n) for n in coverage(event.state.posterior, event.state.obs))
+            parts.append(f"coverage {held}/{readings}")
         if event.state is not None and np.isfinite(r_hat := float(event.state.posterior.info.r_hat)):
             parts.append(f"R-hat {r_hat:.2f}")
         parts.append(f"{seconds:.1f} s")
