@@ -318,7 +318,7 @@ class _Driver:
         self.choose(scalarizer)
         key, key_fit = jax.random.split(state.key)
         obs = reread(state.obs, self.campaign.readings(), self.scalar)
-        state = self.experiment.init(key_fit, obs)._replace(key=key, score=state.score)
+        state = self.experiment.init(key_fit, obs)._replace(key=key, score=state.score, asked=state.asked)
         if self.adopted and isinstance(state.posterior, Race):
             state = state._replace(posterior=self.joined_anew(state.posterior))
         self.remember(state)
