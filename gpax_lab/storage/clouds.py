@@ -54,7 +54,7 @@ def slug(name: str, taken: set[str]) -> str:
 
 
 def _points(campaign: Frame, readings: tuple[Frame, ...]) -> _Points:
-    rows = [np.ravel(frame.arrays.get("position", frame.arrays.get("x", ()))) for frame in readings]
+    rows = [np.ravel(_place(frame)) for frame in readings]
     sizes = {row.size for row in rows}
     if len(sizes) > 1 or 0 in sizes:
         raise ExportError(f"the readings have positions of {sorted(sizes)} coordinates; all need the same number")
@@ -65,6 +65,13 @@ def _points(campaign: Frame, readings: tuple[Frame, ...]) -> _Points:
     taken: set[str] = set()
     names = tuple(slug(str(axis.get("name", "x")), taken) for axis in axes)
     return _Points(np.array(rows, np.float64), names, tuple(_unit(axis.get("unit")) for axis in axes))
+
+
+def _place(frame: Frame) -> Any:
+    """Where a reading was taken: by its position, unless that was not believed."""
+    doubted = any(flag in frame.header.get("flags", ()) for flag in ("position_unclear", "position_outside"))
+    names = ("x",) if doubted and "x" in frame.arrays else ("place", "position", "x")
+    return next((frame.arrays[name] for name in names if name in frame.arrays), ())
 
 
 def _stacks(readings: tuple[Frame, ...]) -> list[_Stack]:
