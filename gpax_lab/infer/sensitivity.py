@@ -24,6 +24,9 @@ FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 HEAVIEST = 0.1
 """Share of the sum that one draw may carry: above it the draws do not reach where the other prior would lead."""
 
+OF_READINGS = ("noise", "excess", "input_noise", "displacement", "white")
+"""Parameters that say how readings scatter, in value and in place: their priors stay as given."""
+
 SCALED = (
     dist.Normal,
     dist.HalfNormal,
@@ -180,7 +183,8 @@ def _log_ratio(posterior: Posterior, params: Params, factor: Array) -> Array:
     program = handlers.substitute(given, data=dict(params))
     total = jnp.zeros(())
     for site in handlers.trace(program).get_trace().values():
-        if site["type"] == "sample" and not site["is_observed"] and site["name"].rsplit("/", 1)[-1] != "noise":
+        of_physics = site["name"].rsplit("/", 1)[-1] not in OF_READINGS
+        if site["type"] == "sample" and not site["is_observed"] and of_physics:
             wide, value = widened(site["fn"], factor), site["value"]
             total = total + jnp.sum(wide.log_prob(value) - site["fn"].log_prob(value))
     return total
