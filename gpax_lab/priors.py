@@ -15,8 +15,9 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro import handlers
 
+from gpax_lab.programs import Program, latent_and_observed, parameter, vetted
+
 Params: TypeAlias = Mapping[str, Array]
-Program: TypeAlias = Callable[[], dict[str, Array]]
 Prior: TypeAlias = Mapping[str, Any] | Program
 
 
@@ -62,9 +63,26 @@ def with_dim(params: Params, dim: int) -> Params:
 
 
 def given_shapes(prior: Prior | None) -> dict[str, tuple[int, ...]]:
-    """Shapes of the values that a prior gives, by name."""
-    values = jax.eval_shape(lambda: handlers.seed(as_program(prior), jax.random.key(0))())
+    """Shapes of the values that a prior gives, by name.
+
+    Raises:
+        ValueError: the program branches on a value that it draws, or returns something else than values by name.
+    """
+    program = as_program(prior)
+    try:
+        values = jax.eval_shape(lambda: _by_name(handlers.seed(program, jax.random.key(0))()))
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise ValueError(
+            "the prior program needs a drawn value as a number (in an if, a loop or numpy), and here it is none yet: "
+            "write it with jax.numpy (jnp.where for an if), or let each branch be one of `hypotheses`."
+        ) from error
     return {name: value.shape for name, value in values.items()}
+
+
+def _by_name(values: Any) -> dict[str, Array]:
+    if not isinstance(values, Mapping) or not all(isinstance(name, str) for name in values):
+        raise ValueError(f"a prior program returns its values by name, {{'slope': ...}}; got {type(values).__name__}.")
+    return {name: jnp.asarray(value) for name, value in values.items()}
 
 
 def parameter_shapes(
@@ -86,7 +104,14 @@ def parameter_shapes(
     """
     found: dict[str, tuple[int, ...]] = {}
     recorder = _Recorder(dim, found, known or {})
-    value = jax.eval_shape(lambda *x: jnp.asarray(function(*x, recorder)), *[jnp.zeros(dim)] * points)
+    try:
+        value = jax.eval_shape(lambda *x: jnp.asarray(function(*x, recorder)), *[jnp.zeros(dim)] * points)
+    except (TypeError, ValueError) as error:
+        shaped = {name: shape for name, shape in (known or {}).items() if name in found and shape != ()}
+        if not shaped:
+            raise
+        name = getattr(function, "__name__", type(function).__name__)
+        raise ValueError(f"{name} can not be computed with parameters of the shapes {shaped}: {error}") from error
     if value.shape != ():
         name = getattr(function, "__name__", type(function).__name__)
         raise ValueError(
@@ -115,11 +140,23 @@ def default(name: str, shape: tuple[int, ...], dim: int) -> dist.Distribution | 
     return dist.LogNormal(jnp.full(shape, math.log(median)), spread)
 
 
+def _is_mapping(prior: Any) -> bool:
+    return isinstance(prior, Mapping) and all(isinstance(name, str) for name in prior)
+
+
 def as_program(prior: Prior | None) -> Program:
-    """A numpyro program that samples every named distribution; a number instead of one is a fixed value."""
-    if callable(prior):
-        return prior
-    named = dict(prior or {})
+    """A numpyro program that samples every named distribution; a number instead of one is a fixed value.
+
+    Raises:
+        ValueError: the prior is neither a mapping nor a program, or holds what no sampler can treat, see `programs`.
+    """
+    if isinstance(prior, dist.Distribution | type) or not (prior is None or callable(prior) or _is_mapping(prior)):
+        raise ValueError(
+            f"a prior is a mapping of parameter names to numpyro distributions, or a numpyro program; got {prior!r}."
+        )
+    if callable(prior) and not isinstance(prior, Mapping):
+        return vetted(prior)
+    named = {name: parameter(name, value) for name, value in (prior or {}).items()}
 
     def program() -> dict[str, Array]:
         return {
@@ -153,7 +190,7 @@ def complete(
         ValueError: a name has neither a prior nor a default, or a prior names a parameter nobody reads.
     """
     given = as_program(prior)
-    values = jax.eval_shape(lambda: handlers.seed(given, jax.random.key(0))())
+    values = given_shapes(given)
     unknown = sorted(set(values) - set(reads)) if not callable(prior) else []
     if unknown:
         raise ValueError(f"prior for {unknown}, but the model reads only {sorted(reads)}: check the spelling.")
@@ -176,5 +213,16 @@ def complete(
 
 
 def sample(key: Array, program: Program) -> dict[str, Array]:
-    """One draw of all parameters from a prior program (constrained values)."""
-    return handlers.seed(program, key)()
+    """One draw of all parameters from a prior program (constrained values).
+
+    Raises:
+        ValueError: the program has observed sites or factors, of which a draw of the sites would know nothing.
+    """
+    checked = vetted(program)
+    _, observed = latent_and_observed(checked)
+    if observed:
+        raise ValueError(
+            f"this prior program has observed {list(observed)}, and a draw of its other sites would not know: draw "
+            "from smc(1024).init(key, model, observations(...)) with no reading in it, which is the conditioned prior."
+        )
+    return handlers.seed(checked, key)()

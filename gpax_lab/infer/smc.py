@@ -131,7 +131,7 @@ def smc(
 
 def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Posterior:
     key_go, tuning, even, zero, nothing = _begin(key, model, obs, settings.draws)
-    return _follow(key_go, model, tuning, even, zero, nothing, obs, settings)
+    return _follow(key_go, model, tuning, even, zero, nothing, obs, settings, jnp.asarray(False))
 
 
 @partial(jax.jit, static_argnames=("model", "draws"))
@@ -149,9 +149,8 @@ def _begin(key: Array, model: Model, obs: Observations, draws: int) -> tuple[Arr
 def _update(key: Array, posterior: Posterior, obs: Observations, settings: Settings) -> Posterior:
     assert posterior.seen is not None  # `conditioned` has set it
     known = obs._replace(status=jnp.where(posterior.seen, obs.status, jnp.asarray(EMPTY, obs.status.dtype)))
-    return _follow(
-        key, posterior.model, posterior.tuning, posterior.log_weight, posterior.log_evidence, known, obs, settings
-    )
+    weight, evidence, aware = posterior.log_weight, posterior.log_evidence, jnp.asarray(True)
+    return _follow(key, posterior.model, posterior.tuning, weight, evidence, known, obs, settings, aware)
 
 
 @partial(jax.jit, static_argnames=("model", "settings"))  # the first fit and all later ones are compiled once
@@ -164,8 +163,12 @@ def _follow(
     known: Observations,
     obs: Observations,
     settings: Settings,
+    aware: Array,
 ) -> Posterior:
-    """From particles of the posterior of `known` readings to those of all of `obs`."""
+    """From particles of the posterior of `known` readings to those of all of `obs`.
+
+    Particles of the prior are not `aware` yet of what a prior program has observed: it comes in along the bridge.
+    """
     space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
     zero = jnp.zeros((), dtype)
     pair = jax.tree.map(lambda *leaves: jnp.stack(leaves), obs, known)
@@ -191,7 +194,7 @@ def _follow(
     def unfinished(cloud: _Cloud) -> Array:
         return (cloud.lam < 1) & (cloud.stage < settings.max_stages) & jnp.isfinite(cloud.log_evidence)
 
-    end = jax.lax.while_loop(unfinished, lambda cloud: _stage(cloud, space, pair, settings), start)
+    end = jax.lax.while_loop(unfinished, lambda cloud: _stage(cloud, space, pair, settings, aware), start)
     params = jax.vmap(space.constrain)(end.z)
     return Posterior(
         params,
@@ -231,7 +234,7 @@ def _next_lam(cloud: _Cloud, settings: Settings) -> Array:
     return jnp.where(share(one) >= least, one, low)
 
 
-def _stage(cloud: _Cloud, space: Space, pair: Observations, settings: Settings) -> _Cloud:
+def _stage(cloud: _Cloud, space: Space, pair: Observations, settings: Settings, aware: Array) -> _Cloud:
     """One step along the bridge: reweight, and resample and move if the weights have become uneven."""
     key, key_resample, key_move = jax.random.split(cloud.key, 3)
     lam = _next_lam(cloud, settings)
@@ -247,7 +250,7 @@ def _stage(cloud: _Cloud, space: Space, pair: Observations, settings: Settings) 
     )
 
     def renew() -> _Cloud:
-        return _move(key_move, _resample(key_resample, cloud), _cholesky_of(cloud), space, pair, settings)
+        return _move(key_move, _resample(key_resample, cloud), _cholesky_of(cloud), space, pair, settings, aware)
 
     # On the way over a bridge the draws move at every pier, so that they never lag far behind.
     worn = (effective_share(cloud.log_weight) < settings.resample_below) | (lam < 1)
@@ -294,14 +297,16 @@ class _Walk(NamedTuple):
     divergences: Array
 
 
-def _move(key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observations, settings: Settings) -> _Cloud:
+def _move(
+    key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observations, settings: Settings, aware: Array
+) -> _Cloud:
     """Hamiltonian trajectories at the cloud's temperature until the draws have forgotten where they were.
 
     Where three of them do not suffice, each is followed by jumps: from mode to mode, over cliffs of the density.
     """
 
     def field(z: Array) -> tuple[Array, Array, Array]:
-        return space.tempered(z, pair, cloud.lam)
+        return space.tempered(z, pair, cloud.lam, aware)
 
     bridging = (cloud.lam < 1) | (cloud.stage > 1)
 

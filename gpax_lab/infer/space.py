@@ -14,6 +14,7 @@ from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
+from gpax_lab.programs import latent_and_observed, log_observed, vetted
 
 
 class Space(NamedTuple):
@@ -24,9 +25,10 @@ class Space(NamedTuple):
         draw: key -> z, one draw from the prior.
         constrain: z -> parameters by name.
         potential: (z, obs) -> () minus log of prior (with Jacobian) times likelihood.
-        log_likelihoods: (z (n, size), obs) -> (n,).
-        tempered: (z (n, size), pair, lam ()) -> minus the log of prior times L(first)^lam L(second)^(1 - lam) (n,), its
-            slope (n, size), and the log likelihoods (2, n), of which the second is left 0 where lam is 1.
+        log_likelihoods: (z (n, size), obs) -> (n,), what the prior program has observed included.
+        tempered: (z (n, size), pair, lam (), aware ()) -> minus the log of prior times L(first)^lam
+            L(second)^(1 - lam) (n,), its slope (n, size), and the log likelihoods (2, n), of which the second is left 0
+            where lam is 1. The first includes what the prior program has observed, the second only where it is aware.
     """
 
     size: int
@@ -34,18 +36,21 @@ class Space(NamedTuple):
     constrain: Callable[[Array], dict[str, Array]]
     potential: Callable[[Array, Observations], Array]
     log_likelihoods: Callable[[Array, Observations], Array]
-    tempered: Callable[[Array, Observations, Array], tuple[Array, Array, Array]]
+    tempered: Callable[[Array, Observations, Array, Array], tuple[Array, Array, Array]]
 
 
 def space_of(model: Model, dtype: jnp.dtype) -> Space:
-    """Lay out the parameters of a model as a vector of `dtype`."""
+    """Lay out the parameters of a model as a vector of `dtype`. What its prior program has observed is none."""
+    prior = vetted(model.prior)
+    latent, observed = latent_and_observed(prior)
+    unconditioned = handlers.block(prior, hide=list(observed)) if observed else prior
 
     def sites(key: Array) -> dict[str, Array]:
-        traced = handlers.trace(handlers.seed(model.prior, key)).get_trace()
-        return {name: site["value"] for name, site in traced.items() if site["type"] == "sample"}
+        traced = handlers.trace(handlers.seed(prior, key)).get_trace()
+        return {name: traced[name]["value"] for name in latent}
 
     def free(key: Array) -> dict[str, Array]:
-        return unconstrain_fn(handlers.seed(model.prior, key), (), {}, sites(key))
+        return unconstrain_fn(handlers.seed(prior, key), (), {}, sites(key))
 
     shapes = jax.eval_shape(free, jax.random.key(0))
     template = {name: jnp.zeros(shape.shape, dtype) for name, shape in shapes.items()}
@@ -57,40 +62,50 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
         return ravel_pytree(free(key))[0].astype(dtype)
 
     def constrain(z: Array) -> dict[str, Array]:
-        values = constrain_fn(handlers.seed(model.prior, jax.random.key(0)), (), {}, unflatten(z))
-        return handlers.seed(handlers.substitute(model.prior, data=values), jax.random.key(0))()
+        return handlers.seed(handlers.substitute(prior, data=constrained(z)), jax.random.key(0))()
+
+    def constrained(z: Array) -> dict[str, Array]:
+        return constrain_fn(handlers.seed(prior, jax.random.key(0)), (), {}, unflatten(z))
 
     def program(obs: Observations) -> None:
-        numpyro.factor("log_likelihood", model.log_likelihood(model.prior(), obs))
+        numpyro.factor("log_likelihood", model.log_likelihood(prior(), obs))
 
     def energy(z: Array, obs: Observations) -> Array:
         value = potential_energy(handlers.seed(program, jax.random.key(0)), (obs,), {}, unflatten(z))
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
     def potential(z: Array, obs: Observations) -> Array:
-        # The branch is a border that the compiler does not fuse across. Without it the last bit of the gradient
-        # depends on the loops around the call, and a sampler makes another trajectory of it.
+        # A border that the compiler does not fuse across: rounding, which a trajectory multiplies, then depends less on
+        # what is around the call, such as the capacity.
         nowhere = jnp.full((), jnp.inf, dtype)
         return jax.lax.cond(jnp.all(jnp.isfinite(z)), lambda: energy(z, obs).astype(dtype), lambda: nowhere)
 
     def prior_energy(z: Array) -> Array:
-        return potential_energy(handlers.seed(model.prior, jax.random.key(0)), (), {}, unflatten(z))
+        return potential_energy(handlers.seed(unconditioned, jax.random.key(0)), (), {}, unflatten(z))
 
     def log_likelihood(z: Array, obs: Observations) -> Array:
         value = model.log_likelihood(constrain(z), obs).astype(dtype)
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
-    def log_likelihoods(z: Array, obs: Observations) -> Array:
-        return over_draws(lambda one: log_likelihood(one, obs), z)
+    def log_given(z: Array, obs: Observations, aware: Array | bool) -> Array:
+        """() log likelihood, and log density of what the prior program has observed where it is aware of that."""
+        value = log_likelihood(z, obs)
+        if not observed:
+            return value
+        known = jnp.where(aware, log_observed(prior, constrained(z)).astype(dtype), 0.0)
+        return value + jnp.where(jnp.isnan(known), -jnp.inf, known)
 
-    def tempered(z: Array, pair: Observations, lam: Array) -> tuple[Array, Array, Array]:
+    def log_likelihoods(z: Array, obs: Observations) -> Array:
+        return over_draws(lambda one: log_given(one, obs, True), z)
+
+    def tempered(z: Array, pair: Observations, lam: Array, aware: Array) -> tuple[Array, Array, Array]:
         energy, slope = over_draws(jax.value_and_grad(prior_energy), z)
         share = jnp.stack([lam, 1.0 - lam])
 
         def one_of(k: Array, so_far: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
             energy, slope, values = so_far
             obs = jax.tree.map(lambda leaf: leaf[k], pair)
-            value, rise = over_draws(jax.value_and_grad(lambda one: log_likelihood(one, obs)), z)
+            value, rise = over_draws(jax.value_and_grad(lambda one: log_given(one, obs, (k == 0) | aware)), z)
             return energy - share[k] * value, slope - share[k] * rise, values.at[k].set(value)
 
         # A loop of one or two turns: the density is compiled once, and the old one costs nothing where lam is 1.

@@ -67,6 +67,11 @@ def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> 
 
         return NoiseRule(varying, reads, prior)
     if noise == "inferred":
+        if known.get("noise", ()) not in ((), (1,)):
+            raise ValueError(
+                f"the prior of 'noise' has the shape {known['noise']}, and the model has one noise: give (); for one "
+                "that changes from place to place give a function noise=n(x, params) or SmoothNoise()."
+            )
         return NoiseRule(lambda params, x, known, scale: params["noise"] + known / scale.scale**2, {"noise": ()}, {})
     if noise == "known":
         return NoiseRule(lambda params, x, known, scale: jnp.asarray(known / scale.scale**2), {}, {})
