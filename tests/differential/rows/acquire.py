@@ -62,7 +62,7 @@ def scores() -> list[Row]:
     found = []
     for name, make in SCORES.items():
         core = ("grad",) if name == "scores.log_ei" else ()
-        found.append(row(f"acquire.{name}", scored(make), contexts=("jit", "branch", "grad"), core=core))
+        found.append(row(f"acquire.{name}", scored(make), contexts=("jit", "grad"), core=core))
     found += [row(f"acquire.{name}", scored(make), contexts=("jit", "vmap")) for name, make in FLAT.items()]
     found += [
         row(f"acquire.{name}", scored(make, race_of), contexts=("jit", "vmap")) for name, make in OF_RIVALS.items()

@@ -39,6 +39,7 @@ def triangle(top: float, points: int) -> np.ndarray:
 
 BIAS = triangle(8.0, 32)
 FIT = ("jit", "vmap")
+SHORT = ("jit", "vmap", "grad")
 FITTED = 1e-6
 """A fit stops where a further step no longer matters; its last digits are those of the way there."""
 
@@ -99,7 +100,7 @@ def hysteresis() -> list[Row]:
     response = noisy(switching(BIAS), 0.02)
     spiky = response + 4.0 * (np.arange(32) == 3)
 
-    def put(name, function, first, contexts=EVERYWHERE, **rest):
+    def put(name, function, first, contexts=SHORT, **rest):
         return row(f"spectra.{name}", lambda: (function, (first,)), contexts=contexts, **rest)
 
     def of_fit(y):
@@ -109,7 +110,7 @@ def hysteresis() -> list[Row]:
         put("loops.triangle", lambda v: loops.triangle(v, 16), jnp.asarray(8.0)),
         put("loops.triangle_at", lambda v: loops.triangle_at(v, BIAS / 9.0), jnp.asarray(8.0)),
         put("loops.rising", loops.rising, BIAS, FEW),
-        put("loops.loop_function", lambda p: loops.loop_function(BIAS, p), LOOP, core=("grad",)),
+        put("loops.loop_function", lambda p: loops.loop_function(BIAS, p), LOOP, EVERYWHERE, core=("grad",)),
         put("loops.loop_area", lambda y: loops.loop_area(BIAS, y), response),
         put("loops.log_loop_area", lambda y: loops.log_loop_area(BIAS, y), response),
         put("loops.despike", loops.despike, spiky),
@@ -212,7 +213,7 @@ def curves() -> list[Row]:
         put(several, fitted, y),
         row("spectra.fit.curve_fit", lambda: (bounded, (y,)), "bounded", ("jit",), tolerance=1e-5),
         row("spectra.fit.curve_fit", lambda: (robust, (y,)), "robust", ("jit",), tolerance=1e-5),
-        put("fit.normal_solve", lambda a: fit.normal_solve(a, jnp.ones(2)), a, EVERYWHERE, 1e-8),
+        put("fit.normal_solve", lambda a: fit.normal_solve(a, jnp.ones(2)), a, SHORT, 1e-8),
         put(of_pieces, pieces, truth, FEW, 1e-8, core=("vmap",)),
         put("normal_equations.pull", lambda s: normal_equations.pull(s, limit), size, FEW, 1e-8),
         put(
@@ -228,7 +229,7 @@ def curves() -> list[Row]:
                 f"peaks.{name}",
                 lambda p, name=name: jax.vmap(lambda a: getattr(peaks, name)(a, p))(jnp.asarray(x + 5.0)),
                 shape,
-                EVERYWHERE,
+                SHORT,
                 1e-8,
             )
             for name in ("gaussian", "lorentzian", "pseudo_voigt", "plasmon")
@@ -237,7 +238,7 @@ def curves() -> list[Row]:
         put("peaks.peak_scalar", lambda y: peaks.peak_scalar(x, window)(y), y, ("jit",)),
         put("peaks.peak_ratio", lambda y: peaks.peak_ratio(x, (-4, -1.5), (-1.5, 3.0))(y), y, ("jit",), 1e-5),
         put("peaks.align", lambda y: peaks.align(y, jnp.stack([y, jnp.roll(y, 1)])), y, ("jit",), 1e-8),
-        put("peaks.shift_spectra", lambda y: peaks.shift_spectra(y[None], jnp.asarray([0.4])), y, EVERYWHERE, 1e-8),
+        put("peaks.shift_spectra", lambda y: peaks.shift_spectra(y[None], jnp.asarray([0.4])), y, SHORT, 1e-8),
     ]
 
 
@@ -272,10 +273,10 @@ def counts() -> list[Row]:
         put(
             "eels.edge_ratio", lambda y: eels.edge_ratio(energy, windows, (windows[0], (482.0, 500.0)))(y), y, ("jit",)
         ),
-        put("edx.line_width", lambda e: edx.line_width(e), np.asarray([1.2, 3.3]), EVERYWHERE),
+        put("edx.line_width", lambda e: edx.line_width(e), np.asarray([1.2, 3.3]), SHORT),
         put("edx.fit_lines", lambda y: edx.fit_lines(y, shapes, 20), lines, FIT, FITTED, core=("jit",)),
         put("edx.line_scalar", lambda y: edx.line_scalar(shapes, 1)(y), lines, ("jit",), FITTED),
-        put("sts.derivative", lambda y: sts.derivative(bias, y), slope, EVERYWHERE),
+        put("sts.derivative", lambda y: sts.derivative(bias, y), slope, SHORT),
         put(
             "sts.normalized_conductance", lambda y: sts.normalized_conductance(bias, jnp.cumsum(y), y, 0.2), slope, FEW
         ),
@@ -286,7 +287,7 @@ def counts() -> list[Row]:
             "sts.thermal_peak",
             lambda p: sts.thermal_peak(jnp.asarray(0.3), p),
             np.asarray([1.0, 0.2, 0.1, 0.0]),
-            EVERYWHERE,
+            SHORT,
         ),
     ]
 
@@ -299,8 +300,8 @@ def signals() -> list[Row]:
         return row(f"spectra.streams.{name}", lambda: (function, (first,)), contexts=contexts)
 
     return [
-        put("kernel_of", lambda r: streams.kernel_of(r, 9), response, EVERYWHERE),
-        put("demodulated", lambda s: streams.demodulated(s, 10.0, 1.2, 16), tone, EVERYWHERE),
+        put("kernel_of", lambda r: streams.kernel_of(r, 9), response, SHORT),
+        put("demodulated", lambda s: streams.demodulated(s, 10.0, 1.2, 16), tone, SHORT),
     ]
 
 
