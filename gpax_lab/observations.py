@@ -11,6 +11,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gpax_lab import inputs
+
 EMPTY, PENDING, MEASURED, FAILED, VETOED = 0, 1, 2, 3, 4
 """Values of `Observations.status`."""
 
@@ -73,8 +75,8 @@ def observations(
     """Put readings into a buffer.
 
     Args:
-        x: (n, d) inputs in the user's units, finite; n may be 0 if `capacity` is given.
-        y: (n,) or (n, m) readings; a non-finite one is stored as failed.
+        x: (n, d) inputs in the user's units, finite; n may be 0.
+        y: (n,) or (n, m) readings; one that is not finite, masked or None is stored as failed. A column (n, 1) is (n,).
         noise: (n,) known variances of the readings, or a scalar; 0 or None where unknown.
         capacity: number of slots; the next power of two above n by default. Where you drive an experiment yourself,
             give the number of points you plan: a buffer that has to grow compiles everything anew.
@@ -84,7 +86,8 @@ def observations(
         Observations whose first n slots hold the readings.
 
     Raises:
-        ValueError: shapes disagree, an input is not finite, a variance is negative, or capacity < n.
+        ValueError: shapes disagree, numbers are complex, an input is not finite or masked, inputs are not told apart in
+            the dtype, a variance is negative or not finite, or capacity < n.
         RuntimeError: float64 is wanted and JAX's 64-bit mode is off.
 
     Example:
@@ -93,22 +96,14 @@ def observations(
         ((8, 1), 2)
     """
     kind = float_dtype(dtype)
-    points = np.asarray(x, kind)
-    if points.ndim != 2:
-        raise ValueError(f"x must have shape (n, d); got {points.shape}. One input column: x[:, None].")
-    if not np.isfinite(points).all():
-        raise ValueError("x holds a non-finite input; remove that row (a failed reading belongs into y as NaN).")
+    points = inputs.places(x, kind)
     n = points.shape[0]
-    readings = np.zeros(n, kind) if y is None else np.asarray(y, kind)
-    if readings.ndim not in (1, 2) or readings.shape[0] != n:
-        raise ValueError(f"y must have shape ({n},) or ({n}, m) to match x; got {readings.shape}.")
-    variances = np.broadcast_to(np.asarray(0.0 if noise is None else noise, kind), (n,))
-    if not (np.isfinite(variances).all() and (variances >= 0).all()):
-        raise ValueError("noise holds variances of the readings: finite, zero or positive.")
+    readings = np.zeros(n, kind) if y is None else inputs.readings(y, n, kind)
+    ok = np.isfinite(readings).all(axis=tuple(range(1, readings.ndim)))
+    variances = inputs.variances(noise, n, kind, ~ok)
     slots = capacity_for(n) if capacity is None else capacity
     if slots < max(n, 1):
         raise ValueError(f"capacity {slots} does not hold {n} readings.")
-    ok = np.isfinite(readings).all(axis=tuple(range(1, readings.ndim)))
     status = np.where(ok, MEASURED, FAILED) if y is not None else np.full(n, PENDING)
     filler = points[:1] if n else np.zeros((1, points.shape[1]), kind)
     pad = slots - n

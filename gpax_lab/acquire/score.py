@@ -108,6 +108,8 @@ class Score:
         `domain` says which readings an improvement is over, see `candidates.domain`; without one, over all.
         """
         mean, variance = posterior.predict(x)
+        if mean.ndim != 2:
+            raise ValueError(f"a score looks at one quantity: this model has {mean.shape[-1]}.")
         some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there
         std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
         key = jax.random.key(0) if key is None else key

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
@@ -19,6 +21,7 @@ from gpax_lab.experiment.experiment import Experiment, State, as_asked, empty_ch
 from gpax_lab.experiment.room import reserved, tolerance_of, with_room, with_room_for_answers
 from gpax_lab.infer.posterior import Sampler
 from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.inputs import answers, points_of, resolved, traced
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
 
@@ -63,7 +66,8 @@ def bayes_opt(
         pool is used up.
 
     Raises:
-        ValueError: batch < 1, draws < 1, floor outside [0, 1) or apart_every < 2.
+        ValueError: batch < 1, draws < 1, floor outside [0, 1), apart_every < 2, a model of several quantities, or
+            candidates that lie farther outside the box of the model than it is wide.
         TypeError: the sampler is none, or one of a single model where hypotheses compete; or the score is neither a
             Score nor a function of (mean, std).
     """
@@ -78,6 +82,8 @@ def bayes_opt(
         raise TypeError(f"a sampler is what nuts(), smc(), laplace() or race(...) return; got {name}.")
     if isinstance(model, Hypotheses) and not sampler.several:
         raise TypeError("several hypotheses are followed by race(smc(...)), not by a sampler of one model.")
+    models = tuple(model.models.values()) if isinstance(model, Hypotheses) else (model,)
+    _check_fit(models, candidates)
     worth = as_score(score)
     if among is not None:
         candidates = replace(candidates, among=as_region(among))
@@ -93,8 +99,7 @@ def bayes_opt(
         return (state, x) if isinstance(x, jax.core.Tracer) else (state, left_of(x))
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0, asked: Array | None = None) -> State:
-        if jnp.ndim(x) != 2 or jnp.ndim(y) == 0 or jnp.shape(y)[0] != jnp.shape(x)[0]:
-            raise ValueError(f"observe takes x (q, d) and y (q,); got shapes {jnp.shape(x)} and {jnp.shape(y)}.")
+        x, y, noise, asked = _plain(state.obs, models, x, y, noise, asked)
         sought = x if asked is None else asked
         state = with_room_for_answers(state, sought)
         key, key_fit, obs, places = _take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
@@ -102,6 +107,37 @@ def bayes_opt(
         return state._replace(key=key, obs=obs, posterior=posterior, asked=places)
 
     return Experiment(init, propose, observe)
+
+
+def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
+    """Refuse models of several quantities, and candidates that these models are not made for."""
+    for model in models:
+        if model.outputs != 1:
+            raise ValueError(
+                f"a score looks at one quantity: this model has {model.outputs}. Give it a model of that quantity, or "
+                "of a combination of them."
+            )
+        if not traced(candidates):
+            corners = np.stack([np.asarray(corner) for corner in candidates.corners])
+            model.check_places(corners, "the candidates")
+            if model.bounds is not None:
+                resolved(model.bounds, corners.dtype)
+
+
+def _plain(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: Any, asked: Any) -> tuple:
+    """What came back from a measurement as arrays of the right shapes; under jit only the shapes can be looked at."""
+    if traced(obs, x, y, noise, asked):
+        if jnp.ndim(x) != 2 or jnp.ndim(y) == 0 or jnp.shape(y)[0] != jnp.shape(x)[0]:
+            raise ValueError(f"observe takes x (q, d) and y (q,); got shapes {jnp.shape(x)} and {jnp.shape(y)}.")
+        return x, y, noise, asked
+    dim, outputs = obs.x.shape[1], 1 if obs.y.ndim == 1 else obs.y.shape[1]
+    taken = answers(x, y, noise, dim, outputs, obs.x.dtype)
+    for model in models:
+        model.check_places(taken.x, "the places measured")
+    where = None if asked is None else points_of(asked, dim, obs.x.dtype, "asked")
+    if where is not None and len(where) != len(taken.x):
+        raise ValueError(f"asked has {len(where)} places, x {len(taken.x)}.")
+    return *taken, where
 
 
 @partial(jax.jit, static_argnames=("batch", "by_travel", "draws", "floor", "apart_every"))

@@ -12,6 +12,7 @@ from gpax_lab.acquire.candidates import Candidates, Choice
 from gpax_lab.acquire.score import Score
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Race
+from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 
 
@@ -67,6 +68,11 @@ class Experiment(NamedTuple):
     init: Callable[[Array, Observations], State]
     propose: Callable[[State], tuple[State, Array]]
     observe: Callable[..., State]
+
+
+def models_of(posterior: Posterior | Race) -> tuple[Model, ...]:
+    """The models behind a posterior: one, or one for each hypothesis."""
+    return (posterior.model,) if isinstance(posterior, Posterior) else tuple(posterior.hypotheses.models.values())
 
 
 Objective = Callable[[Array, Array], Array]

@@ -10,10 +10,11 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from gpax_lab import formulas
-from gpax_lab.experiment.experiment import State
+from gpax_lab.experiment.experiment import State, models_of
 from gpax_lab.experiment.room import reserved, with_room
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.inputs import points_of
 from gpax_lab.means import Law
 from gpax_lab.models.model import Model
 from gpax_lab.models.parametric import parametric
@@ -132,13 +133,14 @@ def apply(state: State, action: Intervention) -> State:
     """The state after an intervention. A pin marks its points as pending; `run` then measures them.
 
     Raises:
-        ValueError: the number of weights is not the number of terms, or points have the wrong width.
+        ValueError: the number of weights is not the number of terms, or points have the wrong width, are not finite, or
+            lie far outside the box of the model.
     """
     match action:
         case Pin(x) | Veto(x):
-            points = np.atleast_2d(np.asarray(x, state.obs.x.dtype))
-            if points.shape[1] != state.obs.x.shape[1] or not np.isfinite(points).all():
-                raise ValueError(f"points must be finite, shape (n, {state.obs.x.shape[1]}); got {points.tolist()}.")
+            points = points_of(x, state.obs.x.shape[1], state.obs.x.dtype, "the points")
+            for model in models_of(state.posterior):
+                model.check_places(points, f"the points to {type(action).__name__.lower()}")
             state = with_room(state, len(points))
             return reserved(state, jnp.asarray(points), VETOED if isinstance(action, Veto) else PENDING)
         case Reweigh(weights):

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab.acquire.candidates import Candidates
 from gpax_lab.experiment import record
 from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_of, measurement_key
 from gpax_lab.experiment.interventions import (
@@ -34,6 +33,7 @@ from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.simulate import batch_of
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.inputs import one_value, places
 from gpax_lab.observations import observations
 
 
@@ -86,7 +86,8 @@ class Journal(Protocol):
 
 
 Scalarizer = Callable[[Any], float | tuple[float, float]]
-"""Reading -> value, or (value, variance), in the unit of the quantity; a non-finite value is a failed reading."""
+"""Reading -> value, or (value, variance), in the unit of the quantity. A value or variance that is not finite, masked
+or None is a failed reading; anything else than one number, or a negative variance, is an error."""
 
 Hook = Callable[[State], Sequence[Intervention]]
 """Asked between two steps, all about the same state; wishes are journalled and applied, Rescale and Adopt first."""
@@ -172,12 +173,13 @@ def run(
         Outcome. The instrument is in its safe state however this returns or raises.
 
     Raises:
+        ValueError: seeds that are not finite, or a scalarizer that gives something else than one number.
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
     driver = _Driver(experiment, instrument, campaign, scalarize, stop, tell, extend)
     try:
-        outcome = driver.run(steps, np.atleast_2d(seeds), key, rules, hooks)
+        outcome = driver.run(steps, _seeds(seeds), key, rules, hooks)
         campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
         return outcome
     except BaseException as error:
@@ -185,6 +187,12 @@ def run(
         raise
     finally:
         _leave_safe(instrument)
+
+
+def _seeds(seeds: Any) -> np.ndarray:
+    """(n, d) the seeds, checked before the instrument moves."""
+    kind = np.float32 if getattr(seeds, "dtype", None) == np.float32 else np.float64
+    return places(np.atleast_2d(seeds), kind, "seeds")
 
 
 def _leave_safe(instrument: Instrument) -> None:
@@ -216,6 +224,7 @@ class _Driver:
         self.known: dict[str, np.ndarray] = {}
         self.state: State | None = None
         self.step = 0
+        self.spread: np.ndarray | None = None
         self.waiting: list[record.Record] = []
         self.largest = max((_size(frame.arrays) for frame in campaign.history if frame.kind == "reading"), default=0)
 
@@ -240,6 +249,7 @@ class _Driver:
 
     def begin(self, seeds, key, steps) -> State:
         key_start, key_seed = jax.random.split(key)
+        self.spread = np.ptp(seeds, axis=0) if len(seeds) > 1 else None
         readings = []
         for i, x in enumerate(seeds):
             token = _token(jax.random.fold_in(key_seed, i))
@@ -281,8 +291,7 @@ class _Driver:
             asked, pinned = False, None
             tokens = map(_token, jax.random.split(measurement_key(state), x.shape[0]))
             readings = [
-                self.measure(np.asarray(a), t, self.step, "measure", state.candidates)
-                for a, t in zip(x, tokens, strict=True)
+                self.measure(np.asarray(a), t, self.step, "measure", state) for a, t in zip(x, tokens, strict=True)
             ]
             state = self.learn(state, x, readings)
             self.step += 1
@@ -382,9 +391,7 @@ class _Driver:
         self.campaign.append(*self.waiting, *entries)
         self.waiting = []
 
-    def measure(
-        self, x: np.ndarray, token: str, step: int, phase: str, candidates: Candidates | None = None
-    ) -> record.Answer:
+    def measure(self, x: np.ndarray, token: str, step: int, phase: str, state: State | None = None) -> record.Answer:
         """What one measurement gave, from the journal if it holds it, else from the instrument."""
         if token in self.places and not np.array_equal(self.places[token], x):
             raise ValueError(
@@ -409,17 +416,17 @@ class _Driver:
             if not getattr(error, "point_failed", False):
                 raise
             return self.file_lost(step, token, x, str(error), type(error).__name__)
-        return self.file_reading(step, token, x, reading, time.monotonic() - started, candidates)
+        return self.file_reading(step, token, x, reading, time.monotonic() - started, state)
 
     def file_lost(self, step: int, token: str, x: np.ndarray, reason: str, *flags: str) -> record.Answer:
         header = {"ok": False, "reason": reason, "flags": list(flags), "units": {}}
         return self.file(step, token, header, {"x": x}, np.nan, 0.0)
 
     def file_reading(
-        self, step: int, token: str, x: np.ndarray, reading: Any, seconds: float, candidates: Candidates | None
+        self, step: int, token: str, x: np.ndarray, reading: Any, seconds: float, state: State | None
     ) -> record.Answer:
         value, variance, error = np.nan, 0.0, None
-        where = measured_at(x, getattr(reading, "position", None), candidates)
+        where = measured_at(x, getattr(reading, "position", None), state, self.spread)
         try:
             value, variance = self.scalar(reading) if where.believed else (np.nan, 0.0)
         except Exception as problem:  # the raw reading is kept before anyone hears of it
@@ -444,9 +451,8 @@ class _Driver:
         if not reading.ok:
             return np.nan, 0.0
         result = self.scalarizers[self.scalarizer](reading)
-        value, variance = result if isinstance(result, tuple) else (result, 0.0)
-        usable = np.isfinite(value) and np.isfinite(variance) and variance >= 0
-        return (float(value), float(variance)) if usable else (np.nan, 0.0)
+        value, variance = one_value(result)
+        return (value, variance) if np.isfinite(value) and np.isfinite(variance) else (np.nan, 0.0)
 
     def file(self, step, token, header, arrays, value, variance) -> record.Answer:
         self.largest = max(self.largest, _size(arrays))

@@ -1,7 +1,8 @@
 """A whole campaign as one compiled function."""
 
+import math
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ def simulate(
 
     Args:
         experiment: the state machine.
-        objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed reading.
+        objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed reading. Also (1,).
         key: random key of the campaign.
         steps: number of propose-measure-observe steps.
         obs: seed readings; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
@@ -72,8 +73,29 @@ def measure(objective: Objective, state: State, x: Array) -> Array:
     """(q,) simulated readings at x (q, d), each with a key of its own that belongs to this state; NaN where x is."""
     keys = jax.random.split(measurement_key(state), x.shape[0])
     there = jnp.isfinite(x).all(axis=1)
-    y = jax.vmap(objective)(keys, jnp.where(there[:, None], x, state.obs.x[:1])).astype(state.obs.y.dtype)
+
+    def read(key: Array, x: Array) -> Array:
+        return one_reading(objective(key, x), state.obs.y.shape[1:])
+
+    y = jax.vmap(read)(keys, jnp.where(there[:, None], x, state.obs.x[:1])).astype(state.obs.y.dtype)
     return jnp.where(there.reshape((-1,) + (1,) * (y.ndim - 1)), y, jnp.nan)
+
+
+def one_reading(value: Any, shape: tuple[int, ...] = ()) -> Array:
+    """What an objective returned as an array of this shape: also a number in a list, in a tuple, or of shape (1,).
+
+    Raises:
+        ValueError: several numbers where one is asked for, no number, or complex ones.
+    """
+    try:
+        reading = jnp.asarray(value[0] if isinstance(value, tuple | list) and len(value) == 1 else value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"an objective returns one number, shape {shape}; got {type(value).__name__}.") from error
+    if jnp.issubdtype(reading.dtype, jnp.complexfloating):
+        raise ValueError(f"an objective returns real numbers; got {reading.dtype}: take its .real, abs() or angle.")
+    if reading.size != math.prod(shape) or (reading.ndim > 1 and reading.shape != shape):
+        raise ValueError(f"an objective returns one number, shape {shape}; got {reading.shape}.")
+    return reading.reshape(shape)
 
 
 def batch_of(experiment: Experiment, key: Array, obs: Observations, steps: int) -> int:

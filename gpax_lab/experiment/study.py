@@ -44,8 +44,8 @@ class Study:
     Attributes:
         experiments: names.
         objectives: names.
-        x: (E, O, K, n, d) points in the order of measurement.
-        y: (E, O, K, n) readings, NaN where one failed.
+        x: (E, O, K, n, d) points in the order of measurement; NaN once a pool is used up.
+        y: (E, O, K, n) readings, NaN where one failed or there was none.
         regret: (E, O, K, n) distance of the best noise-free value at the successful points so far from the optimum; not
             negative, up to the resolution with which the optimum of a box is known.
         trouble: (E, O, K) share of fits whose outcome was not OK.
@@ -195,6 +195,8 @@ def _point(domain: Candidates) -> Any:
 
 def _check_number(what: str, function: Callable[[Array], Array], x: Any) -> None:
     value = jax.eval_shape(function, x)
+    if not hasattr(value, "shape"):
+        raise ValueError(f"{what} must return one number, shape (); got a {type(value).__name__}.")
     if value.shape != ():
         raise ValueError(
             f"{what} must return one number, shape (); got {value.shape}. x has shape {x.shape}: write x[0] where you "

@@ -12,6 +12,7 @@ from gpax_lab.infer.recalibrate import coverage, intervals, leave_one_out_scores
 from gpax_lab.infer.reconstruct import Reconstruction, reconstruct
 from gpax_lab.infer.sensitivity import PriorSweep, prior_sweep
 from gpax_lab.infer.smc import smc
+from gpax_lab.infer.stored import load_posterior
 from gpax_lab.infer.terms import Library, Proposal, Proposals, library, propose
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "laplace",
     "leave_one_out_scores",
     "library",
+    "load_posterior",
     "nuts",
     "outcomes",
     "predictive_check",

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 OK, NOT_MIXED, DIVERGENT, SATURATED, FACTORISATION_FAILED, NOT_FINITE, NOT_CONVERGED, NOT_GAUSSIAN = range(8)
 MOVES_NOT_MIXED, BRIDGE_NOT_CROSSED, NOT_SOLVED, STILL_CLIMBING, MORE_MODES = 8, 9, 10, 11, 12
+CONTRADICTION = 13
 
 MESSAGES: Sequence[str] = (
     "The draws can be trusted: none of the checks of this sampler failed.",
@@ -35,6 +36,8 @@ MESSAGES: Sequence[str] = (
     "its solver).",
     "The posterior has more modes than laplace draws around. Use smc; order exchangeable parameters or narrow their "
     "priors.",
+    "Readings whose known variance is zero contradict each other or the law, and the model adds no noise: give the "
+    "variances of the readings, or the model noise='inferred'.",
 )
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ from jax import Array
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.weights import systematic
 from gpax_lab.linalg import in_chunks, over_draws
+from gpax_lab.models.exactness import contradictory
 from gpax_lab.models.model import Model
 from gpax_lab.observations import PENDING, Observations
 
@@ -125,6 +127,8 @@ class Posterior:
         failures = jnp.sum(~factor.ok)
         bad = (failures > 0) & (self.info.outcome == outcomes.OK)
         outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, self.info.outcome)
+        if self.model.needs_noise != "nothing":
+            outcome = jnp.where(contradictory(obs, self.model.needs_noise), outcomes.CONTRADICTION, outcome)
         # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
         weight = jnp.where(factor.ok, self.log_weight, -jnp.inf)
         weight = weight - jax.scipy.special.logsumexp(weight)
@@ -166,6 +170,12 @@ class Posterior:
         mean = {name: np.tensordot(weight, value, axes=1) for name, value in draws.items()}
         sd = {name: np.sqrt(np.tensordot(weight, (draws[name] - mean[name]) ** 2, axes=1)) for name in draws}
         return mean, sd
+
+    def save(self, path: str | Path) -> None:
+        """Write it into an .npz file, from which `load_posterior(path, model)` reads it in another program."""
+        from gpax_lab.infer.stored import save  # it knows of races too, which know of posteriors
+
+        save(self, path)
 
     def without_factor(self) -> "Posterior":
         """What has to be stored: the factor follows from the rest, see `conditioned`."""

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise
 from gpax_lab.models.parametric import parametric
 from gpax_lab.observations import Observations
+from gpax_lab.programs import latent_and_observed, vetted
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,8 +88,9 @@ def hypotheses(
         flexible: False leaves `NONE_OF_THESE` out.
 
     Raises:
-        ValueError: fewer than two models, models of different numbers of inputs, a model that standardises readings by
-            themselves, laws without bounds and scale, or prior probabilities that are not positive or name no model.
+        ValueError: fewer than two models, models of different numbers of inputs or quantities, prior programs that have
+            not all observed the same, a model that standardises readings by themselves, laws without bounds and scale,
+            or prior probabilities that are not positive or name no model.
 
     Example:
         >>> from gpax_lab.physics import shapes
@@ -122,6 +125,14 @@ def hypotheses(
             f"{relative} standardise the readings by themselves, so that their priors change with every reading and "
             "their evidence means nothing: pass standardize=(location, scale) of the quantity as you know it."
         )
+    known = {name: latent_and_observed(vetted(model.prior))[1] for name, model in ready.items()}
+    if len(set(known.values())) > 1:
+        raise ValueError(
+            f"the prior programs have observed {known}, and evidence counts the density of that: it can not be "
+            "compared. Observe the same in all of them, or write what is known as the prior of the parameter."
+        )
+    if len({model.outputs for model in ready.values()}) > 1:
+        raise ValueError(f"hypotheses of {[m.outputs for m in ready.values()]} quantities can not be compared.")
     share = dict.fromkeys(ready, 1.0) if prior is None else dict(prior)
     if prior is not None and NONE_OF_THESE in ready and NONE_OF_THESE not in share:
         share[NONE_OF_THESE] = float(np.mean(list(share.values())))
@@ -258,6 +269,12 @@ class Race:
         mixed = jnp.where(competes, jnp.logaddexp(math.log1p(-floor) + log_p, even), -jnp.inf)
         shift = jnp.where(competes, mixed - self.log_evidence, -jnp.inf)
         return replace(self, log_prior=shift.astype(self.log_prior.dtype))
+
+    def save(self, path: str | Path) -> None:
+        """Write it into an .npz file, from which `load_posterior(path, hypotheses)` reads it in another program."""
+        from gpax_lab.infer.stored import save
+
+        save(self, path)
 
     def conditioned(self, obs: Observations) -> "Race":
         """All posteriors conditioned on the readings."""

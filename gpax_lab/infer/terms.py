@@ -19,7 +19,7 @@ from jax import Array
 from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
-from gpax_lab import formulas
+from gpax_lab import formulas, inputs
 from gpax_lab.linalg import cholesky, in_chunks, jitter, solve_lower, solve_upper
 from gpax_lab.means import Law
 from gpax_lab.observations import Observations
@@ -306,7 +306,8 @@ def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray
             )
         points, values = np.asarray(x.x)[measured], np.asarray(x.y)[measured]
     else:
-        points, values = np.asarray(x, float), np.asarray(y, float)
+        points, values = inputs.numbers(x, "x", missing=True), inputs.numbers(y, "y", missing=True)
+        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
     if points.ndim != 2 or values.shape != points.shape[:1] or len(values) < 3:
         raise ValueError(f"x (n, d) and y (n,) with n >= 3 needed; got shapes {points.shape} and {values.shape}.")
     if not (np.isfinite(points).all() and np.isfinite(values).all()):

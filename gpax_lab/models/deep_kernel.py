@@ -154,6 +154,7 @@ def deep_kernel(
         dim=dim,
         standardized=process.standardized,
         robust=process.robust,
+        needs_noise=process.needs_noise,
         bounds=None if bounds is None else np.asarray(bounds, np.float64),
     )
 

@@ -145,4 +145,5 @@ def exact(
         standardized=of.standardize is True,
         robust=of.rule.tails is not None,
         bounds=of.bounds,
+        needs_noise="repeats" if noise == "known" else "nothing",
     )

@@ -66,7 +66,7 @@ class Model:
             import cloudpickle
         except ImportError as error:
             raise TypeError(
-                "a model is made of functions, which do not pickle: keep a posterior by posterior.save(path) and read it "
+                "a model is made of functions, which do not pickle: keep a posterior by posterior.save(path), read it "
                 "by load_posterior(path, model), or install cloudpickle."
             ) from error
         return _rebuilt, (cloudpickle.dumps({one.name: getattr(self, one.name) for one in fields(self)}),)

@@ -113,4 +113,5 @@ def parametric(
         standardized=standardize is True,
         robust=tails is not None,
         bounds=None,
+        needs_noise="all" if noise == "known" else "nothing",
     )

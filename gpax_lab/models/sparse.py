@@ -244,6 +244,7 @@ def sparse(
         standardized=of.standardize is True,
         robust=of.rule.tails is not None,
         bounds=of.bounds,
+        needs_noise="all" if noise == "known" else "nothing",
     )
 
 

@@ -42,6 +42,8 @@ def vector(model: Model, outputs: int) -> Model:
         raise ValueError(f"vector needs at least one output; got {outputs}.")
 
     def each(function, params: Params, obs: Observations):
+        if outputs == 1 and obs.y.ndim == 1:  # a column of readings is kept as (capacity,)
+            obs = obs._replace(y=obs.y[:, None])
         if obs.y.ndim != 2 or obs.y.shape[1] != outputs:
             raise ValueError(f"this model has {outputs} outputs: y must be (capacity, {outputs}), got {obs.y.shape}.")
         return jax.vmap(lambda y: function(params, obs._replace(y=y)), in_axes=1)(obs.y)
@@ -54,7 +56,7 @@ def vector(model: Model, outputs: int) -> Model:
         return jax.vmap(function, out_axes=-1)(factor.columns)
 
     def shrink(params: Params, factor: VectorFactor, obs: Observations) -> VectorFactor:
-        first = obs._replace(y=obs.y[:, 0])  # variances do not depend on the readings
+        first = obs._replace(y=obs.y.reshape(obs.capacity, -1)[:, 0])  # variances do not depend on the readings
         columns = jax.vmap(lambda one: model.shrink(params, one, first))(factor.columns)
         return VectorFactor(columns, jnp.all(columns.ok))
 
@@ -79,6 +81,8 @@ def vector(model: Model, outputs: int) -> Model:
         standardized=model.standardized,
         robust=model.robust,
         bounds=model.bounds,
+        outputs=outputs,
+        needs_noise=model.needs_noise,
     )
 
 

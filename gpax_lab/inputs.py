@@ -1,0 +1,260 @@
+"""What comes in from outside: places, readings and variances, made plain and checked the same in every door.
+
+Nothing of a traced array can be known, so that everything here is for what lies outside jit; see `traced`.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import DTypeLike
+
+COARSE = 1e-4
+"""Share of a box that one step of the floating dtype may be, at most."""
+
+
+class Answers(NamedTuple):
+    """What was measured: places x (q, d), readings y (q,) or (q, m), known variances (q,)."""
+
+    x: Any
+    y: Any
+    noise: Any
+
+
+def traced(*values: Any) -> bool:
+    """Whether any leaf is traced by JAX, so that only its shape is known."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def numbers(values: Any, what: str, missing: bool = False) -> np.ndarray:
+    """Real numbers as a float64 array; a masked entry, None and NA are NaN.
+
+    Args:
+        values: an array, a masked array, a list, a column or table of pandas.
+        what: its name, for errors.
+        missing: whether entries may be missing.
+
+    Raises:
+        ValueError: complex numbers, text or dates; a ragged list; or missing entries where there may be none.
+    """
+    array = _array(values, what)
+    hidden = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
+    plain = np.ma.getdata(array) if hidden is not None else array
+    if plain.dtype == object:
+        gone = np.array([_is_missing(item) for item in plain.ravel()], bool).reshape(plain.shape)
+        hidden = gone if hidden is None else hidden | gone
+        plain = _from_objects(np.where(hidden, 0.0, plain), what)
+    if plain.dtype.kind == "c":
+        raise ValueError(f"{what} is complex ({plain.dtype}): pass a real quantity, its .real, abs() or angle.")
+    if plain.dtype.kind not in "fiub":
+        raise ValueError(f"{what} must hold real numbers; got {plain.dtype}.")
+    if plain.dtype.kind in "iu" and plain.size and max(abs(int(plain.max())), abs(int(plain.min()))) > 2**53:
+        raise ValueError(f"{what} holds integers beyond 2**53, which float64 can not tell apart: subtract an offset.")
+    result = plain.astype(np.float64)
+    if hidden is None or not hidden.any():
+        return result
+    if not missing:
+        row = np.argwhere(hidden)[0].tolist()
+        raise ValueError(f"{what} is masked or missing in {_row(row)}: remove that row.")
+    return np.where(hidden, np.nan, result)
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+    if isinstance(values, list | tuple) and any(isinstance(item, np.ma.MaskedArray) for item in values):
+        return np.ma.array([np.ma.getdata(item) for item in values], mask=[np.ma.getmaskarray(item) for item in values])
+    if isinstance(values, np.ma.MaskedArray):
+        return values
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{what} must be one array of numbers: {error}") from error
+
+
+def _is_missing(item: Any) -> bool:
+    return item is None or item is np.ma.masked or type(item).__name__ in ("NAType", "NaTType")
+
+
+def _from_objects(values: np.ndarray, what: str) -> np.ndarray:
+    if any(isinstance(item, str | bytes) for item in values.ravel()):
+        raise ValueError(f"{what} holds text: pass numbers.")
+    if any(isinstance(item, complex | np.complexfloating) for item in values.ravel()):
+        raise ValueError(f"{what} is complex: pass a real quantity, its .real, abs() or angle.")
+    try:
+        return values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must hold real numbers: {error}") from error
+
+
+def _row(index: list[int]) -> str:
+    return f"row {index[0]}" if index else "its only entry"
+
+
+def places(x: Any, dtype: DTypeLike, what: str = "x") -> np.ndarray:
+    """Inputs (n, d) of `dtype`.
+
+    Raises:
+        ValueError: not two-dimensional, not finite, or not told apart in `dtype`.
+    """
+    values = numbers(x, what)
+    if values.ndim != 2:
+        raise ValueError(f"{what} must have shape (n, d); got {values.shape}. One input column: x[:, None].")
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"{what} holds a non-finite input in row {row}, {values[row].tolist()}: remove that row (a failed reading "
+            "belongs into y as NaN)."
+        )
+    return _told_apart(values, np.dtype(dtype), what)
+
+
+def _told_apart(values: np.ndarray, kind: np.dtype, what: str) -> np.ndarray:
+    """The places in another dtype, in which those that differ by more than the dtype's step still differ."""
+    with np.errstate(over="ignore"):
+        cast = values.astype(kind)
+    for column in range(values.shape[1] if len(values) > 1 else 0):
+        each, same = np.unique(values[:, column]), np.unique(cast[:, column])
+        if len(same) == len(each):
+            continue
+        merged = np.flatnonzero(np.diff(each.astype(kind)) == 0)
+        lost = np.diff(each)[merged] > 4 * np.finfo(kind).eps * (each[-1] - each[0])
+        if lost.any():
+            first = merged[int(lost.argmax())]
+            raise ValueError(
+                f"column {column} of {what}: {each[first]:.17g} and {each[first + 1]:.17g} are one number in {kind}. "
+                "Subtract an offset, such as the first time stamp, from it and from the bounds, or compute in float64."
+            )
+    if not np.isfinite(cast).all():
+        raise ValueError(f"{what} holds a place too large for {kind}: use another unit, or compute in float64.")
+    return cast
+
+
+def resolved(bounds: np.ndarray, dtype: DTypeLike) -> None:
+    """Refuse a box (d, 2) in which the floating dtype has no steps fine enough.
+
+    Raises:
+        ValueError: a step is more than `COARSE` of its width.
+    """
+    kind = np.dtype(dtype)
+    for column, (low, high) in enumerate(np.asarray(bounds, np.float64)):
+        step = float(np.finfo(kind).eps) * max(abs(low), abs(high))
+        if step > COARSE * (high - low):
+            raise ValueError(
+                f"input {column} lies in [{low:.17g}, {high:.17g}], where {kind} has steps of {step:.2g}: subtract an "
+                "offset, such as the first time stamp, from it and from the bounds"
+                + ("." if kind == np.float64 else ", or compute in float64.")
+            )
+
+
+def readings(y: Any, count: int, dtype: DTypeLike, outputs: int | None = None) -> np.ndarray:
+    """Readings (n,), or (n, m) of several quantities, of `dtype`; a missing or masked one is NaN.
+
+    Args:
+        y: a list, array, column (n, 1) or table; a number where n is 1.
+        count: number of places n.
+        dtype: floating dtype.
+        outputs: number of quantities m where it is known.
+
+    Raises:
+        ValueError: a shape that does not say which reading belongs to which place, or a number too large for `dtype`.
+    """
+    values, kind = numbers(y, "y", missing=True), np.dtype(dtype)
+    shape = values.shape
+    if count == 1 and (values.ndim == 0 or (values.ndim == 1 and values.size == outputs)):
+        values = values.reshape(1, -1)
+    if values.ndim == 2 and values.shape[1] == 1 and outputs in (None, 1):
+        values = values[:, 0]
+    if values.ndim not in (1, 2) or values.shape[0] != count:
+        raise ValueError(f"y must have shape ({count},) or ({count}, m) to match x; got {shape}.")
+    found = 1 if values.ndim == 1 else values.shape[1]
+    if outputs is not None and found != outputs:
+        raise ValueError(f"y must have shape {(count,) if outputs == 1 else (count, outputs)}; got {shape}.")
+    with np.errstate(over="ignore"):
+        cast = values.astype(kind)
+    if (np.isfinite(values) & ~np.isfinite(cast)).any():
+        raise ValueError(f"y holds a number too large for {kind}: use another unit, or compute in float64.")
+    return cast
+
+
+def variances(noise: Any, count: int, dtype: DTypeLike, failed: np.ndarray | None = None) -> np.ndarray:
+    """Known variances (n,) of readings, of `dtype`; 0 where unknown.
+
+    Args:
+        noise: a number for all, or (n,), or a column; None for unknown.
+        count: number of readings n.
+        dtype: floating dtype.
+        failed: (n,) readings that failed, whose variance is not looked at.
+
+    Raises:
+        ValueError: another shape; or a variance that is negative, infinite, not a number, or lost in `dtype`.
+    """
+    kind = np.dtype(dtype)
+    if noise is None:
+        return np.zeros(count, kind)
+    values = numbers(noise, "noise", missing=True)
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.shape not in ((), (1,), (count,)):
+        raise ValueError(f"noise is one variance, or has shape ({count},) to match x; got {values.shape}.")
+    values = np.broadcast_to(values, (count,))
+    if failed is not None:
+        values = np.where(failed & ~(np.isfinite(values) & (values >= 0)), 0.0, values)
+    bad = ~(np.isfinite(values) & (values >= 0))
+    if bad.any():
+        row = int(bad.argmax())
+        raise ValueError(
+            f"noise holds variances of the readings: finite, zero or positive; got {values[row]} in row {row}."
+        )
+    with np.errstate(over="ignore", under="ignore"):
+        cast = values.astype(kind)
+    if not np.isfinite(cast).all() or ((values > 0) & (cast == 0)).any():
+        raise ValueError(f"noise holds a variance that {kind} can not hold: use another unit, or compute in float64.")
+    return cast
+
+
+def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x") -> np.ndarray:
+    """Places (n, d) of which the number of inputs is known: also a single one (d,), or numbers (n,) of one input.
+
+    Raises:
+        ValueError: another number of inputs, or what `places` refuses.
+    """
+    values = numbers(x, what)
+    shape = values.shape
+    if dim == 1 and values.ndim <= 1:
+        values = values.reshape(-1, 1)
+    elif values.ndim == 1 and values.size == dim:
+        values = values[None]
+    if values.ndim != 2 or values.shape[1] != dim:
+        raise ValueError(f"{what} must have shape (q, {dim}); got {shape}.")
+    return places(values, dtype, what)
+
+
+def answers(x: Any, y: Any, noise: Any, dim: int, outputs: int, dtype: DTypeLike) -> Answers:
+    """Places, readings and variances of what was measured, as arrays that fit observations of `dim` inputs.
+
+    Raises:
+        ValueError: see `points_of`, `readings` and `variances`; the row is named.
+    """
+    points = points_of(x, dim, dtype)
+    values = readings(y, len(points), dtype, outputs)
+    failed = ~np.isfinite(values).reshape(len(points), -1).all(axis=1)
+    return Answers(points, values, variances(noise, len(points), dtype, failed))
+
+
+def one_value(result: Any) -> tuple[float, float]:
+    """Value and variance that a scalarizer gave: a number, an array of one, or (value, variance); NaN where missing.
+
+    Raises:
+        ValueError: several numbers, no numbers, or a negative variance.
+    """
+    parts = result if isinstance(result, tuple) else (result,)
+    if len(parts) not in (1, 2):
+        raise ValueError(f"a scalarizer gives a value or (value, variance); got a tuple of {len(parts)}.")
+    each = [numbers(part, "what the scalarizer gave", missing=True) for part in parts]
+    for part in each:
+        if part.size != 1:
+            raise ValueError(f"a scalarizer gives one number, or (value, variance); got shape {part.shape}.")
+    value, variance = (float(part.reshape(())) for part in (*each, np.zeros(()))[:2])
+    if variance < 0:
+        raise ValueError(f"a scalarizer gives (value, variance) with a variance of zero or more; got {variance}.")
+    return value, variance

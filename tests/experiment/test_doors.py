@@ -1,0 +1,217 @@
+"""What comes into an experiment from outside: the same checks in every door."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+
+from gpax_lab import acquire
+from gpax_lab.experiment import bayes_opt, simulate
+from gpax_lab.experiment.interventions import Pin, Veto, apply
+from gpax_lab.experiment.simulate import one_reading
+from gpax_lab.infer import hypotheses, laplace, race, smc
+from gpax_lab.models import gp, parametric
+from gpax_lab.models.vector import vector
+from gpax_lab.observations import FAILED, MEASURED, PENDING, observations
+
+X = np.linspace(0.0, 1.0, 4)[:, None]
+WHERE = acquire.grid([[0.0, 1.0]], (11,))
+
+
+@pytest.fixture(scope="module")
+def campaign():
+    experiment = bayes_opt(gp.exact(1), smc(8), acquire.ucb(), WHERE)
+    state = experiment.init(jax.random.key(0), observations(X, np.cos(3 * X[:, 0]), capacity=8))
+    state, x = experiment.propose(state)
+    return experiment, state, x
+
+
+@pytest.mark.parametrize(
+    ("y", "status"),
+    [
+        ([0.5], MEASURED),
+        ((0.5,), MEASURED),
+        (0.5, MEASURED),
+        (np.array([[0.5]]), MEASURED),
+        (pd.DataFrame({"y": [0.5]}), MEASURED),
+        ([None], FAILED),
+        (np.ma.masked_all(1), FAILED),
+    ],
+    ids=str,
+)
+def test_an_answer_is_taken_in(campaign, y, status):
+    experiment, state, x = campaign
+    for place in (x, np.asarray(x).tolist(), np.asarray(x)[0]):
+        after = experiment.observe(state, place, y)
+        assert state.obs.status.tolist()[4] == PENDING
+        assert after.obs.status.tolist()[4] == status
+        assert float(after.obs.y[4]) == (0.5 if status == MEASURED else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"x": [[np.nan]]}, "non-finite input in row 0"),
+        ({"x": np.ma.masked_all((1, 1))}, "masked or missing in row 0"),
+        ({"x": [[17.0]]}, r"places measured spans \[17, 17\] \(row 0\), but the model is made for \[0, 1\]"),
+        ({"x": [[0.1, 0.2]]}, r"x must have shape \(q, 1\); got \(1, 2\)"),
+        ({"y": [1.0, 2.0]}, r"y must have shape \(1,\)"),
+        ({"y": [[1.0, 2.0]]}, r"y must have shape \(1,\); got \(1, 2\)"),
+        ({"y": [1j]}, "complex"),
+        ({"noise": -1.0}, "got -1.0 in row 0"),
+        ({"noise": np.nan}, "got nan in row 0"),
+        ({"noise": [np.inf]}, "got inf in row 0"),
+        ({"asked": [[0.1], [0.2]]}, "asked has 2 places, x 1"),
+        ({"asked": [[np.nan]]}, "asked holds a non-finite"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused_by_its_row(campaign, change, text):
+    experiment, state, x = campaign
+    with pytest.raises(ValueError, match=text):
+        experiment.observe(state, **({"x": x, "y": [0.5], "noise": 0.01} | change))
+
+
+@pytest.mark.parametrize("action", [Pin, Veto])
+def test_what_a_person_asks_for_is_checked_likewise(campaign, action):
+    _, state, _ = campaign
+    for points, text in (
+        ([[np.nan]], "non-finite input in row 0"),
+        ([[0.2], [40.0]], r"points to (pin|veto) spans .* \(row 1\), but the model is made for"),
+        ([[0.2, 0.3]], r"shape \(q, 1\)"),
+        (np.ma.array([[0.2], [0.3]], mask=[[0], [1]]), "masked or missing in row 1"),
+    ):
+        with pytest.raises(ValueError, match=text):
+            apply(state, action(points))
+
+
+@pytest.mark.parametrize(
+    ("points", "text"),
+    [
+        (np.ma.array([[0.1], [0.2]], mask=[[0], [1]]), "the pool is masked or missing in row 1"),
+        ([[0.1], [np.nan]], "the pool holds a non-finite input in row 1"),
+        ([[0.1 + 1j]], "the pool is complex"),
+        (np.zeros((0, 2)), "finite points of shape"),
+        ([0.1, 0.2], "the pool must have shape"),
+    ],
+)
+def test_a_pool_is_checked_likewise(points, text):
+    with pytest.raises(ValueError, match=text):
+        acquire.pool(points)
+
+
+def test_candidates_have_steps_fine_enough_for_their_dtype():
+    stamps = [[1.7e9, 1.7e9 + 3600.0]]
+    for make in (
+        lambda kind: acquire.box(stamps, dtype=kind),
+        lambda kind: acquire.grid(stamps, (5,), dtype=kind),
+        lambda kind: acquire.pool(np.linspace(*stamps[0], 61)[:, None], dtype=kind),
+    ):
+        make(np.float64)
+        with pytest.raises(ValueError, match="offset"):
+            make(np.float32)
+    with pytest.raises(ValueError, match="float32 has steps of"):
+        gp.exact(1, bounds=stamps).check(observations([[1.7e9]], [1.0], dtype=np.float32))
+
+
+def law(x, params):
+    return params["k"] * x[0]
+
+
+K = {"k": dist.Normal(0.0, 1.0)}
+KILOHERTZ = [[300.0, 360.0]]
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        acquire.grid(KILOHERTZ, (7,)),
+        acquire.pool(np.linspace(300.0, 360.0, 7)[:, None]),
+        acquire.box(KILOHERTZ),
+    ],
+    ids=["grid", "pool", "box"],
+)
+def test_bounds_that_were_forgotten_are_noticed_when_the_experiment_is_built(candidates):
+    said = r"candidates spans \[300, 360\], but the model is made for \[0, 1\]: give it bounds"
+    with pytest.raises(ValueError, match=said):
+        bayes_opt(gp.exact(1), smc(8), acquire.ucb(), candidates)
+    rivals = hypotheses({"law": parametric(1, law, K, standardize=False), "any": gp.exact(1, standardize=False)})
+    with pytest.raises(ValueError, match=said):
+        bayes_opt(rivals, race(smc(8)), acquire.ucb(), candidates)
+    bayes_opt(gp.exact(1, bounds=KILOHERTZ), smc(8), acquire.ucb(), candidates)
+    with pytest.raises(ValueError, match="this model has 2 inputs, the candidates 1"):
+        bayes_opt(gp.exact(2), smc(8), acquire.ucb(), candidates)
+
+
+def test_a_score_looks_at_one_quantity():
+    with pytest.raises(ValueError, match="one quantity: this model has 2"):
+        bayes_opt(vector(gp.exact(1), 2), smc(8), acquire.log_ei(), WHERE)
+    two = observations(X, np.c_[X, X])
+    with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*vector"):
+        bayes_opt(gp.exact(1), smc(8), acquire.log_ei(), WHERE).init(jax.random.key(0), two)
+    with pytest.raises(ValueError, match="looks at 2 quantities, the readings hold 1"):
+        laplace(8).init(jax.random.key(0), vector(gp.exact(1), 2), observations(X, X[:, 0]))
+    with pytest.raises(ValueError, match=r"hypotheses of \[1, 2\] quantities"):
+        hypotheses({"one": gp.exact(1, standardize=False), "two": vector(gp.exact(1, standardize=False), 2)})
+    column = observations(X, np.cos(X))  # what df[["y"]] gives
+    vector(gp.exact(1), 1).check(column)
+    gp.exact(1).check(column)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (jnp.ones(2), r"one number, shape \(\); got \(2,\)"),
+        ((1.0, 0.1), r"one number, shape \(\); got \(2,\)"),
+        (None, "got NoneType"),
+        (jnp.asarray(1j), "real numbers"),
+        ({"y": 1.0}, "got dict"),
+    ],
+)
+def test_an_objective_returns_one_number(value, text):
+    with pytest.raises(ValueError, match=text):
+        one_reading(value)
+    with pytest.raises(ValueError, match=text):
+        simulate(
+            bayes_opt(gp.exact(1), smc(8), acquire.ucb(), WHERE),
+            lambda key, x: value,
+            jax.random.key(0),
+            1,
+            observations(X, X[:, 0]),
+        )
+
+
+@pytest.mark.parametrize("value", [1.5, (1.5,), [1.5], jnp.array([1.5]), np.array([[1.5]]).reshape(1)])
+def test_a_number_is_one_however_it_is_wrapped(value):
+    assert one_reading(value).shape == ()
+    assert float(one_reading(value)) == 1.5
+
+
+def test_readings_known_exactly_may_not_contradict_each_other():
+    twice = np.array([[0.2], [0.7], [0.2]])
+    model = gp.exact(1, noise="known")
+    with pytest.raises(
+        ValueError, match=r"readings 0 and 2 at \[0.2\] are \[1.0\] and \[1.3\], both known exactly: give"
+    ):
+        model.check(observations(twice, [1.0, 2.0, 1.3]))
+    model.check(observations(twice, [1.0, 2.0, 1.0]))
+    model.check(observations(twice, [1.0, 2.0, 1.3], noise=[0.1, 0.0, 0.1]))
+    gp.exact(1).check(observations(twice, [1.0, 2.0, 1.3]))
+    with pytest.raises(ValueError, match="known variances alone, and that of reading 1 is 0"):
+        parametric(1, law, K, noise="known").check(observations(twice, [1.0, 2.0, 1.3], noise=[0.1, 0.0, 0.1]))
+
+
+def test_evidence_is_not_compared_where_only_one_prior_program_has_observed_something():
+    def knows():
+        k = numpyro.sample("k", dist.Normal(0.0, 1.0))
+        numpyro.sample("handbook", dist.Normal(k, 0.1), obs=0.3)
+        return {"k": k}
+
+    def model(prior):
+        return parametric(1, law, prior, standardize=False)
+
+    with pytest.raises(ValueError, match=r"'handbook'.*can not be compared"):
+        hypotheses({"knows": model(knows), "does not": model(K)})
+    assert hypotheses({"knows": model(knows), "too": model(knows)}).names == ("knows", "too")
