@@ -20,7 +20,19 @@ from gpax_lab.models import gp
 from gpax_lab.models.model import Model
 from gpax_lab.settings.check import SettingsError
 from gpax_lab.settings.prior import distribution
-from gpax_lab.settings.schema import Acquisition, Grid, Laplace, Pfm, Pool, Quantity, Recorded, Settings, Twin
+from gpax_lab.settings.schema import (
+    Acquisition,
+    Grid,
+    Laplace,
+    Nuts,
+    Pfm,
+    Pool,
+    Quantity,
+    Recorded,
+    Settings,
+    Smc,
+    Twin,
+)
 from gpax_lab.settings.tables import KERNELS, SCALARIZERS, SCORES
 from gpax_lab.spectra.loops import despike
 
@@ -140,8 +152,8 @@ def _seeds(settings: Settings, candidates: Candidates, bounds: np.ndarray, key: 
 
 def sampler(settings: Settings) -> infer.Sampler:
     """The sampler of [sampler]."""
-    arguments = asdict(settings.sampler)
-    return infer.laplace(**arguments) if isinstance(settings.sampler, Laplace) else infer.nuts(**arguments)
+    make = {Nuts: infer.nuts, Smc: infer.smc, Laplace: infer.laplace}[type(settings.sampler)]
+    return make(**asdict(settings.sampler))
 
 
 def score(chosen: Acquisition, maximize: bool) -> acquire.Score:

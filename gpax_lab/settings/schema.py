@@ -114,6 +114,16 @@ class Nuts:
 
 
 @dataclass(frozen=True)
+class Smc:
+    """Arguments of `infer.smc`."""
+
+    draws: int = entry(whole(8), 128)
+    max_moves: int = entry(whole(1), 30)
+    max_leapfrog: int = entry(whole(1), 32)
+    max_correlation: float = entry(number(0.01, 0.99), 0.3)
+
+
+@dataclass(frozen=True)
 class Laplace:
     """Arguments of `infer.laplace`."""
 
@@ -209,7 +219,7 @@ class Settings:
     quantity: Quantity = entry(section(Quantity), Quantity())
     model: Model = entry(section(Model), Model())
     prior: Mapping[str, Any] = entry(priors, dict)
-    sampler: Nuts | Laplace = entry(one_of(nuts=Nuts, laplace=Laplace), Nuts())
+    sampler: Nuts | Smc | Laplace = entry(one_of(nuts=Nuts, smc=Smc, laplace=Laplace), Nuts())
     acquisition: Acquisition = entry(section(Acquisition), Acquisition())
     stop: Stop = entry(section(Stop), Stop())
 
@@ -219,6 +229,7 @@ KINDS: Mapping[type, str] = {
     Recorded: "replay",
     Twin: "twin",
     Nuts: "nuts",
+    Smc: "smc",
     Laplace: "laplace",
     Grid: "grid",
     Box: "box",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.settings import SettingsError, build, load, parse, to_plain, to_toml
+from gpax_lab.settings.build import sampler
 from gpax_lab.settings.schema import Grid, Nuts, Twin
 
 PFM = {
@@ -76,8 +77,9 @@ MISTAKES = [  # field, value, what the message must say
     ),
     ("prior.lengthscale", {"distribution": "HalfNormal", "scale": 0.0}, ["prior.lengthscale.scale = 0.0", "above 0"]),
     ("prior.lengthscale", {"distribution": "Uniform", "low": 2, "high": 1}, ["prior.lengthscale.high", "above low"]),
-    ("sampler.kind", "hmc", ["sampler.kind = 'hmc'", '"nuts" or "laplace"']),
+    ("sampler.kind", "hmc", ["sampler.kind = 'hmc'", '"smc" or "laplace"']),
     ("sampler", {"kind": "nuts", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
+    ("sampler", {"kind": "smc", "draws": 4}, ["sampler.draws = 4", "at least 8"]),
     ("sampler", {"kind": "laplace", "num_samples": 40}, ["sampler.num_samples is unknown", "draws, starts"]),
     ("acquisition.score", "log_e", ["acquisition.score = 'log_e'", '"thompson"', 'Did you mean "log_ei"?']),
     ("acquisition", {"score": "ucb", "xi": 0.1}, ["acquisition.xi has no meaning", '"log_ei" or "log_pi"']),
@@ -130,6 +132,13 @@ def test_every_setting_survives_the_journal_and_toml():
 def test_defaults_are_filled_in():
     settings = parse(GOOD)
     assert (settings.sampler, settings.acquisition.candidates, settings.instrument) == (Nuts(), Grid(), Twin())
+
+
+@pytest.mark.parametrize("kind", ["nuts", "smc", "laplace"])
+def test_every_kind_of_sampler_is_built_and_kept(kind):
+    settings = parse(GOOD | {"sampler": {"kind": kind}})
+    assert sampler(settings).yields_evidence is (kind != "nuts")
+    assert parse(to_plain(settings)) == settings
 
 
 def test_a_file_that_is_not_toml_is_named(tmp_path):
