@@ -9,6 +9,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from gpax_lab.inputs import numbers
+
 TOLERANCE = 1e-6
 """How far the sum of fractions may be from one; what was rounded needs `normalized` first."""
 
@@ -95,7 +97,7 @@ def fractions_at(places: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: places that are not (n, 1), (n, 2) or (n, 3) and finite.
     """
-    where = np.asarray(places, float)
+    where = numbers(places, "places")
     if where.ndim != 2 or not np.isfinite(where).all():
         raise ValueError(f"places are a finite table (n, k - 1); got shape {where.shape}.")
     corners = _corners(where.shape[1] + 1)
@@ -110,7 +112,7 @@ def _corners(components: int) -> np.ndarray:
 
 
 def _table(values: ArrayLike) -> np.ndarray:
-    table = np.asarray(values, float)
+    table = numbers(values, "compositions")
     if table.ndim != 2 or table.shape[1] < 2 or not np.isfinite(table).all():
         raise ValueError(f"compositions are a finite table (n, k) with k >= 2 components; got shape {table.shape}.")
     return table

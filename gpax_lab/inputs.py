@@ -6,7 +6,9 @@ Nothing of a traced array can be known, so that everything here is for what lies
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.typing import DTypeLike
 
 COARSE = 1e-4
@@ -258,3 +260,23 @@ def one_value(result: Any) -> tuple[float, float]:
     if variance < 0:
         raise ValueError(f"a scalarizer gives (value, variance) with a variance of zero or more; got {variance}.")
     return value, variance
+
+
+def unmasked(values: Any) -> np.ndarray:
+    """An array of any dtype, with NaN where it was masked."""
+    if not np.ma.is_masked(values):
+        return np.asarray(np.ma.getdata(values) if isinstance(values, np.ma.MaskedArray) else values)
+    kind = values.dtype if values.dtype.kind in "fc" else np.dtype(np.float64)
+    return np.where(np.ma.getmaskarray(values), kind.type(np.nan), np.ma.getdata(values)).astype(kind)
+
+
+def floating(values: Any, what: str = "values") -> Array:
+    """Real values in floating point, of their own dtype if it is one, with NaN where masked; also under jit.
+
+    Raises:
+        ValueError: they are complex.
+    """
+    array = jnp.asarray(unmasked(values) if isinstance(values, np.ma.MaskedArray) else values)
+    if jnp.issubdtype(array.dtype, jnp.complexfloating):
+        raise ValueError(f"{what} must be real; got {array.dtype}: take .real, abs() or angle.")
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))

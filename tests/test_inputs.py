@@ -4,8 +4,10 @@ import pandas as pd
 import pytest
 
 from gpax_lab import inputs
+from gpax_lab.images import frames, patches
 from gpax_lab.infer import propose
 from gpax_lab.observations import FAILED, MEASURED, observations
+from gpax_lab.storage.dataset import Dataset, axis
 
 PLACES = np.array([[0.1], [0.4], [0.9]])
 FILL = 9.96921e36  # what netCDF writes where nothing was measured
@@ -198,3 +200,22 @@ def test_laws_are_proposed_from_readings_without_holes():
         propose(x[:, None], hidden)
     with pytest.raises(ValueError, match="complex"):
         propose(x[:, None], x + 0j)
+
+
+def test_arrays_of_the_wings_are_nan_where_masked_and_never_lose_an_imaginary_part():
+    hidden = np.ma.masked_greater(np.array([[1.0, FILL], [3.0, 4.0]], np.float32), 1e30)
+    for values in (inputs.unmasked(hidden), inputs.floating(hidden)):
+        np.testing.assert_array_equal(values, np.array([[1.0, np.nan], [3.0, 4.0]], np.float32))
+        assert values.dtype == np.float32
+    np.testing.assert_array_equal(inputs.floating(np.ma.array([1, 2], mask=[0, 1])), [1.0, np.nan])
+    assert inputs.unmasked(np.arange(3)).dtype.kind == "i"
+    assert np.isnan(inputs.unmasked(np.ma.array([1j, 2.0], mask=[0, 1]))[1])
+    for door in (frames.plane, inputs.floating):
+        with pytest.raises(ValueError, match="must be real; got complex"):
+            door(np.ones((4, 4)) * 1j)
+    axes = tuple(axis(name, np.arange(2.0)) for name in "ab")
+    kept = Dataset(hidden, axes).values
+    assert np.isnan(kept[0, 1])
+    assert kept[1, 1] == 4.0
+    with pytest.raises(ValueError, match="not finite"):
+        patches.around(hidden, 1)

@@ -7,6 +7,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.images.features import Peaks, blobs, peaks
 from gpax_lab.images.patches import patches
+from gpax_lab.inputs import numbers
 
 
 def find_atoms(
@@ -70,7 +71,7 @@ def around_atoms(image: ArrayLike, positions: ArrayLike, size: int) -> tuple[Arr
     Raises:
         ValueError: no atom has a whole piece around it.
     """
-    places = np.asarray(positions, float)
+    places = numbers(positions, "positions", missing=True)
     half = 0.5 * (size - 1)
     low, high = half, np.array(np.shape(image)[:2]) - 1 - half
     inside = np.flatnonzero(

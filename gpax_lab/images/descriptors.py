@@ -14,6 +14,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating, unmasked
+
 
 class Principal(NamedTuple):
     """Principal components of patches.
@@ -156,7 +158,7 @@ def factors(descriptors: ArrayLike, k: int, seed: int = 0, max_iter: int = 400) 
         from sklearn.decomposition import NMF
     except ImportError as error:
         raise ImportError("factors needs scikit-learn: pip install scikit-learn.") from error
-    values = np.asarray(descriptors)
+    values = unmasked(descriptors)
     if values.ndim < 2 or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError("descriptors are (n, ...), finite and not negative; take magnitudes or subtract the minimum.")
     model = NMF(n_components=k, init="nndsvda", random_state=seed, max_iter=max_iter, tol=1e-4)
@@ -165,8 +167,7 @@ def factors(descriptors: ArrayLike, k: int, seed: int = 0, max_iter: int = 400) 
 
 
 def _stack(stack: ArrayLike) -> Array:
-    values = jnp.asarray(stack)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    values = floating(stack)
     if values.ndim < 2 or values.shape[0] < 1:
         raise ValueError(f"a stack is (n, ...); got {values.shape}.")
     return values

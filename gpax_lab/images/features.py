@@ -11,6 +11,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
+
 
 class Peaks(NamedTuple):
     """Local maxima, highest first; a slot beyond the last one holds NaN and `found` False there.
@@ -181,8 +183,7 @@ def _top(left: Array, middle: Array, right: Array) -> Array:
 
 
 def _image(image: ArrayLike) -> Array:
-    values = jnp.asarray(image)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    values = floating(image)
     if values.ndim != 2 or min(values.shape) < 3:
         raise ValueError(f"an image is (h, w), 3 pixels or more along each axis; got {values.shape}.")
     return values

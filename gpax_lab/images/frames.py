@@ -12,6 +12,8 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
+
 
 def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> Array:
     """Move an image: out(r, c) = image(r - shift_0, c - shift_1).
@@ -28,8 +30,7 @@ def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> 
     Raises:
         ValueError: shapes that do not belong together, or an unknown method.
     """
-    values, moves = jnp.asarray(image), jnp.asarray(shift)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    values, moves = floating(image), jnp.asarray(shift)
     if method not in ("fourier", "linear"):
         raise ValueError(f'method is "fourier" or "linear"; got {method!r}.')
     if values.ndim < 2 or moves.shape[-1:] != (2,):
@@ -74,8 +75,7 @@ def flatten(image: ArrayLike, axis: int = -1, order: int = 0) -> Array:
     Raises:
         ValueError: no image, an axis that is not one of its last two, or an order that a line cannot determine.
     """
-    values = jnp.asarray(image)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    values = floating(image)
     axis = axis - values.ndim if axis >= 0 else axis
     if values.ndim < 2 or axis not in (-1, -2):
         raise ValueError(f"an image (..., h, w) and one of its last two axes; got {values.shape} and axis {axis}.")
@@ -90,8 +90,7 @@ def flatten(image: ArrayLike, axis: int = -1, order: int = 0) -> Array:
 
 def plane(image: ArrayLike) -> Array:
     """The image (..., h, w) less the plane that fits it best by least squares; the mean goes with it."""
-    values = jnp.asarray(image)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    values = floating(image)
     centred = values - jnp.mean(values, axis=(-2, -1), keepdims=True)
     rows, columns = (np.arange(n) - 0.5 * (n - 1) for n in values.shape[-2:])
     for ramp in (np.broadcast_to(rows[:, None], values.shape[-2:]), np.broadcast_to(columns, values.shape[-2:])):

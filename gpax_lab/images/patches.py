@@ -8,6 +8,8 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import unmasked
+
 EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
 """What lies beyond the border of an image: its mirror image, its outermost pixels, or its other side."""
 
@@ -43,7 +45,7 @@ def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array
 
     This is what a deep kernel takes as its `inputs`: measured and candidate points are places, structure is looked up.
     """
-    pixels = np.asarray(image)
+    pixels = unmasked(image)
     if pixels.ndim not in (2, 3) or not 1 <= size <= min(pixels.shape[:2]):
         raise ValueError(f"an image (h, w) or (h, w, channels) of {size} x {size} pixels or more; got {pixels.shape}.")
     if edge not in EDGES:

@@ -55,7 +55,8 @@ def exact(
         dim: number of inputs d.
         kernel: k(x, z, params) for one pair of points.
         mean: m(x, params) for one point; None for the average of the readings (zero if `standardize` is False).
-        prior: numpyro distributions by parameter name, or a numpyro program that returns such a mapping. Kernel and
+        prior: numpyro distributions by parameter name, or a numpyro program that returns such a mapping; what a program
+            has observed conditions its parameters, and the evidence counts the density of that. Kernel and
             noise parameters left out get the defaults of `priors.default`; those of the mean must be given.
         noise: "inferred" adds a parameter `noise` (variance, relative to the standardised readings) to the known
             variances of the readings; "known" takes these alone (the measured-noise process); a function n(x, params)

@@ -11,6 +11,7 @@ import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from gpax_lab.inputs import numbers
 from gpax_lab.models.encoders import Encoder
 
 
@@ -126,7 +127,7 @@ def im2spec(
         ValueError: shapes that do not fit, values that are not finite, fewer than 5 pairs or fewer than 2 of them to
             train on, more pairs than the capacity, or a start with other networks.
     """
-    shown, asked = np.asarray(inputs, np.float64), np.asarray(outputs, np.float64)
+    shown, asked = numbers(inputs, "inputs", missing=True), numbers(outputs, "outputs", missing=True)
     held = _held(len(shown), held_out)
     _check(shown, asked, encoder, held)
     room = len(shown) if capacity is None else capacity

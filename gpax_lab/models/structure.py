@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.images.patches import around, normalized
+from gpax_lab.inputs import numbers
 from gpax_lab.kernels import Kernel, matern52
 from gpax_lab.models import gp
 from gpax_lab.models.deep_kernel import deep_kernel
@@ -58,7 +59,7 @@ def descriptions(
         >>> hypotheses(descriptions(image, pixel_positions((20, 20)), 5, standardize=(0.0, 1.0))).names
         ('place', 'brightness', 'pattern')
     """
-    places = np.asarray(positions, float)
+    places = numbers(positions, "positions")
     if places.ndim != 2 or places.shape[1] != 2 or not np.all(np.ptp(places, axis=0) > 0):
         raise ValueError(f"positions must be (n, 2) and spread over rows and columns; got shape {places.shape}.")
     seen = normalized(jnp.asarray(image, jnp.result_type(float)))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.inputs import unmasked
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params
@@ -121,7 +122,7 @@ class SpectralBasis(NamedTuple):
         Raises:
             ValueError: not (m, n), not finite, fewer than components + 2 spectra, or fewer channels than components.
         """
-        values = np.asarray(spectra, np.result_type(float, np.asarray(spectra).dtype))
+        values = np.asarray(unmasked(spectra), np.result_type(float, np.asarray(spectra).dtype))
         fits = values.ndim == 2 and 1 <= components <= min(values.shape[0] - 2, values.shape[1])
         if not fits or not np.isfinite(values).all():
             raise ValueError(

@@ -16,6 +16,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
+
 OK, RISING, POOR_FIT, FEW_COUNTS, NO_COUNTS, BAD_FIT, BAD_INPUT = range(7)
 """Values of `flag`."""
 
@@ -270,8 +272,7 @@ def edge_ratio(energy: ArrayLike, first: tuple, second: tuple, **options) -> Cal
 
 
 def _axes(energy: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
-    y = jnp.asarray(counts)
-    y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(jnp.result_type(float))
+    y = floating(counts)
     x = jnp.asarray(energy, y.dtype)
     if x.ndim != 1 or y.shape[-1:] != x.shape:
         raise ValueError(f"energy is (n,) and counts (..., n); got {x.shape} and {y.shape}.")

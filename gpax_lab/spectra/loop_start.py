@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
 from gpax_lab.linalg import in_chunks
 from gpax_lab.spectra.loops import loop_function, rising
 
@@ -29,8 +30,7 @@ def loop_start(bias: ArrayLike, response: ArrayLike, up: ArrayLike | None = None
 
 def inputs(bias: ArrayLike, response: ArrayLike, up: ArrayLike | None) -> tuple[Array, Array, Array]:
     """The bias (n,), the responses (..., n) and the branches (n,) as arrays, checked."""
-    r = jnp.asarray(response)
-    r = r if jnp.issubdtype(r.dtype, jnp.floating) else r.astype(jnp.result_type(float))
+    r = floating(response)
     v = jnp.asarray(bias, r.dtype)
     if v.ndim != 1 or r.ndim < 1 or r.shape[-1] != v.shape[0]:
         raise ValueError(f"bias must be (n,) and response (..., n); got {v.shape} and {r.shape}.")

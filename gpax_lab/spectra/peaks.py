@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating, numbers
 from gpax_lab.spectra.fit import OK, POOR_FIT, Fit, curve_fit
 from gpax_lab.spectra.scalarize import Scalar, ratio, scalarizer
 
@@ -82,8 +83,7 @@ def fit_peak(
         raise ValueError("give sigma, or a gain from which it follows, not both.")
     if shape not in SHAPES:
         raise ValueError(f"shape is one of {sorted(SHAPES)}; got {shape!r}.")
-    axis, values = np.asarray(x, float), jnp.asarray(y)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    axis, values = numbers(x, "x"), floating(y)
     many = 6 if shape == "pseudo_voigt" else 5
     (inside,) = np.nonzero((axis >= window[0]) & (axis < window[1]))
     if inside.size < many + 2:
@@ -206,8 +206,7 @@ def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: Ar
     Raises:
         ValueError: spectra of another length.
     """
-    a, b = jnp.asarray(reference), jnp.asarray(spectra)
-    b = b if jnp.issubdtype(b.dtype, jnp.floating) else b.astype(jnp.result_type(float))
+    a, b = jnp.asarray(reference), floating(spectra)
     if a.ndim != 1 or b.shape[-1:] != a.shape:
         raise ValueError(f"a reference (n,) and spectra (..., n); got {a.shape} and {b.shape}.")
     flat = b.reshape(-1, b.shape[-1])
@@ -256,8 +255,7 @@ def shift_spectra(spectra: Array, shift: Array) -> Array:
 
     Counts are kept, but for those moved out; Poisson counts stay positive, which a Fourier shift does not promise.
     """
-    y, s = jnp.asarray(spectra), jnp.asarray(shift)
-    y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(jnp.result_type(float))
+    y, s = floating(spectra), jnp.asarray(shift)
     n = y.shape[-1]
 
     def one(row: Array, move: Array) -> Array:

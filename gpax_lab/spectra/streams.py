@@ -14,6 +14,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
+
 
 class Source(Protocol):
     """Sliced along its first axis."""
@@ -203,8 +205,7 @@ def demodulated(signal: ArrayLike, rate: float, frequency: float, window: int, s
         ValueError: no whole window, fewer than five samples or less than a period in it, or a frequency beyond
             rate / 2.
     """
-    values = jnp.asarray(signal)
-    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    values = floating(signal)
     count = values.size // window
     if count == 0 or window < 5:
         raise ValueError(f"a window of 5 samples or more, and as many samples; got {window} and {values.size}.")

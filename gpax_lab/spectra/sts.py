@@ -15,6 +15,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating, numbers
+
 OK, NO_GAP, OUTSIDE, BAD_INPUT, UNSURE = range(5)
 """Values of `Gap.flag`."""
 
@@ -71,7 +73,7 @@ def derivative(
 
     Source: Savitzky, Golay, Anal. Chem. 36, 1627 (1964); ends after Gorry, Anal. Chem. 62, 570 (1990).
     """
-    v, y = np.asarray(bias, float), _floating(current)
+    v, y = numbers(bias, "bias"), floating(current)
     if v.ndim != 1 or y.shape[-1:] != v.shape:
         raise ValueError(f"bias (n,) and current (..., n); got {v.shape} and {y.shape}.")
     if window % 2 == 0 or not 0 <= deriv <= order < window <= v.size:
@@ -121,7 +123,7 @@ def normalized_conductance(bias: ArrayLike, current: ArrayLike, conductance: Arr
 
     Source: Stroscio, Feenstra, Fein, Phys. Rev. Lett. 57, 2579 (1986); Feenstra, Phys. Rev. B 50, 4561 (1994) (b).
     """
-    v, i = jnp.asarray(bias), _floating(current)
+    v, i = jnp.asarray(bias), floating(current)
     v, b = v.astype(i.dtype), jnp.asarray(broadening, i.dtype)
     if v.ndim != 1 or i.shape[-1:] != v.shape or jnp.shape(conductance) != i.shape:
         raise ValueError(
@@ -161,7 +163,7 @@ def gap(
     Raises:
         ValueError: a bias that does not rise.
     """
-    y = _floating(conductance)
+    y = floating(conductance)
     if not isinstance(bias, jax.core.Tracer) and np.any(np.diff(np.asarray(bias)) <= 0):
         raise ValueError("the bias must rise; for a sweep downwards pass bias[::-1] and conductance[..., ::-1].")
     v = jnp.asarray(bias, y.dtype)
@@ -246,8 +248,3 @@ def thermal_peak(v: Array, p: Array) -> Array:
 def thermal_width(temperature: ArrayLike) -> Array:
     """2 k_B T / e in V for T in K."""
     return 2.0 * BOLTZMANN * jnp.asarray(temperature)
-
-
-def _floating(values: ArrayLike) -> Array:
-    array = jnp.asarray(values)
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))

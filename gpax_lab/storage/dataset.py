@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gpax_lab.inputs import unmasked
+
 from .nsid import Axis
 
 SPATIAL, SPECTRAL, UNKNOWN = "SPATIAL", "SPECTRAL", "UNKNOWN"
@@ -38,7 +40,7 @@ class Dataset:
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", np.asarray(self.values))
+        object.__setattr__(self, "values", unmasked(self.values))
         shape = tuple(len(axis.values) for axis in self.axes)
         if shape != self.values.shape:
             raise ValueError(f"the axes have lengths {shape}, the array {self.values.shape}: one axis per dimension.")

@@ -7,6 +7,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gpax_lab.inputs import numbers
+
 
 class Examples(NamedTuple):
     """Pictures or spectra, and what is known about them.
@@ -113,7 +115,7 @@ def unit_range(images: ArrayLike, low: float | None = None, high: float | None =
     Raises:
         ValueError: values that are not finite, or all alike.
     """
-    values = np.asarray(images, float)
+    values = numbers(images, "images", missing=True)
     if not np.isfinite(values).all():
         raise ValueError("the images hold values that are not finite: fill them in first.")
     bottom = float(np.percentile(values, 0.5)) if low is None else low

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
+
 
 def radii(shape: tuple[int, int], centre: ArrayLike) -> Array:
     """(n, m) distance in pixels of every detector pixel from a centre (2,), row and column."""
@@ -48,8 +50,7 @@ def virtual(patterns: ArrayLike, mask: ArrayLike) -> tuple[Array, Array]:
 
 def _floating(patterns: ArrayLike) -> Array:
     """Counts in floating point: sums of uint16 would wrap around."""
-    values = jnp.asarray(patterns)
-    return values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.result_type(float))
+    return floating(patterns)
 
 
 def _without_dead(intensity: Array, weight: Array) -> Array:
