@@ -175,6 +175,9 @@ def _events(review: Review) -> Iterator[str]:
     reasons = [frame.header.get("reason") or "no reason given" for frame in failed]
     for reason in dict.fromkeys(reasons):
         yield f"  {reasons.count(reason)} of them: {reason}"
+    elsewhere = sum("position_differs" in frame.header.get("flags", ()) for frame in contents.of("reading"))
+    if elsewhere:
+        yield f"  {elsewhere} were taken elsewhere than asked, and are learned where they were taken"
     for frame in contents.of("fault"):
         yield f"  fault after step {frame.step}: {frame.header['error']}: {frame.header['text']}"
     actions = [frame.header["action"] for frame in contents.of("intervention")]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.acquire.candidates import Candidates
+from gpax_lab.experiment.experiment import State, models_of
 
 FAR = 1.0
 """Widths outside the candidates' box beyond which a position is taken for a mistake, or for other coordinates."""
@@ -37,17 +38,21 @@ class MeasuredAt:
         return told if np.array_equal(self.place, x) else told | {"place": self.place}
 
 
-def measured_at(x: np.ndarray, position: Any, candidates: Candidates | None = None) -> MeasuredAt:
+def measured_at(
+    x: np.ndarray, position: Any, state: State | None = None, spread: np.ndarray | None = None
+) -> MeasuredAt:
     """Where a reading asked for at x (d,) is learned.
 
     A position of other shape, or one that is not finite, says nothing, and the reading is learned at x. Any other one
     is believed; with the flag "position_differs" where it lies farther from x than the candidates' tolerance, and not
-    at all, so that the reading is a failed one, where it lies more than a width outside of their box.
+    at all, so that the reading is a failed one, where it lies more than a width outside of their box or is too far for
+    the model.
 
     Args:
         x: (d,) the place asked for.
         position: as the instrument told it, in the coordinates of x; or None.
-        candidates: of the campaign, where known.
+        state: of the campaign; None before the first fit.
+        spread: (d,) of the seeds; before the first fit, a hundredth of it is the tolerance.
     """
     told = None if position is None else np.asarray(position)
     if told is None or told.dtype.kind not in "fiu":
@@ -55,18 +60,33 @@ def measured_at(x: np.ndarray, position: Any, candidates: Candidates | None = No
     if told.shape != x.shape or not np.isfinite(told).all():
         return MeasuredAt(x, told, flags=("position_unclear",))
     place = told.astype(x.dtype if x.dtype.kind == "f" else np.float64)
-    if candidates is None or np.array_equal(place, x):
+    if np.array_equal(place, x):
         return MeasuredAt(place, told)
-    low, high = (np.asarray(corner) for corner in candidates.corners)
-    width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
-    if np.any((place < low - FAR * width) | (place > high + FAR * width)):
+    if state is not None:
+        room = np.asarray(_tolerance(state.candidates, x))
+    else:
+        wide = np.full(x.shape, np.inf) if spread is None else spread
+        room = np.where(wide > 0, 0.01 * wide, 1e-3 * np.maximum(np.abs(x), 1.0))
+    if not np.any(np.abs(place - x) > room):
+        return MeasuredAt(place, told)
+    if state is not None and _far(place, state):
         reason = (
             f"measured at {told.tolist()} by its position, asked at {x.tolist()}: far outside of where candidates lie. "
             "If it is told in other coordinates than x, convert it, or hand back position=None"
         )
         return MeasuredAt(x, told, False, reason, ("position_outside",))
-    differs = np.abs(place - x) > np.asarray(_tolerance(candidates, x))
-    return MeasuredAt(place, told, flags=("position_differs",) if differs.any() else ())
+    return MeasuredAt(place, told, flags=("position_differs",))
+
+
+def _far(place: np.ndarray, state: State) -> bool:
+    low, high = (np.asarray(corner) for corner in state.candidates.corners)
+    width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
+    try:
+        for model in models_of(state.posterior):
+            model.check_places(place[None], "the place measured")
+    except ValueError:
+        return True
+    return bool(np.any((place < low - FAR * width) | (place > high + FAR * width)))
 
 
 @jax.jit

@@ -16,6 +16,7 @@ from gpax_lab.experiment.places import measured_at
 from gpax_lab.experiment.record import fold
 from gpax_lab.experiment.simulated import Simulated
 from gpax_lab.experiment.stopping import no_more_gain, target
+from gpax_lab.models import gp
 from gpax_lab.observations import EMPTY, FAILED, MEASURED, PENDING, observations
 from gpax_lab.storage import read
 
@@ -140,6 +141,7 @@ def test_a_position_that_says_nothing_changes_nothing(plain, tmp_path):
     for i, silent in enumerate((lambda x: None, lambda x: np.full(1, np.nan), lambda x: np.zeros(3), lambda x: "here")):
         again = go(tmp_path / f"{i}.gpxj", plain, 3, Off(silent))
         assert bits(again.state) == bits(end.state)
+        assert (tmp_path / f"{i}.h5").exists()
 
 
 def test_a_point_measured_elsewhere_is_learned_there_and_flagged(plain, tmp_path):
@@ -161,8 +163,10 @@ def test_a_position_in_other_coordinates_fails_the_reading_in_words(plain, tmp_p
 
 
 def test_what_a_position_says():
-    where = acquire.grid([[0, 1], [-6, -3]], (11, 4))
+    grid = acquire.grid([[0, 1], [-6, -3]], (11, 4))
+    experiment = bayes_opt(gp.exact(2), prior_draws(), acquire.log_ei(), grid)
     x = np.array([0.5, -4.0])
+    where = experiment.init(KEY, observations(x[None], [1.0]))
     assert measured_at(x, None).arrays(x) == {}
     assert measured_at(x, [1.0]).flags == ("position_unclear",)
     close = measured_at(x, np.array([0.52, -4.3]), where)
@@ -170,13 +174,15 @@ def test_what_a_position_says():
     assert close.place.tolist() == [0.52, -4.3]
     assert measured_at(x, np.array([0.52, -4.6]), where).flags == ("position_differs",)
     assert not measured_at(x, np.array([0.5, 1e-4 + 6]), where).believed
+    assert measured_at(x, x + 0.02, spread=np.array([1.0, 3.0])).flags == ("position_differs",)
+    assert measured_at(x, x + 0.002, spread=np.array([1.0, 0.0])).flags == ()
 
 
 def test_a_journal_from_before_is_gone_on_with(plain, tmp_path):
     path = tmp_path / "a.gpxj"
     end = go(path, plain, 2)
     whole = read(path).frames
-    old = [replace(f, arrays={k: v for k, v in f.arrays.items() if k != ".asked"}) for f in whole]
+    old = [f._replace(arrays={k: v for k, v in f.arrays.items() if k != ".asked"}) for f in whole]
     assert bits(fold(plain, old).state) == bits(end.state)
 
 
