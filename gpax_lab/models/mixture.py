@@ -10,10 +10,10 @@ from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise
 from gpax_lab.priors import Prior
 
-PURE = 4.0
-"""Prior variance of a pure component's property, in standardised readings: it may lie 2 standard deviations from the
-average of the mixtures, at one end of their range."""
-BENT, EITHER_WAY = 0.3, 1.0
+PURE = 2.0
+"""Prior variance of a pure component's property, in standardised readings: mixtures are nearer to their average than
+pure components are. Chosen with `BENT` on simulated laws and measured phase fractions (`benchmarks/libraries.py`)."""
+BENT, EITHER_WAY = 0.5, 1.0
 """Median of the variance that straight lines leave to the process, and the standard deviation of its logarithm."""
 
 
@@ -34,8 +34,8 @@ def over_compositions(
     Args:
         components: number of components k, at least 2.
         kernel: of f, over fractions.
-        prior: as in `gp.exact`. `pure`, the prior variance of P_i in standardised readings, is 4 and `variance`, that
-            of f, has the median 0.3 where they are not given.
+        prior: as in `gp.exact`. `pure`, the prior variance of P_i in standardised readings, is 2 and `variance`, that
+            of f, has the median 0.5 where they are not given.
         noise: as in `gp.exact`.
         standardize: as in `gp.exact`. With False give a prior for `pure`, `variance` and `noise` in your own unit.
         line: False leaves the straight lines out: `gp.exact` over fractions.
