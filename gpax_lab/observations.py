@@ -100,7 +100,7 @@ def observations(
     n = points.shape[0]
     readings = np.zeros(n, kind) if y is None else inputs.readings(y, n, kind)
     ok = np.isfinite(readings).all(axis=tuple(range(1, readings.ndim)))
-    variances = inputs.variances(noise, n, kind, ~ok)
+    variances = inputs.variances(noise, n, kind, np.asarray(~ok))
     slots = capacity_for(n) if capacity is None else capacity
     if slots < max(n, 1):
         raise ValueError(f"capacity {slots} does not hold {n} readings.")

@@ -44,7 +44,7 @@ def save(posterior: Posterior | Race, path: str | Path) -> None:
     else:
         raise TypeError(f"save writes a Posterior or a Race; got {type(posterior).__name__}.")
     with Path(path).open("wb") as file:
-        np.savez(file, about=np.asarray(json.dumps(about)), **arrays)
+        np.savez(file, allow_pickle=False, about=np.asarray(json.dumps(about)), **arrays)
 
 
 def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
@@ -91,6 +91,8 @@ def _pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> d
         leaves = jax.tree.leaves(tree)
         counts[part] = len(leaves)
         arrays.update({f"{prefix}{part}/{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)})
+    if posterior.model.bounds is not None:
+        arrays[f"{prefix}bounds"] = np.asarray(posterior.model.bounds)
     arrays[f"{prefix}log_weight"] = np.asarray(posterior.log_weight)
     arrays[f"{prefix}log_evidence"] = np.asarray(posterior.log_evidence)
     if posterior.seen is not None:
@@ -116,10 +118,12 @@ def _unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], m
     seen = jnp.asarray(arrays[f"{prefix}seen"]) if f"{prefix}seen" in arrays else None
     evidence = jnp.asarray(arrays[f"{prefix}log_evidence"])
     posterior = Posterior(params, log_weight, evidence, None, Info(*leaves("info")), tuning, model, seen)
+    before, now = arrays.get(f"{prefix}bounds"), model.bounds
+    if not (before is now if before is None or now is None else np.array_equal(before, now)):
+        raise ValueError("the model is not the one of this file: it is made for other bounds.")
     if seen is not None:
-        _same(
-            _density(model, seen.size, log_weight.dtype), arrays[f"{prefix}density"], "its prior, kernel, mean or scale"
-        )
+        density = _density(model, seen.size, log_weight.dtype)
+        _same(density, arrays[f"{prefix}density"], "its prior, kernel, mean or scale")
     if not about["counts"]["factor"] or seen is None:
         return posterior
     shape = jax.eval_shape(condition_draws, model, params, _like(model, seen.size, log_weight.dtype))
@@ -155,9 +159,8 @@ def _like(model: Model, capacity: int, dtype: np.dtype) -> Observations:
         return jax.ShapeDtypeStruct(shape, dtype)
 
     y = array(capacity) if model.outputs == 1 else array(capacity, model.outputs)
-    return Observations(
-        array(capacity, model.dim), y, array(capacity), jax.ShapeDtypeStruct((capacity,), np.dtype(np.int8))
-    )
+    status: Any = jax.ShapeDtypeStruct((capacity,), np.dtype(np.int8))
+    return Observations(array(capacity, model.dim), y, array(capacity), status)
 
 
 def _density(model: Model, capacity: int, dtype: np.dtype) -> np.ndarray:

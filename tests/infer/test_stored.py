@@ -88,7 +88,7 @@ def test_a_campaign_goes_on_from_what_was_read(rivals):
         (lambda m: gp.exact(1, standardize=(0.0, 2.0)), "its prior, kernel, mean or scale differs"),
         (
             lambda m: gp.exact(1, standardize=(0.0, 1.0), bounds=[[0.0, 3.0]]),
-            "its prior, kernel, mean or scale differs",
+            "made for other bounds",
         ),
         (lambda m: m.build().models["line"], "it has the parameters"),
         (lambda m: m.build(), "the posterior of one model"),
