@@ -164,7 +164,7 @@ def test_a_position_in_other_coordinates_fails_the_reading_in_words(plain, tmp_p
 
 def test_what_a_position_says():
     grid = acquire.grid([[0, 1], [-6, -3]], (11, 4))
-    experiment = bayes_opt(gp.exact(2), prior_draws(), acquire.log_ei(), grid)
+    experiment = bayes_opt(gp.exact(2, bounds=[[0, 1], [-6, -3]]), prior_draws(), acquire.log_ei(), grid)
     x = np.array([0.5, -4.0])
     where = experiment.init(KEY, observations(x[None], [1.0]))
     assert measured_at(x, None).arrays(x) == {}
