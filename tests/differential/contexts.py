@@ -174,5 +174,5 @@ def findings(row: Row, contexts: tuple[str, ...]) -> list[Finding]:
 
 def forget_if_many() -> None:
     """Drop compiled functions before a process has mapped more memory than the system allows."""
-    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 8_000:
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 4_000:
         jax.clear_caches()
