@@ -13,8 +13,11 @@ from gpax_lab.experiment.experiment import State
 from gpax_lab.observations import FAILED, MEASURED
 
 CORNERED = 0.5
-"""Reach of the readings, 1 for random places, below which a campaign is said to sit in a corner. Forty of 240 places of a
-square: 0.4 for the forty nearest to a point, 0.47 to 0.55 with five random ones among them, 0.57 to 0.67 with twelve."""
+"""Reach of the readings, 1 for random places, below which a campaign is said to sit in a corner.
+
+Forty of 240 places of a square: 0.4 for the forty nearest to a point, 0.47 to 0.55 with five random ones among them,
+0.57 to 0.67 with twelve.
+"""
 _PLACES, _DRAWS = 2000, 16
 
 
@@ -71,8 +74,8 @@ def reach(places: ArrayLike, read: ArrayLike, describe: Callable[[Array], Array]
     words = ""
     if share < CORNERED and len(taken) > 2:
         words = (
-            f"(nearly) all {len(taken)} readings lie in one corner: they reach {100 * share:.0f} percent of what as many random "
-            "places would. Measure some places of another kind (pin them, or use a larger beta), or distrust the model "
+            f"(nearly) all {len(taken)} readings lie in one corner: they reach {100 * share:.0f} percent of what as many "
+            "random places would. Measure some places of another kind (pin them, or use a larger beta), or distrust the model "
             "elsewhere"
         )
     return Reach(share, len(taken), words)
