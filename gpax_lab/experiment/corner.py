@@ -74,9 +74,9 @@ def reach(places: ArrayLike, read: ArrayLike, describe: Callable[[Array], Array]
     words = ""
     if share < CORNERED and len(taken) > 2:
         words = (
-            f"(nearly) all {len(taken)} readings lie in one corner: they reach {100 * share:.0f} percent of what as many "
-            "random places would. Measure some places of another kind (pin them, or use a larger beta), or distrust the model "
-            "elsewhere"
+            f"(nearly) all {len(taken)} readings lie in one corner: they reach {100 * share:.0f} percent of what as "
+            "many random places would. Measure some places of another kind (pin them, or use acquire.learning), or "
+            "distrust the model elsewhere"
         )
     return Reach(share, len(taken), words)
 
