@@ -115,7 +115,7 @@ class Model:
                 f"[{a:g}, {b:g}]" for a, b in ((x[:, column].min(), x[:, column].max()), self.bounds[column])
             )
             raise ValueError(
-                f"input {column} of {whose} spans {span}{row}, but the model is made for {made_for}: give it "
+                f"input {column} of {whose}{row} spans {span}, but the model is made for {made_for}: give it "
                 "bounds=[[low, high], ...] in your own units, one pair for each input (without bounds, the unit cube)."
             )
 
