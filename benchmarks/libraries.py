@@ -11,6 +11,9 @@ roots are followed over composition by Gaussian processes, and what is predicted
 (k-means, k = 5) and compared by the adjusted Rand index with the published majority phases; 0.747 from all patterns.
 Beside it: the majority phase predicted by Gaussian processes of the published phase fractions of the measured third,
 against that of the nearest measured composition. The third is drawn at random or fills the composition triangle.
+
+Processes over compositions have straight lines between pure components as their mean (`over_compositions`): what these
+are worth on simulated laws, and on the phase fractions.
 """
 
 import argparse
@@ -163,6 +166,30 @@ def mapping(report, folder, seeds):
         )
 
 
+def lines(report, truths=12, noise=0.03):
+    """Simulated truths of three components, straight or bent by 0.1 to 4 ranges: what straight lines are worth."""
+    models = {"with": over_compositions(3), "without": over_compositions(3, line=False)}
+    for law in list(LAWS)[1:]:
+        for count in (8, 16):
+            dice, missed = np.random.default_rng(count), {way: [] for way in models}
+            for _ in range(truths):
+                x = dice.dirichlet(np.ones(3), count + 128)
+                phi, _, order = columns(x, law)
+                wide = np.exp(dice.uniform(np.log(0.1), np.log(4.0), 2))[np.maximum(order - 1, 0)]
+                true = phi @ np.where(order == 0, dice.uniform(size=order.size), wide * dice.normal(size=order.size))
+                obs = observations(x[:count], true[:count] + noise * dice.normal(size=count), capacity=16)
+                for way, model in models.items():
+                    belief = laplace(draws=16).init(jax.random.key(0), model, obs)
+                    away = np.asarray(belief.moments(jnp.asarray(x[count:]))[0]) - true[count:]
+                    missed[way].append(np.sqrt(np.mean(away**2)))
+            for way, values in missed.items():
+                title = f"{law} holds, {count} readings, process {way} straight lines: RMSE of fresh mixtures"
+                report.result(title, float(np.mean(values)), "ranges")
+            if law == "Vegard":
+                better = np.mean(missed["with"]) < np.mean(missed["without"])
+                report.claim(f"{count} readings: a straight truth is found sooner with straight lines", better)
+
+
 def main():
     """Run and report."""
     line = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,6 +200,7 @@ def main():
     if not (Path(options.data) / "combinatorial").is_dir():
         raise SystemExit(f"{options.data}: no folder combinatorial there; give the one that holds it")
     report = Report()
+    lines(report, 3 if options.quick else 12)
     mapping(report, options.data, 1 if options.quick else options.seeds)
     plates(report, options.data)
     report.finish()
