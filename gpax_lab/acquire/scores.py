@@ -92,10 +92,10 @@ def _learning(goal: Term, logarithm: bool) -> Term:
     return value
 
 
-def learning(score: Score, every: int = 5) -> Score:
+def learning(score: Score, every: int = 3) -> Score:
     """The same score, but every so-manieth point (seeds counted) is measured where least is known.
 
-    A process that explains its first readings may be sure, and wrong, of places that look almost like them; a fifth of
+    A process that explains its first readings may be sure, and wrong, of places that look almost like them; a third of
     the points keeps a campaign from ending at the optimum of those (`benchmarks/stuck.py`). Terms that seek an optimum
     give way to the standard deviation, or to its logarithm where they are logarithms; penalties stay.
 
@@ -119,8 +119,8 @@ def learning(score: Score, every: int = 5) -> Score:
     )
 
 
-def seek(maximize: bool = True, beta: float = 2.0, every: int = 5) -> Score:
-    """The default of this library: the upper confidence bound, and every fifth point where least is known.
+def seek(maximize: bool = True, beta: float = 2.0, every: int = 3) -> Score:
+    """The default of this library: the upper confidence bound, and every third point where least is known.
 
     `learning(ucb(beta, maximize), every)`; the two numbers were chosen in `benchmarks/stuck.py`.
 

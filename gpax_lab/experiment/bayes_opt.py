@@ -35,7 +35,7 @@ def bayes_opt(
     by_travel: bool = False,
     draws: int | None = None,
     floor: float = 0.1,
-    apart_every: int | None = 5,
+    apart_every: int | None = 6,
     among: Region | ArrayLike | None = None,
 ) -> Experiment:
     """Measure where the score is largest, learn, repeat.

@@ -190,7 +190,7 @@ class Acquisition:
     beta: float | None = entry(number(0.0), None)
     xi: float | None = entry(number(0.0), None)
     explore: float | None = entry(number(0.0), None)
-    learn_every: int = entry(whole(0), 5)
+    learn_every: int = entry(whole(0), 3)
     candidates: Grid | Box | Pool = entry(one_of(grid=Grid, box=Box, pool=Pool), Grid())
     travel: Travel | None = entry(section(Travel), None)
     closeness: Closeness | None = entry(section(Closeness), None)
