@@ -227,7 +227,7 @@ def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x") -> np.ndarray
     elif values.ndim == 1 and values.size == dim:
         values = values[None]
     if values.ndim != 2 or values.shape[1] != dim:
-        raise ValueError(f"{what} must have shape (q, {dim}); got {shape}.")
+        raise ValueError(f"{what} must have shape (n, {dim}); got {shape}.")
     return places(values, dtype, what)
 
 

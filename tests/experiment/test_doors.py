@@ -57,7 +57,7 @@ def test_an_answer_is_taken_in(campaign, y, status):
         ({"x": [[np.nan]]}, "non-finite input in row 0"),
         ({"x": np.ma.masked_all((1, 1))}, "masked or missing in row 0"),
         ({"x": [[17.0]]}, r"places measured \(row 0\) spans \[17, 17\], but the model is made for \[0, 1\]"),
-        ({"x": [[0.1, 0.2]]}, r"x must have shape \(q, 1\); got \(1, 2\)"),
+        ({"x": [[0.1, 0.2]]}, r"x must have shape \(n, 1\); got \(1, 2\)"),
         ({"y": [1.0, 2.0]}, r"y must have shape \(1,\)"),
         ({"y": [[1.0, 2.0]]}, r"y must have shape \(1,\); got \(1, 2\)"),
         ({"y": [1j]}, "complex"),
@@ -80,7 +80,7 @@ def test_what_a_person_asks_for_is_checked_likewise(campaign, action):
     for points, text in (
         ([[np.nan]], "non-finite input in row 0"),
         ([[0.2], [40.0]], r"points to (pin|veto) \(row 1\) spans .*, but the model is made for"),
-        ([[0.2, 0.3]], r"shape \(q, 1\)"),
+        ([[0.2, 0.3]], r"shape \(n, 1\)"),
         (np.ma.array([[0.2], [0.3]], mask=[[0], [1]]), "masked or missing in row 1"),
     ):
         with pytest.raises(ValueError, match=text):
