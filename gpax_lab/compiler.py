@@ -1,8 +1,8 @@
 """Does the installed compiler make right numbers out of right code? Asked once, at the first fit.
 
 XLA's CPU backend in jaxlib 0.10.1 to 0.12.0.1 may let the result of the last fused loop share its memory with an
-operand that is still read at other places. A Gram matrix plus a jitter taken from its own diagonal then comes out wrong,
-by factors and without a word. The versions that this package asks for are right (`benchmarks/compiled.py`); whoever has
+operand that is still read at other places. A Gram matrix plus a jitter taken from its own diagonal then comes out
+wrong, by factors and without a word. The versions that this package asks for are right (`benchmarks/compiled.py`); whoever has
 forced another one in is told.
 """
 
@@ -45,8 +45,8 @@ def warn_once() -> None:
     error = largest_error()
     if error > 1e-4:
         warnings.warn(
-            f"jaxlib {jaxlib.__version__} compiles right code to wrong numbers on this machine (a matrix of ones is off "
-            f"by {error:.2g}): posteriors, predictions and evidence can be wrong without another word. Install a "
+            f"jaxlib {jaxlib.__version__} compiles right code to wrong numbers here (a matrix of ones is off by "
+            f"{error:.2g}): posteriors, predictions and evidence can be wrong without another word. Install a "
             'version that is right: pip install "jax==0.10.0" "jaxlib==0.10.0".',
             RuntimeWarning,
             stacklevel=2,

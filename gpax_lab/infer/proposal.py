@@ -21,8 +21,6 @@ WIDE = 0.2
 """Share of the draws that come from the wider components."""
 FACTOR = 2.0
 """How much wider these are, in standard deviations."""
-LEAST = 0.05
-"""Share that is spread evenly over the components, however little weight they have."""
 EVEN = 12
 """Up to so many coordinates draws fill the space evenly (a shifted sequence); beyond, they are independent."""
 
@@ -94,11 +92,16 @@ def weigh(z: Array, log_target: Array, proposal: Proposal, wide: Array) -> Weigh
     return Weighted(z, jnp.where(jnp.isfinite(ratio), ratio, -jnp.inf), each - total[:, None])
 
 
-def adapted(proposal: Proposal, found: Weighted) -> Proposal:
+def adapted(proposal: Proposal, found: Weighted, least: Array) -> Proposal:
     """The proposal moved towards the target that its weighted draws show.
 
     Weighted means and covariances by component, held near the present ones as if these were 2 p draws. Where no draw
     has a weight it stays as it is.
+
+    Args:
+        proposal: of k components.
+        found: its draws.
+        least: (k,) shares that the components have at least.
     """
     size = found.z.shape[1]
     top = logsumexp(found.log_ratio)
@@ -121,7 +124,6 @@ def adapted(proposal: Proposal, found: Weighted) -> Proposal:
         return jnp.where(good, mean + keep * shift, mean), jnp.where(good, new, lower), mass
 
     mean, lower, mass = jax.vmap(of_one, in_axes=(0, 0, 1))(proposal.mean, proposal.lower, found.duty)
-    there = jnp.isfinite(proposal.log_share)
-    share = (1.0 - LEAST) * mass / jnp.maximum(jnp.sum(mass), jnp.finfo(mass.dtype).tiny)
-    share = jnp.where(there, share + LEAST / jnp.maximum(jnp.sum(there), 1), 0.0)
+    share = mass / jnp.maximum(jnp.sum(mass), jnp.finfo(mass.dtype).tiny)
+    share = (1.0 - jnp.sum(least)) * share + least
     return Proposal(mean, lower, jnp.where(some, jnp.log(share / jnp.sum(share)), proposal.log_share))

@@ -152,8 +152,8 @@ def _seeds(settings: Settings, candidates: Candidates, bounds: np.ndarray, key: 
 
 def sampler(settings: Settings) -> infer.Sampler:
     """The sampler of [sampler]."""
-    make = {Nuts: infer.nuts, Smc: infer.smc, Laplace: infer.laplace}[type(settings.sampler)]
-    return make(**asdict(settings.sampler))
+    makers: dict[type, Callable[..., infer.Sampler]] = {Nuts: infer.nuts, Smc: infer.smc, Laplace: infer.laplace}
+    return makers[type(settings.sampler)](**asdict(settings.sampler))
 
 
 def score(chosen: Acquisition, maximize: bool) -> acquire.Score:

@@ -67,7 +67,7 @@ def test_adapting_raises_the_worth_of_the_draws():
         z = draw(jax.random.key(round_), now, 1000, wide)
         found = weigh(z, bananas(z), now, wide)
         worth.append(float(effective_share(found.log_ratio)))
-        now = adapted(now, found)
+        now = adapted(now, found, jnp.array([0.02, 0.02]))
     assert worth[-1] > 0.5 > 2 * worth[0]
     weight = jax.nn.softmax(found.log_ratio)
     assert abs(float(weight @ z[:, 0])) < 5 * 2.06 / np.sqrt(1000 * worth[-1])  # the mirror image weighs as much
@@ -80,7 +80,7 @@ def test_adapting_raises_the_worth_of_the_draws():
 def test_without_any_weight_the_proposal_stays():
     z = draw(jax.random.key(0), MIXTURE, 30, jnp.asarray(WIDE))
     found = weigh(z, jnp.full(30, jnp.nan), MIXTURE, jnp.asarray(WIDE))
-    for new, old in zip(adapted(MIXTURE, found), MIXTURE, strict=True):
+    for new, old in zip(adapted(MIXTURE, found, jnp.zeros(3)), MIXTURE, strict=True):
         np.testing.assert_allclose(new, old, rtol=1e-12)
 
 

@@ -200,6 +200,9 @@ def searches() -> list[Row]:
     def weighed(z):
         return proposal.weigh(z, -jnp.sum(z**2, axis=1), mixed, wide)
 
+    def moved(z):
+        return proposal.adapted(mixed, weighed(z), jnp.asarray([0.02, 0.1]))
+
     def few_stages(y, obs, key):
         sampler = smc(8, max_stages=2, max_moves=1, max_leapfrog=3)
         found = sampler.init(key, plain(), obs._replace(y=y))
@@ -227,7 +230,7 @@ def searches() -> list[Row]:
         row("infer.proposal.draw", lambda: (lambda key: proposal.draw(key, mixed, 9, wide), (KEY,)), contexts=FEW),
         row("infer.proposal.log_densities", lambda: (lambda z: proposal.log_densities(z, mixed, wide), (z,))),
         row("infer.proposal.weigh", lambda: (weighed, (z,)), contexts=FEW),
-        row("infer.proposal.adapted", lambda: (lambda z: proposal.adapted(mixed, weighed(z)), (z,)), contexts=FEW),
+        row("infer.proposal.adapted", lambda: (moved, (z,)), contexts=FEW),
         row("infer.smc.smc", lambda: (few_stages, (small.y, small, KEY)), "two stages", ("jit",), (), 1e-6),
         row("infer.laplace.laplace", lambda: (few_steps, (small.y, small, KEY)), "three steps", ("jit",), (), 1e-6),
     ]
