@@ -68,10 +68,9 @@ def main() -> None:
             if case.mean is None:
                 report.claim(f"{name}, {case.name}: trusted", outcome == outcomes.OK)
                 report.claim(f"{name}, {case.name}: means within {ASKED} sd", error < ASKED)
-            if name.startswith("smc"):
-                report.claim(
-                    f"{name}, {case.name}: trusted and within {2 * ASKED} sd", error < 2 * ASKED and not outcome
-                )
+            else:
+                honest = error < 2 * ASKED or (outcome != outcomes.OK and not name.startswith("smc"))
+                report.claim(f"{name}, {case.name}: means within {2 * ASKED} sd, or it says that it is lost", honest)
         jax.clear_caches()
     for name, sampler in {} if quick else DEFAULT.items():
         for case in (CORE, CASES[-1]):

@@ -22,10 +22,9 @@ A campaign measures five random places and then 35 chosen ones (laplace, 16 draw
   posterior excludes, with 95 percent, every place within a tenth of the optimum.
 
 Regret is the distance of the best measured place from the optimum, without noise. Coverage is the share of 90 percent
-intervals of a new reading that hold, over all places that were not measured, as they are and recalibrated by
-leave-one-out. Recipes were tuned on other keys and other places (`--tune`). On the measured maps the same is told of
-five percent of the places.
-"""
+intervals of a new reading that hold, over all places that were not measured, as they are and with the spread times
+`recalibration`, also where that is below 1 (`intervals` never narrows). Recipes were tuned on other keys and other
+places (`--tune`). On the measured maps the same is told of five percent of the places."""
 
 from results import Report, pin_threads
 
@@ -164,7 +163,7 @@ MORE = {
     "learning(log_ei())": Recipe(acquire.learning(acquire.log_ei()), {}),
     "seek(beta=1)": Recipe(acquire.seek(beta=1.0), {}),
     "seek(every=4)": Recipe(acquire.seek(every=4), {}),
-    "seek(every=3)": Recipe(acquire.seek(every=3), {}),
+    "seek(every=5)": Recipe(acquire.seek(every=5), {}),
 }
 
 
@@ -319,9 +318,8 @@ def claims(report: Report, name: str, found: dict, quick: bool) -> None:
     report.claim(f"{name}: the default's regret is no worse than that of {TODAY}", bool(gap.mean() <= 2 * error))
     report.claim(f"{name}: fewer than 2 percent of the campaigns are stuck", bool(ours["stuck"].mean() < 0.02))
     if not quick:
-        for kind in ("coverage", "recalibrated"):
-            held = ours[kind].mean()
-            report.claim(f"{name}: 90 percent intervals, {kind}, hold 80 percent or more", bool(held >= 0.8))
+        held = ours["recalibrated"].mean()
+        report.claim(f"{name}: 90 percent intervals, recalibrated, hold 85 to 95 percent", bool(0.85 <= held <= 0.95))
 
 
 def main() -> None:

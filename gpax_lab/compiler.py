@@ -2,8 +2,8 @@
 
 XLA's CPU backend in jaxlib 0.10.1 to 0.12.0.1 may let the result of the last fused loop share its memory with an
 operand that is still read at other places. A Gram matrix plus a jitter taken from its own diagonal then comes out
-wrong, by factors and without a word. The versions that this package asks for are right (`benchmarks/compiled.py`); whoever has
-forced another one in is told.
+wrong, by factors and without a word. The versions that this package asks for are right (`benchmarks/compiled.py`);
+whoever has forced another one in is told.
 """
 
 import warnings

@@ -91,11 +91,11 @@ def _row(index: list[int]) -> str:
     return f"row {index[0]}" if index else "its only entry"
 
 
-def places(x: Any, dtype: DTypeLike, what: str = "x") -> np.ndarray:
+def places(x: Any, dtype: DTypeLike, what: str = "x", apart: bool = True) -> np.ndarray:
     """Inputs (n, d) of `dtype`.
 
     Raises:
-        ValueError: not two-dimensional, not finite, or not told apart in `dtype`.
+        ValueError: not two-dimensional, not finite, too large for `dtype`, or, if `apart`, not told apart in it.
     """
     values = numbers(x, what)
     if values.ndim != 2:
@@ -107,14 +107,14 @@ def places(x: Any, dtype: DTypeLike, what: str = "x") -> np.ndarray:
             f"{what} holds a non-finite input in row {row}, {values[row].tolist()}: remove that row (a failed reading "
             "belongs into y as NaN)."
         )
-    return _told_apart(values, np.dtype(dtype), what)
+    return _told_apart(values, np.dtype(dtype), what, apart)
 
 
-def _told_apart(values: np.ndarray, kind: np.dtype, what: str) -> np.ndarray:
+def _told_apart(values: np.ndarray, kind: np.dtype, what: str, apart: bool) -> np.ndarray:
     """The places in another dtype, in which those that differ by more than the dtype's step still differ."""
     with np.errstate(over="ignore"):
         cast = values.astype(kind)
-    for column in range(values.shape[1] if len(values) > 1 else 0):
+    for column in range(values.shape[1] if apart and len(values) > 1 else 0):
         each, same = np.unique(values[:, column]), np.unique(cast[:, column])
         if len(same) == len(each):
             continue
@@ -167,7 +167,8 @@ def readings(y: Any, count: int, dtype: DTypeLike, outputs: int | None = None) -
     if values.ndim == 2 and values.shape[1] == 1 and outputs in (None, 1):
         values = values[:, 0]
     if values.ndim not in (1, 2) or values.shape[0] != count:
-        raise ValueError(f"y must have shape ({count},) or ({count}, m) to match x; got {shape}.")
+        known = {None: f"({count},) or ({count}, m)", 1: f"({count},)"}
+        raise ValueError(f"y must have shape {known.get(outputs, (count, outputs))} to match x; got {shape}.")
     found = 1 if values.ndim == 1 else values.shape[1]
     if outputs is not None and found != outputs:
         raise ValueError(f"y must have shape {(count,) if outputs == 1 else (count, outputs)}; got {shape}.")
@@ -214,8 +215,10 @@ def variances(noise: Any, count: int, dtype: DTypeLike, failed: np.ndarray | Non
     return cast
 
 
-def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x") -> np.ndarray:
+def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x", apart: bool = True) -> np.ndarray:
     """Places (n, d) of which the number of inputs is known: also a single one (d,), or numbers (n,) of one input.
+
+    With `apart=False` they may be closer together than the dtype tells, as readings of one place are.
 
     Raises:
         ValueError: another number of inputs, or what `places` refuses.
@@ -228,7 +231,7 @@ def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x") -> np.ndarray
         values = values[None]
     if values.ndim != 2 or values.shape[1] != dim:
         raise ValueError(f"{what} must have shape (n, {dim}); got {shape}.")
-    return places(values, dtype, what)
+    return places(values, dtype, what, apart)
 
 
 def answers(x: Any, y: Any, noise: Any, dim: int, outputs: int, dtype: DTypeLike) -> Answers:
@@ -237,9 +240,9 @@ def answers(x: Any, y: Any, noise: Any, dim: int, outputs: int, dtype: DTypeLike
     Raises:
         ValueError: see `points_of`, `readings` and `variances`; the row is named.
     """
-    points = points_of(x, dim, dtype)
+    points = points_of(x, dim, dtype, apart=False)
     values = readings(y, len(points), dtype, outputs)
-    failed = ~np.isfinite(values).reshape(len(points), -1).all(axis=1)
+    failed = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     return Answers(points, values, variances(noise, len(points), dtype, failed))
 
 

@@ -22,9 +22,9 @@ def _scaled_square(x: Array, z: Array, params: Params) -> Array:
 
 def _scaled_distance(x: Array, z: Array, params: Params) -> Array:
     square = _scaled_square(x, z, params)
-    positive = square > 0
+    zero = square == 0
     # sqrt has an infinite slope at 0; the inner where keeps the gradient at duplicate points finite (zero).
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))  # NaN stays NaN
 
 
 def rbf(x: Array, z: Array, params: Params) -> Array:

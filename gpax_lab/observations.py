@@ -174,7 +174,7 @@ def assimilate(
         x: (d,) where it was measured, as the instrument reads it back; where it is not finite nothing was measured,
             and nothing changes.
         y: () or (m,) the reading; a non-finite one marks the slot as failed.
-        noise: () known variance of the reading.
+        noise: () known variance of the reading; one that is negative or not finite marks the slot as failed, too.
         tolerance: how far from a pending point, input by input, a place may lie and still answer it, in units of x;
             (), (d,), or (capacity, d) where every slot has its own. Of several the nearest is answered, in units of
             its tolerance. 0: only the very point.
@@ -187,7 +187,7 @@ def assimilate(
     waiting = answered_slot(obs, x if asked is None else asked, tolerance)
     there = jnp.isfinite(x).all()
     here = jnp.where(waiting.any(), waiting, _first(obs.status == EMPTY)) & there
-    ok = jnp.isfinite(y).all()
+    ok = jnp.isfinite(y).all() & jnp.isfinite(noise) & (jnp.asarray(noise) >= 0)
     here_y = here.reshape((-1,) + (1,) * (obs.y.ndim - 1))
     return Observations(
         x=jnp.where(here[:, None], x[None], obs.x),

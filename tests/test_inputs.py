@@ -3,9 +3,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gpax_lab import inputs
+from gpax_lab import acquire, inputs
 from gpax_lab.images import frames, patches
 from gpax_lab.infer import propose
+from gpax_lab.models import gp
 from gpax_lab.observations import FAILED, MEASURED, observations
 from gpax_lab.storage.dataset import Dataset, axis
 
@@ -129,6 +130,22 @@ def test_a_box_has_steps_fine_enough(bounds, dtype, fits):
         inputs.resolved(bounds, dtype)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "text"),
+    [
+        (np.ma.array([[0.0, 1.0]], mask=[[0, 1]]), "bounds is masked or missing in row 0"),
+        ([[0.0, None]], "bounds is masked or missing in row 0"),
+        ([[0.0, 1j]], "bounds is complex"),
+        ([["0", "1"]], "bounds must hold real numbers"),
+        ([[1.0, 0.0]], "low < high"),
+    ],
+)
+def test_bounds_are_numbers_in_order(bounds, text):
+    for make in (acquire.box, lambda b: acquire.grid(b, (3,)), lambda b: gp.exact(1, bounds=b)):
+        with pytest.raises(ValueError, match=text):
+            make(bounds)
+
+
 @pytest.mark.parametrize("number", [1e39, -1e39])
 def test_numbers_too_large_for_the_dtype_are_refused(number):
     for given in ({"y": [number]}, {"y": [0.0], "noise": [abs(number)]}):
@@ -145,6 +162,12 @@ def test_an_answer_is_taken_where_its_meaning_is_plain(x, y):
     np.testing.assert_array_equal(taken.x, [[0.2, 0.3]])
     np.testing.assert_allclose(taken.y, [0.7], rtol=1e-7)
     np.testing.assert_array_equal(taken.noise, [0.0])
+
+
+def test_answers_may_be_none_at_all_or_two_of_one_place():
+    assert inputs.answers(np.zeros((0, 1)), [], 0.0, 1, 1, np.float64).y.shape == (0,)
+    beside = [[300.1], [300.1000000001]]  # one number in float32
+    assert inputs.answers(beside, [1.0, 2.0], 0.0, 1, 1, np.float32).x.shape == (2, 1)
 
 
 def test_one_input_may_be_a_row_of_numbers_and_two_quantities_a_row_of_two():

@@ -79,6 +79,11 @@ def test_gradients_are_finite_at_duplicate_points(member):
     assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
+def test_a_place_that_is_no_number_is_nowhere(member):
+    x = jnp.asarray(X)
+    assert np.isnan(member(x[0].at[0].set(jnp.nan), x[1], parameters(member)))
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_jit_vmap_and_dtype(member, dtype):
     values = parameters(member, dtype)

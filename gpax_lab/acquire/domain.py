@@ -6,12 +6,12 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Race
+from gpax_lab.inputs import numbers
 from gpax_lab.observations import Observations
 
 PLACES = 128
@@ -55,7 +55,7 @@ def as_region(among: Region | ArrayLike | None) -> Region | None:
     """
     if among is None or callable(among):
         return among
-    bounds = np.asarray(among, float)
+    bounds = numbers(among, "among")
     if bounds.ndim != 2 or bounds.shape[1] != 2 or not (bounds[:, 0] <= bounds[:, 1]).all():
         raise ValueError(
             f"among is a function x (d,) -> bool, or bounds (d, 2) with low <= high; got {bounds.tolist()}."

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.acquire.score import Outlook, Score, Settings, Term, term
+from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, term
 from gpax_lab.infer.posterior import mixture
 from gpax_lab.infer.race import Race
 
@@ -179,4 +179,4 @@ def telling_apart(score: Score) -> Score:
 
 def seeks_optimum(score: Score) -> bool:
     """Whether a term of the score seeks an optimum."""
-    return any("sign" in settings for settings in score.settings)
+    return any(goals(score))

@@ -182,6 +182,11 @@ def of_moments(function: Callable[[Array, Array], Array]) -> Score:
     return term("of_moments", lambda outlook, _: function(*outlook.moments()))
 
 
+def goals(score: Score) -> tuple[bool, ...]:
+    """Which terms of a score seek an optimum: those that have a sign, and what users write of mean and std."""
+    return tuple("sign" in s or n == "of_moments" for s, n in zip(score.settings, score.names, strict=True))
+
+
 def as_score(score: Score | Callable[[Array, Array], Array]) -> Score:
     """A Score as it is; a plain function of (mean, std) made into one.
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.acquire.domain import Region
 from gpax_lab.acquire.logspace import log_improvement, log_mean_exp
-from gpax_lab.acquire.score import Outlook, Score, Settings, Term, only_among, term
+from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, only_among, term
 from gpax_lab.linalg import cholesky, jitter
 from gpax_lab.observations import EMPTY, VETOED
 
@@ -104,18 +104,20 @@ def learning(score: Score, every: int = 3) -> Score:
         every: how often a point is spent on learning; 2 or more. Kept as an array, as all settings.
 
     Raises:
-        ValueError: every < 2.
+        ValueError: every < 2, or no term seeks an optimum.
     """
     if every < 2:
         raise ValueError(f"every point can not be spent on learning: every must be at least 2; got {every}.")
-    goals = ["sign" in settings for settings in score.settings]
+    seeking = goals(score)
+    if not any(seeking):
+        raise ValueError(f"{score.names} seek no optimum, so there is nothing that points could be taken from.")
     number = jnp.asarray(every)
     return replace(
         score,
         terms=tuple(
-            _learning(t, "log" in n) if g else t for t, n, g in zip(score.terms, score.names, goals, strict=True)
+            _learning(t, "log" in n) if g else t for t, n, g in zip(score.terms, score.names, seeking, strict=True)
         ),
-        settings=tuple({**s, "every": number} if g else s for s, g in zip(score.settings, goals, strict=True)),
+        settings=tuple({**s, "every": number} if g else s for s, g in zip(score.settings, seeking, strict=True)),
     )
 
 

@@ -80,8 +80,11 @@ def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
     """
     if "settings" not in header:
         raise SettingsError(f"{path} was not written by gpax-lab run: go on with it from the program that wrote it.")
+    written = dict(header["settings"])
+    # A journal from before points were spent on learning spent none.
+    written["acquisition"] = {"learn_every": 0} | dict(written.get("acquisition", {}))
     try:
-        return build(parse(header["settings"]))
+        return build(parse(written))
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
 

@@ -22,6 +22,7 @@ from gpax_lab.experiment.room import reserved, tolerance_of, with_room, with_roo
 from gpax_lab.infer.posterior import Sampler
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.inputs import answers, points_of, resolved, traced
+from gpax_lab.models.lone import warn_of_a_lone_reading
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
 
@@ -103,6 +104,8 @@ def bayes_opt(
         sought = x if asked is None else asked
         state = with_room_for_answers(state, sought)
         key, key_fit, obs, places = _take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
+        if not traced(obs) and any(model.standardized and not model.robust for model in models):
+            warn_of_a_lone_reading(obs, state.obs)
         posterior = sampler.update(key_fit, state.posterior, obs)
         return state._replace(key=key, obs=obs, posterior=posterior, asked=places)
 
@@ -135,8 +138,11 @@ def _plain(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: 
     for model in models:
         model.check_places(taken.x, "the places measured")
     where = None if asked is None else points_of(asked, dim, obs.x.dtype, "asked")
-    if where is not None and len(where) != len(taken.x):
-        raise ValueError(f"asked has {len(where)} places, x {len(taken.x)}.")
+    if where is not None:
+        if len(where) != len(taken.x):
+            raise ValueError(f"asked has {len(where)} places, x {len(taken.x)}.")
+        for model in models:
+            model.check_places(where, "the places asked for")
     return *taken, where
 
 

@@ -14,7 +14,7 @@ from gpax_lab.experiment.experiment import State, models_of
 from gpax_lab.experiment.room import reserved, with_room
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Hypotheses, Race
-from gpax_lab.inputs import points_of
+from gpax_lab.inputs import numbers, points_of, traced
 from gpax_lab.means import Law
 from gpax_lab.models.model import Model
 from gpax_lab.models.parametric import parametric
@@ -146,6 +146,9 @@ def apply(state: State, action: Intervention) -> State:
         case Reweigh(weights):
             if len(weights) != len(state.score.weights):
                 raise ValueError(f"{len(state.score.weights)} weights needed, for {state.score.names}.")
+            given = [] if traced(weights) else [numbers(weight, "a weight") for weight in weights]
+            if not all(weight.shape == () and np.isfinite(weight) for weight in given):
+                raise ValueError(f"a weight of the score is one finite number; got {weights}.")
             arrays = tuple(jnp.asarray(w, old.dtype) for w, old in zip(weights, state.score.weights, strict=True))
             return state._replace(score=replace(state.score, weights=arrays))
         case Rescale() | Adopt() | Reject():  # `run` does the first two: they need a fit

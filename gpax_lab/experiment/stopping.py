@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
@@ -56,13 +57,17 @@ def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike 
     """
     score = log_ei(maximize, among=among)
 
-    def rule(state: State) -> str | None:
+    @jax.jit
+    def largest(state: State) -> Array:
         asked = as_asked(state)
         where = domain(state.candidates, state.posterior, asked)
         choice = state.candidates.best(
             state.key, lambda x: score(state.posterior, state.obs, x, state.key, where), asked, score.joint
         )
-        gain = float(jnp.exp(choice.value))
+        return jnp.exp(choice.value)
+
+    def rule(state: State) -> str | None:
+        gain = float(largest(state))
         return f"no more gain expected: at best {gain:.3g}, asked {below:g}" if gain < below else None
 
     return rule

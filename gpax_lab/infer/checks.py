@@ -174,15 +174,25 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
         lines.append(posterior.names[i].ljust(wide) + "".join(cell.rjust(20) for cell in cells))
     lines.append(_sentence(posterior, checks[order[0]], int(order[0])))
     lines += _against(posterior, checks, order)
-    sweep = prior_sweep(posterior, SWEPT)
-    if sweep.overturned:
-        leaders = [f"{posterior.names[m]} with priors {f:g} times as wide" for f, m in sweep.leaders() if m != order[0]]
-        lines.append(f"The width of priors decides: {' and '.join(leaders)} would lead. See prior_sweep(...).")
+    lines += _with_other_priors(posterior)
     for i in order:
         code = int(posterior.posteriors[i].info.outcome)
         if code != outcomes.OK:
             lines.append(f"{posterior.names[i]}: {outcomes.message(code)}")
     return "\n".join(lines)
+
+
+def _with_other_priors(posterior: Race) -> list[str]:
+    """Who would lead with priors half or twice as wide, where that is another one, or why that can not be told."""
+    try:
+        sweep = prior_sweep(posterior, SWEPT)
+    except ValueError as error:  # a hierarchical program whose draws are not its parameters
+        return [f"Whether the width of priors decides was not tried: {error}"]
+    if not sweep.overturned:
+        return []
+    over = sweep.factors[sweep.overtaken]
+    leaders = [f"{posterior.names[m]} with priors {f:g} times as wide" for f, m in sweep.leaders() if f in over]
+    return [f"The width of priors decides: {' and '.join(leaders)} would lead. See prior_sweep(...)."]
 
 
 def _against(posterior: Race, checks: Sequence[PredictiveCheck], order: np.ndarray) -> list[str]:

@@ -61,14 +61,19 @@ class PriorSweep:
     @property
     def overturned(self) -> bool:
         """Whether another hypothesis leads at some factor, beyond twice the Monte Carlo error of the two."""
+        return bool(self.overtaken.any())
+
+    @property
+    def overtaken(self) -> np.ndarray:
+        """(factors,) whether another one than with the priors as given leads there, beyond that error."""
         usual = np.abs(np.log(self.factors)).argmin()
         if not np.isfinite(self.probability[usual]).all():
-            return False
+            return np.zeros(len(self.factors), bool)
         best = int(self.probability[usual].argmax())
         score = np.log(np.maximum(self.probability, 1e-300))
         doubt = 2.0 * np.sqrt(self.error**2 + self.error[:, [best]] ** 2)
         with np.errstate(invalid="ignore"):
-            return bool(np.any(score - score[:, [best]] > doubt))
+            return np.any(score - score[:, [best]] > doubt, axis=1)
 
     def leaders(self) -> list[tuple[float, int]]:
         """Factor, and number of the hypothesis that leads there, where that is told."""

@@ -35,6 +35,24 @@ def contradictory(obs: Observations, needs: Needs) -> Array:
     return jnp.any(jax.lax.map(with_another, (obs.x, y, certain)))
 
 
+def refuse_impossible(obs: Observations) -> None:
+    """Refuse measured slots that `observations` would not have filled so (outside jit).
+
+    Raises:
+        ValueError: a place or reading that is not finite, or a variance that is none; the slot is named.
+    """
+    used = np.asarray(obs.measured)
+    each = {
+        "a place that is not finite": np.isfinite(np.asarray(obs.x)).all(axis=1),
+        "a reading that is not finite": np.isfinite(np.asarray(obs.y)).reshape(obs.capacity, -1).all(axis=1),
+        "a variance that is negative or not finite": np.isfinite(np.asarray(obs.noise)) & (np.asarray(obs.noise) >= 0),
+    }
+    for what, good in each.items():
+        if (used & ~good).any():
+            slot = int((used & ~good).argmax())
+            raise ValueError(f"slot {slot} is measured and holds {what}: make readings by observations(x, y, noise).")
+
+
 def refuse_contradictions(obs: Observations, needs: Needs) -> None:
     """Refuse such readings by their slots (outside jit).
 

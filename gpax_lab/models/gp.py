@@ -12,7 +12,7 @@ from gpax_lab.means import Mean
 from gpax_lab.models import conditioning
 from gpax_lab.models.frame import frame
 from gpax_lab.models.model import Model
-from gpax_lab.models.noise import Noise
+from gpax_lab.models.noise import Noise, only_known
 from gpax_lab.models.scaling import Scale
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior
@@ -146,5 +146,6 @@ def exact(
         standardized=of.standardize is True,
         robust=of.rule.tails is not None,
         bounds=of.bounds,
-        needs_noise="repeats" if noise == "known" else "nothing",
+        # Where readings may lie beside where they were asked for, two different ones at one place are no contradiction.
+        needs_noise="repeats" if only_known(noise) and uncertain_inputs is None else "nothing",
     )

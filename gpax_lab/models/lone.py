@@ -43,23 +43,35 @@ def lone_reading(x: np.ndarray, y: np.ndarray) -> int | None:
     return None if flank else which
 
 
-def warn_of_a_lone_reading(obs: Observations) -> None:
+def _found(obs: Observations) -> tuple[np.ndarray, np.ndarray, np.ndarray, int | None]:
+    slots = np.flatnonzero(np.asarray(obs.status) == MEASURED)
+    x, y = np.asarray(obs.x, np.float64)[slots], np.asarray(obs.y, np.float64)[slots]
+    return slots, x, y, lone_reading(x, y)
+
+
+def warn_of_a_lone_reading(obs: Observations, before: Observations | None = None) -> None:
     """Warn, naming slot, place and value, where one reading takes the scale with it. Outside jit only.
 
     Silent for several outputs, for fewer than five readings, and where all other readings are equal.
+
+    Args:
+        obs: readings.
+        before: readings that were looked at already; the one that was alone among these is not named again.
     """
     if obs.y.ndim != 1 or any(isinstance(leaf, jax.core.Tracer) for leaf in obs):
         return
-    slots = np.flatnonzero(np.asarray(obs.status) == MEASURED)
-    x, y = np.asarray(obs.x, np.float64)[slots], np.asarray(obs.y, np.float64)[slots]
-    which = lone_reading(x, y)
+    slots, x, y, which = _found(obs)
     if which is None:
         return
+    if before is not None:
+        known, _, _, named = _found(before)
+        if named is not None and known[named] == slots[which]:
+            return
     rest = np.delete(y, which)
     place = ", ".join(f"{value:g}" for value in x[which])
     warnings.warn(
         f"the reading in slot {slots[which]}, y = {y[which]:g} at x = [{place}], is far from the {len(rest)} others "
         f"({rest.min():g} to {rest.max():g}) and sets the scale of all. If it is an accident, leave it out (y = nan) "
         "or use noise=StudentNoise(...); if it is real, say what scale to expect: standardize=(location, scale).",
-        stacklevel=4,
+        stacklevel=4 if before is None else 3,
     )

@@ -10,7 +10,7 @@ from jax import Array
 
 from gpax_lab import compiler
 from gpax_lab.inputs import resolved, traced
-from gpax_lab.models.exactness import Needs, refuse_contradictions
+from gpax_lab.models.exactness import Needs, refuse_contradictions, refuse_impossible
 from gpax_lab.models.lone import warn_of_a_lone_reading
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.priors import Params, Program
@@ -75,9 +75,13 @@ class Model:
         """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).
 
         Raises:
+            TypeError: they are no Observations.
             ValueError: inputs or readings have another number of columns, inputs lie farther outside the box than it is
-                wide or in steps too coarse for it, or readings that are known exactly contradict each other.
+                wide or in steps too coarse for it, readings that are known exactly contradict each other, or a measured
+                slot holds what `observations` would have refused.
         """
+        if not isinstance(obs, Observations):
+            raise TypeError(f"readings are given as observations(x, y); got {type(obs).__name__}.")
         compiler.warn_once()
         if obs.x.shape[-1] != self.dim:
             raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
@@ -91,6 +95,7 @@ class Model:
             resolved(self.bounds, obs.x.dtype)
         if traced(obs):
             return
+        refuse_impossible(obs)
         if self.standardized and not self.robust:
             warn_of_a_lone_reading(obs)
         refuse_contradictions(obs, self.needs_noise)

@@ -200,6 +200,11 @@ class StudentNoise:
         return constant - 0.5 * jnp.log(variance) - 0.5 * (nu + 1.0) * jnp.log1p(residual**2 / (nu * variance))
 
 
+def only_known(noise: Noise) -> bool:
+    """Whether a model adds nothing to the known variances of readings."""
+    return (noise.of if isinstance(noise, StudentNoise) else noise) == "known"
+
+
 TABLE_END, TABLE_STEP = 10.0, 0.02
 """Nodes of `log_excess`: cubic between them, right to 1e-9; straight beyond, where nothing is probable."""
 

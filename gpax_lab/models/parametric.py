@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.means import Mean
 from gpax_lab.models.model import Model
-from gpax_lab.models.noise import Noise, noise_rule
+from gpax_lab.models.noise import Noise, noise_rule, only_known
 from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
@@ -113,5 +113,5 @@ def parametric(
         standardized=standardize is True,
         robust=tails is not None,
         bounds=None,
-        needs_noise="all" if noise == "known" else "nothing",
+        needs_noise="all" if only_known(noise) else "nothing",
     )

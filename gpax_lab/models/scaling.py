@@ -7,6 +7,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import numbers
 from gpax_lab.observations import Observations
 
 
@@ -21,11 +22,11 @@ def box(bounds: ArrayLike | None, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower corner (d,) and width (d,) of the user's box; (0, 1) when there is none.
 
     Raises:
-        ValueError: bounds are not (d, 2), not finite, or a lower one is not below its upper one.
+        ValueError: bounds are not (d, 2), masked, complex, not finite, or a lower one is not below its upper one.
     """
     if bounds is None:
         return np.zeros(dim), np.ones(dim)
-    edges = np.asarray(bounds, np.float64)
+    edges = numbers(bounds, "bounds")
     if edges.shape != (dim, 2) or not np.isfinite(edges).all() or not (edges[:, 0] < edges[:, 1]).all():
         raise ValueError(f"bounds must be ({dim}, 2) finite [low, high] with low < high; got {edges.tolist()}.")
     return edges[:, 0], edges[:, 1] - edges[:, 0]

@@ -25,7 +25,7 @@ from gpax_lab.models.conditioning import gram, prior_paths
 from gpax_lab.models.frame import frame
 from gpax_lab.models.gp import ANCHORS
 from gpax_lab.models.model import Model
-from gpax_lab.models.noise import Noise
+from gpax_lab.models.noise import Noise, only_known
 from gpax_lab.models.scaling import Scale, box
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior
@@ -244,7 +244,7 @@ def sparse(
         standardized=of.standardize is True,
         robust=of.rule.tails is not None,
         bounds=of.bounds,
-        needs_noise="all" if noise == "known" else "nothing",
+        needs_noise="all" if only_known(noise) else "nothing",
     )
 
 

@@ -180,13 +180,13 @@ class Feasible:
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What makes a point worth measuring, and where points may lie.
+    """What makes a point worth measuring, and where points may lie; as it stands, `acquire.seek()`.
 
     `explore` adds that many times the log of the standard deviation, for a score that is a logarithm. Every point of
     number `learn_every`, twice that, ... is measured where least is known, if the score seeks an optimum; 0 for none.
     """
 
-    score: str = entry(word(*SCORES), "log_ei")
+    score: str = entry(word(*SCORES), "ucb")
     beta: float | None = entry(number(0.0), None)
     xi: float | None = entry(number(0.0), None)
     explore: float | None = entry(number(0.0), None)

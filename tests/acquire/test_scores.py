@@ -88,6 +88,10 @@ def test_every_third_point_is_for_learning_and_penalties_stay(posterior):
     assert acquire.learning(acquire.log_ei()).terms == acquire.learning(acquire.log_ei(), 7).terms
     with pytest.raises(ValueError, match="at least 2"):
         acquire.seek(every=1)
+    with pytest.raises(ValueError, match="seek no optimum"):
+        acquire.learning(acquire.uncertainty())
+    own = acquire.learning(SCORES["own"])  # what a user writes of mean and std is a goal too
+    assert own.terms != SCORES["own"].terms
 
 
 def test_minimising_y_is_maximising_minus_y(posterior):

@@ -28,14 +28,14 @@ EXCLUDED = {
     STATIC: """
         experiment.experiment. images.descriptors.windows images.patches.pixel_positions infer.race.Hypotheses.names
         infer.race.Race.names infer.posterior.Posterior.without_factor infer.race.Race.without_factor
-        infer.race.Race.owner linalg.jitter models.frame.Frame.bounds models.frame.Frame.unread models.gp.GPFactor.ok
+        infer.race.Race.owner linalg.jitter models.frame.Frame.bounds models.gp.GPFactor.ok
         models.gridded.Process.axes models.gridded.unit_axis models.noise.StudentNoise.fresh models.scaling.box
         models.scaling.checked observations.Observations.capacity physics.diffraction.interaction
         physics.diffraction.wavelength physics.mixtures.pairs physics.shapes.span poses.axes poses.grid
         priors.given_shapes priors.parameter_shapes priors.with_dim spectra.streams.band_pass spectra.streams.comb
         vae.examples.Examples. vae.model.VAE.branches vae.model.VAE.invariances vae.model.VAE.latent
         vae.parts.Gaussian.raw vae.training.Trained. vae.use.Encoded. vae.waves.Lattice. vae.waves.lattice
-        acquire.scores.learning acquire.scores.seek acquire.scores.sign_of acquire.information.seeks_optimum
+        acquire.scores.sign_of acquire.score.goals acquire.information.seeks_optimum models.noise.only_known
     """,
     BUILDS: """
         acquire.candidates.box acquire.candidates.domain acquire.candidates.grid acquire.candidates.pool

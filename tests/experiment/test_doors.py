@@ -7,13 +7,14 @@ import numpyro
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+from small_campaign import prior_draws
 
 from gpax_lab import acquire
 from gpax_lab.experiment import bayes_opt, simulate
-from gpax_lab.experiment.interventions import Pin, Veto, apply
+from gpax_lab.experiment.interventions import Pin, Reweigh, Veto, apply
 from gpax_lab.experiment.simulate import one_reading
 from gpax_lab.infer import hypotheses, laplace, race, smc
-from gpax_lab.models import gp, parametric
+from gpax_lab.models import StudentNoise, gp, parametric
 from gpax_lab.models.vector import vector
 from gpax_lab.observations import FAILED, MEASURED, PENDING, observations
 
@@ -58,7 +59,7 @@ def test_an_answer_is_taken_in(campaign, y, status):
         ({"x": np.ma.masked_all((1, 1))}, "masked or missing in row 0"),
         ({"x": [[17.0]]}, r"places measured \(row 0\) spans \[17, 17\], but the model is made for \[0, 1\]"),
         ({"x": [[0.1, 0.2]]}, r"x must have shape \(n, 1\); got \(1, 2\)"),
-        ({"y": [1.0, 2.0]}, r"y must have shape \(1,\)"),
+        ({"y": [1.0, 2.0]}, r"y must have shape \(1,\) to match x; got \(2,\)"),
         ({"y": [[1.0, 2.0]]}, r"y must have shape \(1,\); got \(1, 2\)"),
         ({"y": [1j]}, "complex"),
         ({"noise": -1.0}, "got -1.0 in row 0"),
@@ -66,12 +67,66 @@ def test_an_answer_is_taken_in(campaign, y, status):
         ({"noise": [np.inf]}, "got inf in row 0"),
         ({"asked": [[0.1], [0.2]]}, "asked has 2 places, x 1"),
         ({"asked": [[np.nan]]}, "asked holds a non-finite"),
+        ({"asked": [[17.0]]}, r"the places asked for \(row 0\) spans \[17, 17\]"),
     ],
 )
 def test_an_answer_that_is_none_is_refused_by_its_row(campaign, change, text):
     experiment, state, x = campaign
     with pytest.raises(ValueError, match=text):
         experiment.observe(state, **({"x": x, "y": [0.5], "noise": 0.01} | change))
+
+
+def test_under_jit_a_reading_whose_variance_is_none_is_a_failed_one(campaign):
+    experiment, state, x = campaign
+    observe = jax.jit(experiment.observe)
+    for noise, status in ((-1.0, FAILED), (jnp.nan, FAILED), (jnp.inf, FAILED), (0.0, MEASURED)):
+        after = observe(state, x, jnp.array([0.5]), jnp.array([noise]))
+        assert after.obs.status.tolist()[4] == status
+        assert float(after.obs.noise[4]) == 0.0
+
+
+def test_nothing_measured_changes_no_slot(campaign):
+    experiment, state, _ = campaign
+    after = experiment.observe(state, np.zeros((0, 1)), [])
+    np.testing.assert_array_equal(after.obs.status, state.obs.status)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "text"),
+    [
+        ("x", np.nan, "a place"),
+        ("y", np.inf, "a reading"),
+        ("noise", np.nan, "a variance"),
+        ("noise", -1.0, "negative"),
+    ],
+)
+def test_readings_put_together_by_hand_are_looked_at_when_they_are_fitted(part, value, text):
+    obs = observations(X, X[:, 0], capacity=8)
+    array = getattr(obs, part)
+    with pytest.raises(ValueError, match=f"slot 1 is measured and holds .*{text}.*observations"):
+        gp.exact(1).check(obs._replace(**{part: array.at[1].set(value)}))
+    gp.exact(1).check(obs._replace(**{part: array.at[6].set(value)}))  # an empty slot
+    with pytest.raises(TypeError, match=r"observations\(x, y\); got tuple"):
+        gp.exact(1).check((X, X[:, 0]))
+
+
+@pytest.mark.parametrize(
+    ("weights", "text"),
+    [((), "1 weights needed"), ((np.nan,), "one finite number"), (([1.0, 2.0],), "one finite"), (("a",), "real")],
+)
+def test_the_weights_of_a_score_are_finite_numbers(campaign, weights, text):
+    with pytest.raises(ValueError, match=text):
+        apply(campaign[1], Reweigh(weights))
+
+
+def test_a_reading_far_from_all_others_is_named_when_it_comes_and_not_again():
+    experiment = bayes_opt(gp.exact(1), prior_draws(), acquire.ucb(), WHERE)
+    x = np.linspace(0.0, 0.8, 6)[:, None]
+    state = experiment.init(jax.random.key(0), observations(x, np.cos(x[:, 0]), capacity=8))
+    with pytest.warns(UserWarning, match=r"slot 6, y = 1e\+06 at x = \[0.9\]") as found:
+        state = experiment.observe(state, [[0.9]], [1e6])
+    assert found[0].filename == __file__
+    experiment.observe(state, [[1.0]], [0.5])
 
 
 @pytest.mark.parametrize("action", [Pin, Veto])
@@ -199,6 +254,10 @@ def test_readings_known_exactly_may_not_contradict_each_other():
     model.check(observations(twice, [1.0, 2.0, 1.0]))
     model.check(observations(twice, [1.0, 2.0, 1.3], noise=[0.1, 0.0, 0.1]))
     gp.exact(1).check(observations(twice, [1.0, 2.0, 1.3]))
+    # Taken beside where they were asked for, they need not contradict each other.
+    gp.exact(1, noise="known", uncertain_inputs=8).check(observations(twice, [1.0, 2.0, 1.3]))
+    with pytest.raises(ValueError, match="both known exactly"):
+        gp.exact(1, noise=StudentNoise(capacity=8, of="known")).check(observations(twice, [1.0, 2.0, 1.3]))
     with pytest.raises(ValueError, match="known variances alone, and that of reading 1 is 0"):
         parametric(1, law, K, noise="known").check(observations(twice, [1.0, 2.0, 1.3], noise=[0.1, 0.0, 0.1]))
 

@@ -194,6 +194,8 @@ CASES = (
     process(1, 3, 8),
     CORE,
     process(1, 9, 16, "matern32"),
+    process(1, 12, 24),
+    process(1, 9, 64),
     process(1, 30, 32, "rbf"),
     process(2, 5, 16),
     process(2, 12, 24),

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
 import numpyro.distributions as dist
 import pytest
 from scipy import stats
@@ -223,3 +224,18 @@ def test_hypotheses_are_made_of_laws():
     params = {"C": jnp.array(0.1), "noise": jnp.array(0.01), "lengthscale": jnp.ones(1), "variance": jnp.ones(())}
     same = gp.exact(1, mean=laws["flat"], prior=laws["flat"].prior, bounds=[x], standardize=(0.0, 1.0))
     assert wrapped.models["flat"].log_likelihood(params, obs) == same.log_likelihood(params, obs)
+
+
+@pytest.mark.slow
+def test_a_verdict_on_hierarchical_programs_says_what_it_could_not_try():
+    def apart():  # the slope is not drawn by its own name, so how wide its prior is can not be told
+        wide = numpyro.sample("wide", dist.HalfNormal(2.0))
+        return {"k": wide * numpyro.sample("z", dist.Normal(0.0, 1.0)), "noise": jnp.asarray(NOISE**2)}
+
+    hierarchical = parametric(1, SLOPE, apart, standardize=False)
+    both = hypotheses({"slope": hierarchical, "level": known(LEVEL)})
+    belief = race(smc(64)).init(jax.random.key(0), both, observations(X, Y))
+    text = verdict(belief, observations(X, Y))
+    assert "slope" in text.splitlines()[2]
+    assert "was not tried" in text
+    assert "'z'" in text or "'wide'" in text

@@ -12,7 +12,7 @@ import pytest
 from scipy import integrate, stats
 
 from gpax_lab import kernels
-from gpax_lab.infer import laplace, nuts, outcomes
+from gpax_lab.infer import laplace, nuts, outcomes, smc
 from gpax_lab.linalg import LARGE
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import observations
@@ -139,6 +139,14 @@ def test_outcomes_name_the_remedy():
     broken = gp.exact(1, lambda x, z, p: jnp.where(x[0] == z[0], -1.0, 0.0) * p["variance"], noise="known")
     posterior = laplace(4, 1, 2).init(jax.random.key(0), broken, observations(X, Y))
     assert int(posterior.info.outcome) in (outcomes.NOT_FINITE, outcomes.FACTORISATION_FAILED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sampler", [nuts(20, 20), smc(32), laplace(32)], ids=["nuts", "smc", "laplace"])
+def test_single_precision_readings_beside_double_precision_arithmetic(sampler):
+    posterior = sampler.init(jax.random.key(0), gp.exact(1), observations(X, Y, dtype=np.float32))
+    assert {leaf.dtype for leaf in jax.tree.leaves(posterior.params)} == {np.dtype(np.float32)}
+    assert all(np.isfinite(part).all() for part in posterior.moments(jnp.linspace(0, 1, 4, dtype=jnp.float32)[:, None]))
 
 
 def test_settings_are_checked():

@@ -83,7 +83,7 @@ MISTAKES = [  # field, value, what the message must say
     ("sampler", {"kind": "laplace", "num_samples": 40}, ["sampler.num_samples is unknown", "draws, starts"]),
     ("acquisition.score", "log_e", ["acquisition.score = 'log_e'", '"thompson"', 'Did you mean "log_ei"?']),
     ("acquisition", {"score": "ucb", "xi": 0.1}, ["acquisition.xi has no meaning", '"log_ei" or "log_pi"']),
-    ("acquisition", {"beta": 2.0}, ["acquisition.beta has no meaning", '"ucb"']),
+    ("acquisition", {"score": "log_ei", "beta": 2.0}, ["acquisition.beta has no meaning", '"ucb"']),
     ("acquisition.learn_every", 1, ["every point on learning", "0 for none"]),
     ("acquisition", {"score": "ucb", "explore": 1.0}, ["acquisition.explore", "log space"]),
     ("acquisition", {"score": "ucb", "closeness": {"radius": 1e-7}}, ["acquisition.closeness", "log space"]),

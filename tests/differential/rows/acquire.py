@@ -17,6 +17,8 @@ SCORES = {
     "scores.log_ei": acquire.log_ei,
     "scores.log_pi": acquire.log_pi,
     "scores.ucb": acquire.ucb,
+    "scores.seek": acquire.seek,
+    "scores.learning": lambda: acquire.learning(acquire.log_ei()),
     "scores.uncertainty": acquire.uncertainty,
     "scores.disagreement": acquire.disagreement,
     "scores.thompson": acquire.thompson,

@@ -180,7 +180,7 @@ VARIANTS = {
     "heavy tails": (
         8,
         lambda: gp.exact(1, noise=StudentNoise(capacity=8), bounds=BOX, **FEW_ANCHORS),
-        "models.noise.StudentNoise.times models.noise.log_excess models.scaling.median "
+        "models.noise.StudentNoise.times models.noise.log_excess models.scaling.median models.frame.Frame.unread "
         "models.frame.Frame.noise_variance",
     ),
     "unscaled": (16, lambda: gp.exact(1, standardize=False, bounds=BOX, **FEW_ANCHORS), ""),
