@@ -42,7 +42,13 @@ class Window:
     bounds: tuple[tuple[float, float], ...]
 
     def __call__(self, x: Array) -> Array:
-        """Whether x (d,) lies inside."""
+        """Whether x (d,) lies inside.
+
+        Raises:
+            ValueError: the window has another number of inputs.
+        """
+        if len(self.bounds) != x.shape[0]:
+            raise ValueError(f"among has bounds of {len(self.bounds)} inputs, and a place has {x.shape[0]}.")
         low, high = jnp.asarray(self.bounds, x.dtype).T
         return jnp.all((x >= low) & (x <= high))
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.acquire.candidates import Candidates, Choice, domain
+from gpax_lab.acquire.candidates import Box, Candidates, Choice, Pool, domain
 from gpax_lab.acquire.domain import Region, as_region
 from gpax_lab.acquire.information import seeks_optimum, telling_apart
 from gpax_lab.acquire.penalties import last_point
@@ -68,9 +68,10 @@ def bayes_opt(
 
     Raises:
         ValueError: batch < 1, draws < 1, floor outside [0, 1), apart_every < 2, a model of several quantities, or
-            candidates that lie farther outside the box of the model than it is wide.
-        TypeError: the sampler is none, or one of a single model where hypotheses compete; or the score is neither a
-            Score nor a function of (mean, std).
+            candidates that lie farther outside the box of the model than it is wide, or all within next to nothing of
+            it; or `among` has another number of inputs.
+        TypeError: the sampler is none, or one of a single model where hypotheses compete; the score is neither a
+            Score nor a function of (mean, std); or model or candidates are none.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1; got {batch}.")
@@ -88,6 +89,7 @@ def bayes_opt(
     worth = as_score(score)
     if among is not None:
         candidates = replace(candidates, among=as_region(among))
+        jax.eval_shape(lambda c: jax.vmap(c.among)(c.corners[0][None]), candidates)  # it takes places of this width
 
     def init(key: Array, obs: Observations) -> State:
         key, key_fit = jax.random.split(key)
@@ -114,7 +116,13 @@ def bayes_opt(
 
 def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
     """Refuse models of several quantities, and candidates that these models are not made for."""
+    if not isinstance(candidates, Pool | Box):
+        name = type(candidates).__name__
+        raise TypeError(f"candidates are what acquire.pool(points), grid or box return; got {name}.")
     for model in models:
+        if not isinstance(model, Model):
+            name = getattr(model, "__name__", type(model).__name__)
+            raise TypeError(f"a model is what gp.exact(...), parametric(...) and the others return; got {name}.")
         if model.outputs != 1:
             raise ValueError(
                 f"a score looks at one quantity: this model has {model.outputs}. Give it a model of that quantity, or "
@@ -123,6 +131,7 @@ def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
         if not traced(candidates):
             corners = np.stack([np.asarray(corner) for corner in candidates.corners])
             model.check_places(corners, "the candidates")
+            model.check_extent(corners, "the candidates")
             if model.bounds is not None:
                 resolved(model.bounds, corners.dtype)
 

@@ -92,6 +92,7 @@ def ensemble(
         return _train(model, obs, Tuning(starts), settings, steps).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        posterior.model.check_columns(obs)
         return _train(posterior.model, obs, posterior.tuning, settings, update_steps).conditioned(obs)
 
     return Sampler(init, update, yields_evidence=False)

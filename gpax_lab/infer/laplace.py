@@ -88,6 +88,7 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
         return _fit(key, model, obs, unknown, settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        posterior.model.check_columns(obs)
         return _fit(key, posterior.model, obs, posterior.tuning, settings).conditioned(obs)
 
     return Sampler(init, update)

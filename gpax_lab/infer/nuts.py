@@ -101,6 +101,7 @@ def nuts(
         return _fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        posterior.model.check_columns(obs)
         return _fit(key, posterior.model, obs, posterior.tuning, later).conditioned(obs)
 
     return Sampler(init, update, yields_evidence=False)

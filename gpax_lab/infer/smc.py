@@ -124,6 +124,7 @@ def smc(
         return _init(key, model, obs, settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        posterior.model.check_columns(obs)
         return _update(key, posterior, obs, settings).conditioned(obs)
 
     return Sampler(init, update)

@@ -6,6 +6,7 @@ parameters, its density at a few points and what the draws predict at a few plac
 
 import importlib
 import json
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
     Raises:
         ValueError: no such file content, or another model: its parameters, names or predictions differ.
     """
+    if Path(path).is_file() and not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+        raise ValueError(f"{path} holds no posterior: it is no .npz file, or it was cut off while it was written.")
     with np.load(path, allow_pickle=False) as file:
         if "about" not in file:
             raise ValueError(f"{path} holds no posterior.")

@@ -13,6 +13,9 @@ from gpax_lab.observations import Observations
 Needs: TypeAlias = Literal["nothing", "repeats", "all"]
 """Which readings need a known variance above zero: none, those that repeat a place with another result, or all."""
 
+_ROUNDING = 16
+"""Steps of the dtype within which two places are one: 0.1 + 0.2 is 0.3."""
+
 
 def _certain(obs: Observations) -> Array:
     """(capacity,) bool: measured slots whose known variance is zero."""
@@ -29,7 +32,7 @@ def contradictory(obs: Observations, needs: Needs) -> Array:
 
     def with_another(slot: tuple[Array, Array, Array]) -> Array:
         x, value, here = slot
-        same = jnp.all(obs.x == x[None], axis=1) & certain
+        same = jnp.all(abs(obs.x - x[None]) <= _ROUNDING * jnp.finfo(x.dtype).eps * abs(x[None]), axis=1) & certain
         return here & jnp.any(same & jnp.any(y != value[None], axis=1))
 
     return jnp.any(jax.lax.map(with_another, (obs.x, y, certain)))
@@ -62,12 +65,15 @@ def refuse_contradictions(obs: Observations, needs: Needs) -> None:
     if needs == "nothing" or traced(obs) or not bool(contradictory(obs, needs)):
         return
     slots = np.flatnonzero(np.asarray(_certain(obs)))
-    remedy = "give their variances as noise=... of the observations, or the model noise='inferred'."
+    remedy = (
+        "give their variances as noise=... of the observations, or let the noise be inferred (noise='inferred')."
+    )
     if needs == "all":
         raise ValueError(f"this model takes known variances alone, and that of reading {slots[0]} is 0: {remedy}")
     x, y = np.asarray(obs.x)[slots], np.asarray(obs.y).reshape(obs.capacity, -1)[slots]
     for i in range(len(slots)):
-        other = np.flatnonzero((x == x[i]).all(axis=1) & (y != y[i]).any(axis=1))
+        same = (abs(x - x[i]) <= _ROUNDING * np.finfo(x.dtype).eps * abs(x[i])).all(axis=1)
+        other = np.flatnonzero(same & (y != y[i]).any(axis=1))
         if other.size:
             pair = f"readings {slots[i]} and {slots[other[0]]} at {x[i].tolist()}"
             raise ValueError(f"{pair} are {y[i].tolist()} and {y[other[0]].tolist()}, both known exactly: {remedy}")

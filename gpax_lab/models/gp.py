@@ -147,5 +147,5 @@ def exact(
         robust=of.rule.tails is not None,
         bounds=of.bounds,
         # Where readings may lie beside where they were asked for, two different ones at one place are no contradiction.
-        needs_noise="repeats" if only_known(noise) and uncertain_inputs is None else "nothing",
+        needs_noise="repeats" if only_known(noise, prior) and uncertain_inputs is None else "nothing",
     )

@@ -1,6 +1,7 @@
 """The contract that every model of the house fulfils."""
 
 import pickle
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
@@ -14,6 +15,9 @@ from gpax_lab.models.exactness import Needs, refuse_contradictions, refuse_impos
 from gpax_lab.models.lone import warn_of_a_lone_reading
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.priors import Params, Program
+
+NARROW = 1e-3
+"""Share of the box within which no kernel of the default priors tells places apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +78,8 @@ class Model:
     def check(self, obs: Observations) -> None:
         """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).
 
+        Warns where one reading sets the scale of all, and where all lie within next to nothing of the box.
+
         Raises:
             TypeError: they are no Observations.
             ValueError: inputs or readings have another number of columns, inputs lie farther outside the box than it is
@@ -83,14 +89,7 @@ class Model:
         if not isinstance(obs, Observations):
             raise TypeError(f"readings are given as observations(x, y); got {type(obs).__name__}.")
         compiler.warn_once()
-        if obs.x.shape[-1] != self.dim:
-            raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
-        found = 1 if obs.y.ndim == 1 else obs.y.shape[1]
-        if found != self.outputs:
-            remedy = "models.vector.vector(model, m), or one column of y" if self.outputs == 1 else "y (n, m)"
-            raise ValueError(
-                f"this model looks at {self.outputs} quantities, the readings hold {found}: give {remedy}."
-            )
+        self.check_columns(obs)
         if self.bounds is not None:
             resolved(self.bounds, obs.x.dtype)
         if traced(obs):
@@ -99,7 +98,25 @@ class Model:
         if self.standardized and not self.robust:
             warn_of_a_lone_reading(obs)
         refuse_contradictions(obs, self.needs_noise)
-        self.check_places(np.asarray(obs.x)[np.asarray(obs.status) == MEASURED], "the readings")
+        places = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]
+        self.check_places(places, "the readings")
+        if said := self._narrow(places, "the readings"):
+            warnings.warn(said, stacklevel=3)
+
+    def check_columns(self, obs: Observations) -> None:
+        """Refuse readings of another shape than the model looks at (also under jit).
+
+        Raises:
+            ValueError: inputs or readings have another number of columns.
+        """
+        if obs.x.shape[-1] != self.dim:
+            raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
+        found = 1 if obs.y.ndim == 1 else obs.y.shape[1]
+        if found != self.outputs:
+            remedy = "models.vector.vector(model, m), or one column of y" if self.outputs == 1 else "y (n, m)"
+            raise ValueError(
+                f"this model looks at {self.outputs} quantities, the readings hold {found}: give {remedy}."
+            )
 
     def check_places(self, x: np.ndarray, whose: str) -> None:
         """Refuse places (n, d) farther outside the box than it is wide (outside jit).
@@ -123,6 +140,30 @@ class Model:
                 f"input {column} of {whose}{row} spans {span}, but the model is made for {made_for}: give it "
                 "bounds=[[low, high], ...] in your own units, one pair for each input (without bounds, the unit cube)."
             )
+
+    def check_extent(self, x: np.ndarray, whose: str) -> None:
+        """Refuse places (n, d) that differ, but all by less than `NARROW` of the box (outside jit).
+
+        Raises:
+            ValueError: all are one place to the model.
+        """
+        if said := self._narrow(x, whose):
+            raise ValueError(said)
+
+    def _narrow(self, x: np.ndarray, whose: str) -> str | None:
+        if self.bounds is None or len(x) < 2:
+            return None
+        low, high = x.min(axis=0), x.max(axis=0)
+        same = high - low <= 16 * np.finfo(x.dtype).eps * np.maximum(np.abs(low), np.abs(high))
+        narrow = high - low < NARROW * (self.bounds[:, 1] - self.bounds[:, 0])
+        if same.all() or not narrow.all():
+            return None
+        column = int((~same).argmax())
+        span, made_for = (f"[{a:g}, {b:g}]" for a, b in ((low[column], high[column]), self.bounds[column]))
+        return (
+            f"input {column} of {whose} spans {span}, next to nothing of {made_for}, which the model is made for: give "
+            "it bounds=[[low, high], ...] in your own units, one pair for each input (without bounds, the unit cube)."
+        )
 
 
 def _rebuilt(packed: bytes) -> Model:

@@ -4,7 +4,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ import numpyro.distributions as dist
 from jax import Array
 from scipy import special
 
+from gpax_lab.inputs import traced
 from gpax_lab.kernels import rbf
 from gpax_lab.linalg import cholesky, jitter, solve_upper
 from gpax_lab.models.scaling import Scale
@@ -200,9 +201,13 @@ class StudentNoise:
         return constant - 0.5 * jnp.log(variance) - 0.5 * (nu + 1.0) * jnp.log1p(residual**2 / (nu * variance))
 
 
-def only_known(noise: Noise) -> bool:
-    """Whether a model adds nothing to the known variances of readings."""
-    return (noise.of if isinstance(noise, StudentNoise) else noise) == "known"
+def only_known(noise: Noise, prior: Any = None) -> bool:
+    """Whether a model adds nothing to the known variances of readings, by its rule or by a prior that fixes 0."""
+    of = noise.of if isinstance(noise, StudentNoise) else noise
+    fixed = prior.get("noise") if isinstance(prior, Mapping) and of == "inferred" else None
+    if fixed is None or isinstance(fixed, dist.Distribution) or traced(fixed):
+        return of == "known"
+    return bool(np.all(np.asarray(fixed) == 0))
 
 
 TABLE_END, TABLE_STEP = 10.0, 0.02

@@ -113,5 +113,5 @@ def parametric(
         standardized=standardize is True,
         robust=tails is not None,
         bounds=None,
-        needs_noise="all" if only_known(noise) else "nothing",
+        needs_noise="all" if only_known(noise, prior) else "nothing",
     )

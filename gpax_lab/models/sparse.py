@@ -244,7 +244,7 @@ def sparse(
         standardized=of.standardize is True,
         robust=of.rule.tails is not None,
         bounds=of.bounds,
-        needs_noise="all" if only_known(noise) else "nothing",
+        needs_noise="all" if only_known(noise, prior) else "nothing",
     )
 
 

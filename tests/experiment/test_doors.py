@@ -195,9 +195,37 @@ def test_bounds_that_were_forgotten_are_noticed_when_the_experiment_is_built(can
     rivals = hypotheses({"law": parametric(1, law, K, standardize=False), "any": gp.exact(1, standardize=False)})
     with pytest.raises(ValueError, match=said):
         bayes_opt(rivals, race(smc(8)), acquire.ucb(), candidates)
+    with pytest.raises(ValueError, match=r"candidates spans \[300, 360\], next to nothing of \[0, 1e\+06\].*bounds"):
+        bayes_opt(gp.exact(1, bounds=[[0.0, 1e6]]), smc(8), acquire.ucb(), candidates)
     bayes_opt(gp.exact(1, bounds=KILOHERTZ), smc(8), acquire.ucb(), candidates)
     with pytest.raises(ValueError, match="this model has 2 inputs, the candidates 1"):
         bayes_opt(gp.exact(2), smc(8), acquire.ucb(), candidates)
+
+
+def test_a_small_part_of_the_box_may_be_looked_at_and_an_input_may_be_held():
+    for points in ([[0.4], [0.41]], [[0.4]]):
+        bayes_opt(gp.exact(1), smc(8), acquire.ucb(), acquire.pool(points))
+    bayes_opt(gp.exact(2), smc(8), acquire.ucb(), acquire.box([[0.0, 1.0], [1.0, 1.0001]]))
+
+
+def test_readings_within_next_to_nothing_of_the_box_are_named():
+    metres = np.linspace(0.0, 1e-6, 5)[:, None]
+    with pytest.warns(UserWarning, match=r"readings spans \[0, 1e-06\], next to nothing of \[0, 1\].*bounds"):
+        gp.exact(1).check(observations(metres, np.arange(5.0)))
+    gp.exact(1, bounds=[[0.0, 1e-6]]).check(observations(metres, np.arange(5.0)))
+    gp.exact(1).check(observations(np.full((5, 1), 0.3), np.arange(5.0)))
+
+
+def test_what_is_put_in_the_wrong_place_is_named():
+    def build(model=None, candidates=WHERE, **more):
+        return bayes_opt(gp.exact(1) if model is None else model, smc(8), acquire.ucb(), candidates, **more)
+
+    with pytest.raises(TypeError, match=r"acquire.pool\(points\), grid or box return; got ndarray"):
+        build(candidates=X)
+    with pytest.raises(TypeError, match=r"a model is what gp.exact\(...\).* return; got exact"):
+        build(gp.exact)
+    with pytest.raises(ValueError, match="bounds of 2 inputs, and a place has 1"):
+        build(among=[[0.0, 1.0], [1.0, 1.0]])
 
 
 def test_a_score_looks_at_one_quantity():
@@ -206,6 +234,8 @@ def test_a_score_looks_at_one_quantity():
     two = observations(X, np.c_[X, X])
     with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*vector"):
         bayes_opt(gp.exact(1), smc(8), acquire.log_ei(), WHERE).init(jax.random.key(0), two)
+    with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*vector"):
+        smc(8).update(jax.random.key(0), smc(8).init(jax.random.key(0), gp.exact(1), observations(X, X[:, 0])), two)
     with pytest.raises(ValueError, match="looks at 2 quantities, the readings hold 1"):
         laplace(8).init(jax.random.key(0), vector(gp.exact(1), 2), observations(X, X[:, 0]))
     with pytest.raises(ValueError, match=r"hypotheses of \[1, 2\] quantities"):
@@ -251,6 +281,11 @@ def test_readings_known_exactly_may_not_contradict_each_other():
         ValueError, match=r"readings 0 and 2 at \[0.2\] are \[1.0\] and \[1.3\], both known exactly: give"
     ):
         model.check(observations(twice, [1.0, 2.0, 1.3]))
+    with pytest.raises(ValueError, match=r"readings 0 and 1 .* both known exactly"):
+        model.check(observations([[0.3], [0.1 + 0.2]], [1.0, 1.3]))
+    with pytest.raises(ValueError, match=r"readings 0 and 2 .* both known exactly"):
+        gp.exact(1, prior={"noise": 0.0}).check(observations(twice, [1.0, 2.0, 1.3]))
+    gp.exact(1, prior={"noise": 1e-4}).check(observations(twice, [1.0, 2.0, 1.3]))
     model.check(observations(twice, [1.0, 2.0, 1.0]))
     model.check(observations(twice, [1.0, 2.0, 1.3], noise=[0.1, 0.0, 0.1]))
     gp.exact(1).check(observations(twice, [1.0, 2.0, 1.3]))
