@@ -111,7 +111,11 @@ def bayes_opt(
         posterior = sampler.update(key_fit, state.posterior, obs)
         return state._replace(key=key, obs=obs, posterior=posterior, asked=places)
 
-    return Experiment(init, propose, observe)
+    def check(places: np.ndarray, whose: str) -> None:
+        for model in models:
+            model.check_places(places, whose)
+
+    return Experiment(init, propose, observe, check)
 
 
 def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:

@@ -52,7 +52,7 @@ class NothingLeft(ValueError):
 
 
 class Experiment(NamedTuple):
-    """Three pure functions, in the manner of an optax transformation.
+    """Three pure functions, and what places they may be given, in the manner of an optax transformation.
 
     Attributes:
         init: (key, obs) -> state.
@@ -63,11 +63,14 @@ class Experiment(NamedTuple):
             reading, `noise` the known variances. Answers may come in any order and in any portion. x is where it was
             measured, which is what is learned; the pending point that it answers is `asked`, or else the nearest one
             within `Candidates.tolerance`.
+        check: (places (n, d), their name) -> None; raises ValueError for places that `init` and `observe` would refuse,
+            so that no instrument is sent there.
     """
 
     init: Callable[[Array, Observations], State]
     propose: Callable[[State], tuple[State, Array]]
     observe: Callable[..., State]
+    check: Callable[[np.ndarray, str], None] = lambda places, whose: None
 
 
 def models_of(posterior: Posterior | Race) -> tuple[Model, ...]:

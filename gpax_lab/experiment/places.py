@@ -43,10 +43,10 @@ def measured_at(
 ) -> MeasuredAt:
     """Where a reading asked for at x (d,) is learned.
 
-    A position of other shape, or one that is not finite, says nothing, and the reading is learned at x. Any other one
-    is believed; with the flag "position_differs" where it lies farther from x than the candidates' tolerance, and not
-    at all, so that the reading is a failed one, where it lies more than a width outside of their box or is too far for
-    the model.
+    A position of another size, or one that is masked or not finite, says nothing, and the reading is learned at x. Any
+    other one is believed; with the flag "position_differs" where it lies farther from x than the candidates' tolerance,
+    and not at all, so that the reading is a failed one, where it lies more than a width outside of their box or is too
+    far for the model.
 
     Args:
         x: (d,) the place asked for.
@@ -57,6 +57,10 @@ def measured_at(
     told = None if position is None else np.asarray(position)
     if told is None or told.dtype.kind not in "fiu":
         return MeasuredAt(x, None)
+    if np.ma.is_masked(position):
+        return MeasuredAt(x, None, flags=("position_unclear",))
+    if told.size == x.size and told.shape in ((), (1, x.size)):  # a number, or a row of a table
+        told = told.reshape(x.shape)
     if told.shape != x.shape or not np.isfinite(told).all():
         return MeasuredAt(x, told, flags=("position_unclear",))
     place = told.astype(x.dtype if x.dtype.kind == "f" else np.float64)

@@ -1,7 +1,10 @@
 """Room in the buffer for the points to come. Growing changes shapes, so it happens outside jit."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gpax_lab.acquire.candidates import Candidates
@@ -70,11 +73,23 @@ def tolerance_of(candidates: Candidates, obs: Observations, x: Array) -> Array:
 
 
 def with_room_for_answers(state: State, x: Array) -> State:
-    """The state with room for readings at x (q, d), of which those that answer a pending point have their slots."""
+    """The state with room for readings at x (q, d), of which those that answer a pending point have their slots.
+
+    Warns where readings answer none although points are pending: a stage may have gone farther than the tolerance.
+    """
     if isinstance(state.obs.status, jax.core.Tracer):
         return state
     places = jnp.asarray(x, state.obs.x.dtype)
-    return with_room(state, len(x) - int(_answers(state.candidates, state.obs, places)))
+    answered = int(_answers(state.candidates, state.obs, places))
+    waiting = int(np.count_nonzero(np.asarray(state.obs.status) == PENDING)) - answered
+    if answered < len(x) and waiting > 0:
+        warnings.warn(
+            f"{len(x) - answered} of {len(x)} readings lie beside all pending points, of which {waiting} stay pending. "
+            "If a stage went farther than the tolerance of the candidates, say what it answers: observe(..., asked=x) "
+            "with x as it was proposed.",
+            stacklevel=3,
+        )
+    return with_room(state, len(x) - answered)
 
 
 @jax.jit

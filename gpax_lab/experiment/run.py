@@ -173,7 +173,8 @@ def run(
         Outcome. The instrument is in its safe state however this returns or raises.
 
     Raises:
-        ValueError: seeds that are not finite, or a scalarizer that gives something else than one number.
+        ValueError: no seeds, seeds that are not finite or that the model is not made for, or a scalarizer that gives
+            something else than one number.
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
@@ -192,7 +193,10 @@ def run(
 def _seeds(seeds: Any) -> np.ndarray:
     """(n, d) the seeds, checked before the instrument moves."""
     kind = np.float32 if getattr(seeds, "dtype", None) == np.float32 else np.float64
-    return places(np.atleast_2d(seeds), kind, "seeds")
+    points = places(np.atleast_2d(seeds), kind, "seeds")
+    if len(points) == 0:
+        raise ValueError(f"a campaign begins with one seed or more, (n, d); got {points.shape}.")
+    return points
 
 
 def _leave_safe(instrument: Instrument) -> None:
@@ -249,6 +253,7 @@ class _Driver:
 
     def begin(self, seeds, key, steps) -> State:
         key_start, key_seed = jax.random.split(key)
+        self.experiment.check(seeds, "the seeds")
         self.spread = np.ptp(seeds, axis=0) if len(seeds) > 1 else None
         readings = []
         for i, x in enumerate(seeds):

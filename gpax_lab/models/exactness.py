@@ -65,9 +65,7 @@ def refuse_contradictions(obs: Observations, needs: Needs) -> None:
     if needs == "nothing" or traced(obs) or not bool(contradictory(obs, needs)):
         return
     slots = np.flatnonzero(np.asarray(_certain(obs)))
-    remedy = (
-        "give their variances as noise=... of the observations, or let the noise be inferred (noise='inferred')."
-    )
+    remedy = "give their variances as noise=... of the observations, or let the noise be inferred (noise='inferred')."
     if needs == "all":
         raise ValueError(f"this model takes known variances alone, and that of reading {slots[0]} is 0: {remedy}")
     x, y = np.asarray(obs.x)[slots], np.asarray(obs.y).reshape(obs.capacity, -1)[slots]

@@ -16,6 +16,8 @@ TAKEN = 3.0
 """Times by which the reading widens the standard deviation."""
 FLANK = 2.0
 """Deviations of the rest by which the nearest reading stands out too, on the flank of a peak or of steep growth."""
+SHARE = 1e-3
+"""Share of the height that is left on a flank, at least."""
 
 
 def lone_reading(x: np.ndarray, y: np.ndarray) -> int | None:
@@ -39,7 +41,7 @@ def lone_reading(x: np.ndarray, y: np.ndarray) -> int | None:
     apart = np.linalg.norm((x - x[which]) / np.where(width > 0, width, 1.0), axis=1)
     near = int(np.argmin(np.where(others, apart, np.inf)))
     rest = y[others & (np.arange(len(y)) != near)]
-    flank = np.sign(away) * (y[near] - rest.mean()) > FLANK * rest.std()
+    flank = np.sign(away) * (y[near] - rest.mean()) > max(FLANK * rest.std(), SHARE * abs(away))
     return None if flank else which
 
 

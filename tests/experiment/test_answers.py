@@ -80,7 +80,9 @@ def test_several_answers_to_one_question_are_all_kept(plain):
 def test_a_reading_nobody_asked_for_is_no_answer_unless_one_says_so(plain):
     state, x = plain.propose(begun(plain))
     away = np.asarray(x) + 0.03
-    aside = plain.observe(state, away, np.ones(1))
+    with pytest.warns(UserWarning, match=r"1 of 1 readings lie beside .* 1 stay pending.*asked=x") as found:
+        aside = plain.observe(state, away, np.ones(1))
+    assert found[0].filename == __file__
     assert np.asarray(aside.obs.status)[:5].tolist() == [MEASURED] * 3 + [PENDING, MEASURED]
     answer = plain.observe(state, away, np.ones(1), asked=x)
     assert np.asarray(answer.obs.status)[:5].tolist() == [MEASURED] * 4 + [EMPTY]
@@ -176,6 +178,27 @@ def test_what_a_position_says():
     assert not measured_at(x, np.array([0.5, 1e-4 + 6]), where).believed
     assert measured_at(x, x + 0.02, spread=np.array([1.0, 3.0])).flags == ("position_differs",)
     assert measured_at(x, x + 0.002, spread=np.array([1.0, 0.0])).flags == ()
+    assert measured_at(x, [[0.52, -4.3]], where).place.tolist() == [0.52, -4.3]
+    hidden = measured_at(x, np.ma.array([0.52, -4.3], mask=[0, 1]), where)
+    assert hidden.flags == ("position_unclear",)
+    assert hidden.place.tolist() == x.tolist()
+    assert measured_at(x[:1], 0.52, spread=np.array([5.0])).place.tolist() == [0.52]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        (SEEDS.ravel(), "this model has 1 inputs, the seeds 3"),
+        (SEEDS * 1e3, r"input 0 of the seeds \(row .\) spans"),
+        (np.zeros((0, 1)), "one seed or more"),
+        (np.ma.array(SEEDS, mask=[[0], [1], [0]]), "seeds is masked or missing in row 1"),
+    ],
+)
+def test_no_instrument_is_sent_to_seeds_that_can_not_be_learned(plain, tmp_path, seeds, text):
+    instrument = Noted()
+    with pytest.raises(ValueError, match=text):
+        go(tmp_path / "a.gpxj", plain, 1, instrument, seeds=seeds)
+    assert [what for what, _ in instrument.asked if what == "measure"] == []
 
 
 def test_a_journal_from_before_is_gone_on_with(plain, tmp_path):

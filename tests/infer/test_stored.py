@@ -128,3 +128,14 @@ def test_readings_known_exactly_that_contradict_are_an_outcome_with_the_remedy_t
     assert bool(jax.jit(contradictory, static_argnames="needs")(pair, needs="repeats"))
     assert not bool(contradictory(observations([[0.5], [0.5]], [0.2, 0.2]), "repeats"))
     assert not bool(contradictory(observations([[0.5], [0.5]], [0.2, 0.4], noise=[0.1, 0.0]), "repeats"))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK\x03\x04 cut off"])
+def test_a_file_that_holds_no_posterior_is_named(tmp_path, content):
+    path = tmp_path / "other.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"other\.npz holds no posterior"):
+        load_posterior(path, gp.exact(1))
+    np.savez(path, a=1.0)
+    with pytest.raises(ValueError, match=r"other\.npz holds no posterior"):
+        load_posterior(path, gp.exact(1))

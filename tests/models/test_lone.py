@@ -71,6 +71,12 @@ def test_steep_growth_a_flat_signal_and_two_high_readings_are_none():
         gp.exact(1).check(observations(x, np.full(9, 3.0)))
 
 
+def test_beside_a_huge_reading_nothing_is_a_flank():
+    y = np.array([0.0, 0.93, 0.67, -0.44, -1.0, -0.28])
+    x = np.append(X, [[0.22]], axis=0)
+    assert lone_reading(x, np.append(y, 1e6)) == 6
+
+
 def test_gross_errors_are_found():
     """In 80 percent of 200 sets of six readings or more, where a neighbour may look like a flank, and 90 of twelve."""
     rng = np.random.default_rng(2)
