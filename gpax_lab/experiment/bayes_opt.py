@@ -93,8 +93,8 @@ def bayes_opt(
 
     def init(key: Array, obs: Observations) -> State:
         key, key_fit = jax.random.split(key)
-        nothing = empty_choice(obs)
         posterior = sampler.init(key_fit, model, obs)
+        nothing = empty_choice(obs)
         return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
 
     def propose(state: State) -> tuple[State, Array]:

@@ -107,7 +107,7 @@ def test_readings_put_together_by_hand_are_looked_at_when_they_are_fitted(part, 
         gp.exact(1).check(obs._replace(**{part: array.at[1].set(value)}))
     gp.exact(1).check(obs._replace(**{part: array.at[6].set(value)}))  # an empty slot
     with pytest.raises(TypeError, match=r"observations\(x, y\); got tuple"):
-        gp.exact(1).check((X, X[:, 0]))
+        bayes_opt(gp.exact(1), smc(8), acquire.ucb(), WHERE).init(jax.random.key(0), (X, X[:, 0]))
 
 
 @pytest.mark.parametrize(
