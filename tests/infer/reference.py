@@ -21,6 +21,8 @@ KERNELS = {
     "matern52": lambda r: (1 + np.sqrt(5) * r + 5 * r**2 / 3) * np.exp(-np.sqrt(5) * r),
 }
 
+DRAWS = 30_000
+
 
 @dataclass(frozen=True)
 class Reference:
@@ -71,8 +73,7 @@ class Case:
 
     def log_joint(self, z: np.ndarray) -> np.ndarray:
         """(m,) log of prior times likelihood at z (m, p), Jacobian included."""
-        at = self.split(z)
-        prior = sum(density(at[name]) for name, (_, density, _) in self.priors.items())
+        prior = self.log_prior(z)
         return np.concatenate([prior[i : i + 500] + self._likelihood(z[i : i + 500]) for i in range(0, len(z), 500)])
 
     def _likelihood(self, z: np.ndarray) -> np.ndarray:
@@ -91,32 +92,45 @@ class Case:
         log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         return -0.5 * (white**2).sum(axis=1) - log_det - 0.5 * n * np.log(2 * np.pi) - n * np.log(scale)
 
+    def log_prior(self, z: np.ndarray) -> np.ndarray:
+        """(m,) log density of the prior at z (m, p)."""
+        at = self.split(z)
+        return sum(density(at[name]) for name, (_, density, _) in self.priors.items())
+
+    def from_prior(self, rng, count: int) -> np.ndarray:
+        """(count, p) draws of the prior."""
+        return np.concatenate([draws(rng, count) for _, _, draws in self.priors.values()], axis=1)
+
     @cached_property
     def reference(self) -> Reference:
-        """By importance sampling: 20,000 draws of the prior, then three rounds of 20,000 that learn from the last."""
+        """By importance sampling: draws of the prior, then three rounds that learn from the last.
+
+        A third of the draws stays with the prior, so that no tail and no mode is missed however narrow the rest is.
+        """
         rng = np.random.default_rng(self.seed)
-        z = np.concatenate([draws(rng, 20_000) for _, _, draws in self.priors.values()], axis=1)
-        log_prior = sum(density(self.split(z)[name]) for name, (_, density, _) in self.priors.items())
-        ratio = self.log_joint(z) - log_prior
+        z = self.from_prior(rng, DRAWS)
+        ratio = self.log_joint(z) - self.log_prior(z)
         for _ in range(3):
             weight = np.exp(ratio - special.logsumexp(ratio))
             centres = z[rng.choice(len(z), 40, p=weight)]
             mean = weight @ z
             spread = ((z - mean).T * weight) @ (z - mean) + 1e-12 * np.eye(z.shape[1])
-            # Half around the whole, half around forty of the draws, which finds the shape of what is bent.
-            kernels = [stats.multivariate_t(mean, 1.2 * spread, df=6)]
-            kernels += [stats.multivariate_t(centre, 0.3 * spread, df=6) for centre in centres]
-            counts = [10_000] + [250] * 40
-            z = np.concatenate(
-                [k.rvs(c, random_state=rng).reshape(c, -1) for k, c in zip(kernels, counts, strict=True)]
-            )
-            each = [k.logpdf(z) + np.log(c / 20_000) for k, c in zip(kernels, counts, strict=True)]
+            # A third around the whole, a third around forty of the draws, which finds the shape of what is bent.
+            parts = [stats.multivariate_t(mean, 1.2 * spread, df=6)]
+            parts += [stats.multivariate_t(centre, 0.3 * spread, df=6) for centre in centres]
+            counts = [DRAWS // 3] + [DRAWS // 120] * 40
+            drawn = [
+                part.rvs(count, random_state=rng).reshape(count, -1) for part, count in zip(parts, counts, strict=True)
+            ]
+            z = np.concatenate([*drawn, self.from_prior(rng, DRAWS - sum(counts))])
+            each = [part.logpdf(z) + np.log(count / DRAWS) for part, count in zip(parts, counts, strict=True)]
+            each.append(self.log_prior(z) + np.log(1 - sum(counts) / DRAWS))
             ratio = self.log_joint(z) - special.logsumexp(each, axis=0)
         total = special.logsumexp(ratio)
         weight = np.exp(ratio - total)
         mean = weight @ z
         sd = np.sqrt(weight @ (z - mean) ** 2)
-        return Reference(mean, sd, total - np.log(20_000), 1 / (weight**2).sum())
+        return Reference(mean, sd, total - np.log(DRAWS), 1 / (weight**2).sum())
 
 
 def normal(loc: float, scale: float, size: int = 1):
