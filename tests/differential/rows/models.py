@@ -261,7 +261,7 @@ def algebra() -> list[Row]:
         return lambda p, *rest: use(p, of.condition(k, p, x_of(p), y, noise, active), *rest)
 
     def x_of(p):
-        return x * p["lengthscale"] / 0.3
+        return x * (p["lengthscale"] / 0.3)[None]
 
     def put(name, function, *args, **rest):
         return row(f"models.conditioning.{name}", lambda: (function, (params, *args)), **rest)
