@@ -163,8 +163,8 @@ def findings(row: Row, contexts: tuple[str, ...]) -> list[Finding]:
         build, copies, with_slope = CONTEXTS[name]
         chosen = sloped if with_slope else function
         whole = jax.jit(lambda first, rest, build=build, chosen=chosen: build(chosen, first, rest))
-        # Compiled by hand, what is compiled is forgotten at once; a thousand kept would take gigabytes.
-        result = whole.lower(args[0], args[1:]).compile()(args[0], args[1:])
+        result = whole(args[0], args[1:])
+        whole.clear_cache()  # a thousand kept would take gigabytes
         each = [jax.tree.map(lambda leaf, k=k: leaf[k], result) for k in range(COPIES)] if copies else [result]
         error = max(worst(one, right(with_slope)) for one in each)
         found.append(Finding(row.name, name, error, row.tolerance))

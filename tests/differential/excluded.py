@@ -23,7 +23,7 @@ EXCLUDED = {
         spectra.fit.words spectra.forc.split_cycles spectra.scalarize.HasArrays. spectra.scalarize.of_reading
         spectra.streams.Source. spectra.streams.blocks spectra.streams.filtered spectra.streams.stream vae.checkpoints.
         vae.examples.examples vae.examples.unit_range vae.files. vae.model.VAE.check vae.stored. vae.use.encode_windows
-        vae.use.trajectories
+        vae.use.trajectories models.im2spec.Translation.predict
     """,
     STATIC: """
         experiment.experiment. images.descriptors.windows images.patches.pixel_positions infer.race.Hypotheses.names

@@ -8,7 +8,7 @@ import numpy as np
 from table import FEW, Row, row
 
 from gpax_lab import gridded, kernels, vae
-from gpax_lab.models import encoders, im2spec, kronecker
+from gpax_lab.models import kronecker
 from gpax_lab.vae import bounds, checks, parts, training, waves
 from gpax_lab.vae.use import anomaly, decode, encode, manifold, predict, reconstruct, traversal
 from rows.infer import KEY
@@ -209,29 +209,4 @@ def grids() -> list[Row]:
     ]
 
 
-def translations() -> list[Row]:
-    def made():
-        encoder = encoders.mlp((3, 3), 1, (3,))
-        plan = im2spec.Plan(encoder, (4,), (5,))
-        return plan, encoder
-
-    def predicted(inputs):
-        plan, _ = made()
-        size = jax.eval_shape(lambda: im2spec._network(plan)[0](KEY)).shape[0]
-        weights = jnp.sin(jnp.arange(2.0 * size)).reshape(2, size)
-        found = im2spec.Translation(
-            weights, jnp.full(5, 0.1), jnp.asarray([0.0, 1.0]), jnp.ones((2, 5)), jnp.zeros((2, 1)), plan
-        )
-        return found.predict(inputs)
-
-    return [
-        row(
-            "models.im2spec.Translation.predict",
-            lambda: (predicted, (PICTURES[:, :3, :3],)),
-            contexts=SHORT,
-            tolerance=1e-5,
-        )
-    ]
-
-
-ROWS = [*bounded(), *pieces(), *grids(), *translations()]
+ROWS = [*bounded(), *pieces(), *grids()]
