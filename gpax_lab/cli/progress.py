@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from gpax_lab.cli.units import place, value
-from gpax_lab.experiment import Event
+from gpax_lab.experiment import Event, reach_of
 from gpax_lab.experiment.experiment import as_asked
 from gpax_lab.infer import coverage
 from gpax_lab.settings import Plan
@@ -77,6 +77,8 @@ class Display:
         if event.state is not None and event.phase == "learn":
             held, readings = (int(n) for n in coverage(event.state.posterior, event.state.obs))
             parts.append(f"coverage {held}/{readings}")
+            if (reached := reach_of(event.state)).words:
+                parts.append(f"all in one corner (reach {100 * reached.share:.0f} %)")
         if event.state is not None and np.isfinite(r_hat := float(event.state.posterior.info.r_hat)):
             parts.append(f"R-hat {r_hat:.2f}")
         parts.append(f"{seconds:.1f} s")

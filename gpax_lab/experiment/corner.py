@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike
+from scipy.spatial import KDTree
 
 from gpax_lab.acquire.candidates import Pool
 from gpax_lab.experiment.experiment import State
@@ -66,7 +67,7 @@ def reach(places: ArrayLike, read: ArrayLike, describe: Callable[[Array], Array]
 
     def nearest(to: np.ndarray) -> np.ndarray:
         """(m,) distance of every candidate to the nearest of these."""
-        return np.array([np.sqrt(((to - c) ** 2).sum(axis=1)).min() for c in candidates])
+        return KDTree(to).query(candidates)[0]
 
     many = min(len(taken), len(candidates))
     drawn = [nearest(candidates[rng.choice(len(candidates), many, replace=False)]) for _ in range(_DRAWS)]
