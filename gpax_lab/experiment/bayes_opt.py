@@ -106,7 +106,7 @@ def bayes_opt(
         sought = x if asked is None else asked
         state = with_room_for_answers(state, sought)
         key, key_fit, obs, places = _take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
-        if not traced(obs) and any(model.standardized and not model.robust for model in models):
+        if not traced(obs) and any(model.standardized and model.tails is None for model in models):
             warn_of_a_lone_reading(obs, state.obs)
         posterior = sampler.update(key_fit, state.posterior, obs)
         return state._replace(key=key, obs=obs, posterior=posterior, asked=places)

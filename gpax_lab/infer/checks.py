@@ -49,7 +49,9 @@ class PredictiveCheck:
 def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
     """Posterior predictive checks of one model (Gelman, Meng & Stern 1996, Statistica Sinica 6, 733).
 
-    Given its parameters a model holds that the readings are normal with a known mean and covariance. For every draw,
+    Given its parameters a model holds that the readings are normal with a known mean and covariance. (With
+    `StudentNoise` a process holds so given the excess of each reading too, and a law after each residual is turned
+    into the normal score of the same probability.) For every draw,
     their Mahalanobis distance is compared with its chi-square distribution, and the mean product of each left-out
     residual with that of its nearest neighbour with residuals drawn from the model. Probabilities are averaged over
     draws. The posterior has seen the readings it is checked by, so they tend to the middle: a small one is news.
@@ -82,20 +84,29 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
     nothing = obs._replace(status=jnp.full_like(obs.status, EMPTY))
     both, one = measured[:, None] & measured[None], jnp.eye(measured.size, dtype=obs.y.dtype)
     count, near = jnp.sum(measured), _nearest(obs)
-    model = posterior.model
+    model, tails = posterior.model, posterior.model.tails
 
     def residuals(params: Params) -> tuple[Array, Array, Array, Array]:
-        """White residuals, left-out ones in units of their standard deviation, these, and what makes replicates."""
+        """White residuals, left-out ones in standard deviations, what makes replicates, and log densities."""
         factor = model.condition(params, nothing)
         mean, covariance = model.joint(params, factor, obs.x)
-        noise = model.noise_variance(params, factor, obs.x) + obs.noise
+        noise = model.noise_variance(params, factor, obs.x)
+        noise = obs.noise + (noise if tails is None else noise / tails.fresh)
+        residual = jnp.where(measured, obs.y - mean, 0.0)
+        if tails is not None and "excess" not in params:  # a law has no covariance: every reading speaks for itself
+            white = jnp.where(measured, tails.normal_score(residual, noise), 0.0)
+            return white, white, one, tails.log_density(residual, noise)
+        if tails is not None:
+            noise = noise * tails.times(params, obs.capacity)
         lower, _ = cholesky(jnp.where(both, covariance + jnp.diag(noise), one))
-        white = solve_lower(lower, jnp.where(measured, obs.y - mean, 0.0))
+        white = solve_lower(lower, residual)
         inverse = solve_lower(lower, one)  # K^-1 = inverse^T inverse
         scale = 1.0 / jnp.sqrt(jnp.sum(inverse**2, axis=0))
-        return white, scale * (inverse.T @ white), scale, scale[:, None] * inverse.T
+        z = scale * (inverse.T @ white)
+        log_density = -0.5 * z**2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
+        return white, z, scale[:, None] * inverse.T, log_density
 
-    white, z, scale, make = over_draws(residuals, posterior.params)
+    white, z, make, log_density = over_draws(residuals, posterior.params)
     size = weight @ jax.scipy.stats.chi2.sf(jnp.sum(white**2, axis=1), count)
 
     def agreement(z: Array) -> Array:
@@ -107,7 +118,6 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
 
     structure = weight @ jax.vmap(beaten)(z, make, jax.random.split(key, weight.size))
     pit = jnp.where(measured, weight @ jax.scipy.stats.norm.cdf(z), jnp.nan)
-    log_density = -0.5 * z**2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
     return PredictiveCheck(pit, size, structure, jnp.where(measured, held_out(log_density, posterior.log_weight), 0.0))
 
 

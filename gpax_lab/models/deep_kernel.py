@@ -153,7 +153,7 @@ def deep_kernel(
         leave_one_out=lambda params, obs: process.leave_one_out(params, of(params, obs)),
         dim=dim,
         standardized=process.standardized,
-        robust=process.robust,
+        tails=process.tails,
         needs_noise=process.needs_noise,
         bounds=None if bounds is None else np.asarray(bounds, np.float64),
     )

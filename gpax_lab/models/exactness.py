@@ -15,6 +15,8 @@ Needs: TypeAlias = Literal["nothing", "repeats", "all"]
 
 _ROUNDING = 16
 """Steps of the dtype within which two places are one: 0.1 + 0.2 is 0.3."""
+_BESIDE, _CLIFF = 1e-7, 1e-3
+"""Places this part of their range apart, with readings that differ by more than that part of theirs: too steep."""
 
 
 def _certain(obs: Observations) -> Array:
@@ -24,18 +26,26 @@ def _certain(obs: Observations) -> Array:
 
 def contradictory(obs: Observations, needs: Needs) -> Array:
     """() bool: whether no model that takes known variances alone explains the readings."""
-    certain, y = _certain(obs), obs.y.reshape(obs.capacity, -1)
+    certain = _certain(obs)
     if needs == "all":
         return certain.any()
     if needs == "nothing":
         return jnp.asarray(False)
+    return jnp.any(jax.lax.map(lambda slot: certain[slot] & jnp.any(_against(obs, slot)), jnp.arange(obs.capacity)))
 
-    def with_another(slot: tuple[Array, Array, Array]) -> Array:
-        x, value, here = slot
-        same = jnp.all(abs(obs.x - x[None]) <= _ROUNDING * jnp.finfo(x.dtype).eps * abs(x[None]), axis=1) & certain
-        return here & jnp.any(same & jnp.any(y != value[None], axis=1))
 
-    return jnp.any(jax.lax.map(with_another, (obs.x, y, certain)))
+def _against(obs: Observations, slot: Array | int) -> Array:
+    """(capacity,) bool: exact readings that contradict the one in this slot."""
+    certain, y = _certain(obs), obs.y.reshape(obs.capacity, -1)
+
+    def width(of: Array) -> Array:
+        """Range of each column over the exact readings."""
+        return jnp.ptp(jnp.where(certain[:, None], of, of[slot][None]), axis=0)[None]
+
+    apart, step = abs(obs.x - obs.x[slot][None]), abs(y - y[slot][None])
+    same = jnp.all(apart <= _ROUNDING * jnp.finfo(obs.x.dtype).eps * abs(obs.x[slot])[None], axis=1)
+    beside = jnp.all(apart <= _BESIDE * width(obs.x), axis=1)
+    return certain & ((same & jnp.any(step > 0, axis=1)) | (beside & jnp.any(step > _CLIFF * width(y), axis=1)))
 
 
 def refuse_impossible(obs: Observations) -> None:
@@ -68,10 +78,9 @@ def refuse_contradictions(obs: Observations, needs: Needs) -> None:
     remedy = "give their variances as noise=... of the observations, or let the noise be inferred (noise='inferred')."
     if needs == "all":
         raise ValueError(f"this model takes known variances alone, and that of reading {slots[0]} is 0: {remedy}")
-    x, y = np.asarray(obs.x)[slots], np.asarray(obs.y).reshape(obs.capacity, -1)[slots]
-    for i in range(len(slots)):
-        same = (abs(x - x[i]) <= _ROUNDING * np.finfo(x.dtype).eps * abs(x[i])).all(axis=1)
-        other = np.flatnonzero(same & (y != y[i]).any(axis=1))
-        if other.size:
-            pair = f"readings {slots[i]} and {slots[other[0]]} at {x[i].tolist()}"
-            raise ValueError(f"{pair} are {y[i].tolist()} and {y[other[0]].tolist()}, both known exactly: {remedy}")
+    x, y = np.asarray(obs.x), np.asarray(obs.y).reshape(obs.capacity, -1)
+    for i in slots:
+        for j in np.flatnonzero(np.asarray(_against(obs, int(i)))):
+            at = f"{x[i].tolist()}" if (x[i] == x[j]).all() else f"{x[i].tolist()} and, next to it, {x[j].tolist()}"
+            values = f"{y[i].tolist()} and {y[j].tolist()}"
+            raise ValueError(f"readings {i} and {j} at {at} are {values}, both known exactly: {remedy}")

@@ -144,7 +144,7 @@ def exact(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=of.standardize is True,
-        robust=of.rule.tails is not None,
+        tails=of.rule.tails,
         bounds=of.bounds,
         # Where readings may lie beside where they were asked for, two different ones at one place are no contradiction.
         needs_noise="repeats" if only_known(noise, prior) and uncertain_inputs is None else "nothing",

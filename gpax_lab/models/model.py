@@ -13,6 +13,7 @@ from gpax_lab import compiler
 from gpax_lab.inputs import resolved, traced
 from gpax_lab.models.exactness import Needs, refuse_contradictions, refuse_impossible
 from gpax_lab.models.lone import warn_of_a_lone_reading
+from gpax_lab.models.noise import StudentNoise
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.priors import Params, Program
 
@@ -43,7 +44,8 @@ class Model:
         standardized: whether readings are standardised by themselves, so that the prior depends on them and the
             evidence can not be compared with that of another model.
         bounds: (d, 2) box in the user's units that the model is made for; None where it makes no difference.
-        robust: whether its noise has heavy tails, so that one reading far from all others does not set their scale.
+        tails: None for Gaussian noise, or what makes it heavier, so that one reading far from all others does not set
+            their scale.
         outputs: number of quantities.
         needs_noise: which readings need a known variance, because the model adds none.
     """
@@ -60,7 +62,7 @@ class Model:
     dim: int
     standardized: bool
     bounds: np.ndarray | None
-    robust: bool = False
+    tails: StudentNoise | None = None
     outputs: int = 1
     needs_noise: Needs = "nothing"
 
@@ -95,7 +97,7 @@ class Model:
         if traced(obs):
             return
         refuse_impossible(obs)
-        if self.standardized and not self.robust:
+        if self.standardized and self.tails is None:
             warn_of_a_lone_reading(obs)
         refuse_contradictions(obs, self.needs_noise)
         places = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]

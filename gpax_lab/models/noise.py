@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
+from jax.scipy.special import betainc, ndtri
 from scipy import special
 
 from gpax_lab.inputs import traced
@@ -193,6 +194,12 @@ class StudentNoise:
                 f"{capacity}: build one with StudentNoise(capacity=observations.capacity)."
             )
         return jnp.exp(log_excess(params["excess"], self.freedom))
+
+    def normal_score(self, residual: Array, variance: Array) -> Array:
+        """Standard normal where residuals (n,) are Student's t of this variance (n,) without tails."""
+        nu = self.freedom
+        tail = 0.5 * betainc(0.5 * nu, 0.5, nu / (nu + residual**2 / variance))  # the smaller one: it keeps its digits
+        return -jnp.sign(residual) * ndtri(tail)
 
     def log_density(self, residual: Array, variance: Array) -> Array:
         """Log density of residuals (n,), tails integrated; variance (n,) is that without tails."""

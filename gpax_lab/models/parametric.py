@@ -111,7 +111,7 @@ def parametric(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=standardize is True,
-        robust=tails is not None,
+        tails=tails,
         bounds=None,
         needs_noise="all" if only_known(noise, prior) else "nothing",
     )

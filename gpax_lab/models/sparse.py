@@ -242,7 +242,7 @@ def sparse(
         leave_one_out=leave_one_out,
         dim=dim,
         standardized=of.standardize is True,
-        robust=of.rule.tails is not None,
+        tails=of.rule.tails,
         bounds=of.bounds,
         needs_noise="all" if only_known(noise, prior) else "nothing",
     )

@@ -80,7 +80,7 @@ def vector(model: Model, outputs: int) -> Model:
         leave_one_out=leave_one_out,
         dim=model.dim,
         standardized=model.standardized,
-        robust=model.robust,
+        tails=model.tails,
         bounds=model.bounds,
         outputs=outputs,
         needs_noise=model.needs_noise,

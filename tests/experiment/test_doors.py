@@ -285,6 +285,11 @@ def test_readings_known_exactly_may_not_contradict_each_other():
         model.check(observations([[0.3], [0.1 + 0.2]], [1.0, 1.3]))
     with pytest.raises(ValueError, match=r"readings 0 and 2 .* both known exactly"):
         gp.exact(1, prior={"noise": 0.0}).check(observations(twice, [1.0, 2.0, 1.3]))
+    beside = np.array([[0.2], [0.7], [0.2 + 1e-9]])  # a stage comes back to the same place
+    with pytest.raises(ValueError, match=r"0 and 2 at \[0.2\] and, next to it, \[0.200000001\] are .* exactly: give"):
+        model.check(observations(beside, [1.0, 2.0, 1.3]))
+    model.check(observations(beside, [1.0, 2.0, 1.0 + 1e-6]))
+    model.check(observations([[0.2], [0.7], [0.201]], [1.0, 2.0, 1.3]))
     gp.exact(1, prior={"noise": 1e-4}).check(observations(twice, [1.0, 2.0, 1.3]))
     model.check(observations(twice, [1.0, 2.0, 1.0]))
     model.check(observations(twice, [1.0, 2.0, 1.3], noise=[0.1, 0.0, 0.1]))

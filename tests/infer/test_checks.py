@@ -10,10 +10,11 @@ from scipy import stats
 
 from gpax_lab.infer import hypotheses, predictive_check, prior_sweep, race, smc, verdict
 from gpax_lab.infer.checks import held_out
+from gpax_lab.infer.posterior import Info, Posterior
 from gpax_lab.infer.race import NONE_OF_THESE
 from gpax_lab.infer.sensitivity import widened
 from gpax_lab.means import Law
-from gpax_lab.models import gp, parametric
+from gpax_lab.models import StudentNoise, gp, parametric
 from gpax_lab.observations import observations
 from gpax_lab.physics import shapes
 
@@ -239,3 +240,82 @@ def test_a_verdict_on_hierarchical_programs_says_what_it_could_not_try():
     assert "slope" in text.splitlines()[2]
     assert "was not tried" in text
     assert "'z'" in text or "'wide'" in text
+
+
+TAILS = StudentNoise(4.0, capacity=16, of="known")
+
+
+def draws(model, params, obs):
+    """A posterior of given parameters, evenly weighted."""
+    even = jnp.full(2, -jnp.log(2.0))
+    info = Info(*(jnp.zeros((), int) for _ in Info._fields))
+    return Posterior(params, even, jnp.array(jnp.nan), None, info, None, model).conditioned(obs)
+
+
+def test_heavy_tails_of_a_law_are_judged_by_their_normal_scores():
+    y = np.where(np.arange(12) == 5, 4.0, Y)  # one reading far from all others
+    obs = observations(X, y, capacity=16)
+    prior = dict(SLOPE.prior) | {"noise": NOISE**2}
+    slopes = np.array([1.3, 1.6])
+    normal, heavy = (
+        predictive_check(
+            draws(
+                parametric(1, SLOPE, prior, noise, standardize=False),
+                {"k": jnp.array(slopes), "noise": jnp.full(2, NOISE**2)},
+                obs,
+            ),
+            obs,
+            jax.random.key(1),
+        )
+        for noise in ("inferred", StudentNoise(4.0))
+    )
+    t = (y[None] - slopes[:, None] * X[:, 0]) / NOISE
+    score = stats.norm.ppf(stats.t.cdf(t, 4.0))
+    np.testing.assert_allclose(heavy.size, stats.chi2.sf((score**2).sum(axis=1), 12).mean(), rtol=1e-8)
+    np.testing.assert_allclose(np.asarray(heavy.pit)[:12], stats.t.cdf(t, 4.0).mean(axis=0), rtol=1e-8)
+    assert float(normal.size) < 1e-6 < 0.02 < float(heavy.size)
+    density = held_out(jnp.array(stats.t.logpdf(t, 4.0) - np.log(NOISE)), jnp.full(2, -jnp.log(2.0)))
+    np.testing.assert_allclose(np.asarray(heavy.held_out)[:12], density, rtol=1e-8)
+
+
+def test_heavy_tails_of_a_process_are_judged_given_the_excess_of_each_reading():
+    y = np.where(np.arange(12) == 5, 4.0, Y)
+    obs = observations(X, y, np.full(12, NOISE**2), capacity=16)
+    model = gp.exact(1, noise=TAILS, standardize=(0.0, 1.0))
+    excess = np.where(np.arange(16) == 5, 4.0, 0.0) + np.array([[0.0], [0.3]])
+    params = {
+        "lengthscale": jnp.array([[0.5], [0.9]]),
+        "variance": jnp.array([1.0, 2.0]),
+        "excess": jnp.array(excess),
+    }
+    check = predictive_check(draws(model, params, obs), obs, jax.random.key(1))
+    sizes, densities = [], []
+    for length, variance, extra in zip((0.5, 0.9), (1.0, 2.0), excess[:, :12], strict=True):
+        apart = np.sqrt(5.0) * abs(X - X.T) / length
+        covariance = variance * (1 + apart + apart**2 / 3) * np.exp(-apart)
+        covariance += np.diag(NOISE**2 / stats.gamma.ppf(stats.norm.sf(extra), 2.0, scale=0.5))
+        inverse = np.linalg.inv(covariance)
+        sizes.append(stats.chi2.sf(y @ inverse @ y, 12))
+        s = 1.0 / np.sqrt(np.diag(inverse))
+        densities.append(stats.norm.logpdf(s**2 * (inverse @ y), scale=s))
+    np.testing.assert_allclose(check.size, np.mean(sizes), rtol=1e-4)  # the jitter of the house
+    expected = held_out(jnp.array(densities), jnp.full(2, -jnp.log(2.0)))
+    np.testing.assert_allclose(np.asarray(check.held_out)[:12], expected, atol=1e-4)
+    assert float(check.size) > 0.05
+
+
+def test_checks_of_heavy_tails_do_not_alarm_where_they_are_right():
+    """The smaller of two conservative probabilities below 0.02: 1.6 of 40 expected, above 6 has one below 0.002."""
+    model = parametric(1, SLOPE, dict(SLOPE.prior) | {"noise": NOISE**2}, StudentNoise(3.0), standardize=False)
+    seen = observations(X, Y)
+
+    @jax.jit
+    def one(key):
+        key_k, key_y, key_fit, key_check = jax.random.split(key, 4)
+        y = WIDTH * jax.random.normal(key_k) * seen.x[:, 0] + NOISE * jax.random.t(key_y, 3.0, (seen.y.size,))
+        obs = seen._replace(y=jnp.where(seen.measured, y, 0.0))
+        check = predictive_check(smc(64).init(key_fit, model, obs), obs, key_check)
+        return jnp.minimum(check.size, check.structure)
+
+    small = jax.lax.map(one, jax.random.split(jax.random.key(3), 40))
+    assert int(jnp.sum(small < 0.02)) <= 6

@@ -51,6 +51,14 @@ def test_a_normal_of_random_width_is_students_t(freedom):
         np.testing.assert_allclose(np.log(found), exact, atol=1e-6)
 
 
+@pytest.mark.parametrize("freedom", [2.5, 4.0, 50.0])
+def test_normal_scores_keep_the_probability_far_into_the_tail(freedom):
+    t = np.array([-300.0, -8.0, -1.0, 0.0, 0.3, 5.0, 40.0])
+    score = StudentNoise(freedom).normal_score(jnp.array(np.sqrt(0.3) * t), jnp.full(7, 0.3))
+    exact = -np.sign(t) * stats.norm.ppf(stats.t.sf(abs(t), freedom))
+    np.testing.assert_allclose(score, exact, rtol=1e-8, atol=1e-12)
+
+
 def test_parametric_models_use_the_closed_form():
     prior = {"a": dist.Normal(0, 1)}
     model = parametric(1, lambda x, p: p["a"] * x[0], prior, StudentNoise(3.0), standardize=False)

@@ -10,7 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 from table import FEW, NO_SLOPE, Row, row
 
-from gpax_lab import gp, hypotheses, laplace, linalg, parametric, priors, sequence, smc
+from gpax_lab import StudentNoise, gp, hypotheses, laplace, linalg, parametric, priors, sequence, smc
 from gpax_lab.infer import diagnostics, posterior, proposal, weights
 from gpax_lab.infer.checks import held_out, predictive_check
 from gpax_lab.infer.descend import at_mode, descend
@@ -302,6 +302,13 @@ def beliefs() -> list[Row]:
             lambda x, p, o, k: predictive_check(p, o, k),
             of=lambda o: belief(plain((0.0, 1.0)), o),
             contexts=("jit",),
+        ),
+        put(
+            "infer.checks.predictive_check models.noise.StudentNoise.normal_score",
+            lambda x, p, o, k: predictive_check(p, o, k),
+            of=lambda o: belief(parametric(1, peak, PEAK, StudentNoise(), bounds=BOX, standardize=(0.0, 1.0)), o),
+            contexts=("jit",),
+            note="of heavy tails",
         ),
         put(
             "infer.recalibrate.leave_one_out_scores infer.recalibrate.coverage infer.recalibrate.recalibration",
