@@ -27,12 +27,13 @@ def room(row: table.Row) -> str:
 def main() -> None:
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the core of the table, about a minute")
+    parser.add_argument("--quick", action="store_true", help="every third row of the core (the suite runs all)")
     quick = parser.parse_args().quick
     jax.config.update("jax_enable_x64", True)
     report, version = Report(), f"jaxlib {jaxlib.__version__}"
     compared, failed = 0, []
-    for family, rows in groupby(sorted(table.rows(), key=room), key=room):
+    known = [row for row in table.rows() if row.core][::3] if quick else table.rows()
+    for family, rows in groupby(sorted(known, key=room), key=room):
         found = [each for row in rows for each in contexts.findings(row, row.core if quick else row.contexts)]
         bad = [each for each in found if not each.agrees]
         compared, failed = compared + len(found), failed + bad
