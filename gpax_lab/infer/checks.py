@@ -49,13 +49,13 @@ class PredictiveCheck:
 def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
     """Posterior predictive checks of one model (Gelman, Meng & Stern 1996, Statistica Sinica 6, 733).
 
-    Given its parameters a model holds that the readings are normal with a known mean and covariance. (With
-    `StudentNoise` a process holds so given the excess of each reading too, and a law after each residual is turned
-    into the normal score of the same probability.) For every draw,
+    Given its parameters a model holds that the readings are normal with a known mean and covariance. For every draw,
     their Mahalanobis distance is compared with its chi-square distribution, and the mean product of each left-out
     residual with that of its nearest neighbour with residuals drawn from the model. Probabilities are averaged over
-    draws. The posterior has seen the readings it is checked by, so they tend to the middle: a small one is news.
-    Held-out densities are those of draws weighted back to what they would be without the reading (`held_out`).
+    draws. With `StudentNoise` readings of a process are normal given the excess of each of them, which is a parameter;
+    residuals of a law are turned into normal scores of the same probability. The posterior has seen the readings it is
+    checked by, so they tend to the middle: a small one is news. Held-out densities are those of draws weighted back to
+    what they would be without the reading (`held_out`).
 
     Args:
         posterior: conditioned on these readings.

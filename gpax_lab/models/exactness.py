@@ -25,7 +25,10 @@ def _certain(obs: Observations) -> Array:
 
 
 def contradictory(obs: Observations, needs: Needs) -> Array:
-    """() bool: whether no model that takes known variances alone explains the readings."""
+    """() bool: whether no model that takes known variances alone explains the readings.
+
+    Two exact ones of a place differ, or lie as close as `_BESIDE` and differ by more than `_CLIFF`.
+    """
     certain = _certain(obs)
     if needs == "all":
         return certain.any()
@@ -80,7 +83,8 @@ def refuse_contradictions(obs: Observations, needs: Needs) -> None:
         raise ValueError(f"this model takes known variances alone, and that of reading {slots[0]} is 0: {remedy}")
     x, y = np.asarray(obs.x), np.asarray(obs.y).reshape(obs.capacity, -1)
     for i in slots:
-        for j in np.flatnonzero(np.asarray(_against(obs, int(i)))):
+        if (others := np.flatnonzero(np.asarray(_against(obs, int(i))))).size:
+            j = others[0]
             at = f"{x[i].tolist()}" if (x[i] == x[j]).all() else f"{x[i].tolist()} and, next to it, {x[j].tolist()}"
             values = f"{y[i].tolist()} and {y[j].tolist()}"
             raise ValueError(f"readings {i} and {j} at {at} are {values}, both known exactly: {remedy}")

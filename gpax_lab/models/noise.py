@@ -196,7 +196,12 @@ class StudentNoise:
         return jnp.exp(log_excess(params["excess"], self.freedom))
 
     def normal_score(self, residual: Array, variance: Array) -> Array:
-        """Standard normal where residuals (n,) are Student's t of this variance (n,) without tails."""
+        """(n,) normal quantile of the probability that Student's t leaves below a residual: N(0, 1) if that holds.
+
+        Args:
+            residual: (n,) reading minus mean, in any unit.
+            variance: (n,) that without tails, in its square.
+        """
         nu = self.freedom
         tail = 0.5 * betainc(0.5 * nu, 0.5, nu / (nu + residual**2 / variance))  # the smaller one: it keeps its digits
         return -jnp.sign(residual) * ndtri(tail)
