@@ -26,6 +26,96 @@ def test_smoothing_is_that_of_scipy():
     assert np.allclose(smooth(image, 2.0), ndimage.gaussian_filter(image, 2.0), atol=1e-10)
 
 
+def correlated(image, kernel, axis):
+    """A loop over pixels, with the mirror image beyond the border."""
+    image = np.moveaxis(np.asarray(image, float), axis, 0)
+    reach, length = len(kernel) // 2, len(image)
+    out = np.zeros_like(image)
+    for i in range(length):
+        for offset in range(-reach, reach + 1):
+            at = (i + offset) % (2 * length)
+            out[i] += kernel[offset + reach] * image[at if at < length else 2 * length - 1 - at]
+    return np.moveaxis(out, 0, axis)
+
+
+def slow_smooth(image, sigma, order=(0, 0)):
+    t = np.arange(-np.ceil(4 * sigma), np.ceil(4 * sigma) + 1)
+    g = np.exp(-(t**2) / (2 * sigma**2))
+    g /= np.sum(g)
+    bent = (t**2 - np.sum(t**2 * g)) * g
+    kernels = (g, t * g / np.sum(t**2 * g), 2 * bent / np.sum(t**2 * bent))
+    return correlated(correlated(image, kernels[order[0]], 0), kernels[order[1]], 1)
+
+
+# Kernels in one expression, in a loop over blocks of shifts, and wider than the image is high.
+@pytest.mark.parametrize("sigma", [1.0, 5.0])
+def test_filters_are_those_of_a_loop_over_pixels(sigma):
+    image = np.random.default_rng(2).normal(size=(14, 33))
+    slow = {order: slow_smooth(image, sigma, order) for order in np.ndindex(3, 3)}
+    for order, expected in slow.items():
+        np.testing.assert_allclose(smooth(image, sigma, order), expected, rtol=0, atol=1e-12)
+    laplace = slow[2, 0] + slow[0, 2]
+    np.testing.assert_allclose(blobs(image, sigma), -(sigma**2) * laplace, rtol=0, atol=1e-11)
+    found = walls(image, sigma)
+    r, c = slow[1, 0], slow[0, 1]
+    bend = slow[2, 0] * c**2 - 2 * r * c * slow[1, 1] + slow[0, 2] * r**2
+    np.testing.assert_allclose(found.steepness, np.hypot(r, c), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found.curvature * found.steepness**3, bend, rtol=0, atol=1e-12)
+    up = np.pad(slow[0, 0] > 0, ((0, 1), (0, 1)), mode="edge")
+    np.testing.assert_array_equal(found.wall, (up[1:, :-1] != up[:-1, :-1]) | (up[:-1, 1:] != up[:-1, :-1]))
+    rr, cc, rc = (slow_smooth(a, sigma) for a in (slow[1, 0] ** 2, slow[0, 1] ** 2, slow[1, 0] * slow[0, 1]))
+    tensor = np.stack([np.stack([rr, rc], -1), np.stack([rc, cc], -1)], -1)
+    least = np.linalg.eigvalsh(tensor)[..., 0]
+    np.testing.assert_allclose(corners(image, sigma, sigma), least, rtol=0, atol=1e-12)
+    harris = np.linalg.det(tensor) - 0.05 * np.trace(tensor, axis1=-2, axis2=-1) ** 2
+    np.testing.assert_allclose(corners(image, sigma, sigma, 0.05), harris, rtol=0, atol=1e-12)
+
+
+def test_the_gradient_of_a_wide_filter_is_its_transpose():
+    rng = np.random.default_rng(3)
+    image, other = rng.normal(size=(2, 14, 33))
+    gradient = jax.grad(lambda z: jnp.sum(smooth(z, 5.0, (1, 0)) * other))(jnp.asarray(image))
+    assert np.isclose(np.sum(gradient * image), np.sum(smooth(image, 5.0, (1, 0)) * other), rtol=1e-12)
+    assert np.isclose(np.sum(gradient), 0, atol=1e-12)  # a constant has no slope
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float16, 4e-3), (np.float32, 1e-6), (np.int32, 1e-12)])
+def test_filters_keep_the_kind_of_a_number(dtype, error):
+    image = (10 * np.random.default_rng(4).normal(size=(14, 33))).astype(dtype)
+    found = smooth(image, 1.0)
+    assert found.dtype == (np.float64 if dtype == np.int32 else dtype)
+    assert np.abs(np.asarray(found, float) - slow_smooth(image, 1.0)).max() < error * np.abs(image).max()
+
+
+def slow_peaks(image, distance, threshold, border):
+    """Highest first, of equal ones the first in reading order."""
+    h, w = image.shape
+    found = []
+    for r in range(border, h - border):
+        for c in range(border, w - border):
+            near = image[max(r - distance, 0) : r + distance + 1, max(c - distance, 0) : c + distance + 1]
+            if image[r, c] == near.max() and image[r, c] > threshold:
+                found.append((-image[r, c], r, c))
+    return np.array(sorted(found)).reshape(-1, 3) * [-1, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_peaks_are_those_of_a_loop_over_pixels(dtype):
+    noise = np.random.default_rng(5).normal(size=(24, 31))
+    # Distinct heights, and plateaus; heights that float32 does not tell apart, or that it does not hold.
+    images = [noise, np.round(2 * noise) + 0.0]
+    images += [1 + 1e-9 * noise, 1e-60 * noise, 1e60 * noise] if dtype == np.float64 else []
+    for image in (image.astype(dtype) for image in images):
+        for distance, capacity in ((1, 12), (4, 12), (1, 24 * 31)):
+            expected = slow_peaks(image, distance, 0, 1)
+            found = peaks(image, capacity, distance)
+            count = min(len(expected), capacity)
+            assert int(found.total) == len(expected)
+            assert int(found.found.sum()) == count
+            np.testing.assert_array_equal(found.heights[:count], expected[:count, 0])
+            assert np.abs(np.asarray(found.positions)[:count] - expected[:count, 1:]).max(initial=0) <= 0.5
+
+
 @pytest.mark.parametrize("kappa", [None, 0.05])
 def test_the_corners_of_a_square_are_found(kappa):
     image = np.zeros((64, 64))
