@@ -1,7 +1,9 @@
 """Square pieces of an image around positions that need not be pixels."""
 
 from collections.abc import Callable
+from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -52,24 +54,27 @@ def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array
         raise ValueError(f"edge must be one of {sorted(EDGES)}; got {edge!r}.")
     if not np.isfinite(pixels).all():
         raise ValueError("the image holds pixels that are not finite: fill them in first, e.g. by a median.")
-    offset = np.arange(size) - 0.5 * (size - 1)
-    rows, columns = np.meshgrid(offset, offset, indexing="ij")
-    layers = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
 
     def patch_at(position: Array) -> Array:
         if position.ndim == 0 or position.shape[-1] != 2:
             raise ValueError(f"positions are (..., 2), row and column in pixels; got {position.shape}.")
         position = position if jnp.issubdtype(position.dtype, jnp.floating) else position.astype(jnp.result_type(float))
-        row, column = position[..., 0, None, None], position[..., 1, None, None]
-        grid = [row + _like(rows, position), column + _like(columns, position)]
-        found = [map_coordinates(jnp.asarray(a, position.dtype), grid, order=1, mode=EDGES[edge]) for a in layers]
-        return found[0] if pixels.ndim == 2 else jnp.stack(found, axis=-1)
+        return _cut(pixels, position, size, EDGES[edge])
 
     return patch_at
 
 
-def _like(offset: np.ndarray, position: Array) -> Array:
-    return jnp.asarray(offset, position.dtype).reshape((1,) * (position.ndim - 1) + offset.shape)
+@partial(jax.jit, static_argnames=("size", "mode"))
+def _cut(pixels: Array, position: Array, size: int, mode: str) -> Array:
+    offset = np.arange(size) - 0.5 * (size - 1)
+    grid = [
+        position[..., axis, None, None]
+        + jnp.asarray(side.reshape((1,) * (position.ndim - 1) + side.shape), position.dtype)
+        for axis, side in enumerate(np.meshgrid(offset, offset, indexing="ij"))
+    ]
+    layers = [pixels] if pixels.ndim == 2 else [pixels[..., k] for k in range(pixels.shape[2])]
+    found = [map_coordinates(layer.astype(position.dtype), grid, order=1, mode=mode) for layer in layers]
+    return found[0] if pixels.ndim == 2 else jnp.stack(found, axis=-1)
 
 
 def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Array:

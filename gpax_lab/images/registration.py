@@ -6,6 +6,7 @@ The sign, once: `register(reference, moving).shift` is the shift TO APPLY to `mo
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.images.frames import fourier_shift
+from gpax_lab.images.frames import shift_spectrum, waves
 
 OK, AMBIGUOUS, WEAK, BAD_INPUT = range(4)
 """Values of `Registration.flag`."""
@@ -109,132 +110,142 @@ def register(
     Cybern. Soc. (1975) 163 (phase correlation); Robinson, Milanfar, IEEE Trans. Image Process. 13, 1185 (2004) (bound).
     """
     first, second = jnp.asarray(reference), jnp.asarray(moving)
-    dtype = jnp.result_type(first.dtype, second.dtype)
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
     if first.ndim < 2 or first.shape[-2:] != second.shape[-2:] or min(first.shape[-2:]) < 8:
         raise ValueError(f"two frames of one shape, 8 x 8 pixels or more; got {first.shape} and {second.shape}.")
     if not 0.0 <= whiten <= 1.0:
         raise ValueError(f"whiten lies in [0, 1]; got {whiten}.")
     if upsample < 2:
         raise ValueError(f"upsample is 2 or more; got {upsample}.")
-    batch = jnp.broadcast_shapes(first.shape[:-2], second.shape[:-2])
-    pair = [jnp.broadcast_to(a.astype(dtype), batch + a.shape[-2:]) for a in (first, second)]
-    flat = [a.reshape(-1, *a.shape[-2:]) for a in pair]
-    limits = [jnp.asarray(v, dtype) for v in (reach, ambiguous, weak)]
-    found = _register_all(*flat, *limits, whiten=float(whiten), window=window, upsample=upsample, passes=passes)
-    return jax.tree.map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), found)
+    looks = 1 + passes if window else 1
+    return _register_all(
+        first, second, reach, ambiguous, weak, whiten=float(whiten), window=window, upsample=upsample, looks=looks
+    )
 
 
-@partial(jax.jit, static_argnames=("whiten", "window", "upsample", "passes"))
+@partial(jax.jit, static_argnames=("whiten", "window", "upsample", "looks"))
 def _register_all(
     first: Array,
     second: Array,
-    reach: Array,
-    ambiguous: Array,
-    weak: Array,
+    reach: ArrayLike,
+    ambiguous: ArrayLike,
+    weak: ArrayLike,
     *,
     whiten: float,
     window: bool,
     upsample: int,
-    passes: int,
+    looks: int,
 ) -> Registration:
-    def one(a: Array, b: Array) -> Registration:
-        return _register(a, b, reach, ambiguous, weak, whiten, window, upsample, passes)
-
-    return jax.vmap(one)(first, second)
+    dtype = jnp.result_type(first.dtype, second.dtype)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
+    batch = jnp.broadcast_shapes(first.shape[:-2], second.shape[:-2])
+    pair = [jnp.broadcast_to(a.astype(dtype), batch + a.shape[-2:]) for a in (first, second)]
+    limits = (jnp.asarray(v, dtype) for v in (reach, ambiguous, weak))
+    one = partial(_register, limits=tuple(limits), whiten=whiten, window=window, upsample=upsample, looks=looks)
+    found = jax.vmap(one)(*(a.reshape(-1, *a.shape[-2:]) for a in pair))
+    return jax.tree.map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), found)
 
 
 def _register(
     a: Array,
     b: Array,
-    reach: Array,
-    ambiguous: Array,
-    weak: Array,
+    limits: tuple[Array, ...],
     whiten: float,
     window: bool,
     upsample: int,
-    passes: int,
+    looks: int,
 ) -> Registration:
-    good = jnp.all(jnp.isfinite(a)) & jnp.all(jnp.isfinite(b)) & (jnp.ptp(a) > 0) & (jnp.ptp(b) > 0)
-    a, b = jnp.where(good, a, 0.0), jnp.where(good, b, 0.0)
+    reach, ambiguous, weak = limits
+    pair = jnp.stack([a, b])
+    extent = jnp.max(pair, axis=(1, 2)) - jnp.min(pair, axis=(1, 2))
+    good = jnp.all(jnp.isfinite(extent) & (extent > 0))
+    a, b = jnp.where(good, pair, 0.0)
     weight = _hann(a.shape, a.dtype) if window else jnp.ones_like(a)
-    seen = _seen(a, weight)
-    shift, height, ratio = _locate(seen, _seen(b, weight), jnp.zeros(2, a.dtype), reach, whiten, upsample)
-    if window:
+    a, b = a - jnp.mean(a), b - jnp.mean(b)
+    seen, spectrum = a * weight, jnp.fft.fft2(b)
+    seen_spectrum = jnp.fft.fft2(seen)
+
+    def look(_, state: tuple[Array, ...]) -> tuple[Array, ...]:
         # The window stands still while the sample moves, which pulls the peak towards 0: look again at the moved frame.
-        for _ in range(passes):
-            moved = _seen(fourier_shift(b, shift), weight)
-            more, height, ratio = _locate(seen, moved, shift, reach, whiten, upsample)
-            shift = shift + more
-    moved = _seen(fourier_shift(b, shift), weight)
-    std, (significance, alike) = _bound(seen, moved, weight), _significance(seen, moved)
+        shift, _, _, moved = state
+        more, height, ratio = _locate(seen_spectrum, jnp.fft.fft2(moved), shift, reach, whiten, upsample)
+        shift = shift + more
+        return shift, height, ratio, shift_spectrum(spectrum, shift) * weight
+
+    zero = jnp.zeros((), a.dtype)
+    # One program for all looks; a fixed number of them, so that it has a gradient.
+    start = jnp.zeros(2, a.dtype), zero, zero, b * weight
+    shift, height, ratio, moved = jax.lax.fori_loop(0, looks, look, start)
+    std, alike, significance = _bound(seen, moved, weight, seen_spectrum)
     kinds = [~good, (significance < weak) & (alike < ALIKE), ratio > ambiguous]
     flag = jnp.select(kinds, [jnp.int8(k) for k in (BAD_INPUT, WEAK, AMBIGUOUS)], 0)
     values = [jnp.where(good, v, jnp.nan) for v in (shift, std, height, ratio, significance)]
     return Registration(values[0], values[1], values[2], values[3], values[4], flag.astype(jnp.int8))
 
 
-def _significance(a: Array, moved: Array) -> tuple[Array, Array]:
-    """() correlation in standard deviations of its values at all shifts (Parseval), over 2 sqrt(2 ln M); and itself."""
-    cross = jnp.fft.fft2(a) * jnp.conj(jnp.fft.fft2(moved))
-    tiny = jnp.finfo(a.dtype).tiny
-    scale = jnp.maximum(jnp.max(jnp.abs(cross)), tiny)  # squares of small numbers would vanish
-    size = jnp.abs(cross) / scale
-    square = jnp.maximum(jnp.sum(size**2), tiny)
-    modes = jnp.maximum(jnp.sum(size) ** 2 / square, 2.0)
-    found = jnp.sum(cross.real / scale) / jnp.sqrt(square) / (2.0 * jnp.sqrt(2.0 * jnp.log(modes)))
-    return found, jnp.sum(a * moved) / jnp.maximum(jnp.sqrt(jnp.sum(a**2)) * jnp.sqrt(jnp.sum(moved**2)), tiny)
-
-
-def _seen(frame: Array, weight: Array) -> Array:
-    """The frame, less its mean, through the window."""
-    return (frame - jnp.mean(frame)) * weight
-
-
-def _locate(a: Array, b: Array, base: Array, reach: Array, whiten: float, upsample: int) -> tuple[Array, Array, Array]:
-    """(2,) shift beyond the base (2,) that is already applied, () height and () second peak over the first."""
-    cross, total = _cross(a, b, whiten)
-    surface = jnp.fft.ifft2(cross).real * (a.size / total)
-    rows, columns = (_signed(n, a.dtype) for n in a.shape)
+def _locate(f: Array, g: Array, base: Array, reach: Array, whiten: float, upsample: int) -> tuple[Array, Array, Array]:
+    """From two spectra: (2,) shift beyond the base (2,) that is already applied, () height, () second peak over it."""
+    cross, total = _cross(f, g, whiten)
+    surface = jnp.fft.ifft2(cross).real * (f.size / total)
+    rows, columns = (_signed(n, base.dtype) for n in f.shape)
     near = (jnp.abs(rows + base[0])[:, None] <= reach) & (jnp.abs(columns + base[1])[None, :] <= reach)
     peak = _local_maxima(surface) & near
     top = jnp.argmax(jnp.where(near, surface, -jnp.inf))
-    whole = jnp.stack([rows[top // a.shape[1]], columns[top % a.shape[1]]])
-    others = jnp.where(peak, surface, -jnp.inf).ravel().at[top].set(-jnp.inf)
+    row, column = jnp.divmod(top, f.shape[1])
+    whole = jnp.stack([rows[row], columns[column]])
+    is_top = (jnp.arange(f.shape[0]) == row)[:, None] & (jnp.arange(f.shape[1]) == column)[None, :]
+    others = jnp.where(peak & ~is_top, surface, -jnp.inf)
     shift, height = _refine(cross, total, whole, upsample)
-    ratio = jnp.maximum(jnp.max(others), 0.0) / jnp.maximum(height, jnp.finfo(a.dtype).tiny)
+    ratio = jnp.maximum(jnp.max(others), 0.0) / jnp.maximum(height, jnp.finfo(base.dtype).tiny)
     return shift, height, ratio
 
 
-def _cross(a: Array, b: Array, whiten: float) -> tuple[Array, Array]:
-    """The (whitened) cross power spectrum and what its sum would be, were the frames equal."""
-    f, g = jnp.fft.fft2(a), jnp.fft.fft2(b)
+def _cross(f: Array, g: Array, whiten: float) -> tuple[Array, Array]:
+    """The (whitened) cross power spectrum of two spectra and what its sum would be, were they equal."""
     cross = f * jnp.conj(g)
     size = jnp.abs(cross)
-    floor = jnp.finfo(a.dtype).eps * jnp.max(size)  # rounding has a phase too
+    top = jnp.max(size)
+    floor = jnp.finfo(size.dtype).eps * top  # rounding has a phase too
     scale = jnp.where(size > floor, size, 1.0)
-    loud = 1.0 if whiten == 0.0 else scale / (scale + QUIET * jnp.median(size))
-    cross = jnp.where(size > floor, loud * cross / scale**whiten, 0.0)
-    power = jnp.sum(jnp.abs(f) ** 2) * jnp.sum(jnp.abs(g) ** 2)
-    total = jnp.sqrt(power) if whiten == 0.0 else jnp.sum(jnp.abs(cross))
-    return cross, jnp.where(total > 0, total, 1.0)
+    loud = 1.0 if whiten == 0.0 else scale / (scale + QUIET * _median(size, top))
+    share = jnp.where(size > floor, loud / scale**whiten, 0.0)
+    power = jnp.vdot(f, f).real * jnp.vdot(g, g).real
+    total = jnp.sqrt(power) if whiten == 0.0 else jnp.vdot(share, size)
+    return share * cross, jnp.where(total > 0, total, 1.0)
+
+
+def _median(values: Array, top: Array) -> Array:
+    """Median of values between 0 and the highest of them, the upper of two in the middle, without sorting them.
+
+    Its bits in float32, where the order of values is that of their bits as an integer, are found one after the other.
+    """
+    flat = values.ravel()
+    relative = jax.lax.stop_gradient(flat / jnp.where(top > 0, top, 1.0)).astype(jnp.float32)
+    bits = jax.lax.bitcast_convert_type(relative, jnp.int32)
+
+    def longer(k: Array, found: Array) -> Array:
+        trial = found | (jnp.int32(1 << 29) >> k)  # 1.0, the largest, is below 2^30
+        return jnp.where(jnp.sum(bits < trial, dtype=jnp.int32) <= flat.size // 2, trial, found)
+
+    return flat[jnp.argmax(bits == jax.lax.fori_loop(0, 30, longer, jnp.int32(0)))]
 
 
 def _refine(cross: Array, total: Array, whole: Array, upsample: int) -> tuple[Array, Array]:
     """The top of c near a whole pixel: (2,) place and () height."""
-    dtype = whole.dtype
-    steps = jnp.arange(-upsample, upsample + 1, dtype=dtype) / upsample
+    steps = np.arange(-upsample, upsample + 1) / upsample
 
-    def waves(n: int, centre: Array) -> Array:
-        return jnp.exp(2j * jnp.pi * (centre + steps)[:, None] * jnp.fft.fftfreq(n).astype(dtype)[None, :])
+    def transform(n: int, centre: Array) -> Array:
+        k = np.fft.fftfreq(n)
+        near = jnp.asarray(np.exp(2j * np.pi * np.outer(steps, k)), cross.dtype)
+        return near * waves(centre * jnp.asarray(k, whole.dtype))[None, :]
 
-    fine = (waves(cross.shape[0], whole[0]) @ cross @ waves(cross.shape[1], whole[1]).T).real / total
+    fine = (transform(cross.shape[0], whole[0]) @ cross @ transform(cross.shape[1], whole[1]).T).real / total
     # One step from the border, so that the parabola has its neighbours.
     inner = fine[1:-1, 1:-1]
     row, column = jnp.divmod(jnp.argmax(inner), inner.shape[1])
     box = jax.lax.dynamic_slice(fine, (row, column), (3, 3))
     move = _parabola(box) / upsample
-    return whole + jnp.stack([steps[row + 1], steps[column + 1]]) + move, box[1, 1]
+    at = jnp.asarray(steps, whole.dtype)
+    return whole + jnp.stack([at[row + 1], at[column + 1]]) + move, box[1, 1]
 
 
 def _parabola(box: Array) -> Array:
@@ -249,26 +260,47 @@ def _parabola(box: Array) -> Array:
     return jnp.where(det > 0, jnp.clip(move, -0.5, 0.5), 0.0)
 
 
-def _bound(a: Array, moved: Array, weight: Array) -> Array:
+def _bound(a: Array, moved: Array, weight: Array, spectrum: Array) -> tuple[Array, Array, Array]:
     """(2,) square roots of the diagonal of v (G^T G)^-1, G the slopes of the frame and v the mean squared misfit.
 
     G^T G comes from the slopes of one frame times those of the other: their noises are independent and drop out.
+    Also () correlation of the frames; and this in standard deviations of its values at all shifts (Parseval), over
+    2 sqrt(2 ln M).
     """
-    gain = jnp.sum(a * moved) / jnp.maximum(jnp.sum(moved**2), jnp.finfo(a.dtype).tiny)
-    variance = jnp.sum((a - gain * moved) ** 2) / jnp.sum(weight**2)
-    (down, right), (low, left) = jnp.gradient(a), jnp.gradient(gain * moved)
-    rr, cc = jnp.sum(down * low), jnp.sum(right * left)
-    rc = 0.5 * (jnp.sum(down * left) + jnp.sum(right * low))
+    tiny = jnp.finfo(a.dtype).tiny
+    seen = jnp.stack([v.ravel() for z in (a, moved) for v in (z, _slope(z, 0), _slope(z, 1))])
+    product = seen @ seen.T
+    own, both, other = product[0, 0], product[0, 3], product[3, 3]
+    gain = both / jnp.maximum(other, tiny)
+    misfit = a - gain * moved
+    variance = jnp.vdot(misfit, misfit) / jnp.vdot(weight, weight)
+    rr, cc, rc = gain * product[1, 4], gain * product[2, 5], 0.5 * gain * (product[1, 5] + product[2, 4])
     det = rr * cc - rc**2
     good = (det > 0) & (rr > 0)
-    return jnp.sqrt(jnp.where(good, variance * jnp.stack([cc, rr]) / jnp.where(good, det, 1.0), jnp.inf))
+    std = jnp.sqrt(jnp.where(good, variance * jnp.stack([cc, rr]) / jnp.where(good, det, 1.0), jnp.inf))
+    alike = both / jnp.maximum(jnp.sqrt(own) * jnp.sqrt(other), tiny)
+    size = jnp.abs(spectrum * jnp.conj(jnp.fft.fft2(moved)))
+    scale = jnp.maximum(jnp.max(size), tiny)  # squares of small numbers would vanish
+    size = size / scale
+    square = jnp.maximum(jnp.vdot(size, size), tiny)
+    modes = jnp.maximum(jnp.sum(size) ** 2 / square, 2.0)
+    return std, alike, both / scale * a.size / jnp.sqrt(square) / (2.0 * jnp.sqrt(2.0 * jnp.log(modes)))
+
+
+def _slope(image: Array, axis: int) -> Array:
+    """Half the difference of both neighbours; at the border the difference from the one."""
+    n = image.shape[axis]
+    padded = jnp.pad(image, [(1, 1) if a == axis else (0, 0) for a in (0, 1)], mode="edge")
+    ahead, behind = (jax.lax.slice_in_dim(padded, at, at + n, axis=axis) for at in (2, 0))
+    share = np.where(np.isin(np.arange(n), (0, n - 1)), 1.0, 0.5)
+    return (ahead - behind) * jnp.asarray(np.expand_dims(share, 1 - axis), image.dtype)
 
 
 def _local_maxima(surface: Array) -> Array:
     """Pixels not below any of their 8 neighbours, cyclic."""
-    across = jnp.maximum(jnp.roll(surface, 1, 0), jnp.roll(surface, -1, 0))
-    sides = [jnp.roll(jnp.maximum(surface, across), s, 1) for s in (1, -1)]
-    return (surface >= across) & (surface >= sides[0]) & (surface >= sides[1])
+    (h, w), around = surface.shape, jnp.pad(surface, 1, mode="wrap")
+    near = [around[r : r + h, c : c + w] for r in range(3) for c in range(3)]
+    return surface >= functools.reduce(jnp.maximum, near)
 
 
 def _signed(n: int, dtype) -> Array:
@@ -278,4 +310,4 @@ def _signed(n: int, dtype) -> Array:
 
 def _hann(shape: tuple[int, ...], dtype) -> Array:
     rows, columns = (0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(n) + 0.5) / n) for n in shape)
-    return jnp.asarray(np.outer(rows, columns), dtype)
+    return jnp.asarray(rows, dtype)[:, None] * jnp.asarray(columns, dtype)[None, :]

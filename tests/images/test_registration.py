@@ -7,7 +7,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from gpax_lab.images.frames import flatten, plane, shift_image
-from gpax_lab.images.registration import AMBIGUOUS, BAD_INPUT, OK, WEAK, register
+from gpax_lab.images.registration import AMBIGUOUS, BAD_INPUT, OK, WEAK, _median, register
+
+COUNT = 60
+"""Pairs of frames in every statistical test: one size of batch, so that tests of one size of frame share a program."""
 
 DRIFT = Path(__file__).resolve().parents[2] / "../shared/data/drift"
 
@@ -62,9 +65,9 @@ def test_whole_shifts_move_pixels_towards_larger_indices():
 def test_the_stated_standard_deviation_covers_the_scatter_under_noise():
     rng = np.random.default_rng(3)
     at = scene(rng, 64)
-    first, second, repeats = at((0, 0), 64), at((1.4, -0.6), 64), 60
+    first, second = at((0, 0), 64), at((1.4, -0.6), 64)
     noise = 0.3 * np.std(first)
-    noisy = [frame + rng.normal(scale=noise, size=(repeats, 64, 64)) for frame in (first, second)]
+    noisy = [frame + rng.normal(scale=noise, size=(COUNT, 64, 64)) for frame in (first, second)]
     found = register(*noisy, whiten=0.0)
     scatter = np.std(np.asarray(found.shift), axis=0)
     ratio = scatter / np.median(np.asarray(found.std), axis=0)
@@ -95,7 +98,7 @@ def smooth(rng, count, n, sigma):
 @pytest.mark.parametrize(("n", "sigma"), [(64, 0.0), (64, 2.0), (64, 4.0), (128, 4.0)])
 def test_unrelated_frames_are_weak_whatever_their_smoothness(n, sigma):
     rng = np.random.default_rng(7)
-    found = register(smooth(rng, 60, n, sigma), smooth(rng, 60, n, sigma))
+    found = register(smooth(rng, COUNT, n, sigma), smooth(rng, COUNT, n, sigma))
     # 2 of 100 were accepted when the limit was made: 5 of 60 or more would happen in 1 of 100 such tests.
     assert np.sum(np.asarray(found.flag) == OK) <= 4
 
@@ -103,7 +106,7 @@ def test_unrelated_frames_are_weak_whatever_their_smoothness(n, sigma):
 @pytest.mark.parametrize(("n", "sigma", "least"), [(64, 2.0, 0.9), (128, 4.0, 0.9)])
 def test_smooth_frames_in_noise_are_found_by_default(n, sigma, least):
     rng = np.random.default_rng(8)
-    large = smooth(rng, 40, n + 16, sigma)
+    large = smooth(rng, COUNT, n + 16, sigma)
     frames = [large[:, 8 - r : 8 - r + n, 8 - c : 8 - c + n] for r, c in ((0, 0), (-3, 4))]
     found = register(*(frame + 0.5 * rng.normal(size=frame.shape) for frame in frames))
     good = np.asarray(found.flag) == OK
@@ -114,16 +117,26 @@ def test_smooth_frames_in_noise_are_found_by_default(n, sigma, least):
 
 def test_shifts_beyond_reach_are_not_found():
     rng = np.random.default_rng(9)
-    found = register(smooth(rng, 30, 64, 4.0), smooth(rng, 30, 64, 4.0), reach=3.0)
+    found = register(smooth(rng, COUNT, 64, 4.0), smooth(rng, COUNT, 64, 4.0), reach=3.0)
     assert np.abs(np.asarray(found.shift)).max() <= 4.0
 
 
 def test_reach_keeps_a_lattice_from_jumping_by_a_period():
     r, c = np.mgrid[:64, :64]
     lattice = np.cos(2 * np.pi * r / 8) + np.cos(2 * np.pi * c / 8)
-    found = register(lattice, np.roll(lattice, 2, 0), window=False, reach=3.5, whiten=0.0)
-    assert np.allclose(found.shift, [-2, 0], atol=1e-6)
-    assert found.flag == OK
+    moves = [(2, 0), (-3, 1), (0, -2), (1, 3)]
+    moved = np.stack([np.roll(lattice, move, (0, 1)) for move in moves])
+    found = register(np.stack([lattice] * 4), moved, window=False, reach=3.5, whiten=0.0)
+    assert np.allclose(found.shift, -np.array(moves), atol=1e-6)
+    assert (np.asarray(found.flag) == OK).all()
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_the_median_is_found_bit_by_bit(size):
+    rng = np.random.default_rng(10)
+    for values in (rng.random(size), 1e-3 * rng.lognormal(0, 9, size), np.array([2.0] * 5 + [0.0] * (size - 5))):
+        assert _median(jnp.asarray(values), jnp.max(values)) == np.sort(values)[size // 2]
+    assert _median(jnp.zeros(size), jnp.zeros(())) == 0
 
 
 def test_float32_stays_and_vmap_equals_a_loop():

@@ -39,7 +39,11 @@ ROWS = [
     put("features.blob_scale", lambda z: features.blob_scale(z, (1.0, 1.5)), IMAGE),
     put("features.peaks", found, IMAGE, FEW, core=("jit",)),
     put("frames.shift_image", lambda s: frames.shift_image(jnp.asarray(IMAGE), s), np.asarray([0.4, -1.2])),
-    put("frames.fourier_shift", lambda z: frames.fourier_shift(z, jnp.asarray([0.4, 1.3])), IMAGE),
+    put(
+        "frames.fourier_shift images.frames.shift_spectrum images.frames.waves",
+        lambda z: frames.fourier_shift(z, jnp.asarray([0.4, 1.3])),
+        IMAGE,
+    ),
     put("frames.flatten", lambda z: frames.flatten(z, order=1), IMAGE),
     put("frames.plane", frames.plane, IMAGE),
     put("patches.patches images.patches.around", lambda p: patches.patches(IMAGE, p, 3), PLACES, EVERYWHERE),
