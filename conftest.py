@@ -7,10 +7,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import jax
 import pytest
 
-jax.config.update("jax_enable_x64", True)
+import gpax_lab
+
+gpax_lab.setup(cache=os.environ.get("GPAX_LAB_CACHE", ".jax_cache"), tell=False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", os.environ.get("GPAX_LAB_CACHE", ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 MAPS = Path("/proc/self/maps")
 

@@ -5,6 +5,7 @@ is a pure state machine over them; `simulate` runs one as a compiled function, `
 """
 
 from gpax_lab import acquire, kernels, means, priors
+from gpax_lab.environment import setup
 from gpax_lab.experiment import Problem, Simulated, bayes_opt, reach, recovery, run, simulate, study
 from gpax_lab.formulas import formula
 from gpax_lab.infer import (
@@ -76,6 +77,7 @@ __all__ = [
     "reconstruct",
     "recovery",
     "run",
+    "setup",
     "simulate",
     "smc",
     "sparse",

@@ -16,11 +16,17 @@ BLOCK = 32
 """Rows per block of the blocked algorithms (measured fastest or equal for 64 to 256 rows)."""
 
 
-def _eliminate_rows(a: Array, start: int, done: Array | None, stop: int) -> Array:
-    """Rows [start, stop) of L^-1 [K | B], given the rows above them in `done`."""
-    panel = a[start:stop]
-    if done is not None:
-        panel = panel - done[:, start:stop].T @ done
+def _in_blocks(n: int) -> tuple[int, int]:
+    """Number of blocks of rows and rows in each: equal ones, so that a loop over them compiles one of them.
+
+    The last block is filled up, by less than one row for each block.
+    """
+    blocks = 1 if n <= 2 * BLOCK else -(-n // BLOCK)
+    return blocks, -(-n // blocks)
+
+
+def _eliminate_rows(panel: Array, start: Array | int) -> Array:
+    """Rows `start` and below of L^-1 [K | B], from the same rows with all that lies above them eliminated."""
 
     def row(j: Array, rows: Array) -> Array:
         value = panel[j] - lax.dynamic_index_in_dim(rows, start + j, 1, keepdims=False) @ rows
@@ -30,20 +36,31 @@ def _eliminate_rows(a: Array, start: int, done: Array | None, stop: int) -> Arra
         scale = jnp.where(pivot > 0, lax.rsqrt(jnp.where(pivot > 0, pivot, 1.0)), 1.0)
         return lax.dynamic_update_index_in_dim(rows, value * scale, j, 0)
 
-    return lax.fori_loop(0, stop - start, row, jnp.zeros_like(panel))
+    return lax.fori_loop(0, panel.shape[0], row, jnp.zeros_like(panel))
 
 
 def _eliminate(k: Array, b: Array) -> tuple[Array, Array]:
     """Forward elimination of [K | B]: returns (L^T, L^-1 B), left-looking, by blocks of rows."""
     n = k.shape[0]
-    a = jnp.concatenate([k, b], axis=1)
-    step = n if n <= 2 * BLOCK else BLOCK
-    done = None
-    for start in range(0, n, step):
-        rows = _eliminate_rows(a, start, done, min(start + step, n))
-        done = rows if done is None else jnp.concatenate([done, rows])
-    assert done is not None
-    return jnp.triu(done[:, :n]), done[:, n:]
+    blocks, size = _in_blocks(n)
+    if blocks == 1:
+        done = _eliminate_rows(jnp.concatenate([k, b], axis=1), 0)
+        return jnp.triu(done[:, :n]), done[:, n:]
+    more = blocks * size - n  # rows of an identity below, which change nothing above
+    a = jnp.concatenate([jnp.pad(k, (0, more)), jnp.pad(b, ((0, more), (0, 0)))], axis=1)
+    filler = jnp.arange(n, n + more)
+    a = a.at[filler, filler].set(1.0)
+
+    def block(i: Array, done: Array) -> Array:
+        def less(j: Array, panel: Array) -> Array:
+            above = lax.dynamic_slice_in_dim(done, j * size, size, 0)
+            return panel - lax.dynamic_slice_in_dim(above, i * size, size, 1).T @ above
+
+        panel = lax.fori_loop(0, i, less, lax.dynamic_slice_in_dim(a, i * size, size, 0))
+        return lax.dynamic_update_slice_in_dim(done, _eliminate_rows(panel, i * size), i * size, 0)
+
+    done = lax.fori_loop(0, blocks, block, jnp.zeros_like(a))[:n]
+    return jnp.triu(done[:, :n]), done[:, n + more :]
 
 
 def _positive(diagonal: Array) -> Array:
@@ -53,22 +70,34 @@ def _positive(diagonal: Array) -> Array:
 def _substitute(lower: Array, b: Array) -> Array:
     """L^-1 B by forward substitution in blocks of rows."""
     n = lower.shape[0]
-    done = None
-    for start in range(0, n, BLOCK):
-        stop = min(start + BLOCK, n)
-        panel = b[start:stop]
-        if done is not None:
-            panel = panel - lower[start:stop, :start] @ done
-        corner = lower[start:stop, start:stop]
+    blocks, size = _in_blocks(n)
 
-        def row(j: Array, rows: Array, panel: Array = panel, corner: Array = corner) -> Array:
+    def rows_of(corner: Array, panel: Array) -> Array:
+        def row(j: Array, rows: Array) -> Array:
             value = (panel[j] - corner[j] @ rows) / corner[j, j]
             return lax.dynamic_update_index_in_dim(rows, value, j, 0)
 
-        rows = lax.fori_loop(0, stop - start, row, jnp.zeros_like(panel))
-        done = rows if done is None else jnp.concatenate([done, rows])
-    assert done is not None
-    return done
+        return lax.fori_loop(0, size, row, jnp.zeros_like(panel))
+
+    if blocks == 1:
+        return rows_of(lower, b)
+    more = blocks * size - n
+    filler = jnp.arange(n, n + more)
+    lower = jnp.pad(lower, (0, more)).at[filler, filler].set(1.0)
+    b = jnp.pad(b, ((0, more), (0, 0)))
+
+    def block(i: Array, done: Array) -> Array:
+        left = lax.dynamic_slice_in_dim(lower, i * size, size, 0)
+
+        def less(j: Array, panel: Array) -> Array:
+            above = lax.dynamic_slice_in_dim(done, j * size, size, 0)
+            return panel - lax.dynamic_slice_in_dim(left, j * size, size, 1) @ above
+
+        panel = lax.fori_loop(0, i, less, lax.dynamic_slice_in_dim(b, i * size, size, 0))
+        corner = lax.dynamic_slice_in_dim(left, i * size, size, 1)
+        return lax.dynamic_update_slice_in_dim(done, rows_of(corner, panel), i * size, 0)
+
+    return lax.fori_loop(0, blocks, block, jnp.zeros_like(b))[:n]
 
 
 def _substitute_transposed(lower: Array, b: Array) -> Array:

@@ -54,8 +54,8 @@ def float_dtype(dtype: DTypeLike | None = None) -> np.dtype:
     wanted = np.dtype(np.float64 if dtype is None else dtype)
     if wanted == np.float64 and not jax.config.read("jax_enable_x64"):
         raise RuntimeError(
-            "Gaussian processes are computed in float64 and JAX's 64-bit mode is off. Put "
-            'jax.config.update("jax_enable_x64", True) before the first JAX call, or pass dtype=jnp.float32.'
+            "Gaussian processes are computed in float64 and JAX's 64-bit mode is off. Call gpax_lab.setup() (or "
+            'jax.config.update("jax_enable_x64", True)) before the first JAX call, or pass dtype=jnp.float32.'
         )
     return wanted
 

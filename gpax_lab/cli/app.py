@@ -12,7 +12,7 @@ from rich.console import Console
 
 from gpax_lab.cli import drive
 from gpax_lab.cli.demo import demo_settings
-from gpax_lab.cli.environment import Stopwatch, prepare
+from gpax_lab.environment import Stopwatch, setup
 from gpax_lab.cli.review import finished, plan_of, review
 from gpax_lab.cli.summary import summary
 from gpax_lab.experiment.run import versions
@@ -35,7 +35,7 @@ def options(
 ) -> None:
     """An instrument that decides where to measure next."""
     context.obj = debug
-    prepare()
+    setup(tell=False)  # the progress line says it
 
 
 @app.command()

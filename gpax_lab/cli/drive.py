@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from gpax_lab import plot
-from gpax_lab.cli.environment import Stopwatch
+from gpax_lab.environment import Stopwatch
 from gpax_lab.cli.progress import Display
 from gpax_lab.cli.review import Review, review
 from gpax_lab.cli.summary import summary

@@ -1,13 +1,14 @@
 """A model's parameters as one unconstrained vector, and its log density there."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 from jax import Array
-from jax.flatten_util import ravel_pytree
 from numpyro import handlers
 from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 
@@ -40,7 +41,17 @@ class Space(NamedTuple):
 
 
 def space_of(model: Model, dtype: jnp.dtype) -> Space:
-    """Lay out the parameters of a model as a vector of `dtype`. What its prior program has observed is none."""
+    """Lay out the parameters of a model as a vector of `dtype`. What its prior program has observed is none.
+
+    The model keeps what was made for it, and its functions are traced once for all programs that call them.
+    """
+    kept, kind = vars(model).setdefault("_spaces", {}), (jnp.dtype(dtype), jax.config.read("jax_enable_x64"))
+    if kind not in kept:
+        kept[kind] = _laid_out(model, jnp.dtype(dtype))
+    return kept[kind]
+
+
+def _laid_out(model: Model, dtype: jnp.dtype) -> Space:
     prior = vetted(model.prior)
     latent, observed = latent_and_observed(prior)
     unconditioned = handlers.block(prior, hide=list(observed)) if observed else prior
@@ -53,14 +64,22 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
         return unconstrain_fn(handlers.seed(prior, key), (), {}, sites(key))
 
     shapes = jax.eval_shape(free, jax.random.key(0))
-    template = {name: jnp.zeros(shape.shape, dtype) for name, shape in shapes.items()}
-    flat, unflatten = ravel_pytree(template)
-    if flat.size == 0:
+    names = sorted(shapes)
+    ends = np.cumsum([math.prod(shapes[name].shape) for name in names])
+    size = int(ends[-1]) if names else 0
+    if size == 0:
         raise ValueError("every parameter of this model is fixed: give at least one a distribution to infer.")
 
+    @jax.jit
     def draw(key: Array) -> Array:
-        return ravel_pytree(free(key))[0].astype(dtype)
+        values = free(key)
+        return jnp.concatenate([values[name].ravel() for name in names]).astype(dtype)
 
+    def unflatten(z: Array) -> dict[str, Array]:
+        parts = jnp.split(z, ends[:-1])
+        return {name: part.reshape(shapes[name].shape) for name, part in zip(names, parts, strict=True)}
+
+    @jax.jit
     def constrain(z: Array) -> dict[str, Array]:
         return handlers.seed(handlers.substitute(prior, data=constrained(z)), jax.random.key(0))()
 
@@ -74,12 +93,14 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
         value = potential_energy(handlers.seed(program, jax.random.key(0)), (obs,), {}, unflatten(z))
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
+    @jax.jit
     def potential(z: Array, obs: Observations) -> Array:
         # A border that the compiler does not fuse across: rounding, which a trajectory multiplies, then depends less on
         # what is around the call, such as the capacity.
         nowhere = jnp.full((), jnp.inf, dtype)
         return jax.lax.cond(jnp.all(jnp.isfinite(z)), lambda: energy(z, obs).astype(dtype), lambda: nowhere)
 
+    @jax.jit
     def prior_energy(z: Array) -> Array:
         return potential_energy(handlers.seed(unconditioned, jax.random.key(0)), (), {}, unflatten(z))
 
@@ -87,6 +108,7 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
         value = model.log_likelihood(constrain(z), obs).astype(dtype)
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
+    @jax.jit
     def log_given(z: Array, obs: Observations, aware: Array | bool) -> Array:
         """() log likelihood, and log density of what the prior program has observed where it is aware of that."""
         value = log_likelihood(z, obs)
@@ -115,7 +137,7 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
         good = jnp.isfinite(energy)
         return jnp.where(good, energy, jnp.inf), jnp.where(good[:, None] & jnp.isfinite(slope), slope, 0.0), values
 
-    return Space(flat.size, draw, constrain, potential, log_likelihoods, tempered)
+    return Space(size, draw, constrain, potential, log_likelihoods, tempered)
 
 
 def start(key: Array, space: Space, obs: Observations, tries: int = 16) -> Array:

@@ -1,0 +1,144 @@
+"""`setup()`: double precision, quick compilation, and compiled functions that are kept from one run to the next."""
+
+import hashlib
+import logging
+import os
+import platform
+import sys
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import jax
+import jaxlib
+
+QUICK = {"xla_cpu_use_fusion_emitters": "false", "xla_backend_optimization_level": "1"}
+"""Options with which XLA compiles the house's programs for a CPU in half the time, to code that is no slower
+(`benchmarks/first_answer.py`). On an accelerator the second one would hold, too, so they are for CPUs alone."""
+
+KNOWS_QUICK = ("0.9.2", "0.10.0")
+"""Versions of jaxlib that have these options (one that does not know an option ends the process) and on which the
+differential test was run with them."""
+
+_LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
+_COMPILING = "/jax/core/compile/backend_compile_duration"
+
+
+def setup(*, cache: str | Path | None = None, quick: bool = True, tell: bool = True) -> None:
+    """Make this process ready: call it once, after the imports and before anything is computed.
+
+    It sets JAX to double precision, which processes need, and has it keep compiled functions in a folder of the user's,
+    so that only the first run on a machine compiles. The folder belongs to one version of jaxlib and one kind of
+    processor; it can be deleted at any time. A folder that was chosen before (`JAX_COMPILATION_CACHE_DIR`) is left.
+
+    Args:
+        cache: folder for compiled functions in place of `cache_folder()`.
+        quick: on a CPU, whether XLA takes the options `QUICK`. They go into the environment variable `XLA_FLAGS`, from
+            which processes started here inherit them; what is set there already stays. Results of programs compiled
+            with and without them differ in rounding.
+        tell: whether to say on the terminal that something is being compiled for the first time, and what.
+
+    Example:
+        >>> import gpax_lab
+        >>> gpax_lab.setup()
+    """
+    jax.config.update("jax_enable_x64", True)
+    if quick and jaxlib.__version__ in KNOWS_QUICK and not _accelerated():
+        os.environ["XLA_FLAGS"] = with_quick(os.environ.get("XLA_FLAGS", ""))
+    if cache is not None or jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() if cache is None else cache))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        # Reading them back, jaxlib before 0.12 prints a page of error for each where LLVM prefers no gathers, although
+        # nothing is wrong. What does go wrong in XLA arrives as a Python exception.
+        jax.config.update("jax_logging_level", "CRITICAL")
+        logging.getLogger("jax").setLevel(logging.WARNING)
+    _teller.on = tell
+    _teller.listen()
+
+
+def cache_folder() -> Path:
+    """The folder in which `setup` keeps compiled functions, by the rule of XDG, Windows or macOS for what can be made
+    again; of this version of jaxlib and this kind of processor."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    processor = hashlib.sha256(_processor().encode()).hexdigest()[:8]
+    return Path(base) / "gpax-lab" / "compiled" / f"jaxlib-{jaxlib.__version__}-{platform.machine()}-{processor}"
+
+
+def _processor() -> str:
+    """What the processor can do, in words that differ where compiled code may not run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.lower().startswith(("flags", "features"))), platform.processor())
+
+
+def _accelerated() -> bool:
+    """Whether JAX could compute elsewhere than on the CPU: a plugin is installed, and not ruled out."""
+    return bool(entry_points(group="jax_plugins")) and jax.config.jax_platforms != "cpu"
+
+
+def with_quick(flags: str) -> str:
+    """The value of `XLA_FLAGS` with the options `QUICK` that it does not set itself."""
+    missing = [f"--{name}={value}" for name, value in QUICK.items() if f"--{name}=" not in flags]
+    return " ".join([flags, *missing]).strip()
+
+
+class Stopwatch:
+    """Seconds that JAX has spent on lowering and compiling since it was started."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+    def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
+        if event in (_LOWERING, _COMPILING):
+            self.seconds += duration_secs
+
+
+class _Teller:
+    """Says on the terminal that functions are compiled, for as long as it takes; elsewhere, once that they are."""
+
+    def __init__(self) -> None:
+        self.on = self.listening = self.said = False
+        self.seconds = 0.0
+        self.shown = 0
+
+    def listen(self) -> None:
+        if self.on and not self.listening:
+            self.listening = True
+            jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+    def _hear(self, event: str, duration_secs: float, **about: str | int) -> None:
+        if not self.on or event not in (_LOWERING, _COMPILING):
+            return
+        terminal = sys.stderr.isatty()
+        if event == _COMPILING:
+            self.seconds += duration_secs
+            self._clear()
+            if not terminal and not self.said and self.seconds > 2.0:
+                self._say_once()
+        elif terminal and duration_secs > 0.05:  # a function of some size, which is handed to the compiler now
+            self._clear()
+            name = str(about.get("fun_name", "")).removeprefix("jit(").removesuffix(")").lstrip("_")
+            line = f"compiling {name}, once for this machine ({self.seconds:.0f} s so far)"
+            print(line, end="", file=sys.stderr, flush=True)
+            self.shown = len(line)
+
+    def _say_once(self) -> None:
+        self.said = True
+        where = jax.config.jax_compilation_cache_dir
+        kept = f"; kept for later runs in {where}" if where else ""
+        print(f"gpax_lab: functions are being compiled for the first time{kept}", file=sys.stderr, flush=True)
+
+    def _clear(self) -> None:
+        if self.shown:
+            print("\r" + " " * self.shown + "\r", end="", file=sys.stderr, flush=True)
+            self.shown = 0
+
+
+_teller = _Teller()
