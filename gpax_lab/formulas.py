@@ -16,6 +16,7 @@ from jax import Array
 
 from gpax_lab.means import Law
 from gpax_lab.priors import Params
+from gpax_lab.structure import interned
 
 FUNCTIONS: Mapping[str, tuple[Callable[..., Array], int]] = {
     "exp": (jnp.exp, 1),
@@ -54,6 +55,7 @@ LONGEST = 2000
 """Characters of the longest formula."""
 
 
+@interned
 def formula(
     text: str,
     prior: Mapping[str, Any],

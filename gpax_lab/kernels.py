@@ -12,6 +12,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.priors import Params, Scoped, with_dim
+from gpax_lab.structure import interned
 
 Kernel: TypeAlias = Callable[[Array, Array, Params], Array]
 
@@ -75,11 +76,13 @@ def mixing(x: Array, z: Array, params: Params) -> Array:
     return params["pure"] * jnp.sum(x * z)
 
 
+@interned
 def add(*kernels: Kernel) -> Kernel:
     """Sum of kernels. Give each its own parameters with `scope`; names left equal are shared."""
     return lambda x, z, params: sum((k(x, z, params) for k in kernels[1:]), start=kernels[0](x, z, params))
 
 
+@interned
 def multiply(*kernels: Kernel) -> Kernel:
     """Product of kernels. Give each its own parameters with `scope`; names left equal are shared."""
 
@@ -92,11 +95,13 @@ def multiply(*kernels: Kernel) -> Kernel:
     return product
 
 
+@interned
 def scope(name: str, kernel: Kernel) -> Kernel:
     """The same kernel with parameters called `name/lengthscale`, `name/variance`, and so on."""
     return lambda x, z, params: kernel(x, z, Scoped(params, name))
 
 
+@interned
 def active(dims: Sequence[int], kernel: Kernel) -> Kernel:
     """A kernel that sees only the inputs `dims`; its lengthscale has shape (len(dims),).
 
@@ -113,6 +118,7 @@ def active(dims: Sequence[int], kernel: Kernel) -> Kernel:
     return part
 
 
+@interned
 def coregion(tasks: int, kernel: Kernel) -> Kernel:
     """Several related quantities: k(x, z) B[s, t], B = W W^T + diag(v), the task being the last input.
 

@@ -17,6 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.priors import Params, Scoped, as_program, parameter_shapes, sample
+from gpax_lab.structure import interned
 
 Mean: TypeAlias = Callable[[Array, Params], Array]
 
@@ -31,6 +32,7 @@ def constant(x: Array, params: Params) -> Array:
     return jnp.broadcast_to(params["level"], ())
 
 
+@interned
 def dips(count: int) -> Mean:
     """`count` minima on a level background, each with a cusp-like Lorentzian root profile.
 
@@ -139,6 +141,7 @@ class Law:
         return jax.vmap(curve)(jax.random.split(key, count))
 
 
+@interned
 def scope(name: str, law: Law) -> Law:
     """The law with its parameters called `name/...`, so that two of a kind may stand side by side."""
     return Law(
@@ -151,11 +154,13 @@ def scope(name: str, law: Law) -> Law:
     )
 
 
+@interned
 def add(*laws: Law) -> Law:
     """The sum of laws; give those that share names a `scope` first."""
     return _combine(laws, " + ", lambda values: functools.reduce(jnp.add, values))
 
 
+@interned
 def multiply(*laws: Law) -> Law:
     """The product of laws; give those that share names a `scope` first."""
     return _combine(laws, " * ", lambda values: functools.reduce(jnp.multiply, values))
@@ -180,6 +185,7 @@ def _combine(laws: tuple[Law, ...], sign: str, rule: Callable[[list[Array]], Arr
     return Law(mean, prior, units, sign.join(f"({law.formula})" for law in laws), sources, laws[0].dim)
 
 
+@interned
 def piecewise(left: Law, right: Law, at: dist.Distribution, width: float, axis: int = 0) -> Law:
     """One law below a place `at`, another one above it: m = (1 - s) left + s right, s = 1 / (1 + exp(-(x - at) / w)).
 

@@ -11,6 +11,7 @@ from gpax_lab.acquire.domain import Region
 from gpax_lab.acquire.score import Outlook, Score, Settings, Term, only_among, term
 from gpax_lab.acquire.scores import sign_of
 from gpax_lab.observations import EMPTY, PENDING, VETOED, as_if_measured
+from gpax_lab.structure import interned
 
 
 def _paths(outlook: Outlook, count: int) -> tuple[Array, Array]:
@@ -45,6 +46,7 @@ def _q_log_values(outlook: Outlook, settings: Settings, count: int, noisy: bool)
     return jax.scipy.special.logsumexp(values + weight, axis=(0, 1))
 
 
+@interned
 def q_log_nei(
     maximize: bool = True, paths: int = 2, temperature: float = 0.01, among: Region | ArrayLike | None = None
 ) -> Score:
@@ -64,6 +66,7 @@ def q_log_nei(
     return term("q_log_nei", function, own_pending=True, sign=sign, temperature=temperature)
 
 
+@interned
 def q_log_ei(
     maximize: bool = True, paths: int = 2, temperature: float = 0.01, among: Region | ArrayLike | None = None
 ) -> Score:
@@ -79,6 +82,7 @@ def _path(outlook: Outlook, settings: Settings) -> Array:
     return settings["sign"].astype(value.dtype) * value
 
 
+@interned
 def thompson_path(maximize: bool = True) -> Score:
     """Thompson sampling of a function that exists everywhere: for a box, and for pools too large for `thompson`.
 
@@ -104,6 +108,7 @@ def _ucb_pe(outlook: Outlook, settings: Settings) -> Array:
     return jnp.where(jnp.any(obs.status == PENDING), explore, upper)
 
 
+@interned
 def ucb_pe(beta: float = 2.0, maximize: bool = True, among: Region | ArrayLike | None = None) -> Score:
     """The upper confidence bound for the first point, pure exploration for the others (Contal et al. 2013).
 
@@ -131,6 +136,7 @@ def _distance_rule(outlook: Outlook, settings: Settings, memory: int) -> Array:
     return jnp.where(jnp.any((distance < radius[None]) & remembered[None], axis=1), -jnp.inf, 0.0)
 
 
+@interned
 def min_distance(radius: float, memory: int = 10, relax: float = 0.8) -> Score:
     """Forbids points near the last ones, the less the longer ago: GPim's `dscale`, to be added to any score.
 

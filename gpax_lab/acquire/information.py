@@ -12,6 +12,7 @@ from jax import Array
 from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, term
 from gpax_lab.infer.posterior import mixture
 from gpax_lab.infer.race import Race
+from gpax_lab.structure import interned
 
 NODES = 7
 """Gauss-Hermite nodes of each normal component: entropies of their mixtures to about 0.01 nat."""
@@ -79,6 +80,7 @@ def _information(draws: int) -> Term:
     return values
 
 
+@interned
 def information(within: float = 0.1, draws: int = 32) -> Score:
     """Expected information of a reading, in nats: (1 - within) I(y; hypothesis) + within I(y; parameters | hypothesis).
 
@@ -116,6 +118,7 @@ def _believed(outlook: Outlook, settings: Settings) -> Array:
     return jnp.sqrt(mixture(outlook.mean, outlook.std**2, own)[1])
 
 
+@interned
 def uncertainty_of_one(epsilon: float = 0.0, power: float = 1.0) -> Score:
     """Standard deviation under one hypothesis, chosen anew for every point: measure where it knows least (unit of y).
 
@@ -154,6 +157,7 @@ def _log_parting(outlook: Outlook, settings: Settings) -> Array:
     return jnp.log(jnp.maximum(part, jnp.finfo(part.dtype).tiny))
 
 
+@interned
 def parting() -> Score:
     """Standard deviation between the means of the hypotheses: where they part (unit of y).
 

@@ -6,6 +6,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.acquire.score import Outlook, Score, Settings, term
 from gpax_lab.observations import EMPTY, FAILED, VETOED, Observations
+from gpax_lab.structure import interned
 
 
 def last_point(obs: Observations) -> Array:
@@ -24,6 +25,7 @@ def _travel(outlook: Outlook, settings: Settings) -> Array:
     return -jnp.log(busy + distance / settings["speed"].astype(dtype))
 
 
+@interned
 def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Score:
     """Minus the log of the time a measurement takes, to be added to a score in log space.
 
@@ -47,6 +49,7 @@ def _closeness(outlook: Outlook, settings: Settings) -> Array:
     return jnp.log(-jnp.expm1(-jnp.maximum(jnp.min(square, axis=1), jnp.finfo(dtype).eps)))
 
 
+@interned
 def closeness(radius: ArrayLike) -> Score:
     """Penalty for points close to measured, pending, failed and vetoed ones, to be added to a score in log space.
 
@@ -70,6 +73,7 @@ def _feasible(outlook: Outlook, settings: Settings) -> Array:
     return jnp.log((prior * share + near @ good.astype(dtype)) / (prior + near @ (good | bad).astype(dtype)))
 
 
+@interned
 def feasible(radius: ArrayLike, strength: float = 1.0) -> Score:
     """Log probability that a reading succeeds, to be added to a score in log space.
 

@@ -15,6 +15,7 @@ from gpax_lab.acquire.domain import Domain, Region, as_region, domain_of
 from gpax_lab.infer.posterior import Posterior, mixture
 from gpax_lab.infer.race import Race
 from gpax_lab.observations import Observations
+from gpax_lab.structure import interned
 
 
 class Outlook(NamedTuple):
@@ -172,6 +173,7 @@ def _in_region(function: Term, region: Region) -> Term:
     return within
 
 
+@interned
 def of_moments(function: Callable[[Array, Array], Array]) -> Score:
     """A score of your own from the posterior mean (m,) and standard deviation (m,), both in the user's units.
 

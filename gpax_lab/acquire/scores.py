@@ -14,6 +14,7 @@ from gpax_lab.acquire.logspace import log_improvement, log_mean_exp
 from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, only_among, term
 from gpax_lab.linalg import cholesky, jitter
 from gpax_lab.observations import EMPTY, VETOED
+from gpax_lab.structure import interned
 
 LARGEST_JOINT_DRAW = 4096
 """Candidates that one joint draw may have: its covariance takes 128 MiB in float64."""
@@ -43,6 +44,7 @@ def _log_ei(outlook: Outlook, settings: Settings) -> Array:
     return log_mean_exp(jnp.log(std) + log_improvement(gap / std), outlook.log_weight)
 
 
+@interned
 def log_ei(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Score:
     """Log expected improvement log E[max(f - best, 0)] (Jones et al. 1998; log form Ament et al. 2023).
 
@@ -63,6 +65,7 @@ def _log_pi(outlook: Outlook, settings: Settings) -> Array:
     return log_mean_exp(log_ndtr(gap / std), outlook.log_weight)
 
 
+@interned
 def log_pi(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Score:
     """Log probability of improving on the best point by more than `xi` (unit of y) (Kushner 1964); as `log_ei`."""
     return term("log_pi", only_among(_log_pi, among), sign=sign_of(maximize), xi=xi)
@@ -73,6 +76,7 @@ def _ucb(outlook: Outlook, settings: Settings) -> Array:
     return settings["sign"].astype(mean.dtype) * mean + settings["beta"].astype(mean.dtype) * std
 
 
+@interned
 def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
     """Upper confidence bound mean + beta std of the mixture over draws (Srinivas et al. 2010, arXiv:0912.3995).
 
@@ -92,6 +96,7 @@ def _learning(goal: Term, logarithm: bool) -> Term:
     return value
 
 
+@interned
 def learning(score: Score, every: int = 3) -> Score:
     """The same score, but every so-manieth point (seeds counted) is measured where least is known.
 
@@ -121,6 +126,7 @@ def learning(score: Score, every: int = 3) -> Score:
     )
 
 
+@interned
 def seek(maximize: bool = True, beta: float = 2.0, every: int = 3) -> Score:
     """The default of this library: the upper confidence bound, and every third point where least is known.
 
@@ -141,6 +147,7 @@ def _uncertainty(outlook: Outlook, settings: Settings) -> Array:
     return outlook.moments()[1]
 
 
+@interned
 def uncertainty() -> Score:
     """Standard deviation of the mixture over draws: measure where least is known (unit of y)."""
     return term("uncertainty", _uncertainty)
@@ -151,6 +158,7 @@ def _disagreement(outlook: Outlook, settings: Settings) -> Array:
     return jnp.sqrt(weight @ (outlook.mean - (weight @ outlook.mean)[None]) ** 2)
 
 
+@interned
 def disagreement() -> Score:
     """Standard deviation between the draws' means: where the hypotheses on the parameters part (unit of y).
 
@@ -175,6 +183,7 @@ def _thompson(outlook: Outlook, settings: Settings) -> Array:
     return settings["sign"].astype(mean.dtype) * (mean + lower @ jax.random.normal(key_draw, mean.shape, mean.dtype))
 
 
+@interned
 def thompson(maximize: bool = True) -> Score:
     """One function drawn from the posterior (Thompson 1933): its maximum is the next point.
 
@@ -194,6 +203,7 @@ def _at_random(outlook: Outlook, settings: Settings) -> Array:
     return jax.vmap(one)(words)
 
 
+@interned
 def at_random() -> Score:
     """Every candidate as good as any other: what a cleverer choice has to beat."""
     return term("at_random", _at_random)

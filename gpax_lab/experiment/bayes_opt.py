@@ -25,8 +25,10 @@ from gpax_lab.inputs import answers, points_of, resolved, traced
 from gpax_lab.models.lone import warn_of_a_lone_reading
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
+from gpax_lab.structure import interned
 
 
+@interned
 def bayes_opt(
     model: Model | Hypotheses,
     sampler: Sampler,

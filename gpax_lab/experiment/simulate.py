@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from jax.tree_util import Partial
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
 from gpax_lab.experiment.room import room_for
@@ -41,7 +43,9 @@ def simulate(
 
     Args:
         experiment: the state machine.
-        objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed reading. Also (1,).
+        objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed reading. Also (1,). A
+            `jax.tree_util.Partial`, or another pytree that is called, may hold arrays of its own, such as a table or
+            settings of a sample: another one of the same structure is not compiled again.
         key: random key of the campaign.
         steps: number of propose-measure-observe steps.
         obs: seed readings; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
@@ -53,10 +57,22 @@ def simulate(
     Raises:
         ValueError: `obs` is traced and its buffer is surely too small.
     """
-    return _campaign(experiment, objective, key, steps, room_for(obs, steps * batch_of(experiment, key, obs, steps)))
+    return _campaign(experiment, as_partial(objective), key, steps, room_for(obs, steps * batch_of(experiment, key, obs, steps)))
 
 
-@partial(jax.jit, static_argnames=("experiment", "objective", "steps"))
+def as_partial(objective: Objective) -> Objective:
+    """The objective as a pytree: what it holds of arrays is an argument of what is compiled, the function is static."""
+    leaves = jax.tree.leaves(objective)
+    if len(leaves) != 1 or leaves[0] is not objective:  # a pytree already
+        return objective
+    if isinstance(objective, partial):
+        held = jax.tree.leaves((objective.args, objective.keywords))
+        if all(isinstance(leaf, np.ndarray | Array) for leaf in held):
+            return Partial(objective.func, *objective.args, **objective.keywords)
+    return Partial(objective)
+
+
+@partial(jax.jit, static_argnames=("experiment", "steps"))
 def _campaign(
     experiment: Experiment, objective: Objective, key: Array, steps: int, obs: Observations
 ) -> tuple[State, Trajectory]:

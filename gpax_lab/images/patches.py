@@ -11,6 +11,7 @@ from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
 from gpax_lab.inputs import unmasked
+from gpax_lab.structure import interned
 
 EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
 """What lies beyond the border of an image: its mirror image, its outermost pixels, or its other side."""
@@ -42,6 +43,7 @@ def patches(image: ArrayLike, positions: ArrayLike, size: int, edge: str = "mirr
     return around(image, size, edge)(jnp.asarray(positions, jnp.result_type(float)))
 
 
+@interned
 def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array], Array]:
     """The function from positions (..., 2) to the patches (..., size, size) around them; see `patches`.
 

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 from gpax_lab.infer.posterior import Posterior, Sampler
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.observations import Observations
+from gpax_lab.structure import interned
 
 
 @jax.tree_util.register_dataclass
@@ -54,6 +55,7 @@ class Bandit(Race):
         return self
 
 
+@interned
 def bandit(
     sampler: Sampler,
     points: ArrayLike,

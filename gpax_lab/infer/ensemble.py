@@ -15,6 +15,7 @@ from gpax_lab.infer.space import Space, space_of
 from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
+from gpax_lab.structure import interned
 
 DECAY = (0.9, 0.99)
 """Adam's memory of gradients and of their squares (Kingma & Ba 2015, arXiv:1412.6980, with a shorter second one: a fit
@@ -49,6 +50,7 @@ class _Course(NamedTuple):
     checks: Array
 
 
+@interned
 def ensemble(
     members: int = 4,
     steps: int = 400,

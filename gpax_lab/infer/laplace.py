@@ -18,6 +18,7 @@ from gpax_lab.infer.weights import effective_share, pareto_k, weight_variance
 from gpax_lab.linalg import cholesky, solve_upper
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
+from gpax_lab.structure import interned
 
 FLAT = 1e-6
 """The slope, in nats per prior standard deviation of an unconstrained parameter, at which a mode is reached."""
@@ -51,6 +52,7 @@ class Settings(NamedTuple):
     rounds: int
 
 
+@interned
 def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bool = True, rounds: int = 2) -> Sampler:
     """The modes of the posterior by BFGS, and weighted draws from Gaussians of their curvature.
 

@@ -17,6 +17,7 @@ from gpax_lab.infer.posterior import Info, Posterior, Sampler
 from gpax_lab.infer.space import Space, space_of, start
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
+from gpax_lab.structure import interned
 
 
 class Tuning(NamedTuple):
@@ -48,6 +49,7 @@ class _Trace(NamedTuple):
     accept: Array
 
 
+@interned
 def nuts(
     num_warmup: int = 300,
     num_samples: int = 300,

@@ -26,6 +26,7 @@ from gpax_lab.models.noise import Noise
 from gpax_lab.models.parametric import parametric
 from gpax_lab.observations import Observations
 from gpax_lab.programs import latent_and_observed, vetted
+from gpax_lab.structure import interned
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ NONE_OF_THESE = "none of these"
 """Name of the flexible process that runs along, so that a set of hypotheses without the truth is noticed."""
 
 
+@interned
 def hypotheses(
     models: Mapping[str, Model | Law],
     prior: Mapping[str, float] | None = None,
@@ -305,6 +307,7 @@ class Race:
         return replace(self, posteriors=tuple(p.without_factor() for p in self.posteriors))
 
 
+@interned
 def race(sampler: Sampler) -> Sampler:
     """The sampler that follows every hypothesis of a `Hypotheses` by `sampler`.
 

@@ -21,6 +21,7 @@ from gpax_lab.infer.weights import effective_share, systematic, weight_variance
 from gpax_lab.linalg import cholesky, solve_lower
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, Observations
+from gpax_lab.structure import interned
 
 JUMPS = 2
 """Jumps after each trajectory from the third on: together as dear as a short one."""
@@ -73,6 +74,7 @@ class _Cloud(NamedTuple):
     divergences: Array
 
 
+@interned
 def smc(
     draws: int = 128,
     resample_below: float = 0.5,

@@ -25,6 +25,7 @@ from gpax_lab.models.scaling import box
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params, Prior
 from gpax_lab.sequence import additive_recurrence
+from gpax_lab.structure import interned
 
 if TYPE_CHECKING:  # Flax is loaded where networks are made
     from gpax_lab.models.encoders import Encoder
@@ -38,6 +39,7 @@ TINY, HUGE = 1e-4, 50.0
 constant, or its features fly out of their box."""
 
 
+@interned
 def deep_kernel(
     encoder: Encoder,
     inputs: Callable[[Array], Array] | None = None,

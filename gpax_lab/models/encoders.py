@@ -18,6 +18,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from gpax_lab.layers import Convolution, halved
+from gpax_lab.structure import interned
 
 BIAS_WIDTH = 0.3
 """Prior standard deviation of a bias, in units of the activations."""
@@ -92,6 +93,7 @@ class _Headed(nn.Module):
         return self.body(x)
 
 
+@interned
 def mlp(shape: int | Sequence[int], features: int = 2, widths: Sequence[int] = (64, 64)) -> Encoder:
     """Fully connected layers with GELU on the flattened input.
 
@@ -108,6 +110,7 @@ def mlp(shape: int | Sequence[int], features: int = 2, widths: Sequence[int] = (
     return encoder(_Headed(_Dense(tuple(widths)), features), shape)
 
 
+@interned
 def convolutional(
     shape: Sequence[int],
     features: int = 2,
@@ -130,6 +133,7 @@ def convolutional(
     return encoder(_Headed(_Convolutional(tuple(channels), translations, width), features), shape)
 
 
+@interned
 def encoder(module: nn.Module, shape: int | Sequence[int]) -> Encoder:
     """Any Flax module as an encoder: inputs (m, *shape) -> (m, features).
 
@@ -172,6 +176,7 @@ def _prior_width(path: tuple, leaf: np.ndarray) -> np.ndarray:
     return np.full(leaf.shape, math.sqrt((1.0 if last else 2.0) / np.prod(leaf.shape[:-1])))
 
 
+@interned
 def rotation_pooled(inner: Encoder, mirrored: bool = False) -> Encoder:
     """The mean of an encoder's answers to a patch turned by 0, 90, 180 and 270 degrees: turning it changes nothing.
 
@@ -196,6 +201,7 @@ def rotation_pooled(inner: Encoder, mirrored: bool = False) -> Encoder:
     return replace(inner, apply=lambda weights, inputs: over_turns(inner.apply, weights, inputs), hidden=hidden)
 
 
+@interned
 def frozen(inner: Encoder, weights: Array) -> Encoder:
     """The encoder with these weights (size,) for good: nothing of it is left to infer.
 
@@ -206,6 +212,7 @@ def frozen(inner: Encoder, weights: Array) -> Encoder:
     return replace(inner, apply=lambda _, inputs: inner.apply(known.astype(inputs.dtype), inputs), size=0, hidden=None)
 
 
+@interned
 def body(inner: Encoder, weights: Array) -> Encoder:
     """What an encoder with these weights (size,) hands to its linear last layer, h / sqrt(width), frozen.
 
@@ -226,6 +233,7 @@ def body(inner: Encoder, weights: Array) -> Encoder:
     return Encoder(apply, 0, width, inner.shape, scaled=inner.scaled)
 
 
+@interned
 def last_layer(inner: Encoder, weights: Array, features: int | None = None) -> Encoder:
     """The frozen body of an encoder under a linear last layer that is to be inferred: fully Bayesian, by `infer.nuts`.
 
@@ -249,6 +257,7 @@ def last_layer(inner: Encoder, weights: Array, features: int | None = None) -> E
     return Encoder(apply, below.features * outputs, outputs, inner.shape, scaled=inner.scaled)
 
 
+@interned
 def linear(directions: Array, centre: Array | None = None, shape: Sequence[int] | None = None) -> Encoder:
     """Projection of the flattened input on given directions (features, length), such as principal components.
 
@@ -267,6 +276,7 @@ def linear(directions: Array, centre: Array | None = None, shape: Sequence[int] 
     return Encoder(apply, 0, rows.shape[0], (rows.shape[1],) if shape is None else tuple(shape), scaled=True)
 
 
+@interned
 def of_units(inner: Encoder, shift: float, scale: float) -> Encoder:
     """The same network, which now takes inputs in the user's units and sees (inputs - shift) / scale."""
 

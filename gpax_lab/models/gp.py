@@ -17,6 +17,7 @@ from gpax_lab.models.scaling import Scale
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior
 from gpax_lab.sequence import additive_recurrence
+from gpax_lab.structure import interned
 
 ANCHORS = 256
 """Points of the unit cube at which a drawn function is exact; in between it follows the kernel's interpolation."""
@@ -34,6 +35,7 @@ class GPFactor(NamedTuple):
         return self.residual.ok
 
 
+@interned
 def exact(
     dim: int,
     kernel: Kernel = matern52,

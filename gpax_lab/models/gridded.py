@@ -29,6 +29,7 @@ from gpax_lab.models.kronecker import Solution, System
 from gpax_lab.models.model import Model
 from gpax_lab.observations import capacity_for
 from gpax_lab.priors import Params, Prior, Scoped, sample, with_dim
+from gpax_lab.structure import interned
 
 VECTOR = 1 << 22
 """Numbers in one batch of draws that are solved together: 32 MiB in float64."""
@@ -117,6 +118,7 @@ def unit_axis(n: int) -> np.ndarray:
     return np.arange(n) / max(n - 1, 1)
 
 
+@interned
 def process(*parts: Sequence[Kernel], prior: Prior | None = None) -> Process:
     """f(x) with covariance sum_p variance_p prod_a k_pa(x_a, z_a), and readings y = f + noise.
 

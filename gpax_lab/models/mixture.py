@@ -9,6 +9,7 @@ from gpax_lab.models import gp
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise
 from gpax_lab.priors import Prior
+from gpax_lab.structure import interned
 
 PURE = 2.0
 """Prior variance of a pure component's property, in standardised readings: mixtures are nearer to their average than
@@ -17,6 +18,7 @@ BENT, EITHER_WAY = 0.5, 1.0
 """Median of the variance that straight lines leave to the process, and the standard deviation of its logarithm."""
 
 
+@interned
 def over_compositions(
     components: int,
     kernel: Kernel = matern52,

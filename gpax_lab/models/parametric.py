@@ -13,6 +13,7 @@ from gpax_lab.models.noise import Noise, noise_rule, only_known
 from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
+from gpax_lab.structure import interned
 
 
 class ParametricFactor(NamedTuple):
@@ -22,6 +23,7 @@ class ParametricFactor(NamedTuple):
     ok: Array
 
 
+@interned
 def parametric(
     dim: int,
     mean: Mean,

@@ -30,6 +30,7 @@ from gpax_lab.models.scaling import Scale, box
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior
 from gpax_lab.sequence import additive_recurrence
+from gpax_lab.structure import interned
 
 CHUNK = 1024
 """Readings taken at a time."""
@@ -65,6 +66,7 @@ class _Sums(NamedTuple):
     number: Array
 
 
+@interned
 def sparse(
     dim: int,
     kernel: Kernel = matern52,

@@ -15,6 +15,7 @@ from gpax_lab.models import gp
 from gpax_lab.models.deep_kernel import deep_kernel
 from gpax_lab.models.model import Model
 from gpax_lab.models.pretrain import principal_components
+from gpax_lab.structure import interned
 
 PLACE, BRIGHTNESS, PATTERN = "place", "brightness", "pattern"
 """Names of the three models of `descriptions`."""
@@ -76,5 +77,6 @@ def descriptions(
     }
 
 
+@interned
 def _flat(look: Callable[[Array], Array]) -> Callable[[Array], Array]:
     return lambda x: look(x).reshape(x.shape[0], 1)

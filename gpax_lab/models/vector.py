@@ -11,6 +11,7 @@ from gpax_lab.inputs import unmasked
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params
+from gpax_lab.structure import interned
 
 
 class VectorFactor(NamedTuple):
@@ -20,6 +21,7 @@ class VectorFactor(NamedTuple):
     ok: Array
 
 
+@interned
 def vector(model: Model, outputs: int) -> Model:
     """The same model for every column of y (capacity, outputs), with common parameters.
 

@@ -10,6 +10,7 @@ from jax import Array
 
 from gpax_lab.means import Law, late
 from gpax_lab.priors import Params
+from gpax_lab.structure import interned
 
 SOURCE = "in the spirit of Liu et al. 2022, arXiv:2202.01089"
 SHARP = 0.02
@@ -22,6 +23,7 @@ def _check(bias: tuple[float, float], r: float) -> None:
         raise ValueError(f"domains are written by a bias (low, high) with 0 < low < high, and r > 0; got {bias}, {r}.")
 
 
+@interned
 def thermodynamic(bias: tuple[float, float], r: float) -> Law:
     """r = r_c + r_0 ((V / V_c)^2 - 1)^(1/3) above V_c, nothing below; the duration does not matter.
 
@@ -45,6 +47,7 @@ def thermodynamic(bias: tuple[float, float], r: float) -> Law:
     return Law(mean, prior, units, "r = rc + r0 ((V / Vc)^2 - 1)^(1/3) for V > Vc, 0 for V <= Vc", SOURCE, 2)
 
 
+@interned
 def wall_kinetics(bias: tuple[float, float], r: float, shortest: float = -3.0) -> Law:
     """r = A V^al (log10 tau + c): a wall that creeps, logarithmic in time.
 
@@ -67,6 +70,7 @@ def wall_kinetics(bias: tuple[float, float], r: float, shortest: float = -3.0) -
     return Law(mean, prior, {"A": "y", "al": "1", "c": "1"}, formula, SOURCE, 2)
 
 
+@interned
 def charge_injection(bias: tuple[float, float], r: float) -> Law:
     """r = A V^al tau^be with be > 0: injected charge spreads as a power of time.
 
@@ -87,6 +91,7 @@ def charge_injection(bias: tuple[float, float], r: float) -> Law:
     return Law(mean, prior, {"A": "y", "al": "1", "be": "1"}, f"r = A (V / {bias[1]:g} V)^al (tau / s)^be", SOURCE, 2)
 
 
+@interned
 def wall_pinning(bias: tuple[float, float], r: float, log_duration: tuple[float, float] = (-3.0, 2.0)) -> Law:
     """r = h ((V / Vp)^(2/3) - 1)^(1/2) / (1 + (tau0 / tau)^mu) above Vp: a wall that creeps until it is pinned.
 

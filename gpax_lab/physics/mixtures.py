@@ -18,6 +18,7 @@ from gpax_lab.kernels import Kernel
 from gpax_lab.means import Law, Mean
 from gpax_lab.physics.shapes import Range, level, span
 from gpax_lab.priors import Params, as_program, sample
+from gpax_lab.structure import interned
 
 STEEPEST = 4.0
 """A pair of components holds x_i x_j <= 1/4 of an interaction: one of 4 ranges of y bends the law by a whole range."""
@@ -26,12 +27,14 @@ USUAL, EITHER_WAY = 1.0, 1.5
 bends the law by a quarter of it, and 95 percent reach from 0.05 to 19 ranges."""
 
 
+@interned
 def constant(components: int, y: Range) -> Law:
     """m = C: the composition does not matter."""
     _checked(components)
     return Law(lambda x, p: p["C"] + 0.0 * x[0], {"C": level(y)}, {"C": "y"}, "m = C", "constant", components)
 
 
+@interned
 def vegard(components: int, y: Range) -> Law:
     """m = sum_i x_i P_i: between the pure components the property is a straight line (Vegard 1921).
 
@@ -40,6 +43,7 @@ def vegard(components: int, y: Range) -> Law:
     return _series(components, y, 0, "m = sum x_i P_i", "Vegard 1921, Z. Phys. 5, 17")
 
 
+@interned
 def nordheim(components: int, y: Range, learned: bool = True) -> Law:
     """m = sum_i x_i P_i + sum_(i<j) x_i x_j A_ij: disorder scatters in proportion to x_i x_j (Nordheim 1931).
 
@@ -55,6 +59,7 @@ def nordheim(components: int, y: Range, learned: bool = True) -> Law:
     return _series(components, y, 1, formula, "Nordheim 1931, Ann. Phys. 401, 607", learned)
 
 
+@interned
 def redlich_kister(components: int, y: Range, order: int = 1, learned: bool = True) -> Law:
     """m = sum_i x_i P_i + sum_(i<j) x_i x_j [A_ij + sum_r B_r,ij (x_i - x_j)^r] (Redlich & Kister 1948).
 

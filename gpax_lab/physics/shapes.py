@@ -12,6 +12,7 @@ from jax import Array
 
 from gpax_lab.means import Law, late
 from gpax_lab.priors import Params
+from gpax_lab.structure import interned
 
 Range: TypeAlias = tuple[float, float]
 
@@ -38,12 +39,14 @@ def height(y: Range) -> dist.Distribution:
     return dist.HalfNormal(span(y))
 
 
+@interned
 def flat(x: Range, y: Range) -> Law:
     """m = C: nothing depends on x."""
     span(x)
     return Law(lambda x, p: p["C"] + 0.0 * x[0], {"C": level(y)}, {"C": "y"}, "m = C", "constant")
 
 
+@interned
 def line(x: Range, y: Range) -> Law:
     """m = C + k (x - x_mid), the level C taken at the middle of the range."""
     middle, slope = 0.5 * (x[0] + x[1]), span(y) / span(x)
@@ -56,6 +59,7 @@ def line(x: Range, y: Range) -> Law:
     )
 
 
+@interned
 def parabola(x: Range, y: Range) -> Law:
     """m = C + k (x - x_mid) + q (x - x_mid)^2."""
     middle, slope = 0.5 * (x[0] + x[1]), span(y) / span(x)
@@ -69,6 +73,7 @@ def parabola(x: Range, y: Range) -> Law:
     return Law(mean, prior, units, f"m = C + k (x - {middle:g}) + q (x - {middle:g})^2", "parabola")
 
 
+@interned
 def kink(x: Range, y: Range) -> Law:
     """m = C + k1 (x - xc) below xc, C + k2 (x - xc) above: continuous, with a change of slope."""
     slope = span(y) / span(x)
@@ -82,6 +87,7 @@ def kink(x: Range, y: Range) -> Law:
     return Law(mean, prior, units, "m = C + k1 min(x - xc, 0) + k2 max(x - xc, 0)", "two lines that meet")
 
 
+@interned
 def step(x: Range, y: Range) -> Law:
     """m = C + A / (1 + exp(-(x - xc) / w)): a step of width w."""
 
@@ -111,16 +117,19 @@ def _lorentzian(x: Range, y: Range, sign: float, kind: str) -> Law:
     return Law(mean, prior, units, f"m = C {'+' if sign > 0 else '-'} A / (1 + ((x - x0) / w)^2)", kind)
 
 
+@interned
 def peak(x: Range, y: Range) -> Law:
     """A Lorentzian of height A and half width w at x0, on a level C."""
     return _lorentzian(x, y, 1.0, "Lorentzian peak")
 
 
+@interned
 def dip(x: Range, y: Range) -> Law:
     """A Lorentzian of depth A and half width w at x0, below a level C."""
     return _lorentzian(x, y, -1.0, "Lorentzian dip")
 
 
+@interned
 def power(x: Range, y: Range) -> Law:
     """m = C + A (x / x_max)^n for x >= 0, n between about 0.3 and 5."""
     largest = _positive(x)
@@ -132,6 +141,7 @@ def power(x: Range, y: Range) -> Law:
     return Law(mean, prior, {"C": "y", "A": "y", "n": "1"}, f"m = C + A (x / {largest:g})^n", "power law")
 
 
+@interned
 def hill(x: Range, y: Range) -> Law:
     """m = C + A x^n / (K^n + x^n) for x >= 0: saturation, cooperative where n > 1 (Hill 1910)."""
     largest = _positive(x)

@@ -7,6 +7,7 @@ from jax import Array
 from gpax_lab.means import Law, late
 from gpax_lab.physics.shapes import Range, height, level, power_of, span
 from gpax_lab.priors import Params
+from gpax_lab.structure import interned
 
 SHARP = 0.01
 """Width of a jump, in lengths of the range of x: below the distance of two compositions, and seen by gradients."""
@@ -15,6 +16,7 @@ BOLTZMANN = 8.617333262e-5
 """eV / K (CODATA 2018)."""
 
 
+@interned
 def second_order(x: Range, y: Range) -> Law:
     """m = S0 (1 - x / xc)^2 + C below xc, C above: the order vanishes continuously. x counts from the low end.
 
@@ -33,6 +35,7 @@ def second_order(x: Range, y: Range) -> Law:
     return Law(mean, prior, units, formula, "Ziatdinov et al. 2021, arXiv:2112.06649")
 
 
+@interned
 def first_order(x: Range, y: Range) -> Law:
     """m = S0 (1 - x / x0)^(5/4) + C0 below xc, C1 above: the order jumps. x counts from the low end of the range.
 
@@ -68,6 +71,7 @@ def _left(end: str, low: float, x: str = "x") -> str:
     return f"1 - {x} / {end}" if low == 0 else f"({end} - {x}) / ({end} - {low:g})"
 
 
+@interned
 def landau_second(x: Range, y: Range) -> Law:
     """m = P0 sqrt((Tc - T) / (Tc - T_low)) below Tc, 0 above: the minimum of a (T - Tc) P^2 / 2 + b P^4 / 4.
 
@@ -82,6 +86,7 @@ def landau_second(x: Range, y: Range) -> Law:
     return Law(mean, prior, {"P0": "y", "Tc": "x"}, f"m = P0 sqrt(max({_left('Tc', low, 'T')}, 0))", "Landau 1937")
 
 
+@interned
 def landau_first(x: Range, y: Range) -> Law:
     """The minimum of a (T - T0) P^2 / 2 - b P^4 / 4 + c P^6 / 6 (Devonshire 1949): the order parameter jumps at Tc.
 
@@ -105,6 +110,7 @@ def landau_first(x: Range, y: Range) -> Law:
     return Law(mean, prior, {"Pj": "y", "Tc": "x", "D": "x"}, formula, "Devonshire 1949")
 
 
+@interned
 def curie_weiss(x: Range, y: Range) -> Law:
     """m = C / (T - T0), for temperatures above T0.
 
@@ -120,6 +126,7 @@ def curie_weiss(x: Range, y: Range) -> Law:
     return Law(mean, prior, {"A": "y", "gap": "x"}, formula, "Curie & Weiss 1907")
 
 
+@interned
 def arrhenius(x: Range, y: Range) -> Law:
     """m = A exp(-E / k (1 / T - 1 / T_mid)): an activated process with energy E in eV, T in kelvin.
 

@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from gpax_lab.poses import Pose, turned_back
+from gpax_lab.structure import interned
 from gpax_lab.vae.examples import Examples
 from gpax_lab.vae.likelihoods import Likelihood, bernoulli
 from gpax_lab.vae.networks import Dense, Network, Plain, Waves
@@ -178,6 +179,7 @@ class VAE:
             )
 
 
+@interned
 def model(
     shape: int | Sequence[int],
     latent: int = 2,

@@ -1,0 +1,145 @@
+"""What is built twice from equal parts is the same thing, and nothing of it is compiled again."""
+
+import functools
+import gc
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+import pytest
+from jax.tree_util import Partial
+
+from gpax_lab import acquire, bayes_opt, formula, gp, hypotheses, kernels, observations, parametric, race, simulate, smc
+from gpax_lab.models import encoders
+from gpax_lab.physics import shapes
+from gpax_lab.structure import fingerprint, interned
+
+BOX = [[0.0, 2.0]]
+
+
+def slope(x, params):
+    return params["slope"] * x[0]
+
+
+def process(width=1.0):
+    kernel = kernels.add(kernels.scope("slow", kernels.rbf), kernels.scope("fast", kernels.matern32))
+    return gp.exact(1, kernel, slope, {"slope": dist.Normal(0.0, width)}, bounds=BOX, standardize=(0.0, 1.0))
+
+
+def rivals():
+    laws = {"rise": formula("A * t", {"A": dist.HalfNormal(2.0)}, inputs=["t"]), "line": shapes.line((0, 2), (0, 1))}
+    return hypotheses(laws, bounds=BOX, scale=(0.0, 1.0))
+
+
+def campaign(points=11):
+    grid = acquire.grid(BOX, (points,))
+    return bayes_opt(parametric(1, slope, {"slope": dist.Normal(0.0, 1.0)}), smc(8), acquire.log_ei(), grid)
+
+
+BUILT = {
+    "kernel": lambda: kernels.multiply(kernels.rbf, kernels.active([0], kernels.periodic)),
+    "model": process,
+    "hypotheses": rivals,
+    "score": lambda: acquire.learning(acquire.ucb(2.0)),
+    "score of an own function": lambda: acquire.log_ei(among=BOX),
+    "sampler": lambda: race(smc(32)),
+    "experiment": campaign,
+    "encoder": lambda: encoders.rotation_pooled(encoders.mlp((8, 8), 3), mirrored=True),
+}
+
+
+@pytest.mark.parametrize("build", BUILT.values(), ids=BUILT)
+def test_equal_parts_make_the_same_thing(build):
+    first, second = build(), build()
+    assert first == second and hash(type(first)) == hash(type(second))
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+
+
+def test_other_parts_make_another_thing():
+    assert process(1.0) is not process(2.0)
+    assert kernels.scope("a", kernels.rbf) is not kernels.scope("a", kernels.matern32)
+    assert smc(32) != smc(64)
+    assert campaign(11) != campaign(12)
+    assert acquire.ucb(2.0).terms == acquire.ucb(3.0).terms  # its number is an argument of what is compiled
+
+
+def test_functions_count_by_identity():
+    def other(x, params):
+        return params["slope"] * x[0]
+
+    prior = {"slope": dist.Normal(0.0, 1.0)}
+    assert parametric(1, slope, prior) is parametric(1, slope, dict(prior))
+    assert parametric(1, slope, prior) is not parametric(1, other, prior)
+
+
+def test_fingerprints_tell_values_apart():
+    values = [1, 1.0, True, "1", np.float64(1), np.float32(1), jnp.ones(()), jnp.ones(1), np.zeros(1), [1], (1,)]
+    values += [dist.Normal(0.0, 1.0), dist.Normal(0.0, 2.0), dist.LogNormal(0.0, 1.0), None, 0.0, -0.0, {"a": 1}]
+    values += [jax.random.key(0), jax.random.key(1), functools.partial(slope, 1), functools.partial(slope, 2)]
+    keys = [fingerprint(value) for value in values]
+    assert len(set(keys)) == len(keys)
+    assert fingerprint({"a": dist.Normal(np.zeros(3), 1.0)}) == fingerprint({"a": dist.Normal(np.zeros(3), 1.0)})
+
+
+def test_nothing_is_kept_that_nobody_holds():
+    model = process(3.0)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
+
+
+def test_traced_arguments_make_a_new_one_each_time():
+    @interned
+    def scaled(factor):
+        return lambda x: factor * x
+
+    assert scaled(2.0) is scaled(2.0)
+    assert jax.jit(lambda f: scaled(f)(3.0))(2.0) == 6.0
+    assert jax.jit(lambda f: scaled(f)(3.0))(4.0) == 12.0
+
+
+@pytest.fixture
+def compiled():
+    """Names of what has been compiled, or read from the cache of compiled functions, since the test asked last."""
+    names = []
+
+    def hear(event, duration, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(about.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(hear)
+
+
+def test_a_model_built_twice_is_compiled_once(compiled):
+    obs = observations([[0.1], [0.7], [1.5]], [0.0, 1.0, 2.0])
+    key = jax.random.key(0)
+    first = smc(8).init(key, process(), obs)
+    compiled.clear()
+    second = smc(8).init(key, process(), obs)
+    assert compiled == []
+    np.testing.assert_array_equal(first.log_evidence, second.log_evidence)
+
+
+def looked_up(table, key, x):
+    return table[jnp.argmin(jnp.abs(jnp.linspace(0.0, 2.0, table.size) - x[0]))]
+
+
+@pytest.mark.parametrize("kind", [Partial, functools.partial])
+def test_simulate_takes_another_measure_of_the_same_structure(compiled, kind):
+    tables = [jnp.sin(jnp.linspace(0.0, 2.0, 11)), jnp.cos(jnp.linspace(0.0, 2.0, 11))]
+    obs = observations([[0.0], [1.0]], [0.0, 0.5], capacity=8)
+    experiment, key = campaign(), jax.random.key(0)
+    _, path = simulate(experiment, kind(looked_up, tables[0]), key, 2, obs)
+    grid = jnp.linspace(0.0, 2.0, 11)
+    at = jnp.abs(grid[:, None] - path.x.ravel()[None]).argmin(axis=0)
+    np.testing.assert_array_equal(path.y.ravel(), tables[0][at])
+    compiled.clear()
+    _, other = simulate(campaign(), kind(looked_up, tables[1]), key, 2, obs)
+    assert compiled == []
+    at = np.abs(np.asarray(grid)[:, None] - np.asarray(other.x).ravel()).argmin(axis=0)
+    np.testing.assert_array_equal(np.asarray(other.y).ravel(), np.asarray(tables[1])[at])
