@@ -24,15 +24,19 @@ from gpax_lab.spectra.normal_equations import (
     held,
     huber_limit,
     normal,
+    spectra_as_real,
     within,
 )
 from gpax_lab.spectra.outcome import Fit, summary
 
 
 class State(NamedTuple):
-    """Where problem i stands; problems on the leading axis between rounds, on the last one within."""
+    """Where a problem stands; problems on the leading axis between rounds, in any order, on the last one within."""
 
+    problem: Array  # its number
     params: Array
+    trial: Array  # where to look next
+    gain: Array  # what the normal equations at `params` expect of it
     damping: Array
     growth: Array
     done: Array
@@ -45,7 +49,10 @@ class State(NamedTuple):
 REJECTED = 4.0
 """With `huber`: a residual of this many limits does not count in the end (5.4 standard deviations for 1.345)."""
 
-ROUNDS = (5, 2, 2, 3, 4, 8, 16)
+BLIND = 1.5e-8
+"""A step that should lower the cost by a smaller share of it is taken blindly: some thousandths of an sd."""
+
+ROUNDS = (3, 2, 2, 2, 2, 4, 8, 16)
 """Steps between two gatherings: most fits are done after few, and a block waits for its slowest."""
 
 
@@ -62,12 +69,14 @@ def fit_all(
 ) -> Fit:
     """Fit every pixel from every start (pixels * starts, p) and keep the best; see `gpax_lab.spectra.fit.curve_fit`."""
     problems, real = begin.shape[0], begin.dtype
+    task = task._replace(y=spectra_as_real(task.y))
     size = min(size, problems)
 
     def fresh(params: Array, limit: Array) -> State:
         p, one = params.shape[1], jnp.ones(problems, real)
         h, g = jnp.zeros((problems, p, p), real), jnp.zeros((problems, p), real)
-        return State(params, 1e-4 * one, 2.0 * one, jnp.zeros(problems, bool), limit, h, g, jnp.inf * one)
+        number, done = jnp.arange(problems), jnp.zeros(problems, bool)
+        return State(number, params, params, 0.0 * one, 1e-4 * one, 2.0 * one, done, limit, h, g, jnp.inf * one)
 
     # With `huber` each round is a fit with a new scale. A far residual pulls at first, or a poor start would discard
     # good points; then not at all, or one at a point that few others check (in a switch) would bend the curve.
@@ -76,7 +85,7 @@ def fit_all(
 
     def turn(state: State, this: tuple[Array, Array]) -> tuple[State, None]:
         if huber is not None:
-            state = fresh(state.params, state.limit)
+            state = fresh(state.params, state.limit)._replace(problem=state.problem)
         moved = lax.cond(
             jnp.all(state.done), lambda s: s, lambda s: _round(formula, task, s, starts, huber, this, size), state
         )
@@ -84,9 +93,10 @@ def fit_all(
 
     first = fresh(within(task, begin.T).T, jnp.ones((problems, 2), real))
     state, _ = lax.scan(turn, first, (jnp.array(rounds), jnp.array(far, real)))
+    place = jnp.argsort(state.problem)
 
     def close(index: Array) -> tuple[Fit, Array]:
-        at = _last(jax.tree.map(lambda leaf: leaf[index], state))
+        at = _last(jax.tree.map(lambda leaf: leaf[place[index]], state))
         limit = None if huber is None else at.limit
         return summary(formula, task, at.params, (at.h, at.g, at.cost), limit, index // starts, least)
 
@@ -129,11 +139,10 @@ def _round(
         return lax.cond(
             jnp.all(here.done),
             lambda: here,
-            lambda: _advance(formula, task, here, index // starts, huber, this),
+            lambda: _advance(formula, task, here, here.problem // starts, huber, this),
         )
 
-    moved = _blocks(block, order, size)
-    return jax.tree.map(lambda old, new: old.at[order].set(new), state, moved)
+    return _blocks(block, order, size)
 
 
 def _cut(task: Task, u: Array, move: Array, marquardt: Array, g: Array, free: Array) -> Array:
@@ -168,39 +177,38 @@ def _advance(
     tolerance, floor = eps**0.5, (8 * eps) ** 2 * y.shape[0]
 
     def step(carry: tuple) -> tuple:
-        turn, u, damping, growth, done, h, g, cost = carry
+        turn, u, trial, gain, damping, growth, done, h, g, cost = carry
         begun = jnp.isfinite(cost)
-        free = free_parameters(u, g, task) & begun[None]
+        h_new, g_new, cost_new = normal(formula, task.x, y, weight, trial, limit)
+        good = jnp.isfinite(cost_new) & jnp.all(jnp.isfinite(g_new), axis=0)
+        # A step cut at the box may point uphill: then the damping turns it towards the gradient, which never does.
+        better = ~done & good & (cost_new <= cost) & (gain >= 0)
+        small = begun & (((gain >= 0) & (gain <= tolerance * cost)) | (cost <= floor))
+        ratio = (cost - cost_new) / jnp.where(gain > 0, gain, jnp.inf)
+        ratio = jnp.where(begun & good, ratio, 0.5)
+        shrink = jnp.maximum(1.0 / 3.0, 1.0 - (2.0 * jnp.clip(ratio, 0.0, 1.0) - 1.0) ** 3)
+        u, h, g = (jnp.where(better, new, old) for new, old in ((trial, u), (h_new, h), (g_new, g)))
+        cost = jnp.where(better, cost_new, cost)
+        damping, growth = (
+            jnp.where(done, old, jnp.where(better, lower, higher))
+            for old, lower, higher in ((damping, damping * shrink, damping * growth), (growth, 2.0, 2.0 * growth))
+        )
+        # Where to next, and whether it is worth looking there: the last small step is taken without.
+        free = free_parameters(u, g, task)
         marquardt = h + damping[None, None] * h * jnp.eye(p, dtype=real)[..., None]
         move = eliminate(held(marquardt, free), jnp.where(free, -g, 0.0)[:, None])[0][:, 0]
         trial = u + move if task.box is None else _cut(task, u, move, marquardt, g, free)
         move = trial - u
         gain = -jnp.sum(move * (g + 0.5 * jnp.sum(h * move[None], axis=1)), axis=0)
-        h_new, g_new, cost_new = normal(formula, task.x, y, weight, trial, limit)
-        good = jnp.isfinite(cost_new) & jnp.all(jnp.isfinite(g_new), axis=0)
-        # A step cut at the box may point uphill: then the damping turns it towards the gradient, which never does.
-        better = ~done & good & (cost_new <= cost) & (gain >= 0)
-        ratio = (cost - cost_new) / jnp.where(gain > 0, gain, jnp.inf)
-        ratio = jnp.where(begun & good, ratio, 0.5)
-        shrink = jnp.maximum(1.0 / 3.0, 1.0 - (2.0 * jnp.clip(ratio, 0.0, 1.0) - 1.0) ** 3)
-        small = begun & (((gain >= 0) & (gain <= tolerance * cost)) | (cost <= floor))
-        over = done | small | (~begun & ~good) | (damping > 1e12)
-        return (
-            turn + 1,
-            jnp.where(better[None], trial, u),
-            jnp.where(better, damping * shrink, damping * growth),
-            jnp.where(better, 2.0, 2.0 * growth),
-            over,
-            jnp.where(better[None, None], h_new, h),
-            jnp.where(better[None], g_new, g),
-            jnp.where(better, cost_new, cost),
-        )
+        near = (gain >= 0) & (gain <= BLIND * cost)
+        u, cost = (jnp.where(near & ~done, new, old) for new, old in ((trial, u), (cost - gain, cost)))
+        over = done | near | small | (~begun & ~good) | (damping > 1e12)
+        return turn + 1, u, trial, gain, damping, growth, over, h, g, cost
 
     def going(carry: tuple) -> Array:
-        return (carry[0] < this[0]) & ~jnp.all(carry[4])
+        return (carry[0] < this[0]) & ~jnp.all(carry[6])
 
-    # The first turn moves nowhere: it only finds the normal equations.
-    carry = (jnp.zeros((), jnp.int32), begin.params, begin.damping, begin.growth, begin.done)
-    _, u, damping, growth, done, h, g, cost = lax.while_loop(going, step, (*carry, begin.h, begin.g, begin.cost))
-    end = State(u, damping, growth, done, begin.limit if limit is None else limit, h, g, cost)
+    # The first turn looks at the start.
+    carry = lax.while_loop(going, step, (jnp.zeros((), jnp.int32), *begin[1:7], *begin[8:]))[1:]
+    end = State(begin.problem, *carry[:6], begin.limit if limit is None else limit, *carry[6:])
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), end)

@@ -31,7 +31,7 @@ class Task(NamedTuple):
     """What all problems of a call share; problem i is spectrum i // starts."""
 
     x: Any
-    y: Array  # (pixels, n)
+    y: Array  # (pixels, m) real numbers, NaN where one is left out; see `spectra_as_real`
     sigma: Array | None  # (1 or pixels, n)
     box: tuple[Array, Array] | None  # lower and upper bounds, (p,) each
 
@@ -41,11 +41,8 @@ def data(task: Task, pixel: Array) -> tuple[Array, Array, Array]:
 
     Without sigma the weight is 1 over the largest |y|: all costs are then of order 1, in float32 too.
     """
-    y = as_real(task.y[pixel].T)
+    y = task.y[pixel].T
     there = jnp.isfinite(y)
-    if jnp.iscomplexobj(task.y):  # a bin is left out as a whole
-        both = there[: y.shape[0] // 2] & there[y.shape[0] // 2 :]
-        there = jnp.concatenate([both, both])
     y = jnp.where(there, y, 0.0)
     found = jnp.max(jnp.abs(y), axis=0)
     if task.sigma is None:
@@ -57,6 +54,19 @@ def data(task: Task, pixel: Array) -> tuple[Array, Array, Array]:
         there = there & jnp.isfinite(sigma) & (sigma > 0)
         inverse, scale = 1.0 / jnp.where(there, sigma, 1.0), jnp.ones_like(found)
     return y, jnp.where(there, inverse, 0.0), scale
+
+
+def spectra_as_real(y: Array) -> Array:
+    """(pixels, n) spectra as real numbers (pixels, m), NaN where a bin is left out: one that is complex as a whole."""
+    if not jnp.iscomplexobj(y):
+        return jnp.where(jnp.isfinite(y), y, jnp.nan)
+    there = jnp.isfinite(y.real) & jnp.isfinite(y.imag)
+    return jnp.concatenate([jnp.where(there, y.real, jnp.nan), jnp.where(there, y.imag, jnp.nan)], axis=1)
+
+
+def parts_of(task: Task) -> int:
+    """2 where the spectra are complex, else 1."""
+    return task.y.shape[1] // jax.tree.leaves(task.x)[0].shape[0]
 
 
 def as_real(values: Array) -> Array:
@@ -95,10 +105,10 @@ def normal(
     Without `limit` W = 1 and the cost is r^T r / 2; with it W is `pull` and the cost beyond the first limit linear,
     beyond the second constant.
     """
-    residual = (curve(formula, x, params) - y) * weight
     # A bin that is left out must not carry in a NaN of the model.
-    rows = jnp.stack([*(s * weight for s in _slopes(formula, x, params)), residual])
-    rows = jnp.where((weight > 0)[None], rows, 0.0)
+    there = weight > 0
+    columns = [*_slopes(formula, x, params), curve(formula, x, params) - y]
+    rows = jnp.stack([jnp.where(there, column * weight, 0.0) for column in columns])
     if limit is None:
         product = _gram(rows)
         return product[:-1, :-1], product[:-1, -1], 0.5 * product[-1, -1]

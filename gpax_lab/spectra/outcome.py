@@ -8,7 +8,18 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.spectra.normal_equations import Formula, Task, curve, data, eliminate, free_parameters, held, normal, pull
+from gpax_lab.spectra.normal_equations import (
+    Formula,
+    Task,
+    curve,
+    data,
+    eliminate,
+    free_parameters,
+    held,
+    normal,
+    parts_of,
+    pull,
+)
 
 OK, POOR_FIT, AT_BOUND, NOT_CONVERGED, SINGULAR, BAD_INPUT, EDGE, UNRESOLVED = range(8)
 """Values of `Fit.flag`; the worst one that applies. In words: `WORDS`."""
@@ -119,7 +130,7 @@ def summary(
 def _about_mean(task: Task, y: Array, weight: Array, robust: Array) -> Array:
     """Weighted sum of squares of y about its (complex) mean, (B,)."""
     w = robust * weight**2
-    parts = 2 if jnp.iscomplexobj(task.y) else 1
+    parts = parts_of(task)
     w, y = (v.reshape(parts, -1, v.shape[-1]) for v in (w, y))
     total = jnp.sum(w, axis=1, keepdims=True)
     mean = jnp.sum(w * y, axis=1, keepdims=True) / jnp.where(total > 0, total, 1.0)

@@ -204,7 +204,8 @@ def curves() -> list[Row]:
         return row(f"spectra.{name}", lambda: (function, (first,)), "", contexts, tolerance=tolerance, **rest)
 
     several = "fit.curve_fit spectra.fit.transformed spectra.fit.usable spectra.normal_equations.as_real "
-    several += "spectra.outcome.summary spectra.least_squares.fit_all"
+    several += "spectra.outcome.summary spectra.least_squares.fit_all "
+    several += "spectra.normal_equations.spectra_as_real spectra.normal_equations.parts_of"
     of_pieces = "normal_equations.normal spectra.normal_equations.curve spectra.normal_equations.data "
     of_pieces += "spectra.normal_equations.free_parameters spectra.normal_equations.held "
     of_pieces += "spectra.normal_equations.eliminate spectra.normal_equations.within"
