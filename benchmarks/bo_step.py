@@ -20,10 +20,11 @@ import numpyro  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 from jax.scipy.stats import norm  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, gp, kernels, nuts, observations, priors, simulate  # noqa: E402
 from gpax_lab.experiment.simulate import measure, room_for  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
 KEY = jax.random.key(0)

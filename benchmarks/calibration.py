@@ -21,12 +21,13 @@ import numpyro.distributions as dist  # noqa: E402
 from jax.scipy.special import ndtr  # noqa: E402
 from scipy import stats  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import gp, kernels, laplace, nuts, observations, priors, smc  # noqa: E402
 from gpax_lab.linalg import cholesky  # noqa: E402
 from gpax_lab.models.conditioning import gram  # noqa: E402
 from gpax_lab.observations import assimilate  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 READINGS, PLACES = 12, 4
 PRIOR = {

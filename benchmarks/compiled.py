@@ -9,7 +9,6 @@ import sys
 from itertools import groupby
 from pathlib import Path
 
-import jax
 import jaxlib
 from results import Report
 
@@ -29,7 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="every third row of the core (the suite runs all)")
     quick = parser.parse_args().quick
-    jax.config.update("jax_enable_x64", True)
+    import gpax_lab
+
+    gpax_lab.setup(cache=False, tell=False)
     report, version = Report(), f"jaxlib {jaxlib.__version__}"
     compared, failed = 0, []
     known = [row for row in table.rows() if row.core][::3] if quick else table.rows()

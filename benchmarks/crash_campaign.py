@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import gpax_lab
 from gpax_lab import acquire, kernels
 from gpax_lab.experiment import Experiment, Outcome, Simulated, bayes_opt, run
 from gpax_lab.infer import nuts
@@ -31,9 +32,7 @@ SLEEP_S = 0.003
 
 def configure(cache: str) -> None:
     """What every process sets before its first JAX call; compiled functions are shared through the folder `cache`."""
-    jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_compilation_cache_dir", cache)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    gpax_lab.setup(cache=cache, tell=False)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

@@ -20,7 +20,9 @@ from pathlib import Path  # noqa: E402
 import h5py  # noqa: E402
 import jax  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+import gpax_lab  # noqa: E402
+
+gpax_lab.setup(cache=False, tell=False)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 

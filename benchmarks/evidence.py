@@ -22,12 +22,13 @@ from numpyro.infer.util import unconstrain_fn  # noqa: E402
 from scipy import integrate, stats  # noqa: E402
 from scipy.special import logsumexp  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import means, nuts, observations, parametric, smc  # noqa: E402
 from gpax_lab.infer.space import space_of  # noqa: E402
 from gpax_lab.observations import assimilate  # noqa: E402
 from gpax_lab.physics import transitions  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 NOISE = 0.3
 SLOPE = means.Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 2.0)}, {"k": "y / x"}, "m = k x", "line")

@@ -20,11 +20,12 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import scipy.linalg  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab.kernels import rbf  # noqa: E402
 from gpax_lab.linalg import jitter, over_draws  # noqa: E402
 from gpax_lab.models.conditioning import gram, log_marginal  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 PATIENCE_S = 120.0
 

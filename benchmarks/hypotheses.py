@@ -34,11 +34,12 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bandit, bayes_opt, hypotheses, parametric, race, recovery, simulate, smc  # noqa: E402
 from gpax_lab.experiment.study import begun  # noqa: E402
 from gpax_lab.physics import shapes, transitions  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 SEEDS = 2
 EVIDENCE, REWARD = "evidence", "published reward"

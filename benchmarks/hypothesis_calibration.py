@@ -22,13 +22,14 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, hypotheses, observations, race, smc  # noqa: E402
 from gpax_lab.linalg import cholesky  # noqa: E402
 from gpax_lab.observations import EMPTY  # noqa: E402
 from gpax_lab.physics import shapes  # noqa: E402
 from gpax_lab.priors import sample  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 X, Y, SEEDS, BINS = (0.0, 1.0), (-1.0, 1.0), 2, (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.0)
 LAWS = {name: getattr(shapes, name)(X, Y) for name in ("flat", "line", "parabola", "step")}

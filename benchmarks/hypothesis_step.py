@@ -34,9 +34,10 @@ import numpyro.distributions as dist  # noqa: E402
 sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from environments import FOLDER, interpreter  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, gp, hypotheses, kernels, means, observations, parametric, race, smc  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 END, NOISE, WIDTH = 2.5, 0.33, 0.002  # gpax switches at once; ours over 2 thousandths
 RUNNER = Path(__file__).parent / "peers" / "run_gpax_hypo.py"

@@ -17,10 +17,11 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import gp, kernels, laplace, observations, sparse  # noqa: E402
 from gpax_lab.infer import outcomes  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 NOISE_SD = 0.2
 

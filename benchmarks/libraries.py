@@ -30,10 +30,11 @@ from sklearn.cluster import KMeans  # noqa: E402
 from sklearn.metrics import adjusted_rand_score  # noqa: E402
 from wafers import LAWS, closed_form, columns  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import laplace, observations, over_compositions  # noqa: E402
 from gpax_lab.compositions import barycentric, checked, normalized  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 VOLT = (0.3, 0.6)
 """What is known of an overpotential beforehand."""

@@ -24,7 +24,9 @@ def child(points, mixed):
     import jax.numpy as jnp
     import numpy as np
 
-    jax.config.update("jax_enable_x64", True)
+    import gpax_lab
+
+    gpax_lab.setup(cache=False, tell=False)
     from gpax_lab import gp, observations, priors
     from gpax_lab.infer.posterior import Posterior, condition_draws
 

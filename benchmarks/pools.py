@@ -21,9 +21,10 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import Problem, acquire, bayes_opt, gp, kernels, smc, study  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 SEEDS, COUNTS = 2, (20, 30, 50)
 POOLS = {  # name: (file, whether large readings are wanted)

@@ -16,7 +16,9 @@ pin_threads()
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+import gpax_lab  # noqa: E402
+
+gpax_lab.setup(cache=False, tell=False)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "infer"))
 
 from reference import CASES, CORE, Case, unconstrained  # noqa: E402

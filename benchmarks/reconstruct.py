@@ -23,9 +23,10 @@ import numpy as np  # noqa: E402
 from scipy.interpolate import griddata  # noqa: E402
 from scipy.ndimage import gaussian_filter  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab.infer.reconstruct import reconstruct  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 NOISE_SD = 0.1
 LEVELS = {0.5: 0.6745, 0.8: 1.2816, 0.95: 1.9600}  # two-sided normal quantiles

@@ -26,13 +26,14 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab.cli.drive import begin  # noqa: E402
 from gpax_lab.environment import Stopwatch  # noqa: E402
 from gpax_lab.observations import observations  # noqa: E402
 from gpax_lab.settings import Plan, build, parse  # noqa: E402
 from gpax_lab.storage import read  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 FILE = "loops/BEPS_PTO_50x50.h5"
 SEEDS, FIRST, WHOLE = 20, 40, 100

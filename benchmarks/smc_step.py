@@ -17,12 +17,13 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from bo_step import BOUNDS, KEY, candidates, objective, quality, seeds  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, gp, kernels, nuts, observations, smc  # noqa: E402
 from gpax_lab.experiment import room_for  # noqa: E402
 from gpax_lab.experiment.simulate import measure  # noqa: E402
 from gpax_lab.infer import outcomes  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 MODEL = gp.exact(2, kernels.rbf, bounds=BOUNDS)
 

@@ -39,7 +39,9 @@ from typing import NamedTuple  # noqa: E402
 
 import jax  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+import gpax_lab  # noqa: E402
+
+gpax_lab.setup(cache=False, tell=False)
 import dkl_active  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402

@@ -18,9 +18,10 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from bo_step import BOUNDS, candidates, objective, usual_fit, usual_moments  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import Problem, acquire, bayes_opt, gp, kernels, smc, study  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 SEEDS = 5
 

@@ -18,10 +18,11 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, gp, kernels, means, nuts, observations, simulate  # noqa: E402
 from gpax_lab.experiment.simulate import room_for  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 GRID = np.linspace(0.0, 1.0, 100)
 NOISE_SD = 1.0

@@ -33,13 +33,14 @@ import numpy as np  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 from scipy.special import logsumexp  # noqa: E402
 
+import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, gp, hypotheses, observations, parametric, race, smc  # noqa: E402
 from gpax_lab.compositions import normalized  # noqa: E402
 from gpax_lab.experiment.simulate import measure  # noqa: E402
 from gpax_lab.infer import outcomes  # noqa: E402
 from gpax_lab.physics import mixtures  # noqa: E402
 
-jax.config.update("jax_enable_x64", True)
+gpax_lab.setup(cache=False, tell=False)
 
 OHM = (0.0, 1.0)
 """What is known of the resistance beforehand: of the order of an ohm."""

@@ -23,7 +23,7 @@ _LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _COMPILING = "/jax/core/compile/backend_compile_duration"
 
 
-def setup(*, cache: str | Path | None = None, quick: bool = True, tell: bool = True) -> None:
+def setup(*, cache: str | Path | bool = True, quick: bool = True, tell: bool = True) -> None:
     """Make this process ready: call it once, after the imports and before anything is computed.
 
     It sets JAX to double precision, which processes need, and has it keep compiled functions in a folder of the user's,
@@ -31,7 +31,7 @@ def setup(*, cache: str | Path | None = None, quick: bool = True, tell: bool = T
     processor; it can be deleted at any time. A folder that was chosen before (`JAX_COMPILATION_CACHE_DIR`) is left.
 
     Args:
-        cache: folder for compiled functions in place of `cache_folder()`.
+        cache: folder for compiled functions in place of `cache_folder()`; False sets none.
         quick: on a CPU, whether XLA takes the options `QUICK`. They go into the environment variable `XLA_FLAGS`, from
             which processes started here inherit them; what is set there already stays. Results of programs compiled
             with and without them differ in rounding.
@@ -44,9 +44,12 @@ def setup(*, cache: str | Path | None = None, quick: bool = True, tell: bool = T
     jax.config.update("jax_enable_x64", True)
     if quick and jaxlib.__version__ in KNOWS_QUICK and not _accelerated():
         os.environ["XLA_FLAGS"] = with_quick(os.environ.get("XLA_FLAGS", ""))
-    if cache is not None or jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() if cache is None else cache))
+    chosen = jax.config.read("jax_compilation_cache_dir")
+    if cache is not False and (cache is not True or chosen is None):
+        chosen = str(cache_folder() if cache is True else cache)
+        jax.config.update("jax_compilation_cache_dir", chosen)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    if chosen is not None:
         # Reading them back, jaxlib before 0.12 prints a page of error for each where LLVM prefers no gathers, although
         # nothing is wrong. What does go wrong in XLA arrives as a Python exception.
         jax.config.update("jax_logging_level", "CRITICAL")
@@ -79,7 +82,7 @@ def _processor() -> str:
 
 def _accelerated() -> bool:
     """Whether JAX could compute elsewhere than on the CPU: a plugin is installed, and not ruled out."""
-    return bool(entry_points(group="jax_plugins")) and jax.config.jax_platforms != "cpu"
+    return bool(entry_points(group="jax_plugins")) and jax.config.read("jax_platforms") != "cpu"
 
 
 def with_quick(flags: str) -> str:
@@ -131,7 +134,7 @@ class _Teller:
 
     def _say_once(self) -> None:
         self.said = True
-        where = jax.config.jax_compilation_cache_dir
+        where = jax.config.read("jax_compilation_cache_dir")
         kept = f"; kept for later runs in {where}" if where else ""
         print(f"gpax_lab: functions are being compiled for the first time{kept}", file=sys.stderr, flush=True)
 

@@ -15,7 +15,9 @@ from protocol import Draws, Image, Method, Predictive
 import jax
 import numpy as np
 
-jax.config.update("jax_enable_x64", True)
+import gpax_lab
+
+gpax_lab.setup(cache=False, tell=False)
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bo_step import usual_draws, usual_fit  # noqa: E402

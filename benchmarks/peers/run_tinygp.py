@@ -18,7 +18,9 @@ import numpyro.distributions as dist
 from jax.scipy.stats import norm
 from tinygp import GaussianProcess, kernels, transforms
 
-jax.config.update("jax_enable_x64", True)
+import gpax_lab
+
+gpax_lab.setup(cache=False, tell=False)
 
 WARMUP = SAMPLES = 1000
 

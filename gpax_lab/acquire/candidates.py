@@ -15,7 +15,7 @@ from gpax_lab.acquire.domain import PLACES, Domain, Region, domain_of
 from gpax_lab.acquire.neighbours import beside, room_around
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Race
-from gpax_lab.inputs import places, resolved
+from gpax_lab.inputs import places, resolved, traced
 from gpax_lab.linalg import in_chunks
 from gpax_lab.models.scaling import box as edges
 from gpax_lab.observations import EMPTY, VETOED, Observations, float_dtype
@@ -147,7 +147,10 @@ class Pool:
     @property
     def corners(self) -> tuple[Array, Array]:
         """Lower and upper corner (d,) of the pool's bounding box."""
-        return jnp.min(self.points, axis=0), jnp.max(self.points, axis=0)
+        if traced(self.points):
+            return jnp.min(self.points, axis=0), jnp.max(self.points, axis=0)
+        points = np.asarray(self.points)
+        return jnp.asarray(points.min(axis=0)), jnp.asarray(points.max(axis=0))
 
     def inside(self, obs: Observations) -> Array:
         """(capacity,) bool: slots that lie in the pool's bounding box, or `among` what was said to count."""

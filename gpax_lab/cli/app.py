@@ -12,9 +12,9 @@ from rich.console import Console
 
 from gpax_lab.cli import drive
 from gpax_lab.cli.demo import demo_settings
-from gpax_lab.environment import Stopwatch, setup
 from gpax_lab.cli.review import finished, plan_of, review
 from gpax_lab.cli.summary import summary
+from gpax_lab.environment import Stopwatch, setup
 from gpax_lab.experiment.run import versions
 from gpax_lab.settings import Settings, SettingsError, load, to_toml
 from gpax_lab.storage import ExportError, JournalError

@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 
 from gpax_lab import plot
-from gpax_lab.environment import Stopwatch
 from gpax_lab.cli.progress import Display
 from gpax_lab.cli.review import Review, review
 from gpax_lab.cli.summary import summary
 from gpax_lab.cli.units import span_unit
+from gpax_lab.environment import Stopwatch
 from gpax_lab.experiment import Outcome, run
 from gpax_lab.experiment.run import versions
 from gpax_lab.experiment.signals import StopFlag

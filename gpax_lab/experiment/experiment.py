@@ -12,6 +12,7 @@ from gpax_lab.acquire.candidates import Candidates, Choice
 from gpax_lab.acquire.score import Score
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import Race
+from gpax_lab.inputs import traced
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 
@@ -106,4 +107,7 @@ def as_asked(state: State) -> Observations:
 
 def empty_choice(obs: Observations) -> Choice:
     """A choice not made yet."""
+    if not traced(obs.x):
+        x = np.asarray(obs.x)
+        return Choice(jnp.asarray(x[0]), jnp.asarray(np.array(np.nan, x.dtype)), jnp.asarray(np.array(False)))
     return Choice(obs.x[0], jnp.asarray(jnp.nan, obs.x.dtype), jnp.asarray(False))

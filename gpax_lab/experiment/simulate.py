@@ -57,7 +57,9 @@ def simulate(
     Raises:
         ValueError: `obs` is traced and its buffer is surely too small.
     """
-    return _campaign(experiment, as_partial(objective), key, steps, room_for(obs, steps * batch_of(experiment, key, obs, steps)))
+    return _campaign(
+        experiment, as_partial(objective), key, steps, room_for(obs, steps * batch_of(experiment, key, obs, steps))
+    )
 
 
 def as_partial(objective: Objective) -> Objective:

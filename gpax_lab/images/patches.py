@@ -90,6 +90,7 @@ def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Array:
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
+@jax.jit
 def normalized(image: ArrayLike) -> Array:
     """The image with the median 0 and the median absolute deviation of a Gaussian of unit width, channel by channel.
 

@@ -15,7 +15,7 @@ from jax import Array
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.weights import systematic
 from gpax_lab.linalg import in_chunks, over_draws
-from gpax_lab.models.exactness import contradictory
+from gpax_lab.models.exactness import Needs, contradictory
 from gpax_lab.models.model import Model
 from gpax_lab.observations import PENDING, Observations
 
@@ -124,22 +124,8 @@ class Posterior:
     def conditioned(self, obs: Observations) -> "Posterior":
         """The posterior with its factor computed from its draws and the readings."""
         factor = condition_draws(self.model, self.params, obs)
-        failures = jnp.sum(~factor.ok)
-        bad = (failures > 0) & (self.info.outcome == outcomes.OK)
-        outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, self.info.outcome)
-        if self.model.needs_noise != "nothing":
-            outcome = jnp.where(contradictory(obs, self.model.needs_noise), outcomes.CONTRADICTION, outcome)
-        # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
-        weight = jnp.where(factor.ok, self.log_weight, -jnp.inf)
-        weight = weight - jax.scipy.special.logsumexp(weight)
-        some = (failures > 0) & factor.ok.any()
-        return replace(
-            self,
-            log_weight=jnp.where(some, weight, self.log_weight),
-            factor=factor,
-            seen=obs.measured,
-            info=self.info._replace(outcome=outcome, failures=failures),
-        )
+        weight, info, seen = _settled(factor.ok, self.log_weight, self.info, obs, self.model.needs_noise)
+        return replace(self, log_weight=weight, factor=factor, seen=seen, info=info)
 
     def with_pending(self, obs: Observations) -> "Posterior":
         """The same posterior whose variances, not means, know of the pending points. Costs nothing where none is."""
@@ -215,6 +201,20 @@ class Sampler(NamedTuple):
     update: Callable[[Array, Any, Observations], Any]
     yields_evidence: bool = True
     several: bool = False
+
+
+@partial(jax.jit, static_argnames="needs")
+def _settled(ok: Array, log_weight: Array, info: Info, obs: Observations, needs: Needs) -> tuple[Array, Info, Array]:
+    """Weights and diagnostics once it is known which draws have a factor (draws,), and the slots they have seen."""
+    failures = jnp.sum(~ok)
+    bad = (failures > 0) & (info.outcome == outcomes.OK)
+    outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, info.outcome)
+    if needs != "nothing":
+        outcome = jnp.where(contradictory(obs, needs), outcomes.CONTRADICTION, outcome)
+    # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
+    weight = jnp.where(ok, log_weight, -jnp.inf)
+    weight = jnp.where((failures > 0) & ok.any(), weight - jax.scipy.special.logsumexp(weight), log_weight)
+    return weight, info._replace(outcome=outcome, failures=failures), obs.measured
 
 
 @partial(jax.jit, static_argnames="model")

@@ -172,8 +172,7 @@ class Race:
     @property
     def log_probability(self) -> Array:
         """(M,) log posterior probability of each hypothesis. One whose evidence is not finite has none."""
-        score = self.log_prior + self.log_evidence
-        return jax.nn.log_softmax(jnp.where(jnp.isfinite(score), score, -jnp.inf))
+        return _log_probability(self.log_prior, self.log_evidence)
 
     @property
     def probability(self) -> Array:
@@ -183,10 +182,8 @@ class Race:
     @property
     def probability_error(self) -> Array:
         """(M,) Monte Carlo standard error of the probabilities, to first order in that of the log evidences."""
-        p = self.probability
-        slope = p[:, None] * (jnp.eye(p.size, dtype=p.dtype) - p[None, :])  # d p_m / d log evidence_k
         error = jnp.stack([posterior.info.evidence_error for posterior in self.posteriors])
-        return jnp.sqrt((slope**2) @ error**2)
+        return _probability_error(self.log_probability, error)
 
     @property
     def log_weight(self) -> Array:
@@ -305,6 +302,19 @@ class Race:
     def without_factor(self) -> "Race":
         """What has to be stored."""
         return replace(self, posteriors=tuple(p.without_factor() for p in self.posteriors))
+
+
+@jax.jit
+def _log_probability(log_prior: Array, log_evidence: Array) -> Array:
+    score = log_prior + log_evidence
+    return jax.nn.log_softmax(jnp.where(jnp.isfinite(score), score, -jnp.inf))
+
+
+@jax.jit
+def _probability_error(log_probability: Array, evidence_error: Array) -> Array:
+    p = jnp.exp(log_probability)
+    slope = p[:, None] * (jnp.eye(p.size, dtype=p.dtype) - p[None, :])  # d p_m / d log evidence_k
+    return jnp.sqrt((slope**2) @ evidence_error**2)
 
 
 @interned

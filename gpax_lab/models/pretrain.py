@@ -98,15 +98,22 @@ def principal_components(inputs: Array, features: int) -> Pretrained:
     most = min(len(flat) - 1, flat.shape[1])
     if not 1 <= features <= most:
         raise ValueError(f"between 1 and {most} principal components can be had of {flat.shape}.")
+    directions, centre, explained, largest = _components(flat, features)
+    if not float(largest) > 0:
+        raise ValueError("the inputs hold a value that is not finite, or are all alike: they have no components.")
+    encoder = linear(directions, centre, jnp.shape(inputs)[1:])
+    return Pretrained(encoder, encoder, jnp.zeros(0), explained, jnp.zeros(0))
+
+
+@partial(jax.jit, static_argnames="features")
+def _components(flat: Array, features: int) -> tuple[Array, Array, Array, Array]:
+    """Directions (features, p) for unit variance, centre (p,), share of the variance, and the largest spread."""
     centre = jnp.mean(flat, axis=0)
     _, spread, directions = jnp.linalg.svd(flat - centre[None], full_matrices=False)
-    if not float(spread[0]) > 0:
-        raise ValueError("the inputs hold a value that is not finite, or are all alike: they have no components.")
     real = spread[:features] > max(flat.shape) * jnp.finfo(flat.dtype).eps * spread[0]
     width = jnp.where(real, spread[:features], jnp.inf) / jnp.sqrt(len(flat))
     explained = jnp.sum(spread[:features] ** 2) / jnp.sum(spread**2)
-    encoder = linear(directions[:features] / width[:, None], centre, jnp.shape(inputs)[1:])
-    return Pretrained(encoder, encoder, jnp.zeros(0), explained, jnp.zeros(0))
+    return directions[:features] / width[:, None], centre, explained, spread[0]
 
 
 def _checked(encoder: Encoder, inputs: Array) -> Array:

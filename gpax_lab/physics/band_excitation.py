@@ -7,6 +7,7 @@ Frequencies are in Hz, biases in V, responses in pm.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -72,6 +73,7 @@ def _near(field: Array, reach: float) -> Array:
     return weight @ field @ weight.T
 
 
+@partial(jax.jit, static_argnames="n")
 def be_sample(key: Array, n: int = 64, sample: Film | None = None, noise: ArrayLike = 0.02) -> BESample:
     """Draw a domain pattern and what follows from it.
 

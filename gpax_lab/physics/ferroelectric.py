@@ -82,6 +82,7 @@ def _field(waves: Waves, u: Array) -> Array:
     return jnp.sqrt(2.0 / WAVES) * jnp.sum(jnp.cos(phase))
 
 
+@jax.jit
 def film(key: Array, size_m: ArrayLike = 2e-6) -> Film:
     """Draw a film.
 

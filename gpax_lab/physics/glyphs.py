@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -99,6 +100,21 @@ def glyphs(
     if count < 1 or min(shift, scale, noise) < 0 or not thickness > 0:
         raise ValueError("count is 1 or more, thickness positive, shift, scale and noise are not negative.")
     shape = (shape, shape) if isinstance(shape, int) else shape
+    return _drawn(key, count, tuple(shape), tuple(kinds), jnp.asarray(angle), shift, scale, noise, thickness)
+
+
+@partial(jax.jit, static_argnames=("count", "shape", "kinds"))
+def _drawn(
+    key: Array,
+    count: int,
+    shape: tuple[int, int],
+    kinds: tuple[str, ...],
+    angle: Array,
+    shift: Array,
+    scale: Array,
+    noise: Array,
+    thickness: Array,
+) -> Glyphs:
     keys = jax.random.split(key, 5)
     kind = jax.random.randint(keys[0], (count,), 0, len(kinds))
     turned = jax.random.uniform(keys[1], (count,), minval=angle[0], maxval=angle[1])
@@ -106,13 +122,13 @@ def glyphs(
     grown = jnp.exp(scale * jax.random.truncated_normal(keys[3], -2.5, 2.5, (count,)))
     segments = jnp.asarray(_segments(kinds), turned.dtype)
 
-    def drawn(given: tuple[Array, Pose]) -> Array:
+    def one(given: tuple[Array, Pose]) -> Array:
         which, pose = given
         points = jnp.asarray(grid(shape), turned.dtype)
         at = to_object(points, jax.tree.map(lambda leaf: leaf[None], pose))[0]
         return jax.nn.sigmoid((thickness - _distance(at, segments[which])) / 0.025).reshape(shape)
 
-    images = jax.lax.map(drawn, (kind, Pose(turned, moved, grown)), batch_size=256)
+    images = jax.lax.map(one, (kind, Pose(turned, moved, grown)), batch_size=256)
     images = images + noise * jax.random.normal(keys[4], images.shape, images.dtype)
     return Glyphs(jnp.clip(images, 0.0, 1.0), kind, turned, moved, grown)
 

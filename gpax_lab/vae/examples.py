@@ -71,10 +71,10 @@ def examples(
         raise ValueError("x holds no examples.")
     asked = shown if target is None else _numbers(target, "target", kind)
     given = _columns(condition, count, kind)
-    if not bool(jnp.all(jnp.isfinite(given))):
+    if not np.isfinite(np.asarray(given)).all():
         raise ValueError("condition holds values that are not finite: a condition is known of every example.")
     known = _columns(properties, count, kind)
-    if bool(jnp.any(jnp.isinf(known))):
+    if np.isinf(np.asarray(known)).any():
         raise ValueError("properties hold infinite values; NaN means that a value is not known.")
     labels = np.full(count, -1) if label is None else np.asarray(label)
     if labels.shape != (count,) or labels.dtype.kind not in "iu" or labels.min() < -1:
@@ -98,8 +98,8 @@ def _numbers(values: ArrayLike, name: str, dtype: jnp.dtype) -> Array:
 
 def _columns(values: ArrayLike | None, count: int, dtype: jnp.dtype) -> Array:
     if values is None:
-        return jnp.zeros((count, 0), dtype)
-    table = jnp.asarray(values, dtype)
+        return jnp.asarray(np.zeros((count, 0), dtype))
+    table = jnp.asarray(np.asarray(values), dtype)
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or table.shape[0] != count:
         raise ValueError(f"conditions and properties are ({count},) or ({count}, columns); got {table.shape}.")

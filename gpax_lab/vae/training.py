@@ -232,6 +232,7 @@ class _Plan(NamedTuple):
         }
 
 
+@partial(jax.jit, static_argnames="plan")
 def _start(key: Array, plan: _Plan, data: Examples) -> State:
     dtype = data.x.dtype
 
@@ -263,7 +264,9 @@ def _one_epoch(
 
 def _course(weight: Weight, at: np.ndarray, dtype: jnp.dtype) -> Array:
     """(steps,) values of a number or a schedule of the epoch."""
-    return jnp.broadcast_to(jnp.asarray(weight(jnp.asarray(at)) if callable(weight) else weight, dtype), at.shape)
+    if not callable(weight):
+        return jnp.asarray(np.broadcast_to(np.asarray(weight, dtype), at.shape))
+    return jnp.broadcast_to(jnp.asarray(weight(jnp.asarray(at)), dtype), at.shape)
 
 
 @partial(jax.jit, static_argnames="plan")

@@ -12,6 +12,7 @@ from jax import Array
 from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import traced
 from gpax_lab.poses import Pose
 from gpax_lab.vae.bounds import importance_bound, look, split
 from gpax_lab.vae.examples import Examples, examples
@@ -172,16 +173,28 @@ def decode(
 
 
 def _weights_of(model: VAE, classes: ArrayLike | None, count: int, dtype: jnp.dtype) -> Array:
-    given = jnp.zeros(count, jnp.int32) if classes is None else jnp.asarray(classes)
-    if given.ndim < 2 and model.classes:
-        given = jnp.eye(model.classes, dtype=dtype)[jnp.broadcast_to(given, (count,))]
+    given = np.zeros(count, np.int32) if classes is None else classes
+    if np.ndim(given) < 2 and model.classes:
+        eye = np.eye(model.classes, dtype=dtype)
+        if traced(given):
+            given = jnp.asarray(eye)[jnp.broadcast_to(given, (count,))]
+        else:
+            given = eye[_numbered(given, count, model.classes)]
     return _table(given if model.classes else None, count, model.classes, dtype)
+
+
+def _numbered(classes: ArrayLike, count: int, known: int) -> np.ndarray:
+    numbers = np.broadcast_to(np.asarray(classes), (count,))
+    if ((numbers < 0) | (numbers >= known)).any():
+        raise ValueError(f"classes are numbered 0 to {known - 1}; got {np.unique(numbers).tolist()}.")
+    return numbers
 
 
 def _table(values: ArrayLike | None, count: int, columns: int, dtype: jnp.dtype) -> Array:
     if values is None:
-        return jnp.zeros((count, columns), dtype)
-    table = jnp.asarray(values, dtype)
+        return jnp.asarray(np.zeros((count, columns), dtype))
+    table = values if traced(values) else np.asarray(values)
+    table = jnp.asarray(table, dtype)
     table = table.reshape(count, -1) if table.shape[:1] == (count,) else jnp.broadcast_to(table, (count, columns))
     if table.shape != (count, columns):
         raise ValueError(f"expected ({count}, {columns}) numbers; got {table.shape}.")
@@ -300,10 +313,16 @@ def traversal(
     base = jnp.zeros(model.latent) if content is None else jnp.asarray(content)
     if not 0 <= axis < model.latent:
         raise ValueError(f"this model has {model.latent} latent numbers; got axis {axis}.")
+    z = jnp.tile(_along(base, axis, count, coverage), (rows, 1))
+    pictures = decode(trained, z, np.repeat(np.arange(rows), count))
+    return pictures.reshape(rows, count, *pictures.shape[1:])
+
+
+@partial(jax.jit, static_argnames="count")
+def _along(base: Array, axis: int, count: int, coverage: float) -> Array:
+    """(count, latent) contents that differ from `base` in one number, at even steps of prior probability."""
     steps = norm.ppf(jnp.linspace(0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage, count))
-    z = jnp.broadcast_to(base[None], (count, model.latent)).at[:, axis].set(steps)
-    rows_of = [decode(trained, z, k) for k in range(rows)]
-    return jnp.stack(rows_of)
+    return jnp.repeat(base[None], count, axis=0).at[:, axis].set(steps.astype(base.dtype))
 
 
 def anomaly(
