@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 from typing import NamedTuple
 
@@ -244,7 +245,9 @@ def blob_scale(image: ArrayLike, sigmas: tuple[float, ...]) -> tuple[Array, Arra
 @jax.jit
 def _blob_scale(image: Array, kernels: list[tuple[_Kernel, _Kernel, _Kernel]], sigmas: Array) -> tuple[Array, Array]:
     stack = jnp.stack([_blobs(image, k, sigmas[i]) for i, k in enumerate(kernels)])
-    return jnp.max(stack, axis=0), sigmas[jnp.argmax(stack, axis=0)]
+    # By its index: the gradient of a maximum compares with it what a compiler may compute again, and round otherwise.
+    best = jnp.argmax(stack, axis=0)
+    return jnp.take_along_axis(stack, best[None], axis=0)[0], sigmas[best]
 
 
 def peaks(response: ArrayLike, capacity: int, distance: int = 1, threshold: ArrayLike = 0.0, border: int = 1) -> Peaks:
@@ -273,29 +276,37 @@ def peaks(response: ArrayLike, capacity: int, distance: int = 1, threshold: Arra
 
 @partial(jax.jit, static_argnames=("capacity", "distance", "border"))
 def _peaks(values: Array, threshold: Array, capacity: int, distance: int, border: int) -> Peaks:
-    high = _highest_near(_highest_near(lax.stop_gradient(values), distance, 0), distance, 1)
-    rows, columns = (jnp.arange(n) for n in values.shape)
-    inside = [(i >= border) & (i < n - border) for i, n in zip((rows, columns), values.shape, strict=True)]
-    peak = (values >= high) & (values > threshold) & inside[0][:, None] & inside[1][None, :]
-    index = _largest(jnp.where(peak, lax.stop_gradient(values), -jnp.inf).ravel(), capacity)
-    order = jnp.where(peak.ravel()[index], values.ravel()[index], -jnp.inf)
-    found = jnp.isfinite(order)
+    still = lax.stop_gradient(values)
+
+    def only_peaks() -> Array:
+        columns = _highest(still, distance, 0)
+        # The pixel itself is left out: a compiler may compute it again, and round it otherwise, before it is compared.
+        high = jnp.maximum(_highest(still, distance, 0, beside=True), _highest(columns, distance, 1, beside=True))
+        inside = [(jnp.arange(n) >= border) & (jnp.arange(n) < n - border) for n in values.shape]
+        peak = (still >= high) & (still > threshold) & inside[0][:, None] & inside[1][None, :]
+        return jnp.where(peak, still, -jnp.inf)
+
+    # A branch is compiled on its own: without it XLA computes the maxima again for everything that is read off them.
+    marked = lax.cond(jnp.any(still > threshold), only_peaks, lambda: jnp.full_like(still, -jnp.inf)).ravel()
+    index = _largest(marked, capacity)
+    found = jnp.isfinite(marked[index])
+    order = jnp.where(found, values.ravel()[index], -jnp.inf)
     r, c = jnp.divmod(jnp.where(found, index, values.shape[1] + 1), values.shape[1])
     # One axis after the other: the cross term of the parabola moves the top by less than noise does.
     places = [i + _top(values[r - u, c - v], values[r, c], values[r + u, c + v]) for i, u, v in ((r, 1, 0), (c, 0, 1))]
     positions = jnp.where(found[:, None], jnp.stack(places, axis=-1), jnp.nan)
-    return Peaks(positions, jnp.where(found, order, jnp.nan), found, jnp.sum(peak))
+    return Peaks(positions, jnp.where(found, order, jnp.nan), found, jnp.sum(marked > -jnp.inf))
 
 
-def _highest_near(values: Array, distance: int, axis: int) -> Array:
-    """The highest within a distance along an axis: of windows of 1, 2, 4, ... pixels, and of two that overlap."""
-    length, size, window = values.shape[axis], 2 * distance + 1, 1
+def _highest(values: Array, distance: int, axis: int, beside: bool = False) -> Array:
+    """The highest within a distance along an axis, with or without the pixel: of windows of 1, 2, 4, ... pixels."""
+    length, window, size = values.shape[axis], 1, distance if beside else 2 * distance + 1
     high = _pad(values, distance, axis, "constant", constant_values=-jnp.inf)
     while 2 * window <= size:
         ahead = lax.slice_in_dim(high, window, None, axis=axis)
         high, window = jnp.maximum(lax.slice_in_dim(high, 0, ahead.shape[axis], axis=axis), ahead), 2 * window
-    ends = [lax.slice_in_dim(high, at, at + length, axis=axis) for at in (0, size - window)]
-    return jnp.maximum(*ends)
+    starts = {0, size - window} | ({distance + 1, distance + 1 + size - window} if beside else set())
+    return functools.reduce(jnp.maximum, [lax.slice_in_dim(high, at, at + length, axis=axis) for at in sorted(starts)])
 
 
 def _largest(values: Array, count: int) -> Array:
