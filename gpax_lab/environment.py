@@ -44,7 +44,7 @@ def setup(*, cache: str | Path | bool = True, quick: bool = True, tell: bool = T
     jax.config.update("jax_enable_x64", True)
     if quick and jaxlib.__version__ in KNOWS_QUICK and not _accelerated():
         os.environ["XLA_FLAGS"] = with_quick(os.environ.get("XLA_FLAGS", ""))
-    chosen = jax.config.read("jax_compilation_cache_dir")
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
     if cache is not False and (cache is not True or chosen is None):
         chosen = str(cache_folder() if cache is True else cache)
         jax.config.update("jax_compilation_cache_dir", chosen)
@@ -82,7 +82,7 @@ def _processor() -> str:
 
 def _accelerated() -> bool:
     """Whether JAX could compute elsewhere than on the CPU: a plugin is installed, and not ruled out."""
-    return bool(entry_points(group="jax_plugins")) and jax.config.read("jax_platforms") != "cpu"
+    return bool(entry_points(group="jax_plugins")) and getattr(jax.config, "jax_platforms", None) != "cpu"
 
 
 def with_quick(flags: str) -> str:
@@ -134,7 +134,7 @@ class _Teller:
 
     def _say_once(self) -> None:
         self.said = True
-        where = jax.config.read("jax_compilation_cache_dir")
+        where = getattr(jax.config, "jax_compilation_cache_dir", None)
         kept = f"; kept for later runs in {where}" if where else ""
         print(f"gpax_lab: functions are being compiled for the first time{kept}", file=sys.stderr, flush=True)
 
