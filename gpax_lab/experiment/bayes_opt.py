@@ -17,6 +17,7 @@ from gpax_lab.acquire.information import seeks_optimum, telling_apart
 from gpax_lab.acquire.penalties import last_point
 from gpax_lab.acquire.route import shortest_path
 from gpax_lab.acquire.score import Score, as_score
+from gpax_lab.ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.experiment.experiment import Experiment, State, as_asked, empty_choice, left_of
 from gpax_lab.experiment.room import reserved, tolerance_of, with_room, with_room_for_answers
 from gpax_lab.infer.posterior import Sampler
@@ -93,8 +94,17 @@ def bayes_opt(
         candidates = replace(candidates, among=as_region(among))
         jax.eval_shape(lambda c: jax.vmap(c.among)(c.corners[0][None]), candidates)  # it takes places of this width
 
+    def programs(ahead: Ahead, key: Array, model: Model | Hypotheses, obs: Observations) -> None:
+        assert sampler.programs is not None  # as asked below
+        refuse_quietly(models, obs)
+        posterior, nothing = sampler.programs(ahead, key, model, obs), empty_choice(obs)
+        state = State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
+        if np.sum(np.asarray(obs.status) == EMPTY) >= batch:  # with less room the buffer is another one by then
+            ahead(_propose, state, batch, by_travel, draws, floor, apart_every)
+
     def init(key: Array, obs: Observations) -> State:
         key, key_fit = jax.random.split(key)
+        compile_ahead(None if sampler.programs is None else programs, key_fit, model, obs)
         posterior = sampler.init(key_fit, model, obs)
         nothing = empty_choice(obs)
         return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)

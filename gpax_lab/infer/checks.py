@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import NONE_OF_THESE, Race
 from gpax_lab.infer.sensitivity import prior_sweep
 from gpax_lab.linalg import cholesky, over_draws, solve_lower
+from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, MEASURED, Observations
 from gpax_lab.priors import Params
 
@@ -75,19 +78,32 @@ def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> Pre
         count = int(np.sum(np.asarray(obs.status) == MEASURED))
         if count < 3:
             raise ValueError(f"a check needs three readings or more; there are {count}.")
-    return _check(posterior, obs, key)
+    return _judged(_residuals(posterior.model, posterior.params, obs), posterior.log_weight, obs, key)
 
 
-@jax.jit
-def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
-    measured, weight = obs.measured, jnp.exp(posterior.log_weight)
+class _Residuals(NamedTuple):
+    """What a model says of the readings, draw by draw.
+
+    Attributes:
+        white: (draws, capacity) white residuals.
+        z: (draws, capacity) residuals given all others, in standard deviations.
+        make: (draws, capacity, capacity) what turns white noise into such residuals.
+        log_density: (draws, capacity) of each reading.
+    """
+
+    white: Array
+    z: Array
+    make: Array
+    log_density: Array
+
+
+@partial(jax.jit, static_argnames="model")
+def _residuals(model: Model, params: Params, obs: Observations) -> _Residuals:
+    measured, tails = obs.measured, model.tails
     nothing = obs._replace(status=jnp.full_like(obs.status, EMPTY))
     both, one = measured[:, None] & measured[None], jnp.eye(measured.size, dtype=obs.y.dtype)
-    count, near = jnp.sum(measured), _nearest(obs)
-    model, tails = posterior.model, posterior.model.tails
 
-    def residuals(params: Params) -> tuple[Array, Array, Array, Array]:
-        """White residuals, left-out ones in standard deviations, what makes replicates, and log densities."""
+    def of_one(params: Params) -> _Residuals:
         factor = model.condition(params, nothing)
         mean, covariance = model.joint(params, factor, obs.x)
         noise = model.noise_variance(params, factor, obs.x)
@@ -95,7 +111,7 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
         residual = jnp.where(measured, obs.y - mean, 0.0)
         if tails is not None and "excess" not in params:  # a law has no covariance: every reading speaks for itself
             white = jnp.where(measured, tails.normal_score(residual, noise), 0.0)
-            return white, white, one, tails.log_density(residual, noise)
+            return _Residuals(white, white, one, tails.log_density(residual, noise))
         if tails is not None:
             noise = noise * tails.times(params, obs.capacity)
         lower, _ = cholesky(jnp.where(both, covariance + jnp.diag(noise), one))
@@ -104,9 +120,16 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
         scale = 1.0 / jnp.sqrt(jnp.sum(inverse**2, axis=0))
         z = scale * (inverse.T @ white)
         log_density = -0.5 * z**2 - jnp.log(scale) - 0.5 * math.log(2 * math.pi)
-        return white, z, scale[:, None] * inverse.T, log_density
+        return _Residuals(white, z, scale[:, None] * inverse.T, log_density)
 
-    white, z, make, log_density = over_draws(residuals, posterior.params)
+    return over_draws(of_one, params)
+
+
+@jax.jit  # of arrays alone: whatever the model, it is compiled once
+def _judged(found: _Residuals, log_weight: Array, obs: Observations, key: Array) -> PredictiveCheck:
+    white, z, make, log_density = found
+    measured, weight = obs.measured, jnp.exp(log_weight)
+    count, near = jnp.sum(measured), _nearest(obs)
     size = weight @ jax.scipy.stats.chi2.sf(jnp.sum(white**2, axis=1), count)
 
     def agreement(z: Array) -> Array:
@@ -118,7 +141,7 @@ def _check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveChe
 
     structure = weight @ jax.vmap(beaten)(z, make, jax.random.split(key, weight.size))
     pit = jnp.where(measured, weight @ jax.scipy.stats.norm.cdf(z), jnp.nan)
-    return PredictiveCheck(pit, size, structure, jnp.where(measured, held_out(log_density, posterior.log_weight), 0.0))
+    return PredictiveCheck(pit, size, structure, jnp.where(measured, held_out(log_density, log_weight), 0.0))
 
 
 def held_out(log_density: Array, log_weight: Array) -> Array:

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.posterior import Info, Posterior, Sampler
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.space import Space, space_of
 from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
@@ -90,6 +91,7 @@ def ensemble(
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
+        compile_ahead(programs, key, model, obs)
         starts = _starts(key, model, obs, members)
         return _train(model, obs, Tuning(starts), settings, steps).conditioned(obs)
 
@@ -97,7 +99,11 @@ def ensemble(
         posterior.model.check_columns(obs)
         return _train(posterior.model, obs, posterior.tuning, settings, update_steps).conditioned(obs)
 
-    return Sampler(init, update, yields_evidence=False)
+    def programs(ahead: Ahead, key: Array, model: Model, obs: Observations) -> Posterior:
+        starts = Tuning(ahead(_starts, key, model, obs, members))
+        return conditioning_ahead(ahead, ahead(_train, model, obs, starts, settings, steps), obs)
+
+    return Sampler(init, update, yields_evidence=False, programs=programs)
 
 
 @partial(jax.jit, static_argnames=("model", "members"))

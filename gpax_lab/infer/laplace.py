@@ -6,12 +6,14 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
+from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.descend import Descent, at_mode, descend
-from gpax_lab.infer.posterior import Info, Posterior, Sampler
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.proposal import WIDE, Proposal, Weighted, adapted, draw, weigh
 from gpax_lab.infer.space import Space, space_of
 from gpax_lab.infer.weights import effective_share, pareto_k, weight_variance
@@ -83,17 +85,23 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
         raise ValueError("laplace needs draws, starts and iterations of at least 1, and rounds of at least 0.")
     settings = Settings(draws, starts, iterations, weighted, rounds)
 
+    def unknown(model: Model, obs: Observations) -> Tuning:
+        # No mode is known yet: the optimiser leaves a start that is not a number at once.
+        return Tuning(jnp.asarray(np.full((MODES, space_of(model, obs.y.dtype).size), np.nan, obs.y.dtype)))
+
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
-        # No mode is known yet: the optimiser leaves a start that is not a number at once.
-        unknown = Tuning(jnp.full((MODES, space_of(model, obs.y.dtype).size), jnp.nan, obs.y.dtype))
-        return _fit(key, model, obs, unknown, settings).conditioned(obs)
+        compile_ahead(programs, key, model, obs)
+        return _fit(key, model, obs, unknown(model, obs), settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
         posterior.model.check_columns(obs)
         return _fit(key, posterior.model, obs, posterior.tuning, settings).conditioned(obs)
 
-    return Sampler(init, update)
+    def programs(ahead: Ahead, key: Array, model: Model, obs: Observations) -> Posterior:
+        return conditioning_ahead(ahead, ahead(_fit, key, model, obs, unknown(model, obs), settings), obs)
+
+    return Sampler(init, update, programs=programs)
 
 
 class _Modes(NamedTuple):

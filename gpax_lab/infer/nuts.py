@@ -12,8 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 from numpyro.infer import NUTS
 
+from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import diagnostics, outcomes
-from gpax_lab.infer.posterior import Info, Posterior, Sampler
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.space import Space, space_of, start
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
@@ -99,6 +100,7 @@ def nuts(
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
+        compile_ahead(programs, key, model, obs)
         key_start, key_fit = jax.random.split(key)
         return _fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first).conditioned(obs)
 
@@ -106,7 +108,11 @@ def nuts(
         posterior.model.check_columns(obs)
         return _fit(key, posterior.model, obs, posterior.tuning, later).conditioned(obs)
 
-    return Sampler(init, update, yields_evidence=False)
+    def programs(ahead: Ahead, key: Array, model: Model, obs: Observations) -> Posterior:
+        start = ahead(_cold_start, key, model, obs, num_chains)
+        return conditioning_ahead(ahead, ahead(_fit, key, model, obs, start, first), obs)
+
+    return Sampler(init, update, yields_evidence=False, programs=programs)
 
 
 @partial(jax.jit, static_argnames=("model", "chains"))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.ahead import Ahead
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.weights import systematic
 from gpax_lab.linalg import in_chunks, over_draws
@@ -195,12 +196,23 @@ class Sampler(NamedTuple):
         update: (key, posterior, obs) -> posterior; warm start with the same model and more data.
         yields_evidence: whether its posteriors know their log evidence.
         several: whether it follows several hypotheses at once, instead of one model.
+        programs: (ahead, key, model, obs) -> shapes of the posterior; hands what `init` calls to `ahead.Ahead`. None
+            where everything is compiled as it comes.
     """
 
     init: Callable[[Array, Any, Observations], Any]
     update: Callable[[Array, Any, Observations], Any]
     yields_evidence: bool = True
     several: bool = False
+    programs: Callable[[Ahead, Array, Any, Observations], Any] | None = None
+
+
+def conditioning_ahead(ahead: Ahead, posterior: Posterior, obs: Observations) -> Posterior:
+    """Shapes of `posterior.conditioned(obs)` from those of the posterior, its programs handed to `ahead`."""
+    factor = ahead(condition_draws, posterior.model, posterior.params, obs)
+    needs = posterior.model.needs_noise
+    weight, info, seen = ahead(_settled, factor.ok, posterior.log_weight, posterior.info, obs, needs)
+    return replace(posterior, log_weight=weight, factor=factor, seen=seen, info=info)
 
 
 @partial(jax.jit, static_argnames="needs")

@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, mixture_moments
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
@@ -333,16 +334,24 @@ def race(sampler: Sampler) -> Sampler:
     if not sampler.yields_evidence:
         raise ValueError("this sampler yields no log evidence to compare hypotheses by: use smc() or laplace().")
 
+    def programs(ahead: Ahead, key: Array, model: Hypotheses, obs: Observations) -> Race:
+        assert sampler.programs is not None  # as asked below
+        refuse_quietly(model.models.values(), obs)
+        each = tuple(sampler.programs(ahead, key, one, obs) for one in model.models.values())
+        return Race(each, jax.typeof(jnp.asarray(np.log(model.prior).astype(obs.y.dtype))), model)
+
     def init(key: Array, model: Hypotheses, obs: Observations) -> Race:
         if not isinstance(model, Hypotheses):
             raise TypeError("race(...) follows several models: give it hypotheses({name: model, ...}).")
+        compile_ahead(together, key, model, obs)
         keys = jax.random.split(key, len(model.models))
         each = tuple(sampler.init(k, m, obs) for k, m in zip(keys, model.models.values(), strict=True))
-        return Race(each, jnp.log(jnp.asarray(model.prior, obs.y.dtype)), model)
+        return Race(each, jnp.asarray(np.log(model.prior).astype(obs.y.dtype)), model)
 
     def update(key: Array, posterior: Race, obs: Observations) -> Race:
         keys = jax.random.split(key, len(posterior.posteriors))
         each = tuple(sampler.update(k, p, obs) for k, p in zip(keys, posterior.posteriors, strict=True))
         return replace(posterior, posteriors=each)
 
-    return Sampler(init, update, several=True)
+    together = None if sampler.programs is None else programs
+    return Sampler(init, update, several=True, programs=together)

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.posterior import Info, Posterior, Sampler
+from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.space import Space, space_of
 from gpax_lab.infer.weights import effective_share, systematic, weight_variance
 from gpax_lab.linalg import cholesky, solve_lower
@@ -123,13 +124,21 @@ def smc(
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
+        compile_ahead(programs, key, model, obs)
         return _init(key, model, obs, settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
         posterior.model.check_columns(obs)
         return _update(key, posterior, obs, settings).conditioned(obs)
 
-    return Sampler(init, update)
+    def programs(ahead: Ahead, key: Array, model: Model, obs: Observations) -> Posterior:
+        begun = ahead(_begin, key, model, obs, draws)
+        rest = (obs, settings, jax.typeof(jnp.asarray(False)))
+        key_go, tuning, even, zero, nothing = begun
+        found = ahead(_follow, key_go, model, tuning, even, zero, nothing, *rest)
+        return conditioning_ahead(ahead, found, obs)
+
+    return Sampler(init, update, programs=programs)
 
 
 def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Posterior:
