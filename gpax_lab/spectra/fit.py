@@ -16,7 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.spectra.least_squares import fit_all
-from gpax_lab.spectra.normal_equations import Formula, Jacobian, Model, Task, eliminate
+from gpax_lab.spectra.normal_equations import STRIDE, Formula, Jacobian, Model, Task, eliminate
 from gpax_lab.spectra.outcome import (
     AT_BOUND,
     BAD_INPUT,
@@ -44,9 +44,9 @@ def curve_fit(
     jac: Jacobian | None = None,
     lower: ArrayLike | None = None,
     upper: ArrayLike | None = None,
-    huber: float | None = None,
+    huber: ArrayLike | None = None,
     least_r_squared: ArrayLike = 0.0,
-    max_steps: int = 60,
+    max_steps: ArrayLike = 60,
     chunk: int | None = None,
 ) -> Fit:
     """Fit a model to every spectrum: minimise sum |y - model|^2 / sigma^2 within a box.
@@ -69,7 +69,7 @@ def curve_fit(
             not at all beyond four times as many; the scale is sigma, or else 1.4826 median |residual|.
             Default: least squares.
         least_r_squared: below it the flag is POOR_FIT.
-        max_steps: steps of the longest fit (static).
+        max_steps: steps of the longest fit.
         chunk: pixels handled together: bounds the memory (static). Default: 64 on a CPU, 16384 elsewhere.
 
     Returns:
@@ -82,31 +82,58 @@ def curve_fit(
     """
     y = jnp.asarray(y)
     y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
-    real = y.real.dtype
+    real = jnp.finfo(y.dtype).dtype
     starts = [jnp.asarray(s, real) for s in (start if isinstance(start, list | tuple) else [start])]
     n, batch, p = _checked(x, y, starts)
     count = 1
     for size in batch:
         count *= size
-    begin = jnp.stack([jnp.broadcast_to(_aligned(s, len(batch)), (*batch, p)) for s in starts], axis=-2)
+    begin = _begin(starts, batch)
     noise = None if sigma is None else jnp.asarray(sigma, real)
     if noise is not None:
         shared = noise.ndim == 0 or noise.shape == (n,)
         noise = jnp.broadcast_to(noise, (1, n)) if shared else jnp.broadcast_to(noise, y.shape).reshape(count, n)
     box = None if lower is None and upper is None else _box(lower, upper, p, real)
-    task = Task(x, y.reshape(count, n), noise, box)
+    task = Task(*_whole_strides(x, y.reshape(count, n), noise), box)
     size = chunk or (64 if jax.default_backend() == "cpu" else 16384)
     fit = fit_all(
         Formula(model, jac),
         task,
-        begin.reshape(count * len(starts), p),
+        begin,
         least_r_squared,
         len(starts),
         huber,
         max_steps,
         size,
     )
-    return jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fit)
+    return fit if len(batch) == 1 else jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fit)
+
+
+def _whole_strides(x: Any, y: Array, sigma: Array | None) -> tuple[Any, Array, Array | None]:
+    """The axis, spectra and sigma with the last point repeated, as one that is left out, to a multiple of `STRIDE`.
+
+    That is how many points are summed in one pass, and spectra of about the same length share what is compiled.
+    """
+    more = -y.shape[1] % STRIDE
+    if more == 0:
+        return x, y, sigma
+
+    def longer(leaf: ArrayLike) -> Array:
+        leaf = jnp.asarray(leaf)
+        return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], more, axis=0)])
+
+    def left_out(values: Array) -> Array:
+        return jnp.pad(values, ((0, 0), (0, more)), constant_values=jnp.nan)
+
+    return jax.tree.map(longer, x), left_out(y), None if sigma is None else left_out(sigma)
+
+
+@partial(jax.jit, static_argnames="batch")
+def _begin(starts: list[Array], batch: tuple[int, ...]) -> Array:
+    """(pixels * starts, p): every start of a pixel after the other."""
+    p = starts[0].shape[-1]
+    begin = jnp.stack([jnp.broadcast_to(_aligned(s, len(batch)), (*batch, p)) for s in starts], axis=-2)
+    return begin.reshape(-1, p)
 
 
 def usable(fit: Fit) -> Array:

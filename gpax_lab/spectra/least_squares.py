@@ -56,15 +56,15 @@ ROUNDS = (3, 2, 2, 2, 2, 4, 8, 16)
 """Steps between two gatherings: most fits are done after few, and a block waits for its slowest."""
 
 
-@partial(jax.jit, static_argnames=("formula", "starts", "huber", "max_steps", "size"))
+@partial(jax.jit, static_argnames=("formula", "starts", "size"))
 def fit_all(
     formula: Formula,
     task: Task,
     begin: Array,
     least: ArrayLike,
     starts: int,
-    huber: float | None,
-    max_steps: int,
+    huber: ArrayLike | None,
+    max_steps: ArrayLike,
     size: int,
 ) -> Fit:
     """Fit every pixel from every start (pixels * starts, p) and keep the best; see `gpax_lab.spectra.fit.curve_fit`."""
@@ -80,7 +80,8 @@ def fit_all(
 
     # With `huber` each round is a fit with a new scale. A far residual pulls at first, or a poor start would discard
     # good points; then not at all, or one at a point that few others check (in a switch) would bend the curve.
-    rounds = _rounds(max_steps) if huber is None else [max_steps, *[max(max_steps // 3, 1)] * 3, max_steps]
+    most = jnp.asarray(max_steps, jnp.int32)
+    rounds = _rounds(most) if huber is None else jnp.stack([most, *[jnp.maximum(most // 3, 1)] * 3, most])
     far = [jnp.inf] * len(rounds) if huber is None else [jnp.inf, jnp.inf, REJECTED, REJECTED, REJECTED]
 
     def turn(state: State, this: tuple[Array, Array]) -> tuple[State, None]:
@@ -92,7 +93,7 @@ def fit_all(
         return moved, None
 
     first = fresh(within(task, begin.T).T, jnp.ones((problems, 2), real))
-    state, _ = lax.scan(turn, first, (jnp.array(rounds), jnp.array(far, real)))
+    state, _ = lax.scan(turn, first, (rounds, jnp.array(far, real)))
     place = jnp.argsort(state.problem)
 
     def close(index: Array) -> tuple[Fit, Array]:
@@ -105,13 +106,10 @@ def fit_all(
     return jax.tree.map(lambda leaf: leaf[best], fit)
 
 
-def _rounds(max_steps: int) -> list[int]:
+def _rounds(max_steps: Array) -> Array:
     """`max_steps` in rounds."""
-    rounds, left = [], max_steps
-    for steps in ROUNDS:
-        rounds.append(min(steps, left))
-        left -= rounds[-1]
-    return [*rounds, left]
+    ends = jnp.minimum(jnp.cumsum(jnp.array(ROUNDS, jnp.int32)), max_steps)
+    return jnp.diff(ends, prepend=0, append=max_steps)
 
 
 def _last(state: State) -> State:
@@ -129,7 +127,13 @@ def _blocks(function: Callable, index: Array, size: int) -> Any:
 
 
 def _round(
-    formula: Formula, task: Task, state: State, starts: int, huber: float | None, this: tuple[Array, Array], size: int
+    formula: Formula,
+    task: Task,
+    state: State,
+    starts: int,
+    huber: ArrayLike | None,
+    this: tuple[Array, Array],
+    size: int,
 ) -> State:
     """Up to this[0] steps for every problem; those not done come first, so whole blocks of done ones cost nothing."""
     order = jnp.argsort(state.done, stable=True)
@@ -163,7 +167,7 @@ def _cut(task: Task, u: Array, move: Array, marquardt: Array, g: Array, free: Ar
 
 
 def _advance(
-    formula: Formula, task: Task, state: State, pixel: Array, huber: float | None, this: tuple[Array, Array]
+    formula: Formula, task: Task, state: State, pixel: Array, huber: ArrayLike | None, this: tuple[Array, Array]
 ) -> State:
     """Up to this[0] damped steps of one block; ends when all its problems are done."""
     y, weight, _ = data(task, pixel)

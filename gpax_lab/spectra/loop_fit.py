@@ -99,10 +99,7 @@ def loop_fit(
     """
     v, r, branch = inputs(bias, response, up)
     r = despike(r) if repair else r
-    step = (jnp.max(v) - jnp.min(v)) / (0.5 * v.shape[0])
-    free, range_ = jnp.inf, jnp.max(v) - jnp.min(v)
-    lower = jnp.array([-free, -free, jnp.min(v), jnp.min(v), -free, *[SHARPEST * step] * 4], r.dtype)
-    upper = jnp.array([free, free, jnp.max(v), jnp.max(v), free, *[range_] * 4], r.dtype)
+    lower, upper = _box(v)
     found = starts_of(v, r, branch)
     starts = list(found) if careful else found[0]
     box: dict[str, Any] = {"lower": lower, "upper": upper, "least_r_squared": least_r_squared}
@@ -169,6 +166,15 @@ def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, A
                 "readings 1, 3, ... are not at one constant bias; begin the waveform with an on-field step."
             )
     return r[..., 0::2], r[..., 1::2]
+
+
+@jax.jit
+def _box(v: Array) -> tuple[Array, Array]:
+    """Bounds (9,) of the parameters: the switches within the sweep, the widths up to its range."""
+    low, high, free = jnp.min(v), jnp.max(v), jnp.asarray(jnp.inf, v.dtype)
+    sharpest = SHARPEST * (high - low) / (0.5 * v.shape[0])
+    lower = jnp.stack([-free, -free, low, low, -free, *[sharpest] * 4])
+    return lower, jnp.stack([free, free, high, high, free, *[high - low] * 4])
 
 
 @jax.jit

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.typing import ArrayLike
 
 Model = Callable[[Any, Array], Array]
 Jacobian = Callable[[Any, Array], tuple[Array, ...]]
@@ -141,7 +142,7 @@ def pull(size: Array, limit: Array) -> Array:
     return jnp.where(size > far, 0.0, share)
 
 
-def huber_limit(residual: Array, weight: Array, known: bool, huber: float, far: Array) -> Array:
+def huber_limit(residual: Array, weight: Array, known: bool, huber: ArrayLike, far: Array) -> Array:
     """(2, B) residuals beyond which the pull is constant, and none.
 
     The first is `huber` times 1 if sigma is known, else times 1.4826 median |r|; the second `far` times the first.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
@@ -69,11 +70,9 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
         ValueError: the spectra are not complex, or do not belong to the frequencies.
     """
     f, h = inputs(frequency, spectrum, complex_values=True)
-    centre = jnp.mean(f)
-    amplitude, resonance, q, phase = jnp.moveaxis(start_of(f, h), -1, 0)
-    start = [amplitude * jnp.cos(phase), amplitude * jnp.sin(phase), resonance / centre, jnp.log(q)]
+    centre, x, start = _beginning(f, h)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _cartesian_slopes}
-    fit = curve_fit(_cartesian, f / centre, h, jnp.stack(start, axis=-1), sigma, **settings | options)
+    fit = curve_fit(_cartesian, x, h, start, sigma, **settings | options)
     return _judged(transformed(fit, _polar, centre), f)
 
 
@@ -92,12 +91,21 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
         ValueError: the spectra are complex, or do not belong to the frequencies.
     """
     f, a = inputs(frequency, amplitude, complex_values=False)
-    centre = jnp.mean(f)
-    height, resonance, q = jnp.moveaxis(start_of(f, a), -1, 0)
-    start = jnp.stack([height, resonance / centre, jnp.log(q)], axis=-1)
+    centre, x, start = _beginning(f, a)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _magnitude_slopes}
-    fit = curve_fit(magnitude, f / centre, a, start, sigma, **settings | options)
+    fit = curve_fit(magnitude, x, a, start, sigma, **settings | options)
     return _judged(transformed(fit, _magnitude_units, centre), f)
+
+
+@jax.jit
+def _beginning(f: Array, h: Array) -> tuple[Array, Array, Array]:
+    """Middle of the band (Hz), frequencies over it, and where fits begin: (..., 4) Cartesian parts or (..., 3)."""
+    centre, found = jnp.mean(f), start_of(f, h)
+    shape = [found[..., 1] / centre, jnp.log(found[..., 2])]
+    if not jnp.iscomplexobj(h):
+        return centre, f / centre, jnp.stack([found[..., 0], *shape], axis=-1)
+    drive = [found[..., 0] * jnp.cos(found[..., 3]), found[..., 0] * jnp.sin(found[..., 3])]
+    return centre, f / centre, jnp.stack([*drive, *shape], axis=-1)
 
 
 def _cartesian(x: Array, u: Array) -> Array:
@@ -137,6 +145,7 @@ def _magnitude_units(u: Array, centre: Array) -> Array:
     return jnp.stack([jnp.abs(u[0]), u[1] * centre, jnp.exp(u[2])])
 
 
+@jax.jit
 def _judged(fit: Fit, f: Array) -> Fit:
     """The fit with flag EDGE where the resonance is not a bin inside the band, POOR_FIT where no signal stands out."""
     bin_width = (f[-1] - f[0]) / (f.shape[0] - 1)

@@ -35,7 +35,7 @@ def inputs(frequency: ArrayLike, spectrum: ArrayLike, complex_values: bool) -> t
     if f.ndim != 1 or h.ndim < 1 or h.shape[-1] != f.shape[0] or f.shape[0] < 4:
         raise ValueError(f"frequency must be (n,) with n >= 4 and the spectra (..., n); got {f.shape} and {h.shape}.")
     h = h if jnp.issubdtype(h.dtype, jnp.inexact) else h.astype(jnp.result_type(float))
-    return f.astype(h.real.dtype), h
+    return f.astype(jnp.finfo(h.dtype).dtype), h
 
 
 def start_of(f: Array, spectra: Array) -> Array:
