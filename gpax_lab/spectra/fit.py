@@ -189,7 +189,9 @@ def transformed(fit: Fit, function: Callable[..., Array], *args: Any) -> Fit:
 def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, Array]:
     def one(p: Array, covariance: Array) -> tuple[Array, Array, Array]:
         slope = jax.jacfwd(function)(p, *args)
-        spread = (slope @ covariance) @ slope.T
+        # Sums and not products of matrices: of small ones, mapped, these are four times slower on a CPU.
+        left = jnp.sum(slope[:, :, None] * covariance[None], axis=1)
+        spread = jnp.sum(left[:, None] * slope[None], axis=2)
         return function(p, *args), spread, jnp.sqrt(jnp.maximum(jnp.diagonal(spread), 0.0))
 
     for _ in fit.flag.shape:
