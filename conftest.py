@@ -1,3 +1,4 @@
+import gc
 import os
 from pathlib import Path
 
@@ -12,18 +13,25 @@ import gpax_lab
 gpax_lab.setup(cache=os.environ.get("GPAX_LAB_CACHE", ".jax_cache"), tell=False)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
-MAPS = Path("/proc/self/maps")
+MAPS, MEMORY = Path("/proc/self/maps"), Path("/proc/self/statm")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_executables():
-    """Forget compiled functions before they are too many.
+    """Forget compiled functions before they are too many, or hold too much.
 
     Each maps several pieces of memory, Linux allows a process 65530, and beyond them LLVM dies of a segmentation fault.
+    What is needed again is read back from the cache of compiled functions.
     """
     yield
-    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
+    if MAPS.exists() and (MAPS.read_bytes().count(b"\n") > 20_000 or resident() > 1.2e9):
         jax.clear_caches()
+        gc.collect()
+
+
+def resident():
+    """Bytes of memory that this process holds (Linux)."""
+    return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture(scope="session")

@@ -91,7 +91,8 @@ def child(path):
     bits = "" if answer is None else hashlib.sha256(jax.device_get(answer).tobytes()).hexdigest()[:12]
     cpu = used.ru_utime + used.ru_stime
     rest = wall - sum(seconds.values())
-    print(json.dumps({"wall": wall, "cpu": cpu, "rest": rest, "programs": len(spans["compile"]), "bits": bits} | seconds))
+    found = {"wall": wall, "cpu": cpu, "rest": rest, "programs": len(spans["compile"]), "bits": bits}
+    print(json.dumps(found | seconds))
 
 
 def environment(folder, cache):

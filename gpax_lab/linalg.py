@@ -1,9 +1,12 @@
 """Cholesky algebra that neither crawls nor stalls, with reverse-mode rules.
 
 LAPACK calls inside compiled loops under `vmap` can stall a CPU for good, so small matrices are factored by loops of
-plain JAX operations (one vector-matrix product a row); a matrix above `LARGE` rows goes to LAPACK, one at a time.
+plain JAX operations (one vector-matrix product a row); a matrix above `LARGE` rows goes to LAPACK, one at a time. On an
+accelerator, where every row would be several launches, all of them go to the vendor's batched routines.
 All functions take one matrix; batch them with `jax.vmap` or `jax.lax.map`.
 """
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +15,19 @@ from jax import Array, lax
 LARGE = 512
 """Matrices with more rows than this are factored by LAPACK."""
 
+BY_ROWS = ("cpu",)
+"""Platforms on which small matrices are factored by loops over rows (`benchmarks/accelerator.py`, part `algebra`)."""
+
 BLOCK = 32
 """Rows per block of the blocked algorithms (measured fastest or equal for 64 to 256 rows)."""
+
+
+_dot = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+"""In float32 an accelerator would round factors to ten bits, which no jitter of ours makes up for."""
+
+
+def _by_rows(n: int) -> bool:
+    return n <= LARGE and jax.default_backend() in BY_ROWS
 
 
 def _in_blocks(n: int) -> tuple[int, int]:
@@ -29,7 +43,7 @@ def _eliminate_rows(panel: Array, start: Array | int) -> Array:
     """Rows `start` and below of L^-1 [K | B], from the same rows with all that lies above them eliminated."""
 
     def row(j: Array, rows: Array) -> Array:
-        value = panel[j] - lax.dynamic_index_in_dim(rows, start + j, 1, keepdims=False) @ rows
+        value = panel[j] - _dot(lax.dynamic_index_in_dim(rows, start + j, 1, keepdims=False), rows)
         pivot = lax.dynamic_index_in_dim(value, start + j, 0, keepdims=False)
         # A pivot that is not positive means the factorisation failed: NaN would poison gradients, so the row is
         # scaled by 1 and the failure is read off the diagonal, which then is not positive.
@@ -54,7 +68,7 @@ def _eliminate(k: Array, b: Array) -> tuple[Array, Array]:
     def block(i: Array, done: Array) -> Array:
         def less(j: Array, panel: Array) -> Array:
             above = lax.dynamic_slice_in_dim(done, j * size, size, 0)
-            return panel - lax.dynamic_slice_in_dim(above, i * size, size, 1).T @ above
+            return panel - _dot(lax.dynamic_slice_in_dim(above, i * size, size, 1).T, above)
 
         panel = lax.fori_loop(0, i, less, lax.dynamic_slice_in_dim(a, i * size, size, 0))
         return lax.dynamic_update_slice_in_dim(done, _eliminate_rows(panel, i * size), i * size, 0)
@@ -74,7 +88,7 @@ def _substitute(lower: Array, b: Array) -> Array:
 
     def rows_of(corner: Array, panel: Array) -> Array:
         def row(j: Array, rows: Array) -> Array:
-            value = (panel[j] - corner[j] @ rows) / corner[j, j]
+            value = (panel[j] - _dot(corner[j], rows)) / corner[j, j]
             return lax.dynamic_update_index_in_dim(rows, value, j, 0)
 
         return lax.fori_loop(0, size, row, jnp.zeros_like(panel))
@@ -91,7 +105,7 @@ def _substitute(lower: Array, b: Array) -> Array:
 
         def less(j: Array, panel: Array) -> Array:
             above = lax.dynamic_slice_in_dim(done, j * size, size, 0)
-            return panel - lax.dynamic_slice_in_dim(left, j * size, size, 1) @ above
+            return panel - _dot(lax.dynamic_slice_in_dim(left, j * size, size, 1), above)
 
         panel = lax.fori_loop(0, i, less, lax.dynamic_slice_in_dim(b, i * size, size, 0))
         corner = lax.dynamic_slice_in_dim(left, i * size, size, 1)
@@ -105,33 +119,43 @@ def _substitute_transposed(lower: Array, b: Array) -> Array:
     return _substitute(lower.T[::-1, ::-1], b[::-1])[::-1]
 
 
-@jax.custom_batching.sequential_vmap
-def _lapack_cholesky(k: Array) -> Array:
+def _vendor_cholesky(k: Array) -> Array:
     return lax.linalg.cholesky(k, symmetrize_input=False)
 
 
-@jax.custom_batching.sequential_vmap
-def _lapack_solve(lower: Array, b: Array) -> Array:
+def _vendor_solve(lower: Array, b: Array) -> Array:
     return lax.linalg.triangular_solve(lower, b, left_side=True, lower=True)
 
 
-@jax.custom_batching.sequential_vmap
-def _lapack_solve_transposed(lower: Array, b: Array) -> Array:
+def _vendor_solve_transposed(lower: Array, b: Array) -> Array:
     return lax.linalg.triangular_solve(lower, b, left_side=True, lower=True, transpose_a=True)
 
 
+_lapack_cholesky = jax.custom_batching.sequential_vmap(_vendor_cholesky)
+_lapack_solve = jax.custom_batching.sequential_vmap(_vendor_solve)
+_lapack_solve_transposed = jax.custom_batching.sequential_vmap(_vendor_solve_transposed)
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
 def _raw_cholesky(k: Array) -> Array:
-    if k.shape[0] > LARGE:
-        return _lapack_cholesky(k)
-    return _eliminate(k, jnp.zeros((k.shape[0], 0), k.dtype))[0].T
+    if _by_rows(k.shape[0]):
+        return _eliminate(k, jnp.zeros((k.shape[0], 0), k.dtype))[0].T
+    return _lapack_cholesky(k) if _on_cpu() else _vendor_cholesky(k)
 
 
 def _raw_solve(lower: Array, b: Array) -> Array:
-    return _lapack_solve(lower, b) if lower.shape[0] > LARGE else _substitute(lower, b)
+    if _by_rows(lower.shape[0]):
+        return _substitute(lower, b)
+    return _lapack_solve(lower, b) if _on_cpu() else _vendor_solve(lower, b)
 
 
 def _raw_solve_transposed(lower: Array, b: Array) -> Array:
-    return _lapack_solve_transposed(lower, b) if lower.shape[0] > LARGE else _substitute_transposed(lower, b)
+    if _by_rows(lower.shape[0]):
+        return _substitute_transposed(lower, b)
+    return _lapack_solve_transposed(lower, b) if _on_cpu() else _vendor_solve_transposed(lower, b)
 
 
 def cholesky(k: Array) -> tuple[Array, Array]:
@@ -162,7 +186,7 @@ def _cholesky_forward(k: Array) -> tuple[Array, Array]:
 
 def _cholesky_backward(lower: Array, grad: Array) -> tuple[Array]:
     # Murray (2016), arXiv:1602.07527, eq. 10: K_bar = L^-T Phi(L^T L_bar) L^-1, symmetrised.
-    inner = jnp.tril(lower.T @ grad)
+    inner = jnp.tril(_dot(lower.T, grad))
     inner = inner - 0.5 * jnp.diag(jnp.diagonal(inner))
     half = _raw_solve_transposed(lower, inner)
     full = _raw_solve_transposed(lower, half.T).T
@@ -205,7 +229,7 @@ def _solve_lower_forward(lower: Array, b: Array) -> tuple[Array, tuple[Array, Ar
 def _solve_lower_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     lower, x = saved
     b_bar = _raw_solve_transposed(lower, grad)
-    return -jnp.tril(b_bar @ x.T), b_bar
+    return -jnp.tril(_dot(b_bar, x.T)), b_bar
 
 
 _solve_lower.defvjp(_solve_lower_forward, _solve_lower_backward)
@@ -224,7 +248,7 @@ def _solve_upper_forward(lower: Array, b: Array) -> tuple[Array, tuple[Array, Ar
 def _solve_upper_backward(saved: tuple[Array, Array], grad: Array) -> tuple[Array, Array]:
     lower, x = saved
     b_bar = _raw_solve(lower, grad)
-    return -jnp.tril(x @ b_bar.T), b_bar
+    return -jnp.tril(_dot(x, b_bar.T)), b_bar
 
 
 _solve_upper.defvjp(_solve_upper_forward, _solve_upper_backward)
@@ -234,9 +258,9 @@ def _whiten(k: Array, r: Array, with_inverse: bool) -> tuple[Array, Array, Array
     """(diagonal of L, L^-1 r, L^-1 or an empty array) of one elimination."""
     n = k.shape[0]
     extra = [r[:, None], jnp.eye(n, dtype=k.dtype)] if with_inverse else [r[:, None]]
-    if n > LARGE:
-        lower = _lapack_cholesky(k)
-        reduced = _lapack_solve(lower, jnp.concatenate(extra, axis=1))
+    if not _by_rows(n):
+        lower = _raw_cholesky(k)
+        reduced = _raw_solve(lower, jnp.concatenate(extra, axis=1))
         return jnp.diagonal(lower), reduced[:, 0], reduced[:, 1:]
     upper, reduced = _eliminate(k, jnp.concatenate(extra, axis=1))
     return jnp.diagonal(upper), reduced[:, 0], reduced[:, 1:]
@@ -275,8 +299,8 @@ def _centred_forward(k: Array, r: Array) -> tuple[Array, tuple[Array, Array, Arr
 
 def _centred_backward(saved: tuple[Array, Array, Array], grad: Array) -> tuple[Array, Array]:
     white, inverse, ok = saved
-    weights = white @ inverse
-    k_bar = 0.5 * (weights[:, None] * weights[None, :] - inverse.T @ inverse)
+    weights = _dot(white, inverse)
+    k_bar = 0.5 * (weights[:, None] * weights[None, :] - _dot(inverse.T, inverse))
     grad = jnp.where(ok, grad, 0.0)
     return jnp.where(ok, grad * k_bar, 0.0), jnp.where(ok, -grad * weights, 0.0)
 

@@ -48,6 +48,32 @@ def test_large_matrices_go_to_lapack_one_at_a_time_and_agree():
     )
 
 
+@pytest.fixture
+def nowhere_by_rows(monkeypatch):
+    """As on an accelerator, where every matrix goes to the vendor's routines."""
+    jax.clear_caches()  # what was traced before has its choice in it
+    monkeypatch.setattr(linalg, "BY_ROWS", ())
+    yield
+    jax.clear_caches()
+
+
+@pytest.mark.parametrize("on_cpu", [True, False])
+def test_the_choice_by_platform_changes_nothing(nowhere_by_rows, monkeypatch, on_cpu):
+    monkeypatch.setattr(linalg, "_on_cpu", lambda: on_cpu)
+    k, b = jnp.stack([matrix(20), matrix(20, 1)]), jnp.asarray(np.random.default_rng(1).standard_normal((20, 3)))
+    lower, ok = jax.vmap(linalg.cholesky)(k)
+    assert ok.tolist() == [True, True]
+    np.testing.assert_allclose(lower[1], linalg._eliminate(k[1], b)[0].T, atol=1e-13)
+    np.testing.assert_allclose(linalg.solve_lower(lower[0], b), linalg._substitute(lower[0], b), atol=1e-12)
+    np.testing.assert_allclose(linalg.solve_upper(lower[0], b), linalg._substitute_transposed(lower[0], b), atol=1e-12)
+    value, slope = jax.value_and_grad(linalg.centred_log_density)(k[0], b[:, 0])
+    inverse = np.linalg.inv(k[0])
+    expected = -0.5 * b[:, 0] @ inverse @ b[:, 0] - 0.5 * np.linalg.slogdet(k[0])[1]
+    np.testing.assert_allclose(value, expected, rtol=1e-12)
+    weights = inverse @ b[:, 0]
+    np.testing.assert_allclose(slope, 0.5 * (np.outer(weights, weights) - inverse), atol=1e-10)
+
+
 @pytest.mark.parametrize("n", [3, 40, pytest.param(70, marks=pytest.mark.slow)])
 def test_gradients_equal_those_of_plain_autodiff_and_finite_differences(n):
     k, r = jnp.asarray(matrix(n)), jnp.asarray(np.random.default_rng(2).standard_normal(n))
