@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Posterior
 from gpax_lab.infer.race import NONE_OF_THESE, Race
-from gpax_lab.infer.sensitivity import prior_sweep
+from gpax_lab.infer.sensitivity import prior_sweep, with_width
 from gpax_lab.linalg import cholesky, over_draws, solve_lower
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, MEASURED, Observations
@@ -190,6 +191,7 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
             f"a verdict is on several hypotheses and their evidence, the posterior of race(...); got {type(posterior)}."
         )
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(posterior.names))
+    compile_ahead(_programs, keys[0], posterior, obs)
     checks = [predictive_check(p, obs, k) for p, k in zip(posterior.posteriors, keys, strict=True)]
     wide = max(map(len, posterior.names)) + 2
     heads = ("probability", "log evidence", "held out", "residuals so large", "so alike nearby")
@@ -213,6 +215,16 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
         if code != outcomes.OK:
             lines.append(f"{posterior.names[i]}: {outcomes.message(code)}")
     return "\n".join(lines)
+
+
+def _programs(ahead: Ahead, key: Array, posterior: Race, obs: Observations) -> None:
+    """What a verdict on these posteriors calls."""
+    for one in posterior.posteriors:
+        ahead(_judged, ahead(_residuals, one.model, one.params, obs), one.log_weight, obs, key)
+    stay = {NONE_OF_THESE, *posterior.hypotheses.adopted}
+    for name, one in zip(posterior.names, posterior.posteriors, strict=True):
+        if name not in stay:
+            ahead(with_width, one, jax.ShapeDtypeStruct((), one.log_weight.dtype))
 
 
 def _with_other_priors(posterior: Race) -> list[str]:

@@ -142,11 +142,11 @@ def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSwe
     for name, one in zip(posterior.names, posterior.posteriors, strict=True):
         _check_sites(name, vetted(one.model.prior))
     stay = {NONE_OF_THESE, *posterior.hypotheses.adopted}
-    fixed = [1.0 if name in stay else None for name in posterior.names]
+    fixed = [name in stay for name in posterior.names]
     each = [
         [
-            _with_width(p, jnp.asarray(w if one is None else one, p.log_weight.dtype))
-            for p, one in zip(posterior.posteriors, fixed, strict=True)
+            (p.log_evidence, p.info.evidence_error) if stays else with_width(p, jnp.asarray(w, p.log_weight.dtype))
+            for p, stays in zip(posterior.posteriors, fixed, strict=True)
         ]
         for w in widths
     ]
@@ -170,7 +170,7 @@ def _check_sites(name: str, program: Program) -> None:
 
 
 @jax.jit
-def _with_width(posterior: Posterior, factor: Array) -> tuple[Array, Array]:
+def with_width(posterior: Posterior, factor: Array) -> tuple[Array, Array]:
     """Log evidence and its error with every prior `factor` times as wide."""
     ratio = jax.vmap(lambda params: _log_ratio(posterior, params, factor))(posterior.params)
     weight = posterior.log_weight + ratio

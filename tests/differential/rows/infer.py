@@ -16,7 +16,7 @@ from gpax_lab.infer.checks import held_out, predictive_check
 from gpax_lab.infer.descend import at_mode, descend
 from gpax_lab.infer.race import Race
 from gpax_lab.infer.recalibrate import coverage, intervals, leave_one_out_scores, recalibration
-from gpax_lab.infer.sensitivity import widened
+from gpax_lab.infer.sensitivity import widened, with_width
 from gpax_lab.infer.space import space_of, start
 from gpax_lab.models.model import Model
 from gpax_lab.models.vector import vector, vector_moments
@@ -301,6 +301,12 @@ def beliefs() -> list[Row]:
             "infer.checks.predictive_check",
             lambda x, p, o, k: predictive_check(p, o, k),
             of=lambda o: belief(plain((0.0, 1.0)), o),
+            contexts=("jit",),
+        ),
+        put(
+            "infer.sensitivity.with_width",
+            lambda x, p, o, k: with_width(p, x[0, 0] * 0.0 + 2.0),
+            of=lambda o: belief(parametric(1, peak, PEAK, bounds=BOX, standardize=(0.0, 1.0)), o),
             contexts=("jit",),
         ),
         put(
