@@ -25,6 +25,7 @@ class Descent(NamedTuple):
         slope: () the largest slope there, per `unit`.
         updates: () moves.
         tries: () gradients taken.
+        inverse: (p, p) inverse Hessian per `unit`, as far as the moves have shown it.
     """
 
     z: Array
@@ -32,6 +33,7 @@ class Descent(NamedTuple):
     slope: Array
     updates: Array
     tries: Array
+    inverse: Array
 
 
 def at_mode(slope: Array) -> Array:
@@ -55,7 +57,14 @@ class _Climb(NamedTuple):
     updates: Array
 
 
-def descend(function: Callable[[Array], Array], z: Array, flat: float, updates: int, unit: Array) -> Descent:
+def descend(
+    function: Callable[[Array], Array],
+    z: Array,
+    flat: float | Array,
+    updates: int,
+    unit: Array,
+    inverse: Array | None = None,
+) -> Descent:
     """Minimise from z (p,).
 
     Args:
@@ -65,6 +74,8 @@ def descend(function: Callable[[Array], Array], z: Array, flat: float, updates: 
         updates: most moves.
         unit: (p,) natural length of each coordinate, such as its prior standard deviation: no coordinate moves farther
             than this at a time, too far for a quadratic to be believed.
+        inverse: (p, p) inverse Hessian to begin with, as a search nearby has left it; None or zeros where nothing is
+            known of it.
     """
     value_and_grad = jax.value_and_grad(lambda u: function(u * unit))
 
@@ -75,7 +86,7 @@ def descend(function: Callable[[Array], Array], z: Array, flat: float, updates: 
         slack = 10 * jnp.finfo(u.dtype).eps * jnp.abs(value)
         enough = value <= at.value + 1e-4 * at.pace * (at.gradient @ at.direction) + slack  # N&W 2006, eq. 3.4
         good = jnp.isfinite(value) & jnp.isfinite(gradient).all() & (first | enough)
-        inverse = _bfgs(at.inverse, u - at.z, gradient - at.gradient, at.updates == 0)
+        inverse = _bfgs(at.inverse, u - at.z, gradient - at.gradient, (at.updates == 0) & ~known)
         inverse = jnp.where(good & ~first, inverse, at.inverse)
         direction = -inverse @ gradient
         direction = direction / jnp.maximum(jnp.max(jnp.abs(direction)), 1.0)
@@ -90,9 +101,11 @@ def descend(function: Callable[[Array], Array], z: Array, flat: float, updates: 
     start = z / unit
     zero, one, none = jnp.zeros_like(start), jnp.ones((), z.dtype), jnp.asarray(0)
     eye = jnp.eye(z.size, dtype=z.dtype)
-    begin = _Climb(start, jnp.inf * one, jnp.inf * (1 + zero), eye, zero, one, none, none)
+    known = jnp.asarray(False) if inverse is None else jnp.any(inverse != 0)
+    metric = eye if inverse is None else jnp.where(known, inverse, eye)
+    begin = _Climb(start, jnp.inf * one, jnp.inf * (1 + zero), metric, zero, one, none, none)
     end = jax.lax.while_loop(going, step, begin)
-    return Descent(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates, end.tries)
+    return Descent(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates, end.tries, end.inverse)
 
 
 def _bfgs(inverse: Array, move: Array, change: Array, first: Array) -> Array:

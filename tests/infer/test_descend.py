@@ -44,3 +44,24 @@ def test_a_start_where_the_function_is_not_finite_is_the_end():
     assert float(end.value) == np.inf
     assert int(end.updates) == 0
     np.testing.assert_array_equal(end.z, [-1.0])
+
+
+def test_a_curvature_that_is_known_saves_moves_and_none_is_as_zeros():
+    curvature = jnp.diag(jnp.array([1.0, 30.0, 900.0])) + 5.0
+    target = jnp.array([0.3, -0.2, 0.5])
+
+    @jax.jit
+    def search(inverse):
+        return descend(lambda z: 0.5 * (z - target) @ curvature @ (z - target), jnp.zeros(3), 1e-8, 60, UNIT, inverse)
+
+    known, zeros = search(jnp.linalg.inv(curvature)), search(jnp.zeros((3, 3)))
+    learned = search(zeros.inverse)  # as a search before it has left it
+    plain = jax.jit(lambda z: descend(lambda z: 0.5 * z @ curvature @ z, z, 1e-8, 60, UNIT))(-target)
+    np.testing.assert_allclose(known.z, target, atol=1e-8)
+    assert int(known.updates) <= 2
+    assert int(zeros.updates) == int(plain.updates) > 4
+    np.testing.assert_allclose(learned.z, target, atol=1e-8)
+    assert int(learned.updates) < int(plain.updates)
+
+
+UNIT = jnp.ones(3)
