@@ -165,6 +165,8 @@ def grids() -> list[Row]:
     params = {name: np.asarray(value) for name, value in params.items()}
     blocks = gridded.blocks_of(y, measured, np.random.default_rng(2))
     few = 1e-6, 6
+    pixel, read = np.argwhere(measured)[:8].astype(np.int32), y[measured][:8]
+    axes = [jnp.asarray(gridded.unit_axis(n)) for n in shape]
 
     def put(name, use, contexts=("jit",), tolerance=1e-6, **rest):
         def function(params, y):
@@ -198,6 +200,14 @@ def grids() -> list[Row]:
             lambda s, y: gridded.mean(s, y, *few)[0],
         ),
         put("gridded.paths", lambda s, y: gridded.paths(s, y, KEY, 2, *few)[0]),
+        row(
+            "models.gridded.direct",
+            lambda: (
+                lambda p, y, used: gridded.direct(grid, p, y, pixel, used, axes)[:2],
+                (params, read, np.arange(8) < 7),
+            ),
+            contexts=("jit", "vmap"),
+        ),
         put("gridded.moments", lambda s, y: gridded.moments(s, y, KEY, 2, *few)[:2]),
         put(names, products),
         row(
