@@ -18,13 +18,26 @@ from gpax_lab.kernels import matern52
 from gpax_lab.models import gridded
 from gpax_lab.models.gridded import Blocks, Process
 from gpax_lab.models.scaling import Scale, standardisation
-from gpax_lab.observations import EMPTY, MEASURED, Observations, float_dtype
+from gpax_lab.observations import EMPTY, MEASURED, Observations, capacity_for, float_dtype
 
 STARTS = (0.5, 0.16, 0.025)
 """The optimiser starts from these quantiles of every parameter's prior: its median, and one and two standard deviations
 below, where scales are short. Two scales in one image make more than one mode, and the best is taken."""
 FEW = 8
 """Blocks on which all starts run; the best then goes on with all of them."""
+FIRST = 2
+"""Blocks on which the first start learns how the density is curved, at a quarter of the price. Others come near a mode
+on so many, and go on from there with that curvature, which takes them a third of the steps."""
+LOOSE = 5.0
+"""Slope at which they are near, in nats per log parameter."""
+FLAT = 0.1 * STEEP
+"""Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost."""
+SLOTS = 256
+"""The number of slots of a direct solution is a power of two up to this, and a multiple of it above."""
+DIRECT = 2048
+"""Most readings solved by a Cholesky factor."""
+DIRECT_WORK = 1 << 34
+"""Most readings squared times pixels for that: two seconds of one core, and conjugate gradients take as long."""
 DRAWS = 512
 """Prior draws whose quantiles these are."""
 STEPS = 200
@@ -41,7 +54,7 @@ class Reconstruction(NamedTuple):
         params: learned parameters by name; variances relative to the standardised readings, lengthscales in lengths of
             their axis.
         residual: () the largest error of a linear solution, in posterior standard deviations; see `kronecker.Solution`.
-        iterations: () steps of conjugate gradients, mean and all draws.
+        iterations: () steps of conjugate gradients, mean and all draws; 0 for a direct solution.
         outcome: () code of `infer.outcomes`.
     """
 
@@ -67,6 +80,26 @@ class Mode(NamedTuple):
     slope: Array
 
 
+class _Search(NamedTuple):
+    """Searches one after the other: each field has them on its leading axis.
+
+    Attributes:
+        start: (searches, p) where a fresh one starts. A step of one changes a parameter e-fold.
+        fresh: whether it starts there, knowing nothing of the curvature.
+        rival: whether it goes on from the last one, if not fresh, and has to beat the best; else from the best.
+        before: blocks of which the best knows the curvature.
+        now: blocks it looks at.
+        flat: slope at which it stops.
+    """
+
+    start: Array
+    fresh: Array
+    rival: Array
+    before: Array
+    now: Array
+    flat: Array
+
+
 @cache
 def _default(axes: int) -> Process:
     return gridded.process((matern52,) * axes, (matern52,) * axes, prior=smooth_and_textured(axes))
@@ -88,7 +121,7 @@ def reconstruct(
     process: Process | None = None,
     samples: int = 64,
     tolerance: float = 3e-3,
-    iterations: int = 500,
+    iterations: int | None = None,
     leading: int = 2048,
     dtype: DTypeLike | None = None,
 ) -> Reconstruction:
@@ -96,8 +129,10 @@ def reconstruct(
 
     Parameters are at the mode of prior times composite likelihood (`models.gridded`, which says what that leaves out);
     their uncertainty is not carried on, which thousands of readings allow and a dozen do not: use `gp.exact` with
-    `nuts` there. Given them, mean and standard deviation are those of the exact process, up to `tolerance` and to the
-    Monte Carlo error of `samples` draws (9 percent of the standard deviation in each pixel for 64).
+    `nuts` there. Given them, mean and standard deviation are those of the exact process. Few readings (1000 of
+    128 x 128 pixels, 2000 of 64 x 64; see `DIRECT_WORK`) are solved directly. More are solved by conjugate gradients,
+    up to `tolerance` and to the Monte Carlo error of `samples` draws (9 percent of the standard deviation in each pixel
+    for 64).
 
     Args:
         key: of the blocks the parameters are learned from, and of the draws.
@@ -105,9 +140,9 @@ def reconstruct(
         process: from `gridded.process`, one kernel for each axis; None for two parts, smooth and textured, both Matern
             5/2. Keep it from image to image: a new process, image shape or power of two of blocks compiles anew,
             nothing else does.
-        samples: draws from which the standard deviation is computed.
-        tolerance: error at which conjugate gradients stop, in posterior standard deviations.
-        iterations: most steps of conjugate gradients.
+        samples: draws from which the standard deviation is computed by conjugate gradients.
+        tolerance: error at which they stop, in posterior standard deviations.
+        iterations: most steps of conjugate gradients, however few the readings; None: 500, and none for few readings.
         leading: modes solved exactly in the preconditioner (static): more of them cost memory and save steps.
         dtype: floating dtype, float64 by default.
 
@@ -137,17 +172,31 @@ def reconstruct(
     process = _default(y.ndim) if process is None else process
     if process.axes != y.ndim:
         raise ValueError(f"this process has {process.axes} axes, the image {y.ndim}: one kernel for each axis.")
-    if min(samples, iterations, leading) < 1 or not tolerance > 0:
+    most = 500 if iterations is None else iterations
+    if min(samples, most, leading) < 1 or not tolerance > 0:
         raise ValueError("samples, iterations and leading must be at least 1, and the tolerance positive.")
-    key_blocks, key_start, key_draws = jax.random.split(key, 3)
-    scale = _scale(jnp.asarray(y), jnp.asarray(measured))
-    standard = (y - np.asarray(scale.location)) / np.asarray(scale.scale)
-    rng = np.random.default_rng(np.asarray(jax.random.key_data(key_blocks)).tolist())
-    mode = learn(key_start, process, gridded.blocks_of(standard, measured, rng))
-    limits = jnp.asarray(tolerance, kind), jnp.asarray(iterations)
+    (seed, key_start, key_draws), scale, standard = _begin(key, jnp.asarray(y), jnp.asarray(measured))
+    standard = np.asarray(standard)
+    rng = np.random.default_rng(np.asarray(seed).tolist())
+    blocks = gridded.blocks_of(standard, measured, rng)
+    mode = learn(key_start, process, blocks)
+    limits = jnp.asarray(tolerance, kind), jnp.asarray(most)
+    count = int(measured.sum())
+    if iterations is None and count <= DIRECT and count**2 * y.size <= DIRECT_WORK:
+        return _solve(process, mode, *_slots(standard, measured), blocks.axes, scale, limits[0])
     ranks = gridded.ranks(process, mode.params, y.shape)
     arrays = jnp.asarray(standard), jnp.asarray(measured)
     return _fill(key_draws, process, mode, *arrays, scale, limits, samples, leading, ranks)
+
+
+def _slots(standard: np.ndarray, measured: np.ndarray) -> tuple[Array, Array, Array]:
+    """Readings (slots,), their pixels (slots, d) and which slots are used: few numbers of slots, few compiles."""
+    pixel = np.argwhere(measured).astype(np.int32)
+    count = len(pixel)
+    more = (capacity_for(count) if count <= SLOTS else -(-count // SLOTS) * SLOTS) - count
+    used = np.arange(count + more) < count
+    read = np.pad(standard[measured], (0, more))
+    return jnp.asarray(read), jnp.asarray(np.pad(pixel, ((0, more), (0, 0)))), jnp.asarray(used)
 
 
 def _checked_image(image: ArrayLike, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -167,10 +216,13 @@ def _checked_image(image: ArrayLike, kind: np.dtype) -> tuple[np.ndarray, np.nda
 
 
 @jax.jit
-def _scale(y: Array, measured: Array) -> Scale:
+def _begin(key: Array, y: Array, measured: Array) -> tuple[tuple[Array, Array, Array], Scale, Array]:
+    """What chooses the blocks, keys of the start and of the draws, the scale, and standardised readings."""
     flat = y.ravel()
     status = jnp.where(measured.ravel(), MEASURED, EMPTY).astype(jnp.int8)
-    return standardisation(Observations(flat[:, None], flat, jnp.zeros_like(flat), status), True, centred=True)
+    scale = standardisation(Observations(flat[:, None], flat, jnp.zeros_like(flat), status), True, centred=True)
+    key_blocks, key_start, key_draws = jax.random.split(key, 3)
+    return (jax.random.key_data(key_blocks), key_start, key_draws), scale, (y - scale.location) / scale.scale
 
 
 @partial(jax.jit, static_argnames="process")
@@ -185,16 +237,45 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
     space = space_of(process.model, blocks.y.dtype)
     draws = jax.vmap(space.draw)(jax.random.split(key, DRAWS))
     starts = jnp.quantile(draws, jnp.asarray(STARTS, draws.dtype), axis=0)
-    few = blocks._replace(pixel=blocks.pixel[:FEW], y=blocks.y[:FEW], used=blocks.used[:FEW])
+    every, filled = blocks.y.shape[0], jnp.sum(blocks.used.any(axis=1))
 
-    def down(z: Array, blocks: Any) -> Descent:
-        # Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost. A
-        # step of one changes a parameter e-fold.
-        return descend(lambda z: space.potential(z, blocks), z, 0.1 * STEEP, STEPS, jnp.ones_like(z))
+    def down(found: tuple[Descent, Descent], search: _Search) -> tuple[tuple[Descent, Descent], None]:
+        best, last = found
+        some: Any = blocks._replace(used=blocks.used & (jnp.arange(every) < search.now)[:, None])
+        z = jnp.select([search.fresh, search.rival], [search.start, last.z], best.z)
+        # Twice the readings, twice the curvature.
+        share = jnp.minimum(search.before, filled) / jnp.minimum(search.now, filled)
+        inverse = jnp.where(search.fresh, 0.0, best.inverse * share.astype(z.dtype))
+        end = descend(lambda z: space.potential(z, some), z, search.flat, STEPS, jnp.ones_like(z), inverse)
+        better = jnp.where(search.rival, ~search.fresh & (end.value < best.value), True)
+        return (jax.tree.map(lambda new, old: jnp.where(better, new, old), end, best), end), None
 
-    ends = jax.lax.map(lambda z: down(z, few), starts)
-    end = down(ends.z[jnp.argmin(ends.value)], blocks)
+    # One loop for all searches, so that the density is compiled once.
+    searches = [(0, True, False, FIRST, FIRST, FLAT), (0, False, False, FIRST, FEW, FLAT)]
+    for k in range(1, len(STARTS)):
+        searches += [(k, True, True, FEW, FIRST, LOOSE), (k, False, True, FEW, FEW, FLAT)]
+    searches += [(0, False, False, FEW, every, FLAT)]
+    start, fresh, rival, before, now, flat = (jnp.asarray(column) for column in zip(*searches, strict=True))
+    table = _Search(starts[start], fresh, rival, before, now, flat.astype(starts.dtype))
+    nothing, none = jnp.full((), jnp.inf, starts.dtype), jnp.asarray(0)
+    begin = Descent(starts[0], nothing, nothing, none, none, jnp.zeros((starts.shape[1],) * 2, starts.dtype))
+    (end, _), _ = jax.lax.scan(down, (begin, begin), table)
     return Mode(space.constrain(end.z), -end.value, end.slope)
+
+
+@partial(jax.jit, static_argnames="process")
+def _solve(
+    process: Process,
+    mode: Mode,
+    y: Array,
+    pixel: Array,
+    used: Array,
+    axes: tuple[Array, ...],
+    scale: Scale,
+    tolerance: Array,
+) -> Reconstruction:
+    mean, std, residual, ok = gridded.direct(process, mode.params, y, pixel, used, axes)
+    return _told(mode, scale, mean, std, ok, residual, tolerance, jnp.asarray(0))
 
 
 @partial(jax.jit, static_argnames=("process", "samples", "leading", "ranks"))
@@ -213,9 +294,23 @@ def _fill(
     tolerance, most = limits
     system = gridded.condition(process, mode.params, measured, leading, ranks)
     mean, std, residual, steps = gridded.moments(system, y, key, samples, tolerance, most)
+    return _told(mode, scale, mean, std, system.ok, residual, tolerance, steps)
+
+
+def _told(
+    mode: Mode,
+    scale: Scale,
+    mean: Array,
+    std: Array,
+    ok: Array,
+    residual: Array,
+    tolerance: Array,
+    steps: Array,
+) -> Reconstruction:
+    """Standardised moments in the unit of the image, with the outcome."""
     learned = jnp.isfinite(mode.log_density)
     # Twice: the residual is computed anew, and rounding parts it from the one that stopped the loop.
-    solved = system.ok & (residual <= 2 * tolerance) & jnp.isfinite(mean).all() & jnp.isfinite(std).all()
+    solved = ok & (residual <= 2 * tolerance) & jnp.isfinite(mean).all() & jnp.isfinite(std).all()
     codes = outcomes.NOT_FINITE, outcomes.NOT_SOLVED, outcomes.STILL_CLIMBING
     outcome = jnp.select([~learned, ~solved, ~at_mode(mode.slope)], [jnp.asarray(c) for c in codes], outcomes.OK)
     # A failure is told by the outcome; what then comes back is what was known before, and never NaN.

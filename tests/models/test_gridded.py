@@ -118,6 +118,46 @@ def test_moments_and_paths_agree_with_the_dense_posterior_within_monte_carlo_err
     np.testing.assert_allclose(paths.std(axis=0), std, rtol=4.5 / np.sqrt(2 * count))
 
 
+def slots_of(y=Y, measured=MEASURED, more=3):
+    """Readings, pixels and which slots are used, with a few slots that are not."""
+    pixel = np.argwhere(measured)
+    used = np.arange(len(pixel) + more) < len(pixel)
+    read = np.pad(y[measured], (0, more), constant_values=1e6)  # what stands in an unused slot is not looked at
+    return jnp.asarray(read), jnp.asarray(np.pad(pixel, ((0, more), (0, 0)))), jnp.asarray(used)
+
+
+@BOTH
+@pytest.mark.parametrize("shape", [SHAPE, (40, 30)], ids=["one table", "a table for each axis"])
+def test_the_direct_solution_is_the_dense_posterior(grid, shape, monkeypatch):
+    rng = np.random.default_rng(5)
+    measured = rng.random(shape) < (0.6 if shape == SHAPE else 0.02)
+    y = np.where(measured, rng.standard_normal(shape), 0.0)
+    params, axes = PARAMS[grid], [jnp.asarray(gridded.unit_axis(n)) for n in shape]
+    k = dense(grid, params, shape)
+    expected, covariance = dense_posterior(k, y, measured, float(params["noise"]) + jitter(np.float64) * k[0, 0])
+    got = gridded.direct(grid, params, *slots_of(y, measured), axes)
+    assert bool(got.ok)
+    assert got.residual < 1e-10
+    np.testing.assert_allclose(got.mean, expected, atol=1e-11)
+    np.testing.assert_allclose(got.std, np.sqrt(np.diag(covariance)).reshape(shape), rtol=1e-9)
+    monkeypatch.setattr(gridded, "VECTOR", 7 * (measured.sum() + 3))
+    chunks = gridded.direct(grid, params, *slots_of(y, measured), axes)
+    np.testing.assert_allclose(chunks.mean, got.mean, atol=1e-12)
+    np.testing.assert_allclose(chunks.std, got.std, rtol=1e-12)
+
+
+def test_few_readings_are_solved_directly_and_agree_with_conjugate_gradients():
+    _, image, _ = simulated(4)
+    direct = reconstruct(jax.random.key(0), image, SURE)
+    iterated = reconstruct(jax.random.key(0), image, SURE, tolerance=1e-9, iterations=500, leading=64, samples=512)
+    assert int(direct.outcome) == int(iterated.outcome) == outcomes.OK
+    assert int(direct.iterations) == 0 < int(iterated.iterations)
+    # What the ranks leave out is a thousandth of the noise, that is 0.03 of its standard deviation.
+    assert np.all(np.abs(direct.mean - iterated.mean) < 0.03 * direct.noise_std)
+    # 4.5 standard errors of a standard deviation for the worst of 576 pixels.
+    np.testing.assert_allclose(iterated.std, direct.std, rtol=4.5 / np.sqrt(2 * 512) + 0.01)
+
+
 def test_batches_change_nothing(monkeypatch):
     system = gridded.condition(ONE, PARAMS[ONE], jnp.asarray(MEASURED), 16)
     arguments = system, jnp.asarray(Y), jax.random.key(0), 7, *EXACT
