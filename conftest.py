@@ -10,7 +10,14 @@ import pytest
 
 import gpax_lab
 
-gpax_lab.setup(cache=os.environ.get("GPAX_LAB_CACHE", ".jax_cache"), tell=False)
+CACHE = str(Path(os.environ.get("GPAX_LAB_CACHE", ".jax_cache")).absolute())
+gpax_lab.setup(cache=CACHE, tell=False)
+# Processes that tests start (twins, the command line, fits of their own) compile nothing twice either.
+os.environ |= {
+    "JAX_COMPILATION_CACHE_DIR": CACHE,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # silent on hits, see `gpax_lab.setup`
+}
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 MAPS, MEMORY = Path("/proc/self/maps"), Path("/proc/self/statm")

@@ -8,7 +8,7 @@ import numpy as np
 
 from gpax_lab.experiment.experiment import Objective
 from gpax_lab.experiment.run import key_of
-from gpax_lab.experiment.simulate import one_reading
+from gpax_lab.experiment.simulate import reading_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Simulated:
     repeatable = True
 
     def __init__(self, objective: Objective):
-        self._objective = jax.jit(lambda key, x: one_reading(objective(key, x)))
+        self._objective = jax.jit(lambda key, x: reading_of(objective, key, x))
 
     def measure(self, x: np.ndarray, token: str) -> SimulatedReading:
         """The objective at x, with the random key that the token spells."""
