@@ -30,6 +30,8 @@ FIRST = 2
 on so many, and go on from there with that curvature, which takes them a third of the steps."""
 LOOSE = 5.0
 """Slope at which they are near, in nats per log parameter."""
+CLOSE = 0.3
+"""Slope at which they are compared with the best so far: what they could still gain is some hundredths of a nat."""
 FLAT = 0.1 * STEEP
 """Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost."""
 SLOTS = 256
@@ -253,7 +255,7 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
     # One loop for all searches, so that the density is compiled once.
     searches = [(0, True, False, FIRST, FIRST, FLAT), (0, False, False, FIRST, FEW, FLAT)]
     for k in range(1, len(STARTS)):
-        searches += [(k, True, True, FEW, FIRST, LOOSE), (k, False, True, FEW, FEW, FLAT)]
+        searches += [(k, True, True, FEW, FIRST, LOOSE), (k, False, True, FEW, FEW, CLOSE)]
     searches += [(0, False, False, FEW, every, FLAT)]
     start, fresh, rival, before, now, flat = (jnp.asarray(column) for column in zip(*searches, strict=True))
     table = _Search(starts[start], fresh, rival, before, now, flat.astype(starts.dtype))
