@@ -150,8 +150,8 @@ def reconstruct(
 
     Returns:
         Reconstruction; look at `outcome` (or `message`) before using it, and at all of it by
-        `plot.reconstruction(image, filled.mean, filled.std)`. On two cores a first image takes about 40 s to compile,
-        a further one 10 s (64 x 64) to 15 s (256 x 256).
+        `plot.reconstruction(image, filled.mean, filled.std)`. With `gpax_lab.setup()` one core
+        compiles 5 to 10 s for a first image; a further one takes 2 to 4 s (64 x 64) or 8 s (256 x 256).
 
     Raises:
         TypeError: the key is none.
