@@ -37,10 +37,13 @@ class Ahead:
             self._running.append(self._pool.submit(found.lower().compile))
         return found.out_info
 
-    def __exit__(self, *_: object) -> None:
-        for one in self._running:
-            one.exception()
-        self._pool.shutdown()
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                for one in self._running:
+                    one.exception()
+        finally:  # after Ctrl-C, here or before, nobody waits for what has not begun
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def compile_ahead(programs: Callable[..., Any] | None, *args: Any) -> None:

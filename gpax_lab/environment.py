@@ -1,11 +1,15 @@
 """`setup()`: double precision, quick compilation, and compiled functions that are kept from one run to the next."""
 
+import contextlib
 import hashlib
 import logging
 import os
 import platform
+import re
 import sys
+import threading
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -28,13 +32,16 @@ def setup(*, cache: str | Path | bool = True, quick: bool = True, tell: bool = T
 
     It sets JAX to double precision, which processes need, and has it keep compiled functions in a folder of the user's,
     so that only the first run on a machine compiles. The folder belongs to one version of jaxlib and one kind of
-    processor; it can be deleted at any time. A folder that was chosen before (`JAX_COMPILATION_CACHE_DIR`) is left.
+    processor; it grows with what is compiled, and can be deleted at any time. A folder that was chosen before
+    (`JAX_COMPILATION_CACHE_DIR`) is left. Messages of JAX below errors are silenced where there is a folder: reading it
+    prints pages of them.
 
     Args:
         cache: folder for compiled functions in place of `cache_folder()`; False sets none.
         quick: on a CPU, whether XLA takes the options `QUICK`. They go into the environment variable `XLA_FLAGS`, from
-            which processes started here inherit them; what is set there already stays. Results of programs compiled
-            with and without them differ in rounding.
+            which processes started here inherit them (one with another jaxlib may refuse them: give it an environment
+            without); what is set there already stays. They have no effect once JAX has computed something. Results of
+            programs compiled with and without them differ in rounding.
         tell: whether to say on the terminal that something is being compiled for the first time, and what.
 
     Example:
@@ -82,12 +89,15 @@ def _processor() -> str:
 
 def _accelerated() -> bool:
     """Whether JAX could compute elsewhere than on the CPU: a plugin is installed, and not ruled out."""
-    return bool(entry_points(group="jax_plugins")) and getattr(jax.config, "jax_platforms", None) != "cpu"
+    found = entry_points(group="jax_plugins") or find_spec("jax_plugins") or find_spec("libtpu")
+    return bool(found) and getattr(jax.config, "jax_platforms", None) != "cpu"
 
 
 def with_quick(flags: str) -> str:
     """The value of `XLA_FLAGS` with the options `QUICK` that it does not set itself."""
-    missing = [f"--{name}={value}" for name, value in QUICK.items() if f"--{name}=" not in flags]
+    if flags.strip() and not flags.strip().startswith("--"):  # the name of a file of options
+        return flags
+    missing = [f"--{name}={value}" for name, value in QUICK.items() if not re.search(rf"--{name}(=|\s|$)", flags)]
     return " ".join([flags, *missing]).strip()
 
 
@@ -110,25 +120,36 @@ class _Teller:
         self.on = self.listening = self.said = False
         self.seconds = 0.0
         self.shown = 0
+        self.lock, self.here = threading.Lock(), threading.local()
 
     def listen(self) -> None:
         if self.on and not self.listening:
             self.listening = True
             jax.monitoring.register_event_duration_secs_listener(self._hear)
+            jax.monitoring.register_event_listener(self._hit)
 
     def _hear(self, event: str, duration_secs: float, **about: str | int) -> None:
-        if not self.on or event not in (_LOWERING, _COMPILING):
-            return
+        if self.on and event in (_LOWERING, _COMPILING) and sys.stderr is not None:
+            with contextlib.suppress(Exception), self.lock:  # telling must not stop what is told of
+                self._tell(event, duration_secs, str(about.get("fun_name", "")))
+
+    def _hit(self, event: str, **_: str | int) -> None:
+        if event == "/jax/compilation_cache/cache_hits":
+            self.here.hit = True
+
+    def _tell(self, event: str, duration_secs: float, name: str) -> None:
         terminal = sys.stderr.isatty()
         if event == _COMPILING:
-            self.seconds += duration_secs
+            if not getattr(self.here, "hit", False):
+                self.seconds += duration_secs
+            self.here.hit = False
             self._clear()
             if not terminal and not self.said and self.seconds > 2.0:
                 self._say_once()
         elif terminal and duration_secs > 0.05:  # a function of some size, which is handed to the compiler now
             self._clear()
-            name = str(about.get("fun_name", "")).removeprefix("jit(").removesuffix(")").lstrip("_")
-            line = f"compiling {name}, once for this machine ({self.seconds:.0f} s so far)"
+            name = name.removeprefix("jit(").removesuffix(")").lstrip("_")
+            line = f"preparing {name} ({self.seconds:.0f} s spent on compiling, once for this machine)"
             print(line, end="", file=sys.stderr, flush=True)
             self.shown = len(line)
 

@@ -14,9 +14,9 @@ import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
+from gpax_lab.interning import interned
 from gpax_lab.means import Law
 from gpax_lab.priors import Params
-from gpax_lab.structure import interned
 
 FUNCTIONS: Mapping[str, tuple[Callable[..., Array], int]] = {
     "exp": (jnp.exp, 1),

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
+from gpax_lab.interning import interned
 from gpax_lab.priors import Params, Scoped, with_dim
-from gpax_lab.structure import interned
 
 Kernel: TypeAlias = Callable[[Array, Array, Params], Array]
 

@@ -16,8 +16,8 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.interning import interned
 from gpax_lab.priors import Params, Scoped, as_program, parameter_shapes, sample
-from gpax_lab.structure import interned
 
 Mean: TypeAlias = Callable[[Array, Params], Array]
 

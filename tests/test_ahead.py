@@ -60,6 +60,17 @@ def test_every_program_of_a_fit_is_compiled_once(compiled, name):
     jax.tree.map(np.testing.assert_array_equal, posterior.params, again.params)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_all_that_a_fit_calls_is_compiled_when_the_block_ends(compiled, name):
+    sampler, model, key = SAMPLERS[name], law(curve, 1.7), jax.random.key(0)
+    with Ahead() as ahead:
+        sampler.programs(ahead, key, model, seeds())
+    assert compiled
+    compiled.clear()
+    sampler.init(key, model, seeds())
+    assert [one for one in compiled if one.startswith("jit(_") and "threefry" not in one and "unstack" not in one] == []
+
+
 def test_shapes_are_those_of_what_is_called():
     for name, sampler in SAMPLERS.items():
         key, model = jax.random.key(0), law(line)

@@ -64,6 +64,8 @@ def test_options_of_the_compiler_that_are_set_stay():
     mine = "--xla_backend_optimization_level=3 --xla_dump_to=there"
     assert environment.with_quick(mine) == f"{mine} --xla_cpu_use_fusion_emitters=false"
     assert environment.with_quick(environment.with_quick("")) == environment.with_quick("")
+    assert "emitters=false" not in environment.with_quick("--xla_cpu_use_fusion_emitters")
+    assert environment.with_quick("options.txt") == "options.txt"
 
 
 def test_it_says_once_that_something_is_compiled(tmp_path):
@@ -83,7 +85,7 @@ def test_a_terminal_is_told_what_is_being_compiled(monkeypatch, capsys):
     teller.on = True
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     teller._hear("/jax/core/compile/jaxpr_to_mlir_module_duration", 0.2, fun_name="jit(_fit)")
-    assert "compiling fit" in capsys.readouterr().err
+    assert "preparing fit" in capsys.readouterr().err
     teller._hear("/jax/core/compile/backend_compile_duration", 3.0, fun_name="jit(_fit)")
     assert capsys.readouterr().err.strip(" \r") == ""
 
@@ -97,3 +99,24 @@ def test_the_folder_follows_the_rules_of_the_system(monkeypatch, tmp_path):
     assert environment.cache_folder().is_relative_to(tmp_path / "local")
     monkeypatch.setattr(sys, "platform", "darwin")
     assert "Caches" in environment.cache_folder().parts
+
+
+def test_telling_stops_nothing(monkeypatch):
+    class Closed:
+        def isatty(self):
+            raise ValueError("closed")
+
+    teller = environment._Teller()
+    teller.on = True
+    for gone in (None, Closed()):
+        monkeypatch.setattr(sys, "stderr", gone)
+        teller._hear("/jax/core/compile/backend_compile_duration", 3.0, fun_name="jit(_fit)")
+
+
+def test_what_is_read_back_is_not_called_compiling(capsys):
+    teller = environment._Teller()
+    teller.on = True
+    for _ in range(5):
+        teller._hit("/jax/compilation_cache/cache_hits")
+        teller._hear("/jax/core/compile/backend_compile_duration", 1.0, fun_name="jit(_fit)")
+    assert capsys.readouterr().err == ""

@@ -10,8 +10,8 @@ from jax.typing import ArrayLike
 from gpax_lab.acquire.domain import Region
 from gpax_lab.acquire.score import Outlook, Score, Settings, Term, only_among, term
 from gpax_lab.acquire.scores import sign_of
+from gpax_lab.interning import interned
 from gpax_lab.observations import EMPTY, PENDING, VETOED, as_if_measured
-from gpax_lab.structure import interned
 
 
 def _paths(outlook: Outlook, count: int) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from jax import Array
 from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, term
 from gpax_lab.infer.posterior import mixture
 from gpax_lab.infer.race import Race
-from gpax_lab.structure import interned
+from gpax_lab.interning import interned
 
 NODES = 7
 """Gauss-Hermite nodes of each normal component: entropies of their mixtures to about 0.01 nat."""

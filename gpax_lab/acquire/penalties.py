@@ -5,8 +5,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.acquire.score import Outlook, Score, Settings, term
+from gpax_lab.interning import interned
 from gpax_lab.observations import EMPTY, FAILED, VETOED, Observations
-from gpax_lab.structure import interned
 
 
 def last_point(obs: Observations) -> Array:

@@ -14,8 +14,8 @@ from jax.typing import ArrayLike
 from gpax_lab.acquire.domain import Domain, Region, as_region, domain_of
 from gpax_lab.infer.posterior import Posterior, mixture
 from gpax_lab.infer.race import Race
+from gpax_lab.interning import interned
 from gpax_lab.observations import Observations
-from gpax_lab.structure import interned
 
 
 class Outlook(NamedTuple):

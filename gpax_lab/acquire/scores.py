@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 from gpax_lab.acquire.domain import Region
 from gpax_lab.acquire.logspace import log_improvement, log_mean_exp
 from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, only_among, term
+from gpax_lab.interning import interned
 from gpax_lab.linalg import cholesky, jitter
 from gpax_lab.observations import EMPTY, VETOED
-from gpax_lab.structure import interned
 
 LARGEST_JOINT_DRAW = 4096
 """Candidates that one joint draw may have: its covariance takes 128 MiB in float64."""

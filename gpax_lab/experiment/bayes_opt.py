@@ -23,10 +23,10 @@ from gpax_lab.experiment.room import reserved, tolerance_of, with_room, with_roo
 from gpax_lab.infer.posterior import Sampler
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.inputs import answers, points_of, resolved, traced
+from gpax_lab.interning import interned
 from gpax_lab.models.lone import warn_of_a_lone_reading
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
-from gpax_lab.structure import interned
 
 
 @interned

@@ -46,8 +46,8 @@ def simulate(
     Args:
         experiment: the state machine.
         objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed reading. Also (1,). A
-            `jax.tree_util.Partial`, or another pytree that is called, may hold arrays of its own, such as a table or
-            settings of a sample: another one of the same structure is not compiled again.
+            `jax.tree_util.Partial`, or another pytree of arrays that can be called, such as a table or settings of a
+            sample: another one of the same structure is not compiled again.
         key: random key of the campaign.
         steps: number of propose-measure-observe steps.
         obs: seed readings; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
@@ -67,12 +67,8 @@ def simulate(
 def as_partial(objective: Objective) -> Objective:
     """The objective as a pytree: what it holds of arrays is an argument of what is compiled, the function is static."""
     leaves = jax.tree.leaves(objective)
-    if len(leaves) != 1 or leaves[0] is not objective:  # a pytree already
+    if isinstance(objective, Partial) or (leaves and all(isinstance(leaf, np.ndarray | Array) for leaf in leaves)):
         return objective
-    if isinstance(objective, partial):
-        held = jax.tree.leaves((objective.args, objective.keywords))
-        if all(isinstance(leaf, np.ndarray | Array) for leaf in held):
-            return Partial(objective.func, *objective.args, **objective.keywords)
     return Partial(objective)
 
 
@@ -93,7 +89,11 @@ def measure(objective: Objective, state: State, x: Array) -> Array:
     """(q,) simulated readings at x (q, d), each with a key of its own that belongs to this state; NaN where x is."""
     keys = jax.random.split(measurement_key(state), x.shape[0])
     shape, dtype = state.obs.y.shape[1:], state.obs.y.dtype
-    return jax.lax.map(lambda given: reading_of(objective, *given, shape).astype(dtype), (keys, x))
+
+    def one(given: tuple[Array, Array]) -> Array:
+        return reading_of(objective, *given, shape).astype(dtype)
+
+    return jax.lax.map(one, (keys, x)) if jax.default_backend() == "cpu" else jax.vmap(one)((keys, x))
 
 
 def reading_of(objective: Objective, key: Array, x: Array, shape: tuple[int, ...] = ()) -> Array:

@@ -10,8 +10,8 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import unmasked
-from gpax_lab.structure import interned
+from gpax_lab.inputs import traced, unmasked
+from gpax_lab.interning import interned
 
 EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
 """What lies beyond the border of an image: its mirror image, its outermost pixels, or its other side."""
@@ -50,6 +50,7 @@ def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array
     This is what a deep kernel takes as its `inputs`: measured and candidate points are places, structure is looked up.
     """
     pixels = unmasked(image)
+    pixels = pixels if traced(pixels) else np.array(pixels)  # whoever owns it may go on to write into it
     if pixels.ndim not in (2, 3) or not 1 <= size <= min(pixels.shape[:2]):
         raise ValueError(f"an image (h, w) or (h, w, channels) of {size} x {size} pixels or more; got {pixels.shape}.")
     if edge not in EDGES:

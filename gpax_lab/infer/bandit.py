@@ -15,8 +15,8 @@ from jax.typing import ArrayLike
 
 from gpax_lab.infer.posterior import Posterior, Sampler
 from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.interning import interned
 from gpax_lab.observations import Observations
-from gpax_lab.structure import interned
 
 
 @jax.tree_util.register_dataclass

@@ -13,10 +13,10 @@ from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.space import Space, space_of
+from gpax_lab.interning import interned
 from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
-from gpax_lab.structure import interned
 
 DECAY = (0.9, 0.99)
 """Adam's memory of gradients and of their squares (Kingma & Ba 2015, arXiv:1412.6980, with a shorter second one: a fit

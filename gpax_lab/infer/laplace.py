@@ -17,10 +17,10 @@ from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahea
 from gpax_lab.infer.proposal import WIDE, Proposal, Weighted, adapted, draw, weigh
 from gpax_lab.infer.space import Space, space_of
 from gpax_lab.infer.weights import effective_share, pareto_k, weight_variance
+from gpax_lab.interning import interned
 from gpax_lab.linalg import cholesky, solve_upper
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
-from gpax_lab.structure import interned
 
 FLAT = 1e-6
 """The slope, in nats per prior standard deviation of an unconstrained parameter, at which a mode is reached."""

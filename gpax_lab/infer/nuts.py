@@ -16,9 +16,9 @@ from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import diagnostics, outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.space import Space, space_of, start
+from gpax_lab.interning import interned
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
-from gpax_lab.structure import interned
 
 
 class Tuning(NamedTuple):

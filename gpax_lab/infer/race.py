@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, mixture_moments
+from gpax_lab.interning import interned
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
 from gpax_lab.models import gp
@@ -27,7 +28,6 @@ from gpax_lab.models.noise import Noise
 from gpax_lab.models.parametric import parametric
 from gpax_lab.observations import Observations
 from gpax_lab.programs import latent_and_observed, vetted
-from gpax_lab.structure import interned
 
 
 @dataclass(frozen=True, eq=False)

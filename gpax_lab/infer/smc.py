@@ -19,10 +19,10 @@ from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.space import Space, space_of
 from gpax_lab.infer.weights import effective_share, systematic, weight_variance
+from gpax_lab.interning import interned
 from gpax_lab.linalg import cholesky, solve_lower
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, Observations
-from gpax_lab.structure import interned
 
 JUMPS = 2
 """Jumps after each trajectory from the third on: together as dear as a short one."""

@@ -16,6 +16,7 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.interning import interned
 from gpax_lab.kernels import Kernel, active, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models import gp
@@ -25,7 +26,6 @@ from gpax_lab.models.scaling import box
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params, Prior
 from gpax_lab.sequence import additive_recurrence
-from gpax_lab.structure import interned
 
 if TYPE_CHECKING:  # Flax is loaded where networks are made
     from gpax_lab.models.encoders import Encoder

@@ -17,8 +17,8 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from gpax_lab.interning import interned
 from gpax_lab.layers import Convolution, halved
-from gpax_lab.structure import interned
 
 BIAS_WIDTH = 0.3
 """Prior standard deviation of a bias, in units of the activations."""

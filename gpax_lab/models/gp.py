@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.interning import interned
 from gpax_lab.kernels import Kernel, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models import conditioning
@@ -17,7 +18,6 @@ from gpax_lab.models.scaling import Scale
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior
 from gpax_lab.sequence import additive_recurrence
-from gpax_lab.structure import interned
 
 ANCHORS = 256
 """Points of the unit cube at which a drawn function is exact; in between it follows the kernel's interpolation."""

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.interning import interned
 from gpax_lab.kernels import Kernel
 from gpax_lab.linalg import cholesky, in_chunks, solve_lower
 from gpax_lab.models import gp, kronecker
@@ -30,7 +31,6 @@ from gpax_lab.models.kronecker import Solution, System
 from gpax_lab.models.model import Model
 from gpax_lab.observations import capacity_for
 from gpax_lab.priors import Params, Prior, Program, Scoped, sample, with_dim
-from gpax_lab.structure import interned
 
 VECTOR = 1 << 22
 """Numbers in one batch of draws that are solved together: 32 MiB in float64."""

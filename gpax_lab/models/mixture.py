@@ -4,12 +4,12 @@ import math
 
 import numpyro.distributions as dist
 
+from gpax_lab.interning import interned
 from gpax_lab.kernels import Kernel, add, matern52, mixing
 from gpax_lab.models import gp
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise
 from gpax_lab.priors import Prior
-from gpax_lab.structure import interned
 
 PURE = 2.0
 """Prior variance of a pure component's property, in standardised readings: mixtures are nearer to their average than

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.interning import interned
 from gpax_lab.means import Mean
 from gpax_lab.models.model import Model
 from gpax_lab.models.noise import Noise, noise_rule, only_known
 from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
-from gpax_lab.structure import interned
 
 
 class ParametricFactor(NamedTuple):

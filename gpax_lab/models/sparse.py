@@ -18,6 +18,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.interning import interned
 from gpax_lab.kernels import Kernel, matern52
 from gpax_lab.linalg import cholesky, in_chunks, jitter, solve_lower
 from gpax_lab.means import Mean
@@ -30,7 +31,6 @@ from gpax_lab.models.scaling import Scale, box
 from gpax_lab.observations import Observations, as_if_measured
 from gpax_lab.priors import Params, Prior
 from gpax_lab.sequence import additive_recurrence
-from gpax_lab.structure import interned
 
 CHUNK = 1024
 """Readings taken at a time."""

@@ -10,12 +10,12 @@ from jax.typing import ArrayLike
 
 from gpax_lab.images.patches import around, normalized
 from gpax_lab.inputs import numbers
+from gpax_lab.interning import interned
 from gpax_lab.kernels import Kernel, matern52
 from gpax_lab.models import gp
 from gpax_lab.models.deep_kernel import deep_kernel
 from gpax_lab.models.model import Model
 from gpax_lab.models.pretrain import principal_components
-from gpax_lab.structure import interned
 
 PLACE, BRIGHTNESS, PATTERN = "place", "brightness", "pattern"
 """Names of the three models of `descriptions`."""

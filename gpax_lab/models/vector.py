@@ -8,10 +8,10 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.inputs import unmasked
+from gpax_lab.interning import interned
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params
-from gpax_lab.structure import interned
 
 
 class VectorFactor(NamedTuple):

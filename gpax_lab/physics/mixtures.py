@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
+from gpax_lab.interning import interned
 from gpax_lab.kernels import Kernel
 from gpax_lab.means import Law, Mean
 from gpax_lab.physics.shapes import Range, level, span
 from gpax_lab.priors import Params, as_program, sample
-from gpax_lab.structure import interned
 
 STEEPEST = 4.0
 """A pair of components holds x_i x_j <= 1/4 of an interaction: one of 4 ranges of y bends the law by a whole range."""

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
+from gpax_lab.interning import interned
 from gpax_lab.means import Law, late
 from gpax_lab.priors import Params
-from gpax_lab.structure import interned
 
 Range: TypeAlias = tuple[float, float]
 

@@ -4,10 +4,10 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
+from gpax_lab.interning import interned
 from gpax_lab.means import Law, late
 from gpax_lab.physics.shapes import Range, height, level, power_of, span
 from gpax_lab.priors import Params
-from gpax_lab.structure import interned
 
 SHARP = 0.01
 """Width of a jump, in lengths of the range of x: below the distance of two compositions, and seen by gradients."""

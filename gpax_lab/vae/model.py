@@ -12,8 +12,8 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from gpax_lab.interning import interned
 from gpax_lab.poses import Pose, turned_back
-from gpax_lab.structure import interned
 from gpax_lab.vae.examples import Examples
 from gpax_lab.vae.likelihoods import Likelihood, bernoulli
 from gpax_lab.vae.networks import Dense, Network, Plain, Waves

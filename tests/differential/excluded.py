@@ -8,7 +8,7 @@ LOOPS = "a whole campaign: `tests/experiment` compares `run`, `simulate` and `vm
 
 EXCLUDED = {
     HOST: """
-        acquire.domain.as_region ahead. environment. structure. experiment.simulate.as_partial
+        acquire.domain.as_region ahead. environment. interning. experiment.simulate.as_partial
         infer.posterior.conditioning_ahead acquire.score.as_score acquire.score.only_among compiler. compositions.
         experiment.corner. experiment.interventions. experiment.places. experiment.record. experiment.recovery.
         experiment.reread. experiment.room. experiment.run. experiment.signals. experiment.simulated.

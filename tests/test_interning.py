@@ -3,6 +3,7 @@
 import functools
 import gc
 import weakref
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,10 @@ import pytest
 from jax.tree_util import Partial
 
 from gpax_lab import acquire, bayes_opt, formula, gp, hypotheses, kernels, observations, parametric, race, simulate, smc
+from gpax_lab.images.patches import around
+from gpax_lab.interning import fingerprint, interned
 from gpax_lab.models import encoders
 from gpax_lab.physics import shapes
-from gpax_lab.structure import fingerprint, interned
 
 BOX = [[0.0, 2.0]]
 
@@ -81,7 +83,7 @@ def test_fingerprints_tell_values_apart():
     values += [jax.random.key(0), jax.random.key(1), functools.partial(slope, 1), functools.partial(slope, 2)]
     keys = [fingerprint(value) for value in values]
     assert len(set(keys)) == len(keys)
-    assert fingerprint({"a": dist.Normal(np.zeros(3), 1.0)}) == fingerprint({"a": dist.Normal(np.zeros(3), 1.0)})
+    assert fingerprint({"a": dist.Normal(jnp.zeros(3), 1.0)}) == fingerprint({"a": dist.Normal(jnp.zeros(3), 1.0)})
 
 
 def test_nothing_is_kept_that_nobody_holds():
@@ -130,17 +132,77 @@ def looked_up(table, key, x):
     return table[jnp.argmin(jnp.abs(jnp.linspace(0.0, 2.0, table.size) - x[0]))]
 
 
-@pytest.mark.parametrize("kind", [Partial, functools.partial])
-def test_simulate_takes_another_measure_of_the_same_structure(compiled, kind):
+def test_simulate_takes_another_measure_of_the_same_structure(compiled):
     tables = [jnp.sin(jnp.linspace(0.0, 2.0, 11)), jnp.cos(jnp.linspace(0.0, 2.0, 11))]
     obs = observations([[0.0], [1.0]], [0.0, 0.5], capacity=8)
     experiment, key = campaign(), jax.random.key(0)
-    _, path = simulate(experiment, kind(looked_up, tables[0]), key, 2, obs)
+    _, path = simulate(experiment, Partial(looked_up, tables[0]), key, 2, obs)
     grid = jnp.linspace(0.0, 2.0, 11)
     at = jnp.abs(grid[:, None] - path.x.ravel()[None]).argmin(axis=0)
     np.testing.assert_array_equal(path.y.ravel(), tables[0][at])
     compiled.clear()
-    _, other = simulate(campaign(), kind(looked_up, tables[1]), key, 2, obs)
+    _, other = simulate(campaign(), Partial(looked_up, tables[1]), key, 2, obs)
     assert compiled == []
     at = np.abs(np.asarray(grid)[:, None] - np.asarray(other.x).ravel()).argmin(axis=0)
     np.testing.assert_array_equal(np.asarray(other.y).ravel(), np.asarray(tables[1])[at])
+
+
+def test_callables_that_hold_more_than_arrays_stay_static():
+    class Noisy(NamedTuple):
+        level: float
+        name: str
+
+        def __call__(self, key, x):
+            return x[0] + (self.level * jax.random.normal(key) if self.level > 0 else 0.0)
+
+    obs = observations([[0.0], [1.0]], [0.0, 1.0], capacity=8)
+    table = functools.partial(lambda t, key, x: np.sort(t)[0] + x[0], np.arange(5.0))
+    for objective in (Noisy(0.0, "plain"), table):
+        _, path = simulate(campaign(), objective, jax.random.key(0), 2, obs)
+        np.testing.assert_array_equal(path.y.ravel(), path.x.ravel())
+
+
+def test_what_is_made_under_a_trace_does_not_get_out():
+    directions = np.eye(2)
+
+    def level(x):
+        return encoders.linear(directions).apply(jnp.zeros(0), x).sum() + acquire.ucb(7.0).settings[0]["beta"]
+
+    assert float(jax.jit(level)(jnp.ones(2))) == float(level(jnp.ones(2)))
+
+
+def test_a_distribution_of_a_users_own_counts_by_identity():
+    class Clipped(dist.LogNormal):
+        def __init__(self, loc, scale, cut):
+            self.cut = cut
+            super().__init__(loc, scale)
+
+    low, high = Clipped(0.0, 1.0, 1.0), Clipped(0.0, 1.0, 2.0)
+    assert gp.exact(1, prior={"noise": low}) is not gp.exact(1, prior={"noise": high})
+    assert gp.exact(1, prior={"noise": low}) is gp.exact(1, prior={"noise": low})
+
+
+def test_arrays_that_change_later_change_nothing_that_is_made_then():
+    image = np.zeros((8, 8))
+    look = around(image, 4)
+    image[:] = 3.0
+    assert float(look(jnp.array([4.0, 4.0])).max()) == 0.0
+    assert float(around(np.zeros((8, 8)), 4)(jnp.array([4.0, 4.0])).max()) == 0.0
+    middle = np.zeros(1)
+    first = gp.exact(1, prior={"lengthscale": dist.LogNormal(middle, 0.01)})
+    middle[:] = 5.0
+    assert gp.exact(1, prior={"lengthscale": dist.LogNormal(np.zeros(1), 0.01)}) is not first
+
+
+LEVEL = 1.0
+
+
+def test_a_constant_that_a_function_reads_is_a_part_of_it(monkeypatch):
+    def above(x, params):
+        return LEVEL + params["slope"] * x[0]
+
+    prior = {"slope": dist.Normal(0.0, 1.0)}
+    first = parametric(1, above, prior)
+    assert parametric(1, above, prior) is first
+    monkeypatch.setitem(globals(), "LEVEL", 10.0)
+    assert parametric(1, above, prior) is not first

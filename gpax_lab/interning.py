@@ -2,7 +2,8 @@
 
 JAX keeps what it has compiled by the functions that it was given, and compares those by identity. A factory that is
 `interned` returns the object that it has made of equal arguments before, for as long as somebody keeps that: functions
-count as equal where they are the same one, arrays, distributions and everything else by value.
+count as equal where they are the same one and the numbers, texts and arrays that they read from around them are as they
+were; arrays, distributions and everything else by value.
 """
 
 import contextlib
@@ -10,11 +11,13 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import types
 import weakref
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 
@@ -29,8 +32,8 @@ class _Unequal(Exception):
 def interned(factory: Callable[P, T]) -> Callable[P, T]:
     """A factory of immutable things that returns the same one for equal arguments.
 
-    Where an argument can not be compared (a traced array, say) a new one is made, as without this. What the functions
-    among the arguments read from elsewhere counts as fixed, as it does under `jax.jit`.
+    Where an argument can not be compared (a traced array, say) a new one is made, as without this. What functions that
+    a function calls read from elsewhere, and objects that it belongs to, count as fixed, as they do under `jax.jit`.
 
     Args:
         factory: a pure function; what it returns must not be changed by anybody.
@@ -49,7 +52,10 @@ def interned(factory: Callable[P, T]) -> Callable[P, T]:
             return factory(*args, **kwargs)
         kept = made.get(key)
         if kept is None:
-            kept = _kept(factory(*args, **kwargs))
+            found = factory(*args, **kwargs)
+            if _tracing():  # what was made in here may hold traced arrays, and must not get out
+                return found
+            kept = _kept(found)
             with contextlib.suppress(TypeError):  # None and numbers have no weak references, and need none
                 made[key] = kept
         return kept.value if isinstance(kept, _Whole) else kept
@@ -65,11 +71,19 @@ class _Whole:
 
 
 def _kept(found: Any) -> Any:
+    """What a weak reference can be held to: `found`, or the function of ours that a tuple of functions begins with."""
     if not isinstance(found, tuple):
         return found
-    whole = _Whole(found)
-    next(part for part in found if inspect.isfunction(part)).__dict__["_whole"] = whole
+    first = found[0]
+    if not inspect.isfunction(first) or not first.__module__.startswith("gpax_lab.") or "_whole" in vars(first):
+        return None
+    whole = vars(first)["_whole"] = _Whole(found)
     return whole
+
+
+def _tracing() -> bool:
+    """Whether JAX is tracing something around this call."""
+    return isinstance(jnp.asarray(np.zeros(())), jax.core.Tracer)
 
 
 def fingerprint(part: Any) -> Hashable:
@@ -79,14 +93,15 @@ def fingerprint(part: Any) -> Hashable:
         _Unequal: nothing is known to be equal to it.
     """
     if part is None or isinstance(part, bool | int | float | complex | str | bytes | np.generic):
-        return type(part), part.tobytes() if isinstance(part, np.generic) else repr(part)
+        return type(part), (part.dtype.str, part.tobytes()) if isinstance(part, np.generic) else repr(part)
     if isinstance(part, jax.core.Tracer):
         raise _Unequal
     if isinstance(part, np.ndarray | jax.Array):
         return _of_array(part)
     if isinstance(part, dist.Distribution):
-        leaves, structure = jax.tree.flatten(part)
-        return type(part), structure, tuple(fingerprint(leaf) for leaf in leaves)
+        return _of_distribution(part)
+    if isinstance(part, types.FunctionType):
+        return part, tuple((name, fingerprint(value)) for name, value in _read_by(part))
     if isinstance(part, functools.partial):
         return type(part), part.func, fingerprint(part.args), fingerprint(part.keywords)
     if isinstance(part, tuple | list):
@@ -103,6 +118,48 @@ def fingerprint(part: Any) -> Hashable:
     return part
 
 
+class _Same:
+    """Equal to the same object alone, whatever that one says of equality."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _of_distribution(prior: dist.Distribution) -> Hashable:
+    """By value where it is one of numpyro's; JAX does not see all of what a user's own one holds."""
+
+    def own(part: Any) -> bool:
+        return isinstance(part, dist.Distribution) and not type(part).__module__.startswith("numpyro.")
+
+    leaves, structure = jax.tree.flatten(prior, is_leaf=own)
+    if any(isinstance(leaf, np.ndarray) and leaf.flags.writeable for leaf in leaves):
+        raise _Unequal  # it is held as it is, and somebody may change it
+    return type(prior), structure, tuple(_Same(leaf) if own(leaf) else fingerprint(leaf) for leaf in leaves)
+
+
+_SIMPLE = bool | int | float | complex | str | bytes | np.generic | np.ndarray | jax.Array
+
+
+def _read_by(function: types.FunctionType) -> list[tuple[str, Any]]:
+    """Numbers, texts and arrays that a function finds around it, by name."""
+    names, codes = set(), [function.__code__]
+    while codes:
+        code = codes.pop()
+        names |= set(code.co_names)
+        codes += [inner for inner in code.co_consts if isinstance(inner, types.CodeType)]
+    found = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # a cell that is empty still
+            found[name] = cell.cell_contents
+    return [(name, found[name]) for name in sorted(found) if isinstance(found[name], _SIMPLE)]
+
+
 def _of_array(array: np.ndarray | jax.Array) -> Hashable:
     if isinstance(array, jax.Array) and jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
         return "key", str(array.dtype), _of_array(jax.random.key_data(array))
@@ -110,4 +167,10 @@ def _of_array(array: np.ndarray | jax.Array) -> Hashable:
     if values.dtype.hasobject:
         raise _Unequal
     data = values.tobytes()
-    return "array", values.shape, values.dtype.str, data if len(data) <= 256 else hashlib.sha256(data).digest()
+    return (
+        "array",
+        getattr(array, "weak_type", False),
+        values.shape,
+        values.dtype.str,
+        data if len(data) <= 256 else hashlib.sha256(data).digest(),
+    )
