@@ -138,8 +138,10 @@ def _of_distribution(prior: dist.Distribution) -> Hashable:
         return isinstance(part, dist.Distribution) and not type(part).__module__.startswith("numpyro.")
 
     leaves, structure = jax.tree.flatten(prior, is_leaf=own)
-    if any(isinstance(leaf, np.ndarray) and leaf.flags.writeable for leaf in leaves):
-        raise _Unequal  # it is held as it is, and somebody may change it
+    for leaf in leaves:
+        # An array of the user's is held as it is, and may be changed; a number that numpyro reshaped is its own.
+        if isinstance(leaf, np.ndarray) and leaf.flags.writeable and (leaf.size > 1 or leaf.base is None):
+            raise _Unequal
     return type(prior), structure, tuple(_Same(leaf) if own(leaf) else fingerprint(leaf) for leaf in leaves)
 
 
