@@ -229,7 +229,8 @@ def test_rewards_of_the_published_algorithm_are_kept_as_written():
         assert float(state.posterior.median) == pytest.approx(last)
         state, x = experiment.propose(state)
         spread = state.posterior.posteriors[chosen].moments(left)[1]
-        assert float(x[0, 0]) == left[int(jnp.argmax(spread)), 0]
+        at = float(spread[np.abs(left[:, 0] - float(x[0, 0])).argmin()])
+        assert at >= float(spread.max()) * (1 - 1e-9)  # a line spreads as much at two places, but for rounding
         state = experiment.observe(state, x, jnp.array([line(jax.random.key(step), x[0])]))
 
 
