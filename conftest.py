@@ -52,6 +52,20 @@ def resident():
     return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.fixture
+def compiled():
+    """Names of the programs compiled, or read back from the cache, since the test cleared the list."""
+    names = []
+
+    def hear(event, duration, **about):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(about.get("fun_name"))
+
+    jax.monitoring.register_event_duration_secs_listener(hear)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(hear)
+
+
 @pytest.fixture(scope="session")
 def data_folder(request):
     folder = request.config.rootpath.parent / "shared" / "data"

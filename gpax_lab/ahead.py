@@ -31,7 +31,15 @@ class Ahead:
         return self
 
     def __call__(self, function: Any, *args: Any) -> Any:
-        """Hand in a function made by `jax.jit`; see the class."""
+        """Hand in a function.
+
+        Args:
+            function: made by `jax.jit`.
+            *args: what it will be called with, by position; arrays or their shapes.
+
+        Returns:
+            The shapes of what it returns, in its structure.
+        """
         found = function.trace(*args)
         if _first_time(function, args):
             self._running.append(self._pool.submit(found.lower().compile))
@@ -53,7 +61,8 @@ def compile_ahead(programs: Callable[..., Any] | None, *args: Any) -> None:
     """
     if programs is None or traced(args) or not _first_time(programs, args):
         return
-    # What goes wrong here goes wrong again when the functions are called, where the arguments are checked first.
+    # What goes wrong here goes wrong again when the functions are called, where the arguments are checked first. That
+    # the house's own `programs` do not fail unseen is what `tests/test_ahead.py` calls them without this for.
     with contextlib.suppress(Exception), Ahead() as ahead:
         programs(ahead, *args)
 

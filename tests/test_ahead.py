@@ -18,19 +18,6 @@ SAMPLERS = {
 }
 
 
-@pytest.fixture
-def compiled():
-    names = []
-
-    def hear(event, duration, **about):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(about.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(hear)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(hear)
-
-
 def line(x, params):
     return params["slope"] * x[0]
 

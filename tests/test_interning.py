@@ -104,20 +104,6 @@ def test_traced_arguments_make_a_new_one_each_time():
     assert jax.jit(lambda f: scaled(f)(3.0))(4.0) == 12.0
 
 
-@pytest.fixture
-def compiled():
-    """Names of what has been compiled, or read from the cache of compiled functions, since the test asked last."""
-    names = []
-
-    def hear(event, duration, **about):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(about.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(hear)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(hear)
-
-
 def test_a_model_built_twice_is_compiled_once(compiled):
     obs = observations([[0.1], [0.7], [1.5]], [0.0, 1.0, 2.0])
     key = jax.random.key(0)

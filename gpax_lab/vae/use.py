@@ -150,7 +150,7 @@ def decode(
         properties: (n, properties); 0 by default.
 
     Raises:
-        ValueError: shapes that do not fit, or a condition that is missing.
+        ValueError: shapes that do not fit, a class that the model does not have, or a condition that is missing.
     """
     model, params = _one(trained)
     z = jnp.atleast_2d(jnp.asarray(content, params["log_sd"].dtype))
