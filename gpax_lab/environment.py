@@ -8,6 +8,7 @@ import platform
 import re
 import sys
 import threading
+import time
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -102,15 +103,25 @@ def with_quick(flags: str) -> str:
 
 
 class Stopwatch:
-    """Seconds that JAX has spent on lowering and compiling since it was started."""
+    """Wall time in which JAX has been lowering and compiling since it was started."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self._spans: list[tuple[float, float]] = []
         jax.monitoring.register_event_duration_secs_listener(self._hear)
 
     def _hear(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event in (_LOWERING, _COMPILING):
-            self.seconds += duration_secs
+            now = time.perf_counter()
+            self._spans.append((now - duration_secs, now))
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far; what several threads compile at a time counts once."""
+        total, end = 0.0, 0.0
+        for begin, finish in sorted(self._spans):
+            total += max(0.0, finish - max(begin, end))
+            end = max(end, finish)
+        return total
 
 
 class _Teller:

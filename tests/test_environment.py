@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import jaxlib
 import pytest
 
@@ -120,3 +121,13 @@ def test_what_is_read_back_is_not_called_compiling(capsys):
         teller._hit("/jax/compilation_cache/cache_hits")
         teller._hear("/jax/core/compile/backend_compile_duration", 1.0, fun_name="jit(_fit)")
     assert capsys.readouterr().err == ""
+
+
+def test_what_is_compiled_at_the_same_time_counts_once(monkeypatch):
+    watch = environment.Stopwatch()
+    event = "/jax/core/compile/backend_compile_duration"
+    for now, took in ((10.0, 3.0), (11.0, 2.0), (20.0, 1.0)):  # 7 to 10, 9 to 11, 19 to 20
+        monkeypatch.setattr(environment.time, "perf_counter", lambda now=now: now)
+        watch._hear(event, took)
+    jax.monitoring.unregister_event_duration_listener(watch._hear)
+    assert watch.seconds == 5.0
