@@ -1,5 +1,7 @@
+import ctypes
 import gc
 import os
+import platform
 from pathlib import Path
 
 # One thread for the BLAS that scikit-learn and scipy oracles use: the machine's cores are for XLA.
@@ -9,6 +11,7 @@ import jax
 import pytest
 
 import gpax_lab
+from gpax_lab import ahead
 
 CACHE = str(Path(os.environ.get("GPAX_LAB_CACHE", ".jax_cache")).absolute())
 gpax_lab.setup(cache=CACHE, tell=False)
@@ -21,34 +24,39 @@ os.environ |= {
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 MAPS, MEMORY = Path("/proc/self/maps"), Path("/proc/self/statm")
+LIBC = ctypes.CDLL("libc.so.6") if platform.libc_ver()[0] == "glibc" else None
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_executables():
-    """Forget compiled functions before they are too many.
-
-    Each maps several pieces of memory, Linux allows a process 65530, and beyond them LLVM dies of a segmentation fault.
-    """
-    yield
-    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
-        jax.clear_caches()
+def pytest_collection_finish():
+    gc.freeze()  # modules and tests stay: no collection need look at them again
+    gc.set_threshold(20_000, 20, 20)  # tracing makes many objects, and few cycles
 
 
 @pytest.fixture(autouse=True)
 def little_memory():
-    """Forget compiled functions before they hold much. What is needed again is read back from the cache."""
+    """Give back what the allocator keeps, which is most: compiling leaves free blocks that it never returns by itself.
+
+    Where that is not enough, compiled functions are forgotten, and read back from the cache if they are needed again.
+    So they are before they are too many: each maps several pieces of memory, Linux allows a process 65530, and beyond
+    them LLVM dies of a segmentation fault.
+    """
     yield
-    if MEMORY.exists() and resident() > max(1.4e9, after["forgetting"] + 0.5e9):
+    if resident() < size["next"] or LIBC is None:
+        return
+    LIBC.malloc_trim(0)
+    if resident() > 1.5e9 or MAPS.read_bytes().count(b"\n") > 40_000:
         jax.clear_caches()
+        ahead._seen.clear()
         gc.collect()
-        after["forgetting"] = resident()  # not all of it goes back to the system
+        LIBC.malloc_trim(0)
+    size["next"] = max(1.2e9, resident() + 0.2e9)
 
 
-after = {"forgetting": 0.0}
+size = {"next": 1.2e9}  # of memory, in bytes, at which to look again
 
 
 def resident():
-    """Bytes of memory that this process holds (Linux)."""
+    """Bytes of memory that this process holds (Linux; elsewhere nothing is known)."""
     return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
