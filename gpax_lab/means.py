@@ -131,14 +131,18 @@ class Law:
 
     def draw(self, key: Array, x: ArrayLike, count: int = 1) -> Array:
         """(count, m) curves from the prior at x (m, dim): what this law holds possible."""
-        points = jnp.asarray(x)
-        program = as_program(self.prior)
+        return _draws(self, key, jnp.asarray(x), count)
 
-        def curve(key: Array) -> Array:
-            params = sample(key, program)
-            return jax.vmap(lambda a: self.mean(a, params))(points)
 
-        return jax.vmap(curve)(jax.random.split(key, count))
+@functools.partial(jax.jit, static_argnames=("law", "count"))
+def _draws(law: Law, key: Array, points: Array, count: int) -> Array:
+    program = as_program(law.prior)
+
+    def curve(key: Array) -> Array:
+        params = sample(key, program)
+        return jax.vmap(lambda a: law.mean(a, params))(points)
+
+    return jax.vmap(curve)(jax.random.split(key, count))
 
 
 @interned

@@ -139,6 +139,7 @@ def used(obs: Observations) -> int:
     return int(np.count_nonzero(np.asarray(obs.status) != EMPTY))
 
 
+@jax.jit
 def add_pending(obs: Observations, x: Array, status: int = PENDING) -> Observations:
     """Reserve the first empty slot for a point that is about to be measured.
 

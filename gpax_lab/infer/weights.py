@@ -25,6 +25,7 @@ def systematic(key: Array, log_weight: Array, count: int) -> Array:
     return jnp.minimum(jnp.searchsorted(edges, place), log_weight.size - 1)
 
 
+@jax.jit
 def pareto_k(log_weight: Array) -> Array:
     """() shape k of the generalised Pareto distribution that the largest weights follow; NaN with fewer than 25 draws.
 

@@ -309,9 +309,15 @@ def condition(
         leading: modes that the preconditioner solves exactly; see `kronecker.prepare`.
         ranks: modes kept of each axis, from `ranks`; None for all.
     """
+    return _condition(grid, params, measured, leading, None if ranks is None else tuple(ranks))
+
+
+@partial(jax.jit, static_argnames=("grid", "leading", "ranks"))
+def _condition(grid: Process, params: Params, measured: Array, leading: int, ranks: tuple[int, ...] | None) -> System:
     return kronecker.prepare(grid.grams(params, measured.shape), measured, params["noise"], leading, ranks)
 
 
+@partial(jax.jit, static_argnames="grid")
 def direct(grid: Process, params: Params, y: Array, pixel: Array, used: Array, axes: Sequence[Array]) -> Moments:
     """Posterior of few readings by one Cholesky factor, exact in mean and standard deviation.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any
 
+import jax
 import numpy as np
 from jax import Array
 
@@ -19,6 +20,12 @@ from gpax_lab.priors import Params, Program
 
 NARROW = 1e-3
 """Share of the box within which no kernel of the default priors tells places apart."""
+
+
+COMPILED = (
+    "log_likelihood", "condition", "shrink", "predict", "joint", "paths", "noise_variance", "leave_one_out",
+)  # fmt: skip
+"""Functions of a model that are compiled as they are called."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,14 @@ class Model:
     outputs: int = 1
     needs_noise: Needs = "nothing"
 
+    def __post_init__(self) -> None:
+        # Called op by op, a density is a hundred programs for the compiler; as one it is one, and is traced once.
+        for name in COMPILED:
+            function = getattr(self, name)
+            if not hasattr(function, "lower"):
+                count = 4 if name == "paths" else ()
+                object.__setattr__(self, name, jax.jit(function, static_argnums=count))
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
         """For pickle: a model is made of functions, which cloudpickle can write and pickle alone can not."""
         try:
@@ -75,7 +90,9 @@ class Model:
                 "a model is made of functions, which do not pickle: keep a posterior by posterior.save(path), read it "
                 "by load_posterior(path, model), or install cloudpickle."
             ) from error
-        return _rebuilt, (cloudpickle.dumps({one.name: getattr(self, one.name) for one in fields(self)}),)
+        parts = {one.name: getattr(self, one.name) for one in fields(self)}
+        plain = {name: getattr(part, "__wrapped__", part) if name in COMPILED else part for name, part in parts.items()}
+        return _rebuilt, (cloudpickle.dumps(plain),)
 
     def check(self, obs: Observations) -> None:
         """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import erf
@@ -61,6 +62,7 @@ def rising(bias: ArrayLike) -> Array:
     return v > jnp.roll(v, 1, axis=-1)
 
 
+@jax.jit
 def loop_function(bias: ArrayLike, params: LoopParams | ArrayLike, up: ArrayLike | None = None) -> Array:
     """The nine-parameter hysteresis loop.
 

@@ -228,7 +228,11 @@ def bound(model: VAE, params: Params, key: Array, data: Examples, weights: Weigh
         data: examples that fit the model (`VAE.check`).
         weights: numbers; None for a plain bound, in which the encoder is taught known labels with weight 1.
     """
-    w = _Numbers(*[_number(weight) for weight in weights or Weights()])
+    return _bound(model, params, key, data, _Numbers(*[_number(weight) for weight in weights or Weights()]))
+
+
+@partial(jax.jit, static_argnames="model")
+def _bound(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -> Terms:
     key_z, key_class, key_property = jax.random.split(key, 3)
     seen = look(model, params, data.x, data.condition)
     properties, kl_property, log_property, _ = _properties(key_property, data, seen)

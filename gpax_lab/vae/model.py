@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -90,7 +91,10 @@ class VAE:
 
     def init(self, key: Array, dtype: DTypeLike = jnp.float32) -> Params:
         """Parameters at random."""
-        kind = jnp.dtype(dtype)
+        return self._init(key, jnp.dtype(dtype))
+
+    @partial(jax.jit, static_argnames=("self", "kind"))
+    def _init(self, key: Array, kind: jnp.dtype) -> Params:
         x = jnp.zeros((2, *self.shape), kind)
         known = jnp.zeros((2, self.classes + self.properties), kind)
         z = jnp.zeros((2, sum(part.size for part in self.parts)), kind)
