@@ -17,8 +17,10 @@ import jax
 import jaxlib
 
 QUICK = {"xla_cpu_use_fusion_emitters": "false", "xla_backend_optimization_level": "1"}
-"""Options with which XLA compiles the house's programs for a CPU in half the time, to code that is no slower
-(`benchmarks/first_answer.py`). On an accelerator the second one would hold, too, so they are for CPUs alone."""
+"""Options with which XLA compiles the house's programs for a CPU in 0.6 of the time, to code of which some is slower: a
+proposal among 1000 candidates by a fifth, the training of a deep kernel by a third, autoencoders and fits by nothing
+(`benchmarks/RESULTS.md`, first answers). They pay for some 300 steps. On an accelerator the second one would hold, too,
+so they are for CPUs alone."""
 
 KNOWS_QUICK = ("0.9.2", "0.10.0")
 """Versions of jaxlib that have these options (one that does not know an option ends the process). With them the whole
@@ -39,10 +41,12 @@ def setup(*, cache: str | Path | bool = True, quick: bool = True, tell: bool = T
 
     Args:
         cache: folder for compiled functions in place of `cache_folder()`; False sets none.
-        quick: on a CPU, whether XLA takes the options `QUICK`. They go into the environment variable `XLA_FLAGS`, from
-            which processes started here inherit them (one with another jaxlib may refuse them: give it an environment
-            without); what is set there already stays. They have no effect once JAX has computed something. Results of
-            programs compiled with and without them differ in rounding.
+        quick: on a CPU, whether XLA takes the options `QUICK`: an answer 3 s earlier, and steps up to a third slower;
+            False for campaigns and studies of many hundred steps, and where all is compiled and kept anyway. They go
+            into the environment variable `XLA_FLAGS`, from which processes started here inherit them (one with another
+            jaxlib may refuse them: give it an environment without); what is set there already stays. They have no
+            effect once JAX has computed something. Results of programs compiled with and without them differ in
+            rounding.
         tell: whether to say on the terminal that something is being compiled for the first time, and what.
 
     Example:

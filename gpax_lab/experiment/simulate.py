@@ -87,8 +87,12 @@ def _campaign(
 
 def measure(objective: Objective, state: State, x: Array) -> Array:
     """(q,) simulated readings at x (q, d), each with a key of its own that belongs to this state; NaN where x is."""
-    keys = jax.random.split(measurement_key(state), x.shape[0])
-    shape, dtype = state.obs.y.shape[1:], state.obs.y.dtype
+    return _measure(as_partial(objective), measurement_key(state), x, state.obs.y[:1])
+
+
+@jax.jit
+def _measure(objective: Objective, key: Array, x: Array, like: Array) -> Array:
+    keys, shape, dtype = jax.random.split(key, x.shape[0]), like.shape[1:], like.dtype
 
     def one(given: tuple[Array, Array]) -> Array:
         return reading_of(objective, *given, shape).astype(dtype)
