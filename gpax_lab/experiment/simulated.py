@@ -8,7 +8,9 @@ import numpy as np
 
 from gpax_lab.experiment.experiment import Objective
 from gpax_lab.experiment.run import key_of
-from gpax_lab.experiment.simulate import reading_of
+from gpax_lab.experiment.simulate import as_partial, reading_of
+
+_reading = jax.jit(reading_of)
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,11 @@ class Simulated:
     repeatable = True
 
     def __init__(self, objective: Objective):
-        self._objective = jax.jit(lambda key, x: reading_of(objective, key, x))
+        self._objective = as_partial(objective)
 
     def measure(self, x: np.ndarray, token: str) -> SimulatedReading:
         """The objective at x, with the random key that the token spells."""
-        value = np.asarray(self._objective(key_of(token), jnp.asarray(x)), np.float64)
+        value = np.asarray(_reading(self._objective, key_of(token), jnp.asarray(x)), np.float64)
         ok = bool(np.isfinite(value))
         return SimulatedReading({"value": value}, np.asarray(x), ok, "" if ok else "not finite")
 
