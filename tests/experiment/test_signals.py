@@ -3,10 +3,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from gpax_lab.experiment.signals import StopFlag
+from gpax_lab.experiment.signals import StopFlag, requests_to_end
 
 _POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send a signal to its own process")
 
@@ -40,6 +41,64 @@ def test_handlers_are_given_back_after_an_exception():
     with pytest.raises(ValueError, match="inside"):
         fail()
     assert _handlers() == before
+
+
+@_POSIX
+def test_every_signal_that_would_end_the_process_asks_for_a_stop():
+    names = (
+        "SIGHUP SIGQUIT SIGTERM SIGINT SIGXCPU SIGUSR1 SIGUSR2 SIGALRM SIGVTALRM SIGPROF SIGTSTP SIGIO SIGPWR SIGRTMIN"
+    )
+    wanted = {int(getattr(signal, name)) for name in names.split() if hasattr(signal, name)}
+    free = {n for n in wanted if signal.getsignal(n) == signal.SIG_DFL} | {signal.SIGINT, signal.SIGTERM}
+    assert free <= set(requests_to_end())
+    for number in requests_to_end():
+        before = signal.getsignal(number)
+        with StopFlag() as stop:
+            os.kill(os.getpid(), number)
+            assert (bool(stop), stop.signal) == (True, number)
+        assert signal.getsignal(number) == before
+
+
+def test_signals_that_do_not_end_a_program_and_faults_of_it_are_left_alone():
+    alone = ["SIGSEGV", "SIGABRT", "SIGFPE", "SIGILL", "SIGCHLD", "SIGWINCH", "SIGCONT", "SIGKILL", "SIGSTOP"]
+    assert not {getattr(signal, name, None) for name in alone} & set(requests_to_end())
+
+
+@_POSIX
+def test_a_closing_terminal_may_say_it_more_than_once():
+    with StopFlag() as stop:
+        for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
+            os.kill(os.getpid(), number)
+        assert stop.signal == signal.SIGHUP
+        with pytest.raises(KeyboardInterrupt, match="second request"):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@_POSIX
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None], ids=["nohup", "own"])
+def test_a_hang_up_that_somebody_cares_for_already_stays_theirs(handler):
+    before = signal.signal(signal.SIGHUP, handler)
+    try:
+        with StopFlag() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop
+            assert signal.getsignal(signal.SIGHUP) == handler
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_console_that_windows_closes_waits_until_the_flag_is_left():
+    stop = StopFlag()
+    answers = []
+    with stop:
+        assert stop.closing(0) is False  # Ctrl-C comes as a signal
+        thread = threading.Thread(target=lambda: answers.append(stop.closing(2)))
+        thread.start()
+        while not stop:
+            time.sleep(0.001)
+        assert answers == []
+    thread.join(4.0)
+    assert answers == [True]
 
 
 @_POSIX
