@@ -14,6 +14,7 @@ from gpax_lab.cli import drive
 from gpax_lab.cli.demo import demo_settings
 from gpax_lab.cli.review import finished, plan_of, review
 from gpax_lab.cli.summary import summary
+from gpax_lab.cli.terminal import consoles
 from gpax_lab.environment import Stopwatch, setup
 from gpax_lab.experiment.run import versions
 from gpax_lab.settings import Settings, SettingsError, load, to_toml
@@ -67,8 +68,8 @@ def resume(context: typer.Context, file: Journal) -> None:
     with _explained(context) as console:
         started, watch = time.monotonic(), Stopwatch()
         with Campaign.open(file) as campaign:
-            if campaign.journal.cut:
-                _say(console, f"{campaign.journal.cut} bytes of an unfinished write were cut off.")
+            if campaign.journal.told:
+                _say(console, campaign.journal.told)
             plan = plan_of(campaign.header, file)
             if finished(campaign.history):
                 _say(console, "This campaign is finished; what it left is written anew.")
@@ -130,7 +131,7 @@ def _say(console: Console, text: str) -> None:
 @contextmanager
 def _explained(context: typer.Context) -> Iterator[Console]:
     """Errors as one paragraph and exit status 1; 130 after a second Ctrl-C."""
-    console, complaints = Console(), Console(stderr=True)
+    console, complaints = consoles()
     try:
         yield console
     except typer.Exit:
