@@ -1,13 +1,12 @@
 """Reading a campaign journal."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import BinaryIO, NamedTuple
 
+from . import files
 from .errors import JournalCorrupt, JournalError
-from .frames import Frame, Scan, decode, scan
-
-T = TypeVar("T")
+from .frames import Frame, Scan, frame_at, scan
 
 
 class Contents(NamedTuple):
@@ -15,7 +14,8 @@ class Contents(NamedTuple):
 
     Attributes:
         frames: the whole frames, in the order in which they were written.
-        ignored: how many bytes belong to none (a write that never finished; damage, where that was allowed).
+        ignored: how many bytes belong to none (a write that never finished; bytes of other programs; damage, where that
+            was allowed).
     """
 
     frames: tuple[Frame, ...]
@@ -29,19 +29,44 @@ class Contents(NamedTuple):
 def damage_text(path: Path, found: Scan) -> str:
     """What to tell a person about damage in the middle of a journal."""
     start, end = found.damage[0]
+    more = f" (and {len(found.damage) - 1} more such places)" if len(found.damage) > 1 else ""
+    what = (
+        f"{end - start} bytes from byte {start} on are damaged"
+        if end > start
+        else f"entries before byte {end} are gone"
+    )
     return (
-        f"{path}: {end - start} bytes from byte {start} on are damaged, with good entries behind them, so this is no "
+        f"{path}: {what}{more}, with good entries behind them, so this is no "
         f"interrupted write (look at the disk or the copy); {len(found.spans)} entries are whole: "
         "read(path, skip_damage=True) gives them, and a campaign can go on from an intact copy"
     )
 
 
-def named(path: Path, check: Callable[[bytes], T], data: bytes) -> T:
-    """`check(data)`, with the path put in front of what its error says."""
+def found_in(path: Path, file: BinaryIO) -> Scan:
+    """`scan`, with the path put in front of what its error says."""
     try:
-        return check(data)
+        return scan(file)
     except JournalError as error:
         raise type(error)(f"{path}: {error}") from None
+
+
+def frames_in(path: str | Path) -> Iterator[Frame]:
+    """The frames of a journal one after the other, without damaged ones; never more than one of them is held.
+
+    Raises:
+        ForeignFile, JournalCorrupt: as in `read`, before the first frame.
+    """
+    path = Path(path)
+    with files.open_read(path) as file:
+        for span in _intact(path, file).spans:
+            yield frame_at(file, span)
+
+
+def _intact(path: Path, file: BinaryIO, *, skip_damage: bool = False) -> Scan:
+    found = found_in(path, file)
+    if found.damage and not skip_damage:
+        raise JournalCorrupt(damage_text(path, found))
+    return found
 
 
 def read(path: str | Path, *, skip_damage: bool = False) -> Contents:
@@ -52,17 +77,19 @@ def read(path: str | Path, *, skip_damage: bool = False) -> Contents:
         skip_damage: leave damaged entries out instead of raising.
 
     Returns:
-        Every whole entry. A torn tail (the process died inside a write) is no error; its bytes are counted.
+        Every whole entry. A torn tail (the process died inside a write) and stray bytes between entries where none is
+        missing are no error; their bytes are counted.
 
     Raises:
+        JournalMissing: no such file.
+        JournalPlace: a folder, a pipe, or a file that may not be read.
         ForeignFile: not a journal.
-        JournalCorrupt: damaged bytes in the middle.
+        JournalCorrupt: an entry that was once safe is damaged or gone.
     """
     path = Path(path)
-    data = path.read_bytes()
-    found = named(path, scan, data)
-    if found.damage and not skip_damage:
-        raise JournalCorrupt(damage_text(path, found))
-    lost = sum(end - start for start, end in found.damage)
-    frames = tuple(decode(data, start) for start, _ in found.spans)
-    return Contents(frames, len(data) - found.end + lost if frames else len(data))
+    with files.open_read(path) as file:
+        found = _intact(path, file, skip_damage=skip_damage)
+        frames = tuple(frame_at(file, span) for span in found.spans)
+        size = file.seek(0, 2)
+    lost = sum(end - start for start, end in (*found.damage, *found.strays))
+    return Contents(frames, size - found.end + lost if frames else size)

@@ -13,6 +13,18 @@ class JournalExists(JournalError, FileExistsError):
     """A new journal was asked for where a file already is."""
 
 
+class JournalMissing(JournalError, FileNotFoundError):
+    """There is no such journal, or no folder for it."""
+
+
+class JournalPlace(JournalError, OSError):
+    """The path is no file that can be written or read: a folder, a pipe, a name that the system refuses."""
+
+
+class JournalDisturbed(JournalError):
+    """Somebody else removed, replaced, cut or wrote the journal while it was open; what was due is in a rescue file."""
+
+
 class JournalEmpty(JournalError):
     """The file was being created when the program died: nothing was recorded in it."""
 
@@ -35,3 +47,7 @@ class DiskFull(JournalError):
 
 class ExportError(Exception):
     """The HDF5 file could not be written, or did not read back as it was meant."""
+
+
+class UnreadableFile(ValueError):
+    """A measured file is of no known format, damaged, or holds nothing to read."""

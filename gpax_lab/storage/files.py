@@ -1,9 +1,16 @@
 """The few calls to the operating system by which campaign files reach the disk."""
 
+import contextlib
 import os
 import shutil
+import stat
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+from .errors import JournalError, JournalMissing, JournalPlace
 
 _BASE = (
     os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
@@ -13,6 +20,85 @@ _BASE = (
 def open_append(path: Path, *, create: bool) -> int:
     """A descriptor for appending; with `create` the file must not exist yet (FileExistsError)."""
     return os.open(path, _BASE | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
+
+
+@contextlib.contextmanager
+def in_words(path: str | Path) -> Iterator[None]:
+    """Refusals of the system and names that it can not take, as errors of ours that name the file.
+
+    Raises:
+        JournalMissing: no such file or folder.
+        JournalPlace: any other refusal.
+    """
+    try:
+        yield
+    except (JournalError, FileExistsError):
+        raise
+    except FileNotFoundError as error:
+        raise JournalMissing(error.errno, f"{path}: there is no such file or folder") from error
+    except IsADirectoryError as error:
+        raise JournalPlace(error.errno, f"{path} is a folder; name the file in it") from error
+    except PermissionError as error:
+        text = f"{path}: the system does not permit it; change the permissions of the file and its folder, or copy it"
+        raise JournalPlace(error.errno, text) from error
+    except OSError as error:
+        raise JournalPlace(error.errno, f"{path}: the system refuses this place ({error.strerror})") from error
+    except ValueError as error:  # a NUL in the name
+        raise JournalPlace(0, f"{str(path)!r} can not name a file ({error})") from error
+
+
+def open_read(path: Path) -> BinaryIO:
+    """A file open for reading; a folder, a pipe or a device is refused before it could block.
+
+    Raises:
+        JournalMissing, JournalPlace: as `in_words`.
+    """
+    with in_words(path):
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            raise IsADirectoryError(21, "is a directory")
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise JournalPlace(0, f"{path} is no file but a pipe or a device; name a file")
+        return path.open("rb")
+
+
+def set_aside(path: Path, data: bytes, why: str) -> Path:
+    """Keep bytes that are about to be cut from a file in another one beside it, durably; nothing there is replaced.
+
+    Args:
+        path: the file.
+        data: the bytes.
+        why: a line of words that goes before them.
+
+    Returns:
+        Where they are: the file's name with ".cut" behind it.
+    """
+    place = path.with_name(f"{path.name}.cut")
+    with place.open("ab") as file:
+        file.write(f"{why}\n".encode() + data + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return place
+
+
+def rescue(path: Path, data: bytes) -> Path:
+    """Write a file of another name beside `path`, or in the system's folder for temporary files where that fails."""
+    error: OSError | None = None
+    for folder in (path.parent, Path(tempfile.gettempdir())):
+        for number in range(1, 1000):
+            end = "" if number == 1 else f"-{number}"
+            place = folder / f"{path.stem}.rescue{end}{path.suffix}"
+            try:
+                with place.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                return place
+            except FileExistsError:
+                continue
+            except OSError as problem:
+                error = problem
+                break
+    raise error or OSError(f"{path}: no name is left for a rescue file")
 
 
 def write(descriptor: int, data: memoryview) -> int:
@@ -53,6 +139,16 @@ def sync_directory(path: Path) -> None:
 def truncate(descriptor: int, size: int) -> None:
     """Cut a file."""
     os.ftruncate(descriptor, size)
+
+
+def read_back(descriptor: int, start: int, end: int) -> bytes:
+    """Bytes of an open file; fewer where it ends sooner. Appending goes on at the end whatever was read."""
+    os.lseek(descriptor, start, os.SEEK_SET)
+    parts = []
+    while start < end and (part := os.read(descriptor, min(end - start, 1 << 24))):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
 
 
 def free_bytes(path: Path, size: int) -> int:

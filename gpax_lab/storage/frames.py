@@ -1,37 +1,48 @@
-"""Frames of the campaign journal: bytes to `Frame` and back, without touching a file.
+"""Frames of the campaign journal: bytes to `Frame` and back, and the search for them in the bytes of a file.
 
 A journal is `HEADER` followed by frames. A frame is
 
     magic (4 bytes) | u32 body length | u32 crc32 of length and body | body
-    body = u64 place | u64 batch | u32 text length | JSON text | the bytes of the arrays, one after the other
+    body = 16 bytes campaign | u32 writer | u64 number | u64 batch | u32 text length | JSON text | bytes of the arrays
 
-all little-endian. `place` is the offset of the frame in its file and `batch` the offset of the first frame that went
-out in the same write: with them a reader can tell a write that never finished (a torn tail, nothing acknowledged in
-it) from damage to what was once safe on disk, and never mistakes array bytes that look like a frame for one.
+all little-endian. `campaign` is random and the same in all frames of a journal, so that frames of another one are told
+apart; `writer` is random for every program that opens the journal; frames are numbered from 0, and `batch` is the
+number of the first one that went out in the same write. With them a reader finds whole frames again behind a damaged
+stretch wherever they have moved, knows whether one is missing, and can tell a write that never finished (a torn tail,
+nothing acknowledged in it) from damage to what was once safe on disk.
+
+Version 1 had u64 place | u64 batch | u32 text length: offsets in the file in place of numbers, and no names. Its
+journals are read, and gone on with, as they are.
 """
 
+import io
 import json
 import math
 import struct
 import zlib
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from .errors import ForeignFile, JournalCorrupt
 from .plain import from_plain, to_plain
 
-VERSION = 1
+VERSION = 2
 # The line ends and the Ctrl-Z betray a file that went through a text-mode copy, as in PNG (RFC 2083, 3.1).
 SIGNATURE = b"GPXJ\r\n\x1a\n"
 HEADER = SIGNATURE + struct.pack("<II", VERSION, 0)
-_MAGIC = b"\xf5GPX"  # 0xf5 never occurs in UTF-8 text (RFC 3629)
+OLD_HEADER = SIGNATURE + struct.pack("<II", 1, 0)
+_MARK = b"\xf5GP"  # 0xf5 never occurs in UTF-8 text (RFC 3629)
+_OLD, _NEW = _MARK + b"X", _MARK + b"Y"  # a later version takes another letter
 _PREFIX = struct.Struct("<4sII")
-_BODY = struct.Struct("<QQI")
+_OLD_BODY = struct.Struct("<QQI")
+_NEW_BODY = struct.Struct("<16sIQQI")
 _LENGTH = struct.Struct("<I")
 _KINDS = "biufc"
 _MAX_BODY = 2**32 - 1
+_CHUNK = 1 << 20
 
 
 class Frame(NamedTuple):
@@ -54,18 +65,56 @@ class Frame(NamedTuple):
     wall: float
 
 
+class Stamp(NamedTuple):
+    """Whose frame it is, and which.
+
+    Attributes:
+        campaign: 16 random bytes; empty in a journal of version 1.
+        writer: a random number, another one whenever a program begins to write.
+        number: of the frame in its journal, from 0; in version 1 its place, where it was meant to lie.
+        batch: number (place) of the first frame of the same write.
+    """
+
+    campaign: bytes
+    writer: int
+    number: int
+    batch: int
+
+
+class Found(NamedTuple):
+    """One whole frame: where it lies, its stamp and its checksum."""
+
+    start: int
+    end: int
+    stamp: Stamp
+    crc: int
+
+    @property
+    def following(self) -> int:
+        """Number (in version 1: place) of the frame behind it."""
+        return self.stamp.number + (1 if self.stamp.campaign else self.end - self.start)
+
+
 class Scan(NamedTuple):
     """Where the whole frames of a journal lie.
 
     Attributes:
         spans: (start, end) of each whole frame.
         end: where the next frame belongs; what lies behind it is a write that never finished.
-        damage: (start, end) of damaged bytes that have acknowledged writes behind them.
+        damage: (start, end) of stretches in which an acknowledged entry is missing; empty where it was cut out.
+        strays: (start, end) of bytes between entries that are none of this journal's; no entry is missing there.
+        campaign: the identity that its frames carry.
+        following: number of the next frame.
+        writers: how many programs have written at the same time (1, or what an unlocked file was open in).
     """
 
     spans: tuple[tuple[int, int], ...]
     end: int
     damage: tuple[tuple[int, int], ...]
+    strays: tuple[tuple[int, int], ...] = ()
+    campaign: bytes = b""
+    following: int = 0
+    writers: int = 1
 
 
 def _stored(name: str, value: Any) -> np.ndarray:
@@ -79,13 +128,12 @@ def _stored(name: str, value: Any) -> np.ndarray:
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def encode(frame: Frame, place: int, batch: int) -> bytes:
+def encode(frame: Frame, stamp: Stamp) -> bytes:
     """Bytes of one frame.
 
     Args:
         frame: what to write.
-        place: offset in the file at which the bytes will start.
-        batch: offset of the first frame of the same write.
+        stamp: whose it is; without a campaign the frame is one of version 1.
 
     Raises:
         TypeError: a header value or an array that cannot be kept exactly.
@@ -105,100 +153,231 @@ def encode(frame: Frame, place: int, batch: int) -> bytes:
         separators=(",", ":"),
         allow_nan=False,
     ).encode()
-    body = b"".join((_BODY.pack(place, batch, len(text)), text, *(array.tobytes() for array in arrays.values())))
+    old = not stamp.campaign
+    head = _OLD_BODY.pack(*stamp[2:], len(text)) if old else _NEW_BODY.pack(*stamp, len(text))
+    body = b"".join((head, text, *(array.tobytes() for array in arrays.values())))
     if len(body) > _MAX_BODY:
         raise ValueError(f"a frame of {len(body) / 1e6:.0f} MB is too large: one frame holds less than 4 GiB")
     length = _LENGTH.pack(len(body))
-    return _PREFIX.pack(_MAGIC, len(body), zlib.crc32(body, zlib.crc32(length))) + body
+    return _PREFIX.pack(_OLD if old else _NEW, len(body), zlib.crc32(body, zlib.crc32(length))) + body
 
 
-def _whole(buffer: memoryview, start: int) -> int | None:
-    """End of the frame at `start`, or None where there is no whole frame."""
-    head = start + _PREFIX.size
-    if head + _BODY.size > len(buffer):
+def _opened(data: "bytes | BinaryIO") -> BinaryIO:
+    return io.BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else data
+
+
+def _bytes(file: BinaryIO, start: int, count: int) -> bytes:
+    file.seek(start)
+    return file.read(count)
+
+
+def _stamped(head: bytes) -> tuple[Stamp, int, int] | None:
+    """Stamp, length of the text and of what stands before it, from the first bytes of what may be a frame."""
+    if head[:4] == _NEW and len(head) >= _PREFIX.size + _NEW_BODY.size:
+        *stamp, text = _NEW_BODY.unpack_from(head, _PREFIX.size)
+        return Stamp(*stamp), text, _NEW_BODY.size
+    if head[:4] == _OLD and len(head) >= _PREFIX.size + _OLD_BODY.size:
+        place, batch, text = _OLD_BODY.unpack_from(head, _PREFIX.size)
+        return Stamp(b"", 0, place, batch), text, _OLD_BODY.size
+    return None
+
+
+def _whole(file: BinaryIO, start: int, size: int) -> Found | None:
+    """The whole frame at `start` of a file of that size."""
+    head = _bytes(file, start, _PREFIX.size + _NEW_BODY.size + 1)
+    stamped = _stamped(head)
+    if stamped is None:
         return None
-    magic, length, crc = _PREFIX.unpack_from(buffer, start)
-    if magic != _MAGIC or length < _BODY.size or head + length > len(buffer):
+    stamp, text, before = stamped
+    _, length, crc = _PREFIX.unpack_from(head)
+    body, end = start + _PREFIX.size, start + _PREFIX.size + length
+    # Cheap looks first: bytes that only begin like a frame must not cost a sum over the rest of the file each time.
+    if end > size or before + text > length or head[_PREFIX.size + before : _PREFIX.size + before + 1] != b"{":
         return None
-    if zlib.crc32(buffer[head : head + length], zlib.crc32(_LENGTH.pack(length))) != crc:
-        return None
-    return head + length if _BODY.unpack_from(buffer, head)[0] == start else None
+    found = zlib.crc32(_LENGTH.pack(length))
+    for at in range(body, end, _CHUNK):
+        found = zlib.crc32(_bytes(file, at, min(_CHUNK, end - at)), found)
+    return Found(start, end, stamp, crc) if found == crc else None
 
 
-def decode(data: bytes | memoryview, start: int) -> Frame:
+def _next_mark(file: BinaryIO, start: int, size: int) -> int | None:
+    while start < size:
+        chunk = _bytes(file, start, _CHUNK)
+        at = chunk.find(_MARK)
+        if at >= 0:
+            return start + at
+        if len(chunk) < _CHUNK:
+            return None
+        start += len(chunk) - len(_MARK) + 1
+    return None
+
+
+def whole_frames(data: "bytes | BinaryIO", start: int, size: int) -> Iterator[Found]:
+    """Every whole frame from `start` on, of whatever campaign, in the order of the bytes.
+
+    Args:
+        data: the bytes, or a file open for reading them.
+        start: where to begin.
+        size: where the bytes end.
+    """
+    file = _opened(data)
+    at: int | None = start
+    while at is not None and at < size:
+        found = _whole(file, at, size)
+        if found is None:
+            at = _next_mark(file, at + 1, size)
+        else:
+            yield found
+            at = found.end
+
+
+def decode(data: "bytes | BinaryIO", start: int) -> Frame:
     """The whole frame at `start` (as found by `scan`).
 
     Raises:
         JournalCorrupt: no whole frame there, or one whose contents do not fit together.
     """
-    buffer = memoryview(data)
-    end = _whole(buffer, start)
-    if end is None:
+    file = _opened(data)
+    found = _whole(file, start, file.seek(0, io.SEEK_END))
+    if found is None:
         raise JournalCorrupt(f"no whole frame at byte {start}")
-    at = start + _PREFIX.size
-    size = _BODY.unpack_from(buffer, at)[2]
-    at += _BODY.size
+    return _decoded(_bytes(file, start, found.end - start), start)
+
+
+def frame_at(file: BinaryIO, span: tuple[int, int]) -> Frame:
+    """The frame that `scan` found there, its checksum not computed a second time.
+
+    Raises:
+        JournalCorrupt: its contents do not fit together, or the file was changed since.
+    """
+    return _decoded(_bytes(file, span[0], span[1] - span[0]), span[0])
+
+
+def _decoded(data: bytes, start: int) -> Frame:
+    stamped = _stamped(data[: _PREFIX.size + _NEW_BODY.size])
+    if stamped is None:
+        raise JournalCorrupt(f"no whole frame at byte {start}")
+    _, size, before = stamped
+    at = _PREFIX.size + before
     try:
-        text = json.loads(bytes(buffer[at : at + size]))
+        text = json.loads(data[at : at + size])
         at += size
         arrays = {}
         for name, dtype, shape in text["arrays"]:
             count = math.prod(shape)
-            flat = np.frombuffer(buffer, dtype, count, at) if count else np.empty(0, dtype)
+            flat = np.frombuffer(data, dtype, count, at) if count else np.empty(0, dtype)
             arrays[name] = flat.reshape(shape).astype(flat.dtype.newbyteorder("="))  # a copy: aligned, and its own
             at += count * flat.dtype.itemsize
-        if at != end:
-            raise ValueError(f"{end - at} bytes are left over")
+        if at != len(data):
+            raise ValueError(f"{len(data) - at} bytes are left over")
         header = from_plain(text["header"])
         return Frame(text["kind"], text["step"], header, arrays, text["monotonic"], text["wall"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JournalCorrupt(f"the frame at byte {start} does not fit together: {error}") from error
 
 
-def _next_whole(buffer: memoryview, data: bytes, start: int) -> int | None:
-    at = data.find(_MAGIC, start)
-    while at >= 0:
-        if _whole(buffer, at) is not None:
-            return at
-        at = data.find(_MAGIC, at + 1)
-    return None
+def _identity(found: list[Found]) -> bytes:
+    """The campaign of the frame behind the header, or where that is damaged the one that most frames belong to."""
+    if not found:
+        return b""
+    if found[0].start == len(HEADER):
+        return found[0].stamp.campaign
+    return Counter(one.stamp.campaign for one in found).most_common(1)[0][0]
 
 
-def scan(data: bytes) -> Scan:
+def _own(found: list[Found], campaign: bytes) -> list[Found]:
+    """The frames of the journal: none of another campaign, no copies, nothing left over from a write cut off before."""
+    kept: list[Found] = []
+    seen: set[tuple[int, int, int]] = set()
+    writers: dict[int, set[int]] = {}  # by number of frame
+    for one in found:
+        _, writer, number, batch = one.stamp
+        if one.stamp.campaign != campaign or (writer, number, one.crc) in seen:
+            continue
+        if campaign:
+            # The rest of a write whose beginning was cut off, and whose place another write has taken since.
+            if number != batch and batch in writers and writer not in writers[batch]:
+                continue
+        elif number != one.start and number < (kept[-1].following if kept else len(HEADER)):
+            continue
+        seen.add((writer, number, one.crc))
+        writers.setdefault(number, set()).add(writer)
+        kept.append(one)
+    return kept
+
+
+def _gaps(kept: list[Found], start: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Stretches between the frames: those where one is missing, and those where none is."""
+    damage, strays = [], []
+    at, due = start, 0 if kept and kept[0].stamp.campaign else len(HEADER)
+    for one in kept:
+        number = one.stamp.number
+        moved = not one.stamp.campaign and number == one.start == at
+        if number > due and not moved:
+            damage.append((at, one.start))
+        elif one.start > at:
+            strays.append((at, one.start))
+        at, due = one.end, max(due, one.following)
+    return damage, strays
+
+
+def _unfinished(kept: list[Found], damage: list[tuple[int, int]]) -> bool:
+    """Whether all behind the first missing frame went out in the same write as that one."""
+    before = [one for one in kept if one.end <= damage[0][0]]
+    first = before[-1].following if before else 0 if kept[-1].stamp.campaign else len(HEADER)
+    return kept[-1].stamp.batch <= first
+
+
+def scan(data: "bytes | BinaryIO") -> Scan:
     """Find the whole frames in the bytes of a journal.
 
-    A write that never finished may leave any part of itself, even its last pages without its first. So bytes that are
-    no frame are a torn tail when all that is whole behind them belongs to the same write, and damage otherwise.
+    A write that never finished may leave any part of itself, even its last pages without its first. So where a frame
+    is missing it is a torn tail when all that is whole behind it belongs to the same write, and damage otherwise.
+
+    Args:
+        data: the bytes, or a file open for reading them; never more of it than a frame's chunk is held.
 
     Raises:
         ForeignFile: the bytes are not those of a journal, or of one from a newer version.
     """
-    check_header(data)
-    buffer = memoryview(data)
-    spans: list[tuple[int, int]] = []
-    damage: list[tuple[int, int]] = []
-    at = len(HEADER)
-    while at < len(data):
-        end = _whole(buffer, at)
-        if end is None:
-            after = _next_whole(buffer, data, at + 1)
-            if after is None:
-                break
-            damage.append((at, after))
-            at = after
-        else:
-            spans.append((at, end))
-            at = end
-    if damage and _BODY.unpack_from(buffer, spans[-1][0] + _PREFIX.size)[1] <= damage[0][0]:
-        at = damage[0][0]
-        return Scan(tuple(span for span in spans if span[0] < at), at, ())
-    return Scan(tuple(spans), min(at, len(data)), tuple(damage))
+    file = _opened(data)
+    size = file.seek(0, io.SEEK_END)
+    header = _bytes(file, 0, len(HEADER))
+    start = len(HEADER) if _right(header) else 0
+    found = list(whole_frames(file, start, size))
+    if not found:
+        check_header(header)
+    campaign = _identity(found)
+    kept = _own(found, campaign)
+    damage, strays = _gaps(kept, start)
+    if damage and _unfinished(kept, damage):
+        end = damage[0][0]
+        kept = [one for one in kept if one.end <= end]
+        return _scanned(kept, end, [], [stray for stray in strays if stray[1] <= end], campaign)
+    if start == 0 and found and (not damage or damage[0][0] > 0):
+        damage.insert(0, (0, len(HEADER)))  # the first bytes of the file itself are not right
+        strays = [stray for stray in strays if stray[0] > 0]
+    return _scanned(kept, kept[-1].end if kept else min(size, len(HEADER)), damage, strays, campaign)
+
+
+def _scanned(kept: list[Found], end: int, damage: Any, strays: Any, campaign: bytes) -> Scan:
+    numbers: dict[int, set[int]] = {}
+    for one in kept:
+        numbers.setdefault(one.stamp.number, set()).add(one.stamp.writer)
+    following = max((one.following for one in kept), default=0 if campaign else len(HEADER))
+    spans = tuple((one.start, one.end) for one in kept)
+    writers = max(map(len, numbers.values()), default=1)
+    return Scan(spans, end, tuple(damage), tuple(strays), campaign, following, writers)
+
+
+def _right(start: bytes) -> bool:
+    return any(start == header[: len(start)] for header in (HEADER, OLD_HEADER))
 
 
 def check_header(data: bytes) -> None:
     """Raise ForeignFile unless the bytes begin as a journal does (or are the first bytes of such a beginning)."""
     start = data[: len(HEADER)]
-    if start == HEADER[: len(start)]:
+    if _right(start):
         return
     if start.startswith(SIGNATURE) and len(start) == len(HEADER):
         version = _LENGTH.unpack_from(start, len(SIGNATURE))[0]

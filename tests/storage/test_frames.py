@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gpax_lab.storage.errors import ForeignFile, JournalCorrupt
-from gpax_lab.storage.frames import HEADER, SIGNATURE, Frame, decode, encode, scan
+from gpax_lab.storage.frames import HEADER, OLD_HEADER, SIGNATURE, Frame, Stamp, decode, encode, scan
 from gpax_lab.storage.plain import dumps, loads
 
 _TEXT = st.text(max_size=12)
@@ -21,6 +21,7 @@ _DTYPES = st.sampled_from(["?", "i1", "<u2", ">i4", "<i8", "<f2", ">f4", "<f8", 
 _ARRAYS = st.dictionaries(
     _TEXT, hnp.arrays(_DTYPES, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)), max_size=3
 )
+_OURS, _THEIRS = b"o" * 16, b"t" * 16
 _FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
@@ -50,7 +51,7 @@ def test_plain_values_survive_json(value):
 @given(st.dictionaries(_TEXT, _PLAIN, max_size=4), _ARRAYS, st.integers(-3, 2**40), _FINITE, _FINITE, _TEXT)
 @settings(max_examples=200)
 def test_frames_round_trip(header, arrays, step, monotonic, wall, kind):
-    data = HEADER + encode(Frame(kind, step, header, arrays, monotonic, wall), len(HEADER), len(HEADER))
+    data = HEADER + encode(Frame(kind, step, header, arrays, monotonic, wall), Stamp(_OURS, 1, 0, 0))
     found = scan(data)
     assert found.spans == ((len(HEADER), len(data)),)
     frame = decode(data, len(HEADER))
@@ -79,41 +80,106 @@ def test_numpy_scalars_and_dates_become_plain():
 )
 def test_what_cannot_be_kept_is_refused_by_name(header, arrays, words):
     with pytest.raises(TypeError, match=words):
-        encode(Frame("reading", 0, header, arrays, 0.0, 0.0), 0, 0)
+        encode(Frame("reading", 0, header, arrays, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
 
 
 def test_an_array_that_looks_like_a_frame_is_not_taken_for_one():
-    inner = encode(Frame("reading", 7, {}, {}, 0.0, 0.0), 4000, 4000)
-    outer = encode(Frame("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), 16, 16)
-    torn = scan(HEADER + outer[:-1])
-    assert torn.spans == ()
-    assert torn.damage == ()
+    inner = encode(Frame("reading", 7, {}, {}, 0.0, 0.0), Stamp(_THEIRS, 2, 1, 1))
+    data = HEADER + encode(Frame("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
+    outer = encode(Frame("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), Stamp(_OURS, 1, 1, 1))
+    torn = scan(data + outer[:-1])
+    assert torn.spans == ((len(HEADER), len(data)),)
+    assert (torn.damage, torn.end) == ((), len(data))
 
 
-def _batches(*sizes):
-    data = HEADER
+def _batches(*sizes, campaign=_OURS, writer=1, first=0):
+    """Bytes of a journal of so many writes of so many frames; an old one where there is no campaign."""
+    data = HEADER if campaign else OLD_HEADER
+    number = first if campaign else len(data)
     for size in sizes:
-        batch = len(data)
+        batch = number
         for step in range(size):
-            data += encode(Frame("reading", step, {}, {"x": np.arange(3.0)}, 0.0, 0.0), len(data), batch)
+            frame = Frame("reading", step, {}, {"x": np.arange(3.0)}, 0.0, 0.0)
+            data += encode(frame, Stamp(campaign, writer, number, batch))
+            number = number + 1 if campaign else len(data)
     return data
 
 
-def test_damage_in_the_middle_is_told_from_a_write_that_never_finished():
-    data = bytearray(_batches(1, 2, 1))
+@pytest.mark.parametrize("campaign", [_OURS, b""])
+def test_damage_in_the_middle_is_told_from_a_write_that_never_finished(campaign):
+    data = bytearray(_batches(1, 2, 1, campaign=campaign))
     spans = scan(bytes(data)).spans
     data[spans[1][0] + 20] ^= 1
     found = scan(bytes(data))
     assert found.damage == (spans[1],)
     assert found.spans == (spans[0], *spans[2:])
 
-    torn = bytearray(_batches(1, 3))  # of three frames in one write the middle page never reached the disk
+    torn = bytearray(
+        _batches(1, 3, campaign=campaign)
+    )  # of three frames in one write the middle page never reached the disk
     spans = scan(bytes(torn)).spans
     torn[spans[2][0] : spans[2][1]] = bytes(spans[2][1] - spans[2][0])
     found = scan(bytes(torn))
     assert found.damage == ()
     assert found.spans == spans[:2]
     assert found.end == spans[2][0]
+
+
+@pytest.mark.parametrize("campaign", [_OURS, b""])
+def test_stray_bytes_between_entries_hide_none(campaign):
+    data = _batches(1, 2, 1, campaign=campaign)
+    spans = scan(data).spans
+    at = spans[1][0]
+    found = scan(data[:at] + b"\xf5GPnot ours!" + data[at:])
+    assert (found.damage, found.strays) == ((), ((at, at + 12),))
+    assert found.spans == (spans[0], *((start + 12, end + 12) for start, end in spans[1:]))
+
+
+def test_an_entry_that_was_cut_out_is_missed():
+    data = _batches(1, 1, 1)
+    spans = scan(data).spans
+    found = scan(data[: spans[1][0]] + data[spans[1][1] :])
+    assert found.damage == ((spans[1][0], spans[1][0]),)
+    assert len(found.spans) == 2
+
+
+def test_frames_of_another_campaign_and_copies_are_not_taken():
+    data = _batches(1, 2, 1)
+    other = _batches(2, 1, campaign=_THEIRS, writer=2)[len(HEADER) :]
+    spans = scan(data).spans
+    at = spans[1][0]
+    for foreign in (other, data[spans[0][0] : spans[2][0]]):
+        found = scan(data[:at] + foreign + data[at:])
+        held = [found.spans[0], *((start - len(foreign), end - len(foreign)) for start, end in found.spans[1:])]
+        copy = foreign is not other
+        assert len(found.spans) == len(spans)
+        assert found.damage == ()
+        assert copy or held == list(spans)
+    assert scan(data + other).spans == spans
+
+
+def test_entries_of_two_writers_are_all_kept():
+    data = _batches(1)
+    one, two = (_batches(1, 1, 1, writer=w, first=1)[len(HEADER) :] for w in (1, 2))
+    found = scan(data + one + two)
+    assert (len(found.spans), found.damage, found.writers, found.following) == (7, (), 2, 4)
+
+
+def test_what_is_left_of_a_write_that_was_cut_off_does_not_join_the_next_one():
+    """The disk kept the second page of a write that never finished; another entry has taken the place of the first."""
+    data = _batches(2)
+    stale = _batches(2, first=2)
+    stale = stale[scan(stale).spans[1][0] :]
+    found = scan(data + _batches(1, first=2, writer=5)[len(HEADER) :] + stale)
+    assert len(found.spans) == 3
+    assert found.end == found.spans[-1][1]
+
+
+def test_a_spoilt_beginning_hides_no_entry():
+    data = _batches(1, 1)
+    found = scan(b"spoilt" + data[6:])
+    assert found.spans == scan(data).spans
+    assert found.damage == ((0, len(HEADER)),)
 
 
 def test_foreign_and_newer_files_are_refused():

@@ -11,13 +11,15 @@ from gpax_lab.storage import (
     ForeignFile,
     Journal,
     JournalCorrupt,
+    JournalDisturbed,
     JournalEmpty,
     JournalError,
     JournalExists,
     JournalLocked,
+    lock,
     read,
 )
-from gpax_lab.storage.frames import HEADER, scan
+from gpax_lab.storage.frames import HEADER, OLD_HEADER, Frame, Stamp, encode, scan
 
 
 def _entry(step, size=5):
@@ -90,7 +92,10 @@ def test_a_tail_torn_at_every_byte_is_cut_and_said(path):
             journal.append(_entry(9))
         contents = read(path)
         assert contents.ignored == 0
-        assert [frame.header for frame in contents.of("cut")] == ([{"bytes": size - start}] if size > start else [])
+        said = [frame.header for frame in contents.of("cut")]
+        assert said == ([{"bytes": size - start, "kept": "film.gpxj.cut"}] if size > start else [])
+        if size > start:
+            assert data[start:size] in path.with_name("film.gpxj.cut").read_bytes()
         assert _steps(path) == [0, 1, 9]
 
 
@@ -187,6 +192,133 @@ def test_a_second_writer_is_refused(path):
         assert _steps(path) == [0]
     other = subprocess.run([sys.executable, "-c", _SECOND, str(path)], capture_output=True, text=True, check=False)
     assert other.returncode == 0, other.stderr
+
+
+def test_bytes_of_another_program_hide_no_entry(path):
+    with Journal.create(path, {}) as journal:
+        for step in range(6):
+            if step == 2:
+                with path.open("ab") as other:
+                    other.write(b"saved by mistake\n")
+            journal.append(_entry(step))
+        assert "17 bytes that another program wrote" in journal.told
+    whole = path.read_bytes()
+    assert _steps(path) == list(range(6))
+    assert read(path).ignored == 17
+    assert [frame.header["bytes"] for frame in read(path).of("stray")] == [17]
+    with Journal.open(path) as journal:
+        assert "17 bytes between the entries" in journal.told
+        assert journal.cut == 0
+        journal.append(_entry(6))
+    assert path.read_bytes().startswith(whole)
+    assert _steps(path) == list(range(7))
+
+
+def _removed(path, data):
+    path.unlink()
+
+
+def _replaced(path, data):
+    path.with_name("copy").write_bytes(data)
+    path.with_name("copy").replace(path)
+
+
+def _cut_short(path, data):
+    with path.open("r+b") as file:
+        file.truncate(len(data) // 2)
+
+
+def _written_over(path, data):
+    with path.open("r+b") as file:
+        file.seek(len(data) - 20)
+        file.write(b"!" * 20)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps others from removing an open file")
+@pytest.mark.parametrize("done", [_removed, _replaced, _cut_short, _written_over])
+def test_what_others_do_to_a_running_journal_is_noticed_before_an_entry_is_lost(path, done):
+    with Journal.create(path, {}) as journal:
+        for step in range(3):
+            journal.append(_entry(step))
+        done(path, path.read_bytes())
+        with pytest.raises(JournalDisturbed, match=r"film\.gpxj was .*film\.rescue\.gpxj: resume from it"):
+            journal.append(_entry(3))
+        with pytest.raises(JournalDisturbed):  # and nothing more is accepted
+            journal.append(_entry(4))
+    rescued = read(path.with_name("film.rescue.gpxj"), skip_damage=True)
+    steps = [frame.step for frame in rescued.of("reading")]
+    assert steps[-1] == 3
+    if done is not _cut_short:
+        assert steps == [0, 1, 2, 3]
+    if done in (_removed, _replaced):
+        with Journal.open(path.with_name("film.rescue.gpxj")) as journal:
+            journal.append(_entry(4))
+
+
+def test_a_rescue_file_never_takes_the_place_of_another(path):
+    path.with_name("film.rescue.gpxj").write_bytes(b"earlier")
+    with Journal.create(path, {}) as journal:
+        path.unlink()
+        with pytest.raises(JournalDisturbed, match=r"film\.rescue-2\.gpxj"):
+            journal.append(_entry(0))
+    assert path.with_name("film.rescue.gpxj").read_bytes() == b"earlier"
+
+
+def test_a_second_writer_is_noticed_by_its_entries(path, monkeypatch):
+    """Where locks do not reach: the one that comes second is refused, and no entry of either is lost."""
+    monkeypatch.setattr(lock, "_take", lambda descriptor: None)
+    with Journal.create(path, {}) as one, Journal.open(path) as two:
+        one.append(_entry(0))
+        with pytest.raises(JournalDisturbed, match="another program at the same time"):
+            two.append(_entry(100))
+        one.append(_entry(1))
+    assert _steps(path) == [0, 1]
+    assert _steps(path.with_name("film.rescue.gpxj")) == [100]
+    with Journal.open(path) as journal:
+        assert journal.cut == 0
+
+
+def test_two_writers_in_the_same_instant_lose_nothing(path, monkeypatch):
+    from gpax_lab.storage import files
+
+    monkeypatch.setattr(lock, "_take", lambda descriptor: None)
+    with Journal.create(path, {}) as one, Journal.open(path) as two:
+        real = files.write_all
+
+        def late(descriptor, data):  # between the look of the first and its write
+            monkeypatch.setattr(files, "write_all", real)
+            two.append(_entry(100))
+            real(descriptor, data)
+
+        monkeypatch.setattr(files, "write_all", late)
+        one.append(_entry(0))  # it is whole, so it counts
+        with pytest.raises(JournalDisturbed, match="another program writes this journal"):
+            one.append(_entry(1))
+        with pytest.raises(JournalDisturbed):
+            two.append(_entry(101))
+    assert _steps(path) == [100, 0]
+    with Journal.open(path) as journal:
+        assert (journal.cut, "Two programs" in journal.told) == (0, True)
+        journal.append(_entry(2))
+    assert _steps(path) == [100, 0, 2]
+
+
+def test_a_journal_of_the_first_version_goes_on(path):
+    data = OLD_HEADER
+    for step, kind in enumerate(["campaign", "reading", "reading"]):
+        data += encode(Frame(kind, step, {}, {"x": np.arange(3.0)}, 1.0, 2.0), Stamp(b"", 0, len(data), len(data)))
+    at = scan(data).spans[2][0]
+    # The second as a program of that time left it: the offsets in all frames behind the stray bytes are 2 too small.
+    for old in (data, data[:at] + b"x\n" + data[at:]):
+        path.write_bytes(old)
+        with Journal.open(path) as journal:
+            journal.append(_entry(7), _entry(8))
+        assert path.read_bytes().startswith(old)
+        assert _steps(path) == [1, 2, 7, 8]
+        path.write_bytes(path.read_bytes()[:-3])
+        with Journal.open(path) as journal:
+            journal.append(_entry(9))
+        assert _steps(path) == [1, 2, 7, 9]
 
 
 def test_a_closed_journal_refuses(path):
