@@ -18,14 +18,15 @@ from jax.typing import ArrayLike
 
 from gpax_lab.images.frames import shift_spectrum, waves
 
-OK, AMBIGUOUS, WEAK, BAD_INPUT = range(4)
+OK, AMBIGUOUS, WEAK, BAD_INPUT, UNEVEN = range(5)
 """Values of `Registration.flag`."""
 
 WORDS = {
     OK: "good",
     AMBIGUOUS: "a second peak is nearly as high (a lattice?); limit the shift with `reach` or use a larger field",
     WEAK: "the frames hardly resemble each other; another channel, flattening, or a smaller step between frames",
-    BAD_INPUT: "a pixel is not finite, or a frame is constant; repair or drop the frame",
+    BAD_INPUT: "a pixel is not finite, or a frame is constant but for single outliers; repair or drop the frame",
+    UNEVEN: "parts of the frame moved differently (drift during the scan?); scan faster, or register smaller parts",
 }
 
 
@@ -34,8 +35,10 @@ class Registration(NamedTuple):
 
     Attributes:
         shift: (..., 2) pixels (row, column) to apply to the moving frame; NaN under BAD_INPUT.
-        std: (..., 2) the least standard deviation that the misfit of the two frames leaves, if it is white noise
-            (Cramer-Rao); on smooth, noisy frames the scatter is up to five times that.
+        std: (..., 2) standard deviation: what the misfit of the two frames leaves at least, if it is white noise
+            (Cramer-Rao), and by how much the quarters of the frame differ: half of their scatter, the error of a mean
+            of four, or what of it is more than their own noise. Frames below 32 x 32 pixels are not quartered, and on
+            smooth, noisy ones the scatter is up to five times what is stated.
         height: (...) the peak: 1 for equal frames, less for others, but far from 0 for smooth unrelated ones.
         second: (...) the next highest local maximum as a fraction of it.
         significance: (...) the correlation at this shift over what unrelated frames as smooth reach by chance.
@@ -53,6 +56,16 @@ class Registration(NamedTuple):
 QUIET = 10.0
 """A frequency counts by p / (p + 10 m), p its cross power and m the median over all: noise fills most frequencies of a
 smooth frame, and whitening would make it as loud as the structure."""
+
+SPIKE, SPIKE_SHARE, SPIKE_SPREAD = 4.0, 0.01, 3.0
+"""A pixel is an outlier, and gets the median around it, if it is further from that than 4 times what one pixel in a
+hundred is, and than 3 standard deviations of the medians. Lines and points that make up a frame are more."""
+
+LEAST_TILE = 16
+"""Pixels along the edge of a quarter, below which quarters are too small to be registered."""
+
+TILE_NOISE = 3.0
+"""Quarters may scatter by so many times their Cramer-Rao bound before that counts as another shift."""
 
 ALIKE = 0.9
 """Correlation of two frames above which they belong together however few modes they have."""
@@ -74,6 +87,7 @@ def register(
     reach: ArrayLike = jnp.inf,
     ambiguous: ArrayLike = 0.8,
     weak: ArrayLike = 1.0,
+    uneven: ArrayLike = 1.0,
 ) -> Registration:
     """Shift of one frame onto another, to a small fraction of a pixel.
 
@@ -85,6 +99,9 @@ def register(
     values at all shifts. The largest of M numbers that are alike lies near sqrt(2 ln M), with M modes in the frames;
     twice that is what 98 of 100 pairs of unrelated frames, smooth or white, 64 or 128 pixels wide, stayed below. Frames
     that all but coincide there (a correlation of 0.9) need no such proof: a lattice has few modes.
+
+    The unit of the frames does not matter. Single outliers (hot pixels, spikes up to two pixels wide) are replaced
+    by the median around them, for those of a camera stand still while the sample moves.
 
     Args:
         reference: (..., h, w).
@@ -99,6 +116,7 @@ def register(
         reach: largest shift along an axis, pixels, to within one.
         ambiguous: second peak, as a fraction of the first, above which the flag is AMBIGUOUS.
         weak: significance below which the flag is WEAK; few modes (a small and smooth frame) are never significant.
+        uneven: pixels by which the quarters may scatter, root mean square along an axis, before the flag is UNEVEN.
 
     Returns:
         `Registration`.
@@ -118,7 +136,16 @@ def register(
         raise ValueError(f"upsample is 2 or more; got {upsample}.")
     looks = 1 + passes if window else 1
     return _register_all(
-        first, second, reach, ambiguous, weak, whiten=float(whiten), window=window, upsample=upsample, looks=looks
+        first,
+        second,
+        reach,
+        ambiguous,
+        weak,
+        uneven,
+        whiten=float(whiten),
+        window=window,
+        upsample=upsample,
+        looks=looks,
     )
 
 
@@ -129,6 +156,7 @@ def _register_all(
     reach: ArrayLike,
     ambiguous: ArrayLike,
     weak: ArrayLike,
+    uneven: ArrayLike,
     *,
     whiten: float,
     window: bool,
@@ -139,7 +167,7 @@ def _register_all(
     dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
     batch = jnp.broadcast_shapes(first.shape[:-2], second.shape[:-2])
     pair = [jnp.broadcast_to(a.astype(dtype), batch + a.shape[-2:]) for a in (first, second)]
-    limits = (jnp.asarray(v, dtype) for v in (reach, ambiguous, weak))
+    limits = (jnp.asarray(v, dtype) for v in (reach, ambiguous, weak, uneven))
     one = partial(_register, limits=tuple(limits), whiten=whiten, window=window, upsample=upsample, looks=looks)
     found = jax.vmap(one)(*(a.reshape(-1, *a.shape[-2:]) for a in pair))
     return jax.tree.map(lambda leaf: leaf.reshape(batch + leaf.shape[1:]), found)
@@ -154,11 +182,10 @@ def _register(
     upsample: int,
     looks: int,
 ) -> Registration:
-    reach, ambiguous, weak = limits
-    pair = jnp.stack([a, b])
-    extent = jnp.max(pair, axis=(1, 2)) - jnp.min(pair, axis=(1, 2))
-    good = jnp.all(jnp.isfinite(extent) & (extent > 0))
-    a, b = jnp.where(good, pair, 0.0)
+    reach, ambiguous, weak, uneven = limits
+    scaled, whole = jax.vmap(_scaled)(jnp.stack([a, b]))
+    good = jnp.all(whole)
+    a, b = jnp.where(good, scaled, 0.0)
     weight = _hann(a.shape, a.dtype) if window else jnp.ones_like(a)
     a, b = a - jnp.mean(a), b - jnp.mean(b)
     seen, spectrum = a * weight, jnp.fft.fft2(b)
@@ -176,10 +203,80 @@ def _register(
     start = jnp.zeros(2, a.dtype), zero, zero, b * weight
     shift, height, ratio, moved = jax.lax.fori_loop(0, looks, look, start)
     std, alike, significance = _bound(seen, moved, weight, seen_spectrum)
-    kinds = [~good, (significance < weak) & (alike < ALIKE), ratio > ambiguous]
-    flag = jnp.select(kinds, [jnp.int8(k) for k in (BAD_INPUT, WEAK, AMBIGUOUS)], 0)
+    scatter = apart = jnp.zeros_like(shift)
+    if min(a.shape) >= 2 * LEAST_TILE:
+        limits = (reach, ambiguous, weak)
+        scatter, apart = _apart(a, shift_spectrum(spectrum, shift), shift, limits, whiten, upsample)
+    std = jnp.sqrt(std**2 + jnp.maximum(0.5 * scatter, apart) ** 2)
+    kinds = [~good, (significance < weak) & (alike < ALIKE), ratio > ambiguous, jnp.max(apart) > uneven]
+    flag = jnp.select(kinds, [jnp.int8(k) for k in (BAD_INPUT, WEAK, AMBIGUOUS, UNEVEN)], 0)
     values = [jnp.where(good, v, jnp.nan) for v in (shift, std, height, ratio, significance)]
     return Registration(values[0], values[1], values[2], values[3], values[4], flag.astype(jnp.int8))
+
+
+def _scaled(frame: Array) -> tuple[Array, Array]:
+    """A frame about its mean in units of its own spread, without single outliers, and whether there is anything left.
+
+    Squares of heights in metres would vanish in single precision, and one hot pixel would outweigh all others.
+    """
+    low, high = jnp.min(frame), jnp.max(frame)
+    # Halves, for the difference of two large numbers may not be finite.
+    extent = 0.5 * high - 0.5 * low
+    finite = jnp.isfinite(extent) & (extent > 0)
+    frame = jnp.where(finite, (0.5 * frame - 0.5 * low) / jnp.where(finite, extent, 1.0), 0.0)
+    middle = _middle_of_five(_middle_of_five(frame, 0), 1)
+    away = jnp.abs(frame - middle)
+    usual = _ranked(away, jnp.max(away), int((1.0 - SPIKE_SHARE) * away.size))
+    spread = jnp.std(middle)
+    frame = jnp.where(away > jnp.maximum(SPIKE * usual, SPIKE_SPREAD * spread), middle, frame)
+    # Twice: what a hot pixel leaves of the others is small beside the extent.
+    frame = frame - jnp.mean(frame)
+    size = jnp.max(jnp.abs(frame))
+    frame = frame / jnp.where(size > 0, size, 1.0)
+    spread = jnp.sqrt(jnp.mean(frame**2))
+    return frame / jnp.where(spread > 0, spread, 1.0), finite & (spread > 0)
+
+
+def _middle_of_five(frame: Array, axis: int) -> Array:
+    """Running median over five pixels along an axis, beyond the border the pixels nearest to it."""
+    n = frame.shape[axis]
+    padded = jnp.pad(frame, [(2, 2) if k == axis else (0, 0) for k in (0, 1)], mode="edge")
+    a, b, e, c, d = (jax.lax.slice_in_dim(padded, k, k + n, axis=axis) for k in range(5))
+    low = jnp.maximum(jnp.minimum(a, b), jnp.minimum(c, d))
+    high = jnp.minimum(jnp.maximum(a, b), jnp.maximum(c, d))
+    low, high = jnp.minimum(low, high), jnp.maximum(low, high)
+    return jnp.maximum(low, jnp.minimum(high, e))
+
+
+def _apart(
+    a: Array, moved: Array, shift: Array, limits: tuple[Array, ...], whiten: float, upsample: int
+) -> tuple[Array, Array]:
+    """(2,) by how much the shifts of the quarters scatter, root mean square, and (2,) how much beyond their own noise.
+
+    Only quarters count that can be registered: in which there is something, and not the same again a period on.
+    """
+    reach, ambiguous, weak = limits
+    h, w = (n // 2 for n in a.shape)
+    weight = _hann((h, w), a.dtype)
+
+    def quarter(place: Array) -> tuple[Array, Array, Array]:
+        one, other = (jax.lax.dynamic_slice(z, (place[0], place[1]), (h, w)) for z in (a, moved))
+        one, other = one - jnp.mean(one), other - jnp.mean(other)
+        seen, spectrum = one * weight, jnp.fft.fft2(other)
+        seen_spectrum = jnp.fft.fft2(seen)
+        more, _, ratio = _locate(seen_spectrum, jnp.fft.fft2(other * weight), shift, reach, whiten, upsample)
+        std, alike, significance = _bound(seen, shift_spectrum(spectrum, more) * weight, weight, seen_spectrum)
+        there = ((significance >= weak) | (alike >= ALIKE)) & (ratio <= ambiguous) & jnp.all(jnp.isfinite(std))
+        return more, jnp.where(jnp.isfinite(std), std, 0.0), there
+
+    rows, columns = (n - n // 2 for n in a.shape)
+    places = jnp.asarray([(0, 0), (0, columns), (rows, 0), (rows, columns)])
+    more, std, there = jax.lax.map(quarter, places)
+    share = there.astype(a.dtype) / jnp.maximum(jnp.sum(there), 1)
+    about = more - (share @ more)[None]
+    freedom = jnp.maximum(jnp.sum(there), 2) / jnp.maximum(jnp.sum(there) - 1, 1)
+    square = freedom * (share @ about**2)
+    return jnp.sqrt(square), jnp.sqrt(jnp.maximum(square - TILE_NOISE**2 * (share @ std**2), 0.0))
 
 
 def _locate(f: Array, g: Array, base: Array, reach: Array, whiten: float, upsample: int) -> tuple[Array, Array, Array]:
@@ -214,7 +311,12 @@ def _cross(f: Array, g: Array, whiten: float) -> tuple[Array, Array]:
 
 
 def _median(values: Array, top: Array) -> Array:
-    """Median of values between 0 and the highest of them, the upper of two in the middle, without sorting them.
+    """Median of values between 0 and the highest of them, the upper of two in the middle."""
+    return _ranked(values, top, values.size // 2)
+
+
+def _ranked(values: Array, top: Array, rank: int) -> Array:
+    """The value that so many others lie below, of values between 0 and the highest of them, without sorting them.
 
     Its bits in float32, where the order of values is that of their bits as an integer, are found one after the other.
     """
@@ -224,7 +326,7 @@ def _median(values: Array, top: Array) -> Array:
 
     def longer(k: Array, found: Array) -> Array:
         trial = found | (jnp.int32(1 << 29) >> k)  # 1.0, the largest, is below 2^30
-        return jnp.where(jnp.sum(bits < trial, dtype=jnp.int32) <= flat.size // 2, trial, found)
+        return jnp.where(jnp.sum(bits < trial, dtype=jnp.int32) <= rank, trial, found)
 
     return flat[jnp.argmax(bits == jax.lax.fori_loop(0, 30, longer, jnp.int32(0)))]
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from gpax_lab.images.frames import flatten, plane, shift_image
-from gpax_lab.images.registration import AMBIGUOUS, BAD_INPUT, OK, WEAK, _median, register
+from gpax_lab.images.registration import AMBIGUOUS, BAD_INPUT, OK, UNEVEN, WEAK, _median, register
 
 COUNT = 60
 """Pairs of frames in every statistical test: one size of batch, so that tests of one size of frame share a program."""
@@ -176,6 +176,72 @@ def test_flattening_takes_lines_and_planes():
 def test_bad_input_is_refused(call):
     with pytest.raises(ValueError, match=r"got|holds|more|overlap|not negative|determine|is one of"):
         call()
+
+
+def test_the_unit_of_the_frames_does_not_matter():
+    at = scene(np.random.default_rng(11), 64)
+    units = np.array([1.0, 1e-9, 1e-12, 1e-24, 1e30, -3.0])[:, None, None]
+    noise = 0.05 * np.random.default_rng(12).normal(size=(2, 64, 64))
+    first, second = ((at(s, 64) + n) * units for s, n in zip(((0, 0), (2.5, -1.25)), noise, strict=True))
+    found = register(*(frame.astype(np.float32) for frame in (first, second)))
+    assert (np.asarray(found.flag) == OK).all()
+    for values in found[:5]:
+        np.testing.assert_allclose(values, np.broadcast_to(values[0], values.shape), rtol=1e-2, atol=1e-3)
+    assert np.allclose(found.shift, [-2.5, 1.25], atol=0.02)
+    assert (np.asarray(found.std) > 0).all()
+
+
+@pytest.mark.parametrize("where", ["both", "first"])
+def test_single_outliers_do_not_decide(where):
+    """Hot and dead pixels, a pair of them, and a spike along a line, from within the spread to far beyond it."""
+    at = scene(np.random.default_rng(13), 64)
+    first, second = at((0, 0), 64), at((5, -3), 64)
+    first, second = (100.0 * z / first.std() for z in (first, second))
+    pairs = [[], []]
+    for level in (3e2, 1e3, 1e4, 1e9, -1e5):
+        for places in (np.s_[31, 33], np.s_[20:22, 40], np.s_[40, 12:17]):
+            torn = first.copy(), second.copy()
+            for frame in torn if where == "both" else torn[:1]:
+                frame[places] = level
+            for pair, frame in zip(pairs, torn, strict=True):
+                pair.append(frame)
+    found = register(np.stack(pairs[0]), np.stack(pairs[1]))
+    away = np.abs(np.asarray(found.shift) - np.array([-5, 3])).max(axis=1)
+    assert (away < 0.1).all()
+    assert (np.asarray(found.flag) == OK).all()
+    flat = np.ones((16, 16))
+    flat[5, 5] = 9.0
+    assert int(register(flat, flat).flag) == BAD_INPUT
+
+
+def test_lines_and_points_that_make_up_a_frame_are_no_outliers():
+    rng = np.random.default_rng(14)
+    lines = np.zeros((64, 64))
+    lines[rng.integers(0, 64, 6)] = 1.0
+    lines[:, rng.integers(0, 64, 6)] = 1.0
+    points = (rng.random((64, 64)) < 0.02).astype(float)
+    for frame in (lines, points):
+        found = register(frame, np.roll(frame, (3, -2), (0, 1)), window=False)
+        assert np.allclose(found.shift, [-3, 2], atol=0.05)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_drift_within_the_frame_is_in_the_error_and_told(noise):
+    rng = np.random.default_rng(15)
+    at = scene(rng, 64, fastest=0.4)
+    still = at((0, 0), 64)
+    stretch = [0.0, 0.5, 8.0]  # pixels from the first line to the last
+    lines = np.arange(64)
+    moved = np.stack([[at((-s * k / 63, 0), 64)[k] for k in lines] for s in stretch])
+    grain = noise * still.std() * rng.normal(size=(2, 3, 64, 64))
+    found = register(still + grain[0], moved + grain[1])
+    assert found.flag.tolist() == [OK, OK, UNEVEN]
+    std = np.asarray(found.std)
+    # The quarters lie a fourth of the stretch to either side of the middle, less what the window pulls them there.
+    assert std[2, 0] > 0.15 * 8.0
+    assert std[2, 0] > 3 * std[2, 1]
+    assert std[1, 0] < 0.5
+    assert std[0].max() < 0.02 + 0.5 * noise
 
 
 @pytest.mark.skipif(not DRIFT.exists(), reason="the PZT frames ../shared/data/drift are not here")

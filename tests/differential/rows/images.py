@@ -10,6 +10,9 @@ R, C = np.mgrid[:14, :12]
 IMAGE = np.sin(0.7 * R) * np.cos(0.9 * C) + 0.3 * np.sin(0.31 * R * C) + 0.01 * R
 DOMAIN = np.tanh(np.hypot(R - 6.6, C - 5.4) - 3.0) + 0.02 * IMAGE
 PLACES = np.asarray([[4.2, 5.1], [7.7, 6.3], [1.1, 9.4]])
+QUARTERED = np.sin(0.37 * np.add.outer(np.arange(34), 1.3 * np.arange(32))) + np.random.default_rng(8).normal(
+    size=(34, 32)
+)
 STACK = np.random.default_rng(6).normal(size=(5, 6, 6))
 
 
@@ -57,4 +60,5 @@ ROWS = [
     put("descriptors.fourier_magnitude", lambda z: descriptors.fourier_magnitude(z, radial=True), STACK),
     put("domains.domain_radius", lambda z: domains.domain_radius(z, 0.5), DOMAIN, FEW),
     put("registration.register", shifted, IMAGE, ("jit", "vmap"), tolerance=1e-6),
+    row("images.registration.register", lambda: (shifted, (QUARTERED,)), "quarters", ("jit",), tolerance=1e-6),
 ]
