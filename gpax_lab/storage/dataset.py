@@ -1,5 +1,6 @@
 """A measured array with its axes and units: what every reader returns and the writer takes."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,6 +64,29 @@ class Dataset:
                 return axis
         raise KeyError(f"no axis {name!r}; there are {[axis.name for axis in self.axes]}.")
 
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """x and y on the sample of every pixel of an image or a grid of spectra, (ny, nx) each, in the axes' unit.
+
+        Where the frame of a scan was turned, its axes "y" and "x" run along and across its lines, from its centre, and
+        `metadata["frame"]` holds that centre and the angle (degrees, clockwise).
+
+        Raises:
+            KeyError: there is no axis "y" or "x"; says which there are.
+        """
+        x, y = (np.asarray(self.axis(name).values, np.float64) for name in "xy")
+        across, up = np.meshgrid(x, y)
+        kept = self.metadata.get("metadata", {})  # where a written file has them
+        frame = self.metadata.get("frame") or {
+            key[6:]: value for key, value in kept.items() if str(key).startswith("frame.")
+        }
+        if not frame or not frame["turned"]:
+            return across, up
+        angle = np.deg2rad(float(frame["angle"]))
+        return (
+            float(frame["x"]) + across * np.cos(angle) + up * np.sin(angle),
+            float(frame["y"]) - across * np.sin(angle) + up * np.cos(angle),
+        )
+
     def moved(self, *names: str) -> "Dataset":
         """The same with its dimensions in this order.
 
@@ -81,11 +105,30 @@ class Dataset:
         )
 
 
+_LENGTHS = {"m", "cm", "mm", "um", "\u00b5m", "\u03bcm", "nm", "pm", "\u00c5", "\u212b", "A", "px", "pixel", "pixels"}
+_PLACE = re.compile(r"[xyz]([ _-].*)?|.*(position|distance|height|width|depth|length|line|row|column).*", re.IGNORECASE)
+_SPECTRUM = re.compile(r".*(wave.?length|lambda|energy|frequency|current|bias|voltage|time).*", re.IGNORECASE)
+
+
 def axis(name: str, values: Any, unit: str = "1", quantity: str = "", kind: str = "") -> Axis:
-    """An axis; its quantity is its name and its kind follows from the unit (lengths are spatial) unless given."""
-    lengths = {"m", "mm", "um", "µm", "nm", "pm", "A", "px", "pixel"}
-    found = kind or (SPATIAL if unit in lengths else SPECTRAL)
+    """An axis; its quantity is its name, and its kind follows from unit and name unless given.
+
+    Lengths are spatial, but not a wavelength; "A" is a length (in Å) only where the name is one of a place, else a
+    current.
+
+    Example:
+        >>> [axis(name, [0.0], unit).kind for name, unit in (("x", "nm"), ("Wavelength", "nm"), ("Current", "A"))]
+        ['SPATIAL', 'SPECTRAL', 'SPECTRAL']
+    """
+    found = kind or (SPATIAL if is_place(name, unit) else SPECTRAL)
     return Axis(name, np.asarray(values), unit or "1", quantity or name, found)
+
+
+def is_place(name: str, unit: str) -> bool:
+    """Whether an axis of that name and unit runs over the sample."""
+    if unit not in _LENGTHS or _SPECTRUM.fullmatch(name):
+        return False
+    return unit != "A" or _PLACE.fullmatch(name) is not None
 
 
 def _check(axis: Axis) -> None:

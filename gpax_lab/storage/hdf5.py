@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from .dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis
+from .dataset import UNKNOWN, Dataset
 from .nsid import Axis
+from .readers import usid
+from .readers.common import unique
 
-USID_LINKS = ("Position_Indices", "Position_Values", "Spectroscopic_Indices", "Spectroscopic_Values")
-"""Object references of a USID main data set (pyUSID, `check_if_main`)."""
 NAME, ORDER = "gpax_lab_name", "gpax_lab_order"
 """Attributes of our own files: the name as it was given, which HDF5 may not carry, and the place among the others."""
 
@@ -23,16 +23,35 @@ def read_hdf5(path: Path) -> dict[str, Dataset]:
     with h5py.File(path, "r") as file:
         nodes: list[Any] = []
         file.visititems(lambda _, node: nodes.append(node) if isinstance(node, h5py.Dataset) else None)
+        places: list[tuple[str, usid.Side]] = []
+        used: set[str] = set()
         for node in nodes:
-            if all(link in node.attrs for link in USID_LINKS):
-                found |= {f"{node.name.strip('/')}{part}": one for part, one in _usid(file, node).items()}
+            if all(link in node.attrs for link in usid.LINKS):
+                parts, positions = usid.main(file, node, _values)
+                found |= {f"{node.name.strip('/')}{part}": one for part, one in parts.items()}
+                places.append((node.name, positions))
+                used |= {node.name, *(file[node.attrs[link]].name for link in usid.LINKS)}
             elif _is_nsid(node):
                 found[node.name.strip("/")] = _nsid(node)
                 if NAME in node.attrs:
                     given[node.name.strip("/")] = int(node.attrs[ORDER]), _attribute(node, NAME)
+                used.add(node.name)
+        others = {}
+        for node in nodes:
+            # Images and tables beside the main data sets: a topography, the frequencies of bins, a noise floor.
+            unread = places and node.name not in used and node.dtype.kind in "biufc" and node.ndim > 0
+            if unread and (one := usid.beside(node, _values(node), places)) is not None:
+                others[node.name.strip("/")] = one
     if found and given.keys() == found.keys():
         return {given[path][1]: found[path] for path in sorted(found, key=given.__getitem__)}
-    return _shortened(found)
+    if not others:
+        return _shortened(found)
+    names = unique([*_shortened(found), *_shortened(others)])
+    return dict(zip(names, [*found.values(), *others.values()], strict=True))
+
+
+def _values(node: Any) -> Any:
+    return np.asarray(node[()])
 
 
 def _shortened(found: dict[str, Dataset]) -> dict[str, Dataset]:
@@ -82,70 +101,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _usid(file: Any, node: Any) -> dict[str, Dataset]:
-    """A USID main data set (positions x spectra) in its N dimensions; one that is no full grid stays as it is.
-
-    Compound values (`sho32` and other fits) become one data set for each field, "Amplitude [V]" an amplitude in V.
-    """
-    values = node[()]
-    positions, position_grid, position_tables = _ancillary(file, node, "Position", axis_of_names=1)
-    spectral, spectral_grid, spectral_tables = _ancillary(file, node, "Spectroscopic", axis_of_names=0)
-    axes = (*positions, *spectral)
-    metadata = position_tables | spectral_tables
-    if position_grid and spectral_grid:
-        # The first name of an ancillary table varies fastest unless its indices say otherwise; axes are slowest first.
-        values = values.reshape([len(one.values) for one in axes])
-    else:
-        axes = tuple(
-            axis(name, np.arange(n, dtype=float), "1", kind=kind)
-            for name, n, kind in zip(("position", "spectrum"), values.shape, (SPATIAL, SPECTRAL), strict=True)
-        )
-    quantity, unit = _attribute(node, "quantity", "generic"), _attribute(node, "units", "a.u.")
-    title = node.name.rsplit("/", 1)[-1]
-    if values.dtype.names is None:
-        return {"": Dataset(values, axes, quantity, unit or "a.u.", title, metadata=metadata)}
-    fields = {}
-    for field in values.dtype.names:
-        what, _, its = field.partition(" [")
-        fields[f"/{field}"] = Dataset(
-            values[field], axes, what, its.rstrip("]") or "a.u.", f"{title} {what}", metadata=metadata
-        )
-    return fields
-
-
-def _ancillary(
-    file: Any, node: Any, which: str, axis_of_names: int
-) -> tuple[tuple[Axis, ...], bool, dict[str, np.ndarray]]:
-    """Axes (slowest first) of the positions or spectra, whether they form a full grid in that order, and the values
-    that no axis can hold: where one index has several values (a bias that differs from cycle to cycle, a position that
-    was never reached), the axis counts the index, in unit "1", and the values themselves are kept as metadata.
-    """
-    indices = np.asarray(file[node.attrs[f"{which}_Indices"]][()])
-    table = file[node.attrs[f"{which}_Values"]]
-    numbers = np.asarray(table[()], np.float64)
-    if axis_of_names == 1:
-        indices, numbers = indices.T, numbers.T
-    labels = [_plain(label) for label in np.atleast_1d(table.attrs.get("labels", []))]
-    units = [_plain(unit) for unit in np.atleast_1d(table.attrs.get("units", []))]
-    labels += [f"{which.lower()}_{k}" for k in range(len(labels), len(indices))]
-    units += ["1"] * (len(indices) - len(units))
-    changes = [int(np.count_nonzero(np.diff(row.astype(np.int64)))) for row in indices]
-    order = sorted(range(len(indices)), key=lambda k: changes[k])  # the slowest changes least
-    kind = SPATIAL if which == "Position" else SPECTRAL
-    axes, sizes, tables = [], [], {}
-    for k in order:
-        unique, first, rank = np.unique(indices[k], return_index=True, return_inverse=True)
-        sizes.append(len(unique))
-        name, along, unit = str(labels[k]).strip() or f"{which.lower()}_{k}", numbers[k][first], str(units[k])
-        # The tables are float32: 1e-5 of the largest is rounding, not another value; NaN is never close.
-        if not np.allclose(numbers[k], along[rank.ravel()], rtol=0.0, atol=1e-5 * float(np.abs(along).max())):
-            tables[name] = numbers[k]
-            along, unit = unique.astype(float), "1"
-        axes.append(axis(name, along, unit, kind=kind))
-    expected = np.indices(sizes).reshape(len(sizes), -1) if sizes else np.zeros((0, 1))
-    ranks = [np.unique(indices[k], return_inverse=True)[1] for k in order]
-    same_size = expected.shape[1] == indices.shape[1]
-    full = same_size and all(np.array_equal(a, b) for a, b in zip(expected, ranks, strict=True))
-    return tuple(axes), bool(full), tables

@@ -22,9 +22,9 @@ REAL = {
     "pfm_images/PTO_Funakubo0001.h5": ("PhaseRetrace", (256, 256), "IMAGE", None),
     "pfm_images/PTO_Funakubo0004.h5": ("PhaseRetrace", (256, 256), "IMAGE", None),
     "pfm_images/PTO_Funakubo0005.h5": ("PhaseRetrace", (256, 256), "IMAGE", None),
-    "image_to_spectrum/SI-EELS.dm3": ("06-EELS Spectrum Image", (1024, 49, 6), "SPECTRAL_IMAGE", "counts"),
-    "image_to_spectrum/SI-HAADF.dm3": ("06-HAADF", (1568, 192), "IMAGE", "counts"),
-    "image_to_spectrum/SI-Survey.dm3": ("06-SI Survey Image", (512, 512), "IMAGE", "counts"),
+    "image_to_spectrum/SI-EELS.dm3": ("06-EELS Spectrum Image", (1024, 49, 6), "SPECTRAL_IMAGE", "a.u."),
+    "image_to_spectrum/SI-HAADF.dm3": ("06-HAADF", (1568, 192), "IMAGE", "a.u."),
+    "image_to_spectrum/SI-Survey.dm3": ("06-SI Survey Image", (512, 512), "IMAGE", "a.u."),
     "spectral_maps/edx_88_ES-LP_G8_selection2_cropped2.hspy": ("EDX", (80, 80, 1917), "SPECTRAL_IMAGE", "Counts"),
 }
 
@@ -169,7 +169,12 @@ def test_a_usid_file_gets_its_dimensions_back(tmp_path):
     np.testing.assert_array_equal(whole.values, values)
     np.testing.assert_allclose(whole.axis("Y").values, 3e-9 * np.arange(3), rtol=1e-6)
     assert whole.values.dtype == np.complex64
-    assert found["Other"].values.shape == (5, 8)  # five of six positions are no grid
+    other = found["Other"]  # five of six positions are no grid, but their spectra are
+    assert [one.name for one in other.axes] == ["position", "Cycle", "Bias"]
+    np.testing.assert_array_equal(other.values, values.reshape(6, 2, 4)[:5])
+    np.testing.assert_allclose(other.metadata["X"], 2e-9 * np.array([0, 1, 0, 1, 0]), rtol=1e-6)
+    np.testing.assert_allclose(other.metadata["Y"], 3e-9 * np.array([0, 0, 1, 1, 2]), rtol=1e-6)
+    assert other.metadata["units"] == {"X": "m", "Y": "m"}
 
 
 def usid(path, main, bias):

@@ -1,0 +1,1 @@
+"""Readers of the field's files, one module a format: a path in, data sets by name out."""

@@ -1,0 +1,65 @@
+"""What every reader needs: bytes of one processor, names that differ, and units taken out of labels."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from gpax_lab.storage.dataset import Dataset
+
+_IN_BRACKETS = re.compile(r"^(.*?)\s*[\(\[]([^\(\)\[\]]*)[\)\]]\s*$")
+
+
+def native(values: np.ndarray) -> np.ndarray:
+    """The same numbers in the byte order of this machine, at the precisions that compiled functions take.
+
+    float16 becomes float32; extended precision becomes float64, complex numbers accordingly.
+    """
+    array = np.asarray(values)
+    if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
+        return array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
+    if array.dtype.kind == "c" and array.dtype.itemsize not in (8, 16):
+        return array.astype(np.complex128)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def native_dataset(dataset: Dataset) -> Dataset:
+    """A data set whose values and axes are in the byte order of this machine."""
+    axes = tuple(one._replace(values=native(one.values)) for one in dataset.axes)
+    return Dataset(
+        native(dataset.values),
+        axes,
+        dataset.quantity,
+        dataset.unit,
+        dataset.title,
+        dataset.data_type,
+        dataset.metadata,
+    )
+
+
+def unique(names: Sequence[str]) -> list[str]:
+    """The same names, numbered where they repeat, none of them twice."""
+    taken = set(names)
+    found: list[str] = []
+    for name in names:
+        chosen, number = name, 1
+        while chosen in found or (number > 1 and chosen in taken):
+            number += 1
+            chosen = f"{name}_{number}"
+        found.append(chosen)
+    return found
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    """ "Current (A)" or "Current [A]" as ("Current", "A"); only the last pair of brackets is a unit."""
+    text = text.strip()
+    match = _IN_BRACKETS.match(text)
+    if match is None or not match[1].strip():
+        return text or "signal", ""
+    return match[1].strip(), match[2].strip()
+
+
+def plain(header: Mapping[Any, Any]) -> dict[str, Any]:
+    """A header as metadata: arrays as lists."""
+    return {str(key): value.tolist() if isinstance(value, np.ndarray) else value for key, value in header.items()}

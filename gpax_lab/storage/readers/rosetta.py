@@ -1,0 +1,202 @@
+"""Formats that RosettaSciIO reads (GPL-3, the extra `files`), by the extensions that its readers have.
+
+The package is imported only when such a file is opened.
+"""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from gpax_lab.storage.dataset import SPATIAL, Dataset, axis, is_place
+from gpax_lab.storage.errors import UnreadableFile
+from gpax_lab.storage.nsid import Axis
+
+from .common import split_unit, unique
+
+PLUGINS: dict[str, tuple[str, ...]] = {
+    # Electron microscopy
+    ".dm3": ("digitalmicrograph",),
+    ".dm4": ("digitalmicrograph",),
+    ".emd": ("emd",),
+    ".de5": ("emd",),
+    ".mrc": ("mrc", "mrcz"),
+    ".ali": ("mrc",),
+    ".mrcz": ("mrcz",),
+    ".blo": ("blockfile",),
+    ".ser": ("tia",),
+    ".emi": ("tia",),
+    ".mib": ("quantumdetector",),
+    ".tvips": ("tvips",),
+    ".prz": ("pantarhei",),
+    ".unf": ("semper",),
+    ".app5": ("topspin",),
+    ".dens": ("dens",),
+    # X-rays and electrons in spectra
+    ".msa": ("msa",),
+    ".emsa": ("msa",),
+    ".ems": ("msa",),
+    ".mas": ("msa",),
+    ".bcf": ("bruker",),
+    ".spx": ("bruker",),
+    ".spd": ("edax",),
+    ".spc": ("edax",),
+    ".lsd": ("edax",),
+    ".asw": ("jeol",),
+    ".map": ("jeol",),
+    ".pts": ("jeol",),
+    ".eds": ("jeol",),
+    ".img": ("jeol", "hamamatsu"),
+    ".elid": ("phenom",),
+    # Light and mass
+    ".wdf": ("renishaw",),
+    ".tvf": ("trivista",),
+    ".xml": ("jobinyvon", "empad"),
+    ".sac": ("quadstar",),
+    ".sbc": ("quadstar",),
+    # Surfaces and pictures
+    ".sur": ("digitalsurf",),
+    ".pro": ("digitalsurf",),
+    ".tif": ("tiff",),
+    ".tiff": ("tiff",),
+    ".png": ("image",),
+    ".bmp": ("image",),
+    ".gif": ("image",),
+    ".jpg": ("image",),
+    ".jpeg": ("image",),
+    ".pgm": ("image",),
+    ".ppm": ("image",),
+    # General
+    ".hspy": ("hspy",),
+    ".zspy": ("zspy",),
+    ".nxs": ("nexus",),
+    ".nc": ("netcdf",),
+    ".npy": ("numpy",),
+    ".rpl": ("ripple",),
+}
+"""Readers of RosettaSciIO 0.15 by extension, the likelier first."""
+
+HDF5_PLUGINS = ("hspy", "delmic", "arina", "tofwerk")
+"""Readers of .h5 and .hdf5 files that are neither NSID nor USID."""
+
+TABLE_PLUGINS = ("protochips", "impulse")
+"""Readers of the logs that holders write as .csv."""
+
+
+def reader(*plugins: str) -> Callable[[Path], dict[str, Dataset]]:
+    """A reader that tries these, one after another, and gives the first that finds something."""
+
+    def read(path: Path) -> dict[str, Dataset]:
+        reasons, missing = [], None
+        for plugin in plugins:
+            try:
+                found = datasets(_module(f"rsciio.{plugin}").file_reader(str(path)))
+            except ModuleNotFoundError as error:
+                missing = error
+                continue
+            except Exception as error:  # whatever it stumbles over, the next one may understand the file
+                reasons.append(f"{plugin}: {str(error) or type(error).__name__}")
+                continue
+            if found:
+                return found
+        if missing is not None and not reasons:
+            raise missing
+        raise UnreadableFile("; ".join(reasons) or "it holds no signal.")
+
+    return read
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        lacking = error.name or name
+        if lacking.split(".")[0] == "rsciio":
+            raise ModuleNotFoundError(f'{name} reads this format: pip install "gpax-lab[files]"') from error
+        extra = "" if lacking in ("tifffile", "imageio", "PIL", "h5py") else f" and {lacking.split('.')[0]}"
+        raise ModuleNotFoundError(f'{name} needs {lacking}: pip install "gpax-lab[files]"{extra}') from error
+
+
+def datasets(signals: list[dict[str, Any]]) -> dict[str, Dataset]:
+    """Signals of RosettaSciIO as data sets."""
+    names, found = [], []
+    for signal in signals:
+        data = np.asarray(signal["data"])
+        if data.dtype.kind not in "biufc":
+            # Colours come as records of one number for each of them; ragged arrays as objects, which have no shape.
+            if any(data.dtype[name].kind not in "biufc" for name in data.dtype.names or ()) or not data.dtype.names:
+                continue
+            fields = [(f" {name}", data[name]) for name in data.dtype.names]
+        else:
+            fields = [("", data)]
+        metadata = _mapping(signal.get("metadata"))
+        about = _mapping(metadata.get("Signal"))
+        axes = _axes(signal.get("axes", []), data.shape)
+        quantity, unit = split_unit(str(about.get("quantity") or "Intensity"))
+        title = str(_mapping(metadata.get("General")).get("title") or "")
+        extra = {"metadata": metadata, "original_metadata": _mapping(signal.get("original_metadata"))}
+        for which, values in fields:
+            if values.size:
+                names.append((title or "signal") + which)
+                found.append(Dataset(values, axes, quantity, unit or "a.u.", title + which, metadata=extra))
+    return dict(zip(unique(names), found, strict=True))
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """A mapping of any kind as plain dictionaries all the way down."""
+    if hasattr(value, "as_dictionary"):
+        value = value.as_dictionary()
+    elif hasattr(value, "to_dict"):
+        value = value.to_dict()
+    return dict(value) if isinstance(value, dict) else {}
+
+
+def _axes(about: Any, shape: tuple[int, ...]) -> tuple[Axis, ...]:
+    """One axis for each dimension; those that a signal of one number lacks are counted."""
+    listed = list(about.values()) if isinstance(about, dict) else list(about)
+    made = [_axis(one, index) for index, one in enumerate(listed)]
+    if not made and shape == (1,):
+        made = [axis("axis_0", np.zeros(1))]
+    names = unique([one.name for one in made])
+    return tuple(one._replace(name=name) for one, name in zip(made, names, strict=True))
+
+
+def _axis(about: dict[str, Any], index: int) -> Axis:
+    """An axis of values, of an expression of another axis, or of an offset and a scale."""
+    if about.get("axis") is not None:
+        values: np.ndarray = np.asarray(about["axis"], np.float64)
+    elif about.get("expression"):
+        values = _functional(about)
+    else:
+        values = _uniform(about)
+    unit = str(about.get("units") or "")
+    unit = "" if unit.strip("<>").lower() in ("undefined", "none") else unit
+    name = str(about.get("name") or "")
+    name = f"axis_{index}" if not name or name.strip("<>").lower() == "undefined" else name
+    # An x in pixels of unknown size is a place too; an x in keV is none.
+    place = is_place(name, unit) or (not unit and name in ("x", "y", "z", "height", "width", "depth"))
+    return axis(name, values, unit, kind=SPATIAL if place else "")
+
+
+def _uniform(about: dict[str, Any]) -> np.ndarray:
+    offset, scale = (float(about.get(key) or start) for key, start in (("offset", 0.0), ("scale", 1.0)))
+    return offset + scale * np.arange(int(about["size"]))
+
+
+def _functional(about: dict[str, Any]) -> np.ndarray:
+    """HyperSpy's axis of an expression of x and further parameters; the expression is parsed, never executed."""
+    from gpax_lab.storage.readers.expression import evaluate
+
+    along = about.get("x") or {}
+    x = np.asarray(along["axis"], np.float64) if along.get("axis") is not None else _uniform({**about, **along})
+    known = {"_type", "name", "units", "navigate", "is_binned", "expression", "x", "size", "index_in_array"}
+    numbers = {key: float(value) for key, value in about.items() if key not in known and _is_number(value)}
+    values = evaluate(str(about["expression"]), {**numbers, "x": x})
+    return np.broadcast_to(np.asarray(values, np.float64), x.shape)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
