@@ -1,7 +1,7 @@
 """The commands of `gpax-lab`."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -12,12 +12,14 @@ from rich.console import Console
 
 from gpax_lab.cli import drive
 from gpax_lab.cli.demo import demo_settings
+from gpax_lab.cli.products import check_own, check_replaceable, is_picture, products, quoted
 from gpax_lab.cli.review import finished, plan_of, review
 from gpax_lab.cli.summary import summary
 from gpax_lab.cli.terminal import consoles
 from gpax_lab.environment import Stopwatch, setup
 from gpax_lab.experiment.run import versions
 from gpax_lab.settings import Settings, SettingsError, load, to_toml
+from gpax_lab.settings.schema import Recorded
 from gpax_lab.storage import ExportError, JournalError
 from gpax_lab.storage.campaign import Campaign
 
@@ -59,7 +61,9 @@ def run(
 ) -> None:
     """Run a campaign from your own settings."""
     with _explained(context) as console:
-        _start(load(config), out or Path(config.stem), console)
+        settings = load(config)
+        recorded = [Path(settings.instrument.file)] if isinstance(settings.instrument, Recorded) else []
+        _start(settings, out or Path(config.stem), console, [config, *recorded])
 
 
 @app.command()
@@ -70,6 +74,7 @@ def resume(context: typer.Context, file: Journal) -> None:
         with Campaign.open(file) as campaign:
             if campaign.journal.told:
                 _say(console, campaign.journal.told)
+            check_own(products(file))
             plan = plan_of(campaign.header, file)
             if finished(campaign.history):
                 _say(console, "This campaign is finished; what it left is written anew.")
@@ -90,6 +95,7 @@ def plot(
     """Draw the picture of a campaign."""
     with _explained(context) as console:
         target = out or file.with_suffix(".png")
+        check_replaceable(target, is_picture(target))  # before the work
         drive.draw(review(file), target)
         console.print(f"{target}", soft_wrap=True)
 
@@ -102,19 +108,19 @@ def show(context: typer.Context, file: Journal) -> None:
         _say(console, f"{to_toml(told.plan.settings)}\n{summary(told)}")
 
 
-def _start(settings: Settings, folder: Path, console: Console) -> None:
+def _start(settings: Settings, folder: Path, console: Console, given: Sequence[Path] = ()) -> None:
     watch = Stopwatch()
-    ended = drive.begin(settings, folder, console, watch)
+    ended = drive.begin(settings, folder, console, watch, given=given)
     _close(ended, folder / settings.campaign.journal, console)
 
 
 def _close(ended: drive.Ended, path: Path, console: Console) -> None:
     if not ended.outcome.finished:
         points = f"{ended.outcome.steps} steps" if ended.outcome.state is not None else "some of the seeds"
-        _say(console, f"\nPaused after {points}. Go on with: gpax-lab resume {drive.quoted(path)}")
+        _say(console, f"\nPaused after {points}. Go on with: gpax-lab resume {quoted(path)}")
         raise typer.Exit(ended.exit_code)
     told = drive.leave(path)
-    _say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(drive.products(path))}")
+    _say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
 
 
 def _compare(then: dict[str, str], console: Console) -> None:

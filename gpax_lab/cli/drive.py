@@ -1,7 +1,9 @@
 """A campaign from its settings to the files that it leaves."""
 
+import io
 import signal
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +11,16 @@ from typing import Any
 from rich.console import Console
 
 from gpax_lab import plot
+from gpax_lab.cli.products import (
+    MAKER,
+    check_new,
+    check_own,
+    check_replaceable,
+    is_picture,
+    products,
+    put,
+    quoted,
+)
 from gpax_lab.cli.progress import Display
 from gpax_lab.cli.review import Review, review
 from gpax_lab.cli.summary import summary
@@ -18,7 +30,6 @@ from gpax_lab.experiment import Outcome, run
 from gpax_lab.experiment.run import versions
 from gpax_lab.experiment.signals import StopFlag
 from gpax_lab.settings import Plan, Settings, build, connect, to_plain, to_toml
-from gpax_lab.storage import JournalExists
 from gpax_lab.storage.campaign import Campaign
 
 
@@ -35,12 +46,14 @@ class Ended:
         return 0 if self.outcome.finished else 128 + (self.signal or signal.SIGINT)
 
 
-def quoted(path: Path) -> str:
-    """A path as one word of a command line, on every platform."""
-    return f'"{path}"' if any(c.isspace() for c in str(path)) else str(path)
-
-
-def begin(settings: Settings, folder: Path, console: Console, watch: Stopwatch, plan: Plan | None = None) -> Ended:
+def begin(
+    settings: Settings,
+    folder: Path,
+    console: Console,
+    watch: Stopwatch,
+    plan: Plan | None = None,
+    given: Sequence[Path] = (),
+) -> Ended:
     """Start a campaign that leaves its files in `folder`.
 
     Args:
@@ -49,18 +62,16 @@ def begin(settings: Settings, folder: Path, console: Console, watch: Stopwatch, 
         console: for the progress display.
         watch: counts the time of compiling.
         plan: what `build` made of these settings already.
+        given: files that the campaign reads, which it must not write over.
 
     Raises:
-        SettingsError: before anything is started or written.
+        SettingsError: before anything is started or written; also where a file is in the way.
         JournalExists: the folder holds a campaign of that name already.
     """
     started = time.monotonic()
-    plan = plan or build(settings)
     path = folder / settings.campaign.journal
-    if path.exists():
-        raise JournalExists(
-            f"{path} exists already. Go on with it: gpax-lab resume {quoted(path)}. Or give another folder with --out."
-        )
+    check_new(products(path), given)
+    plan = plan or build(settings)
     folder.mkdir(parents=True, exist_ok=True)
     header = {
         "program": "gpax-lab",
@@ -70,7 +81,8 @@ def begin(settings: Settings, folder: Path, console: Console, watch: Stopwatch, 
         "quantity": plan.quantity,
     }
     with Campaign.create(path, header) as campaign:
-        (folder / "settings.toml").write_text(to_toml(settings), encoding="utf-8")
+        with products(path).settings.open("x", encoding="utf-8") as copy:
+            copy.write(to_toml(settings))
         return drive(plan, campaign, console, watch, started)
 
 
@@ -100,21 +112,27 @@ def drive(plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, st
 
 def leave(path: Path) -> Review:
     """Write the picture and the summary of a journal; returns what they were made from."""
-    told = review(path)
-    draw(told, path.with_suffix(".png"))
-    (path.parent / "summary.txt").write_text(summary(told), encoding="utf-8")
+    told, paths = review(path), products(path)
+    check_own(paths)
+    draw(told, paths.picture)
+    put(paths.summary, summary(told).encode())
     return told
 
 
-def products(path: Path) -> list[str]:
-    """Names of the files that a finished campaign leaves beside its journal."""
-    return [path.name, f"{path.stem}.h5", f"{path.stem}.png", "summary.txt", "settings.toml"]
-
-
 def draw(told: Review, target: Path) -> None:
-    """Write the picture of a campaign; the suffix of `target` says in which format."""
+    """Write the picture of a campaign; the suffix of `target` says in which format.
+
+    Raises:
+        FileExists: something that is no picture of ours has that name.
+        ValueError: no such format.
+    """
+    check_replaceable(target, is_picture(target))
+    kind = target.suffix.removeprefix(".").lower() or "png"
+    word = {"png": "Software", "svg": "Creator", "pdf": "Creator", "ps": "Creator", "eps": "Creator"}.get(kind)
+    page = io.BytesIO()
     figure = plot.campaign(**picture(told))
-    figure.savefig(target, dpi=160)
+    figure.savefig(page, format=kind, dpi=160, metadata={word: MAKER} if word else None)
+    put(target, page.getvalue())
 
 
 def picture(told: Review) -> dict[str, Any]:

@@ -40,6 +40,15 @@ def text(value: Any, where: str) -> str:
     return value
 
 
+def file_name(value: Any, where: str) -> str:
+    """A file name without a folder, good on every system."""
+    name = text(value, where)
+    bad = any(c in '/\\:*?"<>|' or not c.isprintable() for c in name)
+    if bad or name != name.strip() or name.strip(".") == "" or name.endswith(".") or len(name.encode()) > 200:
+        raise wrong(where, value, "a file name of at most 200 bytes, without a folder")
+    return name
+
+
 def flag(value: Any, where: str) -> bool:
     """True or false."""
     if not isinstance(value, bool):

@@ -8,6 +8,7 @@ from typing import Any
 from gpax_lab.settings.check import (
     either,
     entry,
+    file_name,
     flag,
     number,
     one_of,
@@ -31,7 +32,7 @@ class Campaign:
     name: str = entry(text, "campaign")
     seeds: int = entry(whole(1, 10_000), 6)
     key: int = entry(whole(0, 2**32 - 1), 0)
-    journal: str = entry(text, "campaign.gpxj")
+    journal: str = entry(file_name, "campaign.gpxj")
 
 
 @dataclass(frozen=True)
