@@ -12,6 +12,7 @@ from gpax_instruments.twins import microscope
 from jax import Array
 
 from gpax_lab import acquire
+from gpax_lab.experiment.record import merge
 from gpax_lab.infer.posterior import Posterior, condition_draws
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.physics import ferroelectric
@@ -153,7 +154,7 @@ def _posteriors(plan: Plan, frames: Sequence[Frame]) -> list[tuple[Posterior, Ob
     arrays: dict[str, np.ndarray] = {}
     found = []
     for frame in frames:
-        arrays.update(frame.arrays)
+        merge(arrays, frame.arrays)
         obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
         names = [key for key in arrays if key.startswith(_PARAMS)]
         params = {key[len(_PARAMS) + 2 : -2]: jnp.asarray(arrays[key]) for key in names}

@@ -76,6 +76,7 @@ class Progress(NamedTuple):
         begun: tokens of measurements that were begun and have no reading.
         experiment: the experiment, with the laws that were adopted.
         adopted: these laws in order.
+        recorded: the state's arrays as the journal holds them, without what followed the last record of a state.
     """
 
     state: State | None
@@ -88,6 +89,7 @@ class Progress(NamedTuple):
     begun: frozenset[str]
     experiment: Experiment
     adopted: tuple[Adopt, ...]
+    recorded: dict[str, np.ndarray]
 
 
 def _leaves(state: State) -> list[tuple[str, Array]]:
@@ -100,10 +102,71 @@ def _is_key(leaf: Any) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+_ROWS, _VALUES = "#rows", "#values"
+_OVERHEAD = 128
+"""Bytes that a second array costs in a record, about: what fewer rows must save."""
+
+
 def snapshot(state: State, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The state's arrays that differ from the `known` ones; keys as their integer data."""
+    """What of the state's arrays differs from the `known` ones; keys as their integer data. `merge` takes it in.
+
+    A buffer for n readings changes in one row a step; written whole, a campaign's journal would grow with n squared.
+    So of an array in which few rows have changed only these are given, under two names that begin with its own.
+    """
     arrays = {name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in _leaves(state)}
-    return {name: value for name, value in arrays.items() if name not in known or not _same(known[name], value)}
+    changed: dict[str, np.ndarray] = {}
+    for name, value in arrays.items():
+        if name not in known:
+            changed[name] = value
+        elif not _same(known[name], value):
+            changed |= _difference(name, known[name], value)
+    return changed
+
+
+def _difference(name: str, before: np.ndarray, now: np.ndarray) -> dict[str, np.ndarray]:
+    if before.dtype != now.dtype or before.shape != now.shape or now.ndim == 0 or now.size == 0:
+        return {name: now}
+    bits = [np.ascontiguousarray(array).view(np.uint8).reshape(len(now), -1) for array in (before, now)]
+    rows = np.flatnonzero((bits[0] != bits[1]).any(1)).astype(np.int32)
+    part = {f"{name}{_ROWS}": rows, f"{name}{_VALUES}": now[rows]}
+    return part if sum(array.nbytes for array in part.values()) + _OVERHEAD < now.nbytes else {name: now}
+
+
+def merge(arrays: dict[str, np.ndarray], changes: Mapping[str, np.ndarray], own: set[str] | None = None) -> None:
+    """Take what `snapshot` gave into the arrays known so far, in place.
+
+    Args:
+        arrays: by name.
+        changes: whole arrays, or rows of those that are known.
+        own: names whose arrays may be written into, and are by nobody else held; names are added. None: all are copied.
+
+    Raises:
+        ValueError: rows of an array that is not known or has no such rows: entries before this one are missing.
+    """
+    for name, value in changes.items():
+        if name.endswith(_VALUES):
+            continue
+        if not name.endswith(_ROWS):
+            arrays[name] = value
+            if own is not None:
+                own.discard(name)
+            continue
+        whole = name.removesuffix(_ROWS)
+        known = arrays.get(whole)
+        if known is None or not _fits(known, value, changes.get(f"{whole}{_VALUES}")):
+            raise ValueError(
+                f"a state in the journal changes rows of {whole!r} that none before it has: it is damaged."
+            )
+        if own is None or whole not in own:
+            known = arrays[whole] = known.copy()
+        if own is not None:
+            own.add(whole)
+        known[value] = changes[f"{whole}{_VALUES}"]
+
+
+def _fits(known: np.ndarray, rows: np.ndarray, values: np.ndarray | None) -> bool:
+    fitting = values is not None and values.shape == (*rows.shape, *known.shape[1:]) and values.dtype == known.dtype
+    return fitting and bool(np.all((rows >= 0) & (rows < len(known))))
 
 
 def _same(a: np.ndarray, b: np.ndarray) -> bool:
@@ -180,6 +243,7 @@ def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None 
         Progress, from which `run` continues the same trajectory.
     """
     arrays: dict[str, np.ndarray] = {}
+    own: set[str] = set()
     later: list[Intervention] = []
     adopted: list[Adopt] = []
     step, asked, scalarizer = 0, False, None
@@ -189,7 +253,7 @@ def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None 
     for frame in frames:
         match frame.kind:
             case "state":
-                arrays.update(frame.arrays)
+                merge(arrays, frame.arrays, own)
                 scalarizer = _named(later, scalarizer)
                 adopted += [action for action in later if isinstance(action, Adopt)]
                 step, asked, later = frame.step, False, []
@@ -214,7 +278,8 @@ def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None 
             state = apply(state, action)
             pinned = join_pins(pinned, action)
     known = frozenset(begun)
-    return Progress(state, step, asked, pinned, scalarizer, readings, places, known, experiment, tuple(adopted))
+    laws = tuple(adopted)
+    return Progress(state, step, asked, pinned, scalarizer, readings, places, known, experiment, laws, arrays)
 
 
 def _named(actions: Sequence[Intervention], before: str | None) -> str | None:

@@ -236,7 +236,7 @@ class _Driver:
         progress = record.fold(self.experiment, self.campaign.history, self.extend)
         self.experiment, self.adopted = progress.experiment, progress.adopted
         self.step, self.past, self.begun = progress.step, progress.readings, progress.begun
-        self.places = progress.places
+        self.places, self.known = progress.places, progress.recorded
         self.choose(progress.scalarizer or next(iter(self.scalarizers)))
         if self.campaign.history[1:]:
             self.campaign.append(("resume", self.step, {"versions": versions()}, {}))
@@ -244,8 +244,6 @@ class _Driver:
         try:
             if state is None:
                 state = self.begin(seeds, key, steps)
-            else:
-                self.known = record.snapshot(state, {})
             return self.loop(state, progress.asked, progress.pinned, steps, rules, hooks)
         except _Paused:
             self.flush()
@@ -388,7 +386,7 @@ class _Driver:
         """Queue the state for the next write; it follows from what is on the disk already."""
         self.state = state
         changed = record.snapshot(state, self.known)
-        self.known.update(changed)
+        record.merge(self.known, changed)
         self.waiting.append(("state", self.step, {}, changed))
         self.waiting.append(("posterior", self.step, record.posterior_summary(state), {}))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from gpax_lab.experiment.record import merge
 from gpax_lab.settings import parse, to_toml
 from gpax_lab.storage import read
 
@@ -158,7 +159,7 @@ def readings(folder):
 def last_state(folder):
     arrays = {}
     for frame in read(folder / "campaign.gpxj").of("state"):
-        arrays.update(frame.arrays)
+        merge(arrays, frame.arrays)
     return {name: array.tobytes() for name, array in arrays.items()}
 
 
