@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -90,7 +91,7 @@ class Twin:
 def start_pfm(deadline_s: float = 60.0, **options: Any) -> Twin:
     """Start a simulated piezoresponse force microscope in a process of its own, and wait until it serves.
 
-    The process ends with the returned object, with this process, however that ends, or after an hour.
+    The process ends with the returned object, or with this process, however that ends, and not before.
 
     Args:
         deadline_s: seconds it may take to be ready.
@@ -125,7 +126,7 @@ def start_stem(deadline_s: float = 60.0, **options: Any) -> Twin:
 
 
 def _start(kind: str, deadline_s: float, options: dict[str, Any]) -> Twin:
-    words = [sys.executable, "-m", f"gpax_instruments.twins.{kind}", "--stdin-guard"]
+    words = [sys.executable, "-m", f"gpax_instruments.twins.{kind}", "--stdin-guard", f"--owner={os.getpid()}"]
     words += [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value is not None]
     # A group of its own: Ctrl-C in the terminal is for the owner, who still wants to make the instrument safe.
     alone: dict[str, Any] = {"process_group": 0}

@@ -3,9 +3,13 @@
 import argparse
 import contextlib
 import json
+import math
 import os
 import signal
+import socket
+import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Literal
 
@@ -52,23 +56,76 @@ def numbers(*values: float) -> str:
     return ",".join(repr(float(value)) for value in values)
 
 
+OWNER_GONE = b"\xff"  # no signal has this number
+POLL_S = 0.5  # between two looks at the owner
+
+
+class Ending:
+    """What ends the process: a signal, the end of its owner, or its time.
+
+    A signal's handler runs in the thread that waits, perhaps in the instant in which that thread holds a lock: it may
+    take none, so `threading.Event` is none. The interpreter itself writes the number of each signal to a socket, which
+    the waiting thread reads; a handler in Python does nothing.
+
+    Args:
+        owner: id of the process that started this one, and ends it by its own end; None: nobody.
+        max_seconds: longest life; infinite for none.
+    """
+
+    def __init__(self, owner: int | None, max_seconds: float) -> None:
+        self.owner, self.end = owner, time.monotonic() + max_seconds
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)  # as set_wakeup_fd wants it
+        words = ["SIGTERM", "SIGBREAK"]  # the second is what Windows sends
+        # Ctrl-C and a terminal that closes are for the owner, who still wants to make the instrument safe.
+        (words.extend if owner is None else self._leave_to_owner)(["SIGINT", "SIGHUP"])
+        self._signals = [getattr(signal, word) for word in words if hasattr(signal, word)]
+        for number in self._signals:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        if owner is not None:
+            threading.Thread(target=self._guard, daemon=True).start()
+
+    @staticmethod
+    def _leave_to_owner(words: list[str]) -> None:
+        for word in words:
+            if hasattr(signal, word):
+                signal.signal(getattr(signal, word), signal.SIG_IGN)
+
+    def wait(self) -> None:
+        """Return when it is time to end. From then on a second signal ends the process at once."""
+        while (left := self.end - time.monotonic()) > 0 and not self._orphan():
+            self._read.settimeout(min(left, POLL_S))
+            with contextlib.suppress(TimeoutError):
+                told = self._read.recv(64)
+                if told in (b"", OWNER_GONE) or any(byte in self._signals or byte == OWNER_GONE[0] for byte in told):
+                    break
+        signal.set_wakeup_fd(-1)
+        for number in self._signals:
+            signal.signal(number, signal.SIG_DFL)
+
+    def _orphan(self) -> bool:
+        """Whether the owner is gone although its end of the pipe is not: a child that it forked may hold that."""
+        return self.owner is not None and sys.platform != "win32" and os.getppid() != self.owner
+
+    def _guard(self) -> None:
+        """Standard input ends with the owner, however it went."""
+        with contextlib.suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        with contextlib.suppress(OSError):
+            self._write.send(OWNER_GONE)
+
+
 def main(options: argparse.Namespace, build: Callable[[argparse.Namespace, Dialect, Faults], None]) -> int:
     """Build the instrument, open both doors, say so, and wait until told to stop."""
-    stop = threading.Event()
-    for word in ("SIGTERM", "SIGBREAK"):  # the second is what Windows sends
-        if hasattr(signal, word):
-            signal.signal(getattr(signal, word), lambda *_: stop.set())
-    if options.stdin_guard:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the owner, who still wants to make it safe
-        threading.Thread(target=guard, args=(stop,), daemon=True).start()
-    else:
-        signal.signal(signal.SIGINT, lambda *_: stop.set())
-    serve(options, build, stop)
+    owner = (options.owner or os.getppid()) if options.stdin_guard else None
+    serve(options, build, Ending(owner, options.max_seconds))
     return 0
 
 
 def serve(
-    options: argparse.Namespace, build: Callable[[argparse.Namespace, Dialect, Faults], None], stop: threading.Event
+    options: argparse.Namespace, build: Callable[[argparse.Namespace, Dialect, Faults], None], ending: Ending
 ) -> None:
     """Build, open, tell, wait, close."""
     import jax
@@ -88,18 +145,10 @@ def serve(
         server.start()
     ready = {"scpi": servers[0].port, "hislip": servers[1].port, "pid": os.getpid()}
     print(json.dumps(ready), flush=True)
-    stop.wait(options.max_seconds)
+    ending.wait()
     for server in servers:
         server.stop()
     log.close()
-
-
-def guard(stop: threading.Event) -> None:
-    """Set stop when standard input ends: the owner is gone, however it went."""
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    stop.set()
 
 
 def parser(program: str, description: str) -> argparse.ArgumentParser:
@@ -109,5 +158,6 @@ def parser(program: str, description: str) -> argparse.ArgumentParser:
     line.add_argument("--hislip-port", type=int, default=0, help="HiSLIP port, 0 for a free one")
     line.add_argument("--wire-log", default=None, help="file that gets every line received")
     line.add_argument("--stdin-guard", action="store_true", help="stop when standard input ends")
-    line.add_argument("--max-seconds", type=float, default=3600.0, help="stop after this long in any case")
+    line.add_argument("--owner", type=int, default=0, help="with --stdin-guard: process whose end is ours; its parent")
+    line.add_argument("--max-seconds", type=float, default=math.inf, help="stop after this long in any case")
     return line
