@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError
-from gpax_instruments.limits import Axis, check_all
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, UnknownOutcome
+from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
@@ -29,8 +29,20 @@ class BandExcitation(Stage):
         link: an open link to use in place of address.
 
     Raises:
-        ValueError: other axes, or no band.
+        ValueError: other axes, no band, or a number outside the driver's own limits; so do the attributes.
     """
+
+    act = "spectrum"
+
+    MAX_HZ = 1e7
+    """Highest frequency: detectors of cantilevers see no further."""
+
+    MAX_BINS = 65536
+    """Of a band: beyond it a spectrum takes longer than the tip keeps its place."""
+
+    centre = Bounded("Hz of the band", 0.0, "MAX_HZ", above=True)
+    width = Bounded("Hz of the band", 0.0, "MAX_HZ", above=True)
+    bins = Bounded("of the band", 8, "MAX_BINS", whole=True)
 
     remembers_token = True
     repeatable = True  # excitation at zero bias leaves the sample as it is
@@ -48,10 +60,10 @@ class BandExcitation(Stage):
         tag: str | None = TAG_ECHO,
         link: Link | None = None,
     ) -> None:
-        if not (np.isfinite(centre) and 0 < width < 2 * centre and bins >= 8):
-            raise ValueError(f"a band has 0 < width < 2 centre and 8 bins or more; got {centre!r}, {width!r}, {bins!r}")
         super().__init__(address, axes, timeout_s, spectrum_timeout_s, tag, link)
-        self.centre, self.width, self.bins = float(centre), float(width), int(bins)
+        self.centre, self.width, self.bins = centre, width, bins
+        self._wanted()
+        self._sent: list[float] = []  # the band that the instrument was given last
         self.pixel_m, self.pixels = 0.0, 0
 
     @property
@@ -62,21 +74,50 @@ class BandExcitation(Stage):
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
         scpi.write("FORM:BORD SWAP")  # little-endian blocks
-        wanted = [self.centre, self.width, self.bins]
+        wanted = self._wanted()
         try:
             present = scpi.query_numbers("BAND?")[0].tolist()
         except LINK_FAULTS as fault:
             fault.add_note("it was asked for its band: does this instrument excite in bands?")
             raise
         if present != wanted:
-            scpi.write(f"BAND {self.centre!r},{self.width!r},{self.bins}")
-            found = scpi.query_numbers("BAND?")[0]
-            if found.tolist() != wanted:
-                raise DeviceError(f"band refused: {'; '.join(scpi.errors()) or found.tolist()}")
-        frame = scpi.query_numbers("SCAN:PIX?")[0]
-        if frame.shape != (2,) or not frame[0] > 0:
-            raise DeviceError(f"{self.address} tells no size of a pixel: {frame.tolist()}")
-        self.pixel_m, self.pixels = float(frame[0]), int(frame[1])
+            self._send_band(scpi, wanted)
+        self._sent = wanted
+        self.pixel_m, self.pixels = scpi.query_frame("SCAN:PIX?")
+
+    def _wanted(self) -> list[float]:
+        """Centre and width in Hz, bins; ValueError where they are no band within the driver's own limits."""
+        own = type(self)
+        checked = [getattr(own, name).check(self, getattr(self, name)) for name in ("centre", "width", "bins")]
+        centre, width, _ = checked
+        if not (width < 2 * centre and centre + 0.5 * width <= own.MAX_HZ):
+            raise ValueError(
+                f"a band has 0 < width < 2 centre and ends below {own.MAX_HZ:g} Hz; got {centre!r}, {width!r} Hz. "
+                "Nothing was sent"
+            )
+        return [float(value) for value in checked]
+
+    def _send_band(self, scpi: Scpi, wanted: list[float]) -> None:
+        scpi.write(f"BAND {wanted[0]!r},{wanted[1]!r},{int(wanted[2])}")
+        found = scpi.query_numbers("BAND?")[0].tolist()
+        if found != wanted:
+            raise DeviceError(f"band refused: {'; '.join(scpi.errors()) or found}")
+
+    def _check_band(self) -> None:
+        """Raise Interference unless the instrument is at bias 0 and in the band that was asked for."""
+        self._check_bias()
+        wanted = self._wanted()
+        found = self.scpi.read_numbers_again("BAND?")[0].tolist()
+        if found == wanted:
+            return
+        if found == self._sent:  # the band of this driver was changed, and not by somebody else
+            self._send_band(self.scpi, wanted)
+            self._sent = wanted
+            return
+        raise Interference(
+            f"{self.address}: its band is {found} (Hz, Hz, bins), {wanted} was asked for: does another program use the "
+            "instrument?"
+        )
 
     def image(self) -> Reading:
         """The domains in the field of view as they are now.
@@ -86,6 +127,7 @@ class BandExcitation(Stage):
         """
         self.scpi.connect()
         self._wait_idle()
+        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
         values = self.scpi.read_block_again("SCAN:IMAG?", "<f4")
         ok, reason, flags = codecs.quality(values)
         if values.size == self.pixels**2:
@@ -107,25 +149,30 @@ class BandExcitation(Stage):
 
         Raises:
             MoveRefused, UnknownOutcome: see ``set``.
+            Interference: somebody else set a bias or another band, or has measured.
             DeviceError: the instrument refused the spectrum.
             LinkLost, LinkTimeout, BadFrame: the link failed again and again.
+
+        After an error that ends a campaign, the safe state has been asked for.
         """
         goal = check_all(self.axes, x)
         check_token(token)
         self.scpi.connect()
-        self._wait_idle()
-        if self._done() != token:
-            self.set(goal)
-            for _ in range(self.scpi.attempts):
-                errors = self._command(f'MEAS:BAND "{token}"')
-                if errors:
-                    raise DeviceError(f"spectrum {token} was refused: {'; '.join(errors)}")
-                if self._done() == token:
-                    break
-            else:
-                raise DeviceError(f"spectrum {token} was not taken, and no error is reported")
-        position = self._measured_at(goal)
-        values = self.scpi.read_block_again("BAND:DATA?", "<f4")
+        changed = ""
+        with self._safe_when_stopped():
+            self._wait_idle()
+            fresh = not self._is_done(token)
+            if fresh:
+                self._check_band()
+                self.set(goal)
+                self._excite(token)
+                try:
+                    self._check_band()
+                except Interference as error:
+                    changed = str(error)
+            position = self._measured_at(goal, fresh)
+            self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
+            values = self.scpi.read_block_again("BAND:DATA?", "<f4")
         ok, reason, flags = codecs.quality(values)
         if values.size != 2 * self.bins:
             ok, reason, flags = False, f"{2 * self.bins} numbers were expected, {values.size} came", ("short",)
@@ -133,7 +180,21 @@ class BandExcitation(Stage):
         real, imaginary = values.reshape(self.bins, 2).T
         arrays = {"frequency": self.frequency, "real": real, "imaginary": imaginary}
         units = {"frequency": "Hz", "real": "pm", "imaginary": "pm"}
-        return Reading(arrays, units, position, ok, reason, flags)
+        reading = Reading(arrays, units, position, ok, reason, flags)
+        return self._spoiled(reading, changed) if changed else reading
+
+    def _excite(self, token: str) -> None:
+        """Nothing changes by it, so a spectrum whose outcome is unknown is asked for again."""
+        for attempt in range(self.scpi.attempts):
+            try:
+                errors = self._act(token, f'MEAS:BAND "{token}"')
+            except UnknownOutcome:
+                if attempt + 1 == self.scpi.attempts:
+                    raise
+                continue
+            if errors is None:
+                return
+            raise DeviceError(f"spectrum {token} was refused: {'; '.join(errors)}")
 
     def _done(self) -> str:
         return self.scpi.read_again("BAND:TOK?").strip().strip('"')

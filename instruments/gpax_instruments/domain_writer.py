@@ -4,15 +4,18 @@ A pulse can not be taken back, and its cell of film is spent. It is sent at most
 asked first whether a pulse of this token has begun, and for the token of its last domain whenever there is doubt.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, PulseLost, UnknownOutcome
-from gpax_instruments.limits import Axis, check_all
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, PulseLost
+from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
-from gpax_instruments.station import Station, check_token
+from gpax_instruments.station import INTERFERENCE, Station, check_token
 
 ROUNDING = 1e-9  # V, and log10 of s
 
@@ -35,8 +38,21 @@ class DomainWriter(Station):
         link: an open link to use in place of address.
 
     Raises:
-        ValueError: limits that are not finite with low < high.
+        ValueError: limits that are not finite with low < high, or outside the driver's own; so do the attributes.
     """
+
+    act = "pulse"
+
+    MAX_BIAS_V = 20.0
+    """V, of either sign; as for loops (`PFM.MAX_BIAS_V`)."""
+
+    MAX_DURATION_S = 1000.0
+    """s: after a quarter of an hour drift has taken the tip away, and what is written is no domain."""
+
+    MIN_DURATION_S = 1e-9
+    """s: no amplifier at a tip follows faster."""
+
+    image_timeout_s = Bounded("s", 0.0, "MAX_TIMEOUT_S", above=True)
 
     remembers_token = True  # a domain written under a token is looked at again, never written again
     repeatable = False  # a pulse whose outcome is unknown may have spent a cell of film
@@ -53,7 +69,8 @@ class DomainWriter(Station):
         tag: str | None = TAG_ECHO,
         link: Link | None = None,
     ) -> None:
-        self.axes: tuple[Axis, ...] = (
+        self._limits = np.array([-np.inf, np.inf, 0.0, np.inf])  # those of the instrument: V, V, s, s
+        self.axes = (
             Axis("bias", "V", *bias, tolerance=tolerance[0]),
             Axis("log10 duration", "log10(s)", *log_duration, tolerance=tolerance[1]),
         )
@@ -61,7 +78,40 @@ class DomainWriter(Station):
         super().__init__(address, timeout_s, image_timeout_s + 2.0 * 10.0 ** self.axes[1].high, tag, link)
         self.image_timeout_s = image_timeout_s
         self.pixel_m, self.pixels = 0.0, 0
-        self._limits = np.array([-np.inf, np.inf, 0.0, np.inf])  # those of the instrument: V, V, s, s
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Bias in V and log10 of the duration in s; others may be given, within the driver's and the instrument's."""
+        return self._axes
+
+    @axes.setter
+    def axes(self, axes: Sequence[Axis]) -> None:
+        if [getattr(axis, "unit", None) for axis in axes] != ["V", "log10(s)"]:
+            raise ValueError(
+                "a writer has two axes, the bias in V and the decimal logarithm of the duration in log10(s)"
+            )
+        own = type(self)  # an attribute of the object can not widen them
+        shortest, longest = math.log10(own.MIN_DURATION_S), math.log10(own.MAX_DURATION_S)
+        for axis, low, high in zip(axes, (-own.MAX_BIAS_V, shortest), (own.MAX_BIAS_V, longest), strict=True):
+            if not (low <= axis.low + ROUNDING and axis.high <= high + ROUNDING):
+                raise ValueError(
+                    f"axis {axis.name} allows {axis.low!r} to {axis.high!r} {axis.unit}, the driver's own limits are "
+                    f"{low:g} to {high:g}; narrow the axis. Nothing was sent"
+                )
+        self._check_axes(tuple(axes))
+        self._axes = tuple(axes)
+
+    def _check_axes(self, axes: tuple[Axis, ...]) -> None:
+        volts, seconds = self._limits[:2], self._limits[2:]
+        with np.errstate(divide="ignore"):  # before the instrument has told its limits there is none
+            limits = volts, np.log10(seconds)
+        for axis, (low, high) in zip(axes, limits, strict=True):
+            # log10 of the limit and of the same limit told in s differ by rounding
+            if not (low <= axis.low + ROUNDING and axis.high <= high + ROUNDING):
+                raise DeviceError(
+                    f"axis {axis.name} allows {axis.low!r} to {axis.high!r} {axis.unit}, the instrument "
+                    f"{float(low)!r} to {float(high)!r}; narrow the axis"
+                )
 
     def _prepare(self, scpi: Scpi) -> None:
         try:
@@ -69,21 +119,12 @@ class DomainWriter(Station):
         except LINK_FAULTS as fault:
             fault.add_note("it was asked for the limits of its pulses: can this instrument write domains?")
             raise
-        if flags or limits.shape != (4,):
+        if flags or limits.shape != (4,) or not (limits[0] < limits[1] and 0 < limits[2] < limits[3]):
             raise DeviceError(f"{self.address} tells no limits of its pulses: {limits.tolist()}; can it write domains?")
-        for axis, (low, high) in zip(self.axes, (limits[:2], np.log10(limits[2:])), strict=True):
-            # log10 of the limit and of the same limit told in s differ by rounding
-            if not (low <= axis.low + ROUNDING and axis.high <= high + ROUNDING):
-                raise DeviceError(
-                    f"axis {axis.name} allows {axis.low!r} to {axis.high!r} {axis.unit}, the instrument "
-                    f"{float(low)!r} to {float(high)!r}; narrow the axis"
-                )
         self._limits = limits
+        self._check_axes(self.axes)
         scpi.write("FORM:BORD SWAP")  # little-endian blocks
-        frame, flags = scpi.query_numbers("IMAG:PIX?")
-        if flags or frame.shape != (2,) or frame[0] <= 0:
-            raise DeviceError(f"{self.address} tells no size of a pixel: {frame.tolist()}")
-        self.pixel_m, self.pixels = float(frame[0]), int(frame[1])
+        self.pixel_m, self.pixels = scpi.query_frame("IMAG:PIX?")
 
     def check_value(self, target: object) -> None:
         """Raise MoveRefused when target may not be sent. Sends nothing."""
@@ -91,7 +132,9 @@ class DomainWriter(Station):
 
     def cells_left(self) -> int:
         """Cells of fresh film."""
-        used, total = self.scpi.read_numbers_again("FILM:CELL?")[0]
+        used, total = self.scpi.read_finite_again("FILM:CELL?", 2).tolist()
+        if not 0 <= used <= total:
+            raise DeviceError(f"{self.address} tells {used:g} used cells of {total:g}; check the film")
         return int(total - used)
 
     def measure(self, x: object, token: str) -> Reading:
@@ -106,38 +149,40 @@ class DomainWriter(Station):
 
         Returns:
             arrays "image" (n, n) float32 contrast, +1 outside the domain and -1 inside, and "pixel" () float64 m; the
-            position is the pulse as it was applied. ok=False for a bad image, or another pulse than asked for.
+            position is the pulse as it was applied. ok=False for a bad image, or another pulse than asked for; where
+            it was sent just now, it has the flag "interference" too, the instrument was made safe, and the next
+            measurement is refused.
 
         Raises:
             MoveRefused: outside the limits; nothing was sent.
             PulseLost: a pulse of this token was cut off earlier; nothing was sent, and the point is lost.
-            UnknownOutcome: the pulse may have happened; the safe state was asked for.
+            UnknownOutcome: the pulse may have happened.
+            Interference: somebody else has set a bias or written a domain; nothing was pulsed.
             DeviceError: the instrument refused the pulse.
             LinkLost, LinkTimeout, BadFrame: the link failed again and again; nothing was pulsed, or the domain is there
                 and the same token will show it.
+
+        After an error that ends a campaign, the safe state has been asked for.
         """
         goal = check_all(self.axes, x)
         check_token(token)
         self.scpi.connect()
-        try:
+        with self._safe_when_stopped():
             self._wait_idle()
-            if self._done() != token:
-                if self.scpi.read_again(f'PULS:USED? "{token}"').strip() != "0":
+            fresh = not self._is_done(token)
+            if fresh:
+                if self._began(f'PULS:USED? "{token}"'):
                     raise PulseLost(f"pulse {token} had begun and was cut off: its cell of film is spent")
+                self._check_bias()
                 self._pulse(goal, token)
-        except UnknownOutcome as doubt:
-            try:
-                self.make_safe()
-            except InstrumentError as error:
-                doubt.add_note(f"and it could not be made safe: {error}")
-            raise
-        return self._read(goal)
+            reading = self._read(goal, fresh)
+        return self._spoiled(reading, reading.reason) if INTERFERENCE in reading.flags else reading
 
     def read(self) -> Reading:
         """The domain written last, once more and without a pulse; raises link faults."""
         self.scpi.connect()
         self._wait_idle()
-        return self._read(None)
+        return self._read(None, False)
 
     def _pulse(self, goal: np.ndarray, token: str) -> None:
         """One PULS, sent once. If the link breaks, the token of the last pulse says whether it happened."""
@@ -146,31 +191,19 @@ class DomainWriter(Station):
         bias, duration = np.clip([float(goal[0]), 10.0 ** float(goal[1])], low, high).tolist()
         self.scpi.errors()  # what is told after the pulse shall be about the pulse
         patience_s = self.image_timeout_s + 2.0 * duration
-        errors = self._command(f'PULS {bias!r},{duration!r},"{token}"', patience_s)
-        try:
-            self._wait_idle(patience_s)
-            done = self._done()
-        except LINK_FAULTS as fault:
-            raise UnknownOutcome(
-                f"pulse {token}: sent, and the instrument cannot be asked any more ({fault})"
-            ) from fault
-        if done == token:
-            return
-        if errors:
+        errors = self._act(token, f'PULS {bias!r},{duration!r},"{token}"', patience_s)
+        if errors is not None:
             raise DeviceError(f"pulse {token} was refused: {'; '.join(errors)}; is there fresh film?")
-        raise UnknownOutcome(
-            f"pulse {token}: the instrument's last pulse is {done!r}, and whether this one was applied is not known "
-            f"({'the link broke' if errors is None else 'no error reported'}); look at the sample before going on"
-        )
 
     def _done(self) -> str:
         return self.scpi.read_again("PULS:TOK?").strip().strip('"')
 
-    def _read(self, goal: np.ndarray | None) -> Reading:
+    def _read(self, goal: np.ndarray | None, fresh: bool) -> Reading:
         pulse, flags = self.scpi.read_numbers_again("PULS?")
         if flags or pulse.shape != (2,) or pulse[1] <= 0:
             raise DeviceError(f"{self.address} tells no pulse: {pulse.tolist()}")
         position = np.array([pulse[0], np.log10(pulse[1])])
+        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
         image = self.scpi.read_block_again("IMAG:DATA?", "<f4")
         ok, reason, flags = codecs.quality(image)
         if image.size == self.pixels**2:
@@ -179,6 +212,7 @@ class DomainWriter(Station):
             ok, reason, flags = False, f"{self.pixels**2} pixels were expected, {image.size} came", ("short",)
         allowed = np.array([axis.allowed_error for axis in self.axes])
         if goal is not None and np.any(np.abs(position - goal) > allowed):
-            ok, reason, flags = False, f"applied {position.tolist()} instead of {goal.tolist()}", ("elsewhere",)
+            ok, reason = False, f"applied {position.tolist()} instead of {goal.tolist()}"
+            flags = ("elsewhere", INTERFERENCE) if fresh else ("elsewhere",)
         arrays = {"image": image, "pixel": np.array(self.pixel_m)}
         return Reading(arrays, {"image": "1", "pixel": "m"}, position, ok, reason, flags)

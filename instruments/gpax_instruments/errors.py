@@ -22,12 +22,23 @@ class LinkTimeout(InstrumentError):
     """The deadline passed. The link is closed, so that a late answer can reach nobody. Reconnect."""
 
 
+class StillBusy(LinkTimeout):
+    """The instrument answers and is not done in the time it was given. The link is open; what it does is in doubt."""
+
+
 class BadFrame(InstrumentError):
     """Bytes arrived that are not the answer asked for. The link is closed. Reconnect."""
 
 
 class DeviceError(InstrumentError):
     """The instrument itself reports an error, or is not the instrument it should be."""
+
+
+class Interference(DeviceError):
+    """Somebody else uses the instrument: what acts on the sample, or was measured last, is not what we asked for.
+
+    Nothing more is measured until ``connect`` is called again, once the instrument is ours alone.
+    """
 
 
 class MoveRefused(InstrumentError):

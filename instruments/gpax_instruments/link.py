@@ -203,10 +203,14 @@ def open_link(address: str, timeout_s: float = 5.0) -> Link:
         LinkLost, LinkTimeout: nobody answers there.
     """
     if "://" in address:
-        parts = urlsplit(address)
-        if parts.scheme != "tcp" or not parts.hostname or not parts.port or parts.path not in ("", "/"):
+        try:
+            parts = urlsplit(address)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:  # a port beyond 65535, an open bracket
+            raise ValueError(f"{address!r}: {error}; write tcp://host:port") from error
+        if parts.scheme != "tcp" or not host or not port or parts.path not in ("", "/"):
             raise ValueError(f"{address!r}: write tcp://host:port, or a VISA resource name")
-        return SocketLink(parts.hostname, parts.port, timeout_s)
+        return SocketLink(host, port, timeout_s)
     from gpax_instruments.visa import VisaLink  # pyvisa is imported only where it is used
 
     return VisaLink(address, timeout_s)

@@ -10,13 +10,22 @@ from typing import Any
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, InstrumentError, UnknownOutcome
-from gpax_instruments.limits import Axis, check_all
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, PulseLost
+from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
-from gpax_instruments.station import check_token
+from gpax_instruments.station import INTERFERENCE, check_token
+
+BIAS_TOLERANCE = 0.01
+"""Share of vmax by which the waveform that comes home may differ: a gain error as calibrations leave it."""
+
+
+def triangle(vmax: float, points: int) -> np.ndarray:
+    """The waveform of a loop, (points,) V: 0, +vmax, -vmax and back to one step before 0."""
+    phase = np.arange(points) / points
+    return vmax * (np.abs((4.0 * phase - 1.0) % 4.0 - 2.0) - 1.0)
 
 
 class PFM(Stage):
@@ -25,15 +34,32 @@ class PFM(Stage):
     Args:
         address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.link.open_link`.
         axes: x and y in metres, within the instrument's own limits.
-        vmax: amplitude of the bias waveform, V.
+        vmax: amplitude of the bias waveform, V, at most `max_bias`.
         points: points in one loop.
+        max_bias: highest bias that is ever sent, V; it narrows the driver's own `MAX_BIAS_V`. None: the latter.
         timeout_s: seconds for one exchange.
         loop_timeout_s: seconds for one loop, and for one move.
         response_unit: unit of the response that the instrument sends.
         repeatable: whether a loop whose outcome is unknown may be measured again at the same place.
         tag: echo query that numbers the answers; None for an instrument without one.
         link: an open link to use in place of address.
+
+    Raises:
+        ValueError: other axes, or a number outside the driver's own limits; so do the attributes.
     """
+
+    act = "loop"
+
+    MAX_BIAS_V = 20.0
+    """V: outputs of microscope controllers reach 10 V; twice that leaves room for an amplifier, and more across a film
+    of some hundred nm is breakdown. A laboratory with another film derives a class of its own."""
+
+    MAX_POINTS = 1_000_000
+    """A loop beyond this does not fit the time that the tip keeps its place; and it bounds what is received."""
+
+    max_bias = Bounded("V", 0.0, "MAX_BIAS_V", above=True, none=True)
+    vmax = Bounded("V", 0.0, "max_bias", above=True)
+    points = Bounded("of a loop", 4, "MAX_POINTS", whole=True)
 
     remembers_token = True  # a loop done under a token is read again, never pulsed again
 
@@ -44,6 +70,7 @@ class PFM(Stage):
         *,
         vmax: float = 8.0,
         points: int = 64,
+        max_bias: float | None = None,
         timeout_s: float = 2.0,
         loop_timeout_s: float = 30.0,
         response_unit: str = "a.u.",
@@ -51,11 +78,11 @@ class PFM(Stage):
         tag: str | None = TAG_ECHO,
         link: Link | None = None,
     ) -> None:
-        if not (np.isfinite(vmax) and vmax > 0 and points >= 4):
-            raise ValueError(f"vmax must be finite and positive and points at least 4, got {vmax!r}, {points!r}")
         super().__init__(address, axes, timeout_s, loop_timeout_s, tag, link)
         self.repeatable = repeatable
-        self.vmax, self.points = float(vmax), int(points)
+        self.max_bias = max_bias
+        self.vmax, self.points = vmax, points
+        self._sent: list[float] = []  # the waveform that the instrument was given last
         self.response_unit = response_unit
         self.rail: float | None = None
 
@@ -63,14 +90,41 @@ class PFM(Stage):
         """Runs after every (re)connection, so it writes only what differs: a waveform in use is left alone."""
         super()._prepare(scpi)
         scpi.write("FORM:BORD SWAP")  # little-endian blocks
-        wave, _ = scpi.query_numbers("BIAS:WAV?")
-        if wave.tolist() != [self.vmax, self.points]:
-            scpi.write(f"BIAS:WAV {self.vmax!r},{self.points}")
-            wave, _ = scpi.query_numbers("BIAS:WAV?")
-            if wave.tolist() != [self.vmax, self.points]:
-                raise DeviceError(f"bias waveform refused: {'; '.join(scpi.errors()) or wave.tolist()}")
-        rail, _ = scpi.query_numbers("LOOP:RAIL?")
+        wanted = self._wanted()
+        if scpi.query_numbers("BIAS:WAV?")[0].tolist() != wanted:
+            self._send_wave(scpi, wanted)
+        self._sent = wanted
+        rail = scpi.query_finite("LOOP:RAIL?", 1)
+        if not rail[0] > 0:
+            raise DeviceError(f"{self.address}: its converter saturates at {rail.tolist()}, which is no magnitude")
         self.rail = float(rail[0])
+
+    def _wanted(self) -> list[float]:
+        """Amplitude and points; judged once more: what is sent is within the limits, whoever has touched the driver."""
+        own = type(self)
+        return [float(own.vmax.check(self, self.vmax)), float(own.points.check(self, self.points))]
+
+    def _send_wave(self, scpi: Scpi, wanted: list[float]) -> None:
+        scpi.write(f"BIAS:WAV {wanted[0]!r},{int(wanted[1])}")
+        found = scpi.query_numbers("BIAS:WAV?")[0].tolist()
+        if found != wanted:
+            raise DeviceError(f"bias waveform refused: {'; '.join(scpi.errors()) or found}")
+
+    def _check_wave(self) -> None:
+        """Raise Interference unless the instrument is about to apply what was asked for, and nothing else."""
+        self._check_bias()
+        wanted = self._wanted()
+        found = self.scpi.read_numbers_again("BIAS:WAV?")[0].tolist()
+        if found == wanted:
+            return
+        if found == self._sent:  # vmax or points of this driver were changed, and not by somebody else
+            self._send_wave(self.scpi, wanted)
+            self._sent = wanted
+            return
+        raise Interference(
+            f"{self.address}: its waveform is {found} (V, points), {wanted} was asked for: does another program use "
+            "the instrument? Nothing was pulsed"
+        )
 
     def measure(self, x: object, token: str) -> Reading:
         """Measure one loop at x.
@@ -82,12 +136,18 @@ class PFM(Stage):
             x: (2,) m.
             token: name of this one measurement, letters, digits and ``_.:-``; never used for another.
 
+        After an error that ends a campaign, the safe state has been asked for.
+
         Returns:
-            arrays "bias" (points,) float64 V and "response" (points,) float32, `response_unit`; ok=False for a bad one.
+            arrays "bias" (points,) float64 V and "response" (points,) float32, `response_unit`; ok=False for a bad
+            one. One that was pulsed with another waveform has the flag "interference": the instrument was made safe,
+            and the next measurement is refused.
 
         Raises:
             MoveRefused: see ``set``; the loop was not measured.
-            UnknownOutcome: the pulse may have happened; the safe state was asked for.
+            PulseLost: a loop of this token was cut off earlier; nothing was pulsed, and the point is lost.
+            UnknownOutcome: the pulse may have happened.
+            Interference: somebody else set another bias or waveform, or has measured; nothing was pulsed.
             DeviceError: the instrument refused the loop.
             LinkLost, LinkTimeout, BadFrame: the link failed again and again; nothing was pulsed, or the loop is done
                 and the same token will read it.
@@ -95,41 +155,41 @@ class PFM(Stage):
         goal = check_all(self.axes, x)
         check_token(token)
         self.scpi.connect()
-        try:
+        with self._safe_when_stopped():
             self._wait_idle()
-            if self._done() != token:
+            fresh = not self._is_done(token)
+            if fresh:
+                self._check_wave()
                 self.set(goal)
                 self._engage()
                 self.trigger(token)
-        except UnknownOutcome as doubt:
-            try:
-                self.make_safe()
-            except InstrumentError as error:
-                doubt.add_note(f"and it could not be made safe: {error}")
-            raise
-        position = self.locate().readback
-        self._arrived(goal, position)
-        return self._read(position)
+            position = self.locate().readback
+            self._arrived(goal, position)
+            reading = self._read(position)
+        return self._spoiled(reading, reading.reason) if fresh and INTERFERENCE in reading.flags else reading
 
     def trigger(self, token: str) -> None:
-        """Apply the waveform once under token and wait for its end. Raises UnknownOutcome, DeviceError, link faults."""
+        """Apply the waveform once under token and wait for its end.
+
+        Raises:
+            Interference: another waveform is set; nothing was pulsed.
+            UnknownOutcome: the pulse may have happened.
+            PulseLost: a pulse of this token was cut off earlier.
+            DeviceError: the instrument refused.
+            LinkLost, LinkTimeout, BadFrame: the link failed before the pulse.
+        """
         self._wait_idle()  # a link that broke while idle is found and mended here, before the pulse
-        errors = self._command(f'MEAS:LOOP "{token}"')
-        try:
-            self._wait_idle()
-            done = self._done()
-        except LINK_FAULTS as fault:
-            raise UnknownOutcome(
-                f"loop {token}: triggered, and the instrument cannot be asked any more ({fault})"
-            ) from fault
-        if done == token:
+        self._check_wave()
+        errors = self._act(token, f'MEAS:LOOP "{token}"')
+        if errors is None:
             return
-        if errors:
-            raise DeviceError(f"loop {token} was refused: {'; '.join(errors)}")
-        raise UnknownOutcome(
-            f"loop {token}: the instrument's last loop is {done!r}, and whether the pulse was applied is not known "
-            f"({'the link broke' if errors is None else 'no error reported'}); look at the sample before going on"
-        )
+        try:
+            begun = self.scpi.query(f'LOOP:USED? "{token}"').strip() == "1"
+        except LINK_FAULTS:  # an instrument that can not tell
+            begun = False
+        if begun:
+            raise PulseLost(f"loop {token} had begun and was cut off: its place has had a part of the pulse")
+        raise DeviceError(f"loop {token} was refused: {'; '.join(errors)}")
 
     def _done(self) -> str:
         return self.scpi.read_again("LOOP:TOK?").strip().strip('"')
@@ -167,4 +227,12 @@ class PFM(Stage):
         shapes = {a.shape for a in arrays.values()}
         if ok and shapes != {(self.points,)}:
             ok, reason, flags = False, f"{self.points} points were asked for, {sorted(shapes)} came", ("short",)
+        if ok:
+            error = np.max(np.abs(arrays["bias"] - triangle(self.vmax, self.points)))
+            if not error <= BIAS_TOLERANCE * self.vmax:
+                reason = (
+                    f"a waveform that reaches {np.max(np.abs(arrays['bias'])):.4g} V was applied, which differs by "
+                    f"{error:.3g} V from the triangle of {self.vmax:g} V that was asked for"
+                )
+                ok, flags = False, (INTERFERENCE,)
         return Reading(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)

@@ -24,6 +24,7 @@ TAG_ECHO = "SYST:TAG? {n}"
 TAG_ESE = "*ESE {n};*ESE?"
 MAX_ERRORS = 64  # a queue that never empties must not hold us
 MAX_BLOCK_BYTES = 1 << 28  # a header torn by noise must not allocate a gigabyte
+MAX_EDGE = 8192  # pixels: a square of float32 with this edge is MAX_BLOCK_BYTES
 
 T = TypeVar("T")
 
@@ -116,6 +117,31 @@ class Scpi:
             self.link.close()  # perhaps the answer to something else
             raise
 
+    def query_finite(self, command: str, count: int) -> np.ndarray:
+        """That many finite numbers, (count,) float64.
+
+        Raises:
+            DeviceError: another count, or a number that is not finite: nothing can be judged by it.
+            LinkLost, LinkTimeout, BadFrame: as ``query``.
+        """
+        values, flags = self.query_numbers(command)
+        if flags or values.shape != (count,):
+            raise DeviceError(
+                f"{self.link.address}: {command} is answered {values.tolist()}, where {count} finite numbers are "
+                "needed; check the instrument and its firmware"
+            )
+        return values
+
+    def query_frame(self, command: str) -> tuple[float, int]:
+        """Size of a pixel, finite and positive, and pixels along an edge. Raises as ``query_finite``."""
+        size, pixels = self.query_finite(command, 2).tolist()
+        if not (size > 0 and 1 <= pixels <= MAX_EDGE and pixels == int(pixels)):
+            raise DeviceError(
+                f"{self.link.address}: {command} is answered {[size, pixels]}, where a positive size and a whole "
+                f"number of pixels up to {MAX_EDGE} are needed"
+            )
+        return size, int(pixels)
+
     def query_block(self, command: str, dtype: Any) -> np.ndarray:
         """Send a query once and return its IEEE 488.2 block, (n,) of dtype in native order. Raises as ``query``.
 
@@ -147,6 +173,10 @@ class Scpi:
     def read_numbers_again(self, command: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """As ``read_again``, for comma-separated numbers."""
         return self._again(lambda: self.query_numbers(command))
+
+    def read_finite_again(self, command: str, count: int) -> np.ndarray:
+        """As ``read_again``, for that many finite numbers; raises as ``query_finite``."""
+        return self._again(lambda: self.query_finite(command, count))
 
     def read_block_again(self, command: str, dtype: Any) -> np.ndarray:
         """As ``read_again``, for a block."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpax_instruments.errors import DeviceError, InstrumentError, MoveRefused, UnknownOutcome
+from gpax_instruments.errors import DeviceError, InstrumentError, MoveRefused, StillBusy, UnknownOutcome
 from gpax_instruments.limits import Axis, check_all, plan_path
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Location
@@ -32,16 +32,35 @@ class Stage(Station):
         tag: str | None,
         link: Link | None,
     ) -> None:
-        if len(axes) != 2 or any(axis.unit != "m" for axis in axes):
-            raise ValueError(f"a {self.model} has two axes, x and y, in m")
         super().__init__(address, timeout_s, patience_s, tag, link)
+        self._limits: np.ndarray | None = None  # (2, 2) m, those of the instrument
         self.axes = tuple(axes)
         self._setpoint: np.ndarray | None = None
 
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """x and y in m; other axes may be given, within the instrument's own limits."""
+        return self._axes
+
+    @axes.setter
+    def axes(self, axes: Sequence[Axis]) -> None:
+        if len(axes) != 2 or any(not isinstance(axis, Axis) or axis.unit != "m" for axis in axes):
+            raise ValueError(f"a {self.model} has two axes, x and y, in m")
+        self._check_axes(tuple(axes))
+        self._axes = tuple(axes)
+
     def _prepare(self, scpi: Scpi) -> None:
         """The axes must lie within the instrument's own limits."""
-        limits, _ = scpi.query_numbers("LIM?")
-        for axis, low, high in zip(self.axes, limits[0::2], limits[1::2], strict=True):
+        limits = scpi.query_finite("LIM?", 4).reshape(2, 2)
+        if not np.all(limits[:, 0] < limits[:, 1]):
+            raise DeviceError(f"{self.address}: its limits are {limits.tolist()} m, which leave no place to go to")
+        self._limits = limits
+        self._check_axes(self.axes)
+
+    def _check_axes(self, axes: tuple[Axis, ...]) -> None:
+        if self._limits is None:
+            return
+        for axis, (low, high) in zip(axes, self._limits.tolist(), strict=True):
             if not (low <= axis.low and axis.high <= high):
                 raise DeviceError(
                     f"axis {axis.name} allows {axis.low!r} to {axis.high!r} m, the instrument {low!r} to {high!r} m; "
@@ -76,7 +95,10 @@ class Stage(Station):
     def _step(self, setpoint: np.ndarray) -> None:
         """One MOVE, sent once. If the link breaks, the read-back says whether it happened."""
         self._setpoint = setpoint
-        refused = self._command("MOVE " + ",".join(repr(float(v)) for v in setpoint))
+        try:
+            refused = self._command("MOVE " + ",".join(repr(float(v)) for v in setpoint))
+        except StillBusy as doubt:
+            raise UnknownOutcome(f"the move to {setpoint.tolist()} m does not end ({doubt})") from doubt
         if refused:
             raise MoveRefused(f"the instrument refused the move to {setpoint.tolist()} m: {'; '.join(refused)}")
         if refused is not None:
@@ -90,12 +112,15 @@ class Stage(Station):
                 "look at the stage before going on"
             ) from doubt
 
-    def _measured_at(self, goal: np.ndarray) -> np.ndarray:
+    def _measured_at(self, goal: np.ndarray, fresh: bool) -> np.ndarray:
         """(2,) m where the last measurement was taken: the read-back, or goal where the stage has left it since.
 
-        After a measurement that was done before the program ended, the beam may be parked.
+        After a measurement that was done before the program ended, the beam may be parked. After a fresh one it has
+        to be where it was sent: MoveRefused.
         """
         readback = self.locate().readback
+        if fresh:
+            self._arrived(goal, readback)
         allowed = np.array([axis.allowed_error for axis in self.axes])
         return readback if np.all(np.abs(readback - goal) <= allowed) else goal
 

@@ -1,14 +1,30 @@
 """What every microscope of the family has in common: its client, commands sent once, waiting, and the safe state."""
 
+import contextlib
 import re
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from gpax_instruments.deadline import after
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, LinkTimeout
+from gpax_instruments.errors import (
+    LINK_FAULTS,
+    DeviceError,
+    DoseSpent,
+    InstrumentError,
+    Interference,
+    StillBusy,
+    UnknownOutcome,
+)
+from gpax_instruments.limits import Bounded
 from gpax_instruments.link import Link, open_link
+from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import Scpi
+
+INTERFERENCE = "interference"
+"""Flag of a reading during which somebody else changed what acted on the sample."""
 
 POLL_S = 0.005  # between two looks at a busy instrument
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -34,11 +50,25 @@ class Station:
     model = "PFM"
     """Must occur in the identity."""
 
+    act = "measurement"
+    """What one measurement is called in messages."""
+
+    MAX_TIMEOUT_S = 3600.0
+    """s: an exchange that takes an hour has failed, and a campaign that waits longer for it is lost to the night."""
+
+    MAX_PATIENCE_S = 86400.0
+    """s: what is busy for a day is stuck."""
+
+    timeout_s = Bounded("s", 0.0, "MAX_TIMEOUT_S", above=True)
+    patience_s = Bounded("s", 0.0, "MAX_PATIENCE_S", above=True)
+
     def __init__(self, address: str, timeout_s: float, patience_s: float, tag: str | None, link: Link | None) -> None:
         self.address, self.timeout_s, self.patience_s = address, timeout_s, patience_s
         self._tag, self._link = tag, link
         self._client: Scpi | None = None
         self._greeted = self._only_safe = self._bare = False
+        self._known: set[str] | None = None  # tokens that may have been measured last; None: not looked yet
+        self._interference = ""  # what somebody else did, in words
 
     @property
     def scpi(self) -> Scpi:
@@ -49,8 +79,21 @@ class Station:
         return self._client
 
     def connect(self) -> Self:
-        """Open the link, check the instrument. Raises DeviceError, LinkLost, LinkTimeout, BadFrame."""
-        self.scpi.connect()
+        """Open the link, make safe, check the instrument.
+
+        The safe state comes before all but the identity: a program that was killed may have left the tip down, a bias
+        on, a beam unblanked or a pulse going on. A measurement that is under way is cut off.
+
+        Raises:
+            DeviceError: another instrument, one that does not get safe, or one that can not do what is asked.
+            LinkLost, LinkTimeout, BadFrame: the link failed.
+        """
+        self._greeted, self._known, self._interference = False, None, ""
+        self.scpi.connect()  # greets over a new link
+        if not self._greeted:
+            self.make_safe()
+            self._greeted = True
+            self.scpi.connect()  # where the link was lost meanwhile
         return self
 
     def identity(self) -> str:
@@ -73,12 +116,14 @@ class Station:
 
     def _setup(self, scpi: Scpi) -> None:
         """Runs after every (re)connection; may only write what does no harm when repeated."""
-        if not self._greeted:  # errors of whoever was here before are not ours
-            scpi.errors()
-            self._greeted = True
         identity = scpi.query("*IDN?")
         if self.model not in identity.upper():
             raise DeviceError(f"{self.address} is {identity!r}, not a {self.model}; check the address")
+        if not self._greeted:  # later connections may come in the middle of a measurement, which SAFE would end
+            scpi.write("SAFE")
+            self._see_safe(scpi)
+            scpi.errors()  # errors of whoever was here before are not ours
+            self._greeted = True
         self._bare = self._only_safe
         if not self._bare:
             self._prepare(scpi)
@@ -86,27 +131,128 @@ class Station:
     def _prepare(self, scpi: Scpi) -> None:
         """What a measurement needs beyond the greeting; the safe state is reached without it."""
 
+    def _done(self) -> str:
+        """Token of the measurement done last."""
+        raise NotImplementedError
+
+    def _is_done(self, token: str) -> bool:
+        """Whether the measurement of token is done already.
+
+        Raises:
+            Interference: the last one is neither ours nor the one that was there when we connected.
+        """
+        if self._interference:
+            raise Interference(f"{self._interference}; connect again once the instrument is yours alone")
+        done = self._done()
+        if self._known is None:
+            self._known = {done}
+        if done not in {token, "", *self._known}:  # an instrument that was started anew has none
+            raise Interference(
+                f"{self.address}: its last measurement is {done!r}, which this program did not ask for: does another "
+                "program use the instrument? Nothing was measured"
+            )
+        return done == token
+
+    def _ours(self, token: str) -> None:
+        """From now on the measurement of token may be the last one."""
+        self._known = {token} if self._known is None else self._known | {token}
+
+    def _began(self, command: str) -> bool:
+        """Whether the measurement that a query names has begun, whatever became of it."""
+        answer = self.scpi.read_again(command).strip()
+        if answer not in ("0", "1"):
+            raise DeviceError(f"{self.address}: {command} is answered {answer[:40]!r}, where 0 or 1 is needed")
+        return answer == "1"
+
+    @contextlib.contextmanager
+    def _safe_when_stopped(self) -> Iterator[None]:
+        """Make safe when an error ends the campaign; one that costs a point alone leaves the instrument as it is."""
+        try:
+            yield
+        except DoseSpent:
+            raise  # nothing was exposed, and the beam was seen blanked
+        except InstrumentError as fault:
+            if not fault.point_failed:
+                try:
+                    self.make_safe()
+                except InstrumentError as error:
+                    fault.add_note(f"and it could not be made safe: {error}")
+            raise
+
+    def _spoiled(self, reading: Reading, reason: str) -> Reading:
+        """The reading as failed, since somebody else changed what acted on the sample.
+
+        The instrument is made safe, and every measurement from now on is refused.
+        """
+        self._interference = reason
+        with contextlib.suppress(InstrumentError):  # the next measurement is refused, and its caller makes safe again
+            self.make_safe()
+        words = "; ".join(dict.fromkeys(filter(None, (reading.reason, reason))))
+        return replace(reading, ok=False, reason=words, flags=tuple(dict.fromkeys((*reading.flags, INTERFERENCE))))
+
+    def _check_bias(self) -> None:
+        """Raise Interference unless the constant bias is 0: in the safe state it was, and we never set another."""
+        bias = self.scpi.read_finite_again("BIAS?", 1)
+        if bias[0] != 0.0:
+            raise Interference(
+                f"{self.address}: the tip is at {float(bias[0])!r} V, which this program did not ask for; "
+                "nothing was measured"
+            )
+
     def _command(self, command: str, patience_s: float | None = None) -> list[str] | None:
         """Send once what acts on the world, wait for its end, and return what the error queue holds.
 
-        None when the link broke on the way, so that the command may or may not have arrived.
+        None when the link broke on the way, so that the command may or may not have arrived. Raises StillBusy.
         """
         before = self.scpi.reconnects
         try:
             self.scpi.write(command)
             self._wait_idle(patience_s)
             errors = self.scpi.errors()
+        except StillBusy:
+            raise  # waiting as long again would only leave it longer as it is
         except LINK_FAULTS:
             return None
         return errors if self.scpi.reconnects == before else None
 
+    def _act(self, token: str, command: str, patience_s: float | None = None) -> list[str] | None:
+        """Send the command that measures under token, once, and see it done; else what the error queue holds.
+
+        Returns:
+            None when it is done; the errors, perhaps none, with which the instrument refused it.
+
+        Raises:
+            UnknownOutcome: it may have happened, or is still going on.
+        """
+        self._ours(token)
+        try:
+            errors = self._command(command, patience_s)
+            if errors is None:
+                self._wait_idle(patience_s)
+            done = self._done()
+        except LINK_FAULTS as fault:
+            raise UnknownOutcome(
+                f"{self.act} {token}: begun, and the instrument cannot be asked any more, or does not end ({fault})"
+            ) from fault
+        if done == token:
+            return None
+        if errors:
+            return errors
+        raise UnknownOutcome(
+            f"{self.act} {token}: the instrument's last {self.act} is {done!r}, and whether this one was begun is not "
+            f"known ({'the link broke' if errors is None else 'no error reported'}); look at the sample before going on"
+        )
+
     def _wait_idle(self, patience_s: float | None = None) -> None:
-        """Return when idle. Raises LinkTimeout after patience_s, None for `patience_s`."""
+        """Return when idle. Raises StillBusy after patience_s, None for `patience_s`."""
         seconds = self.patience_s if patience_s is None else patience_s
         deadline = after(seconds)
-        while self.scpi.read_again("STAT?").strip().upper() != "IDLE":
+        while (state := self.scpi.read_again("STAT?").strip().upper()) != "IDLE":
             if time.monotonic() > deadline:
-                raise LinkTimeout(f"{self.address}: still busy after {seconds} s; look at the instrument")
+                raise StillBusy(
+                    f"{self.address}: still {state[:40]} after {seconds:g} s; look at the instrument, or allow it "
+                    "more time"
+                )
             time.sleep(POLL_S)
 
     def stop(self, success: bool = True) -> None:
@@ -131,16 +277,30 @@ class Station:
             try:
                 self.scpi.connect()
                 self.scpi.write("SAFE")
-                trouble = self._unsafe(self.scpi)
-            except LINK_FAULTS:
+                self._see_safe(self.scpi)
+            except LINK_FAULTS as fault:
+                if attempt == 0 and self._greeted:
+                    self._safe_unseen()
                 if attempt + 1 == self.scpi.attempts:
+                    fault.add_note("SAFE was sent and not seen to be obeyed; go to the instrument")
                     raise
                 continue
-            if trouble:
-                raise DeviceError(f"not safe: {trouble}")
             if self._bare:
                 self.scpi.close()  # the next call opens it anew, and prepares it
             return
+
+    def _safe_unseen(self) -> None:
+        """Ask an instrument that has stopped answering, and that we knew, for the safe state: it may still obey."""
+        link = self.scpi.link
+        with contextlib.suppress(InstrumentError):
+            link.reconnect(after(self.timeout_s))
+            link.write(b"SAFE\n", after(self.timeout_s))
+        link.close()
+
+    def _see_safe(self, scpi: Scpi) -> None:
+        trouble = self._unsafe(scpi)
+        if trouble:
+            raise DeviceError(f"not safe: {trouble}")
 
     def _unsafe(self, scpi: Scpi) -> str:
         """What is not as it should be after SAFE, in words with a remedy; empty when all is well."""

@@ -14,11 +14,11 @@ from gpax_instruments.errors import (
     LINK_FAULTS,
     DeviceError,
     DoseSpent,
-    InstrumentError,
+    Interference,
     PulseLost,
     UnknownOutcome,
 )
-from gpax_instruments.limits import Axis, check_all
+from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
@@ -29,6 +29,10 @@ MODES = {"eels": "EELS", "diffraction": "DIFF"}
 """What a shot may be, and what the instrument calls it."""
 
 
+DOSE_TOLERANCE = 0.01
+"""Share by which the dose of a shot may differ from what it was: no probe current is steadier over a night."""
+
+
 class STEM(Stage):
     """A STEM whose measurement is one shot with a parked, focused beam. Nothing is opened before ``connect``.
 
@@ -36,7 +40,8 @@ class STEM(Stage):
         address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.link.open_link`.
         axes: x and y in metres, within the instrument's own limits.
         mode: "eels" or "diffraction".
-        dose_budget: electrons that the specimen may get in all, images included; None for no limit.
+        dose_budget: electrons that the specimen may get in all, images included; None for the driver's own `MAX_DOSE`.
+        max_shot: electrons that one shot or one image may take; None for the driver's own `MAX_SHOT`.
         park: (2,) m where the blanked beam waits between shots; None to leave it where it was.
         timeout_s: seconds for one exchange.
         shot_timeout_s: seconds for one shot, one image, and one move.
@@ -44,9 +49,20 @@ class STEM(Stage):
         link: an open link to use in place of address.
 
     Raises:
-        ValueError: another mode, other axes, or a budget that is not positive.
+        ValueError: another mode, other axes, or a number outside the driver's own limits; so do the attributes.
         MoveRefused: a park position outside the axes.
     """
+
+    act = "shot"
+
+    MAX_DOSE = 1e15
+    """Electrons: 1 nA, a strong probe, for two days. A budget beyond it limits nothing."""
+
+    MAX_SHOT = 1e10
+    """Electrons of one shot or image: 1 nA for 1.6 s. A shot that takes more was not meant."""
+
+    dose_budget = Bounded("electrons", 0.0, "MAX_DOSE", above=True, none=True)
+    max_shot = Bounded("electrons", 0.0, "MAX_SHOT", above=True, none=True)
 
     model = "STEM"
     remembers_token = True  # a shot done under a token is read again, never exposed again
@@ -59,6 +75,7 @@ class STEM(Stage):
         *,
         mode: str = "eels",
         dose_budget: float | None = None,
+        max_shot: float | None = None,
         park: object = None,
         timeout_s: float = 2.0,
         shot_timeout_s: float = 30.0,
@@ -67,49 +84,82 @@ class STEM(Stage):
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode is one of {sorted(MODES)}; got {mode!r}")
-        if dose_budget is not None and not dose_budget > 0:
-            raise ValueError(f"dose_budget is a positive number of electrons; got {dose_budget!r}")
         super().__init__(address, axes, timeout_s, shot_timeout_s, tag, link)
-        self.mode, self.dose_budget = mode, dose_budget
+        self.mode, self.dose_budget, self.max_shot = mode, dose_budget, max_shot
         self.park = None if park is None else check_all(self.axes, park)
         self.energy = np.zeros(0)
         self.angle_mrad, self.detector = 0.0, 0
         self.pixel_m, self.pixels = 0.0, 0
-        self._shot_electrons = self._scan_electrons = 0.0
+        self._doses: np.ndarray | None = None  # (3,) electrons of each mode's shot and of an image, as first told
+        self._had = 0.0  # electrons: the highest dose that was ever told
 
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
         scpi.write("FORM:BORD SWAP")  # little-endian blocks
-        frame, detector = scpi.query_numbers("SCAN:PIX?")[0], scpi.query_numbers("DIFF:PIX?")[0]
-        shots, scan = scpi.query_numbers("DOSE:SHOT?")[0], scpi.query_numbers("DOSE:SCAN?")[0]
-        if frame.shape != (2,) or detector.shape != (2,) or shots.shape != (2,) or not np.all(shots > 0):
-            raise DeviceError(f"{self.address} does not tell its pixels and doses: {frame.tolist()}, {shots.tolist()}")
-        self.pixel_m, self.pixels = float(frame[0]), int(frame[1])
-        self.angle_mrad, self.detector = float(detector[0]), int(detector[1])
-        self._shot_electrons, self._scan_electrons = float(shots[list(MODES).index(self.mode)]), float(scan[0])
-        self.energy = scpi.query_block("EELS:ENER?", "<f8")
+        self.pixel_m, self.pixels = scpi.query_frame("SCAN:PIX?")
+        self.angle_mrad, self.detector = scpi.query_frame("DIFF:PIX?")
+        self._judge(np.append(scpi.query_finite("DOSE:SHOT?", 2), scpi.query_finite("DOSE:SCAN?", 1)))
+        energy = scpi.query_block("EELS:ENER?", "<f8")
+        if energy.size < 2 or not np.all(np.isfinite(energy)):
+            raise DeviceError(f"{self.address} does not tell its energies: {energy.size} came, not all finite")
+        self.energy = energy
+
+    def _judge(self, doses: np.ndarray) -> None:
+        """Refuse doses beyond the limit, and doses that differ from those first told: the beam is another one."""
+        if not np.all((doses > 0) & (doses <= self.max_shot)):
+            raise DeviceError(
+                f"{self.address} exposes with {doses.tolist()} electrons (spectrum, pattern, image); each must be "
+                f"above 0 and at most {self.max_shot:g}, the limit of this driver. Reduce the current or the exposure"
+            )
+        if self._doses is None:
+            self._doses = doses
+        if np.any(np.abs(doses - self._doses) > DOSE_TOLERANCE * self._doses):
+            raise Interference(
+                f"{self.address} exposes with {doses.tolist()} electrons (spectrum, pattern, image), and told "
+                f"{self._doses.tolist()} when it was connected: did another program change current or exposure? "
+                "Make a new driver if the change was meant"
+            )
+
+    def _check_doses(self) -> None:
+        shots = self.scpi.read_finite_again("DOSE:SHOT?", 2)
+        self._judge(np.append(shots, self.scpi.read_finite_again("DOSE:SCAN?", 1)))
+
+    @property
+    def _shot_electrons(self) -> float:
+        assert self._doses is not None  # connected
+        return float(self._doses[list(MODES).index(self.mode)])
+
+    @property
+    def _scan_electrons(self) -> float:
+        assert self._doses is not None
+        return float(self._doses[-1])
 
     # --- dose -----------------------------------------------------------------------------------------------------
 
     def dose(self) -> float:
-        """Electrons that the specimen has had in all."""
-        value, flags = self.scpi.read_numbers_again("DOSE?")
-        if flags or value.shape != (1,):
-            raise DeviceError(f"{self.address} does not tell the dose: {value.tolist()}")
-        return float(value[0])
+        """Electrons that the specimen has had in all.
+
+        Raises:
+            DeviceError: no dose is told, or one that is smaller than before: the budget can not be kept by it.
+            LinkLost, LinkTimeout, BadFrame: it could not be asked.
+        """
+        had = float(self.scpi.read_finite_again("DOSE?", 1)[0])
+        if not had >= self._had:
+            raise DeviceError(
+                f"{self.address} tells a dose of {had:.6g} electrons, and {self._had:.6g} before: a counter that goes "
+                "back can not keep a budget. Was the instrument started anew? Make a new driver with what is left of it"
+            )
+        self._had = had
+        return had
 
     def shots_left(self) -> float:
-        """How many shots the budget still allows; inf without one. A campaign's `stop` may ask."""
+        """How many shots the budget still allows. A campaign's `stop` may ask."""
         self.scpi.connect()
-        if self.dose_budget is None:
-            return float("inf")
         return max(0.0, (self.dose_budget - self.dose()) // self._shot_electrons)
 
     def _allow(self, electrons: float) -> None:
-        if self.dose_budget is None:
-            return
         had = self.dose()
-        if had + electrons > self.dose_budget:
+        if not had + electrons <= self.dose_budget:
             raise DoseSpent(
                 f"{had:.3g} of {self.dose_budget:.3g} electrons are spent, the next exposure takes {electrons:.3g}; "
                 "nothing was exposed"
@@ -144,10 +194,16 @@ class STEM(Stage):
 
         Raises:
             DoseSpent: the budget does not allow it.
-            DeviceError, LinkLost, LinkTimeout, BadFrame: no image.
+            Interference: another dose than it was; nothing was exposed.
+            DeviceError, LinkLost, LinkTimeout, BadFrame: no image; the safe state was asked for.
         """
         self.scpi.connect()
+        with self._safe_when_stopped():
+            return self._image()
+
+    def _image(self) -> Reading:
         self._wait_idle()
+        self._check_doses()
         self._allow(self._scan_electrons)
         before = self.dose()
         errors = self._command("SCAN")
@@ -158,6 +214,7 @@ class STEM(Stage):
             self._wait_idle()
             if self.dose() < before + 0.5 * self._scan_electrons:
                 raise DeviceError("the link broke as the image was asked for, and none was taken: ask again")
+        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
         values = self.scpi.read_block_again("SCAN:DATA?", "<f4")
         ok, reason, flags = codecs.quality(values)
         if values.size == self.pixels**2:
@@ -185,32 +242,36 @@ class STEM(Stage):
             MoveRefused: see ``set``; nothing was exposed.
             DoseSpent: the budget does not allow it; nothing was exposed.
             PulseLost: a shot of this token was cut off earlier; nothing was exposed, and the point is lost.
-            UnknownOutcome: the shot may have happened, or the beam may be on; the safe state was asked for.
+            UnknownOutcome: the shot may have happened, or the beam may be on.
+            Interference: somebody else changed the dose of a shot, or has measured; nothing was exposed.
             DeviceError: the instrument refused the shot, or does not blank.
             LinkLost, LinkTimeout, BadFrame: the link failed again and again; the beam was last seen blanked.
+
+        After an error that ends a campaign, the safe state has been asked for.
         """
         goal = check_all(self.axes, x)
         check_token(token)
         self.scpi.connect()
-        try:
+        changed = ""
+        with self._safe_when_stopped():
             self._wait_idle()
-            if self._done() != token:
-                if self.scpi.read_again(f'SHOT:USED? "{token}"').strip() != "0":
+            fresh = not self._is_done(token)
+            if fresh:
+                if self._began(f'SHOT:USED? "{token}"'):
                     raise PulseLost(f"shot {token} had begun and was cut off: its place has had the dose")
+                self._check_doses()
                 self._allow(self._shot_electrons)
                 self.blank()
                 self.set(goal)
                 self._shoot(token)
-        except UnknownOutcome as doubt:
-            try:
-                self.make_safe()
-            except InstrumentError as error:
-                doubt.add_note(f"and it could not be made safe: {error}")
-            raise
-        reading = self._read(self._measured_at(goal))
-        if self.park is not None:
-            self.set(self.park)
-        return reading
+                try:
+                    self._check_doses()
+                except Interference as error:
+                    changed = str(error)
+            reading = self._read(self._measured_at(goal, fresh))
+            if self.park is not None and not changed:
+                self.set(self.park)
+        return self._spoiled(reading, changed) if changed else reading
 
     def _shoot(self, token: str) -> None:
         try:
@@ -226,26 +287,22 @@ class STEM(Stage):
 
     def trigger(self, token: str) -> None:
         """Take the shot under token and wait for its end. Raises UnknownOutcome, DeviceError, link faults."""
-        word = {"eels": "EELS", "diffraction": "DIFF"}[self.mode]
-        errors = self._command(f'MEAS:{word} "{token}"')
-        try:
-            self._wait_idle()
-            done = self._done()
-        except LINK_FAULTS as fault:
-            raise UnknownOutcome(f"shot {token}: the instrument cannot be asked any more ({fault})") from fault
-        if done == token:
-            return
-        if errors:
+        errors = self._act(token, f'MEAS:{MODES[self.mode]} "{token}"')
+        if errors is not None:
             raise DeviceError(f"shot {token} was refused: {'; '.join(errors)}")
-        raise UnknownOutcome(f"shot {token}: the instrument's last shot is {done!r}; look at the specimen")
 
     def _done(self) -> str:
         return self.scpi.read_again("SHOT:TOK?").strip().strip('"')
 
     def _read(self, position: np.ndarray) -> Reading:
+        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
         values = self.scpi.read_block_again("SHOT:DATA?", "<f4")
         dose, _ = self.scpi.read_numbers_again("SHOT:DOSE?")
         ok, reason, flags = codecs.quality(values)
+        if dose.shape != (1,) or not 0 <= dose[0] < np.inf:
+            if ok:
+                ok, reason, flags = False, f"the dose that the place had is told as {dose.tolist()}", ("dose",)
+            dose = np.full(1, np.nan)
         wanted = self.energy.size if self.mode == "eels" else self.detector**2
         if values.size != wanted and ok:
             ok, reason, flags = False, f"{wanted} numbers were expected, {values.size} came", ("short",)

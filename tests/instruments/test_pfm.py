@@ -33,6 +33,12 @@ HERE = np.array([1e-6, 5e-7])
 LOOP = np.linspace(-0.5, 0.5, 16, dtype="<f4")
 
 
+def wave_of(vmax, points):
+    """0, up to vmax, down to -vmax, and back to one step before 0."""
+    corners, at = [0.0, vmax, -vmax, 0.0], [0.0, 0.25, 0.75, 1.0]
+    return np.interp(np.arange(int(points)) / points, at, corners)
+
+
 class Microscope:
     """Obeys the command set of the PFM. `cuts` lists (word, obeyed first?): the connection is cut there, once each."""
 
@@ -41,6 +47,7 @@ class Microscope:
         self.tip, self.bias, self.wave = "WITHDRAWN", 0.0, [1.0, 8]
         self.errors, self.cuts, self.loop, self.offset = [], [], LOOP, 0.0
         self.moves, self.name = [], "Maker,PFM,1,0"
+        self.applied = np.zeros(0)
 
     def __call__(self, connection, line):
         for cut in self.cuts:
@@ -91,12 +98,13 @@ class Microscope:
             case "MEAS:LOOP":
                 self.token = argument.strip('"')
                 self.pulses.append(self.token)
+                self.applied = wave_of(*self.wave)
             case "STAT?":
                 return b"IDLE"
             case "LOOP:TOK?":
                 return f'"{self.token}"'.encode()
             case "LOOP:BIAS?":
-                return codecs.format_block(np.zeros(len(self.loop), "<f8"), terminator=b"")
+                return codecs.format_block(self.applied[: len(self.loop)].astype("<f8"), terminator=b"")
             case "LOOP:DATA?":
                 return codecs.format_block(self.loop, terminator=b"")
 

@@ -191,6 +191,10 @@ class Microscope:
         _ = self.busy
         return self._done.token if self._done else ""
 
+    def used(self, token: str) -> bool:
+        """Whether a loop of this token has begun; it looks back no further than ``trigger`` does."""
+        return token == self.last_token
+
     def read(self) -> Loop:
         """The last loop done. Raises -230 before the first."""
         _ = self.busy

@@ -1,8 +1,8 @@
 """A piezoresponse force microscope as a process: SCPI over a raw socket and over HiSLIP, on 127.0.0.1.
 
 ``python -m gpax_instruments.twins.pfm --seed 0`` prints one JSON line when it is ready, ``{"scpi": port, "hislip":
-port, "pid": pid}``, and stops on SIGTERM, after ``--max-seconds``, or, with ``--stdin-guard``, when its standard input
-ends. The commands are the table in ``dialect_of``.
+port, "pid": pid}``, and stops on SIGTERM, SIGHUP and Ctrl-C, or after ``--max-seconds``; with ``--stdin-guard`` on
+SIGTERM, and when the process that started it ends. The commands are the table in ``dialect_of``.
 """
 
 import argparse
@@ -51,6 +51,7 @@ def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults, band: bool
     dialect.add("MEASure:LOOP", scope.trigger, string)
     dialect.add("STATus?", lambda: "BUSY" if scope.busy else "IDLE")
     dialect.add("LOOP:TOKen?", lambda: f'"{scope.token()}"')
+    dialect.add("LOOP:USED?", lambda token: str(int(scope.used(token))), string)
     dialect.add("LOOP:DATA?", lambda: blocks.of(scope.read().response))
     dialect.add("LOOP:BIAS?", lambda: blocks.of(scope.read().bias))
     dialect.add("LOOP:RAIL?", lambda: numbers(RAIL))
