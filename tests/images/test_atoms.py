@@ -56,7 +56,68 @@ def test_few_atoms_in_noise_are_found_by_a_threshold():
     peaks = find_atoms(image, 3.0, threshold=0.25)
     assert int(peaks.total) == 4
     assert matched(np.asarray(peaks.positions)[:4], truth).max() < 0.5
-    assert int(find_atoms(image, 3.0).total) > 20, "a contrast takes peaks of noise for atoms, as its docstring says"
+    assert int(find_atoms(image, 3.0).total) == 4, "the noise of the pixels says how high its peaks come"
+
+
+def spots(places, shape=(64, 64), sigma=2.0, height=1.0):
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    heights = np.broadcast_to(height, len(places))
+    return sum(
+        h * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / (2 * sigma**2))
+        for h, (r, c) in zip(heights, places, strict=True)
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_where_there_is_nothing_there_are_no_atoms(dtype):
+    rng = np.random.default_rng(1)
+    rows, columns = np.mgrid[:64, :64]
+    edge = np.where(rows < 31, 4000.0, 1000.0)
+    blank = [np.full((64, 64), v) for v in (0.0, 0.1, 7.0, 65535.0, -3e4)]
+    tilted = [0.1 * rows + 0.2 * columns + offset for offset in (0.0, 1e4)]
+    counts = [rng.poisson(mean, (64, 64)) for mean in (0.02, 1.0, 300.0)]
+    edges = [edge, edge.T, edge[::-1], np.where(rows + 0.4 * columns < 40, 4000.0, 1000.0)]
+    edges += [rng.poisson(edge), edge + 3000 * (rows > 50)]
+    hot = np.zeros((64, 64))
+    for image in [*blank, *tilted, *counts, *edges, rng.normal(size=(64, 64)), hot]:
+        for sigma in (1.6, 3.0):
+            assert int(find_atoms(np.asarray(image, dtype), sigma).total) == 0
+
+
+def test_sparse_atoms_are_found_in_noise_and_at_any_offset_and_unit():
+    rng = np.random.default_rng(2)
+    truth = np.array([[12.3, 15.1], [40.8, 20.2], [30.1, 50.6]])
+    image = spots(truth, height=[1.0, 0.8, 0.6])
+    for scale, offset, noise in ((1.0, 0.0, 0.0), (1.0, 0.0, 0.05), (1e-9, 1e-8, 0.02), (5000.0, 20000.0, 0.05)):
+        seen = scale * (image + noise * rng.normal(size=image.shape)) + offset
+        peaks = find_atoms(seen.astype(np.float32), 2.0)
+        assert int(peaks.total) == 3
+        assert matched(np.asarray(peaks.positions)[:3], truth).max() < 0.3
+    shots = find_atoms(rng.poisson(0.3 + 30 * image), 2.0)
+    assert int(shots.total) == 3
+    torn = image + 0.02 * rng.normal(size=image.shape)
+    torn[50, 10] = 1e3
+    assert matched(np.asarray(find_atoms(torn, 2.0).positions)[:4], truth).max() < 0.3, "a hot pixel hides no atom"
+
+
+def test_a_valley_between_the_heights_keeps_faint_atoms_and_a_contrast_does_not():
+    grid = [(r, c) for r in np.arange(8.0, 60, 12) for c in np.arange(8.0, 60, 12)]
+    height = np.where(np.arange(len(grid)) % 2, 1.0, 0.12)
+    image = spots(grid, height=height) + 0.002 * np.random.default_rng(3).normal(size=(64, 64))
+    assert int(find_atoms(image, 2.0).total) == len(grid)
+    assert int(find_atoms(image, 2.0, contrast=0.2).total) == np.sum(height == 1.0)
+    few = find_atoms(image, 2.0, capacity=5)
+    assert few.positions.shape == (5, 2)
+    assert int(few.total) == len(grid)
+
+
+@pytest.mark.parametrize("lost", [np.s_[30, 30], np.s_[40:]])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_not_finite_are_refused(lost, value):
+    image = spots([(20.0, 20.0), (28.0, 32.0)])
+    image[lost] = value
+    with pytest.raises(ValueError, match=r"pixels are not finite.*median"):
+        find_atoms(image, 2.0)
 
 
 def test_atoms_of_a_honeycomb_are_found_and_pieces_are_centred_on_them():
