@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from gpax_lab.storage.contents import read
+from gpax_lab.storage.contents import read, read_slim
 from gpax_lab.storage.export import export_hdf5
 from gpax_lab.storage.frames import Frame
 from gpax_lab.storage.journal import Entry, Journal
@@ -19,13 +19,13 @@ class Campaign:
 
     Attributes:
         journal: the append-only record of what was measured.
-        history: what it held when this program opened it.
+        history: what it held when this program opened it; raw arrays are read when `numpy.asarray` asks for them.
     """
 
     def __init__(self, journal: Journal):
         self.journal = journal
         self._exported = True
-        self.history: Sequence[Frame] = read(journal.path).frames
+        self.history: Sequence[Frame] = read_slim(journal.path).frames
 
     @classmethod
     def create(cls, path: str | Path, header: Mapping[str, Any]) -> Self:

@@ -7,11 +7,11 @@ import numpy as np
 
 from gpax_lab.observations import FAILED, MEASURED
 
+from .contents import RAW
 from .errors import ExportError
 from .frames import Frame
-from .nsid import Axis, Column, Main
+from .nsid import Axis, Column, Main, Stacked
 
-_RAW = "raw/"
 _COLUMNS = {"step", "reason", "elapsed", "wall", "x"}
 _RESERVED = {"status", "readings", "proposals", "log", "settings", "reading", "reading_index", "metadata"}
 
@@ -19,13 +19,9 @@ _RESERVED = {"status", "readings", "proposals", "log", "settings", "reading", "r
 class _Stack(NamedTuple):
     name: str
     rows: tuple[int, ...]
-    values: np.ndarray  # (len(rows), ...)
+    values: Stacked  # (len(rows), ...)
     unit: str
-
-    @property
-    def shared(self) -> bool:
-        first = self.values[:1].tobytes()
-        return self.values.ndim == 2 and all(row.tobytes() == first for row in self.values)
+    shared: bool  # the same vector in every reading
 
 
 class _Points(NamedTuple):
@@ -78,15 +74,23 @@ def _stacks(readings: tuple[Frame, ...]) -> list[_Stack]:
     found: dict[tuple[str, Any, str], list[int]] = {}
     for row, frame in enumerate(readings):
         for name, array in frame.arrays.items():
-            if name.startswith(_RAW) and array.size:
+            if name.startswith(RAW) and array.size:
                 found.setdefault((name, array.shape, array.dtype.str), []).append(row)
     stacks = []
     for (name, _, _), rows in found.items():
         units = readings[rows[0]].header.get("units") or {}
-        short = name[len(_RAW) :]
-        values = np.stack([readings[row].arrays[name] for row in rows])
-        stacks.append(_Stack(short, tuple(rows), values, _unit(units.get(short, units.get(name)))))
+        short = name[len(RAW) :]
+        values = Stacked([readings[row].arrays[name] for row in rows])
+        unit = _unit(units.get(short, units.get(name)))
+        stacks.append(_Stack(short, tuple(rows), values, unit, _is_shared(values)))
     return stacks
+
+
+def _is_shared(values: Stacked) -> bool:
+    if len(values.shape) != 2:
+        return False
+    first = values.row(0).tobytes()
+    return all(values.row(index).tobytes() == first for index in range(values.shape[0]))
 
 
 def _pair(stacks: list[_Stack], readings: tuple[Frame, ...]) -> dict[int, int]:
@@ -111,7 +115,7 @@ def _index(rows: tuple[int, ...]) -> Axis:
 
 def _channels(stack: _Stack, axis: _Stack | None, taken: set[str]) -> tuple[Axis, ...]:
     if axis is not None:
-        return (Axis(slug(axis.name, taken), axis.values[0], axis.unit, axis.name, "SPECTRAL"),)
+        return (Axis(slug(axis.name, taken), axis.values.row(0), axis.unit, axis.name, "SPECTRAL"),)
     shape = stack.values.shape[1:]
     kinds = ["SPECTRAL"] if len(shape) == 1 else ["CHANNEL"] * len(shape)
     return tuple(

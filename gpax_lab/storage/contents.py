@@ -1,12 +1,14 @@
 """Reading a campaign journal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from . import files
 from .errors import JournalCorrupt, JournalError
 from .frames import Frame, Scan, frame_at, scan
+
+RAW = "raw/"
 
 
 class Contents(NamedTuple):
@@ -50,16 +52,14 @@ def found_in(path: Path, file: BinaryIO) -> Scan:
         raise type(error)(f"{path}: {error}") from None
 
 
-def frames_in(path: str | Path) -> Iterator[Frame]:
-    """The frames of a journal one after the other, without damaged ones; never more than one of them is held.
+def is_raw(name: str) -> bool:
+    """Whether an array of a reading is what the instrument gave: most of the bytes of a campaign."""
+    return name.startswith(RAW)
 
-    Raises:
-        ForeignFile, JournalCorrupt: as in `read`, before the first frame.
-    """
-    path = Path(path)
-    with files.open_read(path) as file:
-        for span in _intact(path, file).spans:
-            yield frame_at(file, span)
+
+def read_slim(path: str | Path, *, states: bool = True) -> Contents:
+    """`read`, with the raw arrays, and where not asked for the states, left in the file (`frames.Later`)."""
+    return _read(Path(path), False, is_raw if states else lambda name: name.startswith((RAW, ".")))
 
 
 def _intact(path: Path, file: BinaryIO, *, skip_damage: bool = False) -> Scan:
@@ -86,10 +86,13 @@ def read(path: str | Path, *, skip_damage: bool = False) -> Contents:
         ForeignFile: not a journal.
         JournalCorrupt: an entry that was once safe is damaged or gone.
     """
-    path = Path(path)
+    return _read(Path(path), skip_damage, lambda name: False)
+
+
+def _read(path: Path, skip_damage: bool, later: Callable[[str], bool]) -> Contents:
     with files.open_read(path) as file:
         found = _intact(path, file, skip_damage=skip_damage)
-        frames = tuple(frame_at(file, span) for span in found.spans)
+        frames = tuple(frame_at(file, span, later) for span in found.spans)
         size = file.seek(0, 2)
     lost = sum(end - start for start, end in (*found.damage, *found.strays))
     return Contents(frames, size - found.end + lost if frames else size)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from . import clouds, files, nsid
-from .contents import Contents, read
+from .contents import Contents, read_slim
 from .errors import ExportError
 from .frames import Frame
 from .plain import dumps
@@ -146,8 +146,8 @@ def _check_target(hdf5_path: Path) -> None:
 def export_hdf5(journal_path: str | Path, hdf5_path: str | Path) -> Path:
     """Write the HDF5 campaign file of a journal; an earlier export of the same name is replaced at once and whole.
 
-    The file is built in memory, written under a temporary name, synced, read back and compared, and only then renamed:
-    under its own name there is always either the old file or the new one. Costs about twice the journal in memory.
+    The file is written under a temporary name, synced, read back and compared, and only then renamed: under its own
+    name there is always either the old file or the new one. Raw arrays go through memory a few megabytes at a time.
 
     Args:
         journal_path: the journal; it may be open for writing elsewhere.
@@ -162,15 +162,14 @@ def export_hdf5(journal_path: str | Path, hdf5_path: str | Path) -> Path:
     """
     journal_path, hdf5_path = Path(journal_path), Path(hdf5_path)
     _check_target(hdf5_path)
-    items = nsid.layout(plan(read(journal_path), journal_path.name))
-    image = nsid.to_bytes(items)
+    items = nsid.layout(plan(read_slim(journal_path, states=False), journal_path.name))
     folder = hdf5_path.resolve().parent
     temporary = folder / f".{hdf5_path.name}.{os.getpid()}.partial"
     temporary.unlink(missing_ok=True)
     try:
-        descriptor = files.open_append(temporary, create=True)
+        descriptor = files.open_new(temporary)
         try:
-            files.write_all(descriptor, image)
+            nsid.to_file(descriptor, items)
             files.sync(descriptor)
         finally:
             os.close(descriptor)

@@ -22,6 +22,11 @@ def open_append(path: Path, *, create: bool) -> int:
     return os.open(path, _BASE | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
 
 
+def open_new(path: Path) -> int:
+    """A descriptor for writing anywhere in a file that must not exist yet (FileExistsError)."""
+    return os.open(path, (_BASE & ~os.O_APPEND) | os.O_CREAT | os.O_EXCL, 0o644)
+
+
 @contextlib.contextmanager
 def in_words(path: str | Path) -> Iterator[None]:
     """Refusals of the system and names that it can not take, as errors of ours that name the file.
@@ -106,7 +111,7 @@ def write(descriptor: int, data: memoryview) -> int:
     return os.write(descriptor, data)
 
 
-def write_all(descriptor: int, data: bytes) -> None:
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Hand all bytes to the system: one call, and more only where the system takes fewer at a time."""
     view = memoryview(data)
     while view:

@@ -21,7 +21,7 @@ import math
 import struct
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -241,35 +241,72 @@ def decode(data: "bytes | BinaryIO", start: int) -> Frame:
     found = _whole(file, start, file.seek(0, io.SEEK_END))
     if found is None:
         raise JournalCorrupt(f"no whole frame at byte {start}")
-    return _decoded(_bytes(file, start, found.end - start), start)
+    return frame_at(file, (start, found.end))
 
 
-def frame_at(file: BinaryIO, span: tuple[int, int]) -> Frame:
+class Later:
+    """An array of a frame that stays in the file until it is asked for: `numpy.asarray` reads it.
+
+    Attributes:
+        path: the file.
+        at: where its bytes begin.
+        dtype: in the byte order of this machine.
+        shape: its dimensions.
+    """
+
+    def __init__(self, path: str, at: int, stored: np.dtype, shape: tuple[int, ...]) -> None:
+        self.path, self.at, self._stored, self.shape = path, at, stored, shape
+        self.dtype = stored.newbyteorder("=")
+        self.size, self.ndim = math.prod(shape), len(shape)
+        self.nbytes = self.size * stored.itemsize
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The array, read anew each time."""
+        with open(self.path, "rb") as file:
+            data = _bytes(file, self.at, self.nbytes)
+        if len(data) < self.nbytes:
+            raise JournalCorrupt(f"{self.path} is shorter than it was when it was opened")
+        return np.frombuffer(data, self._stored).reshape(self.shape).astype(dtype or self.dtype)
+
+
+def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool] = lambda name: False) -> Frame:
     """The frame that `scan` found there, its checksum not computed a second time.
+
+    Args:
+        file: a file open for reading.
+        span: where the frame begins and ends.
+        later: names of arrays that become `Later`; the file must have a name then.
 
     Raises:
         JournalCorrupt: its contents do not fit together, or the file was changed since.
     """
-    return _decoded(_bytes(file, span[0], span[1] - span[0]), span[0])
-
-
-def _decoded(data: bytes, start: int) -> Frame:
-    stamped = _stamped(data[: _PREFIX.size + _NEW_BODY.size])
+    start, end = span
+    head = _bytes(file, start, min(end - start, 4096))
+    stamped = _stamped(head)
     if stamped is None:
         raise JournalCorrupt(f"no whole frame at byte {start}")
     _, size, before = stamped
     at = _PREFIX.size + before
+    if at + size > len(head):
+        head += file.read(at + size - len(head))
     try:
-        text = json.loads(data[at : at + size])
+        text = json.loads(head[at : at + size])
         at += size
-        arrays = {}
+        arrays: dict[str, Any] = {}
         for name, dtype, shape in text["arrays"]:
-            count = math.prod(shape)
-            flat = np.frombuffer(data, dtype, count, at) if count else np.empty(0, dtype)
-            arrays[name] = flat.reshape(shape).astype(flat.dtype.newbyteorder("="))  # a copy: aligned, and its own
-            at += count * flat.dtype.itemsize
-        if at != len(data):
-            raise ValueError(f"{len(data) - at} bytes are left over")
+            stored, count = np.dtype(dtype), math.prod(shape)
+            if stored.kind not in _KINDS or min(shape, default=0) < 0 or at + count * stored.itemsize > end - start:
+                raise ValueError(f"the array {name!r} does not fit into it")
+            if count and later(name):
+                arrays[name] = Later(file.name, start + at, stored, tuple(shape))
+            else:
+                inside = at + count * stored.itemsize <= len(head)
+                data, place = (head, at) if inside else (_bytes(file, start + at, count * stored.itemsize), 0)
+                flat = np.frombuffer(data, stored, count, place) if count else np.empty(0, stored)
+                arrays[name] = flat.reshape(shape).astype(stored.newbyteorder("="))  # a copy: aligned, and its own
+            at += count * stored.itemsize
+        if at != end - start:
+            raise ValueError(f"{end - start - at} bytes are left over")
         header = from_plain(text["header"])
         return Frame(text["kind"], text["step"], header, arrays, text["monotonic"], text["wall"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -7,13 +7,17 @@ axes. Both readers are satisfied by the same file, written here with plain h5py.
 A plan is first laid out as a flat list of `Item`s; writing and verifying walk over that one list.
 """
 
+import io
 import json
-from collections.abc import Iterable, Mapping
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import files
 from .errors import ExportError
 
 CREATOR = "gpax_lab"
@@ -31,6 +35,30 @@ class Axis(NamedTuple):
     unit: str
     quantity: str
     kind: str
+
+
+class Stacked:
+    """Arrays of equal shape and dtype as the rows of one that is never whole in memory.
+
+    Args:
+        rows: arrays, or what `numpy.asarray` makes one of (`frames.Later`).
+    """
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self._rows = rows
+        self.shape: tuple[int, ...] = (len(rows), *rows[0].shape)
+        self.dtype: np.dtype = rows[0].dtype
+
+    def row(self, index: int) -> np.ndarray:
+        """One of them."""
+        return np.asarray(self._rows[index])
+
+    def pieces(self, nbytes: int = 1 << 22) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows in turn, as many at a time as so many bytes hold, and at least one."""
+        size = max(1, nbytes // max(1, math.prod(self.shape[1:]) * self.dtype.itemsize))
+        for start in range(0, self.shape[0], size):
+            end = min(start + size, self.shape[0])
+            yield slice(start, end), np.stack([self.row(index) for index in range(start, end)])
 
 
 class Main(NamedTuple):
@@ -51,7 +79,7 @@ class Main(NamedTuple):
 
     name: str
     title: str
-    values: np.ndarray
+    values: np.ndarray | Stacked
     unit: str
     quantity: str
     data_type: str
@@ -82,7 +110,7 @@ class Item(NamedTuple):
     """A group (`values` None) or a data set, its attributes, and the names of the scales of its dimensions."""
 
     path: str
-    values: np.ndarray | list[str] | None
+    values: np.ndarray | Stacked | list[str] | None
     attributes: dict[str, Any]
     scales: tuple[str, ...] = ()
 
@@ -173,24 +201,118 @@ def to_bytes(items: list[Item]) -> bytes:
     """The HDF5 file, built in memory: HDF5 itself kills the process when a disk runs full under it."""
     import h5py
 
-    libver = "latest" if _needs_newest(items) else None
-    with h5py.File("campaign", "w", driver="core", backing_store=False, libver=libver) as file:
-        for item in items:
-            if item.values is None:
-                node = file.require_group(item.path)
-            elif isinstance(item.values, list):
-                node = file.create_dataset(item.path, data=item.values, dtype=h5py.string_dtype())
-            else:
-                node = file.create_dataset(item.path, data=item.values)
-            for key, value in item.attributes.items():
-                node.attrs[key] = value
-            for index, name in enumerate(item.scales):
-                scale = node.parent[name]
-                scale.make_scale(name)
-                node.dims[index].label = name
-                node.dims[index].attach_scale(scale)
+    with h5py.File("campaign", "w", driver="core", backing_store=False, libver=_libver(items)) as file:
+        _fill(file, items)
         file.flush()
         return bytes(file.id.get_file_image())
+
+
+def to_file(descriptor: int, items: list[Item]) -> None:
+    """The HDF5 file, written to an empty file as it is made, with little memory.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    import h5py
+
+    sink = _Sink(descriptor)
+    try:
+        with h5py.File(sink, "w", libver=_libver(items)) as file:
+            _fill(file, items, lambda: sink.error is not None)
+    except Exception:
+        if sink.error is None:
+            raise
+    if sink.error is not None:
+        raise sink.error
+
+
+def _libver(items: list[Item]) -> str | None:
+    return "latest" if _needs_newest(items) else None
+
+
+def _fill(file: Any, items: list[Item], given_up: Callable[[], bool] = lambda: False) -> None:
+    import h5py
+
+    for item in items:
+        if given_up():
+            return
+        if item.values is None:
+            node = file.require_group(item.path)
+        elif isinstance(item.values, list):
+            node = file.create_dataset(item.path, data=item.values, dtype=h5py.string_dtype())
+        elif isinstance(item.values, Stacked):
+            node = file.create_dataset(item.path, item.values.shape, item.values.dtype)
+            for rows, part in item.values.pieces():
+                node[rows] = part
+        else:
+            node = file.create_dataset(item.path, data=item.values)
+        for key, value in item.attributes.items():
+            node.attrs[key] = value
+        for index, name in enumerate(item.scales):
+            scale = node.parent[name]
+            scale.make_scale(name)
+            node.dims[index].label = name
+            node.dims[index].attach_scale(scale)
+
+
+class _Sink(io.RawIOBase):
+    """A file for HDF5 to write to, which never tells it of a failure.
+
+    HDF5 can not close a file whose disk has run full, and takes the process with it. So the first failure is kept in
+    `error`, and what comes after it goes nowhere.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._at = self._size = 0
+        self.error: OSError | None = None
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        found = b""
+        if self.error is None:
+            found = files.read_back(self._descriptor, self._at, self._at + len(view))
+        view[:] = found + bytes(len(view) - len(found))
+        self._at += len(view)
+        return len(view)
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        if self.error is None:
+            try:
+                os.lseek(self._descriptor, self._at, os.SEEK_SET)
+                files.write_all(self._descriptor, view)
+            except OSError as error:
+                self.error = error
+        self._at += len(view)
+        self._size = max(self._size, self._at)
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        size = self._at if size is None else size
+        if self.error is None:
+            try:
+                files.truncate(self._descriptor, size)
+            except OSError as error:
+                self.error = error
+        self._size = size
+        return size
 
 
 def _same(wanted: Any, found: Any) -> bool:
@@ -200,6 +322,15 @@ def _same(wanted: Any, found: Any) -> bool:
         return wanted == [item.decode() if isinstance(item, bytes) else str(item) for item in found]
     wanted, found = np.asarray(wanted), np.asarray(found)
     return wanted.dtype == found.dtype and wanted.shape == found.shape and wanted.tobytes() == found.tobytes()
+
+
+def _same_all(item: Item, node: Any) -> bool:
+    return item.values is None or _same(item.values, node[()])
+
+
+def _same_pieces(values: Stacked, node: Any) -> bool:
+    fits = (values.shape, values.dtype) == (node.shape, node.dtype)
+    return fits and all(_same(part, node[rows]) for rows, part in values.pieces())
 
 
 def verify(path: Path, items: list[Item]) -> None:
@@ -213,7 +344,7 @@ def verify(path: Path, items: list[Item]) -> None:
     with path.open("rb") as raw, h5py.File(raw, "r") as file:
         for item in items:
             node = file[item.path]
-            if item.values is not None and not _same(item.values, node[()]):
+            if not (_same_pieces(item.values, node) if isinstance(item.values, Stacked) else _same_all(item, node)):
                 raise ExportError(f"{item.path} did not read back as it was written")
             for key, value in item.attributes.items():
                 if not _same(value, node.attrs[key]):

@@ -190,13 +190,11 @@ def test_a_full_disk_leaves_the_old_export(tmp_path, monkeypatch):
 
 
 def test_what_does_not_read_back_is_refused(tmp_path, monkeypatch):
-    from gpax_lab.storage import nsid
-
     ours = _export(tmp_path)
     old = ours.read_bytes()
-    real = nsid.to_bytes
+    real = files.write
     spoilt = np.float64(campaigns.values(5)[2]).tobytes()
-    monkeypatch.setattr(nsid, "to_bytes", lambda items: real(items).replace(spoilt, bytes(8)))
+    monkeypatch.setattr(files, "write", lambda to, data: real(to, memoryview(bytes(data).replace(spoilt, bytes(8)))))
     with pytest.raises(ExportError, match="read back"):
         export_hdf5(tmp_path / "film.gpxj", ours)
     assert ours.read_bytes() == old
@@ -215,9 +213,10 @@ def counted(real):
             os.kill(os.getpid(), signal.SIGKILL)
         return done
     return call
-for module, name in ((files, "open_append"), (files, "write"), (files, "sync"), (nsid, "verify"), (os, "replace")):
+for module, name in ((files, "open_new"), (files, "write"), (files, "sync"), (nsid, "verify"), (os, "replace")):
     setattr(module, name, counted(getattr(module, name)))
 export_hdf5(sys.argv[1], sys.argv[2])
+print(-calls)
 """
 
 
@@ -227,9 +226,38 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path):
     with Journal.open(tmp_path / "film.gpxj") as journal:
         journal.append(("reading", 9, {"value": 9.0}, {"position": np.zeros(2)}))
     counts = []
-    for calls in range(1, 6):
-        command = [sys.executable, "-c", _KILLED, str(tmp_path / "film.gpxj"), str(ours), str(calls)]
-        assert subprocess.run(command, check=False).returncode == -9
+
+    def killed_after(calls, target):
+        command = [sys.executable, "-c", _KILLED, str(tmp_path / "film.gpxj"), str(target), str(calls)]
+        return subprocess.run(command, check=False, capture_output=True, text=True)
+
+    (tmp_path / "other").mkdir()
+    number = int(killed_after(0, tmp_path / "other" / "film.h5").stdout)
+    for calls in (1, 2, number // 2, number - 2, number - 1, number):
+        assert killed_after(calls, ours).returncode == -9
         with h5py.File(ours) as file:
             counts.append(len(file["campaign/loop_area/loop_area"]))
-    assert counts == [3, 3, 3, 3, 4]
+    assert counts == [3, 3, 3, 3, 3, 4]
+
+
+def test_raw_arrays_go_through_memory_piece_by_piece(tmp_path, monkeypatch):
+    """Of 40 images of 256 kB no two pieces are held at once: the export never asks for more than 4 MB of them."""
+    from gpax_lab.storage import nsid
+
+    images = np.random.default_rng(5).random((40, 256, 128))
+    with Journal.create(tmp_path / "a.gpxj", {}) as journal:
+        for step, image in enumerate(images):
+            journal.append(("reading", step, {"value": 1.0}, {"x": np.zeros(1), "raw/image": image}))
+    held = []
+    real = nsid.Stacked.pieces
+
+    def counted(stacked):
+        for rows, part in real(stacked):
+            held.append(part.nbytes)
+            yield rows, part
+
+    monkeypatch.setattr(nsid.Stacked, "pieces", counted)
+    with h5py.File(export_hdf5(tmp_path / "a.gpxj", tmp_path / "a.h5")) as file:
+        np.testing.assert_array_equal(file["campaign/image/image"], images)
+    assert max(held) <= 1 << 22
+    assert sum(held) == 2 * images.nbytes  # written once, compared once
