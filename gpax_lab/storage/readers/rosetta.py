@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gpax_lab.storage.dataset import SPATIAL, Dataset, axis, is_place
+from gpax_lab.storage.dataset import SPATIAL, UNKNOWN, Dataset, axis, is_place
 from gpax_lab.storage.errors import UnreadableFile
 from gpax_lab.storage.nsid import Axis
 
@@ -177,8 +177,8 @@ def _axis(about: dict[str, Any], index: int) -> Axis:
     name = str(about.get("name") or "")
     name = f"axis_{index}" if not name or name.strip("<>").lower() == "undefined" else name
     # An x in pixels of unknown size is a place too; an x in keV is none.
-    place = is_place(name, unit) or (not unit and name in ("x", "y", "z", "height", "width", "depth"))
-    return axis(name, values, unit, kind=SPATIAL if place else "")
+    place = is_place(name, unit) or (not unit and name.lower() in ("x", "y", "z", "height", "width", "depth"))
+    return axis(name, values, unit, kind=SPATIAL if place else UNKNOWN if not unit and name[:5] == "axis_" else "")
 
 
 def _uniform(about: dict[str, Any]) -> np.ndarray:
