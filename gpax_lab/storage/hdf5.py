@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from . import inside
 from .dataset import UNKNOWN, Dataset
 from .nsid import Axis
 from .readers import usid
@@ -21,8 +22,7 @@ def read_hdf5(path: Path) -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     given: dict[str, tuple[int, str]] = {}
     with h5py.File(path, "r") as file:
-        nodes: list[Any] = []
-        file.visititems(lambda _, node: nodes.append(node) if isinstance(node, h5py.Dataset) else None)
+        nodes = inside.datasets(file)
         places: list[tuple[str, usid.Side]] = []
         used: set[str] = set()
         for node in nodes:
@@ -51,7 +51,7 @@ def read_hdf5(path: Path) -> dict[str, Dataset]:
 
 
 def _values(node: Any) -> Any:
-    return np.asarray(node[()])
+    return np.asarray(inside.checked(node)[()])  # a reference may lead to one that no group names
 
 
 def _shortened(found: dict[str, Dataset]) -> dict[str, Dataset]:

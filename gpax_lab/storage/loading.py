@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from . import inside
 from .dataset import Dataset
 from .errors import UnreadableFile
 from .hdf5 import read_hdf5
@@ -37,6 +38,7 @@ def load(path: str | Path) -> dict[str, Dataset]:
         what = f"no reader for {extension!r}" if extension else "the name has no extension that tells its format"
         raise UnreadableFile(f"{place.name}: {what}; there are {', '.join(sorted(READERS))}.")
     try:
+        inside.check(place)
         found = {name: native_dataset(one) for name, one in reader(place).items()}
     except (ModuleNotFoundError, FileNotFoundError):
         raise
