@@ -25,7 +25,7 @@ def sxm(path, images, channels, *, angle=0.0, up=False, size=(4e-8, 3e-8), centr
         "DATA_INFO": "\tChannel\tName\tUnit\tDirection\tCalibration\tOffset\n"
         + "".join(f"\t{k}\t{n}\t{u}\t{d}\t1.0E+0\t0.0E+0\n" for k, (n, u, d) in enumerate(channels)),
     }
-    head = "".join(f":{key}:\n{value}\n" for key, value in parts.items() if key not in without)
+    head = "".join(f":{key}:\n{value.rstrip()}\n" for key, value in parts.items() if key not in without)
     body = b"".join(np.asarray(image, ">f4").tobytes() for image in images)
     path.write_bytes((head + "\n:SCANIT_END:\n\n\n").encode() + b"\x1a\x04" + body)
     return path
@@ -95,6 +95,8 @@ def gwy(path, components):
         if kind == "o":
             inside = body(value[1])
             return value[0].encode() + b"\0" + struct.pack("<I", len(inside)) + inside
+        if kind == "S":
+            return struct.pack("<I", len(value)) + b"".join(pack("s", one) for one in value)
         if kind == "O":
             return struct.pack("<I", len(value)) + b"".join(pack("o", one) for one in value)
         if kind in "DICQ":
@@ -158,7 +160,7 @@ def usid(path, data, positions, spectra, *, values=None, dtype=np.float32, other
 def mrc(path, image, size):
     """An MRC image (MRC2014: 1024 bytes of header, mode 2), with its size in Å."""
     ny, nx = image.shape
-    head = struct.pack("<10i6f3i3f", nx, ny, 1, 2, 0, 0, 0, nx, ny, 1, *size, 1.0, 90, 90, 90, 1, 2, 3, 0, 0, 0)
+    head = struct.pack("<10i6f3i3f", nx, ny, 1, 2, 0, 0, 0, nx, ny, 1, *size, 90, 90, 90, 1, 2, 3, 0, 0, 0)
     head = head.ljust(208, b"\0") + b"MAP \x44\x44\0\0"
     path.write_bytes(head.ljust(1024, b"\0") + np.asarray(image, "<f4").tobytes())
     return path

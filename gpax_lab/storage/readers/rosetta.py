@@ -151,7 +151,18 @@ def _mapping(value: Any) -> dict[str, Any]:
         value = value.as_dictionary()
     elif hasattr(value, "to_dict"):
         value = value.to_dict()
-    return dict(value) if isinstance(value, dict) else {}
+    return {str(key): _cleaned(item) for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+def _cleaned(value: Any) -> Any:
+    """Metadata without the zeros that fields of fixed length are filled with, which HDF5 may not carry."""
+    if isinstance(value, str):
+        return value.replace("\0", "").strip() if "\0" in value else value
+    if isinstance(value, bytes):
+        return value.rstrip(b"\0")
+    if isinstance(value, dict) or hasattr(value, "as_dictionary"):
+        return _mapping(value)
+    return [_cleaned(item) for item in value] if isinstance(value, list) else value
 
 
 def _axes(about: Any, shape: tuple[int, ...]) -> tuple[Axis, ...]:

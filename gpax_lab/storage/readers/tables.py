@@ -71,13 +71,13 @@ def table(path: Path) -> dict[str, Dataset]:
     words: dict[str, list[str]] = {}
     numbers: dict[str, np.ndarray] = {}
     for k, key in enumerate(keys):
-        if not any(_is_number(cell, separator) for cell in columns[k]):
-            if any(cell.lower() not in _MISSING for cell in columns[k]):
-                words[key] = columns[k]
+        said = [cell for cell in columns[k] if cell.lower() not in _MISSING]
+        if said and not any(_is_number(cell, separator) for cell in said):
+            words[key] = columns[k]
             continue
         numbers[key] = _values(columns[k], separator, lines, names[k])
         columns[k] = []
-    if not numbers:
+    if all(np.isnan(one).all() for one in numbers.values()):
         raise UnreadableFile("no column holds numbers.")
     base = axis("row", np.arange(len(lines), dtype=float), "1", kind=UNKNOWN)
     metadata = {"columns": words, "comments": comments} if comments else {"columns": words}

@@ -1,0 +1,65 @@
+"""Tables of compositions and wells as people and spreadsheets write them."""
+
+import numpy as np
+import pytest
+
+from gpax_lab.storage import UnreadableFile, load
+
+FE, BIAS = [10.5, 20.25, 30.0], [-1.5, 0.25, 1e-3]
+WRITTEN = {
+    "comma": "Well,Fe [at%],Bias (V)\nA1,10.5,-1.5\nA2,20.25,.25\nB1,30,1e-3\n",
+    "semicolon": "Well;Fe [at%];Bias (V)\r\nA1;10.5;-1.5\r\nA2;20.25;0.25\r\nB1;30;1E-3\r\n",
+    "decimal comma": "Well;Fe [at%];Bias (V)\nA1;10,5;-1,5\nA2;20,25;,25\nB1;30;0,001\n",
+    "tab and decimal comma": "Well\tFe [at%]\tBias (V)\nA1\t10,5\t-1,5\nA2\t20,25\t0,25\nB1\t30,0\t1,0e-3\n",
+    "comments, quotes, empty lines": '# made by hand\n\n"Well","Fe [at%]","Bias (V)"\n"A1","10.5",-1.5\n\n'
+    "A2, 20.25 ,0.25,\nB1,30,1e-3\n\n",
+    "a byte order mark and sep=": "\ufeffsep=;\nWell;Fe [at%];Bias (V)\nA1;10.5;-1.5\nA2;20.25;0.25\nB1;30;0.001",
+    "a comma in a unit": "Well;Fe [at%];Bias (V)\nA1;10.5;-1.5\nA2;20.25;0.25\nB1;30;0.001",
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_table_is_read_as_it_was_meant(tmp_path, name):
+    place = tmp_path / "library.csv"
+    place.write_bytes(WRITTEN[name].encode())
+    found = load(place)
+    assert list(found) == ["Fe", "Bias"]
+    np.testing.assert_array_equal(found["Fe"].values, FE)
+    np.testing.assert_array_equal(found["Bias"].values, BIAS)
+    assert [one.unit for one in found.values()] == ["at%", "V"]
+    assert found["Fe"].metadata["columns"] == {"Well": ["A1", "A2", "B1"]}
+    assert found["Fe"].axes[0].name == "row"
+
+
+def test_other_encodings_missing_numbers_and_names_twice(tmp_path):
+    place = tmp_path / "a.tsv"
+    place.write_bytes("T [°C]\tR\tR\n25\t1\t\nn/a\t2\tNaN\n".encode("cp1252"))
+    found = load(place)
+    assert found["T"].unit == "°C"
+    assert found["R"].unit == "a.u."
+    np.testing.assert_array_equal(found["T"].values, [25, np.nan])
+    np.testing.assert_array_equal(found["R_2"].values, [np.nan, np.nan])
+    place.write_bytes("T [°C]\tR [Ω]\n25\t1\n".encode("utf-16"))
+    assert load(place)["R"].unit == "Ω"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Fe,Ni\n1,2\n3\n", "line 3 has 1 cells for 2 columns"),
+        ("Fe,Ni\n1,2\n\n3,4,5\n", "line 4 has 3 cells for 2 columns"),
+        ("Fe,Ni [at%]\n1,2\n3,4x\n", r"line 3, column 'Ni \[at%\]': '4x' is no number"),
+        ("Fe;Ni\n1,5;2\n1.000,5;2\n", "line 3, column 'Fe'"),
+        ("1,2\n3,4\n", "line 1 should name the columns"),
+        ("Fe,Ni\n", "no row under them"),
+        ("Well,Sample\nA1,x\n", "no column holds numbers"),
+        ("", "empty"),
+        ('Fe,Ni\n"1,2\n', "line"),
+        ("Fe\0Ni\n", "zero bytes"),
+    ],
+)
+def test_errors_name_the_row(tmp_path, text, message):
+    place = tmp_path / "a.csv"
+    place.write_text(text)
+    with pytest.raises(UnreadableFile, match=message):
+        load(place)
