@@ -181,7 +181,7 @@ class BandExcitation(Stage):
         arrays = {"frequency": self.frequency, "real": real, "imaginary": imaginary}
         units = {"frequency": "Hz", "real": "pm", "imaginary": "pm"}
         reading = Reading(arrays, units, position, ok, reason, flags)
-        return self._spoiled(reading, changed) if changed else reading
+        return self._finished(reading, token, changed)
 
     def _excite(self, token: str) -> None:
         """Nothing changes by it, so a spectrum whose outcome is unknown is asked for again."""

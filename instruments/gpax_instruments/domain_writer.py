@@ -75,8 +75,8 @@ class DomainWriter(Station):
             Axis("log10 duration", "log10(s)", *log_duration, tolerance=tolerance[1]),
         )
         # A pulse of a campaign that was killed may still be going on: the first wait allows for the longest one.
-        super().__init__(address, timeout_s, image_timeout_s + 2.0 * 10.0 ** self.axes[1].high, tag, link)
         self.image_timeout_s = image_timeout_s
+        super().__init__(address, timeout_s, self.image_timeout_s + 2.0 * 10.0 ** self.axes[1].high, tag, link)
         self.pixel_m, self.pixels = 0.0, 0
 
     @property
@@ -176,7 +176,7 @@ class DomainWriter(Station):
                 self._check_bias()
                 self._pulse(goal, token)
             reading = self._read(goal, fresh)
-        return self._spoiled(reading, reading.reason) if INTERFERENCE in reading.flags else reading
+        return self._finished(reading, token, reading.reason if INTERFERENCE in reading.flags else "")
 
     def read(self) -> Reading:
         """The domain written last, once more and without a pulse; raises link faults."""

@@ -166,7 +166,7 @@ class PFM(Stage):
             position = self.locate().readback
             self._arrived(goal, position)
             reading = self._read(position)
-        return self._spoiled(reading, reading.reason) if fresh and INTERFERENCE in reading.flags else reading
+        return self._finished(reading, token, reading.reason if fresh and INTERFERENCE in reading.flags else "")
 
     def trigger(self, token: str) -> None:
         """Apply the waveform once under token and wait for its end.

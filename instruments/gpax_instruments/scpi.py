@@ -61,6 +61,11 @@ class Scpi:
         self._numbers = itertools.count(1)  # goes on over reconnections: a number is never used twice
         self._identity = ""
 
+    @property
+    def ready(self) -> bool:
+        """Whether the link is open and was set up."""
+        return self.link.alive and bool(self._identity)
+
     def connect(self) -> str:
         """Make the link usable: reopen it if need be, compare the identity with the first one, redo the setup.
 
@@ -71,7 +76,7 @@ class Scpi:
             DeviceError: another instrument answers at this address.
             LinkLost, LinkTimeout, BadFrame: the link failed again.
         """
-        if self.link.alive and self._identity:
+        if self.ready:
             return self._identity
         if not self.link.alive:
             self.reconnects += 1
@@ -113,9 +118,9 @@ class Scpi:
         answer = self.query(command)
         try:
             return codecs.parse_numbers(answer)
-        except BadFrame:
+        except BadFrame as error:
             self.link.close()  # perhaps the answer to something else
-            raise
+            raise BadFrame(f"{self.link.address}: {command} is answered {answer[:40]!r}: {error}; reconnect") from error
 
     def query_finite(self, command: str, count: int) -> np.ndarray:
         """That many finite numbers, (count,) float64.

@@ -89,11 +89,12 @@ class Station:
             LinkLost, LinkTimeout, BadFrame: the link failed.
         """
         self._greeted, self._known, self._interference = False, None, ""
-        self.scpi.connect()  # greets over a new link
-        if not self._greeted:
+        if self.scpi.ready:
             self.make_safe()
             self._greeted = True
-            self.scpi.connect()  # where the link was lost meanwhile
+            if self.scpi.link.alive:
+                self._prepare(self.scpi)  # somebody may have changed what we had set
+        self.scpi.connect()  # greets over a new link
         return self
 
     def identity(self) -> str:
@@ -178,6 +179,17 @@ class Station:
                 except InstrumentError as error:
                     fault.add_note(f"and it could not be made safe: {error}")
             raise
+
+    def _finished(self, reading: Reading, token: str, changed: str = "") -> Reading:
+        """The reading, unless another program measured while it was fetched: then the numbers may be of that one."""
+        with self._safe_when_stopped():
+            done = self._done()
+        if done != token:
+            changed = changed or (
+                f"another program has measured {done!r} while {self.act} {token} was fetched, and whose numbers these "
+                "are is not known"
+            )
+        return self._spoiled(reading, changed) if changed else reading
 
     def _spoiled(self, reading: Reading, reason: str) -> Reading:
         """The reading as failed, since somebody else changed what acted on the sample.

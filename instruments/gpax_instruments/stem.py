@@ -271,7 +271,7 @@ class STEM(Stage):
             reading = self._read(self._measured_at(goal, fresh))
             if self.park is not None and not changed:
                 self.set(self.park)
-        return self._spoiled(reading, changed) if changed else reading
+        return self._finished(reading, token, changed)
 
     def _shoot(self, token: str) -> None:
         try:

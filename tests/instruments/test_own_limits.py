@@ -1,0 +1,285 @@
+"""Limits of the drivers themselves, at every door; and answers by which a limit would be judged."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+from gpax_instruments.band_excitation import BandExcitation
+from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.errors import BadFrame, DeviceError, DoseSpent, InstrumentError
+from gpax_instruments.limits import Axis
+from gpax_instruments.link import open_link
+from gpax_instruments.pfm import PFM
+from gpax_instruments.stem import STEM
+from scripted import AXES, KINDS, PLACE, Scripted, block
+
+NOWHERE = "tcp://127.0.0.1:1"
+
+NUMBERS = {  # driver, its number, a good value, the first beyond it
+    "vmax": (PFM, 8.0, 20.1),
+    "max_bias": (PFM, 15.0, 20.1),
+    "points": (PFM, 64, 1_000_001),
+    "timeout_s": (PFM, 2.0, 3601.0),
+    "loop_timeout_s": (PFM, 30.0, 86401.0),
+    "image_timeout_s": (DomainWriter, 30.0, 3601.0),
+    "dose_budget": (STEM, 1e9, 1.1e15),
+    "max_shot": (STEM, 1e7, 1.1e10),
+    "shot_timeout_s": (STEM, 30.0, 86401.0),
+    "centre": (BandExcitation, 350e3, 1.1e7),
+    "width": (BandExcitation, 60e3, 1.1e7),
+    "bins": (BandExcitation, 64, 65_537),
+    "spectrum_timeout_s": (BandExcitation, 30.0, 86401.0),
+}
+ATTRIBUTE = {"loop_timeout_s": "patience_s", "shot_timeout_s": "patience_s", "spectrum_timeout_s": "patience_s"}
+BAD = [
+    80_000_000_000_000_000,
+    1e300,
+    math.nan,
+    math.inf,
+    -math.inf,
+    -1.0,
+    0,
+    True,
+    "8",
+    [8.0],
+    np.float64("nan"),
+    10**400,
+]
+
+
+def made(driver, **options):
+    return driver(NOWHERE, **({} if driver is DomainWriter else {"axes": AXES}), **options)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_number_outside_is_refused_by_constructor_and_attribute(name):
+    driver, good, beyond = NUMBERS[name]
+    device, attribute = made(driver, **{name: good}), ATTRIBUTE.get(name, name)
+    for bad in (*BAD, beyond):
+        with pytest.raises(ValueError, match="nothing was sent"):
+            made(driver, **{name: bad})
+        with pytest.raises(ValueError, match="nothing was sent"):
+            setattr(device, attribute, bad)
+    assert getattr(device, attribute) == good  # a refusal changes nothing
+    setattr(device, attribute, np.float64(good) if isinstance(good, float) else np.int64(good))
+
+
+@pytest.mark.parametrize("name", ["points", "bins"])
+def test_counts_are_whole(name):
+    with pytest.raises(ValueError, match="whole"):
+        made(NUMBERS[name][0], **{name: 64.5})
+
+
+def test_limits_can_be_narrowed_and_not_widened():
+    device = made(PFM, vmax=4.0, max_bias=5.0)
+    with pytest.raises(ValueError, match="at most 5"):
+        device.vmax = 6.0
+    with pytest.raises(ValueError, match="at most 5"):
+        made(PFM, vmax=6.0, max_bias=5.0)
+    device.MAX_BIAS_V = 1e300  # of the object, which does not count
+    with pytest.raises(ValueError, match="at most 20"):
+        device.max_bias = 100.0
+    with pytest.raises(ValueError, match="at most 20"):
+        made(PFM, vmax=80.0)
+
+    class Amplified(PFM):
+        """A laboratory that knows its film."""
+
+        MAX_BIAS_V = 100.0
+
+    assert made(Amplified, vmax=80.0).vmax == 80.0
+
+
+def test_a_limit_that_is_narrowed_afterwards_holds_before_anything_is_sent(serve):
+    microscope = Scripted("PFM")
+    with PFM(serve(microscope).address, AXES, vmax=8.0, points=16) as device:
+        device.max_bias = 5.0
+        with pytest.raises(ValueError, match="vmax"):
+            device.measure(PLACE, "t1")
+        device.scpi.link.close()
+        with pytest.raises(ValueError, match="vmax"):
+            device.measure(PLACE, "t1")
+        assert microscope.acts() == []
+        assert max(float(line.split()[1].split(",")[0]) for line in microscope.sent if "WAV" in line) == 8.0
+        device.vmax = 5.0
+        assert device.measure(PLACE, "t1").ok
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [
+        {"bias": (1.0, 80.0)},
+        {"bias": (-80.0, 1.0)},
+        {"bias": (1.0, math.nan)},
+        {"log_duration": (-3.0, 300.0)},
+        {"log_duration": (-300.0, 2.0)},
+    ],
+)
+def test_pulses_outside_are_refused_by_constructor_and_attribute(limits):
+    with pytest.raises(ValueError, match="axis"):
+        DomainWriter(NOWHERE, **limits)
+    device = DomainWriter(NOWHERE)
+    if not any(math.isnan(v) for pair in limits.values() for v in pair):
+        wide = (
+            Axis("bias", "V", *limits.get("bias", (1.0, 10.0))),
+            Axis("log10 duration", "log10(s)", *limits.get("log_duration", (-3.0, 2.0))),
+        )
+        with pytest.raises(ValueError, match="own limits"):
+            device.axes = wide
+    with pytest.raises(ValueError, match="two axes"):
+        device.axes = AXES
+
+
+def test_axes_given_later_stay_within_the_instrument(serve):
+    wide = [Axis(n, "m", 0.0, 2e-6) for n in "xy"]
+    with PFM(serve(Scripted("PFM")).address, AXES, points=16) as device:
+        with pytest.raises(DeviceError, match="narrow the axis"):
+            device.axes = wide
+        assert device.axes == AXES
+    with DomainWriter(serve(Scripted("PFM")).address) as writer, pytest.raises(DeviceError, match="narrow the axis"):
+        writer.axes = (Axis("bias", "V", 1.0, 12.0), writer.axes[1])
+
+
+def test_a_band_ends_within_the_limit():
+    with pytest.raises(ValueError, match="band"):
+        made(BandExcitation, centre=9.99e6, width=1e6)
+    with pytest.raises(ValueError, match="settle_s"):
+        Axis("x", "m", 0.0, 1.0, settle_s=1e300)
+
+
+@pytest.mark.parametrize("address", ["tcp://h:99999999", "tcp://[::1", "tcp://h:-1", "tcp://h", "udp://h:1"])
+def test_an_address_that_is_none_says_what_to_write(address):
+    with pytest.raises(ValueError, match=re.escape("write tcp://host:port")):
+        open_link(address)
+
+
+NO_NUMBERS = ["nan", "9.91E37", "inf", "-9.9e37", "1e999", "1,2,3,4,5,6,7", "0,nan", "nan,nan,nan,nan", "x", "1;2"]
+AT_CONNECTION = {  # what each driver asks for, and numbers that make no sense there
+    "pfm": {"LIM?": ["0", "0,0,0,0", "1,0,0,1", "0,1,0"], "LOOP:RAIL?": ["0", "-1"]},
+    "band": {"LIM?": ["0", "0,1e-6"], "SCAN:PIX?": ["1", "0,4", "1,0.5", "1,1e9", "-1,4"]},
+    "writer": {
+        "PULS:LIM?": ["0", "1,10,0,100", "10,1,0.001,100", "1,10,100,1"],
+        "IMAG:PIX?": ["0,4", "1,-4", "1,1e300"],
+    },
+    "stem": {
+        "LIM?": ["0"],
+        "DOSE:SHOT?": ["0", "0,0", "-1,5", "1e300,1"],
+        "DOSE:SCAN?": ["0", "-1", "1e300", "1,2"],
+        "SCAN:PIX?": ["1,1e300"],
+        "DIFF:PIX?": ["0,4"],
+    },
+}
+AT_EVERY_ACT = {
+    "pfm": {"POS?": ["0"], "BIAS?": ["1", "0,0"], "BIAS:WAV?": ["0", "0,0", "8,16,0"]},
+    "band": {"POS?": ["0,0,0"], "BIAS?": ["-1"], "BAND?": ["0", "0,0,0"]},
+    "writer": {"BIAS?": ["1e-3"]},
+    "stem": {"POS?": ["0"], "DOSE?": ["-1", "1,2"], "DOSE:SHOT?": ["0", "0,0"], "DOSE:SCAN?": ["0", "1,2"]},
+}
+
+
+def cases(table):
+    return [(kind, query) for kind, queries in table.items() for query in queries]
+
+
+@pytest.mark.parametrize(("kind", "query"), cases(AT_CONNECTION))
+def test_an_answer_by_which_nothing_can_be_judged_keeps_from_connecting(serve, kind, query):
+    model, driver, options, _ = KINDS[kind]
+    microscope = Scripted(model)
+    server = serve(microscope)
+    for answer in NO_NUMBERS + AT_CONNECTION[kind][query]:
+        microscope.answers[query] = answer
+        device = driver(server.address, **options)
+        with pytest.raises((DeviceError, BadFrame), match=r"answered|tell|limits are|exposes|saturates"):
+            device.connect()
+        assert not device.scpi.link.alive
+
+
+@pytest.mark.parametrize(("kind", "query"), cases(AT_EVERY_ACT))
+def test_an_answer_by_which_nothing_can_be_judged_keeps_from_acting(serve, kind, query):
+    model, driver, options, place = KINDS[kind]
+    microscope = Scripted(model)
+    honest = microscope.answers[query]
+    with driver(serve(microscope).address, **options) as device:
+        device.scpi.pause_s = 0.0
+        for answer in NO_NUMBERS + AT_EVERY_ACT[kind][query]:
+            microscope.answers[query] = answer
+            with pytest.raises(InstrumentError) as caught:
+                device.measure(place, "t1")
+            assert len(str(caught.value)) > 30  # words, and not of Python
+            microscope.answers[query] = honest
+            device.connect()
+        assert microscope.acts() == []
+        assert device.measure(place, "t1").ok
+
+
+@pytest.mark.parametrize("answer", ["nan", "inf", "9.91e37", "-1", "1,2", "0"])
+def test_a_dose_that_is_no_dose_exposes_nothing(serve, answer):
+    microscope = Scripted("STEM")
+    microscope.dose = 100.0
+    with STEM(serve(microscope).address, AXES, dose_budget=1500.0) as scope:
+        assert scope.measure(PLACE, "t1").ok
+        before = microscope.acts()
+        with pytest.raises(DoseSpent):
+            scope.measure(PLACE, "t2")
+        with pytest.raises(DoseSpent):
+            scope.image()
+        microscope.answers["DOSE?"] = answer  # "0": a counter that was set back would open the budget again
+        for act in (lambda: scope.measure(PLACE, "t3"), scope.image, scope.shots_left):
+            with pytest.raises(DeviceError, match=r"DOSE\?|counter"):
+                act()
+        assert microscope.acts() == before
+
+
+def test_without_a_budget_the_limit_of_the_driver_holds(serve):
+    microscope = Scripted("STEM")
+    microscope.dose = 9.999999e14
+    with STEM(serve(microscope).address, AXES) as scope:
+        assert scope.dose_budget == STEM.MAX_DOSE
+        assert scope.shots_left() == 100_000
+        microscope.dose = 1e15
+        with pytest.raises(DoseSpent):
+            scope.measure(PLACE, "t1")
+    strong = Scripted("STEM")
+    with pytest.raises(DeviceError, match="Reduce the current"):
+        STEM(serve(strong).address, AXES, max_shot=999.0).connect()
+    assert strong.acts() == []
+
+
+def test_energies_are_numbers(serve):
+    microscope = Scripted("STEM")
+    for energies in ([1.0, np.nan, 3.0], []):
+        microscope.answers["EELS:ENER?"] = block(energies, "<f8")
+        with pytest.raises(DeviceError, match="energies"):
+            STEM(serve(microscope).address, AXES).connect()
+
+
+@pytest.mark.parametrize("answer", ["nan", "1,2", "-1"])
+def test_the_dose_of_a_place_that_is_not_told_fails_the_reading(serve, answer):
+    microscope = Scripted("STEM")
+    microscope.answers["SHOT:DOSE?"] = answer
+    with STEM(serve(microscope).address, AXES) as scope:
+        reading = scope.measure(PLACE, "t1")
+    assert reading.flags == ("dose",)
+    assert reading.arrays["counts"].size == 6
+    assert np.isnan(reading.arrays["dose"])
+
+
+@pytest.mark.parametrize("answer", ["", "nan", "1", "1,2,3", "5,3", "-1,3", "1;2"])
+def test_cells_that_make_no_sense(serve, answer):
+    microscope = Scripted("PFM")
+    with DomainWriter(serve(microscope).address, timeout_s=0.2) as writer:
+        assert writer.cells_left() == 97
+        microscope.answers["FILM:CELL?"] = answer or None
+        with pytest.raises(InstrumentError):
+            writer.cells_left()
+
+
+@pytest.mark.parametrize(("kind", "query"), [("stem", "SHOT:USED?"), ("writer", "PULS:USED?")])
+def test_whether_a_token_was_used_is_yes_or_no(serve, kind, query):
+    model, driver, options, place = KINDS[kind]
+    microscope = Scripted(model)
+    microscope.answers[query] = "perhaps"
+    with driver(serve(microscope).address, **options) as device, pytest.raises(DeviceError, match="0 or 1"):
+        device.measure(place, "t1")
+    assert microscope.acts() == []
