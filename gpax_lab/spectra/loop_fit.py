@@ -1,6 +1,7 @@
 """Fits of the nine-parameter loop to maps of hysteresis loops, and what a loop says, with standard deviations.
 
-`bias (n,)` in V is one full cycle, `response (..., n)` in any unit; see `gpax_lab.spectra.loops` for the loop itself.
+`bias (n,)` in V is one full cycle or several, `response (..., n)` in any unit; see `gpax_lab.spectra.loops` for the
+loop itself.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy.special import erfcx
 
 from gpax_lab.spectra.fit import AT_BOUND, POOR_FIT, UNRESOLVED, Fit, curve_fit, transformed
 from gpax_lab.spectra.loop_start import inputs, loop_start, starts_of
-from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function, rising
+from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function, rising, sweep_step
 
 SHARPEST = 0.3
 """Smallest corner width in steps of the sweep: half a step from the switch erf is 0.98, sharper ones look the same."""
@@ -81,7 +82,7 @@ def loop_fit(
     Coercive biases are kept within the sweep and widths between 0.3 steps and the whole range.
 
     Args:
-        bias: (n,) V, one cycle.
+        bias: (n,) V, one cycle or several, each bias read once or more.
         response: (..., n); a NaN is left out. Give `huber=1.345` against spikes that stay in the data.
         sigma: standard deviation of the response, see `curve_fit`.
         up: bool (n,), the rising branch; read from the cyclic sweep if not given.
@@ -172,7 +173,7 @@ def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, A
 def _box(v: Array) -> tuple[Array, Array]:
     """Bounds (9,) of the parameters: the switches within the sweep, the widths up to its range."""
     low, high, free = jnp.min(v), jnp.max(v), jnp.asarray(jnp.inf, v.dtype)
-    sharpest = SHARPEST * (high - low) / (0.5 * v.shape[0])
+    sharpest = SHARPEST * sweep_step(v)
     lower = jnp.stack([-free, -free, low, low, -free, *[sharpest] * 4])
     return lower, jnp.stack([free, free, high, high, free, *[high - low] * 4])
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.inputs import floating
 from gpax_lab.linalg import in_chunks
-from gpax_lab.spectra.loops import loop_function, rising
+from gpax_lab.spectra.loops import loop_function, rising, sweep_step
 
 CENTRES, WIDTHS = 12, (0.5, 2.0, 5.0)
 """Shapes tried for a start: coercive biases across the range, and corner widths in steps of the sweep."""
@@ -45,7 +45,7 @@ def starts_of(v: Array, r: Array, up: Array) -> Array:
     """(3, ..., 9): the best start with corners of each of the trial widths, the best of all first."""
     low, range_ = jnp.min(v), jnp.max(v) - jnp.min(v)
     centres = low + range_ * (jnp.arange(CENTRES, dtype=v.dtype) + 0.5) / CENTRES
-    widths = jnp.array(WIDTHS, v.dtype) * range_ / (0.5 * v.shape[0])
+    widths = jnp.array(WIDTHS, v.dtype) * sweep_step(v)
     halves = _halves(v, up, centres, widths)
     found = in_chunks(jax.vmap(partial(_best_shape, v, halves, centres, widths)), r.reshape(-1, v.shape[0]), 512)
     return jnp.moveaxis(found, 1, 0).reshape(len(WIDTHS), *r.shape[:-1], 9)

@@ -1,7 +1,8 @@
 """Hysteresis loops of switching spectroscopy: the nine-parameter loop and the scalars read from one loop.
 
-A loop is `bias (n,)` in volts and `response (..., n)`, one full cycle of a triangle sweep. It is cyclic: after the last
-point comes the first, so a recording of 64 of 64 + 1 points needs no repair, and where it starts does not matter.
+A loop is `bias (n,)` in volts and `response (..., n)`, one or several full cycles of a triangle sweep, with one or more
+readings at each bias. It is cyclic: after the last point comes the first, so a recording of 64 or of 64 + 1 points
+needs no repair, and where it starts does not matter.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ from jax.typing import ArrayLike
 SHARPNESS = 1000.0
 """1/V: how abruptly the corner width changes at the coercive bias (Jesse et al., as fitted in BGlib: d = 1000)."""
 
-LOG_FLOOR = 1e-7
-"""Response x V: added before the logarithm in `log_loop_area`, below every area of the reference map."""
+LOG_FLOOR = 1e-6
+"""Share of the rectangle around a loop below which `log_loop_area` does not go: no area has no logarithm."""
+
+STILL = 1e-3
+"""A step of the bias below this share of the largest one is none: the same bias, read once more."""
 
 
 class LoopParams(NamedTuple):
@@ -56,10 +60,37 @@ def rising(bias: ArrayLike) -> Array:
     """Which points belong to the rising branch: bool (n,), true where the bias came from below.
 
     The comparison is cyclic (the first point is compared with the last), so both turning points of a triangle are the
-    last points of their branch. Pass your own mask to `loop_function` where the sweep holds a bias twice.
+    last points of their branch. A bias that is read again, and the first one at the end of a closed recording, belong
+    to the branch of the step before. Pass your own mask to `loop_function` for another order.
     """
+    return _directions(jnp.asarray(bias)) > 0
+
+
+def _directions(v: Array) -> Array:
+    """(n,) 1 where the last step that changed the bias went up, -1 where it went down, 0 if none did."""
+    n = v.shape[-1]
+    step = v - jnp.roll(v, 1, axis=-1)
+    size = jnp.abs(step)
+    moved = size > STILL * jnp.max(size, axis=-1, keepdims=True)
+    twice, place = jnp.concatenate([moved, moved], axis=-1), jnp.arange(2 * n)
+    last = jax.lax.cummax(jnp.where(twice, jnp.broadcast_to(place, twice.shape), 0), axis=twice.ndim - 1)[..., n:]
+    return jnp.take_along_axis(jnp.where(moved, jnp.sign(step), 0.0), last % n, axis=-1)
+
+
+def cycles(bias: ArrayLike) -> Array:
+    """How many times the sweep goes up and down its range, () whole and 1 or more, in the dtype of the bias (n,)."""
     v = jnp.asarray(bias)
-    return v > jnp.roll(v, 1, axis=-1)
+    v = v if jnp.issubdtype(v.dtype, jnp.floating) else v.astype(jnp.result_type(float))
+    way = jnp.sum(jnp.abs(v - jnp.roll(v, 1)))
+    range_ = jnp.max(v) - jnp.min(v)
+    return jnp.maximum(jnp.round(0.5 * way / jnp.where(range_ > 0, range_, 1.0)), 1.0)
+
+
+def sweep_step(bias: ArrayLike) -> Array:
+    """Mean step of the sweep, () V: the way there and back over the steps that change the bias (n,)."""
+    v = jnp.asarray(bias)
+    size = jnp.abs(v - jnp.roll(v, 1))
+    return jnp.sum(size) / jnp.maximum(jnp.sum(size > STILL * jnp.max(size)), 1)
 
 
 @jax.jit
@@ -93,7 +124,8 @@ def loop_function(bias: ArrayLike, params: LoopParams | ArrayLike, up: ArrayLike
 def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     """Signed area of the closed loop, response x V: sum over the cycle of (r_k + r_k+1)/2 (v_k+1 - v_k).
 
-    The last point is joined to the first. A loop whose falling branch lies above the rising one has a negative area.
+    The last point is joined to the first. A loop whose falling branch lies above the rising one has a negative area;
+    of several cycles it is the mean.
 
     Args:
         bias: (n,) V.
@@ -105,12 +137,17 @@ def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     v, r = jnp.asarray(bias), jnp.asarray(response)
     step = jnp.roll(v, -1) - v
     middle = 0.5 * (r + jnp.roll(r, -1, axis=-1))
-    return jnp.sum(middle * jnp.broadcast_to(step, middle.shape), axis=-1)
+    return jnp.sum(middle * jnp.broadcast_to(step, middle.shape), axis=-1) / cycles(v)
 
 
 def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
-    """log10(|area| + 1e-7), shape (...): loop areas of one film spread over decades."""
-    return jnp.log10(jnp.abs(loop_area(bias, response)) + LOG_FLOOR)
+    """log10 |area|, shape (...): loop areas of one film spread over decades.
+
+    In any unit: the least is a millionth of the rectangle around the loop, -inf (a failed reading) where that is empty.
+    """
+    v, r = jnp.asarray(bias), jnp.asarray(response)
+    around = (jnp.max(v) - jnp.min(v)) * (jnp.max(r, axis=-1) - jnp.min(r, axis=-1))
+    return jnp.log10(jnp.maximum(jnp.abs(loop_area(v, r)), LOG_FLOOR * around))
 
 
 def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Array:
@@ -160,7 +197,7 @@ def remanence(bias: ArrayLike, response: ArrayLike) -> Array:
 def _at_crossing(bias: Array, level: Array, value: Array) -> Array:
     """`value` where `level` first changes sign on the rising and on the falling segments of the cyclic sweep."""
     level_next, value_next = jnp.roll(level, -1), jnp.roll(value, -1)
-    up = jnp.roll(bias, -1) > bias
+    up = jnp.roll(rising(bias), -1)
     crosses = (level <= 0) != (level_next <= 0)
     share = level / jnp.where(crosses, level - level_next, 1.0)
     here = value + share * (value_next - value)

@@ -73,7 +73,49 @@ def test_area_by_another_way_and_from_any_start():
     assert float(loops.loop_area(BIAS, response)) == pytest.approx(shoelace, rel=1e-12)
     rolled = loops.loop_area(jnp.roll(BIAS, 11), jnp.roll(response, 11))
     assert float(rolled) == pytest.approx(shoelace, rel=1e-12)
-    assert float(loops.log_loop_area(BIAS, response)) == pytest.approx(math.log10(abs(shoelace) + 1e-7), rel=1e-12)
+    assert float(loops.log_loop_area(BIAS, response)) == pytest.approx(math.log10(abs(shoelace)), rel=1e-12)
+
+
+RECORDINGS = {
+    "closed": lambda v: np.append(v, v[:1]),
+    "closed at the bottom": lambda v: np.append(np.roll(v, 16), np.roll(v, 16)[:1]),
+    "twice": lambda v: np.tile(v, 2),
+    "three times, closed": lambda v: np.append(np.tile(v, 3), v[:1]),
+    "two readings": lambda v: np.repeat(v, 2),
+    "two cycles of three readings": lambda v: np.repeat(np.tile(v, 2), 3),
+    "two readings, closed": lambda v: np.append(np.repeat(v, 2), v[:1]),
+}
+
+
+@pytest.mark.parametrize("recording", RECORDINGS)
+def test_how_often_a_bias_is_read_changes_nothing(recording):
+    bias = RECORDINGS[recording](np.asarray(BIAS))
+    where = RECORDINGS[recording](np.arange(64))
+    up = np.asarray(loops.rising(BIAS))[where]
+    np.testing.assert_array_equal(loops.rising(bias), up)
+    once = loops.loop_function(BIAS, PARAMS)
+    response = np.asarray(once)[where]
+    np.testing.assert_allclose(loops.loop_function(bias, PARAMS), response, rtol=1e-12)
+    assert float(loops.loop_area(bias, response)) == pytest.approx(float(loops.loop_area(BIAS, once)), rel=1e-12)
+    np.testing.assert_allclose(loops.coercive_biases(bias, response), loops.coercive_biases(BIAS, once), rtol=1e-9)
+    np.testing.assert_allclose(loops.remanence(bias, response), loops.remanence(BIAS, once), rtol=1e-9)
+    assert float(loops.sweep_step(bias)) == pytest.approx(12.0 / 32)
+
+
+def test_a_bias_that_never_moves_has_one_cycle_and_no_branch():
+    assert float(loops.cycles(np.full(8, 2.0))) == 1.0
+    assert not np.any(loops.rising(np.full(8, 2.0)))
+    np.testing.assert_array_equal(loops.rising(np.array([0, 1, 2, 1])), [False, True, True, False])
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-11, 1e-20, 1e12])
+def test_the_logarithm_of_an_area_knows_no_unit(unit):
+    response = unit * np.stack([loops.loop_function(BIAS, PARAMS._replace(a1=h)) for h in (0.1, 1.0, 3.0)])
+    area = np.abs(np.asarray(loops.loop_area(BIAS, response)))
+    np.testing.assert_allclose(loops.log_loop_area(BIAS, response), np.log10(area), rtol=1e-12)
+    line = float(loops.log_loop_area(BIAS, unit * BIAS))
+    assert line == pytest.approx(math.log10(1e-6 * unit * 144.0))
+    assert float(loops.log_loop_area(BIAS, jnp.full(64, unit))) == -np.inf
 
 
 def test_despike_repairs_spikes_and_nothing_else():
@@ -127,7 +169,7 @@ def test_the_real_map_gives_the_reference_figures(real_map):
     )
     assert np.unravel_index(np.where(good, abs(area), 0).argmax(), area.shape) == (49, 3)
     scalar = np.asarray(loops.log_loop_area(bias, response))[good]
-    assert (round(scalar.mean(), 4), round(scalar.std(), 4)) == (-3.2344, 0.5912)
+    assert (round(scalar.mean(), 4), round(scalar.std(), 4)) == (-3.2348, 0.5925)  # with 1e-7 added -3.2344, 0.5912
 
 
 def test_despiking_the_real_map_makes_more_pixels_usable(real_map):
