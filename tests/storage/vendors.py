@@ -46,7 +46,11 @@ def grid(path, data, parameters, channels, names, *, angle=0.0, without=(), sett
         "Points": points,
         "Channels": f'"{";".join(channels)}"',
         "Delay before measuring (s)": "0.0",
+        "Experiment": '"Grid Spectroscopy"',
         "Start time": '"01.02.2024 10:00:00"',
+        "End time": '"01.02.2024 11:00:00"',
+        "User": "",
+        "Comment": "",
         **more,
     }
     head = "".join(f"{key}={value}\r\n" for key, value in parts.items() if key not in without) + ":HEADER_END:\r\n"

@@ -125,6 +125,8 @@ def datasets(signals: list[dict[str, Any]]) -> dict[str, Dataset]:
     names, found = [], []
     for signal in signals:
         data = np.asarray(signal["data"])
+        if isinstance(signal["data"], np.memmap):
+            data = np.array(data)  # else the file would stay open, and cutting it would end the process
         if data.dtype.kind not in "biufc":
             # Colours come as records of one number for each of them; ragged arrays as objects, which have no shape.
             if any(data.dtype[name].kind not in "biufc" for name in data.dtype.names or ()) or not data.dtype.names:
