@@ -270,6 +270,10 @@ def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None 
                 arrays_of = frame.arrays
                 readings[token] = Answer(float(arrays_of["y"]), float(arrays_of["noise"]), place_of(arrays_of))
                 begun.discard(token)
+            case "reread":
+                token = frame.header["token"]
+                y, noise = (float(frame.arrays[name]) for name in ("y", "noise"))
+                readings[token] = readings[token]._replace(y=y, noise=noise)
     experiment = _grown(experiment, arrays, adopted, extend)
     state = restore(experiment, arrays) if arrays else None
     pinned = None

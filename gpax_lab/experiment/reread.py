@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab.experiment.record import Frame, place_of
+from gpax_lab.experiment.record import Answer, Frame, place_of
 from gpax_lab.observations import FAILED, MEASURED, Observations
 
 _RAW = "raw/"
@@ -35,6 +35,23 @@ def kept(frame: Frame) -> Kept:
     position = frame.arrays.get("position", frame.arrays["x"])
     usable = bool(header.get("usable", False))
     return Kept(arrays, header.get("units", {}), position, usable, header.get("reason", ""), tuple(header["flags"]))
+
+
+def mended(obs: Observations, answers: Iterable[Answer]) -> Observations | None:
+    """The observations with failed slots that have an answer by now filled; None where there are none.
+
+    Args:
+        obs: observations.
+        answers: readings that could not be used at first, each with its place.
+    """
+    x, y, noise, status = (np.array(part) for part in obs)
+    changed = False
+    for answer in answers:
+        place = np.asarray(answer.place, x.dtype)
+        slot = next((s for s in np.flatnonzero(status == FAILED) if np.array_equal(x[s], place)), None)
+        if slot is not None:
+            y[slot], noise[slot], status[slot], changed = answer.y, answer.noise, MEASURED, True
+    return Observations(*map(jnp.asarray, (x, y, noise, status))) if changed else None
 
 
 def reread(obs: Observations, frames: Iterable[Frame], scalar: Callable[[Any], tuple[float, float]]) -> Observations:

@@ -17,6 +17,7 @@ import numpy as np
 
 from gpax_lab.experiment import record
 from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_of, measurement_key
+from gpax_lab.experiment.guard import LOSSES, Guard, Paused, description, recognised
 from gpax_lab.experiment.interventions import (
     Adopt,
     Intervention,
@@ -28,13 +29,13 @@ from gpax_lab.experiment.interventions import (
     to_record,
 )
 from gpax_lab.experiment.places import measured_at
-from gpax_lab.experiment.reread import raw_arrays, reread
+from gpax_lab.experiment.reread import kept, mended, raw_arrays, reread
 from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.simulate import batch_of
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.inputs import one_value, places
-from gpax_lab.observations import observations
+from gpax_lab.observations import FAILED, MEASURED, Observations, observations
 
 
 class Reading(Protocol):
@@ -65,7 +66,10 @@ class Instrument(Protocol):
         """Measure at x (d,) in the user's units; the token names this one measurement."""
 
     def make_safe(self) -> None:
-        """Enter a state in which the instrument can be left alone."""
+        """Enter a state in which the instrument can be left alone.
+
+        Also called by another thread than `measure`, never at the same time, when a fit takes longer than `idle_s`.
+        """
 
 
 class Journal(Protocol):
@@ -115,7 +119,7 @@ class Event:
     """What `run` tells a progress display after every measurement.
 
     Attributes:
-        phase: "seed", "measure", "learn" or "model" (the first fit).
+        phase: "seed", "measure", "learn", "model" (the first fit) or "lost" (the instrument is waited for).
         step: steps done so far (seeds done so far in the seed phase).
         total: steps asked for (seeds asked for in the seed phase).
         x: (d,) point just measured, or None.
@@ -151,6 +155,11 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     tell: Callable[[Event], None] = lambda event: None,
     extend: record.Extend | None = None,
+    failures: int | None = 5,
+    idle_s: float | None = 10.0,
+    wait_s: float = 0.0,
+    lost: tuple[type[Exception], ...] = (ConnectionError, TimeoutError),
+    another: bool = False,
 ) -> Outcome:
     """Run or resume a campaign; a journal with history is continued where it ended.
 
@@ -168,26 +177,56 @@ def run(
         stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag).
         tell: progress display.
         extend: builds this experiment with other hypotheses; needed to adopt laws. See `record.Extend`.
+        failures: so many measurements that fail one after the other pause the campaign; None for any number.
+        idle_s: the instrument is made safe before the first fit, and whenever nothing is measured for longer than this,
+            s; None: only at the end.
+        wait_s: how long a lost instrument is waited for, s. Once it is back it is made safe, its identity is compared,
+            and the measurement that was under way is treated as one that a killed program left behind: asked for again
+            under its token where the instrument may repeat or remembers it, and else a failed reading.
+        lost: errors by which an instrument says that it can not be reached.
+        another: whether the instrument may be another one than the journal knows, or allow more; see `guard`.
 
     Returns:
-        Outcome. The instrument is in its safe state however this returns or raises.
+        Outcome. The instrument is in its safe state however this returns or raises; a journal that ends with "stop" was
+        written after that.
 
     Raises:
-        ValueError: no seeds, seeds that are not finite or that the model is not made for, or a scalarizer that gives
-            something else than one number.
+        ValueError: no seeds, seeds that are not finite or that the model is not made for, a scalarizer that gives
+            something else than one number, or another instrument than the journal knows.
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
-    driver = _Driver(experiment, instrument, campaign, scalarize, stop, tell, extend)
+    if failures is not None and failures < 1:
+        raise ValueError(f"failures must be 1 or more, or None for any number; got {failures}.")
+    guard = Guard(instrument, lost, wait_s, idle_s, stop, campaign.append)
+    driver = _Driver(experiment, guard, campaign, scalarize, stop, tell, extend, failures, another)
     try:
         outcome = driver.run(steps, _seeds(seeds), key, rules, hooks)
-        campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
-        return outcome
     except BaseException as error:
-        _journal_fault(campaign, driver.step, error)
+        _leave_safe(guard, campaign, driver.step, error)
         raise
-    finally:
-        _leave_safe(instrument)
+    _leave_safe(guard, campaign, driver.step, None)
+    campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
+    return outcome
+
+
+def _leave_safe(guard: Guard, campaign: Journal, step: int, error: BaseException | None) -> None:
+    """The safe state first, then the journal: a disk that hangs must not keep the tip on the sample."""
+    unsafe: BaseException | None = None
+    try:
+        guard.leave_safe()
+    except BaseException as problem:
+        unsafe = problem
+    if error is not None:
+        _journal_fault(campaign, step, error)
+    if unsafe is None:
+        return
+    if not isinstance(unsafe, KeyboardInterrupt):
+        unsafe.add_note("The instrument could not be made safe: go to it.")
+    _journal_fault(campaign, step, unsafe)
+    if error is None or not isinstance(unsafe, Exception):
+        raise unsafe
+    error.add_note(f"The instrument could not be made safe ({unsafe}): go to it.")
 
 
 def _seeds(seeds: Any) -> np.ndarray:
@@ -199,14 +238,6 @@ def _seeds(seeds: Any) -> np.ndarray:
     return points
 
 
-def _leave_safe(instrument: Instrument) -> None:
-    try:
-        instrument.make_safe()
-    except KeyboardInterrupt:  # an impatient Ctrl-C must not keep the tip on the sample
-        instrument.make_safe()
-        raise
-
-
 def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
     try:
         campaign.append(("fault", step, {"error": type(error).__name__, "text": str(error)}, {}))
@@ -214,15 +245,22 @@ def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
         return
 
 
-class _Paused(Exception):
-    """The stop flag was set between two measurements."""
+class _Lost(Exception):
+    """The instrument could not be reached while it measured."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 class _Driver:
     """One run: the journal, the instrument and the counters that the loop shares."""
 
-    def __init__(self, experiment, instrument, campaign, scalarize, stop, tell, extend) -> None:
-        self.experiment, self.instrument, self.campaign = experiment, instrument, campaign
+    def __init__(self, experiment, guard, campaign, scalarize, stop, tell, extend, failures, another) -> None:
+        self.experiment, self.campaign = experiment, campaign
+        self.guard, self.instrument, self.another = guard, guard.instrument, another
+        self.failures, self.failed, self.why = failures, 0, ""
+        self.mended: dict[str, record.Answer] = {}
         self.scalarizers = scalarize if isinstance(scalarize, Mapping) else {"value": scalarize}
         self.stop, self.tell, self.extend = stop, tell, extend
         self.known: dict[str, np.ndarray] = {}
@@ -235,19 +273,73 @@ class _Driver:
     def run(self, steps, seeds, key, rules, hooks) -> Outcome:
         progress = record.fold(self.experiment, self.campaign.history, self.extend)
         self.experiment, self.adopted = progress.experiment, progress.adopted
-        self.step, self.past, self.begun = progress.step, progress.readings, progress.begun
+        self.step, self.past, self.begun = progress.step, dict(progress.readings), set(progress.begun)
         self.places, self.known = progress.places, progress.recorded
         self.choose(progress.scalarizer or next(iter(self.scalarizers)))
         if self.campaign.history[1:]:
             self.campaign.append(("resume", self.step, {"versions": versions()}, {}))
         state = progress.state
+        self.guard.rest()
+        self.recognise()
+        self.read_again()
         try:
             if state is None:
                 state = self.begin(seeds, key, steps)
             return self.loop(state, progress.asked, progress.pinned, steps, rules, hooks)
-        except _Paused:
+        except Paused as why:
             self.flush()
-            return Outcome(self.state, self.step, "stopped on request; resume goes on from here", False)
+            return Outcome(self.state, self.step, str(why), False)
+
+    def recognise(self) -> None:
+        """Compare the instrument with the one that the journal knows, and record it where it is new."""
+        now = description(self.instrument)
+        if now and not recognised(now, self.campaign.history, self.another):
+            self.campaign.append(("instrument", self.step, now, {}))
+        self.identity = now.get("identity")
+
+    def read_again(self) -> None:
+        """Give readings that no scalarizer could use to this one, which may have been mended since.
+
+        Raises:
+            Exception: what the scalarizer raises; it has to be mended before the instrument is used.
+        """
+        if all(np.isfinite(answer.y) for answer in self.past.values()) and not any(
+            frame.kind == "reread" for frame in self.campaign.history
+        ):
+            return
+        for frame in self.campaign.readings():
+            if np.isfinite(frame.arrays["y"]):
+                continue
+            token = frame.header["token"]
+            answer = self.past[token]
+            if not np.isfinite(answer.y):
+                value, variance = self.scalar(kept(frame))
+                if not np.isfinite(value):
+                    continue
+                answer = self.past[token] = answer._replace(y=value, noise=variance)
+                header = {"token": token, "value": value, "scalarizer": self.scalarizer}
+                numbers = {"y": np.asarray(value, np.float64), "noise": np.asarray(variance, np.float64)}
+                self.waiting.append(("reread", self.step, header, numbers))
+            self.mended[token] = answer
+        self.flush()
+
+    def mend(self, state: State) -> State:
+        """The state that knows what was read again, fitted anew; itself where it knows all of that."""
+        answers, self.mended = self.mended, {}
+        obs = mended(state.obs, answers.values())
+        if obs is None:
+            return state
+        self.secure()
+        state = self.fitted_anew(state, obs)
+        self.flush()
+        return state
+
+    def pause_after_failures(self) -> None:
+        if self.failures is not None and self.failed >= self.failures:
+            raise Paused(
+                f"{self.failed} measurements in a row failed, the last one because {self.why or 'of an unknown reason'}"
+                ". Look at the instrument, its limits and the scalarizer; resume goes on from here"
+            )
 
     def begin(self, seeds, key, steps) -> State:
         key_start, key_seed = jax.random.split(key)
@@ -259,6 +351,8 @@ class _Driver:
             readings.append(self.measure(x, token, 0, "seed"))
             self.tell(Event("seed", i + 1, len(seeds), readings[-1].place, readings[-1].y, None))
         places = np.array([reading.place for reading in readings])
+        self.pause_after_failures()
+        self.secure()  # the first fit compiles, which takes minutes
         self.tell(Event("model", 0, steps, None, None, None))
         y, noise = np.array([reading[:2] for reading in readings]).T
         obs = observations(places, y, noise)
@@ -272,14 +366,15 @@ class _Driver:
     def loop(self, state, asked, pinned, steps, rules, hooks) -> Outcome:
         self.state = state
         while True:
+            self.pause_after_failures()
             reason = next((text for rule in rules if (text := rule(state))), None)
             if reason or self.step >= steps:
                 self.flush()
-                return Outcome(state, self.step, reason or f"all {steps} steps are done", True)
+                return Outcome(state, self.step, reason or _all_done(state, steps), True)
             if self.stop():
-                raise _Paused
+                raise Paused(_ON_REQUEST)
             if not asked:
-                state, pinned = self.intervene(state, hooks)
+                state, pinned = self.intervene(self.mend(state), hooks)
             if pinned is None:
                 before = state
                 try:
@@ -328,8 +423,11 @@ class _Driver:
     def rescale(self, state: State, scalarizer: str) -> State:
         """The campaign as if every reading had been read with this scalarizer from the start, and a fit to that."""
         self.choose(scalarizer)
+        return self.fitted_anew(state, reread(state.obs, self.campaign.readings(), self.scalar))
+
+    def fitted_anew(self, state: State, obs: Observations) -> State:
+        """The state with other readings in its slots, and a fit to these; recorded."""
         key, key_fit = jax.random.split(state.key)
-        obs = reread(state.obs, self.campaign.readings(), self.scalar)
         state = self.experiment.init(key_fit, obs)._replace(key=key, score=state.score, asked=state.asked)
         if self.adopted and isinstance(state.posterior, Race):
             state = state._replace(posterior=self.joined_anew(state.posterior))
@@ -404,7 +502,38 @@ class _Driver:
         if token in self.past:
             return self.past[token]
         if self.stop():
-            raise _Paused
+            raise Paused(_ON_REQUEST)
+        self.pause_after_failures()
+        for loss in range(LOSSES + 1):
+            try:
+                return self.ask(x, token, step, phase, state)
+            except _Lost as out_of_reach:
+                if loss == LOSSES:
+                    raise out_of_reach.fault from None
+                self.await_return(out_of_reach.fault)
+                self.begun.add(token)  # its outcome is as unknown as after kill -9
+        raise AssertionError("unreachable")
+
+    def await_return(self, fault: Exception) -> None:
+        """Wait for a lost instrument, and see that it is the same."""
+        self.tell(Event("lost", self.step, 0, None, None, self.state))
+        self.guard.await_return(fault, self.step)
+        if (now := description(self.instrument).get("identity")) != self.identity:
+            raise ValueError(f"the instrument was lost; what is there now is {now!r}, and was {self.identity!r}.")
+
+    def secure(self) -> None:
+        """Make the instrument safe before something that takes long."""
+        if self.guard.idle_s is None:
+            return
+        try:
+            self.guard.secure()
+        except Exception as fault:
+            if not self.guard.lost(fault):
+                raise
+            self.await_return(fault)
+
+    def ask(self, x: np.ndarray, token: str, step: int, phase: str, state: State | None) -> record.Answer:
+        """Announce the measurement, have it done, and record it."""
         may_repeat = self.instrument.repeatable or getattr(self.instrument, "remembers_token", False)
         doubtful = token in self.begun and not may_repeat
         self.campaign.require_space(_SPARE_BYTES + 2 * self.largest)
@@ -414,11 +543,14 @@ class _Driver:
             return self.file_lost(step, token, x, text)
         started = time.monotonic()
         try:
-            reading = self.instrument.measure(x, token)
+            with self.guard.at_work():
+                reading = self.instrument.measure(x, token)
         except Exception as error:
-            if not getattr(error, "point_failed", False):
-                raise
-            return self.file_lost(step, token, x, str(error), type(error).__name__)
+            if getattr(error, "point_failed", False):
+                return self.file_lost(step, token, x, str(error), type(error).__name__)
+            if self.guard.lost(error):
+                raise _Lost(error) from error
+            raise
         return self.file_reading(step, token, x, reading, time.monotonic() - started, state)
 
     def file_lost(self, step: int, token: str, x: np.ndarray, reason: str, *flags: str) -> record.Answer:
@@ -459,9 +591,22 @@ class _Driver:
 
     def file(self, step, token, header, arrays, value, variance) -> record.Answer:
         self.largest = max(self.largest, _size(arrays))
+        self.failed, self.why = (0, "") if np.isfinite(value) else (self.failed + 1, header["reason"])
         numbers = {"y": np.asarray(value, np.float64), "noise": np.asarray(variance, np.float64)}
         self.flush(("reading", step, {"token": token, "value": float(value)} | header, arrays | numbers))
         return record.Answer(float(value), float(variance), record.place_of(arrays))
+
+
+_ON_REQUEST = "stopped on request; resume goes on from here"
+
+
+def _all_done(state: State, steps: int) -> str:
+    """That the steps are done, which a step without a reading is not."""
+    status = np.asarray(state.obs.status)
+    failed, good = np.sum(status == FAILED), np.sum(status == MEASURED)
+    if not failed:
+        return f"all {steps} steps are done"
+    return f"{steps} steps were tried; {failed} of {failed + good} measurements failed, seeds included"
 
 
 _SPARE_BYTES = 4 << 20

@@ -1,0 +1,413 @@
+"""An instrument under guard: long pauses, failures in a row, a lost link, another instrument, mended scalarizers."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, fixed, frames, go
+
+from gpax_lab.experiment import Simulated, guard, run
+from gpax_lab.experiment.guard import Guard, description, recognised
+from gpax_lab.observations import FAILED, MEASURED
+
+STEPS = 4
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return fixed()
+
+
+@pytest.fixture(scope="module")
+def plain_end(plain, tmp_path_factory):
+    return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "a.gpxj"
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.01)
+
+
+def guarded(instrument, **options):
+    given = {"lost": (ConnectionError,), "wait_s": 0.0, "idle_s": None, "stop": lambda: False, "note": [].append}
+    return Guard(instrument, **given | options)
+
+
+class MoveLost(Exception):
+    point_failed = True
+
+
+def refuse(x, number):
+    raise MoveLost("the stage stands at its end")
+
+
+# --- failures in a row ------------------------------------------------------------------------------------------------
+
+
+def test_a_stage_that_refuses_every_move_pauses_the_campaign_with_the_reason(plain, plain_end, path):
+    instrument = Noted(lambda x, n: refuse(x, n) if n >= 4 else None)
+    end = go(path, plain, 5, instrument, failures=3)
+    assert (end.finished, end.steps) == (False, 4)
+    assert "3 measurements in a row failed" in end.reason
+    assert "the stage stands at its end" in end.reason
+    assert len(instrument.tokens) == 4 + 3
+    assert instrument.asked[-1] == ("safe", "")
+    assert frames(path, "stop")[-1].header == {"reason": end.reason, "finished": False}
+    again = go(path, plain, 5)
+    assert again.finished
+    assert again.reason == "5 steps were tried; 3 of 8 measurements failed, seeds included"
+
+
+def test_a_scalarizer_that_is_always_nan_is_noticed_among_the_seeds_and_readings_are_kept(plain, plain_end, path):
+    instrument = Noted()
+    end = go(path, plain, STEPS, instrument, scalarize=lambda reading: np.nan, failures=2)
+    assert (end.finished, end.steps, end.state) == (False, 0, None)
+    assert "the scalarizer gave no finite value" in end.reason
+    assert len(instrument.tokens) == 2
+    again = go(path, plain, STEPS)  # repaired: the two readings count, and nothing is measured twice
+    assert again.finished
+    assert bits(again.state) == bits(plain_end.state)
+    assert [frame.header["value"] for frame in frames(path, "reread")] == np.asarray(again.state.obs.y)[:2].tolist()
+
+
+def test_failures_that_do_not_follow_each_other_do_not_pause(plain, path):
+    end = go(path, plain, 4, Noted(lambda x, n: refuse(x, n) if n % 2 else None), failures=2)
+    assert end.finished
+    assert "all 4 steps" not in end.reason
+    assert "3 of 7 measurements failed" in end.reason
+
+
+def test_failures_are_counted_as_often_as_was_asked(plain, path):
+    assert go(path, plain, 3, Noted(refuse), failures=None).finished
+    with pytest.raises(ValueError, match="failures must be 1 or more"):
+        go(path, plain, 3, failures=0)
+
+
+# --- a scalarizer that was mended -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [1, 4])
+def test_a_scalarizer_that_raised_costs_no_reading_once_it_is_mended(plain, plain_end, path, number):
+    count = iter(range(100))
+
+    def broken(reading):
+        if next(count) == number:
+            raise ZeroDivisionError("no area")
+        return Simulated.scalarize(reading)
+
+    with pytest.raises(ZeroDivisionError):
+        go(path, plain, STEPS, scalarize=broken)
+    before = len(frames(path, "reading"))
+
+    def still_broken(reading):
+        raise ZeroDivisionError("no area")
+
+    instrument = Noted()
+    with pytest.raises(ZeroDivisionError):
+        go(path, plain, STEPS, instrument, scalarize=still_broken)
+    assert instrument.tokens == []
+    instrument = Noted()
+    end = go(path, plain, STEPS, instrument)
+    assert bits(end.state) == bits(plain_end.state)
+    assert len(instrument.tokens) == len(SEEDS) + STEPS - before
+    assert len(frames(path, "reread")) == 1
+
+
+def test_readings_that_failed_and_were_learned_as_failed_come_back(plain, path):
+    blind = go(path, plain, 2, scalarize=lambda r: np.nan if r.position[0] < 0.6 else Simulated.scalarize(r))
+    assert np.sum(np.asarray(blind.state.obs.status) == FAILED) >= 2
+    end = go(path, plain, 4)
+    status, y = np.asarray(end.state.obs.status), np.asarray(end.state.obs.y)
+    assert np.sum(status == MEASURED) == len(SEEDS) + 4
+    raw = [float(frame.arrays["raw/value"]) for frame in frames(path, "reading")]
+    assert y[status == MEASURED].tolist() == raw
+    assert end.reason == "all 4 steps are done"
+    for place in range(6):  # killed at any later place, the same end
+        other = path.with_name(f"{place}.gpxj")
+        go(other, plain, 2, scalarize=lambda r: np.nan if r.position[0] < 0.6 else Simulated.scalarize(r))
+        go(other, plain, 4)
+        if place < 2:
+            cut_before_reading(other, 5 + place)
+        assert bits(go(other, plain, 4).state) == bits(end.state)
+
+
+# --- a lost instrument ------------------------------------------------------------------------------------------------
+
+
+class Unplugged(Noted):
+    """Loses its link at the measurement of that number, before or after it is done, and for some attempts."""
+
+    def __init__(self, at, attempts, done=False, **options):
+        super().__init__(**options)
+        self.at, self.attempts, self.done, self.out = at, attempts, done, False
+        self.pulses = []
+        self.name = "microscope 7"
+
+    def identity(self):
+        return self.name
+
+    def measure(self, x, token):
+        if self.out:
+            raise ConnectionError("the cable is out")
+        if len(self.tokens) == self.at and self.attempts:
+            self.out = True
+            if self.done:
+                self.pulses.append(token)
+            self.asked.append(("measure", token))
+            raise ConnectionError("the cable is out")
+        if not (self.done and token in self.pulses):
+            self.pulses.append(token)
+        return super().measure(x, token)
+
+    def make_safe(self):
+        if self.out:
+            self.attempts -= 1
+            if self.attempts > 0:
+                raise ConnectionError("the cable is out")
+            self.out = False
+        super().make_safe()
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_a_lost_instrument_is_waited_for_and_the_campaign_goes_on(plain, plain_end, path, impatient, at):
+    told = []
+    instrument = Unplugged(at, 3)
+    end = go(path, plain, STEPS, instrument, wait_s=60.0, tell=told.append)
+    assert bits(end.state) == bits(plain_end.state)
+    assert "lost" in [event.phase for event in told]
+    assert frames(path, "lost")[0].header["text"] == "the cable is out"
+    assert len(frames(path, "found")) == 1
+    measures = [i for i, (what, _) in enumerate(instrument.asked) if what == "measure"]
+    assert instrument.asked[measures[at] + 1][0] == "safe"  # before anything else
+
+
+def test_what_was_under_way_is_never_done_twice(plain, path, impatient):
+    """Not repeatable, and no memory of tokens: the reading in flight is a failed one."""
+    instrument = Unplugged(4, 2, done=True, repeatable=False)
+    end = go(path, plain, STEPS, instrument, wait_s=60.0)
+    assert len(instrument.pulses) == len(set(instrument.pulses)) == len(SEEDS) + STEPS
+    (lost,) = (frame for frame in frames(path, "reading") if not frame.header["ok"])
+    assert "outcome unknown" in lost.header["reason"]
+    assert lost.header["token"] == instrument.pulses[4]
+    assert end.finished
+
+
+def test_an_instrument_that_remembers_is_asked_again(plain, plain_end, path, impatient):
+    instrument = Unplugged(4, 2, done=True, repeatable=False)
+    instrument.remembers_token = True
+    end = go(path, plain, STEPS, instrument, wait_s=60.0)
+    assert bits(end.state) == bits(plain_end.state)
+    assert len(instrument.pulses) == len(set(instrument.pulses))
+
+
+def test_an_error_that_arose_from_a_lost_link_counts_as_one(plain, plain_end, path, impatient):
+    class Doubtful(Unplugged):
+        def measure(self, x, token):
+            try:
+                return super().measure(x, token)
+            except ConnectionError as fault:
+                raise RuntimeError("triggered, and it cannot be asked any more") from fault
+
+    assert bits(go(path, plain, STEPS, Doubtful(3, 2), wait_s=60.0).state) == bits(plain_end.state)
+
+
+def test_nobody_waits_for_ever(plain, plain_end, path, impatient):
+    with pytest.raises(ConnectionError, match="the cable is out") as caught:
+        go(path, plain, STEPS, Unplugged(3, 10**9), wait_s=0.05)
+    assert any("waited for" in note for note in caught.value.__notes__)
+    assert any("could not be made safe" in note for note in caught.value.__notes__)
+    faults = [frame.header["text"] for frame in frames(path, "fault")]
+    assert faults == ["the cable is out", "the cable is out"]  # the loss, and that the safe state was not reached
+    assert bits(go(path, plain, STEPS, Unplugged(99, 0)).state) == bits(plain_end.state)
+
+
+def test_an_instrument_that_is_lost_again_and_again_is_given_up(plain, path, impatient):
+    class Flaky(Noted):
+        def measure(self, x, token):
+            self.asked.append(("measure", token))
+            raise ConnectionError("the cable is loose")
+
+    instrument = Flaky()
+    with pytest.raises(ConnectionError, match="loose"):
+        go(path, plain, STEPS, instrument, wait_s=60.0)
+    assert len(instrument.tokens) == guard.LOSSES + 1
+
+
+def test_a_stop_ends_the_waiting(plain, plain_end, path, impatient):
+    instrument = Unplugged(3, 5)
+    stop = lambda: instrument.out and instrument.attempts < 4  # noqa: E731
+    with pytest.raises(ConnectionError):  # it could not be made safe, which is more than a pause
+        go(path, plain, STEPS, instrument, wait_s=60.0, stop=stop)
+    assert bits(go(path, plain, STEPS, Unplugged(99, 0)).state) == bits(plain_end.state)
+
+
+def test_another_instrument_that_comes_back_is_refused(plain, path, impatient):
+    class Swapped(Unplugged):
+        def make_safe(self):
+            super().make_safe()
+            self.name = "microscope 8" if self.tokens else self.name
+
+    with pytest.raises(ValueError, match="'microscope 8', and was 'microscope 7'"):
+        go(path, plain, STEPS, Swapped(1, 2), wait_s=60.0)
+
+
+def test_a_scalarizer_with_a_link_of_its_own_is_not_the_instrument(plain, path):
+    def remote(reading):
+        raise ConnectionError("the server that fits is down")
+
+    instrument = Noted()
+    with pytest.raises(ConnectionError, match="server"):
+        go(path, plain, STEPS, instrument, scalarize=remote, wait_s=60.0)
+    assert len(instrument.tokens) == 1
+
+
+# --- which instrument it is -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Side:
+    name: str
+    unit: str
+    low: float
+    high: float
+
+
+def test_the_journal_knows_its_instrument_and_what_it_may_do(plain, path):
+    def named(name="microscope 7", high=1.0, vmax=8.0):
+        instrument = Unplugged(99, 0)
+        instrument.name, instrument.vmax = name, vmax
+        instrument.axes = (Side("x", "m", 0.0, high),)
+        return instrument
+
+    go(path, plain, 1, named())
+    (known,) = frames(path, "instrument")
+    wanted = {"identity": "microscope 7", "axes": [["x", "m", 0.0, 1.0]], "limits": {"vmax": 8.0}}
+    assert known.header == wanted
+    for other, words in (
+        (named("microscope 8"), "'microscope 8', and the campaign was begun with 'microscope 7'"),
+        (named(high=2.0), "axis x allows 0.0 to 2.0 m, before 0.0 to 1.0"),
+        (named(vmax=9.0), "vmax is 9, before 8"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            go(path, plain, 2, other)
+        assert other.tokens == []
+        assert other.asked[-1] == ("safe", "")
+    go(path, plain, 2, named())
+    assert len(frames(path, "instrument")) == 1
+    go(path, plain, 3, named(high=0.9))
+    with pytest.raises(ValueError, match=r"before 0\.0 to 0\.9"):
+        go(path, plain, 4, named())
+    assert go(path, plain, 4, named("microscope 8"), another=True).finished
+    assert len(frames(path, "instrument")) == 3
+    assert description(Simulated(lambda key, x: x[0])) == {}
+    assert not recognised({}, [], False)
+
+
+# --- pauses -----------------------------------------------------------------------------------------------------------
+
+
+def test_it_is_safe_before_the_first_fit(plain, path):
+    instrument = Noted()
+    go(path, plain, 1, instrument)
+    asked = [what for what, _ in instrument.asked]
+    assert asked == ["measure"] * 3 + ["safe", "measure", "safe"]
+
+
+def test_it_is_safe_during_a_pause_of_any_kind(plain, path):
+    instrument, safe_at = Noted(), []
+
+    def ponder(state):
+        end = time.monotonic() + 20.0
+        while instrument.asked[-1][0] != "safe" and time.monotonic() < end:
+            time.sleep(0.001)
+        safe_at.append(instrument.asked[-1][0])
+        return ()
+
+    end = go(path, plain, 2, instrument, hooks=[ponder], idle_s=0.05)
+    assert end.finished
+    assert safe_at == ["safe", "safe"]
+
+
+def test_a_safe_state_that_is_refused_in_a_pause_is_told_before_the_next_measurement():
+    class Stuck:
+        def make_safe(self):
+            raise RuntimeError("the tip does not come up")
+
+    kept = guarded(Stuck(), idle_s=0.01)
+    kept.rest()
+    kept._timer.join()
+    with pytest.raises(RuntimeError, match="does not come up"), kept.at_work():
+        pass  # pragma: no cover
+
+
+def test_nothing_is_made_safe_in_the_middle_of_a_measurement():
+    class Slow:
+        busy, collisions, safes = False, 0, 0
+
+        def make_safe(self):
+            self.collisions += self.busy
+            self.safes += 1
+
+    instrument = Slow()
+    kept = guarded(instrument, idle_s=0.01)
+    for _ in range(5):
+        with kept.at_work():
+            instrument.busy = True
+            time.sleep(0.03)
+            instrument.busy = False
+        time.sleep(0.02)
+    kept.leave_safe()
+    assert instrument.collisions == 0
+    assert instrument.safes >= 1
+    assert not [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+
+
+def test_ctrl_c_pressed_many_times_still_ends_safe():
+    class Pressed:
+        presses, safe = 7, False
+
+        def make_safe(self):
+            if self.presses:
+                self.presses -= 1
+                raise KeyboardInterrupt
+            self.safe = True
+
+    instrument = Pressed()
+    with pytest.raises(KeyboardInterrupt):
+        guarded(instrument).leave_safe()
+    assert instrument.safe
+
+
+def test_the_safe_state_at_the_end_is_waited_for(impatient):
+    instrument = Unplugged(0, 3)
+    instrument.out = True
+    guarded(instrument, wait_s=60.0).leave_safe()
+    assert instrument.asked == [("safe", "")]
+
+
+def test_the_safe_state_comes_before_a_disk_that_does_not_answer(plain, path):
+    order = []
+
+    class Watched(Noted):
+        def make_safe(self):
+            order.append("safe")
+
+    class Slow:
+        history = ()
+
+        def append(self, *entries):
+            order.extend(entry[0] for entry in entries)
+
+        def require_space(self, nbytes):
+            raise OSError("the disk does not answer")
+
+    with pytest.raises(OSError, match="does not answer"):
+        run(plain, Watched(), Slow(), 1, seeds=SEEDS, key=KEY, scalarize=Simulated.scalarize)
+    assert order == ["safe", "fault"]
