@@ -53,6 +53,9 @@ DISTRIBUTIONS: Mapping[str, type[dist.Distribution]] = {
 
 LONGEST = 2000
 """Characters of the longest formula."""
+DEEPEST = 100
+"""Operations and calls inside one another; "a + b + c" is 2 deep. Python's own stack holds about 1000 calls, of which
+writing a formula evenly takes three a level."""
 
 
 @interned
@@ -115,10 +118,30 @@ def parse(text: str) -> ast.expr:
         raise ValueError(f"a formula is text of at most {LONGEST} characters.")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        _check(tree, text.strip())
     except (SyntaxError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{text!r} is not a formula: {getattr(error, 'msg', None) or 'nested too deep'}.") from error
+        reason = getattr(error, "msg", None) or "nested too deep"
+        raise ValueError(f"{_short(text)!r} is not a formula: {reason}.") from error
+    except ValueError as error:  # a NUL among the characters
+        raise ValueError(f"{_short(text)!r} is not a formula: {error}.") from error
+    _check_depth(tree, text)
+    _check(tree, text.strip())
     return tree
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:190]}..."
+
+
+def _check_depth(tree: ast.expr, text: str) -> None:
+    """Refuse, without recursion, a tree that would exhaust Python's stack when it is walked or traced."""
+    level, depth = [tree], 0
+    while level := [inner for node in level for inner in ast.iter_child_nodes(node) if isinstance(inner, ast.expr)]:
+        depth += 1
+        if depth > DEEPEST:
+            raise ValueError(
+                f"{_short(text)!r} is nested more than {DEEPEST} deep: write a shorter formula (a sum of n terms is "
+                "n - 1 deep; parentheses around halves of it make it less)."
+            )
 
 
 def normal(text: str) -> str:
@@ -191,7 +214,6 @@ def _check_inputs(inputs: Sequence[str], used: set[str]) -> None:
 
 def _check(node: ast.AST, text: str) -> None:
     """Refuse what is not on the list, with the piece of text it stands for."""
-    piece = ast.get_source_segment(text, node)
     match node:
         case ast.Constant(int() | float() as value) if not isinstance(value, bool) and _finite(value):
             return
@@ -204,12 +226,15 @@ def _check(node: ast.AST, text: str) -> None:
             return _check(right, text)
         case ast.Call(ast.Name(name), arguments, []) if name in FUNCTIONS:
             if len(arguments) != FUNCTIONS[name][1]:
+                piece = ast.get_source_segment(text, node)
                 raise ValueError(f"{piece!r}: {name} takes {FUNCTIONS[name][1]} argument(s), not {len(arguments)}.")
             for inner in arguments:
                 _check(inner, text)
             return None
         case ast.Call(ast.Name(name)):
+            piece = ast.get_source_segment(text, node)
             raise ValueError(f"{piece!r} calls {name}, which a formula can not: it may call {', '.join(FUNCTIONS)}.")
+    piece = ast.get_source_segment(text, node)
     raise ValueError(f"{piece!r} has no place in a formula: use numbers, names, + - * / **, ( ) and functions.")
 
 

@@ -106,3 +106,23 @@ def test_data_that_are_no_distribution_are_refused():
         distribution({"distribution": "Normal", "loc": 0.0})
     with pytest.raises(ValueError, match="can not be written"):
         as_data(dist.Cauchy(0.0, 1.0))
+
+
+@pytest.mark.parametrize("text", ["-" * 900 + "x", "x" + "+x" * 330, "exp(" * 200 + "x" + ")" * 200, "x" + "**x" * 300])
+def test_a_formula_too_deep_for_the_stack_is_refused_in_words(text):
+    for call in (normal, lambda text: formula(text, {}), function):
+        with pytest.raises(ValueError, match="nested more than 100 deep"):
+            call(text)
+
+
+@pytest.mark.parametrize("text", ["(" * 300 + "x" + ")" * 300, "-" * 1990 + "x", "x\0"])
+def test_what_the_parser_itself_refuses_is_an_error_of_ours(text):
+    with pytest.raises(ValueError, match=r"is not a formula|nested"):
+        normal(text)
+
+
+def test_the_deepest_formula_is_written_and_traced():
+    text = "-x" + " + x" * 98
+    law = formula(text, {})
+    assert normal(law.formula) == law.formula
+    assert float(jax.jit(lambda x: law(x, {}))(jnp.array([0.5]))) == 48.5

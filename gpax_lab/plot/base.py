@@ -15,6 +15,17 @@ VALUES, SPREAD, ORDER = "viridis", "magma", "cividis"
 _GREEK = {"um": "µm", "1": ""}
 
 
+def plain(text: str) -> str:
+    """A user's words as a label that shows them as they are: matplotlib takes what stands between two $ for a formula,
+    and refuses the whole picture where it can not read that.
+
+    Example:
+        >>> plain("cost in $")
+        'cost in \\\\$'
+    """
+    return str(text).replace("$", r"\$")
+
+
 class Named(NamedTuple):
     """What an axis shows: a name and a unit ("1" or "" for none)."""
 
@@ -25,7 +36,7 @@ class Named(NamedTuple):
     def label(self) -> str:
         """Text for an axis."""
         unit = _GREEK.get(self.unit, self.unit)
-        return f"{self.name} ({unit})" if unit else self.name
+        return plain(f"{self.name} ({unit})" if unit else self.name)
 
 
 def named(given: str | Sequence[str]) -> Named:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpax_lab.plot.base import BLUE, GREEN, GREY, ORANGE, ORDER, SPREAD, VALUES, Named, blank, named
+from gpax_lab.plot.base import BLUE, GREEN, GREY, ORANGE, ORDER, SPREAD, VALUES, Named, blank, named, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def campaign(
         raise ValueError(f"a picture needs one or two inputs; got {where.shape[1]}.")
     _convergence(convergence_ax, np.asarray(best), np.asarray(expected), maps[0], what, maximize)
     if title:
-        figure.suptitle(title, fontweight="bold")
+        figure.suptitle(plain(title), fontweight="bold")
     return figure
 
 
@@ -237,7 +237,7 @@ def posterior_1d(
     _band(target, spots, values, np.asarray(std, float), xs, ys, None if truth is None else np.asarray(truth, float))
     if next_x is not None:
         target.axvline(next_x, color=ORANGE, lw=1.5, label="next point")
-    target.set(xlabel=named(axis).label, ylabel=named(quantity).label, title=title)
+    target.set(xlabel=named(axis).label, ylabel=named(quantity).label, title=plain(title))
     target.legend(frameon=False, fontsize="small")
     return target.get_figure()  # type: ignore[return-value]
 
@@ -361,9 +361,11 @@ def regret(
             colour = (BLUE, ORANGE, GREEN, GREY)[e % 4]
             style = ("-", "--", ":", "-.")[e // 4 % 4]
             ax.fill_between(points, low[e, o], high[e, o], color=colour, alpha=0.12, lw=0)
-            ax.errorbar(points, mean[e, o], error[e, o], color=colour, ls=style, lw=1.5, elinewidth=0.8, label=name)
+            ax.errorbar(
+                points, mean[e, o], error[e, o], color=colour, ls=style, lw=1.5, elinewidth=0.8, label=plain(name)
+            )
         if seeds:
             ax.axvspan(0.5, seeds + 0.5, color=GREY, alpha=0.12, lw=0, label="seeds")
-        ax.set(xlabel="points measured", ylabel=Named("regret", unit).label, title=objectives[o])
+        ax.set(xlabel="points measured", ylabel=Named("regret", unit).label, title=plain(objectives[o]))
     figure.axes[0].legend(frameon=False, fontsize="small")
     return figure

@@ -9,7 +9,7 @@ from jax import Array
 from numpy.typing import ArrayLike
 
 from gpax_lab.means import Law
-from gpax_lab.plot.base import BLUE, GREY, ORANGE, VALUES, Named, blank, named, style
+from gpax_lab.plot.base import BLUE, GREY, ORANGE, VALUES, Named, blank, named, plain, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +48,7 @@ def curves(
     ax.set(
         xlabel=named(axis).label,
         ylabel=named(quantity).label,
-        title=title,
+        title=plain(title),
         ylim=(float(low.min()) - pad, float(high.max()) + pad),
     )
     ax.legend(frameon=False, fontsize="small")
@@ -76,7 +76,7 @@ def probabilities(
     figure = blank(4.8, 3.4)
     ax = figure.subplots()
     for m, name in enumerate(names):
-        ax.plot(counts, p[:, m], **style(m), lw=1.8, label=name)
+        ax.plot(counts, p[:, m], **style(m), lw=1.8, label=plain(name))
         if error is not None:
             e = np.asarray(error, float)[:, m]
             low, high = np.clip(p[:, m] - e, 0, 1), np.clip(p[:, m] + e, 0, 1)
@@ -119,7 +119,7 @@ def law(
         figure.colorbar(shown, ax=ax)
         ax.set(xlabel=Named("x[0]", unit.get("x[0]", "")).label)
     figure.axes[0].set(ylabel=Named("x[1]", unit.get("x[1]", "")).label)
-    figure.suptitle(law.formula, fontsize="medium")
+    figure.suptitle(plain(law.formula), fontsize="medium")
     return figure
 
 
@@ -140,8 +140,8 @@ def recovery(
         for e, name in enumerate(experiments):
             colour = style(e)["color"]
             ax.fill_between(counts, rates["low"][e, t], rates["high"][e, t], color=colour, alpha=0.15, lw=0)
-            ax.plot(counts, rates["rate"][e, t], **style(e), lw=1.8, label=name)
-        ax.set(xlabel="points measured", title=f"{truths[t]} true", ylim=(-0.02, 1.02))
+            ax.plot(counts, rates["rate"][e, t], **style(e), lw=1.8, label=plain(name))
+        ax.set(xlabel="points measured", title=f"{plain(truths[t])} true", ylim=(-0.02, 1.02))
     figure.axes[0].set(ylabel="share of campaigns that found it")
     figure.axes[0].legend(frameon=False, fontsize="small", loc="lower right")
     return figure
@@ -167,9 +167,9 @@ def confusion(shares: ArrayLike, truths: Sequence[str], hypotheses: Sequence[str
     ax.imshow(table, cmap="Blues", vmin=0.0, vmax=1.0, aspect="auto")
     for (t, m), share in np.ndenumerate(table):
         ax.text(m, t, f"{share:.2f}", ha="center", va="center", color="white" if share > 0.6 else "black")
-    ax.set_xticks(range(len(hypotheses)), hypotheses, rotation=20, ha="right")
-    ax.set_yticks(range(len(truths)), truths)
-    ax.set(xlabel="found", ylabel="true", title=title)
+    ax.set_xticks(range(len(hypotheses)), [plain(name) for name in hypotheses], rotation=20, ha="right")
+    ax.set_yticks(range(len(truths)), [plain(name) for name in truths])
+    ax.set(xlabel="found", ylabel="true", title=plain(title))
     return figure
 
 
@@ -194,7 +194,7 @@ def prior_sweep(
     figure = blank(4.8, 3.4)
     ax = figure.subplots()
     for m, name in enumerate(names):
-        ax.errorbar(widths, values[:, m], spread[:, m], **style(m), marker="o", ms=4, label=name)
+        ax.errorbar(widths, values[:, m], spread[:, m], **style(m), marker="o", ms=4, label=plain(name))
     ax.set(xlabel="width of the priors, times that given", ylabel="log evidence (nat)", xscale="log")
     ax.set_xticks(widths, [f"{w:g}" for w in widths])
     ax.minorticks_off()

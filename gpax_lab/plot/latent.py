@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from gpax_lab.plot.base import GREY, VALUES, Named, blank, named, style
+from gpax_lab.plot.base import GREY, VALUES, Named, blank, named, plain, style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,8 +39,8 @@ def manifold(pictures: ArrayLike, names: tuple[str, str] = ("z1", "z2"), cmap: s
             else:
                 panel.plot(tile, color=style(0)["color"], lw=1.0)
                 panel.set_ylim(low, high)
-    figure.supylabel(f"{names[0]} grows downwards", fontsize=9)
-    figure.supxlabel(f"{names[1]} grows to the right", fontsize=9)
+    figure.supylabel(f"{plain(names[0])} grows downwards", fontsize=9)
+    figure.supxlabel(f"{plain(names[1])} grows to the right", fontsize=9)
     return figure
 
 

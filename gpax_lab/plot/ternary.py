@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gpax_lab.compositions import CORNERS, barycentric, checked
-from gpax_lab.plot.base import GREY, VALUES
+from gpax_lab.plot.base import GREY, VALUES, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,8 +74,8 @@ def ternary(
         axes.scatter(place[~good, 0], place[~good, 1], s=22, facecolors="none", edgecolors=GREY, label="no value")
     if path is not None:
         _path(axes, barycentric(path, ROUNDED))
-    axes.figure.colorbar(image, ax=axes, label=quantity, shrink=0.75)
-    axes.set_title(title)
+    axes.figure.colorbar(image, ax=axes, label=plain(quantity), shrink=0.75)
+    axes.set_title(plain(title))
     return axes
 
 
@@ -111,7 +111,7 @@ def quaternary(
         names = [labels[i] for i in kept]
         heading = f"ratios without {labels[left_out]}"
         ternary(ratios, shown[some], names, quantity=quantity, limits=limits, title=heading, ax=ax)
-    figure.suptitle(title, fontweight="bold")
+    figure.suptitle(plain(title), fontweight="bold")
     return figure
 
 
@@ -128,7 +128,7 @@ def _triangle(ax: "Axes", labels: Sequence[str]) -> None:
     for corner, name, side in zip(corners, labels, ("right", "left", "center"), strict=True):
         away = corner - corners.mean(axis=0)
         at = corner + 0.09 * away
-        ax.text(at[0], at[1], name, ha=side, va="bottom" if away[1] > 0 else "top", fontweight="bold")
+        ax.text(at[0], at[1], plain(name), ha=side, va="bottom" if away[1] > 0 else "top", fontweight="bold")
     for i in range(3):
         along, other = corners[(i + 1) % 3], corners[(i + 2) % 3]
         for share in (0.2, 0.4, 0.6, 0.8):

@@ -227,3 +227,25 @@ def test_recovery_confusion_and_sweep_show_what_they_are_given():
     assert [text.get_text() for text in sweep.axes[0].get_xticklabels()] == ["0.5", "1"]
     with pytest.raises(ValueError, match=r"must be \(2, 1\)"):
         plot.prior_sweep([0.5, 1.0], [[1.0, 2.0], [2.0, 3.0]], ["a"])
+
+
+ODD = r"$\foo$"
+"""A name between the signs that matplotlib takes for a formula, which it can not read."""
+
+
+def _all_pictures(told):
+    places, means = np.linspace(0.0, 1.0, 5), np.zeros((3, 5))
+    yield plot.campaign(**{**told, "axes": [(ODD, ODD), (ODD, "um")], "quantity": (ODD, ODD), "title": ODD})
+    yield plot.parameters({ODD: np.arange(9.0)}, units={ODD: ODD})
+    yield plot.curves(places, means, (ODD, ODD), ODD, ODD)
+    yield plot.probabilities(np.arange(3), np.full((3, 1), 0.5), [ODD])
+    yield plot.confusion(np.eye(2), [ODD, "b"], [ODD, "b"], ODD)
+    yield plot.prior_sweep([0.5, 1.0, 2.0], np.zeros((3, 1)), [ODD])
+    yield plot.ternary(np.eye(3), [1.0, 2.0, 3.0], [ODD, "b", "c"], quantity=ODD, title=ODD).figure
+    yield plot.manifold(np.zeros((2, 2, 4, 4)), (ODD, ODD))
+
+
+def test_no_name_of_a_user_can_lose_a_picture(told, tmp_path):
+    for number, figure in enumerate(_all_pictures(told)):
+        figure.savefig(tmp_path / f"{number}.png", dpi=30)
+        assert (tmp_path / f"{number}.png").stat().st_size > 0
