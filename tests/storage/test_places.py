@@ -1,0 +1,61 @@
+"""Journals in odd places: every refusal is an error of ours that names the place."""
+
+import os
+import sys
+
+import pytest
+
+from gpax_lab.storage import Journal, JournalError, JournalExists, JournalMissing, JournalPlace, read
+
+
+@pytest.mark.parametrize("call", [Journal.open, read])
+def test_what_is_no_journal_file_is_refused_in_words(tmp_path, call):
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(JournalMissing, match=r"nothing\.gpxj: there is no such file"):
+        call(tmp_path / "nothing.gpxj")
+    with pytest.raises(FileNotFoundError):  # and it is the error that Python programs expect
+        call(tmp_path / "nothing.gpxj")
+    with pytest.raises(JournalPlace, match="is a folder"):
+        call(tmp_path / "folder")
+    with pytest.raises(JournalPlace, match="is a folder"):
+        call("")
+    with pytest.raises(JournalPlace, match="can not name a file"):
+        call(f"{tmp_path}/a\0b")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+@pytest.mark.parametrize("call", [Journal.open, read])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path, call):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(JournalPlace, match="a pipe or a device"):
+        call(tmp_path / "pipe")
+
+
+def test_where_no_journal_can_begin(tmp_path):
+    for path in (tmp_path / "no" / "a.gpxj", tmp_path / ("a" * 300), f"{tmp_path}/a\0b"):
+        with pytest.raises((JournalMissing, JournalPlace)):
+            Journal.create(path, {})
+    with pytest.raises(JournalExists):
+        Journal.create(tmp_path, {})
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(JournalError):
+        Journal.create(tmp_path / "file" / "a.gpxj", {})
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="needs a user for whom nothing is permitted")
+def test_a_folder_or_file_without_permission(tmp_path):
+    Journal.create(tmp_path / "a.gpxj", {}).close()
+    os.chmod(tmp_path / "a.gpxj", 0o444)
+    os.chmod(tmp_path, 0o555)
+    for folder in (tmp_path.parent, tmp_path.parent.parent):
+        os.chmod(folder, 0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(JournalPlace, match="does not permit it; change the permissions"):
+            Journal.create(tmp_path / "b.gpxj", {})
+        with pytest.raises(JournalPlace, match="does not permit it"):
+            Journal.open(tmp_path / "a.gpxj")
+        assert len(read(tmp_path / "a.gpxj").frames) == 1
+    finally:
+        os.seteuid(0)
