@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, UnknownOutcome
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, StillBusy, UnknownOutcome
 from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
@@ -188,8 +188,8 @@ class BandExcitation(Stage):
         for attempt in range(self.scpi.attempts):
             try:
                 errors = self._act(token, f'MEAS:BAND "{token}"')
-            except UnknownOutcome:
-                if attempt + 1 == self.scpi.attempts:
+            except UnknownOutcome as doubt:
+                if isinstance(doubt.__cause__, StillBusy) or attempt + 1 == self.scpi.attempts:
                     raise
                 continue
             if errors is None:

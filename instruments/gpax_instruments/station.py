@@ -177,7 +177,8 @@ class Station:
                 try:
                     self.make_safe()
                 except InstrumentError as error:
-                    fault.add_note(f"and it could not be made safe: {error}")
+                    words = "; ".join([str(error), *getattr(error, "__notes__", ())])
+                    fault.add_note(f"and it could not be made safe: {words}")
             raise
 
     def _finished(self, reading: Reading, token: str, changed: str = "") -> Reading:
