@@ -82,17 +82,18 @@ def _tsv(path):
 
 
 def _h5(path):
-    places = np.array([(x, y) for y in range(3) for x in range(4)])
+    ny, nx = IMAGE.shape
+    places = np.array([(x, y) for y in range(ny) for x in range(nx)])
     spectra = ["Bias"], np.arange(2)[None], np.array([[-1.0, 1.0]]), ["V"]
     data = np.stack([IMAGE.ravel(), 2 * IMAGE.ravel()], -1)
     vendors.usid(path, data, places, spectra, dtype=">f4")
-    axes = [("Y", 3e-9 * np.arange(3), "m", SPATIAL), ("X", 2e-9 * np.arange(4), "m", SPATIAL)]
-    return Wanted(data.reshape(3, 4, 2), [*axes, ("Bias", np.array([-1.0, 1.0]), "V", SPECTRAL)], "V")
+    axes = [("Y", 3e-9 * np.arange(ny), "m", SPATIAL), ("X", 2e-9 * np.arange(nx), "m", SPATIAL)]
+    return Wanted(data.reshape(ny, nx, 2), [*axes, ("Bias", np.array([-1.0, 1.0]), "V", SPECTRAL)], "V")
 
 
 def _half(path):
     """float16 of NSID files as float32."""
-    axes = axis("y", np.arange(3.0), "nm"), axis("x", np.arange(4.0), "nm")
+    axes = axis("y", np.arange(float(len(IMAGE))), "nm"), axis("x", np.arange(float(IMAGE.shape[1])), "nm")
     save(path, {"a": Dataset(IMAGE.astype(np.float16), axes, "height", "nm")})
     wanted = [(one.name, one.values, "nm", SPATIAL) for one in axes]
     return Wanted(IMAGE.astype(np.float16).astype(np.float32), wanted, "nm")

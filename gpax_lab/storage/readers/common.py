@@ -14,14 +14,16 @@ _IN_BRACKETS = re.compile(r"^(.*?)\s*[\(\[]([^\(\)\[\]]*)[\)\]]\s*$")
 def native(values: np.ndarray) -> np.ndarray:
     """The same numbers in the byte order of this machine, at the precisions that compiled functions take.
 
-    float16 becomes float32; extended precision becomes float64, complex numbers accordingly.
+    What cannot be written to, as it lies in the bytes of a file, is copied. float16 becomes float32; extended precision
+    becomes float64, complex numbers accordingly.
     """
     array = np.asarray(values)
     if array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8):
         return array.astype(np.float32 if array.dtype.itemsize == 2 else np.float64)
     if array.dtype.kind == "c" and array.dtype.itemsize not in (8, 16):
         return array.astype(np.complex128)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return array if array.flags.writeable else array.copy()
 
 
 def native_dataset(dataset: Dataset) -> Dataset:

@@ -1,8 +1,11 @@
 """Tables of compositions, wells and readings as text: one row a sample, headings with units in brackets."""
 
+import codecs
 import csv
 import re
-from collections.abc import Iterator
+import sys
+from array import array
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ _SEPARATORS = ";\t,"
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "--"}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.IGNORECASE)
 _COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+_COMMENTS = 1000  # lines that are kept
 _LONGEST = 1 << 20  # characters of a line; a table of a million columns is none
 
 
@@ -39,91 +43,116 @@ def table(path: Path) -> dict[str, Dataset]:
         UnreadableFile: a row has more or fewer cells than there are names, or a cell of a column of numbers is none;
             with the line.
     """
-    raw = path.read_bytes()
-    if b"\0" in raw[:4096] and not raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise UnreadableFile("it holds zero bytes and is no text.")
-    text = _decoded(raw)
-    del raw
-    comments = [line[1:].strip() for line in _lines(text) if line.startswith("#")]
-    separator = _separator(text)
-    rows = _rows(text, separator)
-    start, names = next(rows, (0, []))
-    while names and not names[-1]:
-        names.pop()
-    if not names:
-        raise UnreadableFile("there is no line that names columns.")
-    if all(_is_number(name, separator) for name in names):
-        raise UnreadableFile(f"line {start} should name the columns, as Fe [at%]; it holds numbers.")
-    columns: list[list[str]] = [[] for _ in names]
-    lines: list[int] = []
-    for line, cells in rows:
-        while len(cells) > len(names) and not cells[-1]:
-            cells.pop()
-        if len(cells) != len(names):
-            raise UnreadableFile(f"line {line} has {len(cells)} cells for {len(names)} columns.")
-        lines.append(line)
-        for column, cell in zip(columns, cells, strict=True):
-            column.append(cell)
-    if not lines:
+    code = _encoding(path)
+    comments: list[str] = []
+    separator = _separator(path, code)
+    with path.open("r", encoding=code, errors="replace", newline="") as file:
+        rows = _rows(file, separator, comments)
+        start, names = next(rows, (0, []))
+        while names and not names[-1]:
+            names.pop()
+        if not names:
+            raise UnreadableFile("there is no line that names columns.")
+        if all(_is_number(name, separator) for name in names):
+            raise UnreadableFile(f"line {start} should name the columns, as Fe [at%]; it holds numbers.")
+        columns = [_Column(name, separator) for name in names]
+        count = 0
+        for line, cells in rows:
+            while len(cells) > len(names) and not cells[-1]:
+                cells.pop()
+            if len(cells) != len(names):
+                raise UnreadableFile(f"line {line} has {len(cells)} cells for {len(names)} columns.")
+            count += 1
+            for column, cell in zip(columns, cells, strict=True):
+                column.add(cell, line)
+    if not count:
         raise UnreadableFile("there are names of columns but no row under them.")
-    headings = [split_unit(name) for name in names]
-    keys = unique([name or f"column {k + 1}" for k, (name, _) in enumerate(headings)])
-    words: dict[str, list[str]] = {}
-    numbers: dict[str, np.ndarray] = {}
-    for k, key in enumerate(keys):
-        said = [cell for cell in columns[k] if cell.lower() not in _MISSING]
-        if said and not any(_is_number(cell, separator) for cell in said):
-            words[key] = columns[k]
-            continue
-        numbers[key] = _values(columns[k], separator, lines, names[k])
-        columns[k] = []
-    if all(np.isnan(one).all() for one in numbers.values()):
+    headings = [split_unit(name) if name else (f"column {k + 1}", "") for k, name in enumerate(names)]
+    keys = unique([name for name, _ in headings])
+    words = {key: column.words for key, column in zip(keys, columns, strict=True) if column.words is not None}
+    if not any(column.numeric for column in columns):
         raise UnreadableFile("no column holds numbers.")
-    base = axis("row", np.arange(len(lines), dtype=float), "1", kind=UNKNOWN)
+    base = axis("row", np.arange(count, dtype=float), "1", kind=UNKNOWN)
     metadata = {"columns": words, "comments": comments} if comments else {"columns": words}
-    units = dict(zip(keys, headings, strict=True))
     return {
-        key: Dataset(values, (base,), units[key][0], units[key][1] or "a.u.", key, metadata=metadata)
-        for key, values in numbers.items()
+        key: Dataset(np.frombuffer(column.numbers), (base,), name, unit or "a.u.", key, metadata=metadata)
+        for key, column, (name, unit) in zip(keys, columns, headings, strict=True)
+        if column.words is None
     }
 
 
-def _decoded(raw: bytes) -> str:
-    for mark, code in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"", "utf-8-sig")):
-        if raw.startswith(mark):
-            try:
-                return raw.decode(code)
-            except UnicodeDecodeError:
-                break
-    return raw.decode("cp1252", "replace")  # what spreadsheets on Windows write
+class _Column:
+    """Cells of one column: numbers, or words as long as no cell was a number."""
+
+    def __init__(self, name: str, separator: str) -> None:
+        self.name, self.separator = name, separator
+        self.numbers = array("d")
+        self.numeric = False
+        self.words: list[str] | None = None
+        self.first = 0  # the line of the first word
+
+    def add(self, cell: str, line: int) -> None:
+        if _is_number(cell, self.separator):
+            if self.words is not None:
+                raise self._mixed(next(word for word in self.words if word.lower() not in _MISSING), self.first)
+            self.numeric = True
+            self.numbers.append(float(cell if self.separator == "," else cell.replace(",", ".")))
+        elif cell.lower() in _MISSING:
+            if self.words is None:
+                self.numbers.append(np.nan)
+            else:
+                self.words.append(cell)
+        elif self.numeric:
+            raise self._mixed(cell, line)
+        else:
+            if self.words is None:
+                self.words, self.first = [""] * len(self.numbers), line
+                self.numbers = array("d")
+            self.words.append(sys.intern(cell))
+
+    def _mixed(self, word: str, line: int) -> UnreadableFile:
+        return UnreadableFile(
+            f"line {line}, column {self.name!r}: {word[:40]!r} is no number, as others of the column are; "
+            "leave it empty where there is none."
+        )
 
 
-def _lines(text: str) -> Iterator[str]:
-    """Lines without ends, none of them kept."""
-    start = 0
-    while start < len(text):
-        end = text.find("\n", start)
-        end = len(text) if end < 0 else end
-        yield text[start:end].rstrip("\r")
-        start = end + 1
+def _encoding(path: Path) -> str:
+    """UTF-8 or what its first bytes say, else what spreadsheets on Windows write."""
+    check = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        if b"\0" in head:
+            raise UnreadableFile("it holds zero bytes and is no text.")
+        try:
+            while head:
+                check.decode(head)
+                head = file.read(1 << 16)
+            check.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "cp1252"
+    return "utf-8-sig"
 
 
-def _separator(text: str) -> str:
+def _separator(path: Path, code: str) -> str:
     """The one of which the line of names has most outside quotes; a spreadsheet may say it in a line "sep=;"."""
-    for line in _lines(text):
-        if line.lower().startswith("sep=") and len(line) == 5:
-            return line[4]
-        if line.strip() and not line.startswith("#"):
-            if len(line) > _LONGEST:
-                raise UnreadableFile(f"its first line has {len(line)} characters; it is no table.")
-            bare = re.sub(r'"[^"]*"|\[[^\]]*\]|\([^\)]*\)', "", line)
-            return max(_SEPARATORS, key=bare.count)
+    with path.open("r", encoding=code, errors="replace") as file:
+        while line := file.readline(_LONGEST):
+            if line.lower().startswith("sep=") and len(line.rstrip()) == 5:
+                return line[4]
+            if len(line) == _LONGEST:
+                raise UnreadableFile(f"a line has more than {_LONGEST} characters; it is no table.")
+            if line.strip() and not line.startswith("#"):
+                bare = re.sub(r'"[^"]*"|\[[^\]]*\]|\([^\)]*\)', "", line)
+                return max(_SEPARATORS, key=bare.count)
     raise UnreadableFile("it is empty.")
 
 
-def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def _rows(file: Iterable[str], separator: str, comments: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Line number and cells of every line that is neither empty nor a comment."""
-    reader = csv.reader((line + "\n" for line in _lines(text)), delimiter=separator)
+    reader = csv.reader(file, delimiter=separator)
     while True:
         try:
             cells = next(reader)
@@ -132,24 +161,12 @@ def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
         except csv.Error as error:
             raise UnreadableFile(f"line {reader.line_num} is no row of cells: {error}.") from None
         cells = [cell.strip() for cell in cells]
-        said = cells and (cells[0].startswith("#") or cells[0].lower().startswith("sep="))
-        if any(cells) and not said:
+        if cells and cells[0].startswith("#"):
+            if len(comments) < _COMMENTS:
+                comments.append(separator.join(cells)[1:].strip())
+        elif any(cells) and not cells[0].lower().startswith("sep="):
             yield reader.line_num, cells
 
 
 def _is_number(cell: str, separator: str) -> bool:
     return bool(_NUMBER.fullmatch(cell) or (separator != "," and _COMMA.fullmatch(cell)))
-
-
-def _values(cells: list[str], separator: str, lines: list[int], name: str) -> np.ndarray:
-    """Numbers of one column; with commas as decimal signs in all of them or in none."""
-    values = np.full(len(cells), np.nan)
-    for k, cell in enumerate(cells):
-        if cell.lower() in _MISSING:
-            continue
-        if not _is_number(cell, separator):
-            raise UnreadableFile(
-                f"line {lines[k]}, column {name!r}: {cell[:40]!r} is no number; leave it empty if none."
-            )
-        values[k] = float(cell if separator == "," else cell.replace(",", "."))
-    return values
