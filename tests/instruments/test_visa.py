@@ -159,7 +159,18 @@ def test_messages_with_and_without_a_newline(hislip):
     assert wire.sent == len("HELLO?\nBLOCK?\nBARE?\nNOEND?\nLONG?\n")
 
 
+def drip(send, text, **first):
+    """Something every now and then, until nobody listens any more."""
+    send(b"1", **first)
+    end = time.monotonic() + 5.0
+    while time.monotonic() < end:
+        time.sleep(0.02)
+        send(b"1", end=False)
+
+
 FAULTS = {
+    "dripping messages": (lambda send, text: drip(send, text, end=False), LinkTimeout, 0.2),
+    "dripping bytes of one message": (lambda send, text: drip(send, text, length=1 << 19), LinkTimeout, 0.2),
     "closed": (lambda send, text: False, LinkLost, 0),
     "drop mid answer": (lambda send, text: send(b"half", length=9) or False, LinkLost, 0),
     "stall": (lambda send, text: send(b"half", length=9), LinkTimeout, 0.2),
