@@ -1,6 +1,6 @@
 """Frames of the campaign journal: bytes to `Frame` and back, and the search for them in the bytes of a file.
 
-A journal is `HEADER` followed by frames. A frame is
+A journal begins with `beginning(campaign)`, and frames follow. A frame is
 
     magic (4 bytes) | u32 body length | u32 crc32 of length and body | body
     body = 16 bytes campaign | u32 writer | u64 number | u64 batch | u32 text length | JSON text | bytes of the arrays
@@ -32,8 +32,11 @@ from .plain import from_plain, to_plain
 VERSION = 2
 # The line ends and the Ctrl-Z betray a file that went through a text-mode copy, as in PNG (RFC 2083, 3.1).
 SIGNATURE = b"GPXJ\r\n\x1a\n"
-HEADER = SIGNATURE + struct.pack("<II", VERSION, 0)
+_START = SIGNATURE + struct.pack("<I", VERSION)
+BEGINNING = len(_START) + 4 + 16
+"""Bytes before the first frame."""
 OLD_HEADER = SIGNATURE + struct.pack("<II", 1, 0)
+"""What stood there in version 1."""
 _MARK = b"\xf5GP"  # 0xf5 never occurs in UTF-8 text (RFC 3629)
 _OLD, _NEW = _MARK + b"X", _MARK + b"Y"  # a later version takes another letter
 _PREFIX = struct.Struct("<4sII")
@@ -313,11 +316,24 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
         raise JournalCorrupt(f"the frame at byte {start} does not fit together: {error}") from error
 
 
+def beginning(campaign: bytes) -> bytes:
+    """The first bytes of a journal: signature, version, checksum of the campaign's 16 random bytes, and these."""
+    return _START + _LENGTH.pack(zlib.crc32(campaign)) + campaign
+
+
+def _begun(start: bytes) -> tuple[int, bytes | None]:
+    """Where the frames begin and whose they are, from the first bytes of a file; (0, None) where these are spoilt."""
+    if start.startswith(OLD_HEADER):
+        return len(OLD_HEADER), b""
+    campaign = start[len(_START) + 4 : BEGINNING]
+    return (BEGINNING, campaign) if start[:BEGINNING] == beginning(campaign) else (0, None)
+
+
 def _identity(found: list[Found]) -> bytes:
-    """The campaign of the frame behind the header, or where that is damaged the one that most frames belong to."""
+    """Where the first bytes are spoilt: the campaign of the first frame, or if that is too, of most frames."""
     if not found:
         return b""
-    if found[0].start == len(HEADER):
+    if found[0].start in (BEGINNING, len(OLD_HEADER)):
         return found[0].stamp.campaign
     return Counter(one.stamp.campaign for one in found).most_common(1)[0][0]
 
@@ -335,7 +351,7 @@ def _own(found: list[Found], campaign: bytes) -> list[Found]:
             # The rest of a write whose beginning was cut off, and whose place another write has taken since.
             if number != batch and batch in writers and writer not in writers[batch]:
                 continue
-        elif number != one.start and number < (kept[-1].following if kept else len(HEADER)):
+        elif number != one.start and number < (kept[-1].following if kept else len(OLD_HEADER)):
             continue
         seen.add((writer, number, one.crc))
         writers.setdefault(number, set()).add(writer)
@@ -346,7 +362,7 @@ def _own(found: list[Found], campaign: bytes) -> list[Found]:
 def _gaps(kept: list[Found], start: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
     """Stretches between the frames: those where one is missing, and those where none is."""
     damage, strays = [], []
-    at, due = start, 0 if kept and kept[0].stamp.campaign else len(HEADER)
+    at, due = start, 0 if kept and kept[0].stamp.campaign else len(OLD_HEADER)
     for one in kept:
         number = one.stamp.number
         moved = not one.stamp.campaign and number == one.start == at
@@ -361,7 +377,7 @@ def _gaps(kept: list[Found], start: int) -> tuple[list[tuple[int, int]], list[tu
 def _unfinished(kept: list[Found], damage: list[tuple[int, int]]) -> bool:
     """Whether all behind the first missing frame went out in the same write as that one."""
     before = [one for one in kept if one.end <= damage[0][0]]
-    first = before[-1].following if before else 0 if kept[-1].stamp.campaign else len(HEADER)
+    first = before[-1].following if before else 0 if kept[-1].stamp.campaign else len(OLD_HEADER)
     return kept[-1].stamp.batch <= first
 
 
@@ -379,44 +395,39 @@ def scan(data: "bytes | BinaryIO") -> Scan:
     """
     file = _opened(data)
     size = file.seek(0, io.SEEK_END)
-    header = _bytes(file, 0, len(HEADER))
-    start = len(HEADER) if _right(header) else 0
+    header = _bytes(file, 0, BEGINNING)
+    start, campaign = _begun(header)
     found = list(whole_frames(file, start, size))
     if not found:
         check_header(header)
-    campaign = _identity(found)
+    campaign = _identity(found) if campaign is None else campaign
     kept = _own(found, campaign)
     damage, strays = _gaps(kept, start)
     if damage and _unfinished(kept, damage):
         end = damage[0][0]
         kept = [one for one in kept if one.end <= end]
         return _scanned(kept, end, [], [stray for stray in strays if stray[1] <= end], campaign)
-    if start == 0 and found and (not damage or damage[0][0] > 0):
-        damage.insert(0, (0, len(HEADER)))  # the first bytes of the file itself are not right
-        strays = [stray for stray in strays if stray[0] > 0]
-    return _scanned(kept, kept[-1].end if kept else min(size, len(HEADER)), damage, strays, campaign)
+    if start == 0 and strays and strays[0][0] == 0:  # the first bytes of the file itself
+        damage.insert(0, strays.pop(0))
+    return _scanned(kept, kept[-1].end if kept else min(size, start), damage, strays, campaign)
 
 
 def _scanned(kept: list[Found], end: int, damage: Any, strays: Any, campaign: bytes) -> Scan:
     numbers: dict[int, set[int]] = {}
     for one in kept:
         numbers.setdefault(one.stamp.number, set()).add(one.stamp.writer)
-    following = max((one.following for one in kept), default=0 if campaign else len(HEADER))
+    following = max((one.following for one in kept), default=0 if campaign else len(OLD_HEADER))
     spans = tuple((one.start, one.end) for one in kept)
     writers = max(map(len, numbers.values()), default=1)
     return Scan(spans, end, tuple(damage), tuple(strays), campaign, following, writers)
 
 
-def _right(start: bytes) -> bool:
-    return any(start == header[: len(start)] for header in (HEADER, OLD_HEADER))
-
-
 def check_header(data: bytes) -> None:
     """Raise ForeignFile unless the bytes begin as a journal does (or are the first bytes of such a beginning)."""
-    start = data[: len(HEADER)]
-    if _right(start):
+    start = data[: len(_START)]
+    if any(right.startswith(start) for right in (_START, OLD_HEADER[: len(_START)])):
         return
-    if start.startswith(SIGNATURE) and len(start) == len(HEADER):
+    if start.startswith(SIGNATURE) and len(start) == len(_START):
         version = _LENGTH.unpack_from(start, len(SIGNATURE))[0]
         raise ForeignFile(f"this journal has format version {version}; this program reads version {VERSION}")
     raise ForeignFile("this is not a campaign journal (its first bytes are not those of one)")

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, Self
 from . import files, lock
 from .contents import damage_text, found_in
 from .errors import DiskFull, JournalCorrupt, JournalDisturbed, JournalEmpty, JournalError, JournalExists, JournalFull
-from .frames import HEADER, Found, Frame, Scan, Stamp, decode, encode, whole_frames
+from .frames import Found, Frame, Scan, Stamp, beginning, decode, encode, whole_frames
 
 Entry = tuple[str, int, Mapping[str, Any], Mapping[str, Any]]
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -110,7 +110,7 @@ class Journal:
         try:
             lock.acquire(descriptor, str(path))
             journal = cls(path, descriptor, clock, Scan((), 0, (), (), campaign, 0), None)
-            journal._write(HEADER + journal._encode((("campaign", 0, header, arrays or {}),)), 1)
+            journal._write(beginning(campaign) + journal._encode((("campaign", 0, header, arrays or {}),)), 1)
             files.sync_directory(path.resolve().parent)
         except BaseException:
             os.close(descriptor)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gpax_lab.storage.errors import ForeignFile, JournalCorrupt
-from gpax_lab.storage.frames import HEADER, OLD_HEADER, SIGNATURE, Frame, Stamp, decode, encode, scan
+from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, SIGNATURE, Frame, Stamp, beginning, decode, encode, scan
 from gpax_lab.storage.plain import dumps, loads
 
 _TEXT = st.text(max_size=12)
@@ -51,10 +51,10 @@ def test_plain_values_survive_json(value):
 @given(st.dictionaries(_TEXT, _PLAIN, max_size=4), _ARRAYS, st.integers(-3, 2**40), _FINITE, _FINITE, _TEXT)
 @settings(max_examples=200)
 def test_frames_round_trip(header, arrays, step, monotonic, wall, kind):
-    data = HEADER + encode(Frame(kind, step, header, arrays, monotonic, wall), Stamp(_OURS, 1, 0, 0))
+    data = beginning(_OURS) + encode(Frame(kind, step, header, arrays, monotonic, wall), Stamp(_OURS, 1, 0, 0))
     found = scan(data)
-    assert found.spans == ((len(HEADER), len(data)),)
-    frame = decode(data, len(HEADER))
+    assert found.spans == ((BEGINNING, len(data)),)
+    frame = decode(data, BEGINNING)
     assert (frame.kind, frame.step, frame.monotonic, frame.wall) == (kind, step, monotonic, wall)
     assert _equal(frame.header, header)
     assert list(frame.arrays) == list(arrays)
@@ -85,16 +85,16 @@ def test_what_cannot_be_kept_is_refused_by_name(header, arrays, words):
 
 def test_an_array_that_looks_like_a_frame_is_not_taken_for_one():
     inner = encode(Frame("reading", 7, {}, {}, 0.0, 0.0), Stamp(_THEIRS, 2, 1, 1))
-    data = HEADER + encode(Frame("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
+    data = beginning(_OURS) + encode(Frame("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
     outer = encode(Frame("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), Stamp(_OURS, 1, 1, 1))
     torn = scan(data + outer[:-1])
-    assert torn.spans == ((len(HEADER), len(data)),)
+    assert torn.spans == ((BEGINNING, len(data)),)
     assert (torn.damage, torn.end) == ((), len(data))
 
 
 def _batches(*sizes, campaign=_OURS, writer=1, first=0):
     """Bytes of a journal of so many writes of so many frames; an old one where there is no campaign."""
-    data = HEADER if campaign else OLD_HEADER
+    data = beginning(campaign) if campaign else OLD_HEADER
     number = first if campaign else len(data)
     for size in sizes:
         batch = number
@@ -145,7 +145,7 @@ def test_an_entry_that_was_cut_out_is_missed():
 
 def test_frames_of_another_campaign_and_copies_are_not_taken():
     data = _batches(1, 2, 1)
-    other = _batches(2, 1, campaign=_THEIRS, writer=2)[len(HEADER) :]
+    other = _batches(2, 1, campaign=_THEIRS, writer=2)[BEGINNING:]
     spans = scan(data).spans
     at = spans[1][0]
     for foreign in (other, data[spans[0][0] : spans[2][0]]):
@@ -160,7 +160,7 @@ def test_frames_of_another_campaign_and_copies_are_not_taken():
 
 def test_entries_of_two_writers_are_all_kept():
     data = _batches(1)
-    one, two = (_batches(1, 1, 1, writer=w, first=1)[len(HEADER) :] for w in (1, 2))
+    one, two = (_batches(1, 1, 1, writer=w, first=1)[BEGINNING:] for w in (1, 2))
     found = scan(data + one + two)
     assert (len(found.spans), found.damage, found.writers, found.following) == (7, (), 2, 4)
 
@@ -170,7 +170,7 @@ def test_what_is_left_of_a_write_that_was_cut_off_does_not_join_the_next_one():
     data = _batches(2)
     stale = _batches(2, first=2)
     stale = stale[scan(stale).spans[1][0] :]
-    found = scan(data + _batches(1, first=2, writer=5)[len(HEADER) :] + stale)
+    found = scan(data + _batches(1, first=2, writer=5)[BEGINNING:] + stale)
     assert len(found.spans) == 3
     assert found.end == found.spans[-1][1]
 
@@ -179,7 +179,7 @@ def test_a_spoilt_beginning_hides_no_entry():
     data = _batches(1, 1)
     found = scan(b"spoilt" + data[6:])
     assert found.spans == scan(data).spans
-    assert found.damage == ((0, len(HEADER)),)
+    assert found.damage == ((0, BEGINNING),)
 
 
 def test_foreign_and_newer_files_are_refused():
@@ -189,10 +189,10 @@ def test_foreign_and_newer_files_are_refused():
         scan(SIGNATURE + b"\x09\0\0\0\0\0\0\0" + bytes(10))
     with pytest.raises(ForeignFile):
         scan(SIGNATURE.replace(b"\r\n", b"\n") + bytes(20))
-    for size in range(len(HEADER) + 1):
-        assert scan(HEADER[:size]).spans == ()
+    for size in range(BEGINNING + 1):
+        assert scan(beginning(_OURS)[:size]).spans == ()
 
 
 def test_decode_says_where_there_is_no_frame():
     with pytest.raises(JournalCorrupt, match="byte 3"):
-        decode(HEADER, 3)
+        decode(beginning(_OURS), 3)

@@ -19,7 +19,7 @@ from gpax_lab.storage import (
     lock,
     read,
 )
-from gpax_lab.storage.frames import HEADER, OLD_HEADER, Frame, Stamp, encode, scan
+from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, Frame, Stamp, encode, scan
 
 
 def _entry(step, size=5):
@@ -150,7 +150,7 @@ def test_an_existing_journal_is_never_overwritten(path):
 
 def test_a_journal_that_died_while_being_created_says_so(path):
     data = _write(path, 0)
-    for size in (0, 3, len(HEADER), len(HEADER) + 9, len(data) - 1):
+    for size in (0, 3, BEGINNING, BEGINNING + 9, len(data) - 1):
         path.write_bytes(data[:size])
         assert read(path) == ((), size)
         with pytest.raises(JournalEmpty, match="nothing was recorded"):
