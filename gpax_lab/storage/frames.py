@@ -360,25 +360,33 @@ def _own(found: list[Found], campaign: bytes) -> list[Found]:
 
 
 def _gaps(kept: list[Found], start: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Stretches between the frames: those where one is missing, and those where none is."""
-    damage, strays = [], []
+    """Stretches where a frame is missing, and bytes between the frames where none is."""
+    damage = []
     at, due = start, 0 if kept and kept[0].stamp.campaign else len(OLD_HEADER)
     for one in kept:
         number = one.stamp.number
         moved = not one.stamp.campaign and number == one.start == at
         if number > due and not moved:
-            damage.append((at, one.start))
-        elif one.start > at:
-            strays.append((at, one.start))
+            damage.append((min(at, one.start), one.start))
         at, due = one.end, max(due, one.following)
+    strays, at = [], start
+    for one in sorted(kept):
+        if one.start > at and not any(first <= at and one.start <= last for first, last in damage):
+            strays.append((at, one.start))
+        at = one.end
     return damage, strays
 
 
-def _unfinished(kept: list[Found], damage: list[tuple[int, int]]) -> bool:
-    """Whether all behind the first missing frame went out in the same write as that one."""
-    before = [one for one in kept if one.end <= damage[0][0]]
-    first = before[-1].following if before else 0 if kept[-1].stamp.campaign else len(OLD_HEADER)
-    return kept[-1].stamp.batch <= first
+def _unfinished(kept: list[Found], damage: list[tuple[int, int]]) -> list[Found] | None:
+    """The frames before the first missing one, if all behind it went out in the same write as that one."""
+    old = not kept[-1].stamp.campaign
+    count, due = 0, len(OLD_HEADER) if old else 0
+    while count < len(kept) and (kept[count].stamp.number <= due if not old else kept[count].end <= damage[0][0]):
+        due = max(due, kept[count].following)
+        count += 1
+    before, after = kept[:count], kept[count:]
+    in_order = max((one.end for one in before), default=0) <= min((one.start for one in after), default=0)
+    return before if in_order and kept[-1].stamp.batch <= due else None
 
 
 def scan(data: "bytes | BinaryIO") -> Scan:
@@ -402,14 +410,15 @@ def scan(data: "bytes | BinaryIO") -> Scan:
         check_header(header)
     campaign = _identity(found) if campaign is None else campaign
     kept = _own(found, campaign)
+    if campaign:  # as they were written, wherever a copy of some lies
+        kept.sort(key=lambda one: (one.stamp.number, one.start))
     damage, strays = _gaps(kept, start)
-    if damage and _unfinished(kept, damage):
+    if damage and (before := _unfinished(kept, damage)) is not None:
         end = damage[0][0]
-        kept = [one for one in kept if one.end <= end]
-        return _scanned(kept, end, [], [stray for stray in strays if stray[1] <= end], campaign)
+        return _scanned(before, end, [], [stray for stray in strays if stray[1] <= end], campaign)
     if start == 0 and strays and strays[0][0] == 0:  # the first bytes of the file itself
         damage.insert(0, strays.pop(0))
-    return _scanned(kept, kept[-1].end if kept else min(size, start), damage, strays, campaign)
+    return _scanned(kept, max((one.end for one in kept), default=min(size, start)), damage, strays, campaign)
 
 
 def _scanned(kept: list[Found], end: int, damage: Any, strays: Any, campaign: bytes) -> Scan:

@@ -158,6 +158,16 @@ def test_frames_of_another_campaign_and_copies_are_not_taken():
     assert scan(data + other).spans == spans
 
 
+def test_a_copy_of_later_entries_before_earlier_ones_changes_neither_order_nor_number():
+    data = _batches(1, 1, 2, 1)
+    spans = scan(data).spans
+    at, copied = spans[1][0], data[spans[4][0] : spans[4][1]]
+    doubled = data[:at] + copied + data[at:]
+    found = scan(doubled)
+    assert [decode(doubled, start).step for start, _ in found.spans] == [decode(data, start).step for start, _ in spans]
+    assert (len(found.spans), found.damage, found.end) == (5, (), len(doubled) - len(copied))
+
+
 def test_entries_of_two_writers_are_all_kept():
     data = _batches(1)
     one, two = (_batches(1, 1, 1, writer=w, first=1)[BEGINNING:] for w in (1, 2))
