@@ -13,6 +13,7 @@ import numpy as np
 
 from gpax_lab.storage.dataset import SPATIAL, UNKNOWN, Dataset, axis, is_place
 from gpax_lab.storage.errors import UnreadableFile
+from gpax_lab.storage.inside import SPARE_BYTES
 from gpax_lab.storage.nsid import Axis
 
 from .common import split_unit, unique
@@ -86,6 +87,10 @@ TABLE_PLUGINS = ("protochips", "impulse")
 """Readers of the logs that holders write as .csv."""
 
 
+_PAGES = 100_000
+_PACKED = 1032  # at most so many times smaller can deflate make anything (zlib.net, zlib_tech.html)
+
+
 def reader(*plugins: str) -> Callable[[Path], dict[str, Dataset]]:
     """A reader that tries these, one after another, and gives the first that finds something."""
 
@@ -93,20 +98,67 @@ def reader(*plugins: str) -> Callable[[Path], dict[str, Dataset]]:
         reasons, missing = [], None
         for plugin in plugins:
             try:
-                found = datasets(_module(f"rsciio.{plugin}").file_reader(str(path)))
+                module = _module(f"rsciio.{plugin}")
             except ModuleNotFoundError as error:
-                missing = error
+                # Said only where no other reader was there to try.
+                missing = missing or error
                 continue
+            try:
+                CHECKS.get(plugin, _nothing)(path)
+                found = datasets(_read(module, path))
             except Exception as error:  # whatever it stumbles over, the next one may understand the file
                 reasons.append(f"{plugin}: {str(error) or type(error).__name__}")
                 continue
             if found:
                 return found
+            reasons.append(f"{plugin}: no signal")
         if missing is not None and not reasons:
             raise missing
         raise UnreadableFile("; ".join(reasons) or "it holds no signal.")
 
     return read
+
+
+def _read(module: ModuleType, path: Path) -> list[dict[str, Any]]:
+    try:
+        return list(module.file_reader(str(path)))
+    except ModuleNotFoundError as error:
+        raise UnreadableFile(f"{error.name} is needed for this file: pip install {error.name}") from None
+
+
+def _nothing(path: Path) -> None:
+    """No check."""
+
+
+def _mrc(path: Path) -> None:
+    """An MRC file as long as its header says; else its reader makes plans for the whole array, for seconds."""
+    sizes = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 6: 2, 12: 2, 101: 1}  # bytes a pixel, by mode (MRC2014)
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if len(head) < 1024:
+        raise UnreadableFile(f"{len(head)} bytes are no header")
+    nx, ny, nz, mode = np.frombuffer(head, "<u4", 4).tolist()
+    if mode not in sizes:
+        raise UnreadableFile(f"numbers of mode {mode} are not known")
+    if not 0 < nx * ny * nz * sizes[mode] <= path.stat().st_size - 1024:
+        raise UnreadableFile(f"{nx} x {ny} x {nz} pixels are not there; the file was cut, or its header is wrong")
+
+
+def _tiff(path: Path) -> None:
+    """A TIFF file whose pages are there: four times the file if plain, else as much as packing can make of it."""
+    tifffile = _module("tifffile")
+    held = path.stat().st_size
+    with tifffile.TiffFile(str(path)) as file:
+        if len(file.pages) > _PAGES:
+            raise UnreadableFile(f"it lists more than {_PAGES} pages")
+        for series in file.series:
+            packed = any(page is not None and int(page.compression) != 1 for page in series.pages[:1])
+            if series.nbytes > SPARE_BYTES * packed + (_PACKED if packed else 1) * held:
+                raise UnreadableFile(f"images of {series.nbytes} bytes are not in {held}")
+
+
+CHECKS: dict[str, Callable[[Path], None]] = {"mrc": _mrc, "tiff": _tiff}
+"""What is looked at before a reader that would take a damaged header at its word."""
 
 
 def _module(name: str) -> ModuleType:
@@ -127,6 +179,8 @@ def datasets(signals: list[dict[str, Any]]) -> dict[str, Dataset]:
         data = np.asarray(signal["data"])
         if isinstance(signal["data"], np.memmap):
             data = np.array(data)  # else the file would stay open, and cutting it would end the process
+        if not data.size:
+            continue
         if data.dtype.kind not in "biufc":
             # Colours come as records of one number for each of them; ragged arrays as objects, which have no shape.
             if any(data.dtype[name].kind not in "biufc" for name in data.dtype.names or ()) or not data.dtype.names:
@@ -141,9 +195,8 @@ def datasets(signals: list[dict[str, Any]]) -> dict[str, Dataset]:
         title = str(_mapping(metadata.get("General")).get("title") or "")
         extra = {"metadata": metadata, "original_metadata": _mapping(signal.get("original_metadata"))}
         for which, values in fields:
-            if values.size:
-                names.append((title or "signal") + which)
-                found.append(Dataset(values, axes, quantity, unit or "a.u.", title + which, metadata=extra))
+            names.append((title or "signal") + which)
+            found.append(Dataset(values, axes, quantity, unit or "a.u.", title + which, metadata=extra))
     return dict(zip(unique(names), found, strict=True))
 
 
@@ -170,15 +223,21 @@ def _cleaned(value: Any) -> Any:
 def _axes(about: Any, shape: tuple[int, ...]) -> tuple[Axis, ...]:
     """One axis for each dimension; those that a signal of one number lacks are counted."""
     listed = list(about.values()) if isinstance(about, dict) else list(about)
-    made = [_axis(one, index) for index, one in enumerate(listed)]
+    if listed and len(listed) != len(shape):
+        raise UnreadableFile(f"{len(listed)} axes for {len(shape)} dimensions")
+    made = [_axis(one, index, size) for index, (one, size) in enumerate(zip(listed, shape, strict=False))]
     if not made and shape == (1,):
         made = [axis("axis_0", np.zeros(1))]
     names = unique([one.name for one in made])
     return tuple(one._replace(name=name) for one, name in zip(made, names, strict=True))
 
 
-def _axis(about: dict[str, Any], index: int) -> Axis:
+def _axis(about: dict[str, Any], index: int, size: int) -> Axis:
     """An axis of values, of an expression of another axis, or of an offset and a scale."""
+    said = {"size": size, **about, **(about.get("x") or {})}.get("size")
+    if said is not None and int(said) != size:
+        raise UnreadableFile(f"an axis has {said} values, the array {size} along it")
+    about = {**about, "size": size}
     if about.get("axis") is not None:
         values: np.ndarray = np.asarray(about["axis"], np.float64)
     elif about.get("expression"):
