@@ -13,12 +13,12 @@ from rich.console import Console
 from gpax_lab.cli import drive
 from gpax_lab.cli.demo import demo_settings
 from gpax_lab.cli.products import check_own, check_replaceable, is_picture, products, quoted
-from gpax_lab.cli.review import finished, plan_of, review
+from gpax_lab.cli.review import finished, in_force, plan_of, review
 from gpax_lab.cli.summary import summary
 from gpax_lab.cli.terminal import consoles
 from gpax_lab.environment import Stopwatch, setup
 from gpax_lab.experiment.run import versions
-from gpax_lab.settings import Settings, SettingsError, load, to_toml
+from gpax_lab.settings import Settings, SettingsError, agreed, changes, going_on, load, to_toml
 from gpax_lab.settings.schema import Recorded
 from gpax_lab.storage import ExportError, JournalError
 from gpax_lab.storage.campaign import Campaign
@@ -67,8 +67,25 @@ def run(
 
 
 @app.command()
-def resume(context: typer.Context, file: Journal) -> None:
-    """Go on with a campaign that was paused or interrupted."""
+def resume(
+    context: typer.Context,
+    file: Journal,
+    settings: Annotated[
+        Path | None, typer.Option(help="Settings to go on with; by default settings.toml beside FILE.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Where the instrument is now.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Settings that differ from the journal's are meant.")] = False,
+    as_journalled: Annotated[
+        bool, typer.Option("--as-journalled", help="Go on with the journal's settings, whatever files say.")
+    ] = False,
+    another: Annotated[
+        bool, typer.Option("--another", help="The instrument is another one, or allows more, and that is meant.")
+    ] = False,
+) -> None:
+    """Go on with a campaign that was paused or interrupted.
+
+    Limits may be narrower than at the start, and never wider.
+    """
     with _explained(context) as console:
         started, watch = time.monotonic(), Stopwatch()
         with Campaign.open(file) as campaign:
@@ -76,13 +93,22 @@ def resume(context: typer.Context, file: Journal) -> None:
                 _say(console, campaign.journal.told)
             check_own(products(file))
             plan = plan_of(campaign.header, file)
-            if finished(campaign.history):
+            now = in_force(plan, campaign.history)
+            wanted, source = drive.wanted(now, products(file), settings, as_journalled)
+            agreed(changes(now, wanted), source, yes)
+            then = drive.moved(wanted, address)
+            found = changes(now, then)
+            if finished(campaign.history) and not found:
                 _say(console, "This campaign is finished; what it left is written anew.")
                 campaign.export()
                 drive.leave(file)
                 return
             _compare(campaign.header.get("versions", {}), console)
-            ended = drive.drive(plan, campaign, console, watch, started)
+            plan = going_on(plan, then)
+            if found:
+                _say(console, f"From now on: {'; '.join(map(str, found))}.")
+                drive.change(campaign, found, then, now, wanted)
+            ended = drive.drive(plan, campaign, console, watch, started, another)
         _close(ended, file, console)
 
 
@@ -117,7 +143,8 @@ def _start(settings: Settings, folder: Path, console: Console, given: Sequence[P
 def _close(ended: drive.Ended, path: Path, console: Console) -> None:
     if not ended.outcome.finished:
         points = f"{ended.outcome.steps} steps" if ended.outcome.state is not None else "some of the seeds"
-        _say(console, f"\nPaused after {points}. Go on with: gpax-lab resume {quoted(path)}")
+        reason = "" if ended.signal is not None else f": {ended.outcome.reason}"
+        _say(console, f"\nPaused after {points}{reason}. Go on with: gpax-lab resume {quoted(path)}")
         raise typer.Exit(ended.exit_code)
     told = drive.leave(path)
     _say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")

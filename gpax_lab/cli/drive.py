@@ -1,18 +1,19 @@
 """A campaign from its settings to the files that it leaves."""
 
 import io
-import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from gpax_instruments.errors import LINK_FAULTS
 from rich.console import Console
 
 from gpax_lab import plot
 from gpax_lab.cli.products import (
     MAKER,
+    Products,
     check_new,
     check_own,
     check_replaceable,
@@ -29,7 +30,8 @@ from gpax_lab.environment import Stopwatch
 from gpax_lab.experiment import Outcome, run
 from gpax_lab.experiment.run import versions
 from gpax_lab.experiment.signals import StopFlag
-from gpax_lab.settings import Plan, Settings, build, connect, to_plain, to_toml
+from gpax_lab.settings import Change, Plan, Settings, SettingsError, build, connect, load, parse, to_plain, to_toml
+from gpax_lab.settings.schema import Pfm
 from gpax_lab.storage.campaign import Campaign
 
 
@@ -42,8 +44,10 @@ class Ended:
 
     @property
     def exit_code(self) -> int:
-        """0 when finished, 128 + signal (130 for Ctrl-C) when paused."""
-        return 0 if self.outcome.finished else 128 + (self.signal or signal.SIGINT)
+        """0 when finished, 128 + signal (130 for Ctrl-C) when paused by one, 1 when paused for another reason."""
+        if self.outcome.finished:
+            return 0
+        return 1 if self.signal is None else 128 + self.signal
 
 
 def begin(
@@ -86,8 +90,72 @@ def begin(
         return drive(plan, campaign, console, watch, started)
 
 
-def drive(plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, started: float) -> Ended:
-    """Run or go on; paused or failed, say how to go on. Leaving the campaign exports it."""
+def wanted(now: Settings, paths: Products, given: Path | None, as_journalled: bool) -> tuple[Settings, str]:
+    """The settings that a campaign is to go on with, and where they stand.
+
+    Args:
+        now: in force.
+        paths: what stands beside the journal; a person may have changed the copy of the settings.
+        given: a file that was named instead.
+        as_journalled: no file counts.
+
+    Raises:
+        SettingsError: two sources, or a file that says nothing right.
+    """
+    if given is not None and as_journalled:
+        raise SettingsError("--settings and --as-journalled contradict each other: give one of them.")
+    if as_journalled:
+        return now, "the journal"
+    source = given or (paths.settings if paths.settings.exists() else None)
+    return (now, "the journal") if source is None else (load(source), str(source))
+
+
+def moved(settings: Settings, address: str | None) -> Settings:
+    """The settings with the instrument at another address.
+
+    Raises:
+        SettingsError: this instrument has none.
+    """
+    if address is None:
+        return settings
+    if not isinstance(settings.instrument, Pfm):
+        raise SettingsError('--address goes with instrument.kind = "pfm"; this campaign starts its own instrument.')
+    return parse(to_plain(replace(settings, instrument=replace(settings.instrument, address=address))))
+
+
+def change(campaign: Campaign, found: Sequence[Change], after: Settings, *known: Settings) -> None:
+    """Record with what a campaign goes on, and renew the copy of the settings, unless it says what nobody knows of.
+
+    Args:
+        campaign: its journal.
+        found: what changes.
+        after: the settings from now on.
+        known: settings that were looked at: those of before, and those that were agreed to.
+    """
+    header = {"settings": to_plain(after), "changes": [str(one) for one in found]}
+    campaign.append(("settings", campaign.history[-1].step, header, {}))
+    copy = products(campaign.journal.path).settings
+    try:
+        untouched = not copy.exists() or load(copy) in known
+    except SettingsError:
+        untouched = False
+    if untouched:
+        put(copy, to_toml(after).encode())
+
+
+def drive(
+    plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, started: float, another: bool = False
+) -> Ended:
+    """Run or go on; paused or failed, say how to go on. Leaving the campaign exports it.
+
+    Args:
+        plan: what to do.
+        campaign: its journal.
+        console: for the progress display.
+        watch: counts the time of compiling.
+        started: when, on the monotonic clock.
+        another: whether the instrument may be another one than the journal knows.
+    """
     path = campaign.journal.path
     try:
         with StopFlag() as stop, connect(plan) as instrument, Display(console, plan) as display:
@@ -102,6 +170,11 @@ def drive(plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, st
                 rules=plan.rules,
                 stop=lambda: bool(stop),
                 tell=display,
+                failures=plan.settings.campaign.failures or None,
+                idle_s=plan.settings.campaign.idle_s,
+                wait_s=plan.settings.campaign.wait_s,
+                lost=(*LINK_FAULTS, ConnectionError, TimeoutError),
+                another=another,
             )
     except BaseException as error:
         error.add_note(f"Everything measured so far is kept. Go on with: gpax-lab resume {quoted(path)}")

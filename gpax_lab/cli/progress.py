@@ -16,7 +16,7 @@ from gpax_lab.experiment.experiment import as_asked
 from gpax_lab.infer import coverage
 from gpax_lab.settings import Plan
 
-_PHASES = {"seed": "seeds", "model": "first fit", "learn": "steps"}
+_PHASES = {"seed": "seeds", "model": "first fit", "learn": "steps", "lost": "waiting"}
 
 
 class Display:
@@ -46,7 +46,8 @@ class Display:
         """Show one event."""
         line = self._line(event)
         if self.live:
-            self.bar.update(self.task, description=_PHASES[event.phase], completed=event.step, total=event.total)
+            total = event.total or self.bar.tasks[0].total
+            self.bar.update(self.task, description=_PHASES[event.phase], completed=event.step, total=total)
             self.live.update(self._view(line))
         else:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -59,6 +60,8 @@ class Display:
         seconds, self.last = now - self.last, now
         if event.phase == "model":
             return "first fit: the sampler is being compiled"
+        if event.phase == "lost":
+            return "the instrument can not be reached: waiting for it"
         pick = np.fmax if self.plan.maximize else np.fmin
         if event.state is not None:  # the state knows also what was measured before a pause
             inside = event.state.candidates.inside(as_asked(event.state))

@@ -16,7 +16,7 @@ from gpax_lab.experiment.record import merge
 from gpax_lab.infer.posterior import Posterior, condition_draws
 from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.physics import ferroelectric
-from gpax_lab.settings import Plan, SettingsError, build, parse
+from gpax_lab.settings import Plan, Settings, SettingsError, build, parse
 from gpax_lab.settings.schema import Grid, Pool, Twin
 from gpax_lab.settings.tables import SCALARIZERS
 from gpax_lab.spectra.loops import triangle
@@ -88,6 +88,12 @@ def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
         return build(parse(written))
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
+
+
+def in_force(plan: Plan, frames: Sequence[Frame]) -> Settings:
+    """The settings with which a campaign was gone on with last; at first those that it was begun with."""
+    changed = [frame.header["settings"] for frame in frames if frame.kind == "settings"]
+    return parse(changed[-1]) if changed else plan.settings
 
 
 def opening(path: Path) -> Contents:
@@ -168,7 +174,8 @@ def _points(contents: Contents) -> Points:
     frames = contents.of("reading")
     seeds = {frame.header["token"] for frame in contents.of("intent") if frame.header.get("phase") == "seed"}
     x = np.array([frame.arrays["x"] for frame in frames], np.float64).reshape(len(frames), -1)
-    y = np.array([float(frame.arrays["y"]) for frame in frames])
+    again = {frame.header["token"]: float(frame.arrays["y"]) for frame in contents.of("reread")}
+    y = np.array([again.get(frame.header["token"], float(frame.arrays["y"])) for frame in frames])
     return Points(x, y, np.array([frame.header["token"] in seeds for frame in frames], bool))
 
 

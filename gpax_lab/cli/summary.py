@@ -170,18 +170,26 @@ def _sampler(review: Review) -> Iterator[str]:
 
 def _events(review: Review) -> Iterator[str]:
     contents = review.contents
-    failed = [frame for frame in contents.of("reading") if not frame.header.get("ok", True)]
+    again = {frame.header["token"] for frame in contents.of("reread")}
+    bad = [frame for frame in contents.of("reading") if not frame.header.get("ok", True)]
+    failed = [frame for frame in bad if frame.header["token"] not in again]
     yield f"Readings: {len(failed)} failed"
     reasons = [frame.header.get("reason") or "no reason given" for frame in failed]
     for reason in dict.fromkeys(reasons):
         yield f"  {reasons.count(reason)} of them: {reason}"
+    if again:
+        yield f"  {len(again)} that the scalarizer could not use at first were read again later"
     elsewhere = sum("position_differs" in frame.header.get("flags", ()) for frame in contents.of("reading"))
     if elsewhere:
         yield f"  {elsewhere} were taken elsewhere than asked, and are learned where they were taken"
     for frame in contents.of("fault"):
         yield f"  fault after step {frame.step}: {frame.header['error']}: {frame.header['text']}"
+    for frame in contents.of("lost"):
+        yield f"  the instrument was lost after step {frame.step}: {frame.header['text']}"
     actions = [frame.header["action"] for frame in contents.of("intervention")]
     yield f"Interventions: {', '.join(actions) if actions else 'none'}"
+    for frame in contents.of("settings"):
+        yield f"Settings changed after step {frame.step}: {'; '.join(frame.header['changes'])}"
     if resumed := len(contents.of("resume")):
         yield f"Resumed {'once' if resumed == 1 else f'{resumed} times'}"
     if contents.ignored:

@@ -1,7 +1,7 @@
 """From settings to the objects of a campaign. Nothing here starts an instrument; see `connect`."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jax import Array
 
 from gpax_lab import acquire, infer
 from gpax_lab.acquire.candidates import Candidates
-from gpax_lab.experiment import Experiment, bayes_opt, stopping
+from gpax_lab.experiment import Experiment, State, bayes_opt, stopping
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.models import gp
 from gpax_lab.models.model import Model
@@ -105,6 +105,47 @@ def build(settings: Settings) -> Plan:
         settings, axes, experiment, model, candidates, _seeds(settings, candidates, bounds, place), key,
         scalarizer(settings.quantity), _rules(settings, maximize), _quantity(settings), record,
     )  # fmt: skip
+
+
+def going_on(plan: Plan, settings: Settings) -> Plan:
+    """The plan of a campaign that goes on with other settings, which `changes` allows.
+
+    Model, seeds and candidates stay those of the start, by which the journal is understood; what is asked from now on
+    lies within the limits of now.
+
+    Raises:
+        SettingsError: no candidate lies within them.
+    """
+    axes = plan.axes if plan.record else _axes(settings)
+    bounds = np.array([[axis.low, axis.high] for axis in axes])
+    experiment = plan.experiment
+    if not np.array_equal(bounds, plan.bounds):
+        experiment = _asking_within(experiment, _within(plan.candidates, _inside(bounds)))
+    rules = _rules(settings, plan.maximize)
+    return replace(plan, settings=settings, axes=axes, experiment=experiment, rules=rules)
+
+
+def _within(candidates: Candidates, bounds: np.ndarray) -> Candidates:
+    """Those candidates that lie within bounds (2, 2)."""
+    if isinstance(candidates, acquire.Box):
+        low, high = np.maximum(candidates.low, bounds[:, 0]), np.minimum(candidates.high, bounds[:, 1])
+        return replace(candidates, low=jnp.asarray(low), high=jnp.asarray(high))
+    points = np.asarray(candidates.points)
+    left = points[np.all((points >= bounds[None, :, 0]) & (points <= bounds[None, :, 1]), axis=1)]
+    if len(left) == 0:
+        raise SettingsError("no candidate of this campaign lies within the limits of now: widen them, or begin anew.")
+    fewer = acquire.pool(left, candidates.repeat)
+    return replace(candidates, points=fewer.points, twins=fewer.twins)
+
+
+def _asking_within(experiment: Experiment, candidates: Candidates) -> Experiment:
+    """The experiment, whose proposals are among other candidates than those that its state remembers."""
+
+    def propose(state: State) -> tuple[State, Array]:
+        after, x = experiment.propose(state._replace(candidates=candidates))
+        return after._replace(candidates=state.candidates), x
+
+    return experiment._replace(propose=propose)
 
 
 def _record(settings: Settings) -> Replay | None:

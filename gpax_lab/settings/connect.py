@@ -24,6 +24,7 @@ def connect(plan: Plan) -> Iterator[Instrument]:
                 plan.axes,
                 vmax=chosen.vmax,
                 points=chosen.points,
+                max_bias=chosen.max_bias,
                 timeout_s=chosen.timeout_s,
                 loop_timeout_s=chosen.loop_timeout_s,
                 response_unit=chosen.response_unit,

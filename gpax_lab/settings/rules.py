@@ -25,6 +25,11 @@ def _spans(settings: Settings) -> None:
             if not span.low < span.high:
                 text = f"instrument.{name}.high = {span.high!r} is not allowed: give a number above low = {span.low!r}."
                 raise SettingsError(text)
+        most = settings.instrument.max_bias
+        if most is not None and settings.instrument.vmax > most:
+            raise SettingsError(
+                f"instrument.vmax = {settings.instrument.vmax!r} is not allowed: instrument.max_bias is {most!r} V."
+            )
 
 
 def _priors(settings: Settings) -> None:

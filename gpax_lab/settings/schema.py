@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gpax_instruments.limits import LONGEST_SETTLE_S
+from gpax_instruments.pfm import PFM
+
 from gpax_lab.settings.check import (
     either,
     entry,
@@ -26,13 +29,20 @@ _POSITIVE = number(0.0, above=True)
 
 @dataclass(frozen=True)
 class Campaign:
-    """How long and how reproducible. `journal` is a file name in the output folder."""
+    """How long and how reproducible. `journal` is a file name in the output folder.
+
+    `failures` measurements that fail in a row pause the campaign (0: never). A lost instrument is waited for `wait_s`
+    seconds. The instrument is made safe whenever nothing is measured for `idle_s` seconds.
+    """
 
     steps: int = entry(whole(1, 100_000), needed_for="points to propose after the seeds")
     name: str = entry(text, "campaign")
     seeds: int = entry(whole(1, 10_000), 6)
     key: int = entry(whole(0, 2**32 - 1), 0)
     journal: str = entry(file_name, "campaign.gpxj")
+    failures: int = entry(whole(0, 100_000), 5)
+    wait_s: float = entry(number(0.0, 604_800.0), 300.0)
+    idle_s: float = entry(number(0.1, 86_400.0), 10.0)
 
 
 @dataclass(frozen=True)
@@ -54,21 +64,22 @@ class Span:
     low: float = entry(number(), needed_for="lowest position, m")
     high: float = entry(number(), needed_for="highest position, m")
     max_step: float | None = entry(_POSITIVE, None)
-    settle_s: float = entry(number(0.0), 0.0)
+    settle_s: float = entry(number(0.0, LONGEST_SETTLE_S), 0.0)
     tolerance: float | None = entry(_POSITIVE, None)
 
 
 @dataclass(frozen=True)
 class Pfm:
-    """A piezoresponse force microscope that speaks SCPI."""
+    """A piezoresponse force microscope that speaks SCPI. `max_bias`, V, is the highest that is ever sent."""
 
     address: str = entry(text, needed_for='"tcp://host:port" or a VISA resource name')
     x: Span = entry(section(Span), needed_for="limits of the x axis, { low = ..., high = ... } in m")
     y: Span = entry(section(Span), needed_for="limits of the y axis, { low = ..., high = ... } in m")
-    vmax: float = entry(_POSITIVE, 8.0)
-    points: int = entry(whole(4, 1_000_000), 64)
-    timeout_s: float = entry(_POSITIVE, 2.0)
-    loop_timeout_s: float = entry(_POSITIVE, 30.0)
+    vmax: float = entry(number(0.0, PFM.MAX_BIAS_V, above=True), 8.0)
+    points: int = entry(whole(4, PFM.MAX_POINTS), 64)
+    max_bias: float | None = entry(number(0.0, PFM.MAX_BIAS_V, above=True), None)
+    timeout_s: float = entry(number(0.0, PFM.MAX_TIMEOUT_S, above=True), 2.0)
+    loop_timeout_s: float = entry(number(0.0, PFM.MAX_PATIENCE_S, above=True), 30.0)
     response_unit: str = entry(text, "a.u.")
     repeatable: bool = entry(flag, False)
 
