@@ -94,7 +94,14 @@ class Station:
             self._greeted = True
             if self.scpi.link.alive:
                 self._prepare(self.scpi)  # somebody may have changed what we had set
-        self.scpi.connect()  # greets over a new link
+        for attempt in range(self.scpi.attempts):
+            try:
+                self.scpi.connect()  # greets over a new link
+                break
+            except LINK_FAULTS:
+                if self._greeted or attempt + 1 == self.scpi.attempts:  # safe, or nobody is there
+                    raise
+                time.sleep(self.scpi.pause_s)
         return self
 
     def identity(self) -> str:

@@ -264,3 +264,12 @@ def test_a_loop_that_was_cut_off_costs_its_point_alone():
             again.measure(PLACE, "cut")
         assert caught.value.point_failed
         again.close()
+
+
+def test_a_link_that_breaks_before_the_safe_state_is_tried_again(bench):
+    driver, microscope, _ = bench("stem")
+    name, calls = microscope.answers["*IDN?"], []
+    microscope.answers["*IDN?"] = lambda _: calls.append(None) or (name if len(calls) > 2 else "\x01")
+    driver.connect()
+    assert microscope.beam == "BLANKED"
+    assert len(calls) >= 3
