@@ -180,8 +180,8 @@ def _explained(context: typer.Context) -> Iterator[Console]:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}." if error.filename is not None else error.strerror
     if isinstance(error, _EXPECTED):
         return str(error)
     return f"{type(error).__name__}: {error} (gpax-lab --debug ... shows where.)"

@@ -100,7 +100,7 @@ def test_a_journal_is_never_overwritten(finished, replay_settings, tmp_path):
 def test_a_file_that_is_missing_or_foreign_is_one_clear_error(command, tmp_path):
     missing, foreign = tmp_path / "none.gpxj", tmp_path / "notes.gpxj"
     foreign.write_text("dear diary", encoding="utf-8")
-    for path, words in ((missing, "No such file"), (foreign, "not a campaign journal")):
+    for path, words in ((missing, "no such file"), (foreign, "not a campaign journal")):
         code, text = ask(command, path)
         assert code == 1
         assert text.startswith("error: ")
