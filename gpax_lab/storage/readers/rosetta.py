@@ -3,7 +3,9 @@
 The package is imported only when such a file is opened.
 """
 
+import gc
 import importlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -87,6 +89,8 @@ TABLE_PLUGINS = ("protochips", "impulse")
 """Readers of the logs that holders write as .csv."""
 
 
+_LEAVING = ("mrc", "blockfile", "quantumdetector", "tvips", "emd")
+"""Readers that map files to memory, or leave them open."""
 _PAGES = 100_000
 _PACKED = 1032  # at most so many times smaller can deflate make anything (zlib.net, zlib_tech.html)
 
@@ -103,15 +107,14 @@ def reader(*plugins: str) -> Callable[[Path], dict[str, Dataset]]:
                 # Said only where no other reader was there to try.
                 missing = missing or error
                 continue
-            try:
-                CHECKS.get(plugin, _nothing)(path)
-                found = datasets(_read(module, path))
-            except Exception as error:  # whatever it stumbles over, the next one may understand the file
-                reasons.append(f"{plugin}: {str(error) or type(error).__name__}")
-                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ResourceWarning)
+                found, reason = _read(module, plugin, path)
+                if not found or plugin in _LEAVING:
+                    gc.collect()  # closes what these readers leave open
             if found:
                 return found
-            reasons.append(f"{plugin}: no signal")
+            reasons.append(f"{plugin}: {reason}")
         if missing is not None and not reasons:
             raise missing
         raise UnreadableFile("; ".join(reasons) or "it holds no signal.")
@@ -119,11 +122,15 @@ def reader(*plugins: str) -> Callable[[Path], dict[str, Dataset]]:
     return read
 
 
-def _read(module: ModuleType, path: Path) -> list[dict[str, Any]]:
+def _read(module: ModuleType, plugin: str, path: Path) -> tuple[dict[str, Dataset], str]:
+    """What a reader finds, or why it finds nothing."""
     try:
-        return list(module.file_reader(str(path)))
+        CHECKS.get(plugin, _nothing)(path)
+        return datasets(module.file_reader(str(path))), "no signal"
     except ModuleNotFoundError as error:
-        raise UnreadableFile(f"{error.name} is needed for this file: pip install {error.name}") from None
+        return {}, f"{error.name} is needed for this file: pip install {error.name}"
+    except Exception as error:  # whatever it stumbles over, the next one may understand the file
+        return {}, str(error) or type(error).__name__
 
 
 def _nothing(path: Path) -> None:
