@@ -152,6 +152,18 @@ def _msa(path):
     return Wanted(data, [("Energy", 10.0 + 0.5 * np.arange(5), "eV", SPECTRAL)], "a.u.", "float64")
 
 
+def _blo(path):
+    """Diffraction patterns at positions: 4D-STEM."""
+    data = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
+    lines = [("y", "nm", 2.0, 0.0, 2), ("x", "nm", 2.0, 0.0, 3), ("dy", "cm", 0.5, 0.0, 4), ("dx", "cm", 0.5, 0.0, 4)]
+    axes = [{**along(*line), "navigate": k < 2} for k, line in enumerate(lines)]
+    options = {"intensity_scaling": None, "show_progressbar": False}
+    importlib.import_module("rsciio.blockfile").file_writer(str(path), signal(data, axes), **options)
+    axes = [("y", 2.0 * np.arange(2), "nm", SPATIAL), ("x", 2.0 * np.arange(3), "nm", SPATIAL)]
+    axes += [(name, 0.5 * np.arange(4), "cm", SPATIAL) for name in ("dy", "dx")]
+    return Wanted(data, axes, "a.u.", "uint8")
+
+
 FORMATS = {
     "nanonis.sxm": _sxm,
     "nanonis.3ds": _3ds,
@@ -174,7 +186,9 @@ FORMATS = {
     "picture.png": written("image", "a.u.", scaled=False, dtype="uint8"),
     "array.npy": written("numpy", "a.u.", names=("axis_0", "axis_1"), scaled=False),
     "spectrum.msa": _msa,
+    "diffraction.blo": _blo,
 }
+NEEDS = {".tif": "tifffile", ".tiff": "tifffile", ".png": "imageio", ".blo": "skimage"}
 OURS = (".sxm", ".3ds", ".dat", ".ibw", ".gwy", ".csv", ".tsv", ".h5", ".hf5")
 
 
@@ -184,8 +198,8 @@ def pair(request, tmp_path):
     path = tmp_path / request.param
     if path.suffix not in OURS:
         pytest.importorskip("rsciio", reason="the extra `files` is not installed")
-    if path.suffix in (".tif", ".tiff", ".png"):
-        pytest.importorskip({".png": "imageio"}.get(path.suffix, "tifffile"))
+    if path.suffix in NEEDS:
+        pytest.importorskip(NEEDS[path.suffix], reason="the extra `files` is not installed")
     plugin = FORMATS[request.param]
     writing = path if path.suffix != ".hdf5" else path.with_suffix(".hspy")
     wanted = plugin(writing)
