@@ -119,11 +119,12 @@ def snapshot(state: State, known: Mapping[str, np.ndarray]) -> dict[str, np.ndar
         if name not in known:
             changed[name] = value
         elif not _same(known[name], value):
-            changed |= _difference(name, known[name], value)
+            changed |= difference(name, known[name], value)
     return changed
 
 
-def _difference(name: str, before: np.ndarray, now: np.ndarray) -> dict[str, np.ndarray]:
+def difference(name: str, before: np.ndarray, now: np.ndarray) -> dict[str, np.ndarray]:
+    """An array of the state as a record of it holds it: the rows that differ from before, or whole; see `merge`."""
     if before.dtype != now.dtype or before.shape != now.shape or now.ndim == 0 or now.size == 0:
         return {name: now}
     bits = [np.ascontiguousarray(array).view(np.uint8).reshape(len(now), -1) for array in (before, now)]

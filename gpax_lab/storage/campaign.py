@@ -25,7 +25,7 @@ class Campaign:
     def __init__(self, journal: Journal):
         self.journal = journal
         self._exported = True
-        self.history: Sequence[Frame] = read_slim(journal.path).frames
+        self.history: Sequence[Frame] = read_slim(journal.path, found=journal.found).frames
 
     @classmethod
     def create(cls, path: str | Path, header: Mapping[str, Any]) -> Self:

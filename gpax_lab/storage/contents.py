@@ -1,6 +1,8 @@
 """Reading a campaign journal."""
 
-from collections.abc import Callable
+import contextlib
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -57,9 +59,15 @@ def is_raw(name: str) -> bool:
     return name.startswith(RAW)
 
 
-def read_slim(path: str | Path, *, states: bool = True) -> Contents:
-    """`read`, with the raw arrays, and where not asked for the states, left in the file (`frames.Later`)."""
-    return _read(Path(path), False, is_raw if states else lambda name: name.startswith((RAW, ".")))
+def read_slim(path: str | Path, *, states: bool = True, found: Scan | None = None) -> Contents:
+    """`read`, with the raw arrays, and where not asked for the states, left in the file (`frames.Later`).
+
+    Args:
+        path: the journal.
+        states: whether the arrays of the experiment's states are read too.
+        found: what `scan` found in it, where that is known.
+    """
+    return _read(Path(path), False, is_raw if states else lambda name: name.startswith((RAW, ".")), found)
 
 
 def _intact(path: Path, file: BinaryIO, *, skip_damage: bool = False) -> Scan:
@@ -89,9 +97,21 @@ def read(path: str | Path, *, skip_damage: bool = False) -> Contents:
     return _read(Path(path), skip_damage, lambda name: False)
 
 
-def _read(path: Path, skip_damage: bool, later: Callable[[str], bool]) -> Contents:
-    with files.open_read(path) as file:
-        found = _intact(path, file, skip_damage=skip_damage)
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Frames hold no cycles; while 50,000 of them are made, Python's collector would look at all of them many times."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
+
+
+def _read(path: Path, skip_damage: bool, later: Callable[[str], bool], found: Scan | None = None) -> Contents:
+    with files.open_read(path) as file, without_collector():
+        found = found or _intact(path, file, skip_damage=skip_damage)
         frames = tuple(frame_at(file, span, later) for span in found.spans)
         size = file.seek(0, 2)
     lost = sum(end - start for start, end in (*found.damage, *found.strays))

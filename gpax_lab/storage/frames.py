@@ -27,7 +27,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from .errors import ForeignFile, JournalCorrupt
-from .plain import from_plain, to_plain
+from .plain import MARK, from_plain, to_plain
 
 VERSION = 2
 # The line ends and the Ctrl-Z betray a file that went through a text-mode copy, as in PNG (RFC 2083, 3.1).
@@ -293,7 +293,8 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
     if at + size > len(head):
         head += file.read(at + size - len(head))
     try:
-        text = json.loads(head[at : at + size])
+        words = head[at : at + size]
+        text = json.loads(words)
         at += size
         arrays: dict[str, Any] = {}
         for name, dtype, shape in text["arrays"]:
@@ -306,11 +307,12 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
                 inside = at + count * stored.itemsize <= len(head)
                 data, place = (head, at) if inside else (_bytes(file, start + at, count * stored.itemsize), 0)
                 flat = np.frombuffer(data, stored, count, place) if count else np.empty(0, stored)
-                arrays[name] = flat.reshape(shape).astype(stored.newbyteorder("="))  # a copy: aligned, and its own
+                flat = flat.copy() if stored.isnative else flat.astype(stored.newbyteorder("="))
+                arrays[name] = flat.reshape(shape)  # a copy: aligned, and its own
             at += count * stored.itemsize
         if at != end - start:
             raise ValueError(f"{end - start - at} bytes are left over")
-        header = from_plain(text["header"])
+        header = from_plain(text["header"]) if MARK in words else text["header"]
         return Frame(text["kind"], text["step"], header, arrays, text["monotonic"], text["wall"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise JournalCorrupt(f"the frame at byte {start} does not fit together: {error}") from error
@@ -327,6 +329,11 @@ def _begun(start: bytes) -> tuple[int, bytes | None]:
         return len(OLD_HEADER), b""
     campaign = start[len(_START) + 4 : BEGINNING]
     return (BEGINNING, campaign) if start[:BEGINNING] == beginning(campaign) else (0, None)
+
+
+def begins_well(start: bytes) -> bool:
+    """Whether the first bytes of a file are those of a journal."""
+    return _begun(start)[0] > 0
 
 
 def _identity(found: list[Found]) -> bytes:

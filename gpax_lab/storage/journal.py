@@ -27,9 +27,9 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from . import files, lock
-from .contents import damage_text, found_in
+from .contents import damage_text, found_in, without_collector
 from .errors import DiskFull, JournalCorrupt, JournalDisturbed, JournalEmpty, JournalError, JournalExists, JournalFull
-from .frames import Found, Frame, Scan, Stamp, beginning, decode, encode, whole_frames
+from .frames import BEGINNING, Found, Frame, Scan, Stamp, beginning, begins_well, encode, frame_at, whole_frames
 
 Entry = tuple[str, int, Mapping[str, Any], Mapping[str, Any]]
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -53,16 +53,19 @@ class Journal:
         path: the file.
         cut: how many bytes of an unfinished write were cut off, and set aside in a file beside it, when it was opened.
         told: what a person should know of how the file was found, in words; "" where all was well.
+        found: what was found in the file when it was opened, where nothing has been written since then; or None.
     """
 
     path: Path
     cut: int
     told: str
+    found: Scan | None
 
     def __init__(self, path: Path, descriptor: int, clock: Clock, found: Scan, last: float | None) -> None:
         self.path = path
         self.cut = 0
         self.told = _strays_text(found)
+        self.found = found if found.spans else None
         self._descriptor: int | None = descriptor
         self._clock = clock
         self._end = found.end
@@ -138,13 +141,15 @@ class Journal:
         """
         path = Path(path)
         with files.open_read(path) as file:  # look first: a file that is not ours is not even opened for writing
-            found_in(path, file)
+            if not begins_well(file.read(BEGINNING)):
+                found_in(path, file)
         with files.in_words(path):
             descriptor = files.open_append(path, create=False)
         try:
             lock.acquire(descriptor, str(path))
             with files.open_read(path) as file:
-                found = found_in(path, file)
+                with without_collector():
+                    found = found_in(path, file)
                 if found.damage:
                     raise JournalCorrupt(damage_text(path, found))
                 if not found.spans:
@@ -152,7 +157,7 @@ class Journal:
                         "the program died while creating this journal: nothing was recorded; delete it and start again"
                     )
                     raise JournalEmpty(f"{path}: {text}")
-                last = decode(file, found.spans[-1][0])
+                last = frame_at(file, found.spans[-1])
                 size = file.seek(0, os.SEEK_END)
             journal = cls(path, descriptor, clock, found, last.monotonic)
             journal._cut(size, last.step)
@@ -192,6 +197,7 @@ class Journal:
 
     def _write(self, data: bytes, count: int) -> None:
         descriptor = self._open_descriptor()
+        self.found = None
         self._unsure = self._end + len(data)
         try:
             files.write_all(descriptor, data)

@@ -11,6 +11,8 @@ import numpy as np
 # JSON has no NaN or infinity, so such a number is the object {"$float": "nan"}; a key of the user's own that begins
 # with the same mark is written with the mark doubled.
 _MARK = "$"
+MARK = _MARK.encode()
+"""JSON text of ours without it is what `from_plain` would make of it."""
 _FLOAT = "$float"
 
 
