@@ -6,6 +6,9 @@ a closed-form estimate and returns the four (three) numbers with their covarianc
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +18,11 @@ from jax.typing import ArrayLike
 
 from gpax_lab.spectra.fit import BAD_INPUT, EDGE, OK, POOR_FIT, Fit, curve_fit, transformed
 from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
+
+UNEXPLAINED, ALIKE, PEAKED, REJECTED = 0.1, 0.5, 3.0, 12.0
+"""A fit is poor if it leaves more than a tenth of the variance, and of that neighbours correlate by more than half
+(of 64 bins of noise this has a standard deviation of 0.09), or its mean square is three times what its median says of
+noise. With `huber`, bins whose square is twelve times the median do not count (5.4 standard deviations)."""
 
 LEAST_SIGNAL = 3.0
 """Amplitude over its standard deviation: below it there is no resonance to speak of, and errors are far from normal."""
@@ -63,7 +71,8 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
 
     Returns:
         `Fit` of (amplitude, resonance Hz, Q, phase rad in (-pi, pi]). Flag EDGE where the resonance is not inside the
-        band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations. The fit runs in
+        band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations, and where what
+        is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED`). The fit runs in
         the Cartesian parts of the drive, which are smooth where the amplitude vanishes; it is never negative.
 
     Raises:
@@ -73,7 +82,8 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
     centre, x, start = _beginning(f, h)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _cartesian_slopes}
     fit = curve_fit(_cartesian, x, h, start, sigma, **settings | options)
-    return _judged(transformed(fit, _polar, centre), f)
+    left = _left(_cartesian, fit, x, h, options.get("huber"))
+    return _judged(transformed(fit, _polar, centre), f, left)
 
 
 def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLike | None = None, **options) -> Fit:
@@ -94,7 +104,8 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
     centre, x, start = _beginning(f, a)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _magnitude_slopes}
     fit = curve_fit(magnitude, x, a, start, sigma, **settings | options)
-    return _judged(transformed(fit, _magnitude_units, centre), f)
+    left = _left(magnitude, fit, x, a, options.get("huber"))
+    return _judged(transformed(fit, _magnitude_units, centre), f, left)
 
 
 @jax.jit
@@ -145,14 +156,41 @@ def _magnitude_units(u: Array, centre: Array) -> Array:
     return jnp.stack([jnp.abs(u[0]), u[1] * centre, jnp.exp(u[2])])
 
 
+@partial(jax.jit, static_argnames="model")
+def _left(model: Callable[[Array, Array], Array], fit: Fit, x: Array, h: Array, huber: ArrayLike | None) -> Array:
+    """(...) bool: the fit leaves much that is not noise, which knows nothing of its neighbour and has no peak."""
+
+    def one(u: Array, y: Array) -> Array:
+        there = jnp.isfinite(y)
+        rest = jnp.where(there, y - jax.vmap(model, (0, None))(x, u), 0.0)
+        y = jnp.where(there, y, 0.0)
+        count = jnp.maximum(jnp.sum(there), 1)
+        power, about = jnp.abs(rest) ** 2, jnp.abs(jnp.where(there, y - jnp.sum(y) / count, 0.0)) ** 2
+        if huber is not None:  # spikes were left out, and are told by nothing else
+            usual = jnp.nanmedian(jnp.where(there, power, jnp.nan))
+            rest = jnp.where(power > REJECTED * usual, 0.0, rest)
+            power = jnp.abs(rest) ** 2
+        total = jnp.sum(power)
+        safe = jnp.where(total > 0, total, 1.0)
+        alike = jnp.sum((rest[1:] * jnp.conj(rest[:-1])).real) / safe
+        # The median of an exponential is ln 2 of its mean; of the square of a normal number it is 0.455 of it.
+        quiet = jnp.nanmedian(jnp.where(there, power, jnp.nan)) / (math.log(2.0) if jnp.iscomplexobj(y) else 0.455)
+        peaked = total > PEAKED * quiet * count
+        return (total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked)
+
+    for _ in fit.flag.shape:
+        one = jax.vmap(one)
+    return one(fit.params, h)
+
+
 @jax.jit
-def _judged(fit: Fit, f: Array) -> Fit:
+def _judged(fit: Fit, f: Array, left: Array) -> Fit:
     """The fit with flag EDGE where the resonance is not a bin inside the band, POOR_FIT where no signal stands out."""
     bin_width = (f[-1] - f[0]) / (f.shape[0] - 1)
     resonance = fit.params[..., 1]
     outside = ~((resonance > f[0] + bin_width) & (resonance < f[-1] - bin_width))
-    faint = (fit.flag == OK) & ~(fit.params[..., 0] > LEAST_SIGNAL * fit.std[..., 0])
-    flag = jnp.where(faint, jnp.int8(POOR_FIT), fit.flag)
+    faint = ~(fit.params[..., 0] > LEAST_SIGNAL * fit.std[..., 0])
+    flag = jnp.where((fit.flag == OK) & (faint | left), jnp.int8(POOR_FIT), fit.flag)
     return fit._replace(flag=jnp.where(outside & (fit.flag != BAD_INPUT), jnp.int8(EDGE), flag))
 
 

@@ -117,6 +117,28 @@ def test_flags_of_spectra_that_hold_no_answer(grid):
     assert float(found.params[0, 1]) == pytest.approx(395e3, rel=1e-3)
 
 
+def test_two_modes_in_one_band_are_no_good_fit_and_one_mode_is(grid):
+    """Second modes near and far, strong and faint, broad and of one bin; all bands padded to the size of the grid."""
+    _, h, _ = grid
+    second = [
+        (a, f, q, p) for a in (0.4, 1.0) for f in (353e3, 356e3, 364e3) for q in (150.0, 600.0) for p in (0.5, 2.0)
+    ]
+    one = sho_response(BAND, ShoParams(1.0, 348e3, 200.0, 0.5))
+    two = jnp.stack([one + sho_response(BAND, ShoParams(*m)) for m in second])
+    noise = np.random.default_rng(5).normal(size=(2, len(second), 64))
+    two = two + NOISE * jnp.array(noise[0] + 1j * noise[1])
+    flags = np.asarray(sho_fit(BAND, jnp.concatenate([two, h[len(second) :]])).flag)
+    assert np.mean(flags[: len(second)] != fitting.OK) > 0.95
+    assert np.mean(flags[len(second) :] == fitting.OK) > 0.99
+    rough = h + 15.0 * jnp.array(np.random.default_rng(6).normal(size=(2, 400, 64)).T @ np.array([1, 1j])).T
+    assert np.mean(np.asarray(sho_fit(BAND, rough).flag) == fitting.OK) > 0.97, "noise is no second mode"
+    sizes = np.asarray(sho_amplitude_fit(BAND, jnp.abs(jnp.concatenate([two, h[len(second) :]]))).flag)
+    assert np.mean(sizes[: len(second)] != fitting.OK) > 0.75  # without phases two modes look more like one
+    assert np.mean(sizes[len(second) :] == fitting.OK) > 0.99
+    torn = h.at[:, 20].add(60.0)
+    assert np.mean(np.asarray(sho_fit(BAND, torn, huber=1.345).flag) == fitting.OK) > 0.95
+
+
 def test_amplitudes_alone_give_three_of_the_four(grid):
     truth, h, _ = grid
     clean = spectra(jax.random.key(3), truth, 0.0)
