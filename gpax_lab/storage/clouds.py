@@ -205,4 +205,4 @@ def from_readings(campaign: Frame, readings: tuple[Frame, ...]) -> tuple[list[Ma
     mains = [*scalars, marks, *_raw(_stacks(readings), readings, points, taken)]
     table = _table(readings, points, status, campaign.monotonic)
     # Once more as columns: rosettasciio shows the units of columns, but not those of an NXdata signal.
-    return mains, {**table, **{main.name: Column(main.values, main.unit) for main in scalars}}
+    return mains, {**table, **{main.name: Column(np.asarray(main.values), main.unit) for main in scalars}}
