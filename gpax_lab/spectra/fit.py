@@ -6,6 +6,7 @@ maps it over points and pixels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,6 +30,9 @@ from gpax_lab.spectra.outcome import (
     WORDS,
     Fit,
 )
+
+MOVED = 2.0
+"""Standard deviations by which a number may change when what is unresolved is let go."""
 
 HUBER = 1.345
 """Tuning constant: 95 percent efficiency for normal errors (Huber, Robust Statistics, 1981)."""
@@ -175,7 +179,8 @@ def _checked(x: Any, y: Array, starts: list[Array]) -> tuple[int, tuple[int, ...
 def transformed(fit: Fit, function: Callable[..., Array], *args: Any) -> Fit:
     """The fit in other parameters: q = function(p, *args) of shape (m,), covariance D C D^T with D = dq/dp.
 
-    The delta method: right where the function is close to linear over a few standard deviations. Flags stay.
+    The delta method: right where the function is close to linear over a few standard deviations. Flags stay; those of
+    the new numbers are given by `judged`.
 
     Args:
         fit: of any batch shape.
@@ -185,19 +190,60 @@ def transformed(fit: Fit, function: Callable[..., Array], *args: Any) -> Fit:
     return fit._replace(**_delta(function, fit, args))
 
 
+def judged(fit: Fit) -> Fit:
+    """Flags of the numbers themselves, and their errors with all that is unresolved let go.
+
+    A number may be good although the fit is not: the area of a loop whose corner is sharper than the steps. What the
+    fit could not determine is let go (see `Fit.released`); the number is good if this leaves it an error, and does not
+    change it by more than `MOVED` of these. The change counts into the error.
+
+    Args:
+        fit: of `curve_fit` or of `transformed`, of any batch shape (...).
+
+    Returns:
+        `Fit` with flag (..., p), std and covariance; POOR_FIT, EDGE and BAD_INPUT stay.
+    """
+    return _judged(fit)
+
+
+@jax.jit
+def _judged(fit: Fit) -> Fit:
+    if fit.released is None or fit.step is None:
+        return fit._replace(flag=jnp.broadcast_to(fit.flag[..., None], fit.params.shape))
+    spread = jnp.stack([fit.released[..., k, k] for k in range(fit.params.shape[-1])], axis=-1)
+    flag = judged_flag(jnp.broadcast_to(fit.flag[..., None], fit.params.shape), fit.params, spread, fit.step)
+    covariance = fit.released + fit.step[..., :, None] * fit.step[..., None, :]
+    return fit._replace(flag=flag, std=jnp.sqrt(jnp.maximum(spread, 0.0) + fit.step**2), covariance=covariance)
+
+
+def judged_flag(flag: Array, value: Array, variance: Array, change: Array) -> Array:
+    """OK where a number is good with this variance and this change when what is unresolved is let go; else the flag."""
+    open_ = functools.reduce(jnp.logical_or, [flag == k for k in (AT_BOUND, NOT_CONVERGED, UNRESOLVED)])
+    known = jnp.isfinite(value) & jnp.isfinite(variance) & (variance >= 0) & (change**2 <= MOVED**2 * variance)
+    return jnp.where(open_ & known, jnp.int8(OK), flag)
+
+
 @partial(jax.jit, static_argnames="function")
-def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, Array]:
-    def one(p: Array, covariance: Array) -> tuple[Array, Array, Array]:
+def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, Any]:
+    def one(
+        p: Array, covariance: Array, released: Array | None, step: Array | None
+    ) -> tuple[Array, Array, Array, Array | None, Array | None]:
         slope = jax.jacfwd(function)(p, *args)
-        # Sums and not products of matrices: of small ones, mapped, these are four times slower on a CPU.
-        left = jnp.sum(slope[:, :, None] * covariance[None], axis=1)
-        spread = jnp.sum(left[:, None] * slope[None], axis=2)
-        return function(p, *args), spread, jnp.sqrt(jnp.maximum(jnp.diagonal(spread), 0.0))
+
+        def carried(matrix: Array) -> Array:
+            # Sums and not products of matrices: of small ones, mapped, these are four times slower on a CPU.
+            left = jnp.sum(slope[:, :, None] * matrix[None], axis=1)
+            return jnp.sum(left[:, None] * slope[None], axis=2)
+
+        spread = carried(covariance)
+        std = jnp.sqrt(jnp.maximum(jnp.diagonal(spread), 0.0))
+        loose = None if released is None else carried(released)
+        return function(p, *args), spread, std, loose, None if step is None else jnp.sum(slope * step[None], axis=1)
 
     for _ in fit.flag.shape:
         one = jax.vmap(one)
-    params, covariance, std = one(fit.params, fit.covariance)
-    return {"params": params, "covariance": covariance, "std": std}
+    found = one(fit.params, fit.covariance, fit.released, fit.step)
+    return dict(zip(("params", "covariance", "std", "released", "step"), found, strict=True))
 
 
 def normal_solve(a: Array, b: Array) -> Array:
@@ -217,6 +263,8 @@ __all__ = [
     "WORDS",
     "Fit",
     "curve_fit",
+    "judged",
+    "judged_flag",
     "normal_solve",
     "transformed",
     "usable",

@@ -17,12 +17,26 @@ from jax.typing import ArrayLike
 from numpy.polynomial.chebyshev import cheb2poly, chebfit, chebpts1
 from scipy.special import erfcx
 
-from gpax_lab.spectra.fit import AT_BOUND, POOR_FIT, UNRESOLVED, Fit, curve_fit, transformed
+from gpax_lab.spectra.fit import (
+    AT_BOUND,
+    BAD_INPUT,
+    NOT_CONVERGED,
+    OK,
+    POOR_FIT,
+    UNRESOLVED,
+    Fit,
+    curve_fit,
+    judged,
+    transformed,
+)
 from gpax_lab.spectra.loop_start import inputs, loop_start, starts_of
 from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function, rising, sweep_step
 
 SHARPEST = 0.3
 """Smallest corner width in steps of the sweep: half a step from the switch erf is 0.98, sharper ones look the same."""
+
+LEAST_HEIGHT = 3.0
+"""Standard deviations of the height below which nothing is known of where a loop switches."""
 
 TWO_OVER_ROOT_PI = 1.1283791670955126  # derivative of erf at 0
 
@@ -103,10 +117,10 @@ def loop_fit(
     lower, upper = _box(v)
     found = starts_of(v, r, branch)
     starts = list(found) if careful else found[0]
-    box: dict[str, Any] = {"lower": lower, "upper": upper, "least_r_squared": least_r_squared}
+    box: dict[str, Any] = {"lower": lower, "upper": upper, "least_r_squared": -jnp.inf}  # judged in `_resolved`
     options = {"jac": _slopes_at_point} | box | options
     fit = curve_fit(_at_point, (v, branch), r, starts, sigma, **options)
-    return fit._replace(flag=_resolved(fit, lower, upper, least_r_squared))
+    return _resolved(fit, lower, upper, least_r_squared)
 
 
 def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None) -> Array:
@@ -132,14 +146,42 @@ def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None
 
 
 def scalars(fit: Fit, bias: ArrayLike, up: ArrayLike | None = None) -> Fit:
-    """The nine `LoopScalars` of fitted loops as a `Fit`, with covariance by the delta method; flags stay.
+    """The nine `LoopScalars` of fitted loops as a `Fit`, with covariance by the delta method and a flag for each.
+
+    Each number is judged by its own error and its change when what the fit left unresolved is let go (`fit.judged`):
+    the area of a loop is good though a corner is sharper than the steps, or lies at the end of the sweep, or the fit
+    is poor because there is much noise, which tells nothing of where such a loop switches.
 
     Args:
         fit: of `loop_fit`, batch (...).
         bias: (n,) V and up: bool (n,), the sweep of the fit.
+
+    Returns:
+        `Fit` with flag (..., 9), in the order of `LoopScalars`.
     """
     v = jnp.asarray(bias, fit.params.dtype)
-    return transformed(fit, loop_scalars, v, rising(v) if up is None else jnp.asarray(up))
+    found = judged(transformed(fit, loop_scalars, v, rising(v) if up is None else jnp.asarray(up)))
+    return found._replace(flag=_of_loops(found, fit.params[..., 1], fit.std[..., 1]))
+
+
+@jax.jit
+def _of_loops(found: Fit, height: Array, spread: Array) -> Array:
+    """The flags of the numbers, by what is known of loops.
+
+    The area, a sum over all readings, is good where nothing but noise makes the fit a poor one. Where the branches
+    switch is unknown without a height, and if the rising one seems to switch first: a slanted loop is much the same as
+    one upside down with another tilt.
+    """
+    area = found.flag[..., 0]
+    known = (area == POOR_FIT) & jnp.isfinite(found.std[..., 0]) & jnp.isfinite(found.params[..., 0])
+    flat = jnp.abs(height) < LEAST_HEIGHT * spread
+    turned = found.params[..., 1] < found.params[..., 2]
+    flag = found.flag.at[..., 0].set(jnp.where(known, jnp.int8(OK), area))
+    for k, name in enumerate(LoopScalars._fields):
+        if name.startswith(("coercive", "imprint", "nucleation")):
+            seen = jnp.where(flat, jnp.int8(POOR_FIT), jnp.where(turned, jnp.int8(NOT_CONVERGED), jnp.int8(OK)))
+            flag = flag.at[..., k].set(jnp.where(flag[..., k] == OK, seen, flag[..., k]))
+    return flag
 
 
 def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, Array]:
@@ -179,16 +221,25 @@ def _box(v: Array) -> tuple[Array, Array]:
 
 
 @jax.jit
-def _resolved(fit: Fit, lower: Array, upper: Array, least: ArrayLike) -> Array:
-    """The flags, with UNRESOLVED where only widths lie at a bound, and at their lower one."""
+def _resolved(fit: Fit, lower: Array, upper: Array, least: ArrayLike) -> Fit:
+    """With flag UNRESOLVED where only widths lie at a bound, and at their lower one, and the switch let go there."""
     p, spread = jnp.moveaxis(fit.params, -1, 0), jnp.moveaxis(fit.std, -1, 0)
     held = spread == 0.0  # of the covariance of a fit at its bound, see `Fit`
     wrong = jnp.any(held[:5], axis=0)
+    sharp = []
     for k in range(5, 9):
-        wrong = wrong | (held[k] & (p[k] > 0.5 * (lower[k] + upper[k])))
-    fine = (fit.flag == AT_BOUND) & ~wrong
-    better = jnp.where(fit.r_squared >= least, jnp.int8(UNRESOLVED), jnp.int8(POOR_FIT))
-    return jnp.where(fine, better, fit.flag)
+        wide = p[k] > 0.5 * (lower[k] + upper[k])
+        wrong = wrong | (held[k] & wide)
+        sharp.append(held[k] & ~wide)
+    flag = jnp.where((fit.flag == AT_BOUND) & ~wrong, jnp.int8(UNRESOLVED), fit.flag)
+    flag = jnp.where((fit.flag != BAD_INPUT) & ~(fit.r_squared >= least), jnp.int8(POOR_FIT), flag)
+    # A switch within one step lies anywhere in it.
+    within = (lower[5] / SHARPEST) ** 2 / 12.0
+    more = jnp.zeros_like(fit.params)
+    for k, pair in ((2, sharp[:2]), (3, sharp[2:])):
+        more = more.at[..., k].set(jnp.where(pair[0] | pair[1], within, 0.0))
+    released = fit.released + jax.vmap(jnp.diag)(more.reshape(-1, 9)).reshape(fit.released.shape)
+    return fit._replace(flag=flag, released=released)
 
 
 class _Switch(NamedTuple):

@@ -26,7 +26,8 @@ OK, POOR_FIT, AT_BOUND, NOT_CONVERGED, SINGULAR, BAD_INPUT, EDGE, UNRESOLVED = r
 
 WORDS = {
     OK: "good",
-    POOR_FIT: "poor fit: R^2 is below the limit; another model, or no signal in this spectrum",
+    POOR_FIT: "poor fit: R^2 is below the limit, or what is left is not noise; another model (a second peak?), or no "
+    "signal in this spectrum",
     AT_BOUND: "a parameter lies at its bound and has no standard deviation; widen the bound or fix the parameter",
     NOT_CONVERGED: "not converged; give a better start, several starts or more steps",
     SINGULAR: "singular: the data do not determine the parameters; a simpler model",
@@ -51,6 +52,9 @@ class Fit(NamedTuple):
         chi_square: (...) sum of (residual / sigma)^2 per degree of freedom; with sigma unknown the estimated variance
             of the noise, in the unit of y squared.
         flag: (...) int8.
+        released: (..., p, p) covariance if all that is held at a bound, or not determined, were let go, each by as much
+            as its bounds leave; the same as `covariance` of a good fit. NaN where there is none.
+        step: (..., p) where the parameters would go, to first order, if let go; 0 of a good fit.
     """
 
     params: Array
@@ -59,6 +63,8 @@ class Fit(NamedTuple):
     r_squared: Array
     chi_square: Array
     flag: Array
+    released: Array | None = None
+    step: Array | None = None
 
 
 def summary(
@@ -115,6 +121,9 @@ def summary(
     lost = bad | (pivot <= 8 * eps)
     covariance = jnp.where(lost[None, None], jnp.nan, covariance)
     std = jnp.sqrt(jnp.stack([jnp.maximum(covariance[i, i], 0.0) for i in range(p)]))
+    released, step = _let_go(task, u, h, gradient, spread)
+    fine = (flag == OK) | (flag == POOR_FIT)
+    released = jnp.where(fine, covariance, jnp.where(bad | ~(r_squared >= least), jnp.nan, released))
     fit = Fit(
         jnp.where(bad[None], jnp.nan, u).T,
         jnp.where(lost[None], jnp.nan, std).T,
@@ -122,9 +131,31 @@ def summary(
         jnp.where(bad, jnp.nan, r_squared),
         jnp.where(bad, jnp.nan, variance * scale**2),
         flag,
+        jnp.moveaxis(released, -1, 0),
+        jnp.where(fine[None], 0.0, step).T,
     )
     # Costs with different limits do not compare; then the start is best whose residuals are the smallest by the middle.
     return fit, jnp.where(bad, jnp.inf, cost if known or limit is None else limit[0])
+
+
+def _let_go(task: Task, u: Array, h: Array, gradient: Array, spread: Array) -> tuple[Array, Array]:
+    """Covariance (p, p, B) and Gauss-Newton step (p, B) with nothing held.
+
+    A parameter with bounds is known to within these without any data, and a bound that is not 0 gives its size: that
+    determines what the data do not.
+    """
+    p, eps = u.shape[0], float(jnp.finfo(u.dtype).eps)
+    known = jnp.zeros(p, u.dtype)
+    if task.box is not None:
+        lower, upper = task.box
+        near = jnp.stack([jnp.where(jnp.isfinite(b) & (b != 0), jnp.abs(b), jnp.inf) for b in (lower, upper)])
+        reach = jnp.minimum(jnp.min(near, axis=0), upper - lower)
+        known = jnp.where(jnp.isfinite(reach) & (reach > 0), 1.0 / jnp.where(reach > 0, reach, 1.0), 0.0)
+    eye = jnp.eye(p, dtype=u.dtype)[..., None]
+    whole = h + eye * (known**2)[:, None, None] * jnp.maximum(spread, eps)[None, None]
+    inverse, pivot = eliminate(whole, jnp.broadcast_to(eye, h.shape))
+    inverse = jnp.where(pivot > 8 * eps, inverse, jnp.nan)
+    return inverse * jnp.maximum(spread, 0.0)[None, None], -jnp.sum(inverse * gradient[None], axis=1)
 
 
 def _about_mean(task: Task, y: Array, weight: Array, robust: Array) -> Array:

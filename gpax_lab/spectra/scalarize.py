@@ -1,6 +1,7 @@
 """Scalarizers: from a spectrum to (value, variance), composed from a fit and any function of its parameters.
 
-A fit whose flag is not accepted gives (nan, nan): a failed reading, never a bad number that looks like a good one.
+A number that is not good gives (nan, nan): a failed reading, never a bad number that looks like a good one. What is
+judged is the quantity: a parameter at its bound is no matter where it does not change what was asked for.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.spectra.fit import OK, Fit
+from gpax_lab.spectra.fit import OK, Fit, judged_flag
 
 Scalar = Callable[..., tuple[Array, Array]]
 """Arrays of one spectrum -> () value and () variance; NaN both where the fit failed."""
@@ -32,7 +33,9 @@ def scalarizer(fit: Callable[..., Fit], quantity: Callable[[Array], Array], acce
     Args:
         fit: arrays of one spectrum -> `Fit` without batch.
         quantity: parameters (p,) -> (), differentiable: one of them, a ratio, a logarithm, an area.
-        accept: flags that count as good.
+        accept: flags that count as good. Where the fit could not determine all of its parameters, the quantity is good
+            as well if it has an error with these let go, and does not change by more; see `fit.judged`. Its variance
+            is then that one.
 
     Returns:
         Function of the same arrays -> (value, variance), compiled once; `jax.vmap` maps it over spectra.
@@ -55,7 +58,12 @@ def scalarizer(fit: Callable[..., Fit], quantity: Callable[[Array], Array], acce
     def read(found: Fit) -> tuple[Array, Array]:
         value, slope = jax.value_and_grad(quantity)(found.params)
         good = jnp.any(jnp.stack([found.flag == flag for flag in accept]))
-        return _checked(value, slope @ found.covariance @ slope, good)
+        variance = slope @ found.covariance @ slope
+        if found.released is not None and found.step is not None:
+            loose, change = slope @ found.released @ slope, slope @ found.step
+            good = good | (judged_flag(found.flag, value, loose, change) == OK)
+            variance = jnp.where(jnp.isfinite(loose), loose + change**2, variance)
+        return _checked(value, variance, good)
 
     def scalar(*arrays: Any) -> tuple[Array, Array]:
         found = fitted(*arrays)

@@ -128,6 +128,40 @@ def test_a_switch_within_one_step_is_called_unresolved_and_noise_poor(loops):
     assert derived.imprint == pytest.approx(0.09, abs=0.4)
 
 
+def test_numbers_are_judged_by_themselves_and_not_by_the_parameters(loops):
+    """Sharp corners, switches at the end of the sweep and beyond, and loops in noise, all in one batch of 400."""
+    dice = np.random.default_rng(9)
+    truth = np.array(loops[0])
+    truth[:100, 5:] = dice.uniform(0.01, 0.1, (100, 4))
+    truth[100:200, 2] = dice.uniform(6.0, 9.0, 100)
+    truth[100:200, 3] = dice.uniform(-9.0, -6.0, 100)
+    truth[200:300, 5:] *= 3.0
+    noise = np.full(COUNT, 0.05)
+    noise[300:] = dice.uniform(0.3, 1.5, 100)
+    clean = np.asarray(jax.vmap(lambda p: loop_function(BIAS, p))(truth))
+    seen = clean + noise[:, None] * dice.normal(size=clean.shape)
+    fit = loop_fit(BIAS, seen)
+    assert np.mean(np.asarray(fit.flag)[:200] == fitting.OK) < 0.3, "as fits they are refused"
+    found = scalars(fit, BIAS)
+    assert found.flag.shape == (COUNT, 9)
+    true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(truth))
+    away = np.abs(np.asarray(found.params) - true) / np.asarray(found.std)
+    accepted = np.asarray(found.flag) == fitting.OK
+    # Of 400 normal numbers one is beyond three standard deviations, and none beyond five.
+    area = away[:, 0]
+    assert np.mean(area < 3) > 0.98
+    assert np.mean(accepted[:, 0]) > 0.95
+    assert np.sum((area > 5) & accepted[:, 0]) <= 2
+    for kind in (slice(0, 100), slice(200, 300)):
+        assert np.mean(accepted[kind, 1:3]) > 0.9
+        assert np.mean((away[kind, 1:3] > 5) & accepted[kind, 1:3]) < 0.03
+    nothing = scalars(loop_fit(BIAS, 0.1 * dice.normal(size=clean.shape)), BIAS)
+    flags = np.asarray(nothing.flag)
+    assert np.mean(flags[:, 0] == fitting.OK) > 0.95, "the area of nothing is 0 within its error"
+    assert np.mean(np.abs(nothing.params[:, 0]) < 4 * nothing.std[:, 0]) > 0.95
+    assert np.mean(flags[:, 1] == fitting.OK) < 0.05, "but nothing switches nowhere"
+
+
 def test_a_batch_is_its_members_and_float32_works(loops):
     _truth, noisy, found = loops
     square = loop_fit(BIAS, noisy[:4].reshape(2, 2, 64), NOISE)
@@ -164,4 +198,5 @@ def test_most_real_loops_are_described(data_folder):
     found = loop_fit(bias, response.reshape(COUNT, 64), repair=True)
     good = np.isin(np.asarray(found.flag), (fitting.OK, fitting.UNRESOLVED))
     assert good.mean() > 0.5
+    assert np.mean(np.asarray(scalars(found, bias).flag)[:, 0] == fitting.OK) > 0.95
     assert float(jnp.nanmedian(found.r_squared)) > 0.9
