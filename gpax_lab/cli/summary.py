@@ -193,7 +193,7 @@ def _events(review: Review) -> Iterator[str]:
     if resumed := len(contents.of("resume")):
         yield f"Resumed {'once' if resumed == 1 else f'{resumed} times'}"
     if contents.ignored:
-        yield f"{contents.ignored} bytes of an unfinished write at the end of the journal are ignored"
+        yield f"{contents.ignored} bytes of the journal belong to no entry (an unfinished write, or another program's)"
     yield ""
 
 

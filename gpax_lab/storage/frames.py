@@ -314,7 +314,7 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
             raise ValueError(f"{end - start - at} bytes are left over")
         header = from_plain(text["header"]) if MARK in words else text["header"]
         return Frame(text["kind"], text["step"], header, arrays, text["monotonic"], text["wall"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise JournalCorrupt(f"the frame at byte {start} does not fit together: {error}") from error
 
 

@@ -325,8 +325,10 @@ class Journal:
 
         Raises:
             DiskFull: with the path and both sizes in megabytes (10^6 bytes).
+            JournalMissing: its folder is gone.
         """
-        free = files.free_bytes(self.path, self._end)
+        with files.in_words(self.path):
+            free = files.free_bytes(self.path, self._end)
         if free < nbytes:
             raise DiskFull(f"{self.path}: {free / 1e6:.3f} MB free, {nbytes / 1e6:.3f} MB needed; make room and resume")
 

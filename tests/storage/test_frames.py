@@ -1,6 +1,8 @@
 import datetime
 import json
 import math
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -206,3 +208,15 @@ def test_foreign_and_newer_files_are_refused():
 def test_decode_says_where_there_is_no_frame():
     with pytest.raises(JournalCorrupt, match="byte 3"):
         decode(beginning(_OURS), 3)
+
+
+def test_a_frame_whose_text_nests_too_deep_is_damage_in_words():
+    good = encode(Frame("reading", 0, {"n": "@"}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
+    deep = b"[" * 100_000 + b"]" * 100_000
+    start = good.index(b'{"arrays"')
+    text = good[start:].replace(b'"@"', deep)
+    body = good[12 : start - 4] + struct.pack("<I", len(text)) + text
+    length = struct.pack("<I", len(body))
+    data = beginning(_OURS) + good[:4] + length + struct.pack("<I", zlib.crc32(body, zlib.crc32(length))) + body
+    with pytest.raises(JournalCorrupt, match="does not fit together"):
+        decode(data, scan(data).spans[0][0])
