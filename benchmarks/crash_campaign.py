@@ -153,6 +153,9 @@ def verdict(kind: str, path: Path, acknowledged: list[tuple[str, float]]) -> tup
     return True, lost, fingerprint(go(kind, path))
 
 
+_CALLS = ("open_append", "open_new", "write", "sync", "truncate", "sync_directory")
+
+
 class FileCalls:
     """Records every call by which a campaign changes its journal, with the readings acknowledged before it.
 
@@ -167,7 +170,7 @@ class FileCalls:
         self.path, self.whole = path, False
         self.calls: list[tuple[str, bytes | int | None, int]] = []
         self.acknowledged: list[tuple[str, float]] = []
-        real = {name: getattr(files, name) for name in ("open_append", "write", "sync", "truncate", "sync_directory")}
+        real = {name: getattr(files, name) for name in _CALLS}
         for name, function in real.items():
             setattr(files, name, functools.partial(self._call, name, function))
         try:
@@ -178,7 +181,7 @@ class FileCalls:
 
     def _call(self, name, function, *arguments, **options):
         done = function(*arguments, **options)
-        if name == "open_append" and Path(arguments[0]) != self.path:
+        if name in ("open_append", "open_new") and Path(arguments[0]) != self.path:
             self.whole = True
         if self.whole:
             return done
