@@ -60,14 +60,14 @@ def is_raw(name: str) -> bool:
 
 
 def read_slim(path: str | Path, *, states: bool = True, found: Scan | None = None) -> Contents:
-    """`read`, with the raw arrays, and where not asked for the states, left in the file (`frames.Later`).
+    """`read`, with the raw arrays left in the file (`frames.Later`).
 
     Args:
         path: the journal.
-        states: whether the arrays of the experiment's states are read too.
+        states: whether the entries "state" have their arrays.
         found: what `scan` found in it, where that is known.
     """
-    return _read(Path(path), False, is_raw if states else lambda name: name.startswith((RAW, ".")), found)
+    return _read(Path(path), False, is_raw, found, states)
 
 
 def _intact(path: Path, file: BinaryIO, *, skip_damage: bool = False) -> Scan:
@@ -109,10 +109,13 @@ def without_collector() -> Iterator[None]:
             gc.enable()
 
 
-def _read(path: Path, skip_damage: bool, later: Callable[[str], bool], found: Scan | None = None) -> Contents:
+def _read(
+    path: Path, skip_damage: bool, later: Callable[[str], bool], found: Scan | None = None, states: bool = True
+) -> Contents:
     with files.open_read(path) as file, without_collector():
         found = found or _intact(path, file, skip_damage=skip_damage)
-        frames = tuple(frame_at(file, span, later) for span in found.spans)
+        every = (frame_at(file, span, later) for span in found.spans)
+        frames = tuple(frame if states or frame.kind != "state" else frame._replace(arrays={}) for frame in every)
         size = file.seek(0, 2)
     lost = sum(end - start for start, end in (*found.damage, *found.strays))
     return Contents(frames, size - found.end + lost if frames else size)

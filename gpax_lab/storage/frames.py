@@ -19,6 +19,7 @@ import io
 import json
 import math
 import struct
+import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -253,15 +254,28 @@ class Later:
     Attributes:
         path: the file.
         at: where its bytes begin.
-        dtype: in the byte order of this machine.
         shape: its dimensions.
     """
 
+    __slots__ = ("_stored", "at", "path", "shape")
+
     def __init__(self, path: str, at: int, stored: np.dtype, shape: tuple[int, ...]) -> None:
         self.path, self.at, self._stored, self.shape = path, at, stored, shape
-        self.dtype = stored.newbyteorder("=")
-        self.size, self.ndim = math.prod(shape), len(shape)
-        self.nbytes = self.size * stored.itemsize
+
+    @property
+    def dtype(self) -> np.dtype:
+        """In the byte order of this machine."""
+        return self._stored.newbyteorder("=")
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.size * self._stored.itemsize
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The array, read anew each time."""
@@ -298,7 +312,7 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
         at += size
         arrays: dict[str, Any] = {}
         for name, dtype, shape in text["arrays"]:
-            stored, count = np.dtype(dtype), math.prod(shape)
+            name, stored, count = sys.intern(name), np.dtype(dtype), math.prod(shape)
             if stored.kind not in _KINDS or min(shape, default=0) < 0 or at + count * stored.itemsize > end - start:
                 raise ValueError(f"the array {name!r} does not fit into it")
             if count and later(name):
@@ -312,8 +326,8 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
             at += count * stored.itemsize
         if at != end - start:
             raise ValueError(f"{end - start - at} bytes are left over")
-        header = from_plain(text["header"]) if MARK in words else text["header"]
-        return Frame(text["kind"], text["step"], header, arrays, text["monotonic"], text["wall"])
+        header = _shared(from_plain(text["header"]) if MARK in words else text["header"])
+        return Frame(sys.intern(text["kind"]), text["step"], header, arrays, text["monotonic"], text["wall"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise JournalCorrupt(f"the frame at byte {start} does not fit together: {error}") from error
 
@@ -343,6 +357,11 @@ def _identity(found: list[Found]) -> bytes:
     if found[0].start in (BEGINNING, len(OLD_HEADER)):
         return found[0].stamp.campaign
     return Counter(one.stamp.campaign for one in found).most_common(1)[0][0]
+
+
+def _shared(value: Any) -> Any:
+    """The same with the names in it held once for all frames: there are few, and every frame has them."""
+    return {sys.intern(name): _shared(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _own(found: list[Found], campaign: bytes) -> list[Found]:
