@@ -35,6 +35,10 @@ from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function,
 SHARPEST = 0.3
 """Smallest corner width in steps of the sweep: half a step from the switch erf is 0.98, sharper ones look the same."""
 
+ROUGH = 1.6
+"""By how much errors are larger where a fit is not good: a loop in noise is not linear in its parameters over them. The
+sum over the readings, which needs no fit, has 1.5 times the error of the fitted area there (`benchmarks/flags.py`)."""
+
 LEAST_HEIGHT = 3.0
 """Standard deviations of the height below which nothing is known of where a loop switches."""
 
@@ -238,7 +242,10 @@ def _resolved(fit: Fit, lower: Array, upper: Array, least: ArrayLike) -> Fit:
     more = jnp.zeros_like(fit.params)
     for k, pair in ((2, sharp[:2]), (3, sharp[2:])):
         more = more.at[..., k].set(jnp.where(pair[0] | pair[1], within, 0.0))
+    assert fit.released is not None  # `curve_fit` gives it
     released = fit.released + jax.vmap(jnp.diag)(more.reshape(-1, 9)).reshape(fit.released.shape)
+    rough = (flag != OK)[..., None, None]
+    released = jnp.where(rough, ROUGH**2 * released, released)
     return fit._replace(flag=flag, released=released)
 
 
