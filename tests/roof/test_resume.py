@@ -14,6 +14,7 @@ from gpax_lab.storage import read
 pytest.importorskip("matplotlib")
 from gpax_lab.cli import drive
 from gpax_lab.cli.app import app
+from gpax_lab.experiment import guard
 
 SPAN = {"low": 0.0, "high": 2e-6}
 
@@ -189,3 +190,36 @@ def test_resume_at_another_address_and_with_another_instrument(begun, out):
     assert len(contents.of("reading")) == 4 + 2
     with pytest.raises(SettingsError, match="goes with instrument"):
         drive.moved(parse({"campaign": {"steps": 1}, "instrument": {"kind": "twin"}}), address)
+
+
+def test_a_microscope_that_is_switched_off_and_on_again_is_waited_for(tmp_path, monkeypatch):
+    """Its link breaks between two points; the campaign goes on over a new one, the tip up before anything else."""
+    monkeypatch.setattr(drive, "draw", lambda told, target: target.write_bytes(b"\x89PNG gpax_lab"))
+    monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.1)
+    with start_pfm(seed=1) as first:
+        port, again = first.scpi_port, []
+        settings = table(first.address, 1, campaign={"wait_s": 60.0}, repeatable=True)
+        (tmp_path / "film.toml").write_text(to_toml(parse(settings)), encoding="utf-8")
+
+        def restart(event):
+            if event.phase == "seed" and event.step == 2:
+                first.process.kill()
+                first.process.wait()
+            if event.phase == "lost" and not again:
+                again.append(start_pfm(seed=1, port=port, wire_log=tmp_path / "wire.log"))
+
+        show = drive.Display.__call__
+        monkeypatch.setattr(drive.Display, "__call__", lambda self, event: (show(self, event), restart(event))[0])
+        try:
+            code, text = ask("run", tmp_path / "film.toml", "--out", tmp_path / "out")
+        finally:
+            for twin in again:
+                twin.stop()
+    assert code == 0, text
+    assert "waiting for it" in text
+    contents = read(tmp_path / "out" / "campaign.gpxj")
+    assert [frame.kind for frame in contents.of("lost", "found")][:2] == ["lost", "found"]
+    assert len(contents.of("reading")) == len({frame.header["token"] for frame in contents.of("reading")}) == 5
+    assert all(frame.header["ok"] for frame in contents.of("reading"))
+    sent = (tmp_path / "wire.log").read_text(encoding="utf-8")
+    assert sent.index("SAFE") < sent.index("MEAS:LOOP")
