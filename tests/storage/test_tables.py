@@ -43,6 +43,12 @@ def test_other_encodings_missing_numbers_and_names_twice(tmp_path):
     assert load(place)["R"].unit == "Ω"
 
 
+def test_a_table_without_names(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2.5\n3,4\n")
+    found = load(tmp_path / "a.csv")
+    assert {name: one.values.tolist() for name, one in found.items()} == {"column 1": [1, 3], "column 2": [2.5, 4]}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -50,7 +56,6 @@ def test_other_encodings_missing_numbers_and_names_twice(tmp_path):
         ("Fe,Ni\n1,2\n\n3,4,5\n", "line 4 has 3 cells for 2 columns"),
         ("Fe,Ni [at%]\n1,2\n3,4x\n", r"line 3, column 'Ni \[at%\]': '4x' is no number"),
         ("Fe;Ni\n1,5;2\n1.000,5;2\n", "line 3, column 'Fe'"),
-        ("1,2\n3,4\n", "line 1 should name the columns"),
         ("Fe,Ni\n", "no row under them"),
         ("Well,Sample\nA1,x\n", "no column holds numbers"),
         ("", "empty"),

@@ -164,7 +164,18 @@ def _tiff(path: Path) -> None:
                 raise UnreadableFile(f"images of {series.nbytes} bytes are not in {held}")
 
 
-CHECKS: dict[str, Callable[[Path], None]] = {"mrc": _mrc, "tiff": _tiff}
+def _blockfile(path: Path) -> None:
+    """A scan that was stopped is filled up with zeros, but not from nothing."""
+    with path.open("rb") as file:
+        head = file.read(28)
+    if len(head) < 28:
+        raise UnreadableFile(f"{len(head)} bytes are no header")
+    side, _, nx, ny = np.frombuffer(head, "<u2", 4, 20).tolist()
+    if nx * ny * side**2 > SPARE_BYTES + 4 * path.stat().st_size:
+        raise UnreadableFile(f"{nx} x {ny} patterns of {side} x {side} pixels are not there")
+
+
+CHECKS: dict[str, Callable[[Path], None]] = {"mrc": _mrc, "tiff": _tiff, "blockfile": _blockfile}
 """What is looked at before a reader that would take a damaged header at its word."""
 
 

@@ -6,6 +6,7 @@ import re
 import sys
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +35,10 @@ def is_log(path: Path) -> bool:
 def table(path: Path) -> dict[str, Dataset]:
     """Every column of numbers of a table (.csv, .tsv), over its rows.
 
-    The first line with more than one cell names the columns, "Fe [at%]" or "Fe (at%)" one in at%; lines before it that
-    start with "#" are comments. Cells are separated by commas, semicolons or tabs; where they are not commas, numbers
-    may have a decimal comma. An empty cell, "NaN" or "n/a" is NaN. Columns of words (wells "A1", names of samples) are
-    kept as `metadata["columns"]` of every data set.
+    The first line names the columns, "Fe [at%]" or "Fe (at%)" one in at%; where it holds nothing but numbers they are
+    "column 1", "column 2", ... Lines that start with "#" are comments. Cells are separated by commas, semicolons or
+    tabs; where they are not commas, numbers may have a decimal comma. An empty cell, "NaN" or "n/a" is NaN. Columns of
+    words (wells "A1", names of samples) are kept as `metadata["columns"]` of every data set.
 
     Raises:
         UnreadableFile: a row has more or fewer cells than there are names, or a cell of a column of numbers is none;
@@ -54,7 +55,8 @@ def table(path: Path) -> dict[str, Dataset]:
         if not names:
             raise UnreadableFile("there is no line that names columns.")
         if all(_is_number(name, separator) for name in names):
-            raise UnreadableFile(f"line {start} should name the columns, as Fe [at%]; it holds numbers.")
+            rows = chain([(start, names)], rows)
+            names = [f"column {k + 1}" for k in range(len(names))]
         columns = [_Column(name, separator) for name in names]
         count = 0
         for line, cells in rows:
@@ -75,7 +77,7 @@ def table(path: Path) -> dict[str, Dataset]:
     base = axis("row", np.arange(count, dtype=float), "1", kind=UNKNOWN)
     metadata = {"columns": words, "comments": comments} if comments else {"columns": words}
     return {
-        key: Dataset(np.frombuffer(column.numbers), (base,), name, unit or "a.u.", key, metadata=metadata)
+        key: Dataset(np.frombuffer(column.numbers), (base,), name, unit or "a.u.", key, "UNKNOWN", metadata)
         for key, column, (name, unit) in zip(keys, columns, headings, strict=True)
         if column.words is None
     }
