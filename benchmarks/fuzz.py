@@ -8,6 +8,7 @@ One JSON line a result; the exit status is 1 where a claim fails. `--quick` make
 
 import argparse
 import io
+import logging
 import random
 import resource
 import sys
@@ -293,6 +294,7 @@ def main():
     asked = parser.parse_args()
     report, dice = Report(), random.Random(asked.seed)
     warnings.simplefilter("ignore")  # readers complain of what is damaged
+    logging.disable()
     with tempfile.TemporaryDirectory() as name:
         journals(report, Path(name), dice, 3000 if asked.quick else 100_000)
         files(report, Path(name), dice, 300 if asked.quick else 20_000)
