@@ -39,7 +39,7 @@ def connect(plan: Plan) -> Iterator[Instrument]:
                 start_pfm(seed=chosen.seed, noise=chosen.noise, dwell=chosen.dwell) as twin,
                 PFM(
                     twin.address, plan.axes, vmax=chosen.vmax, points=chosen.points,
-                    response_unit=TWIN_RESPONSE, repeatable=True,
+                    loop_timeout_s=30.0 + 2.0 * chosen.dwell, response_unit=TWIN_RESPONSE, repeatable=True,
                 ) as device,
             ):  # fmt: skip
                 yield device
