@@ -32,22 +32,29 @@ def pytest_collection_finish():
     gc.set_threshold(20_000, 20, 20)  # tracing makes many objects, and few cycles
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_executables():
+    """Forget compiled functions before they are too many.
+
+    Each maps several pieces of memory, Linux allows a process 65530, and beyond them LLVM dies of a segmentation fault.
+    """
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 40_000:
+        forget()
+
+
 @pytest.fixture(autouse=True)
 def little_memory():
     """Give back what the allocator keeps, which is most: compiling leaves free blocks that it never returns by itself.
 
     Where that is not enough, compiled functions are forgotten, and read back from the cache if they are needed again.
-    So they are before they are too many: each maps several pieces of memory, Linux allows a process 65530, and beyond
-    them LLVM dies of a segmentation fault.
     """
     yield
-    if resident() < size["next"] or LIBC is None:
+    if LIBC is None or resident() < size["next"]:
         return
     LIBC.malloc_trim(0)
-    if resident() > 1.5e9 or MAPS.read_bytes().count(b"\n") > 40_000:
-        jax.clear_caches()
-        ahead._seen.clear()
-        gc.collect()
+    if resident() > 1.5e9:
+        forget()
         LIBC.malloc_trim(0)
     size["next"] = max(1.2e9, resident() + 0.2e9)
 
@@ -55,8 +62,14 @@ def little_memory():
 size = {"next": 1.2e9}  # of memory, in bytes, at which to look again
 
 
+def forget():
+    jax.clear_caches()
+    ahead._seen.clear()  # what was compiled ahead is gone, too
+    gc.collect()
+
+
 def resident():
-    """Bytes of memory that this process holds (Linux; elsewhere nothing is known)."""
+    """Bytes of memory that this process holds (Linux)."""
     return int(MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 

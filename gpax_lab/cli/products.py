@@ -1,13 +1,12 @@
 """The files that a campaign leaves, and the rule that none of them ever replaces what is not its own."""
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from gpax_lab.settings import SettingsError
-from gpax_lab.storage import JournalExists
+from gpax_lab.storage import JournalExists, files
 from gpax_lab.storage.nsid import CREATOR
 
 MAKER = "gpax_lab"
@@ -166,9 +165,7 @@ def is_summary(path: Path) -> bool:
 
 def put(path: Path, data: bytes) -> None:
     """Write a file whole: under its name there is either what was there before or all of the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with files.replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+        file.flush()
+        files.sync(file.fileno())

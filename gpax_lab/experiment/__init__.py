@@ -2,11 +2,12 @@
 
 from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment.bayes_opt import bayes_opt
+from gpax_lab.experiment.contracts import Event, Outcome
 from gpax_lab.experiment.corner import Reach, reach, reach_of
 from gpax_lab.experiment.experiment import Experiment, NothingLeft, Objective, State
 from gpax_lab.experiment.recovery import Recovery, recovery
 from gpax_lab.experiment.room import room_for
-from gpax_lab.experiment.run import Event, Outcome, run
+from gpax_lab.experiment.run import run
 from gpax_lab.experiment.simulate import Trajectory, simulate
 from gpax_lab.experiment.simulated import Simulated
 from gpax_lab.experiment.study import Problem, Study, study

@@ -88,6 +88,17 @@ def measurement_key(state: State) -> Array:
     return jax.random.fold_in(state.key, 1)
 
 
+def token_of(key: Array) -> str:
+    """A measurement's name: its random key in hexadecimal, the same when a campaign is resumed."""
+    return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key)))
+
+
+def key_of(token: str) -> Array:
+    """The random key that a token spells; simulated instruments draw their noise from it."""
+    words = [int(token[i : i + 8], 16) for i in range(0, len(token), 8)]
+    return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32))
+
+
 def left_of(x: Array) -> Array:
     """The points of a proposal that are there: the first ones. Outside jit.
 

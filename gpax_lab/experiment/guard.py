@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gpax_lab.experiment.contracts import Journal
 from gpax_lab.experiment.record import Frame, Record
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -27,7 +28,7 @@ class Guard:
     """What stands between a campaign and its instrument.
 
     Args:
-        instrument: see `run.Instrument`.
+        instrument: see `contracts.Instrument`.
         lost: errors that say that it can not be reached.
         wait_s: seconds that a lost instrument is waited for; 0 for none.
         idle_s: seconds that it may be left as it is between two measurements; None for any.
@@ -204,3 +205,39 @@ def recognised(now: Mapping[str, Any], frames: Sequence[Frame], another: bool) -
             "that it is meant: run(..., another=True), gpax-lab resume --another."
         )
     return dict(before) == dict(now)
+
+
+def leave_safe(guard: Guard, campaign: Journal, step: int, error: BaseException | None) -> None:
+    """Make the instrument safe, then record how the campaign failed: a disk that hangs must not keep the tip down.
+
+    Args:
+        guard: of the instrument.
+        campaign: the journal.
+        step: of the campaign.
+        error: what ended it; None where nothing is wrong. If it could not be made safe either, a note on it says so.
+
+    Raises:
+        BaseException: the instrument could not be made safe, and there was no error before, or it was interrupted.
+    """
+    unsafe: BaseException | None = None
+    try:
+        guard.leave_safe()
+    except BaseException as problem:
+        unsafe = problem
+    if error is not None:
+        _journal_fault(campaign, step, error)
+    if unsafe is None:
+        return
+    if not isinstance(unsafe, KeyboardInterrupt):
+        unsafe.add_note("The instrument could not be made safe: go to it.")
+    _journal_fault(campaign, step, unsafe)
+    if error is None or not isinstance(unsafe, Exception):
+        raise unsafe
+    error.add_note(f"The instrument could not be made safe ({unsafe}): go to it.")
+
+
+def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
+    try:
+        campaign.append(("fault", step, {"error": type(error).__name__, "text": str(error)}, {}))
+    except Exception:  # the disk may be the fault; the first error is the one to show
+        return

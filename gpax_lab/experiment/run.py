@@ -6,21 +6,21 @@ whatever kills the program, nothing measured is lost and the campaign goes on al
 
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.experiment import record
-from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_of, measurement_key
-from gpax_lab.experiment.guard import LOSSES, Guard, Paused, description, recognised
+from gpax_lab.experiment.contracts import Event, Hook, Instrument, Journal, Outcome, Scalarizer
+from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_of, measurement_key, token_of
+from gpax_lab.experiment.guard import LOSSES, Guard, Paused, description, leave_safe, recognised
 from gpax_lab.experiment.interventions import (
     Adopt,
-    Intervention,
     Rescale,
     apply,
     join_pins,
@@ -36,103 +36,6 @@ from gpax_lab.experiment.stopping import Rule
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.inputs import one_value, places
 from gpax_lab.observations import FAILED, MEASURED, Observations, observations
-
-
-class Reading(Protocol):
-    """What an instrument hands back: raw arrays with units, the read-back position, and whether it may be used.
-
-    The position is in the coordinates of x. It is what the model learns: a stage goes a little beside. None, where an
-    instrument does not know or tells it in other coordinates, stands for the place that was asked.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-    units: Mapping[str, str]
-    position: np.ndarray | None
-    ok: bool
-    reason: str
-    flags: tuple[str, ...]
-
-
-class Instrument(Protocol):
-    """What a campaign drives; see `gpax_instruments.protocols.Instrument`.
-
-    An instrument with `remembers_token = True` can tell whether the measurement of a token was done, and then hands
-    back that reading instead of measuring twice; it is asked again even where it is not `repeatable`.
-    """
-
-    repeatable: bool
-
-    def measure(self, x: np.ndarray, token: str) -> Any:
-        """Measure at x (d,) in the user's units; the token names this one measurement."""
-
-    def make_safe(self) -> None:
-        """Enter a state in which the instrument can be left alone.
-
-        Also called by another thread than `measure`, never at the same time, when a fit takes longer than `idle_s`.
-        """
-
-
-class Journal(Protocol):
-    """Where records go; see `gpax_lab.storage.Campaign`."""
-
-    @property
-    def history(self) -> Sequence[record.Frame]:
-        """What was recorded before this program started."""
-
-    def append(self, *entries: record.Record) -> None:
-        """Make records durable in one write."""
-
-    def readings(self) -> Iterable[record.Frame]:
-        """Every reading recorded so far, raw arrays included."""
-
-    def require_space(self, nbytes: int) -> None:
-        """Raise if the disk could not take that many bytes more."""
-
-
-Scalarizer = Callable[[Any], float | tuple[float, float]]
-"""Reading -> value, or (value, variance), in the unit of the quantity. A value or variance that is not finite, masked
-or None is a failed reading; anything else than one number, or a negative variance, is an error."""
-
-Hook = Callable[[State], Sequence[Intervention]]
-"""Asked between two steps, all about the same state; wishes are journalled and applied, Rescale and Adopt first."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        state: the last state; None if it was stopped before the first fit.
-        steps: campaign steps done in all, seeds not counted.
-        reason: why it ended, in words.
-        finished: whether the campaign is over (False: it was stopped and can be resumed).
-    """
-
-    state: State | None
-    steps: int
-    reason: str
-    finished: bool
-
-
-@dataclass(frozen=True)
-class Event:
-    """What `run` tells a progress display after every measurement.
-
-    Attributes:
-        phase: "seed", "measure", "learn", "model" (the first fit) or "lost" (the instrument is waited for).
-        step: steps done so far (seeds done so far in the seed phase).
-        total: steps asked for (seeds asked for in the seed phase).
-        x: (d,) point just measured, or None.
-        y: its value (NaN: failed), or None.
-        state: the state, or None before the first fit.
-    """
-
-    phase: str
-    step: int
-    total: int
-    x: np.ndarray | None
-    y: float | None
-    state: State | None
 
 
 def versions() -> dict[str, str]:
@@ -203,30 +106,11 @@ def run(
     try:
         outcome = driver.run(steps, _seeds(seeds), key, rules, hooks)
     except BaseException as error:
-        _leave_safe(guard, campaign, driver.step, error)
+        leave_safe(guard, campaign, driver.step, error)
         raise
-    _leave_safe(guard, campaign, driver.step, None)
+    leave_safe(guard, campaign, driver.step, None)
     campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
     return outcome
-
-
-def _leave_safe(guard: Guard, campaign: Journal, step: int, error: BaseException | None) -> None:
-    """The safe state first, then the journal: a disk that hangs must not keep the tip on the sample."""
-    unsafe: BaseException | None = None
-    try:
-        guard.leave_safe()
-    except BaseException as problem:
-        unsafe = problem
-    if error is not None:
-        _journal_fault(campaign, step, error)
-    if unsafe is None:
-        return
-    if not isinstance(unsafe, KeyboardInterrupt):
-        unsafe.add_note("The instrument could not be made safe: go to it.")
-    _journal_fault(campaign, step, unsafe)
-    if error is None or not isinstance(unsafe, Exception):
-        raise unsafe
-    error.add_note(f"The instrument could not be made safe ({unsafe}): go to it.")
 
 
 def _seeds(seeds: Any) -> np.ndarray:
@@ -236,13 +120,6 @@ def _seeds(seeds: Any) -> np.ndarray:
     if len(points) == 0:
         raise ValueError(f"a campaign begins with one seed or more, (n, d); got {points.shape}.")
     return points
-
-
-def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
-    try:
-        campaign.append(("fault", step, {"error": type(error).__name__, "text": str(error)}, {}))
-    except Exception:  # the disk may be the fault; the first error is the one to show
-        return
 
 
 class _Lost(Exception):
@@ -347,7 +224,7 @@ class _Driver:
         self.spread = np.ptp(seeds, axis=0) if len(seeds) > 1 else None
         readings = []
         for i, x in enumerate(seeds):
-            token = _token(jax.random.fold_in(key_seed, i))
+            token = token_of(jax.random.fold_in(key_seed, i))
             readings.append(self.measure(x, token, 0, "seed"))
             self.tell(Event("seed", i + 1, len(seeds), readings[-1].place, readings[-1].y, None))
         places = np.array([reading.place for reading in readings])
@@ -387,7 +264,7 @@ class _Driver:
                 x = jnp.asarray(pinned, state.obs.x.dtype)
             self.propose_record(state, x, pinned is not None)
             asked, pinned = False, None
-            tokens = map(_token, jax.random.split(measurement_key(state), x.shape[0]))
+            tokens = map(token_of, jax.random.split(measurement_key(state), x.shape[0]))
             readings = [
                 self.measure(np.asarray(a), t, self.step, "measure", state) for a, t in zip(x, tokens, strict=True)
             ]
@@ -615,14 +492,3 @@ _SPARE_BYTES = 4 << 20
 
 def _size(arrays: Mapping[str, np.ndarray]) -> int:
     return sum(array.nbytes for array in arrays.values())
-
-
-def _token(key: jax.Array) -> str:
-    """A measurement's name: its random key in hexadecimal, the same when a campaign is resumed."""
-    return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key)))
-
-
-def key_of(token: str) -> jax.Array:
-    """The random key that a token spells; simulated instruments draw their noise from it."""
-    words = [int(token[i : i + 8], 16) for i in range(0, len(token), 8)]
-    return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32))

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab.experiment.experiment import Objective
-from gpax_lab.experiment.run import key_of
+from gpax_lab.experiment.experiment import Objective, key_of
 from gpax_lab.experiment.simulate import as_partial, reading_of
 
 _reading = jax.jit(reading_of)

@@ -163,10 +163,7 @@ def export_hdf5(journal_path: str | Path, hdf5_path: str | Path) -> Path:
     journal_path, hdf5_path = Path(journal_path), Path(hdf5_path)
     _check_target(hdf5_path)
     items = nsid.layout(plan(read_slim(journal_path, states=False), journal_path.name))
-    folder = hdf5_path.resolve().parent
-    temporary = folder / f".{hdf5_path.name}.{os.getpid()}.partial"
-    temporary.unlink(missing_ok=True)
-    try:
+    with files.replacing(hdf5_path) as temporary:
         descriptor = files.open_new(temporary)
         try:
             nsid.to_file(descriptor, items)
@@ -174,8 +171,4 @@ def export_hdf5(journal_path: str | Path, hdf5_path: str | Path) -> Path:
         finally:
             os.close(descriptor)
         nsid.verify(temporary, items)
-        os.replace(temporary, hdf5_path)
-        files.sync_directory(folder)
-    finally:
-        temporary.unlink(missing_ok=True)
     return hdf5_path

@@ -81,7 +81,7 @@ def set_aside(path: Path, data: bytes, why: str) -> Path:
     with place.open("ab") as file:
         file.write(f"{why}\n".encode() + data + b"\n")
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     return place
 
 
@@ -96,7 +96,7 @@ def rescue(path: Path, data: bytes) -> Path:
                 with place.open("xb") as file:
                     file.write(data)
                     file.flush()
-                    os.fsync(file.fileno())
+                    sync(file.fileno())
                 return place
             except FileExistsError:
                 continue
@@ -139,6 +139,23 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A name beside `path` for a file that takes its place, at once and whole, when the block ends without an error.
+
+    Whoever writes it makes it durable (`sync`) within the block; nothing is left behind where that fails.
+    """
+    folder = path.resolve().parent
+    temporary = folder / f".{path.name}.{os.getpid()}.partial"
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        os.replace(temporary, path)
+        sync_directory(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def truncate(descriptor: int, size: int) -> None:

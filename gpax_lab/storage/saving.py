@@ -1,12 +1,12 @@
 """Results as one NSID file that pyNSID, sidpy and NeXus readers open."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import files
 from .clouds import slug
 from .dataset import Dataset
 from .hdf5 import NAME, ORDER
@@ -52,13 +52,9 @@ def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[st
     for order, (main, (name, dataset)) in enumerate(zip(mains, datasets.items(), strict=True)):
         own |= _own(f"/{ROOT}/{main.name}", main, name, order, dataset)
     items = [_described(item, own) for item in layout(Plan(mains, {}, _plain(metadata or {}), place.stem, ""))]
-    beside = place.with_name(f"{place.name}.part")
-    try:
+    with files.replacing(place) as beside:
         beside.write_bytes(to_bytes(items))
         verify(beside, items)
-        os.replace(beside, place)
-    finally:
-        beside.unlink(missing_ok=True)
     return place
 
 

@@ -10,7 +10,7 @@ EXCLUDED = {
     HOST: """
         acquire.domain.as_region ahead. environment. interning. experiment.simulate.as_partial
         infer.posterior.conditioning_ahead acquire.score.as_score acquire.score.only_among compiler. compositions.
-        experiment.guard.
+        experiment.contracts. experiment.guard.
         experiment.corner. experiment.interventions. experiment.places. experiment.record. experiment.recovery.
         experiment.reread. experiment.room. experiment.run. experiment.signals. experiment.simulated.
         experiment.stopping. experiment.study. experiment.tracked. formulas.as_data formulas.distribution formulas.names

@@ -315,7 +315,7 @@ def test_errors_say_what_is_wrong(tmp_path, monkeypatch):
         load(tmp_path / "broken.h5")
     with h5py.File(tmp_path / "empty.h5", "w") as file:
         file["a"] = np.zeros(3)
-    with pytest.raises(UnreadableFile, match="holds no (NSID or USID )?data set"):
+    with pytest.raises(UnreadableFile, match=r"holds no (NSID or USID )?data set"):
         load(tmp_path / "empty.h5")
     (tmp_path / "a.dm3").write_bytes(b"1")
     monkeypatch.setitem(__import__("sys").modules, "rsciio.digitalmicrograph", None)

@@ -1,11 +1,14 @@
 """Journals in odd places: every refusal is an error of ours that names the place."""
 
 import os
+import stat
 import sys
 
 import pytest
 
 from gpax_lab.storage import Journal, JournalError, JournalExists, JournalMissing, JournalPlace, read
+
+LOOK = stat.S_IXGRP | stat.S_IXOTH
 
 
 @pytest.mark.parametrize("call", [Journal.open, read])
@@ -48,8 +51,10 @@ def test_a_folder_or_file_without_permission(tmp_path):
     Journal.create(tmp_path / "a.gpxj", {}).close()
     os.chmod(tmp_path / "a.gpxj", 0o444)
     os.chmod(tmp_path, 0o555)
-    for folder in (tmp_path.parent, tmp_path.parent.parent):
-        os.chmod(folder, 0o755)
+    # Somebody else may look into the folder, wherever the tests keep theirs.
+    closed = {folder: folder.stat().st_mode for folder in tmp_path.parents if folder.stat().st_mode & LOOK != LOOK}
+    for folder, mode in closed.items():
+        os.chmod(folder, mode | LOOK)
     os.seteuid(65534)
     try:
         with pytest.raises(JournalPlace, match="does not permit it; change the permissions"):
@@ -59,3 +64,5 @@ def test_a_folder_or_file_without_permission(tmp_path):
         assert len(read(tmp_path / "a.gpxj").frames) == 1
     finally:
         os.seteuid(0)
+        for folder, mode in closed.items():
+            os.chmod(folder, mode)
