@@ -10,7 +10,6 @@ import argparse
 import io
 import logging
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -19,7 +18,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from results import Report
+from results import Report, high_water, reset_high_water
 
 from gpax_lab.settings import SettingsError, parse
 from gpax_lab.storage import (
@@ -199,31 +198,29 @@ def spoilt(data, dice):
     return dice.choice((flip, flip, cut, insert, overwrite))(data, dice, (), None) if data else data
 
 
-def high_water():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
 def files(report, folder, dice, trials):
     kinds, ends = {}, {"read": 0, "refused": 0}
     broken = large = 0
     longest = 0.0
     known = list(samples(folder))
     contents = {path: path.read_bytes() for path in known}
-    for path in known:  # whatever a reader imports is there before memory is compared
+    for path in list(known):  # whatever a reader imports is there before memory is compared
         try:
             load(path)
-        except (UnreadableFile, ModuleNotFoundError):
-            continue
+        except (UnreadableFile, ModuleNotFoundError) as error:  # it would only ever be refused, and tell nothing
+            print(f"{path.name} is left out: {error}", file=sys.stderr)
+            known.remove(path)
     for trial in range(trials):
         original = known[trial % len(known)]
         damaged = spoilt(contents[original], dice)
         path = folder / f"damaged{original.suffix}"
         path.write_bytes(damaged)
+        reset_high_water()
         before, begun = high_water(), time.monotonic()
         try:
             load(path)
             ends["read"] += 1
-        except (UnreadableFile, FileNotFoundError, ModuleNotFoundError):
+        except UnreadableFile:
             ends["refused"] += 1
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):

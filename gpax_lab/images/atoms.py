@@ -60,7 +60,8 @@ def find_atoms(
         `Peaks`; `positions[found]` are those that were found.
 
     Raises:
-        ValueError: no image, pixels that are not finite, sigma that is not positive, or contrast outside [0, 1].
+        ValueError: no image, one of fewer than 3 by 3 pixels, pixels that are not finite, a sigma that is not positive,
+            or a contrast outside [0, 1].
 
     Example:
         >>> rows, columns = np.mgrid[:32, :32]
@@ -71,6 +72,8 @@ def find_atoms(
     if contrast is not None and not 0 <= contrast <= 1:
         raise ValueError(f"contrast is a share between 0 and 1; got {contrast}.")
     pixels = np.asarray(floating(image))
+    if pixels.ndim == 2 and min(pixels.shape) < 3:
+        raise ValueError(f"an image has at least 3 by 3 pixels; got {pixels.shape}.")
     if pixels.size and not np.isfinite(pixels).all():
         lost = int(np.sum(~np.isfinite(pixels)))
         raise ValueError(

@@ -82,7 +82,7 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
     centre, x, start = _beginning(f, h)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _cartesian_slopes}
     fit = curve_fit(_cartesian, x, h, start, sigma, **settings | options)
-    left = _left(_cartesian, fit, x, h, options.get("huber"))
+    left = _left(_cartesian, fit, x, h, sigma, options.get("huber"))
     return _judged(transformed(fit, _polar, centre), f, left)
 
 
@@ -104,7 +104,7 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
     centre, x, start = _beginning(f, a)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _magnitude_slopes}
     fit = curve_fit(magnitude, x, a, start, sigma, **settings | options)
-    left = _left(magnitude, fit, x, a, options.get("huber"))
+    left = _left(magnitude, fit, x, a, sigma, options.get("huber"))
     return _judged(transformed(fit, _magnitude_units, centre), f, left)
 
 
@@ -157,13 +157,20 @@ def _magnitude_units(u: Array, centre: Array) -> Array:
 
 
 @partial(jax.jit, static_argnames="model")
-def _left(model: Callable[[Array, Array], Array], fit: Fit, x: Array, h: Array, huber: ArrayLike | None) -> Array:
+def _left(
+    model: Callable[[Array, Array], Array],
+    fit: Fit,
+    x: Array,
+    h: Array,
+    sigma: ArrayLike | None,
+    huber: ArrayLike | None,
+) -> Array:
     """(...) bool: the fit leaves much that is not noise, which knows nothing of its neighbour and has no peak."""
 
-    def one(u: Array, y: Array) -> Array:
+    def one(u: Array, y: Array, weight: Array) -> Array:
         there = jnp.isfinite(y)
-        rest = jnp.where(there, y - jax.vmap(model, (0, None))(x, u), 0.0)
-        y = jnp.where(there, y, 0.0)
+        rest = jnp.where(there, weight * (y - jax.vmap(model, (0, None))(x, u)), 0.0)
+        y = jnp.where(there, weight * y, 0.0)
         count = jnp.maximum(jnp.sum(there), 1)
         power, about = jnp.abs(rest) ** 2, jnp.abs(jnp.where(there, y - jnp.sum(y) / count, 0.0)) ** 2
         if huber is not None:  # spikes were left out, and are told by nothing else
@@ -178,9 +185,10 @@ def _left(model: Callable[[Array, Array], Array], fit: Fit, x: Array, h: Array, 
         peaked = total > PEAKED * quiet * count
         return (total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked)
 
+    weight = jnp.broadcast_to(jnp.ones(()) if sigma is None else 1.0 / jnp.asarray(sigma), h.shape)
     for _ in fit.flag.shape:
         one = jax.vmap(one)
-    return one(fit.params, h)
+    return one(fit.params, h, weight)
 
 
 @jax.jit

@@ -17,7 +17,6 @@ The arrays of the experiment's own state stay in the journal.
 """
 
 import datetime
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -164,11 +163,5 @@ def export_hdf5(journal_path: str | Path, hdf5_path: str | Path) -> Path:
     _check_target(hdf5_path)
     items = nsid.layout(plan(read_slim(journal_path, states=False), journal_path.name))
     with files.replacing(hdf5_path) as temporary:
-        descriptor = files.open_new(temporary)
-        try:
-            nsid.to_file(descriptor, items)
-            files.sync(descriptor)
-        finally:
-            os.close(descriptor)
-        nsid.verify(temporary, items)
+        nsid.write(temporary, items)
     return hdf5_path

@@ -82,28 +82,64 @@ def set_aside(path: Path, data: bytes, why: str) -> Path:
         file.write(f"{why}\n".encode() + data + b"\n")
         file.flush()
         sync(file.fileno())
+    sync_directory(place.parent)
     return place
 
 
-def rescue(path: Path, data: bytes) -> Path:
-    """Write a file of another name beside `path`, or in the system's folder for temporary files where that fails."""
+def rescue(path: Path, descriptor: int, end: int, due: bytes) -> Path:
+    """Copy what is left of an open file, and what was due, to another name, durably; nothing there is replaced.
+
+    Args:
+        path: the file; the new one is beside it, or in the system's folder for temporary files where that fails.
+        descriptor: of the file, open for reading.
+        end: bytes of it to copy; fewer where it ends sooner or can not be read.
+        due: bytes to add.
+
+    Returns:
+        Where they are: the file's name with ".rescue" before its suffix.
+
+    Raises:
+        OSError: neither folder takes it.
+    """
     error: OSError | None = None
     for folder in (path.parent, Path(tempfile.gettempdir())):
         for number in range(1, 1000):
-            end = "" if number == 1 else f"-{number}"
-            place = folder / f"{path.stem}.rescue{end}{path.suffix}"
+            word = "" if number == 1 else f"-{number}"
+            place = folder / f"{path.stem}.rescue{word}{path.suffix}"
             try:
-                with place.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    sync(file.fileno())
-                return place
+                file = place.open("xb")
             except FileExistsError:
                 continue
             except OSError as problem:
                 error = problem
                 break
+            try:
+                with file:
+                    _copy(descriptor, end, file)
+                    file.write(due)
+                    file.flush()
+                    sync(file.fileno())
+                sync_directory(folder)
+                return place
+            except OSError as problem:
+                error = problem
+                place.unlink(missing_ok=True)
+                break
     raise error or OSError(f"{path}: no name is left for a rescue file")
+
+
+def _copy(descriptor: int, end: int, file: BinaryIO) -> None:
+    """What can be read of the first bytes of an open file, a few megabytes at a time."""
+    at = 0
+    while at < end:
+        try:
+            part = read_back(descriptor, at, min(end, at + (1 << 24)))
+        except OSError:  # the old part is out of reach; what is due is not
+            return
+        if not part:
+            return
+        file.write(part)
+        at += len(part)
 
 
 def write(descriptor: int, data: memoryview) -> int:

@@ -10,6 +10,7 @@ from .dataset import UNKNOWN, Dataset
 from .nsid import Axis
 from .readers import usid
 from .readers.common import unique
+from .readers.usid import text
 
 NAME, ORDER = "gpax_lab_name", "gpax_lab_order"
 """Attributes of our own files: the name as it was given, which HDF5 may not carry, and the place among the others."""
@@ -67,7 +68,7 @@ def _shortened(found: dict[str, Dataset]) -> dict[str, Dataset]:
 
 def _attribute(node: Any, name: str, default: str = "") -> str:
     value = node.attrs.get(name, default)
-    return value.decode() if isinstance(value, bytes) else str(value)
+    return text(value)
 
 
 def _is_nsid(node: Any) -> bool:
@@ -84,7 +85,7 @@ def _nsid(node: Any) -> Dataset:
         scale = dimension[0]
         name = _attribute(scale, NAME) or dimension.label or scale.name.rsplit("/", 1)[-1]
         kind = _attribute(scale, "dimension_type", UNKNOWN).replace("DimensionType.", "").upper()
-        values = np.asarray(scale[()])
+        values = _values(scale)
         axes.append(Axis(name, values, _attribute(scale, "units", "1"), _attribute(scale, "quantity", name), kind))
     metadata = {
         key: {name: _plain(value) for name, value in node.parent[key].attrs.items()}
@@ -94,10 +95,10 @@ def _nsid(node: Any) -> Dataset:
     title = _attribute(node, "title") or _attribute(node, "main_data_name")
     kind = _attribute(node, "data_type").replace("DataType.", "")
     unit = _attribute(node, "units", "a.u.")
-    return Dataset(node[()], tuple(axes), _attribute(node, "quantity"), unit, title, kind, metadata)
+    return Dataset(_values(node), tuple(axes), _attribute(node, "quantity"), unit, title, kind, metadata)
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
-        return value.decode()
+        return text(value)
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -282,10 +282,9 @@ class Journal:
     def _disturbed(self, what: str, due: bytes) -> None:
         """Save all that this program knows of into a rescue file, and refuse from now on."""
         descriptor = self._open_descriptor()
-        kept = files.read_back(descriptor, 0, self._end)
         text = f"{self.path} {what}"
         try:
-            place = files.rescue(self.path, kept + due)
+            place = files.rescue(self.path, descriptor, self._end, due)
             text += (
                 f"; the entries that were due, and all before them that are still there, are in {place}: resume from it"
             )

@@ -60,8 +60,8 @@ def _hdf5(path: Path) -> dict[str, Dataset]:
         return rosetta.reader(*rosetta.HDF5_PLUGINS)(path)
     except ModuleNotFoundError as error:
         raise UnreadableFile(f"it holds no NSID or USID data set; for other HDF5 files, {error}") from None
-    except UnreadableFile:
-        return {}
+    except UnreadableFile as error:
+        raise UnreadableFile(f"it holds no data set that is NSID or USID, and as other HDF5: {error}") from None
 
 
 def _table(path: Path) -> dict[str, Dataset]:
@@ -69,7 +69,7 @@ def _table(path: Path) -> dict[str, Dataset]:
     if tables.is_log(path):
         try:
             return rosetta.reader(*rosetta.TABLE_PLUGINS)(path)
-        except (ModuleNotFoundError, UnreadableFile):
+        except UnreadableFile:  # a table whose first heading is the time
             pass
     return tables.table(path)
 

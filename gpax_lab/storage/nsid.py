@@ -197,16 +197,6 @@ def _needs_newest(items: list[Item]) -> bool:
     return max(sizes, default=0) > _HEADER_LIMIT
 
 
-def to_bytes(items: list[Item]) -> bytes:
-    """The HDF5 file, built in memory: HDF5 itself kills the process when a disk runs full under it."""
-    import h5py
-
-    with h5py.File("campaign", "w", driver="core", backing_store=False, libver=_libver(items)) as file:
-        _fill(file, items)
-        file.flush()
-        return bytes(file.id.get_file_image())
-
-
 def to_file(descriptor: int, items: list[Item]) -> None:
     """The HDF5 file, written to an empty file as it is made, with little memory.
 
@@ -331,6 +321,26 @@ def _same_all(item: Item, node: Any) -> bool:
 def _same_pieces(values: Stacked, node: Any) -> bool:
     fits = (values.shape, values.dtype) == (node.shape, node.dtype)
     return fits and all(_same(part, node[rows]) for rows, part in values.pieces())
+
+
+def write(place: Path, items: list[Item]) -> None:
+    """Write a new HDF5 file, durably, and read it back.
+
+    Args:
+        place: a name that is free.
+        items: what stands in it.
+
+    Raises:
+        OSError: the disk refused.
+        ExportError: it did not read back.
+    """
+    descriptor = files.open_new(place)
+    try:
+        to_file(descriptor, items)
+        files.sync(descriptor)
+    finally:
+        os.close(descriptor)
+    verify(place, items)
 
 
 def verify(path: Path, items: list[Item]) -> None:

@@ -10,7 +10,7 @@ from . import files
 from .clouds import slug
 from .dataset import Dataset
 from .hdf5 import NAME, ORDER
-from .nsid import ROOT, Axis, Item, Main, Plan, flatten, layout, to_bytes, verify
+from .nsid import ROOT, Axis, Item, Main, Plan, flatten, layout, write
 
 
 def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[str, Any] | None = None) -> Path:
@@ -53,8 +53,7 @@ def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[st
         own |= _own(f"/{ROOT}/{main.name}", main, name, order, dataset)
     items = [_described(item, own) for item in layout(Plan(mains, {}, _plain(metadata or {}), place.stem, ""))]
     with files.replacing(place) as beside:
-        beside.write_bytes(to_bytes(items))
-        verify(beside, items)
+        write(beside, items)
     return place
 
 

@@ -11,7 +11,7 @@ from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
-from gpax_instruments.station import check_token
+from gpax_instruments.station import LITTLE_ENDIAN, check_token
 
 
 class BandExcitation(Stage):
@@ -73,7 +73,7 @@ class BandExcitation(Stage):
 
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
-        scpi.write("FORM:BORD SWAP")  # little-endian blocks
+        scpi.write(LITTLE_ENDIAN)
         wanted = self._wanted()
         try:
             present = scpi.query_numbers("BAND?")[0].tolist()
@@ -127,8 +127,7 @@ class BandExcitation(Stage):
         """
         self.scpi.connect()
         self._wait_idle()
-        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
-        values = self.scpi.read_block_again("SCAN:IMAG?", "<f4")
+        values = self._block("SCAN:IMAG?", "<f4")
         ok, reason, flags = codecs.quality(values)
         if values.size == self.pixels**2:
             values = values.reshape(self.pixels, self.pixels)
@@ -171,8 +170,7 @@ class BandExcitation(Stage):
                 except Interference as error:
                     changed = str(error)
             position = self._measured_at(goal, fresh)
-            self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
-            values = self.scpi.read_block_again("BAND:DATA?", "<f4")
+            values = self._block("BAND:DATA?", "<f4")
         ok, reason, flags = codecs.quality(values)
         if values.size != 2 * self.bins:
             ok, reason, flags = False, f"{2 * self.bins} numbers were expected, {values.size} came", ("short",)

@@ -15,7 +15,7 @@ from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
-from gpax_instruments.station import INTERFERENCE, Station, check_token
+from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN, Station, check_token
 
 ROUNDING = 1e-9  # V, and log10 of s
 
@@ -123,7 +123,7 @@ class DomainWriter(Station):
             raise DeviceError(f"{self.address} tells no limits of its pulses: {limits.tolist()}; can it write domains?")
         self._limits = limits
         self._check_axes(self.axes)
-        scpi.write("FORM:BORD SWAP")  # little-endian blocks
+        scpi.write(LITTLE_ENDIAN)
         self.pixel_m, self.pixels = scpi.query_frame("IMAG:PIX?")
 
     def check_value(self, target: object) -> None:
@@ -203,8 +203,7 @@ class DomainWriter(Station):
         if flags or pulse.shape != (2,) or pulse[1] <= 0:
             raise DeviceError(f"{self.address} tells no pulse: {pulse.tolist()}")
         position = np.array([pulse[0], np.log10(pulse[1])])
-        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
-        image = self.scpi.read_block_again("IMAG:DATA?", "<f4")
+        image = self._block("IMAG:DATA?", "<f4")
         ok, reason, flags = codecs.quality(image)
         if image.size == self.pixels**2:
             image = image.reshape(self.pixels, self.pixels)

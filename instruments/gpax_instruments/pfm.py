@@ -16,7 +16,7 @@ from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
-from gpax_instruments.station import INTERFERENCE, check_token
+from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN, check_token
 
 BIAS_TOLERANCE = 0.01
 """Share of vmax by which the waveform that comes home may differ: a gain error as calibrations leave it."""
@@ -89,7 +89,7 @@ class PFM(Stage):
     def _prepare(self, scpi: Scpi) -> None:
         """Runs after every (re)connection, so it writes only what differs: a waveform in use is left alone."""
         super()._prepare(scpi)
-        scpi.write("FORM:BORD SWAP")  # little-endian blocks
+        scpi.write(LITTLE_ENDIAN)
         wanted = self._wanted()
         if scpi.query_numbers("BIAS:WAV?")[0].tolist() != wanted:
             self._send_wave(scpi, wanted)
@@ -217,8 +217,8 @@ class PFM(Stage):
 
     def _read(self, position: np.ndarray) -> Reading:
         arrays: dict[str, Any] = {
-            "bias": self.scpi.read_block_again("LOOP:BIAS?", "<f8"),
-            "response": self.scpi.read_block_again("LOOP:DATA?", "<f4"),
+            "bias": self._block("LOOP:BIAS?", "<f8"),
+            "response": self._block("LOOP:DATA?", "<f4"),
         }
         ok, reason, flags = codecs.quality(arrays["response"], self.rail)
         bias_ok, bias_reason, bias_flags = codecs.quality(arrays["bias"])

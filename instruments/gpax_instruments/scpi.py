@@ -183,9 +183,15 @@ class Scpi:
         """As ``read_again``, for that many finite numbers; raises as ``query_finite``."""
         return self._again(lambda: self.query_finite(command, count))
 
-    def read_block_again(self, command: str, dtype: Any) -> np.ndarray:
-        """As ``read_again``, for a block."""
-        return self._again(lambda: self.query_block(command, dtype))
+    def read_block_again(self, command: str, dtype: Any, first: str = "") -> np.ndarray:
+        """As ``read_again``, for a block; each time the command ``first`` is sent before."""
+
+        def read() -> np.ndarray:
+            if first:
+                self.write(first)
+            return self.query_block(command, dtype)
+
+        return self._again(read)
 
     def errors(self) -> list[str]:
         """Empty the instrument's error queue, oldest first; at most 64 entries.

@@ -8,6 +8,8 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
+import numpy as np
+
 from gpax_instruments.deadline import after
 from gpax_instruments.errors import (
     LINK_FAULTS,
@@ -22,6 +24,9 @@ from gpax_instruments.limits import Bounded
 from gpax_instruments.link import Link, open_link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import Scpi
+
+LITTLE_ENDIAN = "FORM:BORD SWAP"
+"""Makes an instrument send blocks in little-endian order (SCPI 1999, FORMat:BORDer)."""
 
 INTERFERENCE = "interference"
 """Flag of a reading during which somebody else changed what acted on the sample."""
@@ -218,6 +223,10 @@ class Station:
                 f"{self.address}: the tip is at {float(bias[0])!r} V, which this program did not ask for; "
                 "nothing was measured"
             )
+
+    def _block(self, command: str, dtype: str) -> np.ndarray:
+        """A block of numbers, little-endian, since another program may have turned the order; again after a fault."""
+        return self.scpi.read_block_again(command, dtype, first=LITTLE_ENDIAN)
 
     def _command(self, command: str, patience_s: float | None = None) -> list[str] | None:
         """Send once what acts on the world, wait for its end, and return what the error queue holds.

@@ -23,7 +23,7 @@ from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
-from gpax_instruments.station import check_token
+from gpax_instruments.station import LITTLE_ENDIAN, check_token
 
 MODES = {"eels": "EELS", "diffraction": "DIFF"}
 """What a shot may be, and what the instrument calls it."""
@@ -95,7 +95,7 @@ class STEM(Stage):
 
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
-        scpi.write("FORM:BORD SWAP")  # little-endian blocks
+        scpi.write(LITTLE_ENDIAN)
         self.pixel_m, self.pixels = scpi.query_frame("SCAN:PIX?")
         self.angle_mrad, self.detector = scpi.query_frame("DIFF:PIX?")
         self._judge(np.append(scpi.query_finite("DOSE:SHOT?", 2), scpi.query_finite("DOSE:SCAN?", 1)))
@@ -214,8 +214,7 @@ class STEM(Stage):
             self._wait_idle()
             if self.dose() < before + 0.5 * self._scan_electrons:
                 raise DeviceError("the link broke as the image was asked for, and none was taken: ask again")
-        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
-        values = self.scpi.read_block_again("SCAN:DATA?", "<f4")
+        values = self._block("SCAN:DATA?", "<f4")
         ok, reason, flags = codecs.quality(values)
         if values.size == self.pixels**2:
             values = values.reshape(self.pixels, self.pixels)
@@ -295,8 +294,7 @@ class STEM(Stage):
         return self.scpi.read_again("SHOT:TOK?").strip().strip('"')
 
     def _read(self, position: np.ndarray) -> Reading:
-        self.scpi.write("FORM:BORD SWAP")  # another program may have turned it
-        values = self.scpi.read_block_again("SHOT:DATA?", "<f4")
+        values = self._block("SHOT:DATA?", "<f4")
         dose, _ = self.scpi.read_numbers_again("SHOT:DOSE?")
         ok, reason, flags = codecs.quality(values)
         if dose.shape != (1,) or not 0 <= dose[0] < np.inf:

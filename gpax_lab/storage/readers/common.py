@@ -1,8 +1,9 @@
 """What every reader needs: bytes of one processor, names that differ, and units taken out of labels."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,26 +30,20 @@ def native(values: np.ndarray) -> np.ndarray:
 def native_dataset(dataset: Dataset) -> Dataset:
     """A data set whose values and axes are in the byte order of this machine."""
     axes = tuple(one._replace(values=native(one.values)) for one in dataset.axes)
-    return Dataset(
-        native(dataset.values),
-        axes,
-        dataset.quantity,
-        dataset.unit,
-        dataset.title,
-        dataset.data_type,
-        dataset.metadata,
-    )
+    return replace(dataset, values=native(dataset.values), axes=axes)
 
 
 def unique(names: Sequence[str]) -> list[str]:
     """The same names, numbered where they repeat, none of them twice."""
-    taken = set(names)
+    taken, count = set(names), Counter[str]()
     found: list[str] = []
     for name in names:
-        chosen, number = name, 1
-        while chosen in found or (number > 1 and chosen in taken):
-            number += 1
-            chosen = f"{name}_{number}"
+        count[name] += 1
+        chosen = name
+        while count[name] > 1 and chosen in taken:
+            chosen = f"{name}_{count[name]}"
+            count[name] += chosen in taken
+        taken.add(chosen)
         found.append(chosen)
     return found
 
@@ -60,8 +55,3 @@ def split_unit(text: str) -> tuple[str, str]:
     if match is None or not match[1].strip():
         return text or "signal", ""
     return match[1].strip(), match[2].strip()
-
-
-def plain(header: Mapping[Any, Any]) -> dict[str, Any]:
-    """A header as metadata: arrays as lists."""
-    return {str(key): value.tolist() if isinstance(value, np.ndarray) else value for key, value in header.items()}

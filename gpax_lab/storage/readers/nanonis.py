@@ -142,7 +142,7 @@ def grid(path: Path) -> dict[str, Dataset]:
     values = values[: rows * nx * size].reshape(rows, nx, size)
     settings = _numbers(header.get("Grid settings"))
     (y, x), frame = _frame(settings[:2], settings[2:4], settings[4] if len(settings) > 4 else 0.0, nx, ny, rows)
-    fixed = {name: values[:, :, k] for k, name in enumerate(parameters[:extra])}
+    fixed = {name: values[:, :, k] for k, name in enumerate(unique(parameters[:extra]))}
     sweep, swept = _sweep(header, fixed, channels, values[0, 0, extra:], points)
     metadata: dict[str, Any] = header | frame
     found = {}

@@ -13,7 +13,7 @@ from gpax_lab.storage.dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis
 from gpax_lab.storage.errors import UnreadableFile
 from gpax_lab.storage.nsid import Axis
 
-from .common import split_unit
+from .common import split_unit, unique
 
 LINKS = ("Position_Indices", "Position_Values", "Spectroscopic_Indices", "Spectroscopic_Values")
 """Object references of a USID main data set (pyUSID, `check_if_main`)."""
@@ -192,7 +192,7 @@ def _side(file: Any, node: Any, which: str, read: Callable[[Any], np.ndarray]) -
     labels = [text(label).strip() for label in np.atleast_1d(table.attrs.get("labels", []))][: len(indices)]
     labels = [label or f"{which.lower()}_{k}" for k, label in enumerate(labels)]
     labels += [f"{which.lower()}_{k}" for k in range(len(labels), len(indices))]
-    labels = [label if label not in labels[:k] else f"{label}_{k}" for k, label in enumerate(labels)]
+    labels = unique(labels)
     units = [text(unit).strip() or "1" for unit in np.atleast_1d(table.attrs.get("units", []))][: len(indices)]
     units += ["1"] * (len(indices) - len(units))
     named = dict(zip(labels, units, strict=True))
