@@ -34,6 +34,9 @@ from gpax_lab.spectra.outcome import (
 MOVED = 2.0
 """Standard deviations by which a number may change when what is unresolved is let go."""
 
+REOPENED = (AT_BOUND, NOT_CONVERGED, UNRESOLVED)
+"""Flags of a fit of which single numbers may be good."""
+
 HUBER = 1.345
 """Tuning constant: 95 percent efficiency for normal errors (Huber, Robust Statistics, 1981)."""
 
@@ -218,9 +221,15 @@ def _judged(fit: Fit) -> Fit:
 
 def judged_flag(flag: Array, value: Array, variance: Array, change: Array) -> Array:
     """OK where a number is good with this variance and this change when what is unresolved is let go; else the flag."""
-    open_ = functools.reduce(jnp.logical_or, [flag == k for k in (AT_BOUND, NOT_CONVERGED, UNRESOLVED)])
+    open_ = functools.reduce(jnp.logical_or, [flag == k for k in REOPENED])
     known = jnp.isfinite(value) & jnp.isfinite(variance) & (variance >= 0) & (change**2 <= MOVED**2 * variance)
     return jnp.where(open_ & known, jnp.int8(OK), flag)
+
+
+def refused(fit: Fit, where: Array) -> Fit:
+    """The fit with flag POOR_FIT where (...) is true, so that `judged` does not find a number of it good again."""
+    open_ = functools.reduce(jnp.logical_or, [fit.flag == k for k in (OK, *REOPENED)])
+    return fit._replace(flag=jnp.where(where & open_, jnp.int8(POOR_FIT), fit.flag))
 
 
 @partial(jax.jit, static_argnames="function")
@@ -266,6 +275,7 @@ __all__ = [
     "judged",
     "judged_flag",
     "normal_solve",
+    "refused",
     "transformed",
     "usable",
     "words",

@@ -13,7 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.inputs import floating, numbers
-from gpax_lab.spectra.fit import OK, POOR_FIT, Fit, curve_fit
+from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused
 from gpax_lab.spectra.scalarize import Scalar, ratio, scalarizer
 
 FOUR_LN2 = 2.772588722239781
@@ -152,8 +152,8 @@ def peak_scalar(
 
     def fit(y: Array) -> Fit:
         found = fit_peak(x, y, window, shape, gain=gain)
-        there = (limit <= 0) | (found.params[..., 0] > limit * found.std[..., 0])
-        return found._replace(flag=jnp.where((found.flag == OK) & ~there, jnp.int8(POOR_FIT), found.flag))
+        there = (limit <= 0) | (found.params[..., 0] > limit * judged(found).std[..., 0])
+        return refused(found, ~there)
 
     return scalarizer(fit, lambda p: p[which])
 

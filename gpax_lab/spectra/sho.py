@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from gpax_lab.spectra.fit import BAD_INPUT, EDGE, OK, POOR_FIT, Fit, curve_fit, transformed
+from gpax_lab.spectra.fit import BAD_INPUT, EDGE, Fit, curve_fit, judged, refused, transformed
 from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
 
 UNEXPLAINED, ALIKE, PEAKED, REJECTED = 0.1, 0.5, 3.0, 12.0
@@ -197,9 +197,9 @@ def _judged(fit: Fit, f: Array, left: Array) -> Fit:
     bin_width = (f[-1] - f[0]) / (f.shape[0] - 1)
     resonance = fit.params[..., 1]
     outside = ~((resonance > f[0] + bin_width) & (resonance < f[-1] - bin_width))
-    faint = ~(fit.params[..., 0] > LEAST_SIGNAL * fit.std[..., 0])
-    flag = jnp.where((fit.flag == OK) & (faint | left), jnp.int8(POOR_FIT), fit.flag)
-    return fit._replace(flag=jnp.where(outside & (fit.flag != BAD_INPUT), jnp.int8(EDGE), flag))
+    faint = ~(fit.params[..., 0] > LEAST_SIGNAL * judged(fit).std[..., 0])
+    fit = refused(fit, faint | left)
+    return fit._replace(flag=jnp.where(outside & (fit.flag != BAD_INPUT), jnp.int8(EDGE), fit.flag))
 
 
 __all__ = ["LEAST_SIGNAL", "ShoParams", "sho_amplitude_fit", "sho_fit", "sho_response", "sho_start"]
