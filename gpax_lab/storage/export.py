@@ -4,6 +4,7 @@ The journal stays the record; this file can be made again at any time. It holds,
 
 - one group for the measured quantity: a point cloud of the scalar readings with their positions;
 - `status`: the same cloud with 2 where the reading was good and 3 where it failed (codes of `Observations`);
+  a reading that a mended scalarizer could use later (journal entry "reread") is a good one with its later value;
 - one group for each raw array, stacked over the readings that have it. A raw vector that is the same in every reading
   and as long as another is that one's axis (a bias waveform under its response); a reading's header may also name it:
   `"axes": {"response": "bias"}`. Arrays of different length under one name become `name`, `name_2`, ...;
@@ -98,6 +99,21 @@ def _posterior(frames: tuple[Frame, ...], part: str) -> nsid.Main | None:
     return nsid.Main(title.replace(" ", "_"), title, values, "1", title, kind, axes, None, "1", named)
 
 
+def _read_again(contents: Contents) -> tuple[Frame, ...]:
+    """The readings, each as it was read last: a scalarizer that was mended has given some of them a value later."""
+    later = {frame.header["token"]: frame for frame in contents.of("reread")}
+    return tuple(
+        frame if (again := later.get(frame.header.get("token"))) is None else _with_value(frame, again)
+        for frame in contents.of("reading")
+    )
+
+
+def _with_value(reading: Frame, again: Frame) -> Frame:
+    """A reading with the value that it was given later, by which it is a good one."""
+    header = {**reading.header, "value": again.header["value"], "ok": True, "reason": ""}
+    return reading._replace(header=header, arrays={**reading.arrays, **again.arrays})
+
+
 def plan(contents: Contents, name: str) -> nsid.Plan:
     """Lay out the HDF5 file of a campaign; pure.
 
@@ -114,7 +130,7 @@ def plan(contents: Contents, name: str) -> nsid.Plan:
     campaign = campaigns[0]
     start = campaign.monotonic
     summaries = [_posterior(contents.of("posterior"), part) for part in ("mean", "sd", "diagnostics")]
-    mains, table = clouds.from_readings(campaign, contents.of("reading"))
+    mains, table = clouds.from_readings(campaign, _read_again(contents))
     tables = {"log": _log(contents, start)}
     if table:
         tables["readings"] = table

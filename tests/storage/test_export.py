@@ -72,6 +72,28 @@ def test_failed_readings_are_kept_and_marked(tmp_path):
         assert [word.decode() for word in root["readings/reason"][()]] == ["", "saturated", "", "saturated", ""]
 
 
+def test_a_reading_that_a_mended_scalarizer_read_again_has_its_later_value(tmp_path):
+    journal = campaigns.write(tmp_path / "film.gpxj", 4, failed=(2,))
+    with Journal.open(journal) as file:
+        raw = {"x": np.ones(2), "position": np.ones(2), "raw/response": np.arange(16.0, dtype=np.float32)}
+        blind = {"token": "blind", "value": np.nan, "ok": False, "reason": "the scalarizer raised", "flags": []}
+        file.append(("reading", 4, blind, raw | {"y": np.asarray(np.nan), "noise": np.asarray(0.0)}))
+        number = {"y": np.asarray(7.5), "noise": np.asarray(0.25)}
+        file.append(("reread", 5, {"token": "blind", "value": 7.5, "scalarizer": "mended"}, number))
+    with h5py.File(export_hdf5(journal, tmp_path / "film.h5")) as file:
+        root = file["campaign"]
+        known = campaigns.values(4)
+        np.testing.assert_array_equal(root["loop_area/loop_area"], [known[0], known[1], np.nan, known[3], 7.5])
+        np.testing.assert_array_equal(root["readings/loop_area"], [known[0], known[1], np.nan, known[3], 7.5])
+        np.testing.assert_array_equal(root["status/status"], [2, 2, 3, 2, 2])
+        reasons = [word.decode() for word in root["readings/reason"][()]]
+        assert reasons == ["", "", "saturated", "", ""]  # why it failed at first is in the log
+        np.testing.assert_array_equal(root["response/reading_index"], [0, 1, 3, 4])
+        kinds = [word.decode() for word in root["log/kind"]]
+        assert kinds[-2:] == ["reading", "reread"]
+        assert json.loads(root["log/header"][len(kinds) - 2])["reason"] == "the scalarizer raised"
+
+
 def test_tables_posterior_and_metadata(tmp_path):
     with h5py.File(_export(tmp_path)) as file:
         root = file["campaign"]
@@ -253,11 +275,13 @@ def test_raw_arrays_go_through_memory_piece_by_piece(tmp_path, monkeypatch):
 
     def counted(stacked):
         for rows, part in real(stacked):
-            held.append(part.nbytes)
+            held.append((rows, part.nbytes))
             yield rows, part
 
     monkeypatch.setattr(nsid.Stacked, "pieces", counted)
     with h5py.File(export_hdf5(tmp_path / "a.gpxj", tmp_path / "a.h5")) as file:
         np.testing.assert_array_equal(file["campaign/image/image"], images)
-    assert max(held) <= 1 << 22
-    assert sum(held) == 2 * images.nbytes  # written once, compared once
+    assert max(size for _, size in held) <= 1 << 22
+    pieces = [slice(start, start + 16) for start in (0, 16)] + [slice(32, 40)]  # 4 MB are 16 images
+    assert [rows for rows, _ in held] == 2 * pieces  # written once, compared once, in order
+    assert [size for _, size in held] == 2 * [16 << 18, 16 << 18, 8 << 18]

@@ -85,13 +85,20 @@ def test_what_cannot_be_kept_is_refused_by_name(header, arrays, words):
         encode(Frame("reading", 0, header, arrays, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
 
 
-def test_an_array_that_looks_like_a_frame_is_not_taken_for_one():
-    inner = encode(Frame("reading", 7, {}, {}, 0.0, 0.0), Stamp(_THEIRS, 2, 1, 1))
+@pytest.mark.parametrize("campaign", [_OURS, _THEIRS])
+@pytest.mark.parametrize("place", [(2, 1, 1), (1, 1, 1), (1, 2, 1), (1, 2, 2), (1, 5, 5)])
+def test_an_array_that_looks_like_a_frame_is_not_taken_for_one(campaign, place):
+    """Not even one that carries the identity of this very campaign: as part of a whole frame, and of a torn one."""
+    inner = encode(Frame("reading", 7, {}, {}, 0.0, 0.0), Stamp(campaign, *place))
     data = beginning(_OURS) + encode(Frame("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
     outer = encode(Frame("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), Stamp(_OURS, 1, 1, 1))
+    assert inner in outer
     torn = scan(data + outer[:-1])
     assert torn.spans == ((BEGINNING, len(data)),)
     assert (torn.damage, torn.end) == ((), len(data))
+    whole = scan(data + outer)
+    assert whole.spans == ((BEGINNING, len(data)), (len(data), len(data + outer)))
+    assert (whole.damage, whole.strays, whole.following) == ((), (), 2)
 
 
 def _batches(*sizes, campaign=_OURS, writer=1, first=0):
