@@ -17,15 +17,16 @@ from gpax_lab.cli.review import finished, in_force, plan_of, review
 from gpax_lab.cli.summary import summary
 from gpax_lab.cli.terminal import consoles
 from gpax_lab.environment import Stopwatch, setup
-from gpax_lab.experiment.run import versions
+from gpax_lab.experiment.versions import going_on_with, withdrawal
 from gpax_lab.settings import Settings, SettingsError, agreed, changes, going_on, load, to_toml
 from gpax_lab.settings.schema import Recorded
 from gpax_lab.storage import ExportError, JournalError
 from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage.claim import InstrumentInUse
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-_EXPECTED = (SettingsError, InstrumentError, JournalError, ExportError, OSError)
+_EXPECTED = (SettingsError, InstrumentError, InstrumentInUse, JournalError, ExportError, OSError)
 """Errors whose text explains itself; of any other one the class is named too."""
 
 Journal = Annotated[Path, typer.Argument(metavar="FILE", help="Journal of a campaign (.gpxj).")]
@@ -103,7 +104,8 @@ def resume(
                 campaign.export()
                 drive.leave(file)
                 return
-            _compare(campaign.header.get("versions", {}), console)
+            if changed := going_on_with(campaign.history).get("changed"):
+                _say(console, withdrawal(changed))
             plan = going_on(plan, then)
             if found:
                 _say(console, f"From now on: {'; '.join(map(str, found))}.")
@@ -142,19 +144,13 @@ def _start(settings: Settings, folder: Path, console: Console, given: Sequence[P
 
 def _close(ended: drive.Ended, path: Path, console: Console) -> None:
     if not ended.outcome.finished:
-        points = f"{ended.outcome.steps} steps" if ended.outcome.state is not None else "some of the seeds"
+        steps, begun = ended.outcome.steps, ended.outcome.state is not None or ended.outcome.steps > 0
+        when = f"after {steps} {'step' if steps == 1 else 'steps'}" if begun else "before the first fit"
         reason = "" if ended.signal is not None else f": {ended.outcome.reason}"
-        _say(console, f"\nPaused after {points}{reason}. Go on with: gpax-lab resume {quoted(path)}")
+        _say(console, f"\nPaused {when}{reason}. Go on with: gpax-lab resume {quoted(path)}")
         raise typer.Exit(ended.exit_code)
     told = drive.leave(path)
     _say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
-
-
-def _compare(then: dict[str, str], console: Console) -> None:
-    now = versions()
-    changed = [f"{name} {then.get(name)} -> {now[name]}" for name in now if then.get(name) != now[name]]
-    if changed:
-        _say(console, f"Versions differ from those of the start, so the last digits may too: {', '.join(changed)}.")
 
 
 def _say(console: Console, text: str) -> None:

@@ -28,8 +28,9 @@ from gpax_lab.cli.summary import summary
 from gpax_lab.cli.units import span_unit
 from gpax_lab.environment import Stopwatch
 from gpax_lab.experiment import Outcome, run
-from gpax_lab.experiment.run import versions
+from gpax_lab.experiment.guard import Paused
 from gpax_lab.experiment.signals import StopFlag
+from gpax_lab.experiment.versions import versions
 from gpax_lab.settings import Change, Plan, Settings, SettingsError, build, connect, load, parse, to_plain, to_toml
 from gpax_lab.settings.schema import Pfm
 from gpax_lab.storage.campaign import Campaign
@@ -156,9 +157,20 @@ def drive(
         started: when, on the monotonic clock.
         another: whether the instrument may be another one than the journal knows.
     """
-    path = campaign.journal.path
+    path, step = campaign.journal.path, campaign.history[-1].step
     try:
-        with StopFlag() as stop, connect(plan) as instrument, Display(console, plan) as display:
+        with (
+            StopFlag() as stop,
+            connect(
+                plan,
+                f"journal {path.resolve()}",
+                step=step,
+                stop=lambda: bool(stop),
+                note=campaign.append,
+                tell=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+            ) as instrument,
+            Display(console, plan) as display,
+        ):
             outcome = run(
                 plan.experiment,
                 instrument,
@@ -176,6 +188,9 @@ def drive(
                 lost=(*LINK_FAULTS, ConnectionError, TimeoutError),
                 another=another,
             )
+    except Paused as why:  # nobody has answered yet
+        outcome = Outcome(None, step, str(why), False)
+        campaign.append(("stop", step, {"reason": outcome.reason, "finished": False}, {}))
     except BaseException as error:
         error.add_note(f"Everything measured so far is kept. Go on with: gpax-lab resume {quoted(path)}")
         raise

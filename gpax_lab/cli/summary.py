@@ -9,6 +9,7 @@ import numpy as np
 from gpax_lab.cli.review import Review
 from gpax_lab.cli.units import place, span_unit, value
 from gpax_lab.experiment import reach
+from gpax_lab.experiment.versions import withdrawal
 from gpax_lab.infer import coverage, outcomes, recalibration
 from gpax_lab.settings.schema import Recorded
 
@@ -183,15 +184,21 @@ def _events(review: Review) -> Iterator[str]:
     if elsewhere:
         yield f"  {elsewhere} were taken elsewhere than asked, and are learned where they were taken"
     for frame in contents.of("fault"):
-        yield f"  fault after step {frame.step}: {frame.header['error']}: {frame.header['text']}"
+        words = " ".join([frame.header["text"], *frame.header.get("notes", ())])
+        yield f"  fault after step {frame.step}: {frame.header['error']}: {words}"
     for frame in contents.of("lost"):
-        yield f"  the instrument was lost after step {frame.step}: {frame.header['text']}"
+        yield f"  the instrument could not be reached after step {frame.step}: {frame.header['text']}"
+    for frame in contents.of("suspended"):
+        seconds = frame.header["seconds"]
+        yield f"  the program or the machine stood still for {seconds:.0f} s after step {frame.step}"
     actions = [frame.header["action"] for frame in contents.of("intervention")]
     yield f"Interventions: {', '.join(actions) if actions else 'none'}"
     for frame in contents.of("settings"):
         yield f"Settings changed after step {frame.step}: {'; '.join(frame.header['changes'])}"
     if resumed := len(contents.of("resume")):
         yield f"Resumed {'once' if resumed == 1 else f'{resumed} times'}"
+    if changed := [words for frame in contents.of("resume") for words in frame.header.get("changed", ())]:
+        yield withdrawal(dict.fromkeys(changed))
     if contents.ignored:
         yield f"{contents.ignored} bytes of the journal belong to no entry (an unfinished write, or another program's)"
     yield ""
@@ -222,6 +229,6 @@ def _intervals(review: Review) -> dict[str, list[Any]]:
         elif frame.kind == "intent" and since is not None and frame.header.get("phase") != "seed":
             found["statistics"].append(frame.monotonic - since)
             since = None
-        elif frame.kind in ("resume", "stop"):
+        elif frame.kind in ("resume", "stop", "suspended"):
             since = None
     return found

@@ -8,12 +8,16 @@ from typing import Any
 
 from gpax_lab.experiment.contracts import Journal
 from gpax_lab.experiment.record import Frame, Record
+from gpax_lab.experiment.suspended import Watch, now
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 """Between two attempts to reach a lost instrument; each pause is twice the one before."""
 
 LOSSES = 3
 """How often an instrument may be lost during one measurement before nobody waits for it any more."""
+
+UNSAFE = "The instrument could not be made safe"
+"""How a note begins that sends a person to the instrument."""
 
 _PRESSES = 20  # so many times Ctrl-C before the safe state is given up
 _LIMITS = ("vmax", "max_bias", "dose_budget")
@@ -34,6 +38,11 @@ class Guard:
         idle_s: seconds that it may be left as it is between two measurements; None for any.
         stop: whether somebody wants the campaign to stop.
         note: records an entry in the journal at once.
+        clock: seconds that never go back; by default `suspended.now`.
+
+    Attributes:
+        watch: how long this process stood still.
+        worked_s: seconds that the last use of the instrument took, without those.
     """
 
     def __init__(
@@ -44,8 +53,12 @@ class Guard:
         idle_s: float | None,
         stop: Callable[[], bool],
         note: Callable[[Record], None],
+        clock: Callable[[], float] | None = None,
     ) -> None:
         self.instrument, self.wait_s, self.idle_s = instrument, wait_s, idle_s
+        self._clock = clock or now
+        self.watch, self.worked_s = Watch(self._clock), 0.0
+        self._idle_since: float | None = None  # None: in use, or safe
         self._lost, self._stop, self._note = lost, stop, note
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -59,18 +72,33 @@ class Guard:
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """While the instrument is used; raises what went wrong when it was made safe in the meantime."""
+        self.watch.start()
         self._halt()
-        fault, self._fault = self._fault, None
-        if fault is not None:
+        if (fault := self.missed()) is not None:
             raise fault
+        if self._idle_since is not None and self.idle_s is not None and self._clock() - self._idle_since > self.idle_s:
+            self.secure()  # this process stood still when it was time
+        started = self._awake()
         try:
             yield
         finally:
+            self.worked_s = max(0.0, self._awake() - started)
             self.rest()
+
+    def _awake(self) -> float:
+        """The clock, without the time in which this process stood still."""
+        still = self.watch.seconds  # before the clock is read: what is late by now is in it
+        return self._clock() - still
+
+    def missed(self) -> Exception | None:
+        """What went wrong when it was to be made safe in a pause, unless that was told already."""
+        fault, self._fault = self._fault, None
+        return fault
 
     def rest(self) -> None:
         """From now on nothing is asked of it: if that lasts longer than `idle_s`, it is made safe by another thread."""
         self._halt()
+        self._idle_since = self._clock()
         if self.idle_s is not None:
             self._timer = threading.Timer(self.idle_s, self._fall_asleep)
             self._timer.daemon = True
@@ -79,13 +107,16 @@ class Guard:
     def secure(self) -> None:
         """Make it safe now, before something that takes long."""
         self._halt()
+        self._make_safe()
+
+    def _make_safe(self) -> None:
         with self._lock:
             self.instrument.make_safe()
+            self._idle_since = None
 
     def _fall_asleep(self) -> None:
         try:
-            with self._lock:
-                self.instrument.make_safe()
+            self._make_safe()
         except Exception as fault:  # told to whoever uses the instrument next
             self._fault = fault
 
@@ -106,28 +137,28 @@ class Guard:
             raise fault
         self._halt()
         self._note(("lost", step, {"error": type(fault).__name__, "text": str(fault), "wait_s": self.wait_s}, {}))
-        begun, pause = time.monotonic(), FIRST_PAUSE_S
+        self.watch.start()
+        begun, pause = self._awake(), FIRST_PAUSE_S
         while True:
-            left = begun + self.wait_s - time.monotonic()
-            if left <= 0:
-                self._waited_in_vain = True
-                fault.add_note(f"It was waited for, {self.wait_s:g} s.")
-                raise fault
-            self._sleep(min(pause, left))
+            left = begun + self.wait_s - self._awake()
+            self._sleep(min(pause, max(0.0, left)))
             pause = min(2 * pause, LONGEST_PAUSE_S)
             try:
-                with self._lock:
-                    self.instrument.make_safe()
+                self._make_safe()
                 break
             except Exception as again:
                 if not self.lost(again):
                     raise
                 fault = again
-        self._note(("found", step, {"seconds": time.monotonic() - begun}, {}))
+            if left <= 0:  # after one more attempt
+                self._waited_in_vain = True
+                fault.add_note(f"It was waited for, {self.wait_s:g} s.")
+                raise fault
+        self._note(("found", step, {"seconds": self._awake() - begun}, {}))
 
     def _sleep(self, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        end = self._awake() + seconds
+        while (left := end - self._awake()) > 0:
             if self._stop():
                 raise Paused("stopped on request while the instrument was lost; resume goes on from here")
             time.sleep(min(left, 0.1))
@@ -140,23 +171,22 @@ class Guard:
             Exception: it could not be made safe.
         """
         wait_s = 0.0 if self._waited_in_vain or self._stop() else self.wait_s
-        end, pause = time.monotonic() + wait_s, 0.0
+        end, pause = self._awake() + wait_s, 0.0
         pressed: list[KeyboardInterrupt] = []
         while True:
             try:
                 self._halt()
                 time.sleep(pause)
-                with self._lock:
-                    self.instrument.make_safe()
+                self._make_safe()
                 break
             except KeyboardInterrupt as again:  # an impatient Ctrl-C must not keep the tip on the sample
                 pressed.append(again)
                 if len(pressed) >= _PRESSES:
                     raise
             except Exception as fault:
-                if pressed or not self.lost(fault) or time.monotonic() >= end:
+                if pressed or not self.lost(fault) or self._awake() >= end:
                     raise
-                pause = min(max(2 * pause, FIRST_PAUSE_S), LONGEST_PAUSE_S, max(0.0, end - time.monotonic()))
+                pause = min(max(2 * pause, FIRST_PAUSE_S), LONGEST_PAUSE_S, max(0.0, end - self._awake()))
         if pressed:
             raise pressed[0]
 
@@ -224,20 +254,26 @@ def leave_safe(guard: Guard, campaign: Journal, step: int, error: BaseException 
         guard.leave_safe()
     except BaseException as problem:
         unsafe = problem
+    guard.watch.end()
+    if (missed := guard.missed()) is not None:
+        missed.add_note("It could not be made safe in a pause.")
+        _journal_fault(campaign, step, missed)
     if error is not None:
         _journal_fault(campaign, step, error)
     if unsafe is None:
         return
     if not isinstance(unsafe, KeyboardInterrupt):
-        unsafe.add_note("The instrument could not be made safe: go to it.")
+        unsafe.add_note(f"{UNSAFE}: go to it.")
     _journal_fault(campaign, step, unsafe)
     if error is None or not isinstance(unsafe, Exception):
         raise unsafe
-    error.add_note(f"The instrument could not be made safe ({unsafe}): go to it.")
+    error.add_note(f"{UNSAFE} ({unsafe}): go to it.")
 
 
 def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
     try:
-        campaign.append(("fault", step, {"error": type(error).__name__, "text": str(error)}, {}))
+        notes = [str(note) for note in getattr(error, "__notes__", ())]
+        header = {"error": type(error).__name__, "text": str(error)} | ({"notes": notes} if notes else {})
+        campaign.append(("fault", step, header, {}))
     except Exception:  # the disk may be the fault; the first error is the one to show
         return

@@ -1,4 +1,4 @@
-"""Where a reading was measured, by the word of the instrument, and whether that is to be believed."""
+"""Where is measured first, and where a reading was: by the word of the instrument, as far as that is believed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +9,23 @@ import numpy as np
 
 from gpax_lab.acquire.candidates import Candidates
 from gpax_lab.experiment.experiment import State, models_of
+from gpax_lab.inputs import places
 
 FAR = 1.0
 """Widths outside the candidates' box beyond which a position is taken for a mistake, or for other coordinates."""
+
+
+def first_points(seeds: Any) -> np.ndarray:
+    """(n, d) the seeds, checked before the instrument moves.
+
+    Raises:
+        ValueError: none, or such as are no points.
+    """
+    kind = np.float32 if getattr(seeds, "dtype", None) == np.float32 else np.float64
+    points = places(np.atleast_2d(seeds), kind, "seeds")
+    if len(points) == 0:
+        raise ValueError(f"a campaign begins with one seed or more, (n, d); got {points.shape}.")
+    return points
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,8 @@ Every measurement is announced in the journal before it begins and its reading r
 whatever kills the program, nothing measured is lost and the campaign goes on along the trajectory it would have taken.
 """
 
-import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 import jax
@@ -28,20 +25,15 @@ from gpax_lab.experiment.interventions import (
     share_of,
     to_record,
 )
-from gpax_lab.experiment.places import measured_at
+from gpax_lab.experiment.places import first_points, measured_at
 from gpax_lab.experiment.reread import kept, mended, raw_arrays, reread
 from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.simulate import batch_of
 from gpax_lab.experiment.stopping import Rule
+from gpax_lab.experiment.versions import going_on_with
 from gpax_lab.infer.race import Hypotheses, Race
-from gpax_lab.inputs import one_value, places
+from gpax_lab.inputs import one_value
 from gpax_lab.observations import FAILED, MEASURED, Observations, observations
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that a bit-for-bit continuation depends on."""
-    packages = ("gpax-lab", "jax", "jaxlib", "numpyro", "numpy", "optax")
-    return {"python": platform.python_version(), "machine": platform.machine()} | {p: version(p) for p in packages}
 
 
 def run(
@@ -89,6 +81,15 @@ def run(
         lost: errors by which an instrument says that it can not be reached.
         another: whether the instrument may be another one than the journal knows, or allow more; see `guard`.
 
+    An instrument has to end by itself: `measure` is not interrupted. The drivers of `gpax_instruments` have a deadline
+    for every exchange and every act; of one that has none and never returns, a second Ctrl-C ends the campaign, safe.
+    Two campaigns at one instrument are noticed where it tells what was done last; `gpax-lab run` locks it, too.
+
+    After this process was stopped, or the machine slept, the journal says so ("suspended"), the instrument is made
+    safe before anything else, and the pause is in no duration. No deadline depends on the time of day. Where versions,
+    processor, device or XLA's options are not those that wrote the journal, its entry "resume" says under "changed"
+    in what they differ, and that the campaign goes on bit for bit is not promised.
+
     Returns:
         Outcome. The instrument is in its safe state however this returns or raises; a journal that ends with "stop" was
         written after that.
@@ -104,22 +105,13 @@ def run(
     guard = Guard(instrument, lost, wait_s, idle_s, stop, campaign.append)
     driver = _Driver(experiment, guard, campaign, scalarize, stop, tell, extend, failures, another)
     try:
-        outcome = driver.run(steps, _seeds(seeds), key, rules, hooks)
+        outcome = driver.run(steps, first_points(seeds), key, rules, hooks)
     except BaseException as error:
         leave_safe(guard, campaign, driver.step, error)
         raise
     leave_safe(guard, campaign, driver.step, None)
     campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
     return outcome
-
-
-def _seeds(seeds: Any) -> np.ndarray:
-    """(n, d) the seeds, checked before the instrument moves."""
-    kind = np.float32 if getattr(seeds, "dtype", None) == np.float32 else np.float64
-    points = places(np.atleast_2d(seeds), kind, "seeds")
-    if len(points) == 0:
-        raise ValueError(f"a campaign begins with one seed or more, (n, d); got {points.shape}.")
-    return points
 
 
 class _Lost(Exception):
@@ -153,8 +145,7 @@ class _Driver:
         self.step, self.past, self.begun = progress.step, dict(progress.readings), set(progress.begun)
         self.places, self.known = progress.places, progress.recorded
         self.choose(progress.scalarizer or next(iter(self.scalarizers)))
-        if self.campaign.history[1:]:
-            self.campaign.append(("resume", self.step, {"versions": versions()}, {}))
+        self.announce()
         state = progress.state
         self.guard.rest()
         self.recognise()
@@ -166,6 +157,12 @@ class _Driver:
         except Paused as why:
             self.flush()
             return Outcome(self.state, self.step, str(why), False)
+
+    def announce(self) -> None:
+        """Record who goes on with the journal: by another program, processor or compiler not bit for bit."""
+        before = self.campaign.history
+        if before[1:] or not any("versions" in frame.header for frame in before):
+            self.campaign.append(("resume" if before[1:] else "begin", self.step, going_on_with(before), {}))
 
     def recognise(self) -> None:
         """Compare the instrument with the one that the journal knows, and record it where it is new."""
@@ -383,7 +380,10 @@ class _Driver:
         self.pause_after_failures()
         for loss in range(LOSSES + 1):
             try:
-                return self.ask(x, token, step, phase, state)
+                self.wake(step)
+                answer = self.ask(x, token, step, phase, state)
+                self.wake(step)
+                return answer
             except _Lost as out_of_reach:
                 if loss == LOSSES:
                     raise out_of_reach.fault from None
@@ -397,6 +397,12 @@ class _Driver:
         self.guard.await_return(fault, self.step)
         if (now := description(self.instrument).get("identity")) != self.identity:
             raise ValueError(f"the instrument was lost; what is there now is {now!r}, and was {self.identity!r}.")
+
+    def wake(self, step: int) -> None:
+        """Where this process stood still, or the machine slept: say so, and begin anew from the safe state."""
+        if (seconds := self.guard.watch.untold()) > 0:
+            self.flush(("suspended", step, {"seconds": seconds}, {}))
+            self.secure()
 
     def secure(self) -> None:
         """Make the instrument safe before something that takes long."""
@@ -418,7 +424,6 @@ class _Driver:
         if doubtful:
             text = "begun before the program ended; outcome unknown, and this instrument must not repeat it"
             return self.file_lost(step, token, x, text)
-        started = time.monotonic()
         try:
             with self.guard.at_work():
                 reading = self.instrument.measure(x, token)
@@ -428,7 +433,7 @@ class _Driver:
             if self.guard.lost(error):
                 raise _Lost(error) from error
             raise
-        return self.file_reading(step, token, x, reading, time.monotonic() - started, state)
+        return self.file_reading(step, token, x, reading, self.guard.worked_s, state)
 
     def file_lost(self, step: int, token: str, x: np.ndarray, reason: str, *flags: str) -> record.Answer:
         header = {"ok": False, "reason": reason, "flags": list(flags), "units": {}}

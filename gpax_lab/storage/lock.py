@@ -1,4 +1,4 @@
-"""One writer at a time: an advisory lock on the open journal, released by the system when its process dies."""
+"""One program at a time: an advisory lock on an open file, released by the system when its process dies."""
 
 import errno
 import os
@@ -23,8 +23,23 @@ def _take(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def acquired(descriptor: int) -> bool:
+    """Take the lock of an open file without waiting; False where another open file has it.
+
+    Raises:
+        OSError: the file system offers no locks.
+    """
+    try:
+        _take(descriptor)
+    except OSError as error:
+        if error.errno in _BUSY:
+            return False
+        raise
+    return True
+
+
 def acquire(descriptor: int, name: str) -> None:
-    """Take the writer's lock without waiting.
+    """Take the writer's lock of a journal without waiting.
 
     Args:
         descriptor: the open journal.
@@ -35,13 +50,13 @@ def acquire(descriptor: int, name: str) -> None:
         JournalError: the file system offers no locks.
     """
     try:
-        _take(descriptor)
+        mine = acquired(descriptor)
     except OSError as error:
-        if error.errno in _BUSY:
-            raise JournalLocked(
-                f"{name}: another process is writing this journal; stop it first, or read the journal without locking"
-            ) from error
         raise JournalError(f"{name}: this file system cannot lock a file ({error}); use a local disk") from error
+    if not mine:
+        raise JournalLocked(
+            f"{name}: another process is writing this journal; stop it first, or read the journal without locking"
+        )
 
 
 def release(descriptor: int) -> None:

@@ -1,5 +1,9 @@
 """An instrument under guard: long pauses, failures in a row, a lost link, another instrument, mended scalarizers."""
 
+import os
+import signal
+import sys
+import threading
 import time
 from dataclasses import dataclass
 
@@ -9,6 +13,7 @@ from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, fixed, f
 
 from gpax_lab.experiment import Simulated, guard, run
 from gpax_lab.experiment.guard import Guard, description, recognised
+from gpax_lab.experiment.signals import StopFlag
 from gpax_lab.observations import FAILED, MEASURED
 
 STEPS = 4
@@ -409,4 +414,59 @@ def test_the_safe_state_comes_before_a_disk_that_does_not_answer(plain, path):
 
     with pytest.raises(OSError, match="does not answer"):
         run(plain, Watched(), Slow(), 1, seeds=SEEDS, key=KEY, scalarize=Simulated.scalarize)
-    assert order == ["safe", "fault"]
+    assert order == ["begin", "safe", "fault"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process there")
+def test_a_measurement_without_a_deadline_that_blocks_for_ever_ends_at_the_second_ctrl_c(plain, plain_end, path):
+    reached, never = threading.Event(), threading.Event()
+
+    def block(x, number):
+        if number == 4:
+            reached.set()
+            never.wait()
+
+    def press():
+        reached.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        while not stop:
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    instrument = Noted(block)
+    thread = threading.Thread(target=press)
+    with StopFlag() as stop:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt, match="second request"):
+            go(path, plain, STEPS, instrument, stop=lambda: bool(stop))
+    thread.join()
+    assert instrument.asked[-1] == ("safe", "")
+    assert frames(path, "fault")[-1].header["error"] == "KeyboardInterrupt"
+    assert len(frames(path, "reading")) == 4
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def test_a_safe_state_that_was_refused_in_a_pause_is_in_the_journal_even_if_nothing_is_measured_after_it(plain, path):
+    class Sticky(Noted):
+        refused = 0
+
+        def make_safe(self):
+            super().make_safe()
+            if len(self.tokens) == 4 and not self.refused:
+                self.refused += 1
+                raise RuntimeError("the tip does not come up")
+
+    instrument = Sticky()
+
+    def ponder(state):
+        end = time.monotonic() + 20.0
+        while len(instrument.tokens) == 4 and not instrument.refused and time.monotonic() < end:
+            time.sleep(0.001)
+        return ()
+
+    end = go(path, plain, STEPS, instrument, hooks=[ponder], idle_s=0.05, stop=lambda: instrument.refused > 0)
+    assert not end.finished
+    assert instrument.asked[-1] == ("safe", "")
+    (fault,) = frames(path, "fault")
+    assert fault.header["text"] == "the tip does not come up"
+    assert fault.header["notes"] == ["It could not be made safe in a pause."]

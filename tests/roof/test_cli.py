@@ -123,7 +123,7 @@ def test_wrong_settings_start_and_write_nothing(tmp_path, replay_settings):
 
 def test_an_instrument_that_does_not_answer_is_named_and_the_way_on_is_told(tmp_path):
     path, axis = tmp_path / "far.toml", "{ low = 0.0, high = 2e-6 }"
-    lines = ["[campaign]", "steps = 3", "[instrument]", 'kind = "pfm"', 'address = "tcp://127.0.0.1:1"',
+    lines = ["[campaign]", "steps = 3", "wait_s = 0", "[instrument]", 'kind = "pfm"', 'address = "tcp://127.0.0.1:1"',
              f"x = {axis}", f"y = {axis}"]  # fmt: skip
     path.write_text("\n".join(lines), encoding="utf-8")
     code, text = ask("run", path, "--out", tmp_path / "out")

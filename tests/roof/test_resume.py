@@ -14,7 +14,7 @@ from gpax_lab.storage import read
 pytest.importorskip("matplotlib")
 from gpax_lab.cli import drive
 from gpax_lab.cli.app import app
-from gpax_lab.experiment import guard
+from gpax_lab.experiment import guard, versions
 
 SPAN = {"low": 0.0, "high": 2e-6}
 
@@ -190,6 +190,18 @@ def test_resume_at_another_address_and_with_another_instrument(begun, out):
     assert len(contents.of("reading")) == 4 + 2
     with pytest.raises(SettingsError, match="goes with instrument"):
         drive.moved(parse({"campaign": {"steps": 1}, "instrument": {"kind": "twin"}}), address)
+
+
+def test_resume_on_another_processor_takes_the_promise_of_the_same_bits_back(begun, out, monkeypatch):
+    twin, journal = begun[0], out / "campaign.gpxj"
+    (out / "settings.toml").write_text(to_toml(parse(table(twin.address, 2))), encoding="utf-8")
+    here = versions.versions()
+    monkeypatch.setattr(versions, "versions", lambda: here | {"processor": "another"})
+    code, text = ask("resume", journal, "--yes")
+    assert code == 0, text
+    words = f"not promised any more that this campaign goes on bit for bit: processor {here['processor']} -> another."
+    assert text.count(words) == 2  # before it goes on, and in the summary
+    assert read(journal).of("resume")[-1].header["changed"] == [f"processor {here['processor']} -> another"]
 
 
 def test_a_microscope_that_is_switched_off_and_on_again_is_waited_for(tmp_path, monkeypatch):

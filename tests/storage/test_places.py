@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gpax_lab.storage import Journal, JournalError, JournalExists, JournalMissing, JournalPlace, read
+from gpax_lab.storage import Journal, JournalExists, JournalMissing, JournalPlace, read
 
 LOOK = stat.S_IXGRP | stat.S_IXOTH
 

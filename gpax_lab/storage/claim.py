@@ -1,0 +1,136 @@
+"""One campaign at a time at an instrument: a lock by its address, freed by the system when its process dies.
+
+It reaches as far as the folder for temporary files does: all programs of this machine that share one. Programs on
+other machines, those that are not of this toolkit, and an instrument that has two addresses (a raw socket and HiSLIP)
+are not locked out. They are noticed only: the drivers read back what acts on the sample, and whose measurement was the
+last one, before every act, and refuse what differs (`gpax_instruments.errors.Interference`).
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from . import lock
+
+_FOLDER = "gpax-lab-instruments"
+_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_TOLD = 4096  # bytes of the words about who holds it
+
+
+class InstrumentInUse(Exception):
+    """Another program of this machine drives the instrument."""
+
+
+@contextlib.contextmanager
+def claimed(address: str, who: str) -> Iterator[None]:
+    """Hold the only lock of an instrument for as long as the block lasts.
+
+    Args:
+        address: ``tcp://host:port`` or a VISA resource name.
+        who: what to tell others, for one the path of a journal.
+
+    Raises:
+        InstrumentInUse: another program, or another block of this one, holds it; the text says which.
+        OSError: no lock can be taken in the folder for temporary files.
+    """
+    with contextlib.ExitStack() as held:
+        for name in names(address):
+            held.enter_context(_claimed(_place(name), address, f"process {os.getpid()}, {who}"))
+        yield
+
+
+def names(address: str) -> tuple[str, ...]:
+    """What an address means, in one spelling: by number where a host has a name (it may have several)."""
+    text = address.strip()
+    with contextlib.suppress(ValueError):  # the link refuses it with better words
+        parts = urlsplit(text)
+        if "://" in text and parts.hostname:
+            return tuple(f"{parts.scheme}://{number}:{parts.port}" for number in _numbers(parts.hostname))
+    return (re.sub(r"^(TCPIP|GPIB|USB)(?=::)", r"\g<1>0", text.upper()),)
+
+
+def _numbers(host: str) -> list[str]:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # nobody knows the name, now
+        return [host.lower()]
+    return sorted({str(one[4][0]) for one in found})  # all programs lock in this order
+
+
+def _place(name: str) -> Path:
+    folder = Path(tempfile.gettempdir()) / _FOLDER
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+        folder.chmod(0o777)  # an instrument is shared by all users of the machine
+    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
+
+
+@contextlib.contextmanager
+def _claimed(place: Path, address: str, who: str) -> Iterator[None]:
+    try:
+        descriptor = _taken(place)
+    except OSError as error:
+        text = f"no lock for {address} can be taken at {place} ({error.strerror}); mend the folder, or set TMPDIR"
+        raise OSError(error.errno, text) from error
+    if descriptor is None:
+        raise InstrumentInUse(
+            f"{address} is in use by {_told(place)}: stop that campaign, or wait for its end; two at one instrument "
+            "spoil each other's sample"
+        )
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, who.encode()[:_TOLD])
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # Windows keeps what is open; whoever comes next locks it all the same
+            place.unlink()
+        os.close(descriptor)
+
+
+def _taken(place: Path) -> int | None:
+    """A descriptor of the file at `place`, locked; None where somebody else has the lock."""
+    while True:
+        descriptor = _opened(place)
+        try:
+            mine = lock.acquired(descriptor)
+            if mine and _is_there(descriptor, place):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+        if not mine:
+            return None
+        # Whoever had it removed the file between our opening and our lock: what we hold has no name any more.
+
+
+def _opened(place: Path) -> int:
+    """Without O_CREAT first: Linux refuses it for files of other users in folders that all may write."""
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return os.open(place, _FLAGS)
+        with contextlib.suppress(FileExistsError):
+            descriptor = os.open(place, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
+            with contextlib.suppress(OSError, AttributeError):
+                os.chmod(place, 0o666)  # whatever the umask: the next user may find what a killed program left
+            return descriptor
+
+
+def _is_there(descriptor: int, place: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(place, follow_symlinks=False))
+    except FileNotFoundError:
+        return False
+
+
+def _told(place: Path) -> str:
+    with contextlib.suppress(OSError):
+        if words := place.read_bytes()[:_TOLD].decode(errors="replace").strip():
+            return words
+    return "another program"

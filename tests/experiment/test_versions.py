@@ -1,0 +1,47 @@
+"""Another processor, compiler or package at resume: the promise of the same bits is taken back, in words."""
+
+import os
+
+import jaxlib
+import pytest
+from small_campaign import fixed, frames, go
+
+from gpax_lab.environment import cache_folder
+from gpax_lab.experiment import versions
+from gpax_lab.experiment.versions import differences, going_on_with, withdrawal
+from gpax_lab.storage import Frame
+
+
+def told(**header):
+    return Frame("resume", 0, header, {}, 0.0, 0.0)
+
+
+def test_the_processor_and_the_options_of_the_compiler_are_told(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--b=2  --a=1")
+    here = versions.versions()
+    assert here["jaxlib"] == jaxlib.__version__
+    assert here["processor"] == cache_folder().name
+    assert here["xla options"] == "--a=1 --b=2"
+    assert here["cores"] == str(os.cpu_count())
+
+
+def test_what_differs_from_any_writer_is_told_once_and_what_is_not_known_is_not_judged():
+    here = {"jaxlib": "0.10.0", "processor": "b", "xla options": "", "cores": "2"}
+    old, other = told(versions={"jaxlib": "0.10.0"}), told(versions=here | {"processor": "a", "xla options": "--x"})
+    assert differences([told(), old, told(versions=here)], here) == []
+    assert differences([other, old, other], here) == ["processor a -> b", "xla options --x -> none"]
+    assert "bit for bit: processor a -> b." in withdrawal(["processor a -> b"])
+
+
+@pytest.mark.parametrize("name", ["processor", "jaxlib", "xla options", "cores"])
+def test_a_campaign_that_goes_on_elsewhere_says_so_in_its_journal(tmp_path, monkeypatch, name):
+    plain, path = fixed(), tmp_path / "a.gpxj"
+    go(path, plain, 1)
+    here = versions.versions()
+    assert frames(path, "begin")[0].header == {"versions": here}
+    go(path, plain, 1)
+    assert frames(path, "resume")[-1].header == {"versions": here}
+    monkeypatch.setattr(versions, "versions", lambda: here | {name: "another"})
+    go(path, plain, 2)
+    assert frames(path, "resume")[-1].header["changed"] == [f"{name} {here[name] or 'none'} -> another"]
+    assert going_on_with(frames(path, "begin"))["changed"] == [f"{name} {here[name] or 'none'} -> another"]
