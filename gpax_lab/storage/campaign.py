@@ -74,6 +74,13 @@ class Campaign:
         self._exported = True
         return path
 
+    def _export_at_the_end(self) -> None:
+        try:
+            self.export()
+        except Exception as error:
+            error.add_note(f"All that was measured is in {self.journal.path}, from which this file is made.")
+            raise
+
     def __enter__(self) -> Self:
         return self
 
@@ -82,7 +89,7 @@ class Campaign:
     ) -> None:
         try:
             if kind is None and not self._exported:
-                self.export()
+                self._export_at_the_end()
             elif kind is not None and issubclass(kind, Exception):  # a second Ctrl-C stops at once, without an export
                 with contextlib.suppress(Exception):  # the disk may be the fault; the first error is the one to show
                     self.export()

@@ -41,8 +41,8 @@ class JournalFull(JournalError):
     """The disk refused the bytes; the journal ends at its last whole frame and can go on when there is room."""
 
 
-class DiskFull(JournalError):
-    """There is not enough room for the next measurement."""
+class DiskFull(JournalError, OSError):
+    """There is not enough room for the next measurement, or for a file that is made from the journal."""
 
 
 class ExportError(Exception):

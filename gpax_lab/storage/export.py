@@ -173,7 +173,8 @@ def export_hdf5(journal_path: str | Path, hdf5_path: str | Path) -> Path:
 
     Raises:
         ExportError: another kind of file has that name, the journal has no campaign, or the file did not read back.
-        OSError: the disk refused (no room, no permission); nothing is left behind.
+        DiskFull: no room (an OSError).
+        OSError: the disk refused in another way; nothing is left behind.
     """
     journal_path, hdf5_path = Path(journal_path), Path(hdf5_path)
     _check_target(hdf5_path)

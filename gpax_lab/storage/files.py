@@ -1,6 +1,7 @@
 """The few calls to the operating system by which campaign files reach the disk."""
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
@@ -10,7 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import JournalError, JournalMissing, JournalPlace
+from .errors import DiskFull, JournalError, JournalFull, JournalMissing, JournalPlace
+
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Error numbers of a full disk, a file that reached its limit, a quota that is used up."""
 
 _BASE = (
     os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
@@ -33,6 +37,7 @@ def in_words(path: str | Path) -> Iterator[None]:
 
     Raises:
         JournalMissing: no such file or folder.
+        JournalFull: no room.
         JournalPlace: any other refusal.
     """
     try:
@@ -47,6 +52,9 @@ def in_words(path: str | Path) -> Iterator[None]:
         text = f"{path}: the system does not permit it; change the permissions of the file and its folder, or copy it"
         raise JournalPlace(error.errno, text) from error
     except OSError as error:
+        if error.errno in NO_ROOM:
+            text = f"{path}: no room ({error.strerror}); nothing of it was changed. Make room, and do this again"
+            raise JournalFull(text) from error
         raise JournalPlace(error.errno, f"{path}: the system refuses this place ({error.strerror})") from error
     except ValueError as error:  # a NUL in the name
         raise JournalPlace(0, f"{str(path)!r} can not name a file ({error})") from error
@@ -76,12 +84,24 @@ def set_aside(path: Path, data: bytes, why: str) -> Path:
 
     Returns:
         Where they are: the file's name with ".cut" behind it.
+
+    Raises:
+        OSError: the disk refused; the file ".cut" is as it was.
     """
     place = path.with_name(f"{path.name}.cut")
-    with place.open("ab") as file:
-        file.write(f"{why}\n".encode() + data + b"\n")
-        file.flush()
-        sync(file.fileno())
+    before = place.stat().st_size if place.exists() else None
+    descriptor = os.open(place, _BASE | os.O_CREAT, 0o644)
+    try:
+        write_all(descriptor, f"{why}\n".encode() + data + b"\n")
+        sync(descriptor)
+    except BaseException:
+        truncate(descriptor, before or 0)
+        if before is None:
+            with contextlib.suppress(OSError):  # Windows removes no open file; an empty one is in nobody's way
+                place.unlink()
+        raise
+    finally:
+        os.close(descriptor)
     sync_directory(place.parent)
     return place
 
@@ -182,6 +202,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """A name beside `path` for a file that takes its place, at once and whole, when the block ends without an error.
 
     Whoever writes it makes it durable (`sync`) within the block; nothing is left behind where that fails.
+
+    Raises:
+        DiskFull: no room; what was there before is unchanged.
     """
     folder = path.resolve().parent
     temporary = folder / f".{path.name}.{os.getpid()}.partial"
@@ -190,6 +213,11 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
         sync_directory(folder)
+    except OSError as error:
+        if error.errno not in NO_ROOM or isinstance(error, DiskFull):
+            raise
+        text = f"{path}: no room to write it ({error.strerror}); what was there before is unchanged. Make room"
+        raise DiskFull(error.errno, text) from error
     finally:
         temporary.unlink(missing_ok=True)
 

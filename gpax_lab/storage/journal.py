@@ -32,7 +32,6 @@ from .errors import DiskFull, JournalCorrupt, JournalDisturbed, JournalEmpty, Jo
 from .frames import BEGINNING, Found, Frame, Scan, Stamp, beginning, begins_well, encode, frame_at, whole_frames
 
 Entry = tuple[str, int, Mapping[str, Any], Mapping[str, Any]]
-_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class Clock(NamedTuple):
@@ -138,6 +137,7 @@ class Journal:
             JournalEmpty: the program died while creating it; nothing was recorded.
             JournalLocked: another process is writing it.
             JournalCorrupt: an entry that was once safe is damaged or gone; the file is left as it is.
+            JournalFull: no room to set an unfinished write aside; the file is left as it is.
         """
         path = Path(path)
         with files.open_read(path) as file:  # look first: a file that is not ours is not even opened for writing
@@ -204,7 +204,7 @@ class Journal:
             files.sync(descriptor)
         except OSError as error:
             self._roll_back(descriptor)
-            if error.errno in _NO_ROOM:
+            if error.errno in files.NO_ROOM:
                 raise JournalFull(
                     f"{self.path}: no room for {len(data) / 1e6:.3f} MB more ({error.strerror}); this entry is not "
                     "recorded, every earlier one is safe"
@@ -329,7 +329,8 @@ class Journal:
         with files.in_words(self.path):
             free = files.free_bytes(self.path, self._end)
         if free < nbytes:
-            raise DiskFull(f"{self.path}: {free / 1e6:.3f} MB free, {nbytes / 1e6:.3f} MB needed; make room and resume")
+            text = f"{self.path}: {free / 1e6:.3f} MB free, {nbytes / 1e6:.3f} MB needed; make room and resume"
+            raise DiskFull(errno.ENOSPC, text)
 
     def close(self) -> None:
         """Release the file and its lock; may be called twice."""

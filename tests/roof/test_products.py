@@ -4,6 +4,11 @@ import os
 import sys
 
 import pytest
+
+try:
+    import resource
+except ImportError:  # Windows knows no limit of a file's size
+    resource = None
 from typer.testing import CliRunner
 
 from gpax_lab.settings import SettingsError, parse, to_toml
@@ -121,6 +126,16 @@ def test_a_campaign_writes_its_own_products_again_and_no_others(tmp_path, replay
             code, text = ask("plot", paths.journal, "--out", path)
             assert (code, "left as it is" in text) == (1, True)
     assert held(out) == before
+    if resource is not None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            code, text = ask("plot", paths.journal)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (code, text.count("\n")) == (1, 1)
+        assert f"{paths.picture}: no room to write it" in text
+        assert held(out) == before
     for suffix in ("svg", "pdf"):
         for _ in range(2):
             assert ask("plot", paths.journal, "--out", out / f"again.{suffix}")[0] == 0

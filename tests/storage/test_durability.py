@@ -147,6 +147,66 @@ def test_no_room_at_the_beginning_leaves_no_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("call", ["write", "sync"])
+@pytest.mark.parametrize("kept", [b"", b"of an earlier time\n"])
+def test_no_room_to_set_an_unfinished_write_aside_deletes_nothing(tmp_path, monkeypatch, call, kept):
+    path, aside = tmp_path / "a.gpxj", tmp_path / "a.gpxj.cut"
+    with Journal.create(path, {}) as journal:
+        journal.append(("reading", 0, {}, {}))
+    whole = path.read_bytes()
+    with Journal.open(path) as journal:
+        journal.append(("reading", 1, {}, {"x": np.arange(500.0)}))
+    torn = path.read_bytes()[:-99]
+    path.write_bytes(torn)
+    if kept:
+        aside.write_bytes(kept)
+    real = files.write
+
+    def full(descriptor, data=None):
+        if data is not None and len(data) > 1000:
+            return real(descriptor, data[:1000])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, call, full)
+    for _ in range(2):
+        with pytest.raises(JournalFull, match=r"a\.gpxj: no room .*nothing of it was changed"):
+            Journal.open(path)
+        assert path.read_bytes() == torn
+        assert (aside.read_bytes() if aside.exists() else b"") == kept
+    assert [frame.step for frame in read(path).of("reading")] == [0]  # it can be looked at
+    monkeypatch.undo()
+    with Journal.open(path) as journal:
+        assert journal.cut == len(torn) - len(whole)
+        journal.append(("reading", 2, {}, {}))
+    assert [frame.step for frame in read(path).of("reading")] == [0, 2]
+    data = aside.read_bytes()
+    assert data.startswith(kept)
+    assert data.endswith(torn[len(whole) :] + b"\n")
+
+
+def test_no_room_for_the_entry_that_tells_of_it_loses_nothing_either(tmp_path, monkeypatch):
+    """The bytes are aside and cut; what a full disk then has no room for is the word about it."""
+    path, aside = tmp_path / "a.gpxj", tmp_path / "a.gpxj.cut"
+    Journal.create(path, {}).close()
+    whole = path.read_bytes()
+    path.write_bytes(whole + b"unfinished")
+    real = files.write
+
+    def full(descriptor, data):
+        if b"unfinished" in bytes(data):
+            return real(descriptor, data)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(files, "write", full)
+    with pytest.raises(JournalFull, match="every earlier one is safe"):
+        Journal.open(path)
+    assert path.read_bytes() == whole
+    assert aside.read_bytes().endswith(b"unfinished\n")
+    monkeypatch.undo()
+    with Journal.open(path) as journal:
+        assert (journal.cut, journal.told) == (0, "")
+
+
 def test_after_a_failed_disk_nothing_more_is_accepted(tmp_path, monkeypatch):
     def broken(descriptor):
         raise OSError(errno.EIO, "Input/output error")

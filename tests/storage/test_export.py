@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from gpax_lab.storage import ExportError, Journal, export_hdf5, files
+from gpax_lab.storage import DiskFull, ExportError, Journal, export_hdf5, files
 
 
 def _export(tmp_path, n=5, **options):
@@ -205,7 +205,7 @@ def test_a_full_disk_leaves_the_old_export(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files, "write", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(DiskFull, match=r"film\.h5: no room to write it .*No space.*before is unchanged"):
         export_hdf5(tmp_path / "film.gpxj", ours)
     assert ours.read_bytes() == old
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["film.gpxj", "film.h5"]

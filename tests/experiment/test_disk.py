@@ -1,0 +1,115 @@
+"""A disk that is full in the middle of an image, of the export, or before a measurement; with room it goes on."""
+
+import contextlib
+import os
+
+import numpy as np
+import pytest
+from small_campaign import SEEDS, Noted, bits, fixed, frames, go
+
+from gpax_lab.storage import DiskFull, JournalFull, read
+from gpax_lab.storage.campaign import Campaign
+
+resource = pytest.importorskip("resource", reason="the limit of a file's size is one of POSIX")
+
+STEPS = 3
+IMAGE = np.random.default_rng(0).integers(0, 4096, (1024, 1024), np.uint16)  # 2 MB
+
+
+class Camera(Noted):
+    """Its readings from the number `at` on are images."""
+
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+
+    def measure(self, x, token):
+        reading = super().measure(x, token)
+        if len(self.tokens) > self.at:
+            reading.arrays["image"] = IMAGE
+        return reading
+
+
+@contextlib.contextmanager
+def largest_file(nbytes):
+    """No file of this process grows beyond that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return fixed()
+
+
+@pytest.fixture(scope="module")
+def plain_end(plain, tmp_path_factory):
+    return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
+
+
+@pytest.mark.parametrize("at", [1, 4])
+def test_in_the_middle_of_an_image(plain, plain_end, tmp_path, monkeypatch, at):
+    """The first image takes more than anybody could know of before."""
+    path, instrument = tmp_path / "a.gpxj", Camera(at)
+    monkeypatch.setattr(Campaign, "require_space", lambda self, nbytes: None)  # other programs fill the disk meanwhile
+    with (
+        largest_file(1 << 20),
+        pytest.raises(JournalFull, match="this entry is not recorded, every earlier one is"),
+    ):
+        go(path, plain, STEPS, instrument)
+    assert instrument.asked[-1] == ("safe", "")
+    contents = read(path)
+    assert contents.ignored == 0
+    assert len(contents.of("reading")) == at
+    assert contents.frames[-1].kind == "fault"  # it is small, and had room
+    assert "no room for 2.0" in contents.frames[-1].header["text"]
+    again = Camera(0)
+    end = go(path, plain, STEPS, again)
+    assert bits(end.state) == bits(plain_end.state)
+    assert again.tokens[0] == instrument.tokens[-1]  # the one that found no room
+    images = [frame.arrays["raw/image"] for frame in frames(path, "reading")[at:]]
+    assert len(images) == len(SEEDS) + STEPS - at
+    assert all(np.array_equal(image, IMAGE) for image in images)
+
+
+def test_a_known_lack_of_room_is_told_before_the_sample_is_touched(plain, plain_end, tmp_path):
+    path, instrument = tmp_path / "a.gpxj", Camera(0)
+    with largest_file(9 << 20), pytest.raises(DiskFull, match=r"MB free, 8\.389 MB needed; make room and resume"):
+        go(path, plain, STEPS, instrument)
+    assert instrument.asked[-1] == ("safe", "")
+    assert len(frames(path, "reading")) == len(frames(path, "intent")) == len(instrument.tokens) == 1
+    assert bits(go(path, plain, STEPS, Camera(0)).state) == bits(plain_end.state)
+
+
+def test_in_the_middle_of_the_export(plain, tmp_path, monkeypatch):
+    path, real = tmp_path / "a.gpxj", Campaign.export
+
+    def tight(campaign):
+        with largest_file(3 << 20):
+            return real(campaign)
+
+    monkeypatch.setattr(Campaign, "export", tight)
+    with pytest.raises(DiskFull, match=r"a\.h5: no room to write it") as caught:
+        go(path, plain, STEPS, Camera(0))
+    assert caught.value.__notes__ == [f"All that was measured is in {path}, from which this file is made."]
+    assert os.listdir(tmp_path) == ["a.gpxj"]
+    assert read(path).ignored == 0
+    assert frames(path, "stop")[-1].header["finished"] is True
+    with Campaign.open(path) as campaign:
+        assert real(campaign).exists()
+
+
+def test_a_fault_that_finds_no_room_in_the_journal_is_the_one_that_is_shown(plain, plain_end, tmp_path):
+    """Not even the word about the full disk fits; the instrument is safe all the same, and it goes on with room."""
+    path, instrument = tmp_path / "a.gpxj", Noted()
+    go(path, plain, 1, Noted())
+    size = path.stat().st_size
+    with largest_file(size), pytest.raises((JournalFull, DiskFull), match=r"no room|MB free"):
+        go(path, plain, STEPS, instrument)
+    assert instrument.asked == [("safe", "")]
+    assert (path.stat().st_size, read(path).ignored) == (size, 0)
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
