@@ -73,9 +73,9 @@ def serve():
 
 @pytest.fixture
 def within():
-    """`with within(s):` the block must end 0.25 s after s seconds, and must not have been busy waiting.
+    """`with within(s):` the block must end 5 s after s seconds, and must not have been busy waiting.
 
-    A late answer comes 0.3 s after its deadline: waiting for it is told from a machine that is busy otherwise.
+    What the tests wait for in vain comes never, or in half a minute: it is told from a machine that is busy otherwise.
     """
 
     @contextlib.contextmanager
@@ -87,7 +87,7 @@ def within():
             wall, cpu = time.monotonic() - wall, time.process_time() - cpu
         finally:
             gc.enable()
-        assert wall <= seconds + 0.25, f"took {wall:.3f} s of {seconds} s"
+        assert wall <= seconds + 5.0, f"took {wall:.3f} s of {seconds} s"
         assert cpu <= max(0.1 * wall, 0.04), f"busy: {cpu:.3f} s of CPU in {wall:.3f} s"
 
     return watch

@@ -1,5 +1,7 @@
 """Small microscopes for one driver each: a table of answers, of which a test replaces what it is about."""
 
+import contextlib
+import socket
 import time
 
 import numpy as np
@@ -118,6 +120,10 @@ class Scripted:
         """The commands that act on the sample."""
         return [line for line in self.sent if line.startswith(("MEAS", "PULS", "SCAN"))]
 
+    def names(self):
+        """The token of each act, in order."""
+        return [line.split('"')[1] for line in self.acts() if '"' in line]
+
 
 KINDS = {
     "pfm": ("PFM", PFM, {"axes": AXES, "points": 16}, PLACE),
@@ -128,7 +134,35 @@ KINDS = {
 """By name: model, driver, arguments and a place."""
 
 
-def eventually(true, seconds=5.0):
+@contextlib.contextmanager
+def impatient(driver, word="", seconds=0.1):
+    """From the command on that begins with word, the driver waits no longer for an answer; without a word, at once."""
+    usual, write = (driver.timeout_s, driver.scpi.timeout_s), driver.scpi.write
+
+    def sent(command):
+        write(command)
+        if command.startswith(word):
+            driver.timeout_s = driver.scpi.timeout_s = seconds
+
+    if word:
+        driver.scpi.write = sent
+    else:
+        driver.timeout_s = driver.scpi.timeout_s = seconds
+    try:
+        yield
+    finally:
+        driver.scpi.write = write
+        driver.timeout_s, driver.scpi.timeout_s = usual
+
+
+def given_up(connection):
+    """Return when the other side has closed the connection, or after half a minute."""
+    connection.settimeout(30.0)
+    with contextlib.suppress(OSError):
+        connection.recv(1, socket.MSG_PEEK)
+
+
+def eventually(true, seconds=30.0):
     """Whether it becomes true."""
     end = time.monotonic() + seconds
     while not true():

@@ -7,7 +7,7 @@ import pytest
 from gpax_instruments.domain_writer import DomainWriter
 from gpax_instruments.errors import LINK_FAULTS, InstrumentError, LinkTimeout, StillBusy, UnknownOutcome
 from gpax_instruments.link import SocketLink
-from scripted import KINDS, Scripted, eventually
+from scripted import KINDS, Scripted, eventually, impatient
 
 ACT = {"pfm": "MEAS:LOOP", "writer": "PULS", "band": "MEAS:BAND", "stem": "MEAS:EELS"}
 BUSY_S = {"pfm": "loop_timeout_s", "writer": "image_timeout_s", "band": "spectrum_timeout_s", "stem": "shot_timeout_s"}
@@ -32,7 +32,7 @@ def bench(serve):
     def make(kind, of=Scripted, **options):
         model, driver, usual, place = KINDS[kind]
         microscope = of(model)
-        arguments = {"timeout_s": 0.1} | usual | options
+        arguments = {"timeout_s": 30.0} | usual | options
         if driver is DomainWriter:
             arguments["log_duration"] = (-3.0, -1.0)
         drivers.append(driver(serve(microscope).address, **arguments))
@@ -50,7 +50,10 @@ def test_silence_after_the_act_is_an_unknown_outcome_and_safe_is_sent_all_the_sa
     driver, microscope, place = bench(kind, of)
     silence = "deaf" if of is Scripted else "drips"
     microscope.before[ACT[kind]] = lambda: setattr(microscope, silence, True)
-    with pytest.raises(UnknownOutcome, match=r"cannot be asked|may still be on") as caught:
+    with (
+        pytest.raises(UnknownOutcome, match=r"cannot be asked|may still be on") as caught,
+        impatient(driver, ACT[kind]),
+    ):
         driver.measure(place, "t1")
     assert any("not seen to be obeyed" in note for note in caught.value.__notes__)
     assert eventually(lambda: (microscope.tip, microscope.beam, microscope.bias) == ("WITHDRAWN", "BLANKED", 0.0))
@@ -87,12 +90,13 @@ def test_a_move_that_never_ends_measures_nothing(bench, kind):
 def test_silence_before_the_act_acts_on_nothing(bench, kind, of):
     driver, microscope, place = bench(kind, of)
     setattr(microscope, "deaf" if of is Scripted else "drips", True)
-    with pytest.raises(LINK_FAULTS):
-        driver.measure(place, "t1")
-    assert microscope.acts() == []
-    asked = microscope.sent.count("SAFE")
-    with pytest.raises(LINK_FAULTS):
-        driver.make_safe()
+    with impatient(driver):
+        with pytest.raises(LINK_FAULTS):
+            driver.measure(place, "t1")
+        assert microscope.acts() == []
+        asked = microscope.sent.count("SAFE")
+        with pytest.raises(LINK_FAULTS):
+            driver.make_safe()
     assert eventually(lambda: microscope.sent.count("SAFE") > asked)
 
 

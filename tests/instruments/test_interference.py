@@ -7,7 +7,7 @@ from gpax_instruments.errors import DeviceError, Interference, MoveRefused, Puls
 from gpax_instruments.pfm import PFM
 from gpax_instruments.stem import STEM
 from gpax_instruments.twins import start_pfm, start_stem
-from scripted import AXES, KINDS, PLACE, Scripted, wave_of
+from scripted import AXES, KINDS, PLACE, Scripted, impatient, wave_of
 
 from gpax_lab.spectra.loops import triangle
 
@@ -20,7 +20,7 @@ def bench(serve):
     def make(kind, microscope=None, **options):
         model, driver, usual, place = KINDS[kind]
         microscope = microscope or Scripted(model)
-        drivers.append(driver(serve(microscope).address, **({"timeout_s": 0.5} | usual | options)))
+        drivers.append(driver(serve(microscope).address, **({"timeout_s": 30.0} | usual | options)))
         return drivers[-1], microscope, place
 
     yield make
@@ -207,10 +207,10 @@ def test_an_amplitude_that_this_program_changes_is_sent_and_not_taken_for_anothe
 
 
 def test_an_unknown_outcome_of_our_own_is_not_taken_for_another_program(bench):
-    driver, microscope, place = bench("pfm", timeout_s=0.1)
+    driver, microscope, place = bench("pfm")
     driver.measure(place, "t1")
     microscope.before["MEAS:LOOP"] = lambda: setattr(microscope, "deaf", True)
-    with pytest.raises(UnknownOutcome):
+    with pytest.raises(UnknownOutcome), impatient(driver, "MEAS:LOOP"):
         driver.measure(place, "t2")
     microscope.before.clear()
     microscope.deaf = False
@@ -219,7 +219,7 @@ def test_an_unknown_outcome_of_our_own_is_not_taken_for_another_program(bench):
 
 def test_a_beam_left_on_is_off_at_once_and_the_dose_stops():
     with start_stem(seed=1) as twin, STEM(twin.address, _small()) as killed:
-        killed.scpi.write("BEAM:UNBL")
+        assert killed.scpi.query("BEAM:UNBL;BEAM?") == "UNBLANKED"  # done before the other connection is opened
         killed.close()
         scope = STEM(twin.address, _small()).connect()
         dose = scope.dose()
