@@ -35,6 +35,11 @@ def ask(*arguments):
     return result.exit_code, result.output
 
 
+def no_picture(told, target):
+    """Pictures are not what is tested here; what takes their place is known for one of ours."""
+    target.write_bytes(b"\x89PNG gpax_lab")
+
+
 OLD = {"x": SPAN | {"max_step": 1e-6}, "vmax": 8.0, "max_bias": 10.0}
 NARROWER = [
     {"x": OLD["x"] | {"high": 1.5e-6}},
@@ -125,7 +130,8 @@ def test_proposals_keep_within_the_limits_of_now_and_the_state_stays_as_it_was(k
 def begun(tmp_path_factory):
     """A microscope, and a folder with a finished campaign of one step on it."""
     folder = tmp_path_factory.mktemp("begun")
-    with start_pfm(seed=1) as twin:
+    with start_pfm(seed=1) as twin, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drive, "draw", no_picture)
         (folder / "film.toml").write_text(to_toml(parse(table(twin.address))), encoding="utf-8")
         code, text = ask("run", folder / "film.toml", "--out", folder / "out")
         assert code == 0, text
@@ -134,8 +140,8 @@ def begun(tmp_path_factory):
 
 @pytest.fixture
 def out(begun, tmp_path, monkeypatch):
-    """A copy of the folder; pictures are not what is tested here."""
-    monkeypatch.setattr(drive, "draw", lambda told, target: target.write_bytes(b"\x89PNG gpax_lab"))
+    """A copy of the folder."""
+    monkeypatch.setattr(drive, "draw", no_picture)
     return shutil.copytree(begun[1], tmp_path / "out")
 
 
@@ -206,7 +212,7 @@ def test_resume_on_another_processor_takes_the_promise_of_the_same_bits_back(beg
 
 def test_a_microscope_that_is_switched_off_and_on_again_is_waited_for(tmp_path, monkeypatch):
     """Its link breaks between two points; the campaign goes on over a new one, the tip up before anything else."""
-    monkeypatch.setattr(drive, "draw", lambda told, target: target.write_bytes(b"\x89PNG gpax_lab"))
+    monkeypatch.setattr(drive, "draw", no_picture)
     monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.1)
     with start_pfm(seed=1) as first:
         port, again = first.scpi_port, []
