@@ -90,14 +90,15 @@ def test_a_hang_up_that_somebody_cares_for_already_stays_theirs(handler):
 def test_a_console_that_windows_closes_waits_until_the_flag_is_left():
     stop = StopFlag()
     answers = []
+    thread = threading.Thread(target=lambda: answers.append(stop.closing(2)))
     with stop:
         assert stop.closing(0) is False  # Ctrl-C comes as a signal
-        thread = threading.Thread(target=lambda: answers.append(stop.closing(2)))
         thread.start()
         while not stop:
             time.sleep(0.001)
-        assert answers == []
-    thread.join(4.0)
+        waiting = thread.is_alive(), list(answers)
+    thread.join()
+    assert waiting == (True, [])
     assert answers == [True]
 
 
