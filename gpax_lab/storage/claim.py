@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from . import lock
 
 _FOLDER = "gpax-lab-instruments"
-_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _TOLD = 4096  # bytes of the words about who holds it
 
 

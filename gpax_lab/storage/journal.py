@@ -26,6 +26,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from gpax_lab.experiment import suspended
+
 from . import files, lock
 from .contents import damage_text, found_in, without_collector
 from .errors import DiskFull, JournalCorrupt, JournalDisturbed, JournalEmpty, JournalError, JournalExists, JournalFull
@@ -35,9 +37,9 @@ Entry = tuple[str, int, Mapping[str, Any], Mapping[str, Any]]
 
 
 class Clock(NamedTuple):
-    """Where times come from, in seconds: one clock that never goes back, and one that shows the date."""
+    """Where times come from, in seconds: one clock that never goes back nor stops, and one that shows the date."""
 
-    monotonic: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = suspended.now
     wall: Callable[[], float] = time.time
 
 

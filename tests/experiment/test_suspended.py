@@ -33,9 +33,10 @@ def plain_end(plain, tmp_path_factory):
     return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
 
 
-def test_the_clock_never_goes_back_and_is_no_calendar():
+def test_the_clock_never_goes_back_and_is_that_of_journals():
     times = [now() for _ in range(1000)]
     assert times == sorted(times)
+    assert Clock().monotonic is now
 
 
 def test_a_watch_counts_what_is_late_and_not_what_is_only_slow():
