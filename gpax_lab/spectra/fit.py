@@ -34,8 +34,11 @@ from gpax_lab.spectra.outcome import (
 MOVED = 2.0
 """Standard deviations by which a number may change when what is unresolved is let go."""
 
-REOPENED = (AT_BOUND, NOT_CONVERGED, UNRESOLVED)
-"""Flags of a fit of which single numbers may be good."""
+RIVALS = 3.0
+"""Standard deviations by which a number may differ between two sets of parameters that describe the data as well."""
+
+REOPENED = (AT_BOUND, NOT_CONVERGED, UNRESOLVED, POOR_FIT)
+"""Flags of a fit of which single numbers may be good, if it has their errors with what is unresolved let go."""
 
 HUBER = 1.345
 """Tuning constant: 95 percent efficiency for normal errors (Huber, Robust Statistics, 1981)."""
@@ -198,29 +201,49 @@ def judged(fit: Fit) -> Fit:
 
     A number may be good although the fit is not: the area of a loop whose corner is sharper than the steps. What the
     fit could not determine is let go (see `Fit.released`); the number is good if this leaves it an error, and does not
-    change it by more than `MOVED` of these. The change counts into the error.
+    change it by more than `MOVED` of these. The change counts into the error. And a number may be bad although the fit
+    is good: where other parameters describe the spectrum as well and give one further away than `RIVALS` errors.
 
     Args:
         fit: of `curve_fit` or of `transformed`, of any batch shape (...).
 
     Returns:
-        `Fit` with flag (..., p), std and covariance; POOR_FIT, EDGE and BAD_INPUT stay.
+        `Fit` with flag (..., p), std and covariance; EDGE and BAD_INPUT stay, and POOR_FIT where the fit has no errors
+        with what is unresolved let go.
     """
     return _judged(fit)
 
 
 @jax.jit
 def _judged(fit: Fit) -> Fit:
+    flag = jnp.broadcast_to(fit.flag[..., None], fit.params.shape)
     if fit.released is None or fit.step is None:
-        return fit._replace(flag=jnp.broadcast_to(fit.flag[..., None], fit.params.shape))
-    spread = jnp.stack([fit.released[..., k, k] for k in range(fit.params.shape[-1])], axis=-1)
-    flag = judged_flag(jnp.broadcast_to(fit.flag[..., None], fit.params.shape), fit.params, spread, fit.step)
-    covariance = fit.released + fit.step[..., :, None] * fit.step[..., None, :]
-    return fit._replace(flag=flag, std=jnp.sqrt(jnp.maximum(spread, 0.0) + fit.step**2), covariance=covariance)
+        return fit._replace(flag=flag)
+    known = jnp.isfinite(fit.released)
+    covariance = jnp.where(known, fit.released + fit.step[..., :, None] * fit.step[..., None, :], fit.covariance)
+    variance, released = (_diagonal(matrix) for matrix in (covariance, fit.released))
+    flag = judged_flag(flag, fit.params, released, fit.step)
+    if fit.rival is not None:
+        same = (fit.rival - fit.params) ** 2 <= RIVALS**2 * variance
+        flag = jnp.where((flag == OK) & ~same, jnp.int8(POOR_FIT), flag)
+    return fit._replace(flag=flag, std=jnp.sqrt(jnp.maximum(variance, 0.0)), covariance=covariance)
+
+
+def _diagonal(matrix: Array) -> Array:
+    return jnp.stack([matrix[..., k, k] for k in range(matrix.shape[-1])], axis=-1)
 
 
 def judged_flag(flag: Array, value: Array, variance: Array, change: Array) -> Array:
-    """OK where a number is good with this variance and this change when what is unresolved is let go; else the flag."""
+    """OK where a number is good although the fit is not; else the flag of the fit.
+
+    Args:
+        flag: (...) int8, of the fit.
+        value, variance: (...) of the number, with what is unresolved let go.
+        change: (...) of the number when that is let go, in its unit.
+
+    Returns:
+        (...) int8.
+    """
     open_ = functools.reduce(jnp.logical_or, [flag == k for k in REOPENED])
     known = jnp.isfinite(value) & jnp.isfinite(variance) & (variance >= 0) & (change**2 <= MOVED**2 * variance)
     return jnp.where(open_ & known, jnp.int8(OK), flag)
@@ -228,15 +251,16 @@ def judged_flag(flag: Array, value: Array, variance: Array, change: Array) -> Ar
 
 def refused(fit: Fit, where: Array) -> Fit:
     """The fit with flag POOR_FIT where (...) is true, so that `judged` does not find a number of it good again."""
-    open_ = functools.reduce(jnp.logical_or, [fit.flag == k for k in (OK, *REOPENED)])
-    return fit._replace(flag=jnp.where(where & open_, jnp.int8(POOR_FIT), fit.flag))
+    open_ = where & functools.reduce(jnp.logical_or, [fit.flag == k for k in (OK, *REOPENED)])
+    released = None if fit.released is None else jnp.where(open_[..., None, None], jnp.nan, fit.released)
+    return fit._replace(flag=jnp.where(open_, jnp.int8(POOR_FIT), fit.flag), released=released)
 
 
 @partial(jax.jit, static_argnames="function")
 def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, Any]:
     def one(
-        p: Array, covariance: Array, released: Array | None, step: Array | None
-    ) -> tuple[Array, Array, Array, Array | None, Array | None]:
+        p: Array, covariance: Array, released: Array | None, step: Array | None, rival: Array | None
+    ) -> tuple[Array | None, ...]:
         slope = jax.jacfwd(function)(p, *args)
 
         def carried(matrix: Array) -> Array:
@@ -247,12 +271,13 @@ def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, A
         spread = carried(covariance)
         std = jnp.sqrt(jnp.maximum(jnp.diagonal(spread), 0.0))
         loose = None if released is None else carried(released)
-        return function(p, *args), spread, std, loose, None if step is None else jnp.sum(slope * step[None], axis=1)
+        moved = None if step is None else jnp.sum(slope * step[None], axis=1)
+        return function(p, *args), spread, std, loose, moved, None if rival is None else function(rival, *args)
 
     for _ in fit.flag.shape:
         one = jax.vmap(one)
-    found = one(fit.params, fit.covariance, fit.released, fit.step)
-    return dict(zip(("params", "covariance", "std", "released", "step"), found, strict=True))
+    found = one(fit.params, fit.covariance, fit.released, fit.step, fit.rival)
+    return dict(zip(("params", "covariance", "std", "released", "step", "rival"), found, strict=True))
 
 
 def normal_solve(a: Array, b: Array) -> Array:

@@ -6,6 +6,7 @@ loop itself.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -20,7 +21,6 @@ from scipy.special import erfcx
 from gpax_lab.spectra.fit import (
     AT_BOUND,
     BAD_INPUT,
-    NOT_CONVERGED,
     OK,
     POOR_FIT,
     UNRESOLVED,
@@ -39,8 +39,23 @@ ROUGH = 1.6
 """By how much errors are larger where a fit is not good: a loop in noise is not linear in its parameters over them. The
 sum over the readings, which needs no fit, has 1.5 times the error of the fitted area there (`benchmarks/flags.py`)."""
 
-LEAST_HEIGHT = 3.0
-"""Standard deviations of the height below which nothing is known of where a loop switches."""
+SATURATED, TAIL = 0.1, 0.3
+"""The least error of a response, in errors of the height: in saturation both branches differ by nothing at all, which
+no reading tells. And that of a nucleation bias of a fit that is not good, as a share of its distance from the switch:
+it is where a tail begins, and depends on the form that the loop is given (both by `benchmarks/flags.py`)."""
+
+NOT_NOISE = 3.0
+"""Standard deviations of the correlation of neighbours, 1 / sqrt(n), above which what a fit leaves is no noise."""
+
+STRAIGHT, UPSIDE_DOWN, TILTED = 22.0, 300.0, 0.13
+"""What chi^2 may grow by for a straight line to be as good as the loop: with six parameters more and the best of all
+places for a switch, 99 of 100 loops fitted to lines in noise explain less (of 16 to 512 readings). And for a loop
+upside down, which is not fitted itself (230 in 99 of 100 slanted loops that were taken for it), or the root mean square
+of its change over the height. Loops that really switch first on the rising branch, as by injected charge, change by
+0.2 of it. All by simulation."""
+
+NOWHERE = 1e6
+"""Ranges of the sweep away from it: the switch of a loop that has none."""
 
 TWO_OVER_ROOT_PI = 1.1283791670955126  # derivative of erf at 0
 
@@ -106,7 +121,7 @@ def loop_fit(
         up: bool (n,), the rising branch; read from the cyclic sweep if not given.
         repair: `despike` the loops first (the standard deviations then take the repaired points for measured).
         careful: start from the best shape of each of three corner widths and keep the best fit: three times the work.
-        least_r_squared: below it the flag is POOR_FIT.
+        least_r_squared: below it the flag of the fit is POOR_FIT; single numbers, as the area, may be good (`scalars`).
         **options: of `curve_fit`.
 
     Returns:
@@ -124,7 +139,7 @@ def loop_fit(
     box: dict[str, Any] = {"lower": lower, "upper": upper, "least_r_squared": -jnp.inf}  # judged in `_resolved`
     options = {"jac": _slopes_at_point} | box | options
     fit = curve_fit(_at_point, (v, branch), r, starts, sigma, **options)
-    return _resolved(fit, lower, upper, least_r_squared)
+    return _resolved(fit, v, branch, r, (lower, upper), None if sigma is None else jnp.asarray(1.0), least_r_squared)
 
 
 def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None) -> Array:
@@ -154,7 +169,10 @@ def scalars(fit: Fit, bias: ArrayLike, up: ArrayLike | None = None) -> Fit:
 
     Each number is judged by its own error and its change when what the fit left unresolved is let go (`fit.judged`):
     the area of a loop is good though a corner is sharper than the steps, or lies at the end of the sweep, or the fit
-    is poor because there is much noise, which tells nothing of where such a loop switches.
+    is poor because there is much noise. Errors are larger than those of the fit where what it leaves is not noise.
+    Where a straight line describes the readings about as well nothing switches, and where a loop upside down does, it
+    is not known which: such biases are refused. A `scalarizer` of the same quantity says the same, but for the least
+    errors that only these numbers have (`SATURATED`, `TAIL`).
 
     Args:
         fit: of `loop_fit`, batch (...).
@@ -164,28 +182,28 @@ def scalars(fit: Fit, bias: ArrayLike, up: ArrayLike | None = None) -> Fit:
         `Fit` with flag (..., 9), in the order of `LoopScalars`.
     """
     v = jnp.asarray(bias, fit.params.dtype)
-    found = judged(transformed(fit, loop_scalars, v, rising(v) if up is None else jnp.asarray(up)))
-    return found._replace(flag=_of_loops(found, fit.params[..., 1], fit.std[..., 1]))
+    found = transformed(fit, loop_scalars, v, rising(v) if up is None else jnp.asarray(up))
+    return judged(_widened(found, fit))
 
 
 @jax.jit
-def _of_loops(found: Fit, height: Array, spread: Array) -> Array:
-    """The flags of the numbers, by what is known of loops.
+def _widened(found: Fit, fit: Fit) -> Fit:
+    """With what the errors of numbers do not know: the form of the tails, and that nothing is exact in saturation."""
+    if found.released is None:
+        return found
+    value = dict(zip(LoopScalars._fields, jnp.moveaxis(found.params, -1, 0), strict=True))
+    least = SATURATED * fit.std[..., 1]
+    away = [value[f"nucleation_{way}"] - value[f"coercive_{way}"] for way in ("up", "down")]
+    tails = [jnp.where(fit.flag != OK, TAIL * far, 0.0) for far in away]
+    more = jnp.stack([*[jnp.zeros_like(least)] * 4, *[least] * 3, *tails], axis=-1)
+    more = jnp.where(jnp.isfinite(more), more, 0.0) ** 2
+    return found._replace(released=found.released + _diagonals(more))
 
-    The area, a sum over all readings, is good where nothing but noise makes the fit a poor one. Where the branches
-    switch is unknown without a height, and if the rising one seems to switch first: a slanted loop is much the same as
-    one upside down with another tilt.
-    """
-    area = found.flag[..., 0]
-    known = (area == POOR_FIT) & jnp.isfinite(found.std[..., 0]) & jnp.isfinite(found.params[..., 0])
-    flat = jnp.abs(height) < LEAST_HEIGHT * spread
-    turned = found.params[..., 1] < found.params[..., 2]
-    flag = found.flag.at[..., 0].set(jnp.where(known, jnp.int8(OK), area))
-    for k, name in enumerate(LoopScalars._fields):
-        if name.startswith(("coercive", "imprint", "nucleation")):
-            seen = jnp.where(flat, jnp.int8(POOR_FIT), jnp.where(turned, jnp.int8(NOT_CONVERGED), jnp.int8(OK)))
-            flag = flag.at[..., k].set(jnp.where(flag[..., k] == OK, seen, flag[..., k]))
-    return flag
+
+def _diagonals(values: Array) -> Array:
+    """(..., k, k) matrices with the values (..., k) on their diagonals."""
+    k = values.shape[-1]
+    return jax.vmap(jnp.diag)(values.reshape(-1, k)).reshape(*values.shape, k)
 
 
 def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, Array]:
@@ -225,8 +243,11 @@ def _box(v: Array) -> tuple[Array, Array]:
 
 
 @jax.jit
-def _resolved(fit: Fit, lower: Array, upper: Array, least: ArrayLike) -> Fit:
+def _resolved(
+    fit: Fit, v: Array, up: Array, response: Array, box: tuple[Array, Array], known: Array | None, least: ArrayLike
+) -> Fit:
     """With flag UNRESOLVED where only widths lie at a bound, and at their lower one, and the switch let go there."""
+    lower, upper = box
     p, spread = jnp.moveaxis(fit.params, -1, 0), jnp.moveaxis(fit.std, -1, 0)
     held = spread == 0.0  # of the covariance of a fit at its bound, see `Fit`
     wrong = jnp.any(held[:5], axis=0)
@@ -242,11 +263,65 @@ def _resolved(fit: Fit, lower: Array, upper: Array, least: ArrayLike) -> Fit:
     more = jnp.zeros_like(fit.params)
     for k, pair in ((2, sharp[:2]), (3, sharp[2:])):
         more = more.at[..., k].set(jnp.where(pair[0] | pair[1], within, 0.0))
-    assert fit.released is not None  # `curve_fit` gives it
-    released = fit.released + jax.vmap(jnp.diag)(more.reshape(-1, 9)).reshape(fit.released.shape)
-    rough = (flag != OK)[..., None, None]
-    released = jnp.where(rough, ROUGH**2 * released, released)
-    return fit._replace(flag=flag, released=released)
+    assert fit.released is not None  # `curve_fit` gives both
+    assert fit.step is not None
+    released = fit.released + _diagonals(more)
+    poor = (flag == POOR_FIT)[..., None]
+    released = released + jnp.where(poor[..., None], fit.step[..., :, None] * fit.step[..., None, :], 0.0)
+    curve = _curves(v, fit.params, up)
+    rough = jnp.where(flag != OK, ROUGH**2, 1.0) * _misfit(response - curve, fit.chi_square, known)
+    released, step = rough[..., None, None] * released, jnp.where(poor, 0.0, fit.step)
+    return fit._replace(flag=flag, released=released, step=step, rival=_rival(fit, v, up, curve))
+
+
+def _curves(v: Array, params: Array, up: Array) -> Array:
+    """(..., n) the loops of parameters (..., 9)."""
+    curves = jax.vmap(lambda p: loop_function(v, p, up))(params.reshape(-1, 9))
+    return curves.reshape(*params.shape[:-1], v.shape[0])
+
+
+def _misfit(rest: Array, chi_square: Array, known: Array | None) -> Array:
+    """(...) by how much variances are larger because the loop is not of this form: what is left is alike in neighbours.
+
+    (1 + r) / (1 - r) with r the correlation of neighbours, where that is more than noise has. With a known noise also
+    chi^2 where that is.
+    """
+    n = rest.shape[-1]
+    rest = jnp.where(jnp.isfinite(rest), rest, 0.0)
+    power = jnp.sum(rest**2, axis=-1)
+    alike = jnp.sum(rest * jnp.roll(rest, 1, axis=-1), axis=-1) / jnp.where(power > 0, power, 1.0)
+    alike = jnp.where(alike > NOT_NOISE / math.sqrt(n), jnp.minimum(alike, 0.99), 0.0)
+    more = (1.0 + alike) / (1.0 - alike)
+    if known is None:
+        return more
+    return more * jnp.where(chi_square > 1.0 + NOT_NOISE * math.sqrt(2.0 / n), chi_square, 1.0)
+
+
+def _rival(fit: Fit, v: Array, up: Array, curve: Array) -> Array:
+    """(..., 9) another loop that describes the readings about as well, or the fitted one.
+
+    Without a height, a straight line that switches nowhere (anywhere, which is far away). Where the rising branch seems
+    to switch first, a loop upside down with another tilt: so much a slanted loop may be like one.
+    """
+    a1, a2, a3, b0, b1, b2, b3 = (fit.params[..., k] for k in (1, 2, 3, 5, 6, 7, 8))
+    place = jnp.broadcast_to(v, curve.shape)
+    about = place - jnp.mean(v)
+
+    def with_line(values: Array, *rest: Array) -> tuple[Array, Array]:
+        """Height, switches and widths with the offset and tilt nearest to the values; the sum of squares left."""
+        tilt = jnp.sum(values * about, axis=-1) / jnp.sum(about**2, axis=-1)
+        offset = jnp.mean(values, axis=-1) - tilt * jnp.mean(v)
+        left = values - offset[..., None] - tilt[..., None] * place
+        return jnp.stack([offset, *rest[:3], tilt, *rest[3:]], axis=-1), jnp.sum(left**2, axis=-1)
+
+    far, none = NOWHERE * (jnp.max(v) - jnp.min(v)), jnp.zeros_like(a1)
+    straight, left = with_line(curve, none, a2 + far, a3 - 2.0 * far, b0, b1, b2, b3)
+    flat = ~(left > STRAIGHT * fit.chi_square)
+    turned = jnp.stack([none, -a1, a3, a2, none, b2, b3, b0, b1], axis=-1)
+    turned, left = with_line(curve - _curves(v, turned, up), -a1, a3, a2, b2, b3, b0, b1)
+    alike = (left < UPSIDE_DOWN * fit.chi_square) | (left < v.shape[0] * (TILTED * a1) ** 2)
+    other = jnp.where(((a2 < a3) & alike)[..., None], turned, fit.params)
+    return jnp.where(flat[..., None], straight, other)
 
 
 class _Switch(NamedTuple):

@@ -53,8 +53,10 @@ class Fit(NamedTuple):
             of the noise, in the unit of y squared.
         flag: (...) int8.
         released: (..., p, p) covariance if all that is held at a bound, or not determined, were let go, each by as much
-            as its bounds leave; the same as `covariance` of a good fit. NaN where there is none.
+            as its bounds leave; the same as `covariance` of a good fit. NaN where there is none, and of a
+            POOR_FIT of which no number is good.
         step: (..., p) where the parameters would go, to first order, if let go; 0 of a good fit.
+        rival: (..., p) other parameters that describe the spectrum about as well; `params` where none are known.
     """
 
     params: Array
@@ -65,6 +67,7 @@ class Fit(NamedTuple):
     flag: Array
     released: Array | None = None
     step: Array | None = None
+    rival: Array | None = None
 
 
 def summary(
@@ -123,7 +126,8 @@ def summary(
     std = jnp.sqrt(jnp.stack([jnp.maximum(covariance[i, i], 0.0) for i in range(p)]))
     released, step = _let_go(task, u, h, gradient, spread)
     fine = (flag == OK) | (flag == POOR_FIT)
-    released = jnp.where(fine, covariance, jnp.where(bad | ~(r_squared >= least), jnp.nan, released))
+    released = jnp.where(fine, covariance, released)
+    released = jnp.where(bad | ~(r_squared >= least), jnp.nan, released)
     fit = Fit(
         jnp.where(bad[None], jnp.nan, u).T,
         jnp.where(lost[None], jnp.nan, std).T,

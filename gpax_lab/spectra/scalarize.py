@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.spectra.fit import OK, Fit, judged_flag
+from gpax_lab.spectra.fit import OK, Fit, judged, transformed
 
 Scalar = Callable[..., tuple[Array, Array]]
 """Arrays of one spectrum -> () value and () variance; NaN both where the fit failed."""
@@ -33,9 +33,9 @@ def scalarizer(fit: Callable[..., Fit], quantity: Callable[[Array], Array], acce
     Args:
         fit: arrays of one spectrum -> `Fit` without batch.
         quantity: parameters (p,) -> (), differentiable: one of them, a ratio, a logarithm, an area.
-        accept: flags that count as good. Where the fit could not determine all of its parameters, the quantity is good
-            as well if it has an error with these let go, and does not change by more; see `fit.judged`. Its variance
-            is then that one.
+        accept: flags that count as good, of the quantity: `fit.judged` finds it good where the fit could not determine
+            all of its parameters if it has an error with these let go, and does not change by more (its variance is
+            then that one), and refuses it where other parameters describe the spectrum as well and give another one.
 
     Returns:
         Function of the same arrays -> (value, variance), compiled once; `jax.vmap` maps it over spectra.
@@ -54,16 +54,14 @@ def scalarizer(fit: Callable[..., Fit], quantity: Callable[[Array], Array], acce
 
     fitted = jax.jit(fit)  # compiled once for all scalarizers of this fit: swapping the quantity costs next to nothing
 
+    def number(p: Array) -> Array:
+        return jnp.reshape(quantity(p), (1,))
+
     @jax.jit
     def read(found: Fit) -> tuple[Array, Array]:
-        value, slope = jax.value_and_grad(quantity)(found.params)
-        good = jnp.any(jnp.stack([found.flag == flag for flag in accept]))
-        variance = slope @ found.covariance @ slope
-        if found.released is not None and found.step is not None:
-            loose, change = slope @ found.released @ slope, slope @ found.step
-            good = good | (judged_flag(found.flag, value, loose, change) == OK)
-            variance = jnp.where(jnp.isfinite(loose), loose + change**2, variance)
-        return _checked(value, variance, good)
+        one = judged(transformed(found, number))
+        good = jnp.any(jnp.stack([one.flag[0] == flag for flag in accept]))
+        return _checked(one.params[0], one.covariance[0, 0], good)
 
     def scalar(*arrays: Any) -> tuple[Array, Array]:
         found = fitted(*arrays)

@@ -8,6 +8,7 @@ from scipy.special import erf
 from gpax_lab.spectra import fit as fitting
 from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, loop_start, on_off, scalars
 from gpax_lab.spectra.loops import loop_function, rising, triangle
+from gpax_lab.spectra.scalarize import scalarizer
 
 BIAS = triangle(8.0, 64)
 NOISE = 0.02
@@ -160,6 +161,69 @@ def test_numbers_are_judged_by_themselves_and_not_by_the_parameters(loops):
     assert np.mean(flags[:, 0] == fitting.OK) > 0.95, "the area of nothing is 0 within its error"
     assert np.mean(np.abs(nothing.params[:, 0]) < 4 * nothing.std[:, 0]) > 0.95
     assert np.mean(flags[:, 1] == fitting.OK) < 0.05, "but nothing switches nowhere"
+
+
+@pytest.mark.parametrize("name", ["area", "coercive_down", "remanence_up"])
+def test_a_scalarizer_accepts_what_scalars_does(loops, name):
+    """Good loops, ones in noise, and noise alone."""
+    dice = np.random.default_rng(12)
+    clean = np.array(loops[1])[:60]
+    clean[40:] = 0.0
+    noisy = clean + np.repeat([0.0, 0.7, 0.7], 20)[:, None] * dice.normal(size=clean.shape)
+    k = LoopScalars._fields.index(name)
+    scalar = scalarizer(lambda y: loop_fit(BIAS, y), lambda p: loop_scalars(p, BIAS)[k])
+    value, variance = (np.asarray(v) for v in jax.vmap(scalar)(noisy))
+    fit = loop_fit(BIAS, noisy)
+    found = scalars(fit, BIAS)
+    good = np.asarray(found.flag)[:, k] == fitting.OK
+    np.testing.assert_array_equal(np.isfinite(value), good)
+    np.testing.assert_allclose(value[good], found.params[good, k], rtol=1e-3, atol=1e-6)
+    if name != "remanence_up":  # whose least error only `scalars` knows
+        np.testing.assert_allclose(variance[good], np.asarray(found.std)[good, k] ** 2, rtol=1e-2)
+    assert np.all(good[:20])
+    assert np.mean(np.asarray(fit.r_squared)[40:] < 0.5) > 0.8, "by its R^2 no fit of noise is good"
+    assert good[40:].mean() > 0.9 or name.startswith("coercive"), "the area of noise is 0 within its error"
+
+
+def test_lines_in_noise_switch_nowhere():
+    """Of 1,000 at most 1 in 100 by the choice of the limit: 10, and four standard deviations of that number more."""
+    dice = np.random.default_rng(13)
+    noise = dice.uniform(-0.3, 0.3, (1000, 1)) * np.asarray(BIAS) + dice.normal(size=(1000, 64))
+    found = scalars(loop_fit(BIAS, noise), BIAS)
+    for k, name in enumerate(LoopScalars._fields):
+        if name.startswith(("coercive", "imprint", "nucleation")):
+            assert np.sum(np.asarray(found.flag)[:, k] == fitting.OK) <= 10 + 4 * np.sqrt(10)
+
+
+def test_a_slanted_loop_may_be_upside_down_and_a_saturated_one_is_not():
+    """A loop that does switch first on its rising branch keeps its biases; one that is only taken for it does not."""
+    dice = np.random.default_rng(14)
+    inverse = np.array([-1.0, 2.0, -2.5, 2.5, 0.01, 0.8, 0.9, 0.9, 0.8])
+    slanted = np.array([-1.0, 2.0, 2.5, -2.5, 0.1, 4.5, 4.5, 4.5, 4.5])
+    for truth, accepted in ((inverse, True), (slanted, False)):
+        loops = np.asarray(loop_function(BIAS, truth)) + 0.05 * dice.normal(size=(100, 64))
+        fit = loop_fit(BIAS, loops)
+        turned = np.asarray(fit.params[:, 2] < fit.params[:, 3])
+        assert turned.any()
+        flags = np.asarray(scalars(fit, BIAS).flag)[turned]
+        assert np.all((flags[:, 1] == fitting.OK) == accepted)
+        assert np.all(flags[:, 0] == fitting.OK), "the area is the same either way"
+
+
+def test_errors_grow_where_the_loop_is_not_of_the_fitted_form(loops):
+    """Branches bent by a parabola: what the fit leaves is no noise, and without that errors are a fourth of what is."""
+    clean = np.asarray(jax.vmap(lambda p: loop_function(BIAS, p))(loops[0]))
+    bent = loop_fit(
+        BIAS, clean + 0.01 * np.asarray(BIAS) ** 2 + 0.03 * np.random.default_rng(15).normal(size=clean.shape)
+    )
+    found = scalars(bent, BIAS)
+    true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(loops[0]))
+    away = np.abs(np.asarray(found.params)[:, 1:4] - true[:, 1:4]) / np.asarray(found.std)[:, 1:4]
+    # Normal numbers: 1.1 of 400 beyond three, and four standard deviations of that number.
+    assert np.all(np.sum(away > 3, axis=0) <= 1.1 + 4 * np.sqrt(1.1))
+    good = np.asarray(bent.flag) == fitting.OK
+    rest = np.einsum("kii->ki", np.asarray(bent.released))[good] / np.asarray(bent.std)[good] ** 2
+    assert np.median(rest) > 4
 
 
 def test_a_batch_is_its_members_and_float32_works(loops):
