@@ -173,7 +173,7 @@ def _posteriors(plan: Plan, frames: Sequence[Frame]) -> list[tuple[Posterior, Ob
 def _points(contents: Contents) -> Points:
     frames = contents.of("reading")
     seeds = {frame.header["token"] for frame in contents.of("intent") if frame.header.get("phase") == "seed"}
-    x = np.array([frame.arrays["x"] for frame in frames], np.float64).reshape(len(frames), -1)
+    x = np.array([frame.arrays["x"] for frame in frames], np.float64).reshape(-1, 2)
     again = {frame.header["token"]: float(frame.arrays["y"]) for frame in contents.of("reread")}
     y = np.array([again.get(frame.header["token"], float(frame.arrays["y"])) for frame in frames])
     return Points(x, y, np.array([frame.header["token"] in seeds for frame in frames], bool))

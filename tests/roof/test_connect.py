@@ -49,6 +49,13 @@ def ask(tmp_path, settings):
     return result.exit_code, result.output
 
 
+def shown(journal):
+    """What `gpax-lab show` says."""
+    result = CliRunner().invoke(app, ["show", str(journal)])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
 def free_port():
     with socket.create_server(("127.0.0.1", 0)) as door:
         return door.getsockname()[1]
@@ -157,6 +164,9 @@ def test_ctrl_c_ends_the_first_waiting(tmp_path):
     assert f"Paused before the first fit. Go on with: gpax-lab resume {journal}" in text
     assert [frame.kind for frame in read(journal).frames] == ["campaign", "lost", "stop", "timing"]
     assert read(journal).of("stop")[0].header["finished"] is False
+    assert f"could not be reached after step 0: tcp://127.0.0.1:{port}: cannot connect" in shown(journal)
+    picture = CliRunner().invoke(app, ["plot", str(journal)])  # of a campaign without a reading
+    assert (picture.exit_code, journal.with_suffix(".png").exists()) == (0, True), picture.output
 
 
 @_POSIX
@@ -188,3 +198,4 @@ def test_an_instrument_that_hangs_ends_the_campaign_and_ctrl_c_works_meanwhile(t
     told = [" ".join([frame.header["text"], *frame.header.get("notes", ())]) for frame in contents.of("fault")]
     assert "no answer in time" in told[0]
     assert "The instrument could not be made safe: go to it." in told[-1]
+    assert f"fault after step 0: {contents.of('fault')[-1].header['error']}: {told[-1]}" in shown(journal)
