@@ -1,8 +1,11 @@
-"""What is left of a campaign after kill -9, after every file call, after Ctrl-C and on a full disk.
+"""What is left of a campaign after kill -9, after every file call, after Ctrl-C, on a full disk, and at an instrument
+that hangs up, hangs or is started anew.
 
 Claims: every journal reopens; no acknowledged reading is lost; the resumed campaign ends bit for bit where the
-uninterrupted one does; Ctrl-C ends within one step with the instrument safe; a full disk stops it before measuring.
-One JSON line a result; the exit status is 1 where a claim fails. `--quick` makes fewer trials.
+uninterrupted one does; Ctrl-C ends within one step with the instrument safe; a full disk stops it before measuring; a
+simulated instrument is left safe, or the error says that it could not be, and never acts twice under one token.
+One JSON line a result; the exit status is 1 where a claim fails. `--quick` makes fewer trials; `--instruments COUNT`
+makes none but those with simulated instruments, see `crash_instruments.py`.
 
 Two campaigns: "nuts" samples its parameters anew after every reading, "fixed" does not and starts fast; each kill -9
 needs a fresh process.
@@ -19,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing import get_context
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -27,11 +29,12 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import crash_campaign as small
+import crash_instruments
+from crash_rooms import PROCESSES
 
 from gpax_lab.experiment.signals import StopFlag
 from gpax_lab.storage import DiskFull, JournalFull, read
 
-PROCESSES = get_context("fork" if sys.platform == "linux" else "spawn")
 POSIX = sys.platform != "win32"
 failures: list[str] = []
 
@@ -334,27 +337,57 @@ def disks(shop, folder, ends, kind):
             subprocess.run(["umount", str(place)], check=True)
 
 
+def instruments(bench, count):
+    """Campaigns at simulated instruments, each of them disturbed."""
+    bench.prepare()
+    found = []
+    for number, one in enumerate(crash_instruments.schedule(count), start=1):
+        found.append(bench.trial(*one))
+        if not found[-1].holds:
+            say(f"a claim fails: {found[-1]}")
+        if number % 50 == 0:
+            say(f"{number} of {count}")
+    for claim in crash_instruments.claims(found):
+        report(*claim)
+
+
+def simulated(folder, cache, dice, quick):
+    """The campaigns of this process's own, at an instrument in the same process."""
+    shop = Workshop(cache)
+    victims = {"nuts": 2} if quick else {"nuts": 30, "fixed": 70}
+    ends, seconds = shop.ask("reference", folder, tuple(victims))
+    gap = seconds["nuts"] / small.READINGS
+    calls(shop, folder, ends, {"nuts": 5} if quick else {"nuts": 1, "fixed": 1})
+    if POSIX:
+        stops(shop, folder, ends, "nuts", 10 if quick else 150, dice, gap)
+        stops(shop, folder, ends, "nuts", 3 if quick else 30, dice, gap, twice=True)
+    else:
+        say("skipped: Windows cannot send Ctrl-C to one process")
+    disks(shop, folder, ends, "nuts")
+    kills(shop, folder, cache, ends, victims, dice)
+    shop.connection.send(None)
+    shop.process.join()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer trials, under a minute")
-    quick = parser.parse_args().quick
+    parser.add_argument("--quick", action="store_true", help="fewer trials, under a minute and a half")
+    parser.add_argument("--instruments", type=int, metavar="COUNT", help="so many trials at instruments, no others")
+    options = parser.parse_args()
+    count = options.instruments or (11 if options.quick else 1000)
     dice = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder, cache = Path(name), str(Path(name) / "cache")
-        shop = Workshop(cache)
-        victims = {"nuts": 2} if quick else {"nuts": 30, "fixed": 70}
-        ends, seconds = shop.ask("reference", folder, tuple(victims))
-        gap = seconds["nuts"] / small.READINGS
-        calls(shop, folder, ends, {"nuts": 5} if quick else {"nuts": 1, "fixed": 1})
-        if POSIX:
-            stops(shop, folder, ends, "nuts", 10 if quick else 150, dice, gap)
-            stops(shop, folder, ends, "nuts", 3 if quick else 30, dice, gap, twice=True)
+        bench = crash_instruments.Bench(folder, cache, random.Random(1), 0 if count < 50 else 1) if POSIX else None
+        if not options.instruments:
+            simulated(folder, cache, dice, options.quick)
+        if bench is None:
+            say("skipped: Windows cannot stop and signal a process")
         else:
-            say("skipped: Windows cannot send Ctrl-C to one process")
-        disks(shop, folder, ends, "nuts")
-        kills(shop, folder, cache, ends, victims, dice)
-        shop.connection.send(None)
-        shop.process.join()
+            try:
+                instruments(bench, count)
+            finally:
+                bench.end()
     if failures:
         say(f"failed: {'; '.join(failures)}")
     return 1 if failures else 0

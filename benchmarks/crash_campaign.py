@@ -109,8 +109,8 @@ class Told(Campaign):
                 self.tell((header["token"], float(arrays["y"])))
 
 
-def go(kind: str, path: Path, instrument=None, tell=Told.tell, stop=lambda: False, checked: bool = True) -> Outcome:
-    """Begin the campaign, or go on with the one in the file; a file in which nothing was recorded is begun anew."""
+def opened(kind: str, path: Path, tell=Told.tell) -> Told:
+    """The campaign in the file, or a new one where nothing was recorded."""
     try:
         campaign = Told.open(path)
     except JournalEmpty:
@@ -119,6 +119,12 @@ def go(kind: str, path: Path, instrument=None, tell=Told.tell, stop=lambda: Fals
     except FileNotFoundError:
         campaign = Told.create(path, {"settings": {"kind": kind}})
     campaign.tell = tell
+    return campaign
+
+
+def go(kind: str, path: Path, instrument=None, tell=Told.tell, stop=lambda: False, checked: bool = True) -> Outcome:
+    """Begin the campaign, or go on with the one in the file; a file in which nothing was recorded is begun anew."""
+    campaign = opened(kind, path, tell)
     if not checked:
         campaign.require_space = lambda nbytes: None
     options = {"seeds": SEEDS, "key": jax.random.key(3), "scalarize": Simulated.scalarize, "stop": stop}
