@@ -5,13 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, StillBusy, UnknownOutcome
-from gpax_instruments.limits import Axis, Bounded, check_all
+from gpax_instruments.errors import LINK_FAULTS, StillBusy, UnknownOutcome
+from gpax_instruments.kept import Kept
+from gpax_instruments.limits import Axis, Bounded
 from gpax_instruments.link import Link
+from gpax_instruments.pictures import picture
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
-from gpax_instruments.station import LITTLE_ENDIAN, check_token
+from gpax_instruments.station import LITTLE_ENDIAN
 
 
 class BandExcitation(Stage):
@@ -32,7 +34,9 @@ class BandExcitation(Stage):
         ValueError: other axes, no band, or a number outside the driver's own limits; so do the attributes.
     """
 
-    act = "spectrum"
+    model = "PFM"
+    act, word = "spectrum", "BAND"
+    comes_home = False  # the band is not told with the spectrum
 
     MAX_HZ = 1e7
     """Highest frequency: detectors of cantilevers see no further."""
@@ -44,7 +48,6 @@ class BandExcitation(Stage):
     width = Bounded("Hz of the band", 0.0, "MAX_HZ", above=True)
     bins = Bounded("of the band", 8, "MAX_BINS", whole=True)
 
-    remembers_token = True
     repeatable = True  # excitation at zero bias leaves the sample as it is
 
     def __init__(
@@ -63,7 +66,7 @@ class BandExcitation(Stage):
         super().__init__(address, axes, timeout_s, spectrum_timeout_s, tag, link)
         self.centre, self.width, self.bins = centre, width, bins
         self._wanted()
-        self._sent: list[float] = []  # the band that the instrument was given last
+        self._band = Kept("BAND", "band", "Hz, Hz, bins", self._wanted)
         self.pixel_m, self.pixels = 0.0, 0
 
     @property
@@ -74,15 +77,11 @@ class BandExcitation(Stage):
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
         scpi.write(LITTLE_ENDIAN)
-        wanted = self._wanted()
         try:
-            present = scpi.query_numbers("BAND?")[0].tolist()
+            self._band.prepare(scpi)
         except LINK_FAULTS as fault:
             fault.add_note("it was asked for its band: does this instrument excite in bands?")
             raise
-        if present != wanted:
-            self._send_band(scpi, wanted)
-        self._sent = wanted
         self.pixel_m, self.pixels = scpi.query_frame("SCAN:PIX?")
 
     def _wanted(self) -> list[float]:
@@ -97,27 +96,10 @@ class BandExcitation(Stage):
             )
         return [float(value) for value in checked]
 
-    def _send_band(self, scpi: Scpi, wanted: list[float]) -> None:
-        scpi.write(f"BAND {wanted[0]!r},{wanted[1]!r},{int(wanted[2])}")
-        found = scpi.query_numbers("BAND?")[0].tolist()
-        if found != wanted:
-            raise DeviceError(f"band refused: {'; '.join(scpi.errors()) or found}")
-
-    def _check_band(self) -> None:
-        """Raise Interference unless the instrument is at bias 0 and in the band that was asked for."""
+    def _check_settings(self) -> None:
+        """At bias 0, and in the band that was asked for."""
         self._check_bias()
-        wanted = self._wanted()
-        found = self.scpi.read_numbers_again("BAND?")[0].tolist()
-        if found == wanted:
-            return
-        if found == self._sent:  # the band of this driver was changed, and not by somebody else
-            self._send_band(self.scpi, wanted)
-            self._sent = wanted
-            return
-        raise Interference(
-            f"{self.address}: its band is {found} (Hz, Hz, bins), {wanted} was asked for: does another program use the "
-            "instrument?"
-        )
+        self._band.check(self.scpi)
 
     def image(self) -> Reading:
         """The domains in the field of view as they are now.
@@ -128,13 +110,7 @@ class BandExcitation(Stage):
         self.scpi.connect()
         self._wait_idle()
         values = self._block("SCAN:IMAG?", "<f4")
-        ok, reason, flags = codecs.quality(values)
-        if values.size == self.pixels**2:
-            values = values.reshape(self.pixels, self.pixels)
-        elif ok:
-            ok, reason, flags = False, f"{self.pixels**2} pixels were expected, {values.size} came", ("short",)
-        arrays = {"polarization": values, "pixel": np.array(self.pixel_m)}
-        return Reading(arrays, {"polarization": "1", "pixel": "m"}, self.locate().readback, ok, reason, flags)
+        return picture("polarization", values, self.pixels, self.pixel_m, self.locate().readback)
 
     def measure(self, x: object, token: str) -> Reading:
         """Take the spectrum at x.
@@ -154,45 +130,26 @@ class BandExcitation(Stage):
 
         After an error that ends a campaign, the safe state has been asked for.
         """
-        goal = check_all(self.axes, x)
-        check_token(token)
-        self.scpi.connect()
-        changed = ""
-        with self._safe_when_stopped():
-            self._wait_idle()
-            fresh = not self._is_done(token)
-            if fresh:
-                self._check_band()
-                self.set(goal)
-                self._excite(token)
-                try:
-                    self._check_band()
-                except Interference as error:
-                    changed = str(error)
-            position = self._measured_at(goal, fresh)
-            values = self._block("BAND:DATA?", "<f4")
-        ok, reason, flags = codecs.quality(values)
-        if values.size != 2 * self.bins:
-            ok, reason, flags = False, f"{2 * self.bins} numbers were expected, {values.size} came", ("short",)
-            values = np.full(2 * self.bins, np.nan, np.float32)
-        real, imaginary = values.reshape(self.bins, 2).T
-        arrays = {"frequency": self.frequency, "real": real, "imaginary": imaginary}
-        units = {"frequency": "Hz", "real": "pm", "imaginary": "pm"}
-        reading = Reading(arrays, units, position, ok, reason, flags)
-        return self._finished(reading, token, changed)
+        return self._measure(x, token)
 
-    def _excite(self, token: str) -> None:
+    def _perform(self, goal: np.ndarray, token: str) -> None:
+        self.set(goal)
+        self._fire(token)
+
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+        position = self._measured_at(goal, fresh)
+        values, ok, reason, flags = codecs.shaped(self._block("BAND:DATA?", "<f4"), (self.bins, 2))
+        if values.shape != (self.bins, 2):
+            values = np.full((self.bins, 2), np.nan, np.float32)
+        arrays = {"frequency": self.frequency, "real": values[:, 0], "imaginary": values[:, 1]}
+        units = {"frequency": "Hz", "real": "pm", "imaginary": "pm"}
+        return Reading(arrays, units, position, ok, reason, flags)
+
+    def _fire(self, token: str) -> None:
         """Nothing changes by it, so a spectrum whose outcome is unknown is asked for again."""
         for attempt in range(self.scpi.attempts):
             try:
-                errors = self._act(token, f'MEAS:BAND "{token}"')
+                return self._act(token, f'MEAS:BAND "{token}"')
             except UnknownOutcome as doubt:
                 if isinstance(doubt.__cause__, StillBusy) or attempt + 1 == self.scpi.attempts:
                     raise
-                continue
-            if errors is None:
-                return
-            raise DeviceError(f"spectrum {token} was refused: {'; '.join(errors)}")
-
-    def _done(self) -> str:
-        return self.scpi.read_again("BAND:TOK?").strip().strip('"')

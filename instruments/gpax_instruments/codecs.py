@@ -162,6 +162,28 @@ def quality(values: np.ndarray, rail: float | None = None, n: int = 3) -> tuple[
     return not flags, "; ".join(reasons), tuple(flags)
 
 
+def shaped(
+    values: np.ndarray, shape: tuple[int, ...], rail: float | None = None
+) -> tuple[np.ndarray, bool, str, tuple[str, ...]]:
+    """A raw signal in the shape that was asked for, and its `quality`.
+
+    Args:
+        values: (n,) as they came.
+        shape: that they should have.
+        rail: see `quality`.
+
+    Returns:
+        (values, ok, reason in words, flags): too few or too many stay as they came, with the flag "short".
+    """
+    ok, reason, flags = quality(values, rail)
+    count = int(np.prod(shape))
+    if values.size == count:
+        return values.reshape(shape), ok, reason, flags
+    if ok:
+        ok, reason, flags = False, f"{count} numbers were expected, {values.size} came", ("short",)
+    return values, ok, reason, flags
+
+
 def to_jax(values: np.ndarray, dtype: Any = None) -> "jax.Array":
     """Copy numbers into a JAX array; the receive buffer may be reused afterwards.
 

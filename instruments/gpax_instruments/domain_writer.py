@@ -6,16 +6,17 @@ asked first whether a pulse of this token has begun, and for the token of its la
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, PulseLost
-from gpax_instruments.limits import Axis, Bounded, check_all
+from gpax_instruments.errors import LINK_FAULTS, DeviceError
+from gpax_instruments.limits import Axis, Bounded
 from gpax_instruments.link import Link
+from gpax_instruments.pictures import picture
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
-from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN, Station, check_token
+from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN, Station
 
 ROUNDING = 1e-9  # V, and log10 of s
 
@@ -41,7 +42,9 @@ class DomainWriter(Station):
         ValueError: limits that are not finite with low < high, or outside the driver's own; so do the attributes.
     """
 
-    act = "pulse"
+    model = "PFM"
+    act, word = "pulse", "PULS"
+    cost = "its cell of film is spent"
 
     MAX_BIAS_V = 20.0
     """V, of either sign; as for loops (`PFM.MAX_BIAS_V`)."""
@@ -54,7 +57,6 @@ class DomainWriter(Station):
 
     image_timeout_s = Bounded("s", 0.0, "MAX_TIMEOUT_S", above=True)
 
-    remembers_token = True  # a domain written under a token is looked at again, never written again
     repeatable = False  # a pulse whose outcome is unknown may have spent a cell of film
 
     def __init__(
@@ -126,10 +128,6 @@ class DomainWriter(Station):
         scpi.write(LITTLE_ENDIAN)
         self.pixel_m, self.pixels = scpi.query_frame("IMAG:PIX?")
 
-    def check_value(self, target: object) -> None:
-        """Raise MoveRefused when target may not be sent. Sends nothing."""
-        check_all(self.axes, target)
-
     def cells_left(self) -> int:
         """Cells of fresh film."""
         used, total = self.scpi.read_finite_again("FILM:CELL?", 2).tolist()
@@ -155,7 +153,7 @@ class DomainWriter(Station):
 
         Raises:
             MoveRefused: outside the limits; nothing was sent.
-            PulseLost: a pulse of this token was cut off earlier; nothing was sent, and the point is lost.
+            PulseLost: a pulse of this token was cut off, perhaps by a power failure; none is sent again, the point is lost.
             UnknownOutcome: the pulse may have happened.
             Interference: somebody else has set a bias or written a domain; nothing was pulsed.
             DeviceError: the instrument refused the pulse.
@@ -164,19 +162,10 @@ class DomainWriter(Station):
 
         After an error that ends a campaign, the safe state has been asked for.
         """
-        goal = check_all(self.axes, x)
-        check_token(token)
-        self.scpi.connect()
-        with self._safe_when_stopped():
-            self._wait_idle()
-            fresh = not self._is_done(token)
-            if fresh:
-                if self._began(f'PULS:USED? "{token}"'):
-                    raise PulseLost(f"pulse {token} had begun and was cut off: its cell of film is spent")
-                self._check_bias()
-                self._pulse(goal, token)
-            reading = self._read(goal, fresh)
-        return self._finished(reading, token, reading.reason if INTERFERENCE in reading.flags else "")
+        return self._measure(x, token)
+
+    def _check_settings(self) -> None:
+        self._check_bias()
 
     def read(self) -> Reading:
         """The domain written last, once more and without a pulse; raises link faults."""
@@ -184,34 +173,26 @@ class DomainWriter(Station):
         self._wait_idle()
         return self._read(None, False)
 
-    def _pulse(self, goal: np.ndarray, token: str) -> None:
+    def _perform(self, goal: np.ndarray, token: str) -> None:
         """One PULS, sent once. If the link breaks, the token of the last pulse says whether it happened."""
         # log10 and back differ by rounding, and a pulse at the very edge of the limits is a fair one.
         low, high = self._limits[[0, 2]], self._limits[[1, 3]]
         bias, duration = np.clip([float(goal[0]), 10.0 ** float(goal[1])], low, high).tolist()
         self.scpi.errors()  # what is told after the pulse shall be about the pulse
         patience_s = self.image_timeout_s + 2.0 * duration
-        errors = self._act(token, f'PULS {bias!r},{duration!r},"{token}"', patience_s)
-        if errors is not None:
-            raise DeviceError(f"pulse {token} was refused: {'; '.join(errors)}; is there fresh film?")
+        self._act(token, f'PULS {bias!r},{duration!r},"{token}"', patience_s, "; is there fresh film?")
 
-    def _done(self) -> str:
-        return self.scpi.read_again("PULS:TOK?").strip().strip('"')
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+        return self._read(goal, fresh)
 
     def _read(self, goal: np.ndarray | None, fresh: bool) -> Reading:
         pulse, flags = self.scpi.read_numbers_again("PULS?")
         if flags or pulse.shape != (2,) or pulse[1] <= 0:
             raise DeviceError(f"{self.address} tells no pulse: {pulse.tolist()}")
         position = np.array([pulse[0], np.log10(pulse[1])])
-        image = self._block("IMAG:DATA?", "<f4")
-        ok, reason, flags = codecs.quality(image)
-        if image.size == self.pixels**2:
-            image = image.reshape(self.pixels, self.pixels)
-        elif ok:
-            ok, reason, flags = False, f"{self.pixels**2} pixels were expected, {image.size} came", ("short",)
+        reading = picture("image", self._block("IMAG:DATA?", "<f4"), self.pixels, self.pixel_m, position)
         allowed = np.array([axis.allowed_error for axis in self.axes])
-        if goal is not None and np.any(np.abs(position - goal) > allowed):
-            ok, reason = False, f"applied {position.tolist()} instead of {goal.tolist()}"
-            flags = ("elsewhere", INTERFERENCE) if fresh else ("elsewhere",)
-        arrays = {"image": image, "pixel": np.array(self.pixel_m)}
-        return Reading(arrays, {"image": "1", "pixel": "m"}, position, ok, reason, flags)
+        if goal is None or np.all(np.abs(position - goal) <= allowed):
+            return reading
+        reason = f"applied {position.tolist()} instead of {goal.tolist()}"
+        return replace(reading, ok=False, reason=reason, flags=("elsewhere", INTERFERENCE) if fresh else ("elsewhere",))

@@ -48,7 +48,10 @@ class MoveRefused(InstrumentError):
 
 
 class PulseLost(InstrumentError):
-    """A pulse had begun and was cut off: its place on the sample is spent, and nothing was read there."""
+    """A pulse had begun and was cut off: its place on the sample is spent, and nothing was read there.
+
+    Also one of which an instrument that was switched off and on can not tell any more whether it had begun.
+    """
 
     point_failed = True
 

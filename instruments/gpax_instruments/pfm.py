@@ -5,18 +5,18 @@ is asked for the token of its last loop whenever there is doubt.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, PulseLost
-from gpax_instruments.limits import Axis, Bounded, check_all
+from gpax_instruments.errors import DeviceError
+from gpax_instruments.kept import Kept
+from gpax_instruments.limits import Axis, Bounded
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
-from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN, check_token
+from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN
 
 BIAS_TOLERANCE = 0.01
 """Share of vmax by which the waveform that comes home may differ: a gain error as calibrations leave it."""
@@ -48,7 +48,9 @@ class PFM(Stage):
         ValueError: other axes, or a number outside the driver's own limits; so do the attributes.
     """
 
-    act = "loop"
+    model = "PFM"
+    act, word = "loop", "LOOP"
+    cost = "its place has had a part of the pulse"
 
     MAX_BIAS_V = 20.0
     """V: outputs of microscope controllers reach 10 V; twice that leaves room for an amplifier, and more across a film
@@ -60,8 +62,6 @@ class PFM(Stage):
     max_bias = Bounded("V", 0.0, "MAX_BIAS_V", above=True, none=True)
     vmax = Bounded("V", 0.0, "max_bias", above=True)
     points = Bounded("of a loop", 4, "MAX_POINTS", whole=True)
-
-    remembers_token = True  # a loop done under a token is read again, never pulsed again
 
     def __init__(
         self,
@@ -82,18 +82,14 @@ class PFM(Stage):
         self.repeatable = repeatable
         self.max_bias = max_bias
         self.vmax, self.points = vmax, points
-        self._sent: list[float] = []  # the waveform that the instrument was given last
+        self._wave = Kept("BIAS:WAV", "waveform", "V, points", self._wanted)
         self.response_unit = response_unit
         self.rail: float | None = None
 
     def _prepare(self, scpi: Scpi) -> None:
-        """Runs after every (re)connection, so it writes only what differs: a waveform in use is left alone."""
         super()._prepare(scpi)
         scpi.write(LITTLE_ENDIAN)
-        wanted = self._wanted()
-        if scpi.query_numbers("BIAS:WAV?")[0].tolist() != wanted:
-            self._send_wave(scpi, wanted)
-        self._sent = wanted
+        self._wave.prepare(scpi)
         rail = scpi.query_finite("LOOP:RAIL?", 1)
         if not rail[0] > 0:
             raise DeviceError(f"{self.address}: its converter saturates at {rail.tolist()}, which is no magnitude")
@@ -104,27 +100,10 @@ class PFM(Stage):
         own = type(self)
         return [float(own.vmax.check(self, self.vmax)), float(own.points.check(self, self.points))]
 
-    def _send_wave(self, scpi: Scpi, wanted: list[float]) -> None:
-        scpi.write(f"BIAS:WAV {wanted[0]!r},{int(wanted[1])}")
-        found = scpi.query_numbers("BIAS:WAV?")[0].tolist()
-        if found != wanted:
-            raise DeviceError(f"bias waveform refused: {'; '.join(scpi.errors()) or found}")
-
-    def _check_wave(self) -> None:
-        """Raise Interference unless the instrument is about to apply what was asked for, and nothing else."""
+    def _check_settings(self) -> None:
+        """At bias 0, and about to apply what was asked for, and nothing else."""
         self._check_bias()
-        wanted = self._wanted()
-        found = self.scpi.read_numbers_again("BIAS:WAV?")[0].tolist()
-        if found == wanted:
-            return
-        if found == self._sent:  # vmax or points of this driver were changed, and not by somebody else
-            self._send_wave(self.scpi, wanted)
-            self._sent = wanted
-            return
-        raise Interference(
-            f"{self.address}: its waveform is {found} (V, points), {wanted} was asked for: does another program use "
-            "the instrument? Nothing was pulsed"
-        )
+        self._wave.check(self.scpi)
 
     def measure(self, x: object, token: str) -> Reading:
         """Measure one loop at x.
@@ -145,54 +124,29 @@ class PFM(Stage):
 
         Raises:
             MoveRefused: see ``set``; the loop was not measured.
-            PulseLost: a loop of this token was cut off earlier; nothing was pulsed, and the point is lost.
+            PulseLost: a loop of this token was cut off, perhaps by a power failure; none is pulsed again, the point is lost.
             UnknownOutcome: the pulse may have happened.
             Interference: somebody else set another bias or waveform, or has measured; nothing was pulsed.
             DeviceError: the instrument refused the loop.
             LinkLost, LinkTimeout, BadFrame: the link failed again and again; nothing was pulsed, or the loop is done
                 and the same token will read it.
         """
-        goal = check_all(self.axes, x)
-        check_token(token)
-        self.scpi.connect()
-        with self._safe_when_stopped():
-            self._wait_idle()
-            fresh = not self._is_done(token)
-            if fresh:
-                self._check_wave()
-                self.set(goal)
-                self._engage()
-                self.trigger(token)
-            position = self.locate().readback
-            self._arrived(goal, position)
-            reading = self._read(position)
-        return self._finished(reading, token, reading.reason if fresh and INTERFERENCE in reading.flags else "")
+        return self._measure(x, token)
 
-    def trigger(self, token: str) -> None:
-        """Apply the waveform once under token and wait for its end.
+    def _perform(self, goal: np.ndarray, token: str) -> None:
+        self.set(goal)
+        self._engage()
+        self._fire(token)
 
-        Raises:
-            Interference: another waveform is set; nothing was pulsed.
-            UnknownOutcome: the pulse may have happened.
-            PulseLost: a pulse of this token was cut off earlier.
-            DeviceError: the instrument refused.
-            LinkLost, LinkTimeout, BadFrame: the link failed before the pulse.
-        """
+    def _fire(self, token: str) -> None:
         self._wait_idle()  # a link that broke while idle is found and mended here, before the pulse
-        self._check_wave()
-        errors = self._act(token, f'MEAS:LOOP "{token}"')
-        if errors is None:
-            return
-        try:
-            begun = self.scpi.query(f'LOOP:USED? "{token}"').strip() == "1"
-        except LINK_FAULTS:  # an instrument that can not tell
-            begun = False
-        if begun:
-            raise PulseLost(f"loop {token} had begun and was cut off: its place has had a part of the pulse")
-        raise DeviceError(f"loop {token} was refused: {'; '.join(errors)}")
+        self._check_settings()  # the move may have taken long
+        self._act(token, f'MEAS:LOOP "{token}"')
 
-    def _done(self) -> str:
-        return self.scpi.read_again("LOOP:TOK?").strip().strip('"')
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+        position = self.locate().readback
+        self._arrived(goal, position)
+        return self._read(position)
 
     def _engage(self) -> None:
         """Engaging is a state, not a pulse: it may be asked for again."""
@@ -216,23 +170,17 @@ class PFM(Stage):
         return self._read(self.locate().readback)
 
     def _read(self, position: np.ndarray) -> Reading:
-        arrays: dict[str, Any] = {
-            "bias": self._block("LOOP:BIAS?", "<f8"),
-            "response": self._block("LOOP:DATA?", "<f4"),
-        }
-        ok, reason, flags = codecs.quality(arrays["response"], self.rail)
-        bias_ok, bias_reason, bias_flags = codecs.quality(arrays["bias"])
+        response, ok, reason, flags = codecs.shaped(self._block("LOOP:DATA?", "<f4"), (self.points,), self.rail)
+        bias, bias_ok, bias_reason, bias_flags = codecs.shaped(self._block("LOOP:BIAS?", "<f8"), (self.points,))
         if ok and not bias_ok:
             ok, reason, flags = False, f"bias: {bias_reason}", bias_flags
-        shapes = {a.shape for a in arrays.values()}
-        if ok and shapes != {(self.points,)}:
-            ok, reason, flags = False, f"{self.points} points were asked for, {sorted(shapes)} came", ("short",)
         if ok:
-            error = np.max(np.abs(arrays["bias"] - triangle(self.vmax, self.points)))
+            error = np.max(np.abs(bias - triangle(self.vmax, self.points)))
             if not error <= BIAS_TOLERANCE * self.vmax:
                 reason = (
-                    f"a waveform that reaches {np.max(np.abs(arrays['bias'])):.4g} V was applied, which differs by "
+                    f"a waveform that reaches {np.max(np.abs(bias)):.4g} V was applied, which differs by "
                     f"{error:.3g} V from the triangle of {self.vmax:g} V that was asked for"
                 )
                 ok, flags = False, (INTERFERENCE,)
+        arrays = {"bias": bias, "response": response}
         return Reading(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)

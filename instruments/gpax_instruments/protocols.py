@@ -112,7 +112,8 @@ class Instrument(Protocol):
     """What a campaign drives: ``measure`` is a function from a place to a reading.
 
     ``repeatable`` answers one question: may a measurement whose outcome is unknown be done again at the same
-    place? A pulse that changes the sample says no.
+    place? A pulse that changes the sample says no. An instrument may have ``remembers_token`` beside it: whether it can
+    tell at present of a token that was used before whether that one is done, and then hands back its reading.
     """
 
     axes: tuple[Axis, ...]

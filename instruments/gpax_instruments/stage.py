@@ -10,7 +10,7 @@ from gpax_instruments.limits import Axis, check_all, plan_path
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Location
 from gpax_instruments.scpi import Scpi
-from gpax_instruments.station import Station
+from gpax_instruments.station import Station, check_token
 
 
 class Stage(Station):
@@ -67,10 +67,6 @@ class Stage(Station):
                     "narrow the axis"
                 )
 
-    def check_value(self, target: object) -> None:
-        """Raise MoveRefused when target may not be sent. Sends nothing."""
-        check_all(self.axes, target)
-
     def locate(self) -> Location:
         """Setpoint (the read-back where none was sent yet) and read-back, (2,) m."""
         readback, flags = self.scpi.read_numbers_again("POS?")
@@ -91,6 +87,27 @@ class Stage(Station):
             self._step(setpoint)
         time.sleep(max(axis.settle_s for axis in self.axes))
         self._arrived(goal, self.locate().readback)
+
+    def trigger(self, token: str) -> None:
+        """Act once under token, here, and wait for the end; what is done under it already is not done again.
+
+        Raises:
+            PulseLost: an act under token had begun, or may have; nothing was done.
+            Interference, DoseSpent: as ``measure``; nothing was done.
+            UnknownOutcome: the act may have happened.
+            DeviceError: the instrument refused.
+            LinkLost, LinkTimeout, BadFrame: the link failed before the act.
+        """
+        check_token(token)
+        self.scpi.connect()
+        self._wait_idle()
+        if not self._is_done(token):
+            self._may_act(token)
+            self._fire(token)
+
+    def _fire(self, token: str) -> None:
+        """Act once under token, here."""
+        raise NotImplementedError
 
     def _step(self, setpoint: np.ndarray) -> None:
         """One MOVE, sent once. If the link breaks, the read-back says whether it happened."""

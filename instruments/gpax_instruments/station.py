@@ -1,4 +1,4 @@
-"""What every microscope of the family has in common: its client, commands sent once, waiting, and the safe state."""
+"""What every microscope of the family has in common: its client, one measurement, acts sent once, the safe state."""
 
 import contextlib
 import re
@@ -17,10 +17,11 @@ from gpax_instruments.errors import (
     DoseSpent,
     InstrumentError,
     Interference,
+    PulseLost,
     StillBusy,
     UnknownOutcome,
 )
-from gpax_instruments.limits import Bounded
+from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link, open_link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import Scpi
@@ -30,6 +31,10 @@ LITTLE_ENDIAN = "FORM:BORD SWAP"
 
 INTERFERENCE = "interference"
 """Flag of a reading during which somebody else changed what acted on the sample."""
+
+POWER_ON = "*ESE 128;*STB?"
+"""Asks whether the instrument was switched on since its events were read last, and leaves the answer as it is: bit 7 of
+the event register (IEEE 488.2, 11.5.1.1), let through to bit 5 of the status byte (11.2.1.1)."""
 
 POLL_S = 0.005  # between two looks at a busy instrument
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
@@ -42,7 +47,10 @@ def check_token(token: str) -> None:
 
 
 class Station:
-    """A microscope over SCPI. Nothing is opened before ``connect``.
+    """A microscope over SCPI, whose measurement acts at most once under a token. Nothing is opened before ``connect``.
+
+    A driver says what its instrument is called, which settings act on the sample, how the act is done, and what comes
+    home: `model`, `act`, `word`, `_check_settings`, `_perform` and `_fetch`.
 
     Args:
         address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.link.open_link`.
@@ -52,11 +60,22 @@ class Station:
         link: an open link to use in place of address.
     """
 
-    model = "PFM"
+    model: str
     """Must occur in the identity."""
 
-    act = "measurement"
+    act: str
     """What one measurement is called in messages."""
+
+    word: str
+    """First part of the queries about the last measurement."""
+
+    cost = ""
+    """What an act that was cut off has cost, for messages; empty where an act leaves the sample as it is."""
+
+    comes_home = True
+    """Whether a reading tells what acted on the sample; where it does not, the settings are looked at once more."""
+
+    axes: tuple[Axis, ...]
 
     MAX_TIMEOUT_S = 3600.0
     """s: an exchange that takes an hour has failed, and a campaign that waits longer for it is lost to the night."""
@@ -74,6 +93,19 @@ class Station:
         self._greeted = self._only_safe = self._bare = False
         self._known: set[str] | None = None  # tokens that may have been measured last; None: not looked yet
         self._interference = ""  # what somebody else did, in words
+        self._last = ""  # token of the measurement that was last seen done
+        self._switched = False  # it was switched on since its last act
+        self._begun: set[str] = set()  # tokens that we have acted under
+        self._forgotten: set[str] = set()  # those of them that it can not know of any more
+
+    @property
+    def remembers_token(self) -> bool:
+        """Whether the instrument can tell of a token that was used before whether it has acted under it.
+
+        Not after it was switched off and on, until it has acted anew: then what was begun before has an unknown
+        outcome, and may not be asked for again.
+        """
+        return not self._switched
 
     @property
     def scpi(self) -> Scpi:
@@ -132,21 +164,129 @@ class Station:
         identity = scpi.query("*IDN?")
         if self.model not in identity.upper():
             raise DeviceError(f"{self.address} is {identity!r}, not a {self.model}; check the address")
-        if not self._greeted:  # later connections may come in the middle of a measurement, which SAFE would end
-            scpi.write("SAFE")
-            self._see_safe(scpi)
-            scpi.errors()  # errors of whoever was here before are not ours
-            self._greeted = True
+        known = self._greeted
+        if not known:  # later connections may come in the middle of a measurement, which SAFE would end
+            self._greet(scpi)
         self._bare = self._only_safe
         if not self._bare:
+            if int(scpi.query_finite(POWER_ON, 1)[0]) & 32:
+                self._forget()
+                if known:
+                    self._greet(scpi)  # nothing is going on that SAFE could end
             self._prepare(scpi)
+
+    def _greet(self, scpi: Scpi) -> None:
+        """Make safe what we do not know yet."""
+        scpi.write("SAFE")
+        self._see_safe(scpi)
+        scpi.errors()  # errors of whoever was here before are not ours
+        self._greeted = True
 
     def _prepare(self, scpi: Scpi) -> None:
         """What a measurement needs beyond the greeting; the safe state is reached without it."""
 
-    def _done(self) -> str:
-        """Token of the measurement done last."""
+    # --- one measurement ------------------------------------------------------------------------------------------
+
+    def check_value(self, target: object) -> None:
+        """Raise MoveRefused when target may not be sent. Sends nothing."""
+        check_all(self.axes, target)
+
+    def _measure(self, x: object, token: str) -> Reading:
+        """The reading of token: what is done already is read; else act once, or say why not, and leave it safe."""
+        goal = check_all(self.axes, x)
+        check_token(token)
+        self.scpi.connect()
+        changed = ""
+        with self._safe_when_stopped():
+            self._wait_idle()
+            fresh = not self._is_done(token)
+            if fresh:
+                self._may_act(token)
+                self._perform(goal, token)
+                changed = "" if self.comes_home else self._changed()
+            try:
+                reading = self._fetch(goal, fresh)
+            except LINK_FAULTS:
+                if self._lost_to_power(token):
+                    raise PulseLost(self._cut_by_power(token)) from None
+                raise
+            if fresh and INTERFERENCE in reading.flags:
+                changed = reading.reason
+            if not changed:
+                self._leave()
+        return self._finished(reading, token, changed)
+
+    def _check_settings(self) -> None:
+        """Raise Interference unless what acts on the sample is as we asked for; DeviceError where it is not told."""
         raise NotImplementedError
+
+    def _perform(self, goal: np.ndarray, token: str) -> None:
+        """Go to goal (d,), and act once under token."""
+        raise NotImplementedError
+
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+        """What the last measurement gave; fresh: we have just asked for it at goal (d,)."""
+        raise NotImplementedError
+
+    def _leave(self) -> None:
+        """What is done after a measurement."""
+
+    def _changed(self) -> str:
+        """What somebody else has changed of the settings, in words."""
+        try:
+            self._check_settings()
+        except Interference as error:
+            return str(error)
+        return ""
+
+    def _may_act(self, token: str) -> None:
+        """Raise unless nothing was done under token, and what would act is what we asked for.
+
+        Raises:
+            PulseLost: an act under token had begun, or may have.
+            Interference, DeviceError: see `_check_settings`.
+        """
+        if self.cost and self._used(token):
+            raise PulseLost(f"{self.act} {token} had begun and was cut off: {self.cost}")
+        if self._lost_to_power(token):
+            raise PulseLost(self._cut_by_power(token))
+        self._check_settings()
+        if self._switched:
+            self.scpi.read_again("*ESR?")  # what it does from now on it will remember
+            self._switched = False
+
+    def _used(self, token: str) -> bool:
+        """Whether an act under token has begun, whatever became of it."""
+        command = f'{self.word}:USED? "{token}"'
+        answer = self.scpi.read_again(command).strip()
+        if answer not in ("0", "1"):
+            raise DeviceError(f"{self.address}: {command} is answered {answer[:40]!r}, where 0 or 1 is needed")
+        return answer == "1"
+
+    def _forget(self) -> None:
+        """The instrument was switched off and on: it knows nothing of what was begun before."""
+        self._switched, self._last = True, ""
+        self._forgotten |= self._begun
+        self._begun.clear()
+
+    def _lost_to_power(self, token: str) -> bool:
+        """Whether an act under token may have begun, and the instrument can not know of it any more."""
+        return bool(self.cost) and token in self._forgotten
+
+    def _cut_by_power(self, token: str) -> str:
+        return (
+            f"{self.act} {token}: the instrument was switched off and on after it was asked for, and does not know "
+            f"whether it had begun; it is not repeated, since perhaps {self.cost}"
+        )
+
+    def _done(self) -> str:
+        """Token of the measurement done last, empty before the first."""
+        done = self.scpi.read_again(f"{self.word}:TOK?").strip().strip('"')
+        if self._last and not done:
+            self._forget()
+            self.make_safe()
+        self._last = done
+        return done
 
     def _is_done(self, token: str) -> bool:
         """Whether the measurement of token is done already.
@@ -164,18 +304,14 @@ class Station:
                 f"{self.address}: its last measurement is {done!r}, which this program did not ask for: does another "
                 "program use the instrument? Nothing was measured"
             )
+        if done == token:
+            self._ours(token)
         return done == token
 
     def _ours(self, token: str) -> None:
         """From now on the measurement of token may be the last one."""
         self._known = {token} if self._known is None else self._known | {token}
-
-    def _began(self, command: str) -> bool:
-        """Whether the measurement that a query names has begun, whatever became of it."""
-        answer = self.scpi.read_again(command).strip()
-        if answer not in ("0", "1"):
-            raise DeviceError(f"{self.address}: {command} is answered {answer[:40]!r}, where 0 or 1 is needed")
-        return answer == "1"
+        self._begun.add(token)
 
     @contextlib.contextmanager
     def _safe_when_stopped(self) -> Iterator[None]:
@@ -197,7 +333,7 @@ class Station:
         """The reading, unless another program measured while it was fetched: then the numbers may be of that one."""
         with self._safe_when_stopped():
             done = self._done()
-        if done != token:
+        if done != token and token not in self._forgotten:  # else it was switched off after it had told the numbers
             changed = changed or (
                 f"another program has measured {done!r} while {self.act} {token} was fetched, and whose numbers these "
                 "are is not known"
@@ -244,13 +380,12 @@ class Station:
             return None
         return errors if self.scpi.reconnects == before else None
 
-    def _act(self, token: str, command: str, patience_s: float | None = None) -> list[str] | None:
-        """Send the command that measures under token, once, and see it done; else what the error queue holds.
-
-        Returns:
-            None when it is done; the errors, perhaps none, with which the instrument refused it.
+    def _act(self, token: str, command: str, patience_s: float | None = None, remedy: str = "") -> None:
+        """Send the command that measures under token, once, and see it done.
 
         Raises:
+            DeviceError: the instrument refused it; remedy goes with the reason.
+            PulseLost: the instrument was switched off and on meanwhile; it was made safe, and nothing is repeated.
             UnknownOutcome: it may have happened, or is still going on.
         """
         self._ours(token)
@@ -264,9 +399,11 @@ class Station:
                 f"{self.act} {token}: begun, and the instrument cannot be asked any more, or does not end ({fault})"
             ) from fault
         if done == token:
-            return None
+            return
         if errors:
-            return errors
+            raise DeviceError(f"{self.act} {token} was refused: {'; '.join(errors)}{remedy}")
+        if self._lost_to_power(token):
+            raise PulseLost(self._cut_by_power(token))
         raise UnknownOutcome(
             f"{self.act} {token}: the instrument's last {self.act} is {done!r}, and whether this one was begun is not "
             f"known ({'the link broke' if errors is None else 'no error reported'}); look at the sample before going on"

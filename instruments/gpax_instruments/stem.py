@@ -15,15 +15,15 @@ from gpax_instruments.errors import (
     DeviceError,
     DoseSpent,
     Interference,
-    PulseLost,
     UnknownOutcome,
 )
 from gpax_instruments.limits import Axis, Bounded, check_all
 from gpax_instruments.link import Link
+from gpax_instruments.pictures import picture
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
-from gpax_instruments.station import LITTLE_ENDIAN, check_token
+from gpax_instruments.station import LITTLE_ENDIAN
 
 MODES = {"eels": "EELS", "diffraction": "DIFF"}
 """What a shot may be, and what the instrument calls it."""
@@ -53,7 +53,10 @@ class STEM(Stage):
         MoveRefused: a park position outside the axes.
     """
 
-    act = "shot"
+    model = "STEM"
+    act, word = "shot", "SHOT"
+    cost = "its place has had the dose"
+    comes_home = False  # the dose of a shot is not told with it
 
     MAX_DOSE = 1e15
     """Electrons: 1 nA, a strong probe, for two days. A budget beyond it limits nothing."""
@@ -64,8 +67,6 @@ class STEM(Stage):
     dose_budget = Bounded("electrons", 0.0, "MAX_DOSE", above=True, none=True)
     max_shot = Bounded("electrons", 0.0, "MAX_SHOT", above=True, none=True)
 
-    model = "STEM"
-    remembers_token = True  # a shot done under a token is read again, never exposed again
     repeatable = False  # a shot whose outcome is unknown may have damaged its place
 
     def __init__(
@@ -120,7 +121,7 @@ class STEM(Stage):
                 "Make a new driver if the change was meant"
             )
 
-    def _check_doses(self) -> None:
+    def _check_settings(self) -> None:
         shots = self.scpi.read_finite_again("DOSE:SHOT?", 2)
         self._judge(np.append(shots, self.scpi.read_finite_again("DOSE:SCAN?", 1)))
 
@@ -203,7 +204,7 @@ class STEM(Stage):
 
     def _image(self) -> Reading:
         self._wait_idle()
-        self._check_doses()
+        self._check_settings()
         self._allow(self._scan_electrons)
         before = self.dose()
         errors = self._command("SCAN")
@@ -215,13 +216,7 @@ class STEM(Stage):
             if self.dose() < before + 0.5 * self._scan_electrons:
                 raise DeviceError("the link broke as the image was asked for, and none was taken: ask again")
         values = self._block("SCAN:DATA?", "<f4")
-        ok, reason, flags = codecs.quality(values)
-        if values.size == self.pixels**2:
-            values = values.reshape(self.pixels, self.pixels)
-        elif ok:
-            ok, reason, flags = False, f"{self.pixels**2} pixels were expected, {values.size} came", ("short",)
-        arrays = {"haadf": values, "pixel": np.array(self.pixel_m)}
-        return Reading(arrays, {"haadf": "1", "pixel": "m"}, self.locate().readback, ok, reason, flags)
+        return picture("haadf", values, self.pixels, self.pixel_m, self.locate().readback)
 
     def measure(self, x: object, token: str) -> Reading:
         """Take one shot at x.
@@ -240,7 +235,7 @@ class STEM(Stage):
         Raises:
             MoveRefused: see ``set``; nothing was exposed.
             DoseSpent: the budget does not allow it; nothing was exposed.
-            PulseLost: a shot of this token was cut off earlier; nothing was exposed, and the point is lost.
+            PulseLost: a shot of this token was cut off, perhaps by a power failure; none is taken again, the point is lost.
             UnknownOutcome: the shot may have happened, or the beam may be on.
             Interference: somebody else changed the dose of a shot, or has measured; nothing was exposed.
             DeviceError: the instrument refused the shot, or does not blank.
@@ -248,34 +243,29 @@ class STEM(Stage):
 
         After an error that ends a campaign, the safe state has been asked for.
         """
-        goal = check_all(self.axes, x)
-        check_token(token)
-        self.scpi.connect()
-        changed = ""
-        with self._safe_when_stopped():
-            self._wait_idle()
-            fresh = not self._is_done(token)
-            if fresh:
-                if self._began(f'SHOT:USED? "{token}"'):
-                    raise PulseLost(f"shot {token} had begun and was cut off: its place has had the dose")
-                self._check_doses()
-                self._allow(self._shot_electrons)
-                self.blank()
-                self.set(goal)
-                self._shoot(token)
-                try:
-                    self._check_doses()
-                except Interference as error:
-                    changed = str(error)
-            reading = self._read(self._measured_at(goal, fresh))
-            if self.park is not None and not changed:
-                self.set(self.park)
-        return self._finished(reading, token, changed)
+        return self._measure(x, token)
+
+    def _perform(self, goal: np.ndarray, token: str) -> None:
+        self._allow(self._shot_electrons)
+        self.blank()
+        self.set(goal)
+        self._shoot(token)
+
+    def _fire(self, token: str) -> None:
+        self._allow(self._shot_electrons)
+        self._shoot(token)
+
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+        return self._read(self._measured_at(goal, fresh))
+
+    def _leave(self) -> None:
+        if self.park is not None:
+            self.set(self.park)
 
     def _shoot(self, token: str) -> None:
         try:
             self.scpi.write("BEAM:UNBL")
-            self.trigger(token)
+            self._act(token, f'MEAS:{MODES[self.mode]} "{token}"')
         finally:
             try:
                 self.blank()
@@ -284,29 +274,16 @@ class STEM(Stage):
                     f"shot {token}: the beam may still be on, it could not be seen to blank ({fault}); look at it"
                 ) from fault
 
-    def trigger(self, token: str) -> None:
-        """Take the shot under token and wait for its end. Raises UnknownOutcome, DeviceError, link faults."""
-        errors = self._act(token, f'MEAS:{MODES[self.mode]} "{token}"')
-        if errors is not None:
-            raise DeviceError(f"shot {token} was refused: {'; '.join(errors)}")
-
-    def _done(self) -> str:
-        return self.scpi.read_again("SHOT:TOK?").strip().strip('"')
-
     def _read(self, position: np.ndarray) -> Reading:
-        values = self._block("SHOT:DATA?", "<f4")
+        shape = (self.energy.size,) if self.mode == "eels" else (self.detector, self.detector)
+        values, ok, reason, flags = codecs.shaped(self._block("SHOT:DATA?", "<f4"), shape)
         dose, _ = self.scpi.read_numbers_again("SHOT:DOSE?")
-        ok, reason, flags = codecs.quality(values)
         if dose.shape != (1,) or not 0 <= dose[0] < np.inf:
             if ok:
                 ok, reason, flags = False, f"the dose that the place had is told as {dose.tolist()}", ("dose",)
             dose = np.full(1, np.nan)
-        wanted = self.energy.size if self.mode == "eels" else self.detector**2
-        if values.size != wanted and ok:
-            ok, reason, flags = False, f"{wanted} numbers were expected, {values.size} came", ("short",)
         if self.mode == "eels":
             arrays = {"energy": self.energy, "counts": values, "dose": dose.reshape(())}
             return Reading(arrays, {"energy": "eV", "counts": "1", "dose": "1/nm^2"}, position, ok, reason, flags)
-        pattern = values.reshape(self.detector, self.detector) if values.size == wanted else values
-        arrays = {"pattern": pattern, "angle": np.array(self.angle_mrad), "dose": dose.reshape(())}
+        arrays = {"pattern": values, "angle": np.array(self.angle_mrad), "dose": dose.reshape(())}
         return Reading(arrays, {"pattern": "1", "angle": "mrad", "dose": "1/nm^2"}, position, ok, reason, flags)

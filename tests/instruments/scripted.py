@@ -38,9 +38,12 @@ class Scripted:
         self.token, self.used, self.tip, self.beam, self.bias = "", set(), "ENGAGED", "UNBLANKED", 3.0
         self.position, self.wave, self.band, self.pulse = [0.0, 0.0], [1.0, 8.0], [1e5, 1e4, 64.0], [0.0, 1.0]
         self.applied, self.dose, self.deaf = [0.0, 0.0], 0.0, False
+        self.status = 0
         self.answers = {
             "*IDN?": f"Maker,{model},1,0",
             "SYST:TAG?": lambda n: n,
+            "*STB?": lambda _: str(self.status & 32),  # the only event is that of being switched on
+            "*ESR?": lambda _: self.read_events(),
             "SYST:ERR?": '0,"No error"',
             "STAT?": "IDLE",
             "LIM?": f"0,{SPAN},0,{SPAN}",
@@ -84,6 +87,8 @@ class Scripted:
         if word.endswith("?"):
             answer = self.answers.get(word)
             return answer(argument) if callable(answer) else answer
+        if word == "*ESE":
+            return None
         self.before.get(word, lambda: None)()
         self.sent.append(f"{word} {argument}".strip())
         match word:
@@ -111,6 +116,16 @@ class Scripted:
                 self.applied, self.dose = list(self.wave), self.dose + 1000.0
                 self.act(argument)
         return None
+
+    def read_events(self):
+        """Their register, which is empty afterwards."""
+        events, self.status = self.status and 128, 0
+        return str(events)
+
+    def switch_on(self):
+        """What is left after a power failure: the sample, and no memory."""
+        self.tip, self.beam, self.bias, self.status = "ENGAGED", "UNBLANKED", 3.0, 32
+        self.token, self.used = "", set()
 
     def act(self, name):
         self.token = name.strip('"')

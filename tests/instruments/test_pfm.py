@@ -72,6 +72,10 @@ class Microscope:
                 return self.name.encode()
             case "SYST:TAG?":
                 return argument.encode()
+            case "*STB?":
+                return b"0"
+            case "LOOP:USED?":
+                return b"%d" % (argument.strip('"') in self.pulses)
             case "SYST:ERR?":
                 return self.errors.pop(0).encode() if self.errors else b'0,"No error"'
             case "LIM?":

@@ -27,6 +27,7 @@ ERRORS = {  # SCPI-99 volume 2, 21.8
     -363: "Input buffer overrun",
 }
 QUEUE_LENGTH = 32
+_POWER_ON = 128  # bit 7 of the event register, IEEE 488.2 11.5.1.1
 _EVENT_BITS = {1: 32, 2: 16, 3: 8, 4: 4}  # hundreds digit of the error -> bit of the event register, SCPI-99 21.8.1
 _INTEGER = re.compile(r"[+-]?\d{1,18}")
 
@@ -37,6 +38,10 @@ class ScpiError(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f'{code},"{ERRORS[code]}"')
         self.code = code
+
+
+class PowerFailed(ConnectionAbortedError):
+    """The instrument was switched off and on: every connection is cut, and what it had in memory is gone."""
 
 
 class Block(NamedTuple):
@@ -73,7 +78,8 @@ class Dialect:
     def __init__(self) -> None:
         self.lock = threading.Condition(threading.RLock())
         self.errors: deque[int] = deque()
-        self.event, self.enable = 128, 0  # 128: power on
+        self.event, self.enable = _POWER_ON, 0
+        self.forget: list[Callable[[], object]] = []  # called when the power fails, under `lock`
         self._table: dict[str, Command] = {}
         self.add("*CLS", self.clear)
         self.add("*ESR?", self._read_event)
@@ -90,7 +96,11 @@ class Dialect:
             self._table[header] = command
 
     def execute(self, line: bytes) -> list[Piece]:
-        """Obey one line, without its newline; the answers of its queries, in order. Faulty parts answer nothing."""
+        """Obey one line, without its newline; the answers of its queries, in order. Faulty parts answer nothing.
+
+        Raises:
+            PowerFailed: a command ended in a power failure; the rest of the line is lost.
+        """
         pieces: list[Piece] = []
         text = line.decode("latin-1").strip()
         try:
@@ -101,7 +111,7 @@ class Dialect:
         for unit in units:
             try:
                 with self.lock:
-                    piece = self._one(unit)
+                    piece = self._powered(unit)
             except ScpiError as error:
                 self.report(error.code)
             else:
@@ -127,6 +137,17 @@ class Dialect:
     def status(self) -> int:
         """Status byte: bit 2 errors in the queue, bit 5 an enabled event."""
         return 4 * bool(self.errors) | 32 * bool(self.event & self.enable)
+
+    def _powered(self, unit: str) -> Piece | None:
+        try:
+            return self._one(unit)
+        except PowerFailed:
+            self.errors.clear()
+            self.event, self.enable = _POWER_ON, 0
+            for forget in self.forget:
+                forget()
+            self.lock.notify_all()
+            raise
 
     def _one(self, unit: str) -> Piece | None:
         header, rest = [*unit.split(None, 1), "", ""][:2]

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gpax_instruments.twins.dialect import Block, Piece, ScpiError
+from gpax_instruments.twins.dialect import Block, Piece, PowerFailed, ScpiError
 
 Buffer = bytes | memoryview
 
@@ -20,6 +20,9 @@ LOOP = frozenset({"NAN", "SAT"})
 
 MOVE = frozenset({"REFUSE"})
 """Faults of the next move."""
+
+POWER = frozenset({"POWER"})
+"""Faults of the next pulse or shot: it begins, and the power fails."""
 
 JUNK_BYTES = b"\x15JUNK\xff\x00"
 _SMALL = 1 << 16  # buffers below this are joined: a copy is cheaper than a system call and a packet
@@ -46,7 +49,7 @@ class Faults:
         if name == "CLEAR":
             self.clear()
             return
-        if name not in ANSWER | BLOCK | LOOP | MOVE:
+        if name not in ANSWER | BLOCK | LOOP | MOVE | POWER:
             raise ScpiError(-224)
         if not (1 <= count <= 1_000_000 and 0 <= seconds <= 3600):
             raise ScpiError(-222)
@@ -67,6 +70,11 @@ class Faults:
                 if fault.count == 0:
                     self._armed.remove(fault)
             return fault
+
+    def power(self) -> None:
+        """Raise PowerFailed where it is time for it."""
+        if self.take(POWER) is not None:
+            raise PowerFailed("the power failed on command")
 
     def take_for(self, answer: Sequence[Piece]) -> Fault | None:
         """The fault that strikes this answer."""

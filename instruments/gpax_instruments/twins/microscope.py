@@ -157,6 +157,7 @@ class Microscope:
             self._pending = (time.monotonic() + self.dwell, loop)
         else:
             self._done = loop
+        self.faults.power()
 
     def pulse(self, bias: float, duration: float, token: str) -> None:
         """Write a domain on fresh film. Raises -213 busy, -113 without a writer, and what `Writer.pulse` raises."""
@@ -166,6 +167,7 @@ class Microscope:
             raise ScpiError(-213)
         self.writer.pulse(bias, duration, token, lambda x, y: self.move(x * SIZE_M, y * SIZE_M))
         self.engaged = True
+        self.faults.power()
 
     @property
     def ends(self) -> float | None:
@@ -219,6 +221,13 @@ class Microscope:
         """``*RST``: safe, no waveform. What was measured stays: it happened to the sample."""
         self.make_safe()
         self.wave = NO_WAVE
+
+    def forget(self) -> None:
+        """What a power failure leaves: the sample as it is, and no memory."""
+        self.reset()
+        self.last_token, self._done = "", None
+        if self.writer:
+            self.writer.forget()
 
     def _compute(self, where: np.ndarray, wave: Wave, token: str) -> np.ndarray:
         crc = np.uint32(zlib.crc32(token.encode()))

@@ -23,10 +23,11 @@ def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults, band: bool
     from gpax_instruments.twins.microscope import RAIL, SIZE_M
 
     blocks = Blocks()
+    dialect.forget += [scope.forget, blocks.forget]
 
     def reset() -> None:
         scope.reset()
-        blocks.order = "<"
+        blocks.forget()
 
     def finished() -> str:
         scope.wait()

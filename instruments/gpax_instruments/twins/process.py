@@ -25,8 +25,12 @@ class Blocks:
     """Numbers to blocks in the byte order asked for; test blocks are made once."""
 
     def __init__(self) -> None:
-        self.order: Literal["<", ">"] = "<"
+        self.forget()
         self._ramps: dict[tuple[int, str], Block] = {}
+
+    def forget(self) -> None:
+        """Back to the order of the start."""
+        self.order: Literal["<", ">"] = "<"
 
     def set_order(self, word: str) -> None:
         """NORMal is big-endian, SWAPped little-endian (SCPI-99 volume 2, 9.1). Raises -224."""
@@ -142,6 +146,7 @@ def serve(
         HislipServer(dialect, faults, log, options.hislip_port),
     ]
     for server in servers:
+        dialect.forget.append(server.cut_all)
         server.start()
     ready = {"scpi": servers[0].port, "hislip": servers[1].port, "pid": os.getpid()}
     print(json.dumps(ready), flush=True)

@@ -39,11 +39,12 @@ class Resonance:
     """State and physics of band excitation on the film of a microscope. Methods raise ScpiError to refuse."""
 
     def __init__(self, scope: "Microscope") -> None:
-        self.scope, self.band = scope, Band(350e3, 60e3, 64)
+        self.scope = scope
         self._key = jax.random.fold_in(jax.random.key(scope.seed), _NAME)
         self.sample = jax.jit(be_sample, static_argnums=(1,))(self._key, PIXELS, scope.film)
         self._spectrum = jax.jit(be_spectrum)
-        self.token, self._done, self.images = "", np.zeros(0, complex), 0
+        self.images = 0
+        self.forget()
         self._compute(0, 0, "")  # compiled before anybody waits for it
 
     def set_band(self, centre: float, width: float, bins: int) -> None:
@@ -67,6 +68,10 @@ class Resonance:
         if not self.token:
             raise ScpiError(-230)
         return np.stack([self._done.real, self._done.imag], axis=-1).astype("<f4")
+
+    def forget(self) -> None:
+        """The power has failed: the band is that of the start, and no spectrum is there."""
+        self.band, self.token, self._done = Band(350e3, 60e3, 64), "", np.zeros(0, complex)
 
     def image(self) -> np.ndarray:
         """(n, n) float32: the polarization as it is seen now, with the sample where drift has taken it."""
@@ -96,6 +101,7 @@ class Resonance:
 
 def teach_band(dialect: Dialect, resonance: Resonance, blocks: Blocks) -> None:
     """Teach the dialect the commands of band excitation."""
+    dialect.forget.append(resonance.forget)
     dialect.add("BAND", resonance.set_band, number, number, integer)
     dialect.add("BAND?", lambda: f"{numbers(resonance.band.centre, resonance.band.width)},{resonance.band.bins}")
     dialect.add("SCAN:IMAGe?", lambda: blocks.of(resonance.image()))

@@ -73,6 +73,10 @@ class Listener:
         if self._thread.is_alive():
             self._thread.join(5.0)
         self._listener.close()
+        self.cut_all()
+
+    def cut_all(self) -> None:
+        """Cut every connection; new ones are welcome."""
         for connection in list(self._open):
             cut(connection)
 

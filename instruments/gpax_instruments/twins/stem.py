@@ -24,12 +24,13 @@ def dialect_of(dialect: Dialect, scope: "Scope", faults: Faults) -> None:
     from gpax_lab.physics import diffraction, stem_sample
 
     blocks = Blocks()
+    dialect.forget += [scope.forget, blocks.forget]
     side = stem_scope.SIZE_M
     mrad = 1e3 * diffraction.wavelength(stem_scope.VOLTAGE) / (stem_scope.CELLS * stem_scope.LATTICE_NM)
 
     def reset() -> None:
         scope.make_safe()
-        blocks.order = "<"
+        blocks.forget()
 
     def finished() -> str:
         scope.wait()

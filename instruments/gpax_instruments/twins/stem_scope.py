@@ -133,6 +133,7 @@ class Scope:
             self._pending = (self._since, shot)
         else:
             self._done = shot
+        self.faults.power()
 
     def scan(self) -> None:
         """Take an image of the field of view: its dose is spread over all of it. Raises -213 busy."""
@@ -189,6 +190,12 @@ class Scope:
         self.blank()
         self._pending = None
         self.lock.notify_all()
+
+    def forget(self) -> None:
+        """What a power failure leaves: the specimen as it is, a dark beam, counters at 0, and no memory."""
+        self.make_safe()
+        self._tokens.clear()
+        self._done, self.image, self.electrons = None, None, 0.0
 
     def dose_at(self, place: np.ndarray) -> float:
         """e/nm^2 so far at a place in shares of the field of view."""

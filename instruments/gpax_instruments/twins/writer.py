@@ -168,6 +168,12 @@ class Writer:
         """End the pulse. Its cell and its token stay used: what it left there nobody knows."""
         self._pending = None
 
+    def forget(self) -> None:
+        """The power has failed: the film is as it is, and nothing is known of it."""
+        self.abort()
+        self._tokens.clear()
+        self._done = None
+
     def _compute(self, bias: float, duration: float, token: str) -> np.ndarray:
         x = jnp.array([bias, math.log10(duration)])
         crc = np.uint32(zlib.crc32(token.encode()))
