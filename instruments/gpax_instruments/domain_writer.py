@@ -153,7 +153,7 @@ class DomainWriter(Station):
 
         Raises:
             MoveRefused: outside the limits; nothing was sent.
-            PulseLost: a pulse of this token was cut off, perhaps by a power failure; none is sent again, the point is lost.
+            PulseLost: a pulse of this token was cut off, perhaps by a power failure; none was sent, the point is lost.
             UnknownOutcome: the pulse may have happened.
             Interference: somebody else has set a bias or written a domain; nothing was pulsed.
             DeviceError: the instrument refused the pulse.
@@ -165,6 +165,8 @@ class DomainWriter(Station):
         return self._measure(x, token)
 
     def _check_settings(self) -> None:
+        """At bias 0; and the axes are judged once more, whoever has touched the driver."""
+        self.axes = self._axes
         self._check_bias()
 
     def read(self) -> Reading:

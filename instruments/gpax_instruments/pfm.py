@@ -124,7 +124,7 @@ class PFM(Stage):
 
         Raises:
             MoveRefused: see ``set``; the loop was not measured.
-            PulseLost: a loop of this token was cut off, perhaps by a power failure; none is pulsed again, the point is lost.
+            PulseLost: a loop of this token was cut off, perhaps by a power failure; none was pulsed, the point is lost.
             UnknownOutcome: the pulse may have happened.
             Interference: somebody else set another bias or waveform, or has measured; nothing was pulsed.
             DeviceError: the instrument refused the loop.

@@ -83,6 +83,7 @@ class Stage(Station):
         """
         goal = check_all(self.axes, target)
         self.scpi.connect()
+        self._check_axes(self.axes)  # once more, whoever has touched the driver
         for setpoint in plan_path(self.axes, self.locate().readback, goal):
             self._step(setpoint)
         time.sleep(max(axis.settle_s for axis in self.axes))

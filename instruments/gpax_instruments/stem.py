@@ -235,7 +235,7 @@ class STEM(Stage):
         Raises:
             MoveRefused: see ``set``; nothing was exposed.
             DoseSpent: the budget does not allow it; nothing was exposed.
-            PulseLost: a shot of this token was cut off, perhaps by a power failure; none is taken again, the point is lost.
+            PulseLost: a shot of this token was cut off, perhaps by a power failure; none was taken, the point is lost.
             UnknownOutcome: the shot may have happened, or the beam may be on.
             Interference: somebody else changed the dose of a shot, or has measured; nothing was exposed.
             DeviceError: the instrument refused the shot, or does not blank.

@@ -1,5 +1,6 @@
 """An instrument that answers nothing, drips, or never ends: the deadline holds, and the safe state is asked for."""
 
+import contextlib
 import socket
 import time
 
@@ -44,6 +45,27 @@ def bench(serve):
         driver.close()
 
 
+@contextlib.contextmanager
+def deadlines(link):
+    """The calls of a link: of each exchange, by its deadline, the most seconds that it was allowed to wait."""
+    allowed, usual = {}, {}
+
+    def watched(call):
+        def watching(*arguments):
+            deadline = arguments[-1]
+            allowed.setdefault(deadline, deadline - time.monotonic())
+            return call(*arguments)
+
+        return watching
+
+    for name in ("write", "read_into", "read_exact", "read_until", "reconnect"):
+        usual[name] = getattr(link, name)
+        setattr(link, name, watched(usual[name]))
+    yield allowed
+    for name, call in usual.items():
+        setattr(link, name, call)
+
+
 @pytest.mark.parametrize("of", [Scripted, Dripping])
 @pytest.mark.parametrize("kind", KINDS)
 def test_silence_after_the_act_is_an_unknown_outcome_and_safe_is_sent_all_the_same(bench, kind, of):
@@ -52,9 +74,14 @@ def test_silence_after_the_act_is_an_unknown_outcome_and_safe_is_sent_all_the_sa
     microscope.before[ACT[kind]] = lambda: setattr(microscope, silence, True)
     with (
         pytest.raises(UnknownOutcome, match=r"cannot be asked|may still be on") as caught,
+        deadlines(driver.scpi.link) as allowed,
         impatient(driver, ACT[kind]),
     ):
         driver.measure(place, "t1")
+    waits = list(allowed.values())
+    silent = waits[next(i for i, seconds in enumerate(waits) if seconds <= 0.1) :]
+    assert max(silent) <= 0.1
+    assert len(silent) <= 15 * driver.scpi.attempts  # so that all of it ends, safe state included, within 4.5 s
     assert any("not seen to be obeyed" in note for note in caught.value.__notes__)
     assert eventually(lambda: (microscope.tip, microscope.beam, microscope.bias) == ("WITHDRAWN", "BLANKED", 0.0))
     assert len(microscope.acts()) == 1  # asked once, whatever happened
@@ -90,9 +117,11 @@ def test_a_move_that_never_ends_measures_nothing(bench, kind):
 def test_silence_before_the_act_acts_on_nothing(bench, kind, of):
     driver, microscope, place = bench(kind, of)
     setattr(microscope, "deaf" if of is Scripted else "drips", True)
-    with impatient(driver):
+    with impatient(driver, seconds=0.1), deadlines(driver.scpi.link) as allowed:
         with pytest.raises(LINK_FAULTS):
             driver.measure(place, "t1")
+        assert max(allowed.values()) <= 0.1
+        assert len(allowed) <= 8 * driver.scpi.attempts
         assert microscope.acts() == []
         asked = microscope.sent.count("SAFE")
         with pytest.raises(LINK_FAULTS):

@@ -106,6 +106,55 @@ def test_a_limit_that_is_narrowed_afterwards_holds_before_anything_is_sent(serve
         assert device.measure(PLACE, "t1").ok
 
 
+def forced(device, name, value):
+    """The number of a driver as a program would set it that goes around the driver's own check."""
+    device.__dict__[name] = value
+
+
+def wide(device, axis):
+    """As `forced`, for the limits of an axis."""
+    axes = list(device.axes)
+    axes[axis] = Axis(axes[axis].name, axes[axis].unit, -1e3, 1e3)
+    forced(device, "_axes", tuple(axes))
+
+
+BEYOND = {  # kind, what is forced, and the place
+    "amplitude of a loop": ("pfm", lambda d: forced(d, "vmax", 80.0), PLACE),
+    "points of a loop": ("pfm", lambda d: forced(d, "points", 10**7), PLACE),
+    "no amplitude": ("pfm", lambda d: forced(d, "vmax", math.nan), PLACE),
+    "centre of a band": ("band", lambda d: forced(d, "centre", 1e8), PLACE),
+    "bins of a band": ("band", lambda d: forced(d, "bins", 10**6), PLACE),
+    "bias of a pulse": ("writer", lambda d: wide(d, 0), (80.0, -1.0)),
+    "duration of a pulse": ("writer", lambda d: wide(d, 1), (5.0, 9.0)),
+    "place": ("pfm", lambda d: wide(d, 0), (2e-6, 6e-7)),
+    "place of a shot": ("stem", lambda d: wide(d, 0), (2e-6, 6e-7)),
+    "budget": ("stem", lambda d: forced(d, "dose_budget", math.nan), PLACE),
+    "shot": ("stem", lambda d: forced(d, "max_shot", math.nan), PLACE),
+}
+
+
+@pytest.mark.parametrize("door", ["measure", "measure over a new connection", "trigger"])
+@pytest.mark.parametrize("beyond", BEYOND)
+def test_no_door_lets_through_what_was_set_behind_the_back_of_the_driver(serve, beyond, door):
+    kind, force, place = BEYOND[beyond]
+    if door == "trigger" and place != PLACE:
+        return  # acts where it is
+    model, driver, options, _ = KINDS[kind]
+    microscope = Scripted(model)
+    device = driver(serve(microscope).address, **options).connect()
+    before = len(microscope.sent)
+    force(device)
+    if "new" in door:
+        device.scpi.link.close()
+    with pytest.raises((ValueError, InstrumentError)) as caught:
+        device.trigger("t1") if door == "trigger" else device.measure(place, "t1")
+    assert len(str(caught.value)) > 30
+    assert microscope.acts() == []
+    harmful = ("BIAS:WAV", "BAND", "BEAM:UNBL", "PULS", "MOVE 2e-06")
+    assert not any(line.startswith(harmful) for line in microscope.sent[before:])
+    device.close()
+
+
 @pytest.mark.parametrize(
     "limits",
     [
