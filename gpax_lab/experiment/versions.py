@@ -23,11 +23,23 @@ def versions() -> dict[str, str]:
         "python": platform.python_version(),
         "machine": platform.machine(),
         **{name: version(name) for name in packages},
-        "processor": cache_folder().name,
-        "cores": str(os.cpu_count()),
+        "processor": _processor(),
+        "cores": str(_cores()),
         "device": jax.devices()[0].device_kind,
         "xla options": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())),
     }
+
+
+def _processor() -> str:
+    try:
+        return cache_folder().name
+    except RuntimeError:  # a user without a home folder
+        return platform.processor() or platform.machine()
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def differences(frames: Iterable[Frame], now: Mapping[str, str]) -> list[str]:

@@ -22,7 +22,25 @@ def test_the_processor_and_the_options_of_the_compiler_are_told(monkeypatch):
     assert here["jaxlib"] == jaxlib.__version__
     assert here["processor"] == cache_folder().name
     assert here["xla options"] == "--a=1 --b=2"
-    assert here["cores"] == str(os.cpu_count())
+    assert 1 <= int(here["cores"]) <= os.cpu_count()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or os.cpu_count() < 2, reason="needs two cores to choose from")
+def test_a_process_that_may_use_fewer_cores_is_another_one():
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert versions.versions()["cores"] == "1"
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+def test_a_user_without_a_home_is_no_hindrance(monkeypatch):
+    def nowhere():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(versions, "cache_folder", nowhere)
+    assert versions.versions()["processor"]
 
 
 def test_what_differs_from_any_writer_is_told_once_and_what_is_not_known_is_not_judged():
