@@ -6,7 +6,6 @@ from the seed and the token only: the same tokens at the same places give the sa
 
 import struct
 import threading
-import time
 import zlib
 from functools import partial
 from typing import NamedTuple
@@ -16,7 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_instruments.twins import faults
+from gpax_instruments.twins.common import check_target
 from gpax_instruments.twins.dialect import ScpiError
+from gpax_instruments.twins.results import Results
 from gpax_instruments.twins.writer import Writer
 from gpax_lab.physics import ferroelectric
 from gpax_lab.spectra.loops import triangle_at
@@ -78,7 +79,7 @@ def _measure(film, x, bias, up, vmax, seed, token, relative):
     return ferroelectric.loop(film, x, bias, up, vmax) + ferroelectric.noise(key, bias.shape, relative)
 
 
-class Microscope:
+class Microscope(Results[Loop]):
     """State and physics. Methods raise ScpiError to refuse; the caller holds `lock`.
 
     Args:
@@ -102,6 +103,7 @@ class Microscope:
         dwell: float = 0.0,
         writer: Writer | None = None,
     ) -> None:
+        super().__init__()
         self.lock, self.faults, self.seed, self.noise, self.dwell = lock, armed, seed, noise, dwell
         self.writer = writer
         self.film = jax.jit(ferroelectric.film)(jax.random.key(seed), SIZE_M)
@@ -112,18 +114,11 @@ class Microscope:
         self.position = np.full(2, 0.5 * SIZE_M)
         self.engaged, self.bias, self.loops = False, 0.0, 0
         self.wave = NO_WAVE
-        self.last_token = ""
-        self._done: Loop | None = None
-        self._pending: tuple[float, Loop] | None = None
         self._compute(self.position, _wave(8.0, 64), "")  # compiled before anybody waits for it
 
     def move(self, x: float, y: float) -> None:
         """Go to (x, y) in m. Raises -221 while a loop is taken, -222 outside the limits or on command."""
-        if self.busy:
-            raise ScpiError(-221)
-        target = np.array([x, y])
-        if not np.all((target >= 0.0) & (target <= SIZE_M)) or self.faults.take(faults.MOVE):
-            raise ScpiError(-222)
+        target = check_target(self, x, y, SIZE_M)
         dice = np.random.default_rng(zlib.crc32(struct.pack("<qdd", self.seed, x, y)))
         self.position = np.clip(target + SCANNER_ERROR_M * dice.standard_normal(2), 0.0, SIZE_M)
 
@@ -145,18 +140,14 @@ class Microscope:
         """Take a loop here and now, once per token. Raises -213 busy, -221 no waveform or a used token, -222."""
         if self.busy:
             raise ScpiError(-213)
-        if not self.wave.points or token == self.last_token:
+        if not self.wave.points:
             raise ScpiError(-221)
-        if not (token.isascii() and token.isprintable() and 1 <= len(token) <= 64):
-            raise ScpiError(-222)
-        self.engaged, self.last_token = True, token
+        self.check(token)
+        self.engaged, self._tokens = True, {token}  # it looks back no further
         where = self.position - self.path[min(self.loops, len(self.path) - 1)]
         self.loops += 1
         loop = self._spoil(Loop(token, self.wave.values, self._compute(where, self.wave, token)))
-        if self.dwell > 0:
-            self._pending = (time.monotonic() + self.dwell, loop)
-        else:
-            self._done = loop
+        self.file(loop, self.dwell)
         self.faults.power()
 
     def pulse(self, bias: float, duration: float, token: str) -> None:
@@ -171,43 +162,19 @@ class Microscope:
 
     @property
     def ends(self) -> float | None:
-        """When the present loop or pulse ends, on the clock of ``time.monotonic``; None when idle. The end files it."""
-        if self._pending is not None and time.monotonic() >= self._pending[0]:
-            self._done, self._pending = self._pending[1], None
-        if self._pending is not None:
-            return self._pending[0]
-        return self.writer.ends if self.writer else None
-
-    @property
-    def busy(self) -> bool:
-        """Whether a loop is being taken or a domain written."""
-        return self.ends is not None
-
-    def wait(self) -> None:
-        """Return when idle; other connections are served meanwhile."""
-        while (end := self.ends) is not None:
-            self.lock.wait(max(0.0, end - time.monotonic()))
-
-    def token(self) -> str:
-        """Token of the last loop done, empty before the first."""
-        _ = self.busy
-        return self._done.token if self._done else ""
-
-    def used(self, token: str) -> bool:
-        """Whether a loop of this token has begun; it looks back no further than ``trigger`` does."""
-        return token == self.last_token
+        """When the present loop or pulse ends, as `Results.ends`."""
+        loop = super().ends
+        return loop if loop is not None or self.writer is None else self.writer.ends
 
     def read(self) -> Loop:
         """The last loop done. Raises -230 before the first."""
-        _ = self.busy
-        if self._done is None:
-            raise ScpiError(-230)
-        self._done = self._spoil(self._done)
+        self._done = self._spoil(super().read())
         return self._done
 
     def withdraw(self) -> None:
         """Lift the tip; a loop that is being taken is lost, and its token stays used: the pulse had begun."""
-        self.engaged, self._pending = False, None
+        self.engaged = False
+        self.abort()
         if self.writer:
             self.writer.abort()
         self.lock.notify_all()
@@ -225,7 +192,7 @@ class Microscope:
     def forget(self) -> None:
         """What a power failure leaves: the sample as it is, and no memory."""
         self.reset()
-        self.last_token, self._done = "", None
+        super().forget()
         if self.writer:
             self.writer.forget()
 

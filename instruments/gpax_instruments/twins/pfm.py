@@ -9,7 +9,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from gpax_instruments.twins import process
-from gpax_instruments.twins.dialect import Dialect, integer, name, number, string
+from gpax_instruments.twins.common import teach_common
+from gpax_instruments.twins.dialect import Dialect, integer, number, string
 from gpax_instruments.twins.faults import Faults
 from gpax_instruments.twins.process import Blocks, numbers
 
@@ -22,26 +23,11 @@ def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults, band: bool
     """Teach the dialect the commands of the microscope."""
     from gpax_instruments.twins.microscope import RAIL, SIZE_M
 
-    blocks = Blocks()
-    dialect.forget += [scope.forget, blocks.forget]
-
-    def reset() -> None:
-        scope.reset()
-        blocks.forget()
-
-    def finished() -> str:
-        scope.wait()
-        return "1"
+    blocks = teach_common(dialect, scope, faults, "PFM", SIZE_M)
 
     def engage() -> None:
         scope.engaged = True
 
-    dialect.add("*IDN?", lambda: f"gpax_lab,PFM twin,{scope.seed},0.1")
-    dialect.add("*RST", reset)
-    dialect.add("*OPC?", finished)
-    dialect.add("LIMits?", lambda: numbers(0.0, SIZE_M, 0.0, SIZE_M))
-    dialect.add("MOVE", scope.move, number, number)
-    dialect.add("POSition?", lambda: numbers(*scope.position))
     dialect.add("TIP:ENGage", engage)
     dialect.add("TIP:WITHdraw", scope.withdraw)
     dialect.add("TIP?", lambda: "ENGAGED" if scope.engaged else "WITHDRAWN")
@@ -50,17 +36,12 @@ def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults, band: bool
     dialect.add("BIAS:WAVeform", scope.set_wave, number, integer)
     dialect.add("BIAS:WAVeform?", lambda: f"{scope.wave.vmax!r},{scope.wave.points}")
     dialect.add("MEASure:LOOP", scope.trigger, string)
-    dialect.add("STATus?", lambda: "BUSY" if scope.busy else "IDLE")
     dialect.add("LOOP:TOKen?", lambda: f'"{scope.token()}"')
     dialect.add("LOOP:USED?", lambda token: str(int(scope.used(token))), string)
     dialect.add("LOOP:DATA?", lambda: blocks.of(scope.read().response))
     dialect.add("LOOP:BIAS?", lambda: blocks.of(scope.read().bias))
     dialect.add("LOOP:RAIL?", lambda: numbers(RAIL))
-    dialect.add("SAFE", scope.make_safe)
     dialect.add("TEST:BLOCk?", blocks.ramp, integer)
-    dialect.add("FORMat:BORDer", blocks.set_order, name)
-    dialect.add("FORMat:BORDer?", lambda: {"<": "SWAP", ">": "NORM"}[blocks.order])
-    dialect.add("FAULT", faults.arm, name, integer, number, least=1)
     if scope.writer:
         teach_writing(dialect, scope, scope.writer, blocks)
     if band:

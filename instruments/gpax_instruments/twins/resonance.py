@@ -11,6 +11,7 @@ import numpy as np
 
 from gpax_instruments.twins.dialect import Dialect, ScpiError, integer, number, string
 from gpax_instruments.twins.process import Blocks, numbers
+from gpax_instruments.twins.results import check_name
 from gpax_lab.physics.band_excitation import be_sample, be_spectrum
 
 if TYPE_CHECKING:
@@ -57,8 +58,7 @@ class Resonance:
         """Excite here and now; bias 0, so nothing changes. Raises -213 busy, -222 for a token that is none."""
         if self.scope.busy:
             raise ScpiError(-213)
-        if not (token.isascii() and token.isprintable() and 1 <= len(token) <= 64):
-            raise ScpiError(-222)
+        check_name(token)
         row, column = (int(index) for index in self._pixel(self.scope.position))
         self.token, self._done = token, self._compute(row, column, token)
         self.scope.engaged = True

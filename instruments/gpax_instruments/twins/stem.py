@@ -8,9 +8,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 from gpax_instruments.twins import process
-from gpax_instruments.twins.dialect import Dialect, integer, name, number, string
+from gpax_instruments.twins.common import teach_common
+from gpax_instruments.twins.dialect import Dialect, string
 from gpax_instruments.twins.faults import Faults
-from gpax_instruments.twins.process import Blocks, numbers
+from gpax_instruments.twins.process import numbers
 
 if TYPE_CHECKING:
     from gpax_instruments.twins.stem_scope import Scope
@@ -23,25 +24,10 @@ def dialect_of(dialect: Dialect, scope: "Scope", faults: Faults) -> None:
     from gpax_instruments.twins import stem_scope
     from gpax_lab.physics import diffraction, stem_sample
 
-    blocks = Blocks()
-    dialect.forget += [scope.forget, blocks.forget]
     side = stem_scope.SIZE_M
+    blocks = teach_common(dialect, scope, faults, "STEM", side)
     mrad = 1e3 * diffraction.wavelength(stem_scope.VOLTAGE) / (stem_scope.CELLS * stem_scope.LATTICE_NM)
 
-    def reset() -> None:
-        scope.make_safe()
-        blocks.forget()
-
-    def finished() -> str:
-        scope.wait()
-        return "1"
-
-    dialect.add("*IDN?", lambda: f"gpax_lab,STEM twin,{scope.seed},0.1")
-    dialect.add("*RST", reset)
-    dialect.add("*OPC?", finished)
-    dialect.add("LIMits?", lambda: numbers(0.0, side, 0.0, side))
-    dialect.add("MOVE", scope.move, number, number)
-    dialect.add("POSition?", lambda: numbers(*scope.position))
     dialect.add("BEAM:BLANk", scope.blank)
     dialect.add("BEAM:UNBLank", scope.unblank)
     dialect.add("BEAM?", lambda: "BLANKED" if scope.blanked else "UNBLANKED")
@@ -53,7 +39,6 @@ def dialect_of(dialect: Dialect, scope: "Scope", faults: Faults) -> None:
     dialect.add("SCAN:PIXel?", lambda: f"{side / stem_scope.PIXELS!r},{stem_scope.PIXELS}")
     dialect.add("MEASure:EELS", lambda token: scope.trigger("EELS", token), string)
     dialect.add("MEASure:DIFFraction", lambda token: scope.trigger("DIFF", token), string)
-    dialect.add("STATus?", lambda: "BUSY" if scope.busy else "IDLE")
     dialect.add("SHOT:TOKen?", lambda: f'"{scope.token()}"')
     dialect.add("SHOT:USED?", lambda token: str(int(scope.used(token))), string)
     dialect.add("SHOT:KIND?", lambda: scope.read().kind)
@@ -61,10 +46,6 @@ def dialect_of(dialect: Dialect, scope: "Scope", faults: Faults) -> None:
     dialect.add("SHOT:DOSE?", lambda: numbers(scope.read().dose))
     dialect.add("EELS:ENERgy?", lambda: blocks.of(np.asarray(stem_sample.ENERGY, "<f8")))
     dialect.add("DIFFraction:PIXel?", lambda: f"{mrad!r},{stem_scope.GRID}")
-    dialect.add("SAFE", scope.make_safe)
-    dialect.add("FORMat:BORDer", blocks.set_order, name)
-    dialect.add("FORMat:BORDer?", lambda: {"<": "SWAP", ">": "NORM"}[blocks.order])
-    dialect.add("FAULT", faults.arm, name, integer, number, least=1)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_instruments.twins import faults
+from gpax_instruments.twins.common import check_target
 from gpax_instruments.twins.dialect import ScpiError
+from gpax_instruments.twins.results import Results
 from gpax_lab.physics import diffraction, stem_sample
 
 SIZE_M = 100e-9
@@ -61,7 +63,7 @@ def _pattern(specimen, place, dose, electrons, key):
     return diffraction.pattern(spot, crystal, where, electrons * 1e-3, key).astype(jnp.float32)
 
 
-class Scope:
+class Scope(Results[Shot]):
     """State and physics. Methods raise ScpiError to refuse; the caller holds `lock`.
 
     Args:
@@ -75,6 +77,7 @@ class Scope:
     def __init__(
         self, lock: threading.Condition, armed: faults.Faults, seed: int = 0, drift: float = 0.0, dwell: float = 0.0
     ) -> None:
+        super().__init__()
         self.lock, self.faults, self.seed, self.dwell = lock, armed, seed, dwell
         self.specimen = jax.jit(stem_sample.specimen)(jax.random.key(seed))
         self.drift = np.array([drift, 0.5 * drift])
@@ -84,9 +87,6 @@ class Scope:
         self._places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
         self.dose = np.zeros((PIXELS, PIXELS))
         self._since = 0.0
-        self._tokens: set[str] = set()
-        self._done: Shot | None = None
-        self._pending: tuple[float, Shot] | None = None
         self.image: np.ndarray | None = None
         for kind in EXPOSURE_S:  # compiled before anybody waits for it
             self._compute(kind, np.full(2, 0.5), 0.0, "")
@@ -94,11 +94,7 @@ class Scope:
 
     def move(self, x: float, y: float) -> None:
         """Send the beam to (x, y) in m. Raises -221 while a shot is taken, -222 outside the limits or on command."""
-        if self.busy:
-            raise ScpiError(-221)
-        target = np.array([x, y])
-        if not np.all((target >= 0.0) & (target <= SIZE_M)) or self.faults.take(faults.MOVE):
-            raise ScpiError(-222)
+        target = check_target(self, x, y, SIZE_M)
         self._idle_dose()
         self.position = target
 
@@ -117,10 +113,9 @@ class Scope:
         """Take a spectrum or a pattern here, once per token. Raises -213 busy, -221 blanked or a used token, -222."""
         if self.busy:
             raise ScpiError(-213)
-        if self.blanked or token in self._tokens:
+        if self.blanked:
             raise ScpiError(-221)
-        if not (token.isascii() and token.isprintable() and 1 <= len(token) <= 64):
-            raise ScpiError(-222)
+        self.check(token)
         self._idle_dose()
         self._tokens.add(token)
         place = (self.position - self.drift * self.exposures) / SIZE_M
@@ -128,11 +123,9 @@ class Scope:
         shot = self._spoil(Shot(token, kind, self._compute(kind, place, had, token), had))
         self._expose(place, CURRENT * EXPOSURE_S[kind])
         self.exposures += 1
-        if self.dwell > 0:
-            self._since = time.monotonic() + self.dwell  # the exposure is counted; what follows it is not yet
-            self._pending = (self._since, shot)
-        else:
-            self._done = shot
+        self.file(shot, self.dwell)
+        if (end := self.ends) is not None:
+            self._since = end  # the exposure is counted; what follows it is not yet
         self.faults.power()
 
     def scan(self) -> None:
@@ -146,39 +139,6 @@ class Scope:
         self.dose += electrons / (SIZE_M * 1e9) ** 2
         self.exposures += 1
 
-    @property
-    def ends(self) -> float | None:
-        """When the present shot ends, on the clock of ``time.monotonic``; None when idle. The end files it."""
-        if self._pending is not None and time.monotonic() >= self._pending[0]:
-            self._done, self._pending = self._pending[1], None
-        return None if self._pending is None else self._pending[0]
-
-    @property
-    def busy(self) -> bool:
-        """Whether a shot is being taken."""
-        return self.ends is not None
-
-    def wait(self) -> None:
-        """Return when idle; other connections are served meanwhile."""
-        while (end := self.ends) is not None:
-            self.lock.wait(max(0.0, end - time.monotonic()))
-
-    def token(self) -> str:
-        """Token of the last shot done, empty before the first."""
-        _ = self.busy
-        return self._done.token if self._done else ""
-
-    def used(self, token: str) -> bool:
-        """Whether a shot of this token has begun."""
-        return token in self._tokens
-
-    def read(self) -> Shot:
-        """The last shot done. Raises -230 before the first."""
-        _ = self.busy
-        if self._done is None:
-            raise ScpiError(-230)
-        return self._done
-
     def picture(self) -> np.ndarray:
         """The last image, (n, n) float32. Raises -230 before the first."""
         if self.image is None:
@@ -188,14 +148,18 @@ class Scope:
     def make_safe(self) -> None:
         """Blank; a shot that is being taken is lost, and its token stays used."""
         self.blank()
-        self._pending = None
+        self.abort()
         self.lock.notify_all()
+
+    def reset(self) -> None:
+        """``*RST``: safe. What was measured stays: it happened to the specimen."""
+        self.make_safe()
 
     def forget(self) -> None:
         """What a power failure leaves: the specimen as it is, a dark beam, counters at 0, and no memory."""
         self.make_safe()
-        self._tokens.clear()
-        self._done, self.image, self.electrons = None, None, 0.0
+        super().forget()
+        self.image, self.electrons = None, 0.0
 
     def dose_at(self, place: np.ndarray) -> float:
         """e/nm^2 so far at a place in shares of the field of view."""

@@ -5,7 +5,6 @@ unit is 10 nm. As with loops, everything random follows from the seed and the to
 """
 
 import math
-import time
 import zlib
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_instruments.twins.dialect import ScpiError
+from gpax_instruments.twins.results import Results
 from gpax_lab.physics import domains
 from gpax_lab.physics.domain_image import domain_image, written_radius
 
@@ -78,7 +78,7 @@ def _write(law, x, seed, token):
     return domain_image(key_image, radius, PIXELS, PIXEL_M, WALL_M, ROUGH, JITTER_M, PIXEL_NOISE)
 
 
-class Writer:
+class Writer(Results[Domain]):
     """State and physics of writing. Methods raise ScpiError to refuse; the caller holds the lock of the microscope.
 
     Args:
@@ -95,12 +95,10 @@ class Writer:
     def __init__(self, law: str, seed: int = 0, cells: int = LATTICE**2, dwell: float = 0.0, pace: float = 0.0) -> None:
         if not 1 <= cells <= LATTICE**2:
             raise ValueError(f"the film has 1 to {LATTICE**2} cells, got {cells}")
+        super().__init__()
         self._law, self.seed, self.cells = law_of(law, seed), seed, cells
         self.dwell, self.pace = dwell, pace
         self.written = 0
-        self._tokens: set[str] = set()
-        self._done: Domain | None = None
-        self._pending: tuple[float, Domain] | None = None
         self._compute(BIAS[0], 10.0 ** LOG_DURATION[0], "")  # compiled before anybody waits for it
 
     def pulse(self, bias: float, duration: float, token: str, move: Callable[[float, float], None]) -> None:
@@ -119,10 +117,7 @@ class Writer:
             raise ScpiError(-213)
         if not (BIAS[0] <= bias <= BIAS[1] and 10.0 ** LOG_DURATION[0] <= duration <= 10.0 ** LOG_DURATION[1]):
             raise ScpiError(-222)
-        if not (token.isascii() and token.isprintable() and '"' not in token and 1 <= len(token) <= 64):
-            raise ScpiError(-222)
-        if token in self._tokens:
-            raise ScpiError(-221)
+        self.check(token)
         if self.written >= self.cells:
             raise ScpiError(-211)
         row, column = divmod(self.written, LATTICE)
@@ -130,49 +125,7 @@ class Writer:
         self._tokens.add(token)
         self.written += 1
         domain = Domain(token, bias, duration, self._compute(bias, duration, token))
-        seconds = self.dwell + self.pace * duration
-        if seconds > 0:
-            self._pending = (time.monotonic() + seconds, domain)
-        else:
-            self._done = domain
-
-    @property
-    def ends(self) -> float | None:
-        """When the present pulse and its image end, on the clock of ``time.monotonic``; None when idle."""
-        if self._pending is not None and time.monotonic() >= self._pending[0]:
-            self._done, self._pending = self._pending[1], None
-        return None if self._pending is None else self._pending[0]
-
-    @property
-    def busy(self) -> bool:
-        """Whether a domain is being written or looked at."""
-        return self.ends is not None
-
-    def read(self) -> Domain:
-        """The last domain done. Raises -230 before the first."""
-        _ = self.busy
-        if self._done is None:
-            raise ScpiError(-230)
-        return self._done
-
-    def token(self) -> str:
-        """Token of the last domain done, empty before the first."""
-        _ = self.busy
-        return self._done.token if self._done else ""
-
-    def used(self, token: str) -> bool:
-        """Whether a pulse of this token has begun, whatever became of it."""
-        return token in self._tokens
-
-    def abort(self) -> None:
-        """End the pulse. Its cell and its token stay used: what it left there nobody knows."""
-        self._pending = None
-
-    def forget(self) -> None:
-        """The power has failed: the film is as it is, and nothing is known of it."""
-        self.abort()
-        self._tokens.clear()
-        self._done = None
+        self.file(domain, self.dwell + self.pace * duration)
 
     def _compute(self, bias: float, duration: float, token: str) -> np.ndarray:
         x = jnp.array([bias, math.log10(duration)])
