@@ -166,13 +166,18 @@ def _explained(context: typer.Context) -> Iterator[Console]:
     except typer.Exit:
         raise
     except KeyboardInterrupt as stopped:
-        _say(complaints, " ".join(["Stopped at once.", *getattr(stopped, "__notes__", [])]))
+        _say(complaints, _sentences("Stopped at once.", *getattr(stopped, "__notes__", [])))
         raise typer.Exit(130) from None
     except Exception as error:
         if context.obj:
             raise
-        _say(complaints, " ".join([f"error: {_words(error)}", *getattr(error, "__notes__", [])]))
+        _say(complaints, _sentences(f"error: {_words(error)}", *getattr(error, "__notes__", [])))
         raise typer.Exit(1) from None
+
+
+def _sentences(*parts: str) -> str:
+    """One paragraph; nothing is put behind the last part, which may be a command to copy."""
+    return " ".join([*(part if part.endswith((".", "!", "?", ")")) else f"{part}." for part in parts[:-1]), parts[-1]])
 
 
 def _words(error: Exception) -> str:

@@ -81,7 +81,7 @@ def _claimed(place: Path, address: str, who: str) -> Iterator[None]:
     if descriptor is None:
         raise InstrumentInUse(
             f"{address} is in use by {_told(place)}: stop that campaign, or wait for its end; two at one instrument "
-            "spoil each other's sample"
+            "spoil each other's sample."
         )
     try:
         os.truncate(descriptor, 0)

@@ -85,7 +85,8 @@ def test_a_second_campaign_is_refused_before_it_sends_anything(tmp_path):
         with claimed(twin.address, "journal /data/film.gpxj"):
             code, text = ask(tmp_path, settings_of(address))
         assert code == 1
-        for words in (f"{address} is in use by process {os.getpid()}, journal /data/film.gpxj", "gpax-lab resume"):
+        held = f"{address} is in use by process {os.getpid()}, journal /data/film.gpxj"
+        for words in (held, "sample. Everything measured so far is kept. Go on with: gpax-lab resume"):
             assert words in text
         assert (tmp_path / "wire.log").read_text(encoding="utf-8") == ""
         plan = build(settings_of(address))
