@@ -1,14 +1,18 @@
 """What every reader needs: bytes of one processor, names that differ, and units taken out of labels."""
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from gpax_lab.storage.dataset import Dataset
+from gpax_lab.storage.errors import UnreadableFile
 
+_WINDOWS = "cp1252"  # what programs on Windows write that know nothing of UTF-8
 _IN_BRACKETS = re.compile(r"^(.*?)\s*[\(\[]([^\(\)\[\]]*)[\)\]]\s*$")
 
 
@@ -31,6 +35,37 @@ def native_dataset(dataset: Dataset) -> Dataset:
     """A data set whose values and axes are in the byte order of this machine."""
     axes = tuple(one._replace(values=native(one.values)) for one in dataset.axes)
     return replace(dataset, values=native(dataset.values), axes=axes)
+
+
+def decoded(raw: bytes) -> str:
+    """Bytes of a header as text: UTF-8, or what older programs on Windows write."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode(_WINDOWS, "replace")
+
+
+def encoding(path: Path) -> str:
+    """The name of the encoding of a text file: UTF-8, what its first bytes say, or that of older programs on Windows.
+
+    Raises:
+        UnreadableFile: it holds zero bytes, and is no text.
+    """
+    check = codecs.getincrementaldecoder("utf-8")()
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return "utf-16"
+        if b"\0" in head:
+            raise UnreadableFile("it holds zero bytes and is no text.")
+        try:
+            while head:
+                check.decode(head)
+                head = file.read(1 << 16)
+            check.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return _WINDOWS
+    return "utf-8-sig"
 
 
 def unique(names: Sequence[str]) -> list[str]:

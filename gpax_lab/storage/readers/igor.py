@@ -11,14 +11,15 @@ from gpax_lab.storage.dataset import SPATIAL, UNKNOWN, Dataset, axis
 from gpax_lab.storage.errors import UnreadableFile
 from gpax_lab.storage.nsid import Axis
 
-from .common import unique
+from .common import decoded, unique
 
 _TYPES = {2: "f4", 4: "f8", 8: "i1", 16: "i2", 32: "i4", 128: "i8", 72: "u1", 80: "u2", 96: "u4", 192: "u8"}
 _TYPES |= {3: "c8", 5: "c16"}
 _OLD = {1: 8, 2: 16, 3: 20}  # bytes of the first header, by version
 _HEADER_2, _HEADER_5 = 110, 320  # bytes of the wave header before the data
 _LABEL = 32  # bytes of a label of a row or column
-# Asylum's channels whose unit is not the one of the wave, by the start of their names (MFP-3D and Cypher).
+# Asylum's channels whose unit is not the one of the wave, by the start of their names (MFP-3D and Cypher). There is no
+# public list: these are the names that its files carry, with the unit of what they name; any other name is "a.u.".
 _UNITS = {"phase": "deg", "freq": "Hz", "userin": "V", "lateral": "V", "current": "A", "curr": "A", "dissipation": "W"}
 _UNITS |= {"backpackin": "V", "tipbias": "V", "samplebias": "V", "potential": "V", "input": "V", "losstan": "1"}
 _UNITS |= {"phas": "deg", "time": "s", "q": "1"}
@@ -166,15 +167,11 @@ def _axes(found: Wave) -> tuple[Axis, ...]:
 
 def _text(raw: bytes) -> str:
     """Text up to its NUL; what lies behind was left there by a longer one before it."""
-    return raw.split(b"\0", 1)[0].decode("latin-1").strip()
+    return decoded(raw.split(b"\0", 1)[0]).strip()
 
 
 def _lines(raw: bytes) -> str:
-    try:
-        text = raw.decode()
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    return text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\0")
+    return decoded(raw).replace("\r\n", "\n").replace("\r", "\n").rstrip("\0")
 
 
 def _known(label: str) -> bool:

@@ -3,6 +3,9 @@
 Lengths are in m and y grows upwards. A frame that was turned on the sample keeps its own axes, along and across its
 lines, from its centre; `Dataset.places` gives the positions on the sample. Angles are those of Nanonis: in degrees,
 clockwise (SPECS, Nanonis TCP protocol, Scan.FrameSet).
+
+The layout is the one that nanonispy2 1.2 reads, against which this module is tested: a header of text whose keys say
+how the data lie, and behind it float32 (.sxm, .3ds; the most significant byte first) or a table of text (.dat).
 """
 
 from array import array
@@ -13,13 +16,13 @@ import numpy as np
 
 from gpax_lab.storage.dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis
 from gpax_lab.storage.errors import UnreadableFile
+from gpax_lab.storage.inside import SPARE_BYTES
 from gpax_lab.storage.nsid import Axis
 
-from .common import split_unit, unique
+from .common import decoded, encoding, split_unit, unique
 
 _SCAN_END, _SCAN_START = b":SCANIT_END:", b"\x1a\x04"
 _GRID_END, _SPECTRUM_END = b":HEADER_END:", "[DATA]"
-_ROOM = 64 << 20  # bytes that the missing rows of a grid may take whatever the size of its file
 
 
 def scan(path: Path) -> dict[str, Dataset]:
@@ -35,7 +38,7 @@ def scan(path: Path) -> dict[str, Dataset]:
     start = raw.find(_SCAN_START, end)
     if end < 0 or start < 0:
         raise UnreadableFile("the header has no end; the file is no Nanonis scan or was cut.")
-    header = _scan_header(_text(raw[:end]))
+    header = _scan_header(decoded(raw[:end]))
     nx, ny = _counts(_needed(header, "SCAN_PIXELS").split(), "SCAN_PIXELS")
     kind = header.get("SCANIT_TYPE", "FLOAT MSBFIRST").split()
     if kind[:1] != ["FLOAT"]:
@@ -107,7 +110,7 @@ def grid(path: Path) -> dict[str, Dataset]:
     """A grid (.3ds): every channel over y, x and the sweep, and every parameter (the topography Z, ...) over y and x.
 
     What was not recorded of a grid that was stopped early is NaN; rows that were never begun are left out where they
-    would take more memory than 64 MiB and three times the file.
+    would take more memory than 64 MB and three times the file.
 
     Raises:
         UnreadableFile: the header does not say how the data lie, or no spectrum is whole.
@@ -117,7 +120,7 @@ def grid(path: Path) -> dict[str, Dataset]:
     if end < 0:
         raise UnreadableFile("the header has no end; the file is no Nanonis grid or was cut.")
     start = raw.find(b"\n", end) + 1 or len(raw)
-    header = dict(_pair(line) for line in _text(raw[:end]).splitlines() if "=" in line)
+    header = dict(_pair(line) for line in decoded(raw[:end]).splitlines() if "=" in line)
     nx, ny = _counts(_needed(header, "Grid dim").lower().split("x"), "Grid dim")
     parameters = [*_list(header.get("Fixed parameters")), *_list(header.get("Experiment parameters"))]
     channels, points, extra = _grid_layout(header, parameters)
@@ -130,9 +133,9 @@ def grid(path: Path) -> dict[str, Dataset]:
         raise UnreadableFile(f"{len(values)} values are more than {nx} x {ny} places of {size} hold.")
     rows = ny
     if len(values) < nx * ny * size:
-        if nx * ny * size * 4 > _ROOM + 3 * len(raw):
+        if nx * ny * size * 4 > SPARE_BYTES + 3 * len(raw):
             rows = min(ny, -(-len(values) // (nx * size)))
-        if rows * nx * size * 4 > _ROOM + 3 * len(raw):
+        if rows * nx * size * 4 > SPARE_BYTES + 3 * len(raw):
             raise UnreadableFile(
                 f"a row of {nx} places of {size} values is more than a file of this size was meant for."
             )
@@ -210,7 +213,7 @@ def spectrum(path: Path) -> dict[str, Dataset]:
         UnreadableFile: no table of data follows the header, or a row of it is no row of numbers.
     """
     header: dict[str, Any] = {}
-    with path.open("r", encoding="utf-8", errors="replace") as file:
+    with path.open("r", encoding=encoding(path), errors="replace") as file:
         for line in file:
             if line.strip() == _SPECTRUM_END:
                 break
@@ -276,13 +279,6 @@ def _frame(
 
     frame = {"frame": {"x": cx, "y": cy, "angle": angle, "unit": "m", "turned": turned}}
     return (along("y", cy, size[1], ny, rows), along("x", cx, size[0], nx, nx)), frame
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
 
 
 def _pair(line: str) -> tuple[str, str]:

@@ -1,6 +1,5 @@
 """Tables of compositions, wells and readings as text: one row a sample, headings with units in brackets."""
 
-import codecs
 import csv
 import re
 import sys
@@ -14,7 +13,7 @@ import numpy as np
 from gpax_lab.storage.dataset import UNKNOWN, Dataset, axis
 from gpax_lab.storage.errors import UnreadableFile
 
-from .common import split_unit, unique
+from .common import encoding, split_unit, unique
 
 _SEPARATORS = ";\t,"
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "--"}
@@ -44,7 +43,7 @@ def table(path: Path) -> dict[str, Dataset]:
         UnreadableFile: a row has more or fewer cells than there are names, or a cell of a column of numbers is none;
             with the line.
     """
-    code = _encoding(path)
+    code = encoding(path)
     comments: list[str] = []
     separator = _separator(path, code)
     with path.open("r", encoding=code, errors="replace", newline="") as file:
@@ -117,25 +116,6 @@ class _Column:
             f"line {line}, column {self.name!r}: {word[:40]!r} is no number, as others of the column are; "
             "leave it empty where there is none."
         )
-
-
-def _encoding(path: Path) -> str:
-    """UTF-8 or what its first bytes say, else what spreadsheets on Windows write."""
-    check = codecs.getincrementaldecoder("utf-8")()
-    with path.open("rb") as file:
-        head = file.read(1 << 16)
-        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
-        if b"\0" in head:
-            raise UnreadableFile("it holds zero bytes and is no text.")
-        try:
-            while head:
-                check.decode(head)
-                head = file.read(1 << 16)
-            check.decode(b"", final=True)
-        except UnicodeDecodeError:
-            return "cp1252"
-    return "utf-8-sig"
 
 
 def _separator(path: Path, code: str) -> str:

@@ -111,7 +111,15 @@ def beside(node: Any, values: np.ndarray, places: list[tuple[str, Side]]) -> Dat
 
 
 def about(node: Any) -> dict[str, Any]:
-    """The attributes of a data set and, by path, of the groups that it lies in."""
+    """What a file says of a data set.
+
+    Args:
+        node: an open h5py data set.
+
+    Returns:
+        "attributes" of the data set, and "groups": by path, the outermost first, those of the groups that it lies in
+        where they have any. What points to other places of the file is left out.
+    """
     found = {"attributes": _attributes(node)}
     group, groups = node.parent, {}
     while group.name != "/":
@@ -124,7 +132,7 @@ def about(node: Any) -> dict[str, Any]:
 
 
 def text(value: Any) -> str:
-    """An attribute as text."""
+    """An attribute as text: the first element of an array, bytes as UTF-8, empty where there is none."""
     if isinstance(value, np.ndarray):
         value = value.ravel()[0] if value.size else ""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
