@@ -17,8 +17,24 @@ NAME, ORDER = "gpax_lab_name", "gpax_lab_order"
 
 
 def read_hdf5(path: Path) -> dict[str, Dataset]:
-    """Every NSID and USID main data set of a file, by the shortest name that tells them apart."""
+    """Every NSID and USID main data set of a file, and what lies beside those of USID.
+
+    Args:
+        path: of an HDF5 file.
+
+    Returns:
+        Data sets by the names that `save` was given, else by the shortest ones that tell them apart: quantities, last
+        parts of paths, paths; none where the file holds no main data set.
+
+    Raises:
+        UnreadableFile: the file leads elsewhere, is damaged, declares far more than it holds, or contradicts itself.
+        OSError: it is no HDF5 file.
+
+    Source: NSID as pyNSID 0.0.7.2 tells it (`check_if_main`), USID as pyUSID does.
+    """
     import h5py
+
+    inside.check_heaps(path)
 
     found: dict[str, Dataset] = {}
     given: dict[str, tuple[int, str]] = {}

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from . import inside
 from .dataset import Dataset
 from .errors import UnreadableFile
 from .hdf5 import read_hdf5
@@ -31,14 +30,15 @@ def load(path: str | Path) -> dict[str, Dataset]:
     """
     place = Path(path)
     extension = place.suffix.lower()
-    if not place.is_file() and not (extension == ".zspy" and place.is_dir()):
+    if extension in rosetta.LEFT_OUT and place.exists():
+        raise UnreadableFile(f"{place.name} is not read: {rosetta.LEFT_OUT[extension]}.")
+    if not place.is_file():
         raise FileNotFoundError(f"{place} is no file.")
     reader = READERS.get(extension)
     if reader is None:
         what = f"no reader for {extension!r}" if extension else "the name has no extension that tells its format"
         raise UnreadableFile(f"{place.name}: {what}; there are {', '.join(sorted(READERS))}.")
     try:
-        inside.check(place)
         found = {name: native_dataset(one) for name, one in reader(place).items()}
     except (ModuleNotFoundError, FileNotFoundError):
         raise
@@ -57,7 +57,7 @@ def _hdf5(path: Path) -> dict[str, Dataset]:
     if found:
         return found
     try:
-        return rosetta.reader(*rosetta.HDF5_PLUGINS)(path)
+        return rosetta.first_of(path, *rosetta.HDF5_PLUGINS)
     except ModuleNotFoundError as error:
         raise UnreadableFile(f"it holds no NSID or USID data set; for other HDF5 files, {error}") from None
     except UnreadableFile as error:

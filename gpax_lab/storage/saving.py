@@ -99,5 +99,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, bytes):
-        return value.decode("latin-1")
-    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
+        value = value.rstrip(b"\0").decode("latin-1")
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return str(value).replace("\0", "\\0")  # HDF5 ends text at a zero

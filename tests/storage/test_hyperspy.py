@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_round_trip import along, signal
+from formats import along, signal
 
 from gpax_lab.storage import UnreadableFile, load
 from gpax_lab.storage.dataset import SPATIAL, SPECTRAL, axis

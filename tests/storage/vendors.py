@@ -1,5 +1,6 @@
 """Small files byte by byte as the programs of vendors write them."""
 
+import json
 import struct
 
 import h5py
@@ -167,4 +168,106 @@ def mrc(path, image, size):
     head = struct.pack("<10i6f3i3f", nx, ny, 1, 2, 0, 0, 0, nx, ny, 1, *size, 90, 90, 90, 1, 2, 3, 0, 0, 0)
     head = head.ljust(208, b"\0") + b"MAP \x44\x44\0\0"
     path.write_bytes(head.ljust(1024, b"\0") + np.asarray(image, "<f4").tobytes())
+    return path
+
+
+def unf(path, image, scale, offset, units):
+    """A Semper picture (records between their lengths; a label of 256 words of which a byte each is used), x first."""
+    ny, nx = image.shape
+    head = struct.pack("<6h", nx, ny, 1, 6, 2, 2 * 10000 + 1000)
+    words = np.zeros(256, np.uint8)
+
+    def put(at, values):
+        words[at : at + len(values)] = list(values)
+
+    put(0, b"Semper")
+    for at, n in zip((6, 8, 10), (nx, ny, 1), strict=True):
+        put(at, divmod(n, 256))
+    put(21, (124, 2, 1, 10, 0, 0))
+    put(62, (1, 4))
+    for at, number in zip((83, 87, 91, 95), (scale[1], offset[1], scale[0], offset[0]), strict=True):
+        put(at + 0, struct.pack("<f", number))
+    put(244, units[0].encode())
+    put(248, units[1].encode())
+    label = words.astype("<i2").tobytes()
+    rows = [np.asarray(row, "<f4").tobytes() for row in image]
+    path.write_bytes(
+        b"".join(struct.pack("<i", len(part)) + part + struct.pack("<i", len(part)) for part in (head, label, *rows))
+    )
+    return path
+
+
+def prz(path, image, scale, offset, unit):
+    """A Panta Rhei image: a zip file of arrays and a description in JSON, x first."""
+    calibration = [
+        {"label": name, "unit": unit, "value": step, "offset": start / step}
+        for name, step, start in zip("xy", scale, offset, strict=True)
+    ]
+    about = [{"type": "2D", "device.calib": calibration}]
+    with path.open("wb") as file:
+        np.savez_compressed(file, data=image, meta_data_json=json.dumps(about), file_format_version=2)
+    return path
+
+
+def ser(path, spectra, energy, places):
+    """A series of spectra along a line, as TIA writes them: start and step of the energy in eV, of places in m."""
+    count, size = spectra.shape
+    unit = b"meters"
+    head = struct.pack("<HHHIIII", 0x4949, 0x0197, 0x0210, 0x4120, 0x4142, count, count)
+    line = struct.pack("<IddII", count, *places, 0, 0) + struct.pack("<I", len(unit)) + unit
+    start = 30 + len(line)
+    first = start + 8 * count
+    body, offsets = b"", []
+    for k, row in enumerate(spectra):
+        offsets.append(first + len(body))
+        body += struct.pack("<ddIHI", *energy, 0, 7, size) + np.asarray(row, "<f4").tobytes()
+        body += struct.pack("<HHIdd", 0x4142, 0, k, places[0] + k * places[1], 0.0)
+    table = b"".join(struct.pack("<I", at) for at in (*offsets, *offsets))
+    path.write_bytes(head + struct.pack("<II", start, 1) + line + table + body)
+    return path
+
+
+def mib(path, frames):
+    """Frames of a Merlin detector, of 16 bits from the lower edge up, each behind a header of its own."""
+    ny, nx = frames.shape[1:]
+    parts = []
+    for k, frame in enumerate(frames):
+        words = f"MQ1,{k + 1:06d},00384,01,{nx:04d},{ny:04d},U16,   1x1,01,2024-02-01 10:00:00.{k:06d},0.001000,0,0,0,"
+        words += f"1.2E+2,MQ1A,2024-02-01T10:00:00.{k:06d}000Z,1000000ns,12,0"
+        parts.append(words.encode().ljust(384, b"\0") + np.asarray(frame, ">u2").tobytes())
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def spd(path, cube):
+    """A map of spectra of EDAX: y, x and channel."""
+    ny, nx, channels = cube.shape
+    head = (
+        b"MAPSPECTRA_DATA\0"
+        + struct.pack("<8i", 1, nx * ny, nx, ny, channels, 2, 1068, 1)
+        + b"image.bmp".ljust(120, b"\0")
+    )
+    path.write_bytes(head.ljust(1068, b"\0") + np.asarray(cube, "<u2").tobytes())
+    return path
+
+
+def empad(path, stack):
+    """A description of EMPAD and the frames in the .raw file that it names, 128 x 128 with two lines more."""
+    words = f'<root><raw_file filename="{path.stem}.raw"/><scan_parameters><series_count>{len(stack)}</series_count>'
+    path.write_text(f"<?xml version='1.0'?>{words}</scan_parameters></root>")
+    frames = np.zeros((len(stack), 130, 128), "<f4")
+    frames[:, :128] = stack
+    path.with_suffix(".raw").write_bytes(frames.tobytes())
+    return path
+
+
+def dens(path, minutes, celsius):
+    """The log of a heating holder."""
+    head = "01/02/'24 10:00\tDigiheater 3.1\nR0=1.0\ta=1.0\tb=1.0\tc=1.0\nDelta t 1\n"
+    head += "sample\ttime\tTset[C]\tTmeas[C]\tRheat[ohm]\tVheat[V]\tIheat[mA]\tPheat [mW]\tc\n"
+    rows = [
+        f"{k}\t10:{int(m):02d}:00.0\t0\t{c}\t1\t1\t1\t1\t1\n"
+        for k, (m, c) in enumerate(zip(minutes, celsius, strict=True))
+    ]
+    path.write_text(head + "".join(rows))
     return path

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from gpax_lab.storage import inside
 from gpax_lab.storage.dataset import SPATIAL, UNKNOWN, Dataset, axis, is_place
 from gpax_lab.storage.errors import UnreadableFile
-from gpax_lab.storage.inside import SPARE_BYTES
 from gpax_lab.storage.nsid import Axis
 
+from . import bounds
 from .common import split_unit, unique
 
 PLUGINS: dict[str, tuple[str, ...]] = {
@@ -26,9 +27,8 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     ".dm4": ("digitalmicrograph",),
     ".emd": ("emd",),
     ".de5": ("emd",),
-    ".mrc": ("mrc", "mrcz"),
+    ".mrc": ("mrc",),
     ".ali": ("mrc",),
-    ".mrcz": ("mrcz",),
     ".blo": ("blockfile",),
     ".ser": ("tia",),
     ".emi": ("tia",),
@@ -48,7 +48,6 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     ".spd": ("edax",),
     ".spc": ("edax",),
     ".lsd": ("edax",),
-    ".asw": ("jeol",),
     ".map": ("jeol",),
     ".pts": ("jeol",),
     ".eds": ("jeol",),
@@ -74,7 +73,6 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     ".ppm": ("image",),
     # General
     ".hspy": ("hspy",),
-    ".zspy": ("zspy",),
     ".nxs": ("nexus",),
     ".nc": ("netcdf",),
     ".npy": ("numpy",),
@@ -91,92 +89,90 @@ TABLE_PLUGINS = ("protochips", "impulse")
 
 _LEAVING = ("mrc", "blockfile", "quantumdetector", "tvips", "emd")
 """Readers that map files to memory, or leave them open."""
-_PAGES = 100_000
-_PACKED = 1032  # at most so many times smaller can deflate make anything (zlib.net, zlib_tech.html)
+
+LEFT_OUT: dict[str, str] = {
+    ".asw": "it only lists files of a JEOL sample; open those (.map, .pts, .img, .eds)",
+    ".mrcz": "it needs the package mrcz, which no reader here has been tested with; save it as .mrc",
+    ".zspy": "it may name codecs that run code when they are read; save it as .hspy",
+}
+"""Extensions that RosettaSciIO has and this module does not, and what to do instead."""
 
 
 def reader(*plugins: str) -> Callable[[Path], dict[str, Dataset]]:
-    """A reader that tries these, one after another, and gives the first that finds something."""
+    """A reader that looks through a file that is HDF5, and tries these, one after another."""
 
     def read(path: Path) -> dict[str, Dataset]:
-        reasons, missing = [], None
-        for plugin in plugins:
-            try:
-                module = _module(f"rsciio.{plugin}")
-            except ModuleNotFoundError as error:
-                # Said only where no other reader was there to try.
-                missing = missing or error
-                continue
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ResourceWarning)
-                found, reason = _read(module, plugin, path)
-                if not found or plugin in _LEAVING:
-                    gc.collect()  # closes what these readers leave open
-            if found:
-                return found
-            reasons.append(f"{plugin}: {reason}")
-        if missing is not None and not reasons:
-            raise missing
-        raise UnreadableFile("; ".join(reasons) or "it holds no signal.")
+        inside.check(path)
+        return first_of(path, *plugins)
 
     return read
+
+
+def first_of(path: Path, *plugins: str) -> dict[str, Dataset]:
+    """What the first of these readers finds that finds something.
+
+    Raises:
+        UnreadableFile: none does, with the reason of each.
+        ModuleNotFoundError: none of them is installed.
+    """
+    reasons, missing = [], None
+    for plugin in plugins:
+        try:
+            module = _module(f"rsciio.{plugin}")
+        except ModuleNotFoundError as error:
+            # Said only where no other reader was there to try.
+            missing = missing or error
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            found, reason = _read(module, plugin, path)
+            if not found or plugin in _LEAVING:
+                gc.collect()  # closes what these readers leave open
+        if found:
+            return found
+        reasons.append(f"{plugin}: {reason}")
+    if missing is not None and not reasons:
+        raise missing
+    raise UnreadableFile("; ".join(reasons) or "it holds no signal.")
 
 
 def _read(module: ModuleType, plugin: str, path: Path) -> tuple[dict[str, Dataset], str]:
     """What a reader finds, or why it finds nothing."""
     try:
-        CHECKS.get(plugin, _nothing)(path)
-        return datasets(module.file_reader(str(path))), "no signal"
+        if plugin in bounds.CHECKS:
+            bounds.CHECKS[plugin](path)
+        signals = module.file_reader(str(path), **bounds.OPTIONS.get(plugin, {}))
+        return datasets([_MENDED.get(plugin, _as_read)(signal) for signal in signals]), "no signal"
     except ModuleNotFoundError as error:
         return {}, f"{error.name} is needed for this file: pip install {error.name}"
     except Exception as error:  # whatever it stumbles over, the next one may understand the file
         return {}, str(error) or type(error).__name__
 
 
-def _nothing(path: Path) -> None:
-    """No check."""
+def _as_read(signal: dict[str, Any]) -> dict[str, Any]:
+    return signal
 
 
-def _mrc(path: Path) -> None:
-    """An MRC file as long as its header says; else its reader makes plans for the whole array, for seconds."""
-    sizes = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 6: 2, 12: 2, 101: 1}  # bytes a pixel, by mode (MRC2014)
-    with path.open("rb") as file:
-        head = file.read(1024)
-    if len(head) < 1024:
-        raise UnreadableFile(f"{len(head)} bytes are no header")
-    nx, ny, nz, mode = np.frombuffer(head, "<u4", 4).tolist()
-    if mode not in sizes:
-        raise UnreadableFile(f"numbers of mode {mode} are not known")
-    if not 0 < nx * ny * nz * sizes[mode] <= path.stat().st_size - 1024:
-        raise UnreadableFile(f"{nx} x {ny} x {nz} pixels are not there; the file was cut, or its header is wrong")
+def _semper(signal: dict[str, Any]) -> dict[str, Any]:
+    """A signal whose axes lie along its dimensions: the reader counts them from x, and the array begins with z."""
+    header = signal["original_metadata"]
+    shape = [int(header[key]) for key in ("NLAY", "NROW", "NCOL")]
+    which = [k for k, n in enumerate(shape) if n > 1]
+    axes = [
+        {
+            "name": "zyx"[k],
+            "size": shape[k],
+            "offset": header.get(("Z0V4", "Y0V2", "X0V0")[k], 0.0),
+            "scale": header.get(("DZV5", "DYV3", "DXV1")[k], 1.0),
+            "units": header.get(("ZUNIT", "YUNIT", "XUNIT")[k]),
+        }
+        for k in which
+    ]
+    return {**signal, "axes": axes}
 
 
-def _tiff(path: Path) -> None:
-    """A TIFF file whose pages are there: four times the file if plain, else as much as packing can make of it."""
-    tifffile = _module("tifffile")
-    held = path.stat().st_size
-    with tifffile.TiffFile(str(path)) as file:
-        if len(file.pages) > _PAGES:
-            raise UnreadableFile(f"it lists more than {_PAGES} pages")
-        for series in file.series:
-            packed = any(page is not None and int(page.compression) != 1 for page in series.pages[:1])
-            if series.nbytes > SPARE_BYTES * packed + (_PACKED if packed else 1) * held:
-                raise UnreadableFile(f"images of {series.nbytes} bytes are not in {held}")
-
-
-def _blockfile(path: Path) -> None:
-    """A scan that was stopped is filled up with zeros, but not from nothing."""
-    with path.open("rb") as file:
-        head = file.read(28)
-    if len(head) < 28:
-        raise UnreadableFile(f"{len(head)} bytes are no header")
-    side, _, nx, ny = np.frombuffer(head, "<u2", 4, 20).tolist()
-    if nx * ny * side**2 > SPARE_BYTES + 4 * path.stat().st_size:
-        raise UnreadableFile(f"{nx} x {ny} patterns of {side} x {side} pixels are not there")
-
-
-CHECKS: dict[str, Callable[[Path], None]] = {"mrc": _mrc, "tiff": _tiff, "blockfile": _blockfile}
-"""What is looked at before a reader that would take a damaged header at its word."""
+_MENDED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"semper": _semper}
+"""What puts signals right that a reader of RosettaSciIO 0.15 gives wrongly."""
 
 
 def _module(name: str) -> ModuleType:
@@ -229,6 +225,8 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _cleaned(value: Any) -> Any:
     """Metadata without the zeros that fields of fixed length are filled with, which HDF5 may not carry."""
+    if isinstance(value, np.void | np.bytes_):
+        value = value.item()
     if isinstance(value, str):
         return value.replace("\0", "").strip() if "\0" in value else value
     if isinstance(value, bytes):
