@@ -37,6 +37,10 @@ STEPS = 12
 POOR = 6.0
 """Standard deviations of chi^2 above 1 from which a background is flagged."""
 
+LEAST_EDGE = 4.0
+"""Counts of an edge over their standard deviation from which something may be divided by them. Of 1,000 tails of few
+counts without an edge 9 had one of 3: extrapolation is not quite linear in its parameters."""
+
 Window = tuple[float, float]
 
 
@@ -259,13 +263,16 @@ def edge_scalar(energy: ArrayLike, fit_window: Window, window: Window, **options
 
 
 def edge_ratio(energy: ArrayLike, first: tuple, second: tuple, **options) -> Callable[[Array], tuple]:
-    """Scalarizer spectrum (n,) -> (ratio of two edges, variance), each a (fit window, window)."""
+    """Scalarizer spectrum (n,) -> (ratio of two edges, variance), each a (fit window, window).
+
+    A failed reading where the second edge is not there (`LEAST_EDGE`).
+    """
 
     def scalar(spectrum: Array) -> tuple[Array, Array]:
         a, b = (edge(energy, spectrum, *pair, **options) for pair in (first, second))
         ratio = a.counts / b.counts
         variance = (a.variance + ratio**2 * b.variance) / b.counts**2
-        good = (a.flag == OK) & (b.flag == OK) & (b.counts > 2.0 * jnp.sqrt(b.variance)) & jnp.isfinite(variance)
+        good = (a.flag == OK) & (b.flag == OK) & (b.counts > LEAST_EDGE * jnp.sqrt(b.variance)) & jnp.isfinite(variance)
         return jnp.where(good, ratio, jnp.nan), jnp.where(good, variance, jnp.nan)
 
     return scalar

@@ -177,6 +177,11 @@ def peak_ratio(
     return ratio(peak_scalar(x, first, 0, shape, gain), peak_scalar(x, second, 0, shape, gain, LEAST_HEIGHT))
 
 
+SURE = 1.5
+"""Standard deviations beyond sqrt(2 ln n), where the highest of n normal numbers lies: correlations with noise do not
+come so high."""
+
+
 class Alignment(NamedTuple):
     """Attributes: shift (...) channels TO APPLY (as `shift_spectra` does); variance (...) of it; spectra (..., n)
     aligned. All NaN where a spectrum is not finite or shows no peak like the reference's."""
@@ -240,8 +245,12 @@ def _shift(reference: Array, row: Array, gain: Array, upsample: int) -> tuple[Ar
     place = jnp.arange(a.size, dtype=a.dtype)
     slope = jnp.interp(place + shift, place, _slope(a))  # of the reference, where the spectrum has its peak
     lever = jnp.sum(slope * _slope(b))
-    variance = gain * jnp.sum(slope**2 * jnp.maximum(row, gain)) / jnp.where(lever > 0, lever, jnp.nan) ** 2
-    good = jnp.all(jnp.isfinite(row)) & (middle > 0) & inside & jnp.isfinite(variance)
+    expected = gain * jnp.maximum(row, gain)
+    variance = jnp.sum(slope**2 * expected) / jnp.where(lever > 0, lever, jnp.nan) ** 2
+    height = jnp.sum(jnp.interp(place + shift, place, a) * b)
+    noise = jnp.sqrt(jnp.sum(a**2) * jnp.mean(expected))
+    there = height > (jnp.sqrt(2.0 * jnp.log(n)) + SURE) * noise
+    good = jnp.all(jnp.isfinite(row)) & (middle > 0) & inside & jnp.isfinite(variance) & there
     return jnp.where(good, shift, jnp.nan), jnp.where(good, variance, jnp.nan)
 
 

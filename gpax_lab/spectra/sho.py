@@ -24,6 +24,12 @@ UNEXPLAINED, ALIKE, PEAKED, REJECTED = 0.1, 0.5, 3.0, 12.0
 (of 64 bins of noise this has a standard deviation of 0.09), or its mean square is three times what its median says of
 noise. With `huber`, bins whose square is twelve times the median do not count (5.4 standard deviations)."""
 
+EXPLAINED, BESIDE = 22.0, 8.0
+"""What a resonance explains beyond the mean, in mean squares of what is left, and how much of it without the bin that
+tells most of it: less is no resonance, or may be a spike. Of 3,000 spectra of normal noise in 8, 16 and 32 bins 16, 5
+and 6 pass both (of amplitudes 46, 4 and none), where 100, 82 and 40 (320, 244 and 56) passed without; of noise with
+the tails of Student's t of three degrees of freedom, in 16 bins and more, 3 to 37."""
+
 LEAST_SIGNAL = 3.0
 """Amplitude over its standard deviation: below it there is no resonance to speak of, and errors are far from normal."""
 
@@ -165,7 +171,11 @@ def _left(
     sigma: ArrayLike | None,
     huber: ArrayLike | None,
 ) -> Array:
-    """(...) bool: the fit leaves much that is not noise, which knows nothing of its neighbour and has no peak."""
+    """(...) bool: the fit leaves much that is not noise, which knows nothing of its neighbour and has no peak.
+
+    Or it explains no more than fits to noise do, or not without a single bin.
+    """
+    parts = 2 if jnp.iscomplexobj(h) else 1
 
     def one(u: Array, y: Array, weight: Array) -> Array:
         there = jnp.isfinite(y)
@@ -175,20 +185,23 @@ def _left(
         power, about = jnp.abs(rest) ** 2, jnp.abs(jnp.where(there, y - jnp.sum(y) / count, 0.0)) ** 2
         if huber is not None:  # spikes were left out, and are told by nothing else
             usual = jnp.nanmedian(jnp.where(there, power, jnp.nan))
-            rest = jnp.where(power > REJECTED * usual, 0.0, rest)
+            far = power > REJECTED * usual
+            rest, about = jnp.where(far, 0.0, rest), jnp.where(far, 0.0, about)
             power = jnp.abs(rest) ** 2
-        total = jnp.sum(power)
+        total, gain = jnp.sum(power), about - power
+        level = total / jnp.maximum(parts * count - u.shape[0], 1)
+        told = (jnp.sum(gain) > EXPLAINED * level) & (jnp.sum(gain) - jnp.max(gain) > BESIDE * level)
         safe = jnp.where(total > 0, total, 1.0)
         alike = jnp.sum((rest[1:] * jnp.conj(rest[:-1])).real) / safe
         # The median of an exponential is ln 2 of its mean; of the square of a normal number it is 0.455 of it.
         quiet = jnp.nanmedian(jnp.where(there, power, jnp.nan)) / (math.log(2.0) if jnp.iscomplexobj(y) else 0.455)
         peaked = total > PEAKED * quiet * count
-        return (total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked)
+        return ~told | ((total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked))
 
     weight = jnp.broadcast_to(jnp.ones(()) if sigma is None else 1.0 / jnp.asarray(sigma), h.shape)
     for _ in fit.flag.shape:
         one = jax.vmap(one)
-    return one(fit.params, h, weight)
+    return jnp.asarray(one(fit.params, h, weight))
 
 
 @jax.jit
