@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Any, NamedTuple
 
 from gpax_instruments.twins.faults import Buffer, deliver
-from gpax_instruments.twins.scpi_server import Listener, cut
+from gpax_instruments.twins.scpi_server import MAX_LINE, Listener, cut
 
 HEADER = struct.Struct("!2sBBIQ")  # prologue, type, control code, parameter, payload length: IVI-6.1 table 3
 VERSION = 0x0100  # 1.0
@@ -102,9 +102,12 @@ class HislipServer(Listener):
             while True:
                 react(session, receive(connection), pending)
         finally:
-            self._sessions.pop(session.number, None)
             session.cleared.set()
-            self._release(session)
+            with self._lock:  # one that waits for a lock of this session's learns that it need not
+                self._sessions.pop(session.number, None)
+                if self._holder == session.number:
+                    self._holder = None
+                self._lock.notify_all()
             for end in (session.sync, session.asynchronous):
                 if end is not None:
                     cut(end)
@@ -112,7 +115,10 @@ class HislipServer(Listener):
     def _on_sync(self, session: Session, message: Message, pending: bytearray) -> None:
         if message.kind in (Kind.DATA, Kind.DATA_END):
             pending += message.payload
-            if message.kind == Kind.DATA_END:
+            if len(pending) > MAX_LINE:
+                pending.clear()
+                self.device.report(-363)
+            elif message.kind == Kind.DATA_END:
                 lines = bytes(pending).rstrip(b"\n").split(b"\n")
                 pending.clear()
                 for line in lines:
@@ -174,6 +180,8 @@ class HislipServer(Listener):
             while self._holder is not None:
                 if not self._lock.wait(max(0.0, end - time.monotonic())) and time.monotonic() >= end:
                     return 0
+                if session.number not in self._sessions:
+                    return 0  # its client has left meanwhile, and would never release it
             self._holder = session.number
             return 1
 
