@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import vendors
-from test_round_trip import needed, pytestmark  # noqa: F401 - readers leave files to the collector of garbage
+from test_round_trip import needed
 
 from gpax_lab.storage import UnreadableFile, load
 from gpax_lab.storage.inside import check_heaps

@@ -6,7 +6,7 @@ import tracemalloc
 import formats
 import numpy as np
 import pytest
-from test_round_trip import needed, pytestmark  # noqa: F401 - readers leave files to the collector of garbage
+from test_round_trip import needed
 
 from gpax_lab.storage import UnreadableFile, load
 

@@ -2,6 +2,9 @@
 second reader.
 """
 
+import importlib
+import zlib
+
 import numpy as np
 import pytest
 import vendors
@@ -10,12 +13,6 @@ from formats import FORMATS, IMAGE, NEEDS, OURS, make
 from gpax_lab.storage import UnreadableFile, load, save
 from gpax_lab.storage.loading import READERS
 from gpax_lab.storage.readers.rosetta import HDF5_PLUGINS, LEFT_OUT, PLUGINS, TABLE_PLUGINS
-
-# RosettaSciIO leaves files to the collector of garbage.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
 
 
 def needed(name):
@@ -58,6 +55,67 @@ def test_what_was_loaded_can_be_saved_and_read_again(pair, tmp_path):
         for a, b in zip(one.axes, other.axes, strict=True):
             np.testing.assert_array_equal(a.values, b.values)
         assert (one.unit, one.quantity, one.data_type) == (other.unit, other.quantity, other.data_type)
+
+
+def _in_hdf5(place):
+    def read(path):
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            return file[place][()]
+
+    return read
+
+
+def _picture(path):
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def _tiff(path):
+    return importlib.import_module("tifffile").imread(path)
+
+
+def _patterns(path):
+    """Each pattern behind 6 bytes of its own (NanoMEGAS block file), from the byte that the header names."""
+    raw = path.read_bytes()
+    start = int(np.frombuffer(raw, "<u4", 1, 12)[0])
+    size, _, nx, ny = np.frombuffer(raw, "<u2", 4, 20).tolist()
+    return np.frombuffer(raw, np.uint8, offset=start).reshape(ny, nx, -1)[..., 6:].reshape(ny, nx, size, size)
+
+
+def _surface(path):
+    """The only stream of zlib in the file."""
+    raw = path.read_bytes()
+    return np.frombuffer(zlib.decompress(raw[raw.index(b"x\x9c") :]), "<i4").reshape(IMAGE.shape)
+
+
+SECOND = {
+    "hyperspy.hspy": _in_hdf5("Experiments/a/data"),
+    "hyperspy.hdf5": _in_hdf5("Experiments/a/data"),
+    "ncem.emd": lambda path: _in_hdf5("signals/a/data")(path).T,
+    "nexus.nxs": _in_hdf5("entry1/a/data"),
+    "ripple.rpl": lambda path: np.fromfile(path.with_suffix(".raw"), "<f4").reshape(IMAGE.shape),
+    "stack.tif": _tiff,
+    "stack.tiff": _tiff,
+    "picture.png": _picture,
+    "picture.bmp": _picture,
+    "picture.pgm": _picture,
+    "array.npy": np.load,
+    "spectrum.msa": lambda path: np.loadtxt(path, delimiter=",", usecols=0),
+    "surface.sur": _surface,
+    "diffraction.blo": _patterns,
+}
+"""Other readers of what RosettaSciIO itself has written."""
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_values_against_a_second_reader(tmp_path, name):
+    needed(name)
+    path, _ = make(name, tmp_path)
+    np.testing.assert_array_equal(next(iter(load(path).values())).values, SECOND[name](path))
 
 
 def test_nanonis_against_a_second_reader(tmp_path):
