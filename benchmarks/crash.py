@@ -378,7 +378,7 @@ def main():
     dice = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder, cache = Path(name), str(Path(name) / "cache")
-        bench = crash_instruments.Bench(folder, cache, random.Random(1), 0 if count < 50 else 1) if POSIX else None
+        bench = crash_instruments.Bench(folder, cache, random.Random(1)) if POSIX else None
         if not options.instruments:
             simulated(folder, cache, dice, options.quick)
         if bench is None:

@@ -184,11 +184,11 @@ class Desk:
         self._device = driver(name, port).connect()
 
     def resume(self, name, path):
-        """Go on to the end with the instrument that is connected: where it ends, and how many readings failed."""
+        """Go on to the end with the connected instrument: where it ends, and why readings failed, by token."""
         with self._device as device:
             end = small.fingerprint(go(name, device, path, wait_s=RESUMED_WAIT_S))
-        failed = sum(not frame.header["ok"] for frame in read(path).of("reading"))
-        return end, failed
+        headers = [frame.header for frame in read(path).of("reading")]
+        return end, {header["token"]: header["reason"] for header in headers if not header["ok"]}
 
     def again(self, name, path):
         """Where a campaign ends that is not interrupted, and measures what the journal at `path` holds."""

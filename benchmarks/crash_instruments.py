@@ -7,8 +7,8 @@ journals and the instrument's ledger hold is compared.
 
 What is claimed where an act was cut off by the safe state: its reading is a failed one, and the campaign ends bit for
 bit where an uninterrupted one with the same readings does. Where none failed, that is the end of the undisturbed one.
-A simulated instrument that was started anew knows nothing of what it did, and so cannot refuse a token that it had;
-these are counted. The specimen of the electron microscope is unharmed then, and its spectra are others.
+An instrument that was started anew knows nothing of what it did: the one act that was under way then is not repeated,
+and its reading may be a failed one. The specimen of the electron microscope is a new one, and its spectra are others.
 """
 
 import os
@@ -18,7 +18,7 @@ import time
 from typing import NamedTuple
 
 import crash_desk as desk
-from crash_rooms import Pool
+from crash_rooms import Room
 
 KILL = "kill -9"
 FOR_GOOD = "an instrument that hangs for good"
@@ -44,6 +44,7 @@ class Trial(NamedTuple):
         acknowledged: readings acknowledged before the disturbance ended the campaign.
         judgement: of the journal.
         failed: readings that failed, in the whole campaign.
+        for_nothing: why those of them failed whose act was not cut off, nor under way when all memory was lost.
         resumed: why going on did not end well, in words.
         equal: whether it ended where an uninterrupted campaign with the same readings does.
         undisturbed: whether it ended where the undisturbed one did, raw readings included; None where readings failed,
@@ -62,6 +63,7 @@ class Trial(NamedTuple):
     acknowledged: int
     judgement: desk.Judgement
     failed: int
+    for_nothing: list[str]
     resumed: str
     equal: bool
     undisturbed: bool | None
@@ -79,7 +81,7 @@ class Trial(NamedTuple):
 
     @property
     def twice_over_lives(self):
-        """Tokens under which it acted in more than one life, of which the later knew nothing."""
+        """Tokens under which it acted in more than one life, the later of which could not know it."""
         tokens = [token for _, token in self.acts]
         return len(tokens) - len(set(tokens))
 
@@ -87,9 +89,10 @@ class Trial(NamedTuple):
     def holds(self):
         """Whether every claim does."""
         journal = self.judgement.reopens and not self.judgement.lost
-        end = not self.resumed and self.equal and self.undisturbed is not False
+        end = not self.resumed and self.equal and self.undisturbed is not False and not self.for_nothing
         safe = self.safe and not self.connected and not self.left
-        return self.ended != "never" and safe and journal and end and not self.twice
+        once = not self.twice and not self.twice_over_lives
+        return self.ended not in ("never", "died") and safe and journal and end and once
 
 
 class Bench:
@@ -99,15 +102,12 @@ class Bench:
         folder: for the files.
         cache: folder of compiled functions.
         dice: for every random number.
-        spare: processes of each kind that warm up for when one is killed.
     """
 
-    def __init__(self, folder, cache, dice, spare):
-        self.folder, self.dice, self.number = folder, dice, 0
-        self.spare, self.cache = spare, cache
-        self.twins = Pool(spare, "crash_twins", "Laboratory", cache, spare > 0)
-        self.judge = Pool(0, "crash_desk", "Desk", cache, {})
-        self.campaigns = None
+    def __init__(self, folder, cache, dice):
+        self.folder, self.cache, self.dice, self.number = folder, cache, dice, 0
+        self.twin = Room("crash_twins", "Laboratory", cache, ())
+        self.judge, self.campaign = self.desk({}), None
         self.whole, self.ends, self.seconds = {}, {}, {}
 
     def prepare(self):
@@ -115,27 +115,26 @@ class Bench:
         for name in desk.KINDS:
             for dwell in DWELLS:
                 self.undisturbed(name, dwell)
-        self.campaigns = Pool(self.spare, "crash_desk", "Desk", self.cache, self.whole)
+        self.campaign = self.desk(self.whole)
+
+    def desk(self, journals):
+        """A process that runs campaigns or judges them."""
+        return Room("crash_desk", "Desk", self.cache, journals)
 
     def undisturbed(self, name, dwell):
         """Where the undisturbed campaign ends, and how long it takes once all is compiled."""
         for part in ("first", "again"):
             path = self.folder / f"{name}-{dwell}-{part}.gpxj"
-            port = self.set_up(name, dwell, path)
-            end, self.seconds[name, dwell] = self.judge.first().ask("whole", name, path, port)
+            port = self.twin.ask("set_up", name, dwell, 1, path.with_suffix(".ledger"), path.with_suffix(".wire"))
+            end, self.seconds[name, dwell] = self.judge.ask("whole", name, path, port)
             if self.ends.setdefault(name, end) != end:
                 raise AssertionError(f"{name}: two undisturbed campaigns differ")
             self.whole.setdefault(name, path)
 
-    def set_up(self, name, dwell, path, life=1, port=0):
-        """A new instrument; its port."""
-        files = path.with_suffix(".ledger"), path.with_suffix(".wire")
-        return self.twins.first().ask("set_up", name, dwell, life, *files, port)
-
     def end(self):
         """End all processes."""
-        for pool in filter(None, (self.twins, self.judge, self.campaigns)):
-            pool.end()
+        for room in filter(None, (self.twin, self.judge, self.campaign)):
+            room.kill()
 
     def trial(self, name, what):
         """One campaign under one disturbance; again with another instant where it was over before that came."""
@@ -157,7 +156,15 @@ class Disturbed:
         self.path = bench.folder / f"trial-{bench.number}.gpxj"
         self.dwell = self.dice.choice(DWELLS)
         self.acknowledged, self.ended, self.text = [], "", ""
-        self.port = bench.set_up(name, self.dwell, self.path)
+        # What is to be killed has only what it needs compiled, since another one takes its place.
+        self.room = bench.desk({name: bench.whole[name]}) if what == KILL else bench.campaign
+        self.twin = Room("crash_twins", "Laboratory", bench.cache, (name,)) if what == ANEW else bench.twin
+        self.port = self.set_up(1, 0)
+
+    def set_up(self, life, port):
+        """A new instrument; its port."""
+        files = self.path.with_suffix(".ledger"), self.path.with_suffix(".wire")
+        return self.twin.ask("set_up", self.name, self.dwell, life, *files, port)
 
     def trial(self):
         """The `Trial`; None where the campaign was over before its disturbance."""
@@ -165,9 +172,9 @@ class Disturbed:
             return None
         time.sleep(0.02)  # what was on its way has arrived
         unsafe = self.twin.ask("safe")
-        judge = self.bench.judge.first()
+        judge = self.bench.judge
         judgement = judge.ask("look", self.path, self.acknowledged)
-        connected, left, failed, resumed, equal, undisturbed = "", "", 0, "", False, None
+        connected, left, failed, resumed, equal, undisturbed = "", "", {}, "", False, None
         try:
             sent = len(self.wire())
             judge.ask("connect", self.name, self.port)
@@ -175,22 +182,20 @@ class Disturbed:
             end, failed = judge.ask("resume", self.name, self.path)
             left = self.twin.ask("safe")
             equal = judge.ask("again", self.name, self.path) == end
-            if failed == 0 and (self.name, self.what) != ("stem", ANEW):
+            if not failed and (self.name, self.what) != ("stem", ANEW):
                 whole = self.bench.whole[self.name]
                 undisturbed = end == self.bench.ends[self.name] and judge.ask("same_arrays", self.path, whole)
         except (RuntimeError, TimeoutError) as error:
             resumed = str(error)
-            self.bench.judge.first().kill()
-            self.bench.judge.replaced()
+            judge.kill()
+            self.bench.judge = self.bench.desk({})
+        done, cut = acts(self.path.with_suffix(".ledger"))
+        for_nothing = [reason for token, reason in failed.items() if token not in cut][self.what == ANEW :]
         told = REFUSED.search(self.text) is not None
         return Trial(
             self.name, self.what, self.ended, self.text, told, unsafe, connected, left, len(self.acknowledged),
-            judgement, failed, resumed, equal, undisturbed, acts(self.path.with_suffix(".ledger")),
+            judgement, len(failed), for_nothing, resumed, equal, undisturbed, done,
         )  # fmt: skip
-
-    @property
-    def twin(self):
-        return self.bench.twins.first()
 
     def wire(self):
         """The lines that the instrument received."""
@@ -204,7 +209,7 @@ class Disturbed:
 
     def disturb(self):
         """Run the campaign and disturb it; whether it came to that."""
-        room = self.bench.campaigns.first()
+        room = self.room
         wait_s = self.dice.choice((0.0, 0.5 if self.what == FOR_GOOD else 10.0))
         room.tell("disturbed", self.name, self.path, self.port, wait_s, self.dice.choice((0.005, 10.0)))
         while (said := room.hear(LIMIT_S)) != ("said", "begun"):
@@ -215,6 +220,7 @@ class Disturbed:
         for pause, act in DISTURBANCES[self.what](self, room, self.dice.uniform(0.0, life)):
             over = self.hear(room, pause)
             if over and not came:
+                self.clear_up()
                 return False
             came = True
             act()
@@ -223,9 +229,17 @@ class Disturbed:
             room.kill()
         if self.what == FOR_GOOD:
             os.kill(self.twin.process.pid, signal.SIGCONT)
-        if not room.process.is_alive():
-            self.bench.campaigns.replaced()
+        self.clear_up()
         return True
+
+    def clear_up(self):
+        """End the processes of this trial's own, and replace what has died."""
+        if self.what == KILL:
+            self.room.kill()
+        elif not self.room.process.is_alive():
+            self.bench.campaign = self.bench.desk(self.bench.whole)
+        if self.twin is not self.bench.twin:
+            self.twin.kill()
 
     def hear(self, room, seconds):
         """Take in what the campaign says for so long; whether it has ended."""
@@ -272,8 +286,8 @@ class Disturbed:
         yield self.dice.uniform(0.0, 0.5), self.started_anew
 
     def started_anew(self):
-        self.bench.twins.replaced()
-        self.bench.set_up(self.name, self.dwell, self.path, life=2, port=self.port)
+        self.twin = self.bench.twin
+        self.set_up(2, self.port)
 
     def hang(self, room, when):
         yield when, lambda: os.kill(self.twin.process.pid, signal.SIGSTOP)
@@ -299,12 +313,13 @@ DISTURBANCES = {
 
 
 def acts(ledger):
-    """Of a ledger: how often the instrument acted, by (life, token)."""
-    found = {}
-    for line in ledger.read_text().splitlines():
-        life, token = line.split()
-        found[life, token] = found.get((life, token), 0) + 1
-    return found
+    """Of a ledger: how often the instrument acted, by (life, token); and the tokens of acts that were cut off."""
+    found, cut = {}, set()
+    for line in ledger.read_text().splitlines() if ledger.exists() else ():
+        life, token, *end = line.split()
+        cut |= {token} if end else set()
+        found[life, token] = found.get((life, token), 0) + (not end)
+    return found, cut
 
 
 def schedule(count):
@@ -336,16 +351,12 @@ def claims(found):
         yield all_of("ended where uninterrupted with the same readings, bit for bit", lambda one: one.equal)
         whole = [one for one in part if one.undisturbed is not None]
         yield all_of("of those with all readings, ended where undisturbed", lambda one: one.undisturbed, whole)
-        failed = sum(one.failed for one in part)
-        yield (
-            f"{title}: readings failed because their act was cut off, of {count * desk.READINGS}",
-            failed,
-            "readings",
-            None,
-            True,
-        )
+        wrong = sum(len(one.for_nothing) for one in part)
+        yield f"{title}: readings failed, act neither cut off nor forgotten", wrong, "readings", 0, wrong == 0
+        failed, of = sum(one.failed for one in part) - wrong, count * desk.READINGS
+        yield f"{title}: readings failed, act cut off or forgotten, of {of}", failed, "readings", None, True
         again = sum(one.twice_over_lives for one in part)
-        yield f"{title}: acts repeated by an instrument that was started anew", again, "acts", None, True
+        yield f"{title}: acts repeated by one that was started anew", again, "acts", 0, again == 0
     for what in DISTURBANCES:
         part = [one for one in found if one.what == what]
         good, refused = sum(one.holds for one in part), sum(bool(one.unsafe) for one in part)

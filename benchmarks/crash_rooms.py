@@ -4,7 +4,6 @@ They are forked from one that has computed nothing: after its first computation 
 import a simulated instrument computes. What they compile they share through a folder.
 """
 
-import contextlib
 import importlib
 import os
 import sys
@@ -76,29 +75,3 @@ class Room:
         """Kill -9; what it said before can still be heard."""
         self.process.kill()
         self.process.join()
-
-
-class Pool:
-    """Rooms of one kind: the first is in use, `spare` more warm up for when it is killed."""
-
-    def __init__(self, spare, *make):
-        self._spare, self._make = spare, make
-        self._rooms = [Room(*self._make) for _ in range(1 + spare)]
-
-    def first(self):
-        """The room in use."""
-        return self._rooms[0]
-
-    def replaced(self):
-        """The next one, after the first was killed."""
-        old = self._rooms.pop(0)
-        with contextlib.suppress(OSError):
-            old.connection.close()
-        while len(self._rooms) < 1 + self._spare:
-            self._rooms.append(Room(*self._make))
-        return self._rooms[0]
-
-    def end(self):
-        """Kill them all."""
-        for room in self._rooms:
-            room.kill()

@@ -5,6 +5,7 @@ beam does while no shot is taken follows from the clock there, so that no two ca
 """
 
 import os
+import time
 
 import crash_campaign as small
 import jax
@@ -17,7 +18,6 @@ from gpax_instruments.twins.stem_scope import Scope
 from gpax_instruments.twins.writer import Writer
 
 SEED, LAW = 1, "thermodynamic"
-KINDS = ("pfm", "stem", "writer")
 
 
 class Steady(Scope):
@@ -27,29 +27,74 @@ class Steady(Scope):
         """Nothing."""
 
 
-def noted(method, note):
-    """The method, which tells the token, its last argument, once it has acted."""
+class Ledger:
+    """A file that says what an instrument did: "LIFE TOKEN" for an act, "LIFE TOKEN cut" where its end was cut off.
 
-    def act(*arguments):
-        method(*arguments)
-        note(arguments[-1])
+    Args:
+        path: of the file; None for none.
+        life: number of the instrument.
+    """
 
-    return act
+    def __init__(self, path=None, life=0):
+        self._file = None if path is None else os.open(path, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
+        self._life, self._last = life, ""
+
+    def _write(self, words):
+        if self._file is not None:
+            os.write(self._file, f"{self._life} {words}\n".encode())  # at once: it outlives a killed process
+
+    def act(self, method):
+        """The method, noted with the token, its last argument, once it has acted."""
+
+        def act(*arguments):
+            method(*arguments)
+            self._last = arguments[-1]
+            self._write(self._last)
+
+        return act
+
+    def end(self, method, scope):
+        """The method, which ends what is going on, noted where something is."""
+
+        def end():
+            if scope.busy:
+                self._write(f"{self._last} cut")
+            method()
+
+        return end
 
 
-def build(kind, dwell, note):
-    """A dialect and the microscope behind it; `note` is told the token of each act."""
+def build(kind, dwell, ledger, used=False):
+    """A dialect, its faults and the microscope behind it, which somebody has `used` before or not since it is on."""
     dialect, faults = Dialect(), Faults()
     if kind == "stem":
         scope = Steady(dialect.lock, faults, SEED, dwell=dwell)
-        scope.trigger = noted(scope.trigger, note)
+        if used:
+            use(dialect, scope, scope.unblank, lambda: scope.trigger("EELS", "earlier"))
+        scope.trigger, scope.make_safe = ledger.act(scope.trigger), ledger.end(scope.make_safe, scope)
         stem.dialect_of(dialect, scope, faults)
         return dialect, faults, scope
     writer = Writer(LAW, SEED, dwell=dwell) if kind == "writer" else None
     scope = Microscope(dialect.lock, faults, SEED, dwell=dwell, writer=writer)
-    scope.trigger, scope.pulse = noted(scope.trigger, note), noted(scope.pulse, note)
+    if used and writer:
+        use(dialect, scope, lambda: scope.pulse(5.0, 0.01, "earlier"))
+    elif used:
+        use(dialect, scope, lambda: scope.set_wave(5.0, 32), lambda: scope.trigger("earlier"))
+    scope.trigger, scope.pulse = ledger.act(scope.trigger), ledger.act(scope.pulse)
+    scope.withdraw = ledger.end(scope.withdraw, scope)
     pfm.dialect_of(dialect, scope, faults)
     return dialect, faults, scope
+
+
+def use(dialect, scope, *steps):
+    """Somebody's own work, before the campaign."""
+    with dialect.lock:
+        for step in steps:
+            step()
+        while scope.busy:
+            time.sleep(0.001)
+        scope.make_safe()
+        dialect.clear()  # it says no more that it was switched on
 
 
 class Laboratory:
@@ -57,23 +102,21 @@ class Laboratory:
 
     Args:
         cache: folder of compiled functions.
-        ready: whether every kind is compiled at once, and not when it is set up.
+        kinds: what is compiled at once, and not when it is set up.
         say: tells the benchmark.
     """
 
-    def __init__(self, cache, ready, say):
+    def __init__(self, cache, kinds, say):
         small.configure(cache)
         jax.config.update("jax_platforms", "cpu")
         self._server = self._log = None
-        for kind in KINDS if ready else ():
-            build(kind, 0.0, say)
+        for kind in kinds:
+            build(kind, 0.0, Ledger())
 
     def set_up(self, kind, dwell, life, ledger, wire, port=0):
-        """A new instrument that remembers nothing; the port of its door."""
+        """A new instrument, the first of which somebody has used before; the port of its door."""
         self.close()
-        book = os.open(ledger, os.O_APPEND | os.O_CREAT | os.O_WRONLY)
-        note = lambda token: os.write(book, f"{life} {token}\n".encode())  # noqa: E731 - not lost with a killed process
-        self._dialect, self._faults, self._scope = build(kind, dwell, note)
+        self._dialect, self._faults, self._scope = build(kind, dwell, Ledger(ledger, life), life == 1)
         self._log = WireLog(wire)
         return self.open(port)
 
