@@ -1,9 +1,12 @@
-"""Damaged journals, damaged files of every reader, damaged settings: what is lost, what is believed, what breaks.
+"""Damaged journals, files of every reader, settings and messages on the wire: what is lost, believed, what breaks.
 
 Claims: of a damaged journal every whole entry is found again, none is accepted that was not written, and opening it for
 writing deletes no byte (what is cut off lies in the file beside it); a damaged file is read or refused with an error of
-ours, within four times its size of memory and 64 MB; damaged settings are read or refused with an error of ours.
-One JSON line a result; the exit status is 1 where a claim fails. `--quick` makes fewer trials, `--seed` other ones.
+ours, opens no other file, leaves nothing open, and takes at most four times its size of memory and 64 MB; damaged
+settings are read or refused with an error of ours; damaged answers of an instrument end in an error of ours within the
+deadline, and damaged requests never end the simulated microscope.
+One JSON line a result; the exit status is 1 where a claim fails. `--quick` makes fewer trials, `--seed` other ones;
+parts may be named, and `--keep` takes a folder for files that a claim failed on.
 """
 
 import argparse
@@ -18,25 +21,22 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from results import Report, high_water, reset_high_water
+from damage import append, cut, flip, insert, overwrite
+from fuzz_files import files
+from fuzz_wire import wire
+from results import Report
 
 from gpax_lab.settings import SettingsError, parse
 from gpax_lab.storage import (
-    Dataset,
     ForeignFile,
     Journal,
     JournalCorrupt,
     JournalEmpty,
-    UnreadableFile,
-    load,
     read,
-    save,
 )
-from gpax_lab.storage.dataset import axis
 from gpax_lab.storage.frames import frame_at, scan
-from gpax_lab.storage.loading import READERS
 
-SPARE = 64_000_000
+ANYWHERE = (flip, cut, insert, overwrite, append)
 
 # Journals.
 
@@ -57,33 +57,6 @@ def journal(path, writes, dice):
     return data, scan(data).spans, last
 
 
-def flip(data, dice, spans, other):
-    spoilt = bytearray(data)
-    for _ in range(dice.choice((1, 1, 1, 3, 10))):
-        spoilt[dice.randrange(len(data))] ^= 1 << dice.randrange(8)
-    return bytes(spoilt)
-
-
-def cut(data, dice, spans, other):
-    at = dice.randrange(len(data))
-    return data[:at] + data[at + dice.choice((1, 2, 17, 400, 5000, len(data))) :]
-
-
-def insert(data, dice, spans, other):
-    at = dice.randrange(len(data) + 1)
-    return data[:at] + dice.randbytes(dice.choice((1, 2, 17, 400))) + data[at:]
-
-
-def overwrite(data, dice, spans, other):
-    at = dice.randrange(len(data))
-    size = dice.choice((1, 16, 512, 4096))
-    return data[:at] + bytes(min(size, len(data) - at)) + data[at + size :]
-
-
-def append(data, dice, spans, other):
-    return data + dice.randbytes(dice.choice((1, 2, 17, 400)))
-
-
 def duplicate(data, dice, spans, other):
     start, end = sorted((dice.randrange(len(spans)), dice.randrange(len(spans))))
     at = spans[dice.randrange(len(spans))][0]
@@ -99,7 +72,11 @@ def splice(data, dice, spans, other):
     return data[:at] + theirs[their_spans[first][0] : their_spans[last][1]] + data[at:]
 
 
-DAMAGES = (flip, cut, insert, overwrite, append, duplicate, splice)
+DAMAGES = {
+    **{damage.__name__: lambda data, dice, *_, damage=damage: damage(data, dice) for damage in ANYWHERE},
+    "duplicate": duplicate,
+    "splice": splice,
+}
 
 
 def judged(damaged, frames, last):
@@ -146,21 +123,21 @@ def journals(report, folder, dice, trials):
     ends = {"opened": 0, "refused": 0}
     bad = 0
     begun = time.monotonic()
-    counts = dict.fromkeys((damage.__name__ for damage in DAMAGES), 0)
+    counts = dict.fromkeys(DAMAGES, 0)
     for trial in range(trials):
-        damage = dice.choice(DAMAGES)
-        damaged = damage(data, dice, spans, theirs)
-        counts[damage.__name__] += 1
+        name = dice.choice(list(DAMAGES))
+        damaged = DAMAGES[name](data, dice, spans, theirs)
+        counts[name] += 1
         found = judged(damaged, frames, last)
         if any(found):
-            print(f"{damage.__name__}, trial {trial}: lost, altered, twice = {found}", file=sys.stderr)
+            print(f"{name}, trial {trial}: lost, altered, twice = {found}", file=sys.stderr)
         lost, altered, twice = lost + found[0], altered + found[1], twice + found[2]
         if trial % 20 == 0:
             end, right = reopened(folder / "damaged.gpxj", damaged, frames)
             ends[end] += 1
             if not right:
                 bad += 1
-                print(f"{damage.__name__}, trial {trial}: {end}, and bytes are gone", file=sys.stderr)
+                print(f"{name}, trial {trial}: {end}, and bytes are gone", file=sys.stderr)
     for name, count in counts.items():
         report.result(f"journals damaged by {name}", count, "journals")
     report.result("whole entries not found again", lost, "entries", 0)
@@ -173,74 +150,6 @@ def journals(report, folder, dice, trials):
     report.claim("every whole entry is found again", lost == 0)
     report.claim("no entry is accepted that was not written, and none twice", altered == twice == 0)
     report.claim("opening deletes nothing", bad == 0)
-
-
-# Files of other programs.
-
-
-def samples(folder):
-    """A small file for every reader that this machine can write: ours, tables, and the real ones that are here."""
-    rows = axis("y", np.arange(8.0), "nm"), axis("x", np.arange(9.0), "nm"), axis("bias", np.arange(5.0), "V")
-    cube = Dataset(np.random.default_rng(0).normal(size=(8, 9, 5)).astype("f4"), rows, "response", "pm")
-    yield save(folder / "cube.h5", {"response": cube})
-    table = folder / "table.csv"
-    table.write_text("well,Ag,Au,R (ohm)\n" + "".join(f"A{n},{n / 10},{1 - n / 10},{n}.5\n" for n in range(10)))
-    yield table
-    place = Path(__file__).parents[2] / "shared"
-    for root in (place / "cases" / "microscopy" / "files", place / "data"):
-        for path in sorted(root.rglob("*")) if root.is_dir() else ():
-            if path.suffix.lower() in READERS and path.is_file() and path.stat().st_size < 3_000_000:
-                yield path
-
-
-def spoilt(data, dice):
-    """A file with bits turned, a piece cut out, zeros, or bytes of no meaning in it."""
-    return dice.choice((flip, flip, cut, insert, overwrite))(data, dice, (), None) if data else data
-
-
-def files(report, folder, dice, trials):
-    kinds, ends = {}, {"read": 0, "refused": 0}
-    broken = large = 0
-    longest = 0.0
-    known = list(samples(folder))
-    contents = {path: path.read_bytes() for path in known}
-    for path in list(known):  # whatever a reader imports is there before memory is compared
-        try:
-            load(path)
-        except (UnreadableFile, ModuleNotFoundError) as error:  # it would only ever be refused, and tell nothing
-            print(f"{path.name} is left out: {error}", file=sys.stderr)
-            known.remove(path)
-    for trial in range(trials):
-        original = known[trial % len(known)]
-        damaged = spoilt(contents[original], dice)
-        path = folder / f"damaged{original.suffix}"
-        path.write_bytes(damaged)
-        reset_high_water()
-        before, begun = high_water(), time.monotonic()
-        try:
-            load(path)
-            ends["read"] += 1
-        except UnreadableFile:
-            ends["refused"] += 1
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            broken += 1
-            print(f"{original.name}, trial {trial}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
-        kinds[original.suffix] = kinds.get(original.suffix, 0) + 1
-        longest = max(longest, time.monotonic() - begun)
-        if high_water() - before > 4 * len(damaged) + SPARE:
-            large += 1
-            print(f"{original.name}, trial {trial}: {(high_water() - before) / 1e6:.0f} MB", file=sys.stderr)
-    for suffix, count in sorted(kinds.items()):
-        report.result(f"damaged {suffix} files", count, "files")
-    report.result("damaged files read", ends["read"], "files")
-    report.result("damaged files refused in words", ends["refused"], "files")
-    report.result("damaged files that ended in another error", broken, "files", 0)
-    report.result("damaged files that took more than 4 times their size and 64 MB", large, "files", 0)
-    report.result("longest look at a damaged file", round(longest, 2), "s")
-    report.claim("a damaged file is read or refused with an error of ours", broken == 0)
-    report.claim("a damaged file takes no more than 4 times its size and 64 MB", large == 0)
 
 
 # Settings.
@@ -269,7 +178,7 @@ def settings(report, dice, trials):
             line = dice.choice([row for row in SETTINGS.splitlines() if "=" in row])
             text = text.replace(line, f"{line.split('=')[0]}= {dice.choice(words)}")
         else:
-            text = flip(text.encode(), dice, (), None).decode("utf-8", "replace")
+            text = flip(text.encode(), dice).decode("utf-8", "replace")
         try:
             parse(tomllib.loads(text))
             ends["read"] += 1
@@ -284,18 +193,33 @@ def settings(report, dice, trials):
     report.claim("damaged settings are read or refused with an error of ours", broken == 0)
 
 
+PARTS = {
+    "journals": (lambda report, folder, dice, trials, keep: journals(report, folder, dice, trials), 3000, 100_000),
+    "files": (files, 300, 20_000),
+    "settings": (lambda report, folder, dice, trials, keep: settings(report, dice, trials), 500, 20_000),
+    "wire": (lambda report, folder, dice, trials, keep: wire(report, dice, trials), 60, 4000),
+}
+"""By name: what runs, and how many trials, quick and whole."""
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer trials, under a minute")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all of them unless named")
+    parser.add_argument("--quick", action="store_true", help="fewer trials, about a minute")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trials", type=int, help="so many of each part named")
+    parser.add_argument("--keep", type=Path, help="a folder for files that a claim failed on")
     asked = parser.parse_args()
-    report, dice = Report(), random.Random(asked.seed)
+    if unknown := set(asked.parts) - set(PARTS):
+        parser.error(f"there are {', '.join(PARTS)}; not {', '.join(sorted(unknown))}")
+    report = Report()
     warnings.simplefilter("ignore")  # readers complain of what is damaged
     logging.disable()
-    with tempfile.TemporaryDirectory() as name:
-        journals(report, Path(name), dice, 3000 if asked.quick else 100_000)
-        files(report, Path(name), dice, 300 if asked.quick else 20_000)
-        settings(report, dice, 500 if asked.quick else 20_000)
+    for name in asked.parts or PARTS:
+        run, quick, whole = PARTS[name]
+        dice, trials = random.Random(f"{name} {asked.seed}"), quick if asked.quick else whole
+        with tempfile.TemporaryDirectory() as folder:
+            run(report, Path(folder), dice, asked.trials or trials, asked.keep)
     report.finish()
 
 

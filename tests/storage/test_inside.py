@@ -1,10 +1,12 @@
 """HDF5 files that lead elsewhere, or say that they are what they are not."""
 
+import formats
 import h5py
 import numpy as np
 import pytest
+from test_round_trip import needed
 
-from gpax_lab.storage import UnreadableFile, load
+from gpax_lab.storage import UnreadableFile, inside, load
 
 NEEDED = ("quantity", "units", "main_data_name", "data_type", "modality", "source")
 
@@ -101,3 +103,13 @@ def test_what_deflate_can_do_is_read(tmp_path):
     assert path.stat().st_size < 16_000_000 / 20
     (one,) = load(path).values()
     assert not one.values.any()
+
+
+@pytest.mark.parametrize("name", ["usid.h5", "half.hf5", "hyperspy.hspy", "ncem.emd"])
+def test_a_file_is_looked_through_once(tmp_path, monkeypatch, name):
+    needed(name)
+    path, _ = formats.make(name, tmp_path)
+    calls, walk = [], inside.datasets
+    monkeypatch.setattr(inside, "datasets", lambda file: calls.append(file) or walk(file))
+    load(path)
+    assert len(calls) == 1
