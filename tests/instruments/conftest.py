@@ -5,8 +5,20 @@ import gc
 import socket
 import threading
 import time
+from pathlib import Path
 
 import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Twins, and tests beside this one, write compiled functions into a folder that all read.
+
+    JAX writes them in place. Who comes upon one that is half written compiles it, and JAX warns.
+    """
+    half_written = pytest.mark.filterwarnings("ignore:Error reading persistent compilation cache entry:UserWarning")
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(half_written)
 
 
 class Server:

@@ -15,7 +15,7 @@ ANSWERS = [
 ]  # fmt: skip
 
 
-COMMON = ("SYST:ERR?", "STAT?", "LIM?", "POS?")
+COMMON = ("SYST:ERR?", "STAT?", "LIM?", "POS?", "*STB?")
 OWN = {"pfm": ("LOOP", "BIAS", "TIP"), "writer": ("PULS", "BIAS", "IMAG", "TIP"), "band": ("BAND", "BIAS", "TIP")}
 OWN["stem"] = ("SHOT", "DOSE", "BEAM", "EELS", "SCAN:PIX", "DIFF")
 
