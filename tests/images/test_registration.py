@@ -71,9 +71,10 @@ def test_the_stated_standard_deviation_covers_the_scatter_under_noise():
     found = register(*noisy, whiten=0.0)
     scatter = np.std(np.asarray(found.shift), axis=0)
     ratio = scatter / np.median(np.asarray(found.std), axis=0)
-    # The misfit is coloured by the window, so the bound is good to a factor, not to the Monte Carlo error of 9 percent.
-    assert (ratio > 0.4).all()
-    assert (ratio < 2.5).all()
+    # Not above the scatter by more than four of its Monte Carlo errors, 1/sqrt(2 n). Below it, for the window colours
+    # the misfit: by 1.4 to 2.2 in six other fields, which is 1.7 with a standard deviation of 0.24; three of these.
+    assert (ratio > 1.0 - 4 / np.sqrt(2 * COUNT)).all()
+    assert (ratio < 1.7 + 3 * 0.24).all()
 
 
 def test_a_lattice_is_ambiguous_noise_is_weak_and_a_hole_is_bad_input():
@@ -103,16 +104,18 @@ def test_unrelated_frames_are_weak_whatever_their_smoothness(n, sigma):
     assert np.sum(np.asarray(found.flag) == OK) <= 4
 
 
-@pytest.mark.parametrize(("n", "sigma", "least"), [(64, 2.0, 0.9), (128, 4.0, 0.9)])
-def test_smooth_frames_in_noise_are_found_by_default(n, sigma, least):
+@pytest.mark.parametrize(("n", "sigma", "error"), [(64, 2.0, 0.16), (128, 4.0, 0.35)])
+def test_smooth_frames_in_noise_are_found_by_default(n, sigma, error):
     rng = np.random.default_rng(8)
     large = smooth(rng, COUNT, n + 16, sigma)
     frames = [large[:, 8 - r : 8 - r + n, 8 - c : 8 - c + n] for r, c in ((0, 0), (-3, 4))]
     found = register(*(frame + 0.5 * rng.normal(size=frame.shape) for frame in frames))
     good = np.asarray(found.flag) == OK
-    assert good.mean() >= least
-    error = np.asarray(found.shift)[good] - [3.0, -4.0]
-    assert np.sqrt(np.mean(error**2)) < 0.5
+    # Of 180 such pairs of either kind at most 3 were not accepted: 5 of 60 or more would happen in 1 of 200 such tests.
+    assert good.sum() >= COUNT - 4
+    away = np.asarray(found.shift)[good] - [3.0, -4.0]
+    # The largest error of three other draws, and four Monte Carlo errors of a root mean square of 2 n numbers.
+    assert np.sqrt(np.mean(away**2)) < error * (1 + 4 / np.sqrt(4 * good.sum()))
 
 
 def test_shifts_beyond_reach_are_not_found():

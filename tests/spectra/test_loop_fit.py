@@ -36,7 +36,8 @@ def test_all_nine_parameters_at_the_cramer_rao_bound(loops):
     slope = jax.vmap(jax.jacfwd(lambda p: loop_function(BIAS, p)))(truth)
     bound = np.linalg.inv(np.einsum("kni,knj->kij", slope, slope)) * NOISE**2
     efficiency = (np.asarray(found.params) - np.asarray(truth)) / np.sqrt(np.diagonal(bound, axis1=1, axis2=2))
-    assert np.all(np.abs(efficiency[good].std(axis=0) - 1.0) < 0.2)
+    # Four Monte Carlo errors, and 2 percent for what is not linear.
+    assert np.all(np.abs(efficiency[good].std(axis=0) - 1.0) < 0.02 + 4 / np.sqrt(2 * COUNT))
 
 
 def test_the_fit_is_that_of_scipy(loops):
@@ -98,8 +99,9 @@ def test_spikes_are_survived_by_huber_and_by_repair(loops):
         found = loop_fit(BIAS, torn, **options)
         good = np.asarray(found.flag) == fitting.OK
         z = np.abs(np.asarray(found.params) - np.asarray(truth))[good] / np.asarray(found.std)[good]
-        assert good.mean() > 0.9
-        assert np.all(np.median(z, axis=0) < 1.0)  # 0.67 for normal errors
+        assert good.mean() > 0.99
+        # 0.6745 for normal errors, known to 1.17/sqrt(n) of itself; a twentieth more for the two readings lost.
+        assert np.all(np.median(z, axis=0) < 0.6745 * (1.05 + 4 * 1.17 / np.sqrt(COUNT)))
 
 
 def test_a_spike_within_the_switch_is_rejected_in_most_loops(loops):

@@ -57,9 +57,9 @@ def test_estimates_reach_the_cramer_rao_bound(grid):
         slope = [(curve(p + s) - curve(p - s)) / (2 * s.max()) for s in np.diag(steps)]
         z.append(e / np.sqrt(np.diag(np.linalg.inv(np.array(slope) @ np.array(slope).T / NOISE**2))))
     spread = np.std(z, axis=0)
-    # 1 within the asked 20 percent, which is more than five Monte Carlo errors of 1/sqrt(800)
-    assert np.all(np.abs(spread - 1.0) < 0.2)
+    # Four Monte Carlo errors of 1/sqrt(800); 20 percent were asked for.
     assert np.all(np.abs(spread - 1.0) < 4 / np.sqrt(800))
+    # The same errors over both: what differs is only that the fit takes its slopes at the estimate.
     np.testing.assert_allclose(np.std(error / np.asarray(found.std), axis=0), spread, rtol=0.05)
 
 
@@ -100,7 +100,8 @@ def test_the_start_alone_is_exact_without_noise_and_good_with_it(grid):
     np.testing.assert_allclose(start[:, :3], truth[:, :3], rtol=1e-8)
     np.testing.assert_allclose(wrapped(start[:, 3] - np.asarray(truth[:, 3])), 0.0, atol=1e-8)
     z = (np.asarray(sho_start(BAND, h)) - np.asarray(truth))[:, :3] / np.asarray(found.std)[:, :3]
-    assert np.all(np.std(z, axis=0) < 1.3)
+    # Nearly that of least squares: 1.05 at most, and four Monte Carlo errors of 1/sqrt(800).
+    assert np.all(np.std(z, axis=0) < 1.05 + 4 / np.sqrt(800))
 
 
 def test_flags_of_spectra_that_hold_no_answer(grid):
@@ -147,7 +148,8 @@ def test_amplitudes_alone_give_three_of_the_four(grid):
     found = sho_amplitude_fit(BAND, jnp.abs(h))
     assert np.mean(np.asarray(found.flag) == fitting.OK) > 0.99
     z = (np.asarray(found.params) - np.asarray(truth)[:, :3]) / np.asarray(found.std)
-    assert np.all(np.abs(np.median(np.abs(z), axis=0) / 0.6745 - 1.0) < 0.25)  # noise of an amplitude is Rician
+    # The median size of n normal numbers is known to 1.17/sqrt(n) of itself; 0.05 more, for amplitudes are Rician.
+    assert np.all(np.abs(np.median(np.abs(z), axis=0) / 0.6745 - 1.0) < 4 * 1.17 / np.sqrt(400) + 0.05)
 
 
 def test_float32_is_good_to_a_hundredth_of_a_standard_deviation_or_so(grid):
