@@ -182,6 +182,7 @@ def answers(report, dice, trials):
         command = dice.choice(list(ASKED))
         server.damage, server.sent, server.drip = dice.choice(DAMAGES), b"", dice.random() < 0.02
         value = tally.run(f"answer {number}", lambda command=command: ASKED[command](client))
+        server.damage = None  # what came unasked from the last trial was found before anything was sent
         if value is not None:
             said = meant(server.sent, server.prefix, command)
             right = said is not None and _same(value, said)

@@ -240,6 +240,8 @@ FORMATS = {
         ],
         values=PATTERNS,
     ),
+    "gatan.dm3": _bytes(lambda path: vendors.dm(path, IMAGE, *X_FIRST, "nm"), _lines()),
+    "gatan.dm4": _bytes(lambda path: vendors.dm(path, IMAGE, *X_FIRST, "nm"), _lines()),
     "heater.dens": _bytes(
         lambda path: vendors.dens(path, range(5), _FIRE),
         [("Time", 36000 + 60.0 * np.arange(5), "s", SPECTRAL)],

@@ -16,11 +16,11 @@ HOSTILE = (b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff
 
 
 def damaged(whole, rng):
-    """The bytes cut, changed, overwritten with a hostile number, some of them missing, or a bit at the end turned."""
+    """The bytes cut, changed, overwritten with a hostile number, or with some of them missing."""
     raw = bytearray(whole)
     head = min(len(raw), rng.choice((64, 400, 2000, len(raw))))
     at = rng.randrange(head)
-    how = rng.randrange(5)
+    how = rng.randrange(4)
     if how == 0:
         return raw[: rng.randrange(len(raw))]
     if how == 1:
@@ -29,10 +29,8 @@ def damaged(whole, rng):
     elif how == 2:
         hostile = rng.choice(HOSTILE)
         raw[at : at + len(hostile)] = hostile
-    elif how == 3:
-        del raw[at : at + rng.randrange(1, 64)]
     else:
-        raw[-1 - rng.randrange(min(8, len(raw)))] ^= 1
+        del raw[at : at + rng.randrange(1, 64)]
     return raw
 
 
@@ -43,8 +41,8 @@ def test_a_damaged_file_is_read_or_refused(name, tmp_path):
     whole = path.read_bytes()
     load(path)  # what is imported is not what a file takes
     rng, refused = random.Random(name), 0
-    for trial in range(15):
-        path.write_bytes(damaged(whole, rng) if trial else whole[:1])
+    for trial in (whole[:1], whole[:-1] + bytes([whole[-1] ^ 1]), *(damaged(whole, rng) for _ in range(13))):
+        path.write_bytes(trial)
         tracemalloc.start()
         try:
             found, refusal = load(path), name

@@ -271,3 +271,50 @@ def dens(path, minutes, celsius):
     ]
     path.write_text(head + "".join(rows))
     return path
+
+
+def dm(path, image, scale, offset, unit):
+    """A Digital Micrograph image, of version 4 where the name ends so; origins of axes are in pixels, x first."""
+    wide = path.suffix == ".dm4"
+    sizes = ">q" if wide else ">i"
+
+    def number(*values):
+        return b"".join(struct.pack(sizes, value) for value in values)
+
+    def tag(name, kind, value):
+        head = struct.pack(">bh", 20 if kind == "group" else 21, len(name)) + name.encode()
+        if kind == "group":
+            return head + b"\0\0" + (number(0) if wide else b"") + number(len(value)) + b"".join(value)
+        head += (number(0) if wide else b"") + b"%%%%"
+        if kind == "text":
+            letters = value.encode("utf-16-le")
+            return head + number(3, 20, 4, len(letters) // 2) + letters
+        if kind == "struct":
+            return (
+                head
+                + number(3 + 2 * len(value), 15, 0, len(value), *(0, 3) * len(value))
+                + struct.pack(f"<{len(value)}i", *value)
+            )
+        if kind == "floats":
+            return head + number(3, 20, 6, value.size) + np.asarray(value, "<f4").tobytes()
+        codes = {"i": 3, "I": 5, "f": 6}
+        return head + number(1, codes[kind]) + struct.pack(f"<{kind}", value)
+
+    lines = [
+        tag("", "group", [tag("Origin", "f", -o / s), tag("Scale", "f", s), tag("Units", "text", unit)])
+        for s, o in zip(scale, offset, strict=True)
+    ]
+    brightness = tag("Brightness", "group", [tag("Origin", "f", 0), tag("Scale", "f", 1), tag("Units", "text", "")])
+    data = [
+        tag("Calibrations", "group", [brightness, tag("Dimension", "group", lines)]),
+        tag("Data", "floats", image),
+        tag("DataType", "I", 2),
+        tag("Dimensions", "group", [tag("", "I", n) for n in image.shape[::-1]]),
+        tag("PixelDepth", "I", 4),
+    ]
+    about = [tag("ImageData", "group", data), tag("ImageTags", "group", []), tag("Name", "text", "a")]
+    one = tag("", "group", about)
+    root = [tag("Window", "struct", (0, 0, 100, 100)), tag("ImageList", "group", [one])]
+    head = struct.pack(">I", 4 if wide else 3) + number(0) + struct.pack(">I", 1)
+    path.write_bytes(head + b"\0\0" + number(len(root)) + b"".join(root) + bytes(8))
+    return path
