@@ -20,7 +20,9 @@ SPARE_BYTES = 64_000_000
 _UNWRITTEN = 4  # an array may be so many times larger than what was written of it: a scan is stopped early
 _PACKED = 1032  # at most so many times smaller can deflate make anything (zlib.net, zlib_tech.html)
 _PIECE = 1 << 20  # bytes looked at together
-_HEAPS = 64  # of them, whose uses are looked for
+_LOOKED_AT = (
+    1 << 30
+)  # bytes in which uses of heaps are looked for; in larger files a text of 4 GB is no more than theirs
 _HEAP = b"GCOL\x01\0\0\0"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -77,7 +79,8 @@ def check_heaps(path: Path) -> None:
         head = file.read(7).ljust(7, b"\x08")
         width = head[6] if head[0] < 2 else head[2]  # bytes of a length, as the superblock says (II.A)
         heaps = {at - start: _objects(file, at, width) for at in _found(file, _HEAP)}
-        said = [place for at, objects in list(heaps.items())[:_HEAPS] for place in _too_long(file, at, objects)]
+        some = list(heaps.items())[: _LOOKED_AT // max(path.stat().st_size, 1)]
+        said = [place for at, objects in some for place in _too_long(file, at, objects)]
     if said and (stray := _not_in_arrays(path, said)):
         raise UnreadableFile(f"a text at byte {stray[0]} is damaged: it is longer than the heap that holds it")
 
