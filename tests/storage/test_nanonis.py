@@ -186,3 +186,14 @@ def test_a_spectrum(tmp_path):
     place.write_text("1 2 3\n")
     with pytest.raises(UnreadableFile, match="Nanonis"):
         load(place)
+
+
+@pytest.mark.parametrize("code", ["utf-8", "cp1252", "utf-16"])
+def test_signs_of_a_heading_in_any_encoding(tmp_path, code):
+    place = tmp_path / "a.dat"
+    place.write_bytes((TEXT + "Angle (°)\tCurrent (µA)\n-1\t1\n0\t2\n").encode(code))
+    found = load(place)["Current"]
+    assert (found.unit, found.axes[0].unit) == ("µA", "°")
+    scan = vendors.sxm(tmp_path / "a.sxm", images(1), [("Z", "µm", "forward")])
+    scan.write_bytes(scan.read_bytes().replace("µ".encode(), "µ".encode("utf-8" if code == "utf-16" else code)))
+    assert load(scan)["Z_forward"].unit == "µm"
