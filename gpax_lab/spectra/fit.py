@@ -272,7 +272,10 @@ def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, A
         std = jnp.sqrt(jnp.maximum(jnp.diagonal(spread), 0.0))
         loose = None if released is None else carried(released)
         moved = None if step is None else jnp.sum(slope * step[None], axis=1)
-        return function(p, *args), spread, std, loose, moved, None if rival is None else function(rival, *args)
+        value = function(p, *args)
+        # Where there is no rival, not even rounding differs.
+        other = None if rival is None else jnp.where(jnp.all(rival == p), value, function(rival, *args))
+        return value, spread, std, loose, moved, other
 
     for _ in fit.flag.shape:
         one = jax.vmap(one)

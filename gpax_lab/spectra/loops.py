@@ -25,6 +25,10 @@ STILL = 1e-3
 """A step of the bias below this share of the largest one is none: the same bias, read once more."""
 
 
+OPEN = 3.0
+"""Largest steps of a sweep by which its last point may be away from its first: a closed one is a step away, or none."""
+
+
 class LoopParams(NamedTuple):
     """The nine numbers of `loop_function`; each field is a scalar, or an array when the loops are mapped.
 
@@ -125,7 +129,8 @@ def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     """Signed area of the closed loop, response x V: sum over the cycle of (r_k + r_k+1)/2 (v_k+1 - v_k).
 
     The last point is joined to the first. A loop whose falling branch lies above the rising one has a negative area;
-    of several cycles it is the mean.
+    of several cycles it is the mean. NaN where the sweep does not close (`OPEN`), as after a first half cycle: cut it
+    to whole cycles.
 
     Args:
         bias: (n,) V.
@@ -137,7 +142,9 @@ def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     v, r = jnp.asarray(bias), jnp.asarray(response)
     step = jnp.roll(v, -1) - v
     middle = 0.5 * (r + jnp.roll(r, -1, axis=-1))
-    return jnp.sum(middle * jnp.broadcast_to(step, middle.shape), axis=-1) / cycles(v)
+    area = jnp.sum(middle * jnp.broadcast_to(step, middle.shape), axis=-1) / cycles(v)
+    size = jnp.abs(step)
+    return jnp.where(size[-1] > OPEN * jnp.max(size[:-1], initial=0.0), jnp.nan, area)
 
 
 def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Array:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from gpax_lab.spectra import loops
-from gpax_lab.spectra.loops import LoopParams
+from gpax_lab.spectra.fit import OK
+from gpax_lab.spectra.loop_fit import loop_fit, scalars
+from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangle_at
 
 PARAMS = LoopParams(a0=-1.0, a1=2.5, a2=2.0, a3=-1.5, a4=0.1, b0=0.5, b1=0.9, b2=0.7, b3=0.4)
 BIAS = loops.triangle(6.0, 64)
@@ -176,3 +178,16 @@ def test_despiking_the_real_map_makes_more_pixels_usable(real_map):
     _, response = real_map
     usable = np.abs(loops.despike(response)).max(axis=-1) < 1e-3
     assert usable.sum() > 2000  # 1704 as recorded
+
+
+def test_a_sweep_that_does_not_close_has_no_area():
+    """A first half cycle before a whole one: the jump from its end to its start would count as part of the loop."""
+    whole = triangle_at(8.0, 0.25 + jnp.arange(64) / 64)
+    params = jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])
+    first = jnp.linspace(0.0, 8.0, 16, endpoint=False)
+    for bias, closed in ((whole, True), (jnp.concatenate([first, whole]), False), (jnp.append(whole, 8.0), True)):
+        area = loop_area(bias, loop_function(bias, params))
+        assert bool(jnp.isfinite(area)) == closed
+        found = scalars(loop_fit(bias, loop_function(bias, params)), bias)
+        assert (int(found.flag[0]) == OK) == closed
+        assert int(found.flag[1]) == OK, "where it switches is known all the same"
