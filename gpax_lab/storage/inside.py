@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import object_headers
 from .errors import UnreadableFile
 
 DEEPEST = 64
@@ -194,6 +195,10 @@ def datasets(file: Any) -> list[Any]:
     held = file.id.get_filesize()
     if declared > most_declared(held, packed=True):
         raise UnreadableFile(_too_much("its data sets declare", declared, held))
+    with open(file.filename, "rb") as raw:
+        said = max(object_headers.longest(raw, address, file.userblock_size) for _, address in seen)
+    if said > most_declared(held):
+        raise UnreadableFile(_too_much("a value of any length among its attributes declares", said, held))
     return sorted(found, key=lambda node: node.name.split("/"))
 
 

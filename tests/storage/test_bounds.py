@@ -11,7 +11,7 @@ import pytest
 import vendors
 from test_round_trip import needed
 
-from gpax_lab.storage import UnreadableFile, load
+from gpax_lab.storage import UnreadableFile, inside, load, object_headers
 from gpax_lab.storage.inside import check_heaps
 from gpax_lab.storage.readers.bounds import OPTIONS
 
@@ -75,7 +75,7 @@ def test_nothing_is_unpickled(tmp_path):
 
 def _with_text(path):
     with h5py.File(path, "w") as file:
-        file.attrs["title"] = "of any length"
+        file["title"] = "of any length"
         file["m"] = np.arange(3.0)
     return path.read_bytes()
 
@@ -112,6 +112,38 @@ def test_a_text_longer_than_its_heap_is_refused_and_numbers_that_look_like_one_a
         at = raw.index(b"GCOL") - (512 if chunks else 0)
         path.write_bytes(raw.replace(long, struct.pack("<IQI", 1 << 30, at, 1)))
         check_heaps(path)
+
+
+def _with_scale(path, libver, userblock):
+    with h5py.File(path, "w", libver=libver, userblock_size=userblock) as file:
+        file["m"], file["x"] = np.zeros(3), np.arange(3.0)
+        file["x"].make_scale("x")
+        file["m"].dims[0].attach_scale(file["x"])
+        file["m"].attrs["units"] = "of any length"
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("libver", ["earliest", "latest"])
+@pytest.mark.parametrize("userblock", [0, 512])
+def test_attributes_of_any_length_are_found_in_headers(tmp_path, libver, userblock):
+    path = tmp_path / "a.h5"
+    _with_scale(path, libver, userblock)
+    with h5py.File(path, "r") as file, path.open("rb") as raw:
+        assert len(inside.datasets(file)) == 2
+        said = [object_headers.longest(raw, h5py.h5o.get_info(file[name].id).addr, userblock) for name in "mx"]
+    assert said == [13, 0]  # the text, which is longer than a reference; what leads back from a scale has its size
+
+
+@pytest.mark.parametrize("said", [1, 13])  # references to scales, and letters of the text
+def test_attributes_that_are_said_to_have_millions_of_values_are_refused(tmp_path, said):
+    path = tmp_path / "a.h5"
+    whole = _with_scale(path, "earliest", 0)
+    heap = whole.index(b"GCOL")
+    for place in range(len(whole) - 12):
+        if struct.unpack_from("<IQ", whole, place) == (said, heap):
+            path.write_bytes(whole[: place + 3] + b"9999" + whole[place + 7 :])
+            with h5py.File(path, "r") as file, pytest.raises(UnreadableFile, match="among its attributes declares"):
+                inside.datasets(file)
 
 
 def test_a_log_without_a_line_is_refused(tmp_path):
