@@ -2,9 +2,10 @@
 
 Claims: of a damaged journal every whole entry is found again, none is accepted that was not written, and opening it for
 writing deletes no byte (what is cut off lies in the file beside it); a damaged file is read or refused with an error of
-ours, opens no other file, leaves nothing open, and takes at most four times its size of memory and 64 MB; damaged
-settings are read or refused with an error of ours; damaged answers of an instrument end in an error of ours within the
-deadline, and damaged requests never end the simulated microscope.
+ours, opens no other file, leaves nothing open, and takes at most four times its size of memory and 64 MB (a packed one
+that unpacks to more is read whole, up to 1032 times what is there and 16 MB, and refused beyond); damaged settings are
+read or refused with an error of ours; damaged answers of an instrument end in an error of ours within the deadline, and
+damaged requests never end the simulated microscope.
 One JSON line a result; the exit status is 1 where a claim fails. `--quick` makes fewer trials, `--seed` other ones;
 parts may be named, and `--keep` takes a folder for files that a claim failed on.
 """
