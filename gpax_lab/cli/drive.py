@@ -1,6 +1,7 @@
 """A campaign from its settings to the files that it leaves."""
 
 import io
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -79,6 +80,7 @@ def begin(
     plan = plan or build(settings)
     folder.mkdir(parents=True, exist_ok=True)
     header = {
+        "mark": secrets.token_hex(4),  # the instrument may remember a campaign with the same key
         "program": "gpax-lab",
         "settings": to_plain(settings),
         "versions": versions(),

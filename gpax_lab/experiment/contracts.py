@@ -29,8 +29,9 @@ class Reading(Protocol):
 class Instrument(Protocol):
     """What a campaign drives; see `gpax_instruments.protocols.Instrument`.
 
-    An instrument with `remembers_token = True` can tell whether the measurement of a token was done, and then hands
-    back that reading instead of measuring twice; it is asked again even where it is not `repeatable`.
+    An instrument whose `remembers_token` is true can tell whether the measurement of a token was done, and then hands
+    back that reading instead of measuring twice; it is asked again even where it is not `repeatable`. It may become
+    false for a while, where the instrument was switched off and on and has forgotten.
     """
 
     repeatable: bool

@@ -88,13 +88,19 @@ def measurement_key(state: State) -> Array:
     return jax.random.fold_in(state.key, 1)
 
 
-def token_of(key: Array) -> str:
-    """A measurement's name: its random key in hexadecimal, the same when a campaign is resumed."""
-    return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key)))
+def token_of(key: Array, mark: str = "") -> str:
+    """A measurement's name: its random key in hexadecimal, the same when a campaign is resumed.
+
+    Args:
+        key: of the measurement.
+        mark: of the campaign, which tells its measurements from those of another one with the same key.
+    """
+    return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key))) + (f"-{mark}" if mark else "")
 
 
 def key_of(token: str) -> Array:
     """The random key that a token spells; simulated instruments draw their noise from it."""
+    token = token.partition("-")[0]
     words = [int(token[i : i + 8], 16) for i in range(0, len(token), 8)]
     return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32))
 

@@ -16,15 +16,7 @@ from gpax_lab.experiment import record
 from gpax_lab.experiment.contracts import Event, Hook, Instrument, Journal, Outcome, Scalarizer
 from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_of, measurement_key, token_of
 from gpax_lab.experiment.guard import LOSSES, Guard, Paused, description, leave_safe, recognised
-from gpax_lab.experiment.interventions import (
-    Adopt,
-    Rescale,
-    apply,
-    join_pins,
-    joined,
-    share_of,
-    to_record,
-)
+from gpax_lab.experiment.interventions import Adopt, Rescale, apply, join_pins, joined, share_of, to_record
 from gpax_lab.experiment.places import first_points, measured_at
 from gpax_lab.experiment.reread import kept, mended, raw_arrays, reread
 from gpax_lab.experiment.room import room_for
@@ -61,7 +53,9 @@ def run(
     Args:
         experiment: the state machine, e.g. `bayes_opt(...)`.
         instrument: measures one point at a time.
-        campaign: the journal; see `gpax_lab.storage.Campaign`.
+        campaign: the journal; see `gpax_lab.storage.Campaign`. A `mark` in its header goes into every token: of two
+            campaigns with one key at an instrument that remembers tokens, the second would else be handed the
+            readings of the first. `gpax-lab` draws one.
         steps: propose-measure-observe steps in all, those already in the journal included.
         seeds: (n, d) points to measure first, n >= 1.
         key: random key of the campaign.
@@ -133,6 +127,7 @@ class _Driver:
         self.scalarizers = scalarize if isinstance(scalarize, Mapping) else {"value": scalarize}
         self.stop, self.tell, self.extend = stop, tell, extend
         self.known: dict[str, np.ndarray] = {}
+        self.mark = str(campaign.history[0].header.get("mark", "")) if campaign.history else ""
         self.state: State | None = None
         self.step = 0
         self.spread: np.ndarray | None = None
@@ -221,7 +216,7 @@ class _Driver:
         self.spread = np.ptp(seeds, axis=0) if len(seeds) > 1 else None
         readings = []
         for i, x in enumerate(seeds):
-            token = token_of(jax.random.fold_in(key_seed, i))
+            token = token_of(jax.random.fold_in(key_seed, i), self.mark)
             readings.append(self.measure(x, token, 0, "seed"))
             self.tell(Event("seed", i + 1, len(seeds), readings[-1].place, readings[-1].y, None))
         places = np.array([reading.place for reading in readings])
@@ -261,7 +256,7 @@ class _Driver:
                 x = jnp.asarray(pinned, state.obs.x.dtype)
             self.propose_record(state, x, pinned is not None)
             asked, pinned = False, None
-            tokens = map(token_of, jax.random.split(measurement_key(state), x.shape[0]))
+            tokens = [token_of(k, self.mark) for k in jax.random.split(measurement_key(state), x.shape[0])]
             readings = [
                 self.measure(np.asarray(a), t, self.step, "measure", state) for a, t in zip(x, tokens, strict=True)
             ]

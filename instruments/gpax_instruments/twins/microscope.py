@@ -17,7 +17,7 @@ import numpy as np
 from gpax_instruments.twins import faults
 from gpax_instruments.twins.common import check_target
 from gpax_instruments.twins.dialect import ScpiError
-from gpax_instruments.twins.results import Results
+from gpax_instruments.twins.results import Results, key_part
 from gpax_instruments.twins.writer import Writer
 from gpax_lab.physics import ferroelectric
 from gpax_lab.spectra.loops import triangle_at
@@ -197,7 +197,7 @@ class Microscope(Results[Loop]):
             self.writer.forget()
 
     def _compute(self, where: np.ndarray, wave: Wave, token: str) -> np.ndarray:
-        crc = np.uint32(zlib.crc32(token.encode()))
+        crc = np.uint32(zlib.crc32(key_part(token)))
         values = _measure(self.film, where, wave.bias, wave.up, wave.vmax, self.seed, crc, self.noise)
         return np.clip(np.asarray(values)[: wave.points], -RAIL, RAIL).astype("<f4")
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from gpax_instruments.twins.dialect import Dialect, ScpiError, integer, number, string
 from gpax_instruments.twins.process import Blocks, numbers
-from gpax_instruments.twins.results import check_name
+from gpax_instruments.twins.results import check_name, key_part
 from gpax_lab.physics.band_excitation import be_sample, be_spectrum
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Resonance:
 
     def _compute(self, row: int, column: int, token: str) -> np.ndarray:
         amplitude, resonance, q, phase = (np.asarray(part)[row, column] for part in self.sample.sho)
-        key = jax.random.fold_in(self._key, np.uint32(zlib.crc32(token.encode())))
+        key = jax.random.fold_in(self._key, np.uint32(zlib.crc32(key_part(token))))
         return np.asarray(self._spectrum(key, self.band.frequency, amplitude, resonance, q, phase, NOISE_PM))
 
 

@@ -19,6 +19,11 @@ class Result(Protocol):
 R = TypeVar("R", bound=Result)
 
 
+def key_part(token: str) -> bytes:
+    """What noise may depend on: all but the mark that tells campaigns with the same key apart."""
+    return token.partition("-")[0].encode()
+
+
 class Results(Generic[R]):
     """The last result of an instrument, and the tokens that were used.
 

@@ -15,7 +15,7 @@ import numpy as np
 from gpax_instruments.twins import faults
 from gpax_instruments.twins.common import check_target
 from gpax_instruments.twins.dialect import ScpiError
-from gpax_instruments.twins.results import Results
+from gpax_instruments.twins.results import Results, key_part
 from gpax_lab.physics import diffraction, stem_sample
 
 SIZE_M = 100e-9
@@ -182,7 +182,7 @@ class Scope(Results[Shot]):
             self.dose += electrons * share / total / (SIZE_M * 1e9 / PIXELS) ** 2
 
     def _key(self, token: str):
-        return jax.random.fold_in(jax.random.key(self.seed), np.uint32(zlib.crc32(token.encode())))
+        return jax.random.fold_in(jax.random.key(self.seed), np.uint32(zlib.crc32(key_part(token))))
 
     def _picture(self) -> np.ndarray:
         places = (self._places - self.drift * self.exposures / SIZE_M).reshape(-1, 2)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_instruments.twins.dialect import ScpiError
-from gpax_instruments.twins.results import Results
+from gpax_instruments.twins.results import Results, key_part
 from gpax_lab.physics import domains
 from gpax_lab.physics.domain_image import domain_image, written_radius
 
@@ -129,5 +129,5 @@ class Writer(Results[Domain]):
 
     def _compute(self, bias: float, duration: float, token: str) -> np.ndarray:
         x = jnp.array([bias, math.log10(duration)])
-        crc = np.uint32(zlib.crc32(token.encode()))
+        crc = np.uint32(zlib.crc32(key_part(token)))
         return np.asarray(_write(self._law, x, self.seed, crc)).astype("<f4")
