@@ -13,7 +13,8 @@ EXCLUDED = {
         experiment.contracts. experiment.guard.
         experiment.corner. experiment.interventions. experiment.places. experiment.record. experiment.recovery.
         experiment.reread. experiment.room. experiment.run. experiment.signals. experiment.simulated.
-        experiment.stopping. experiment.study. experiment.tracked. formulas.as_data formulas.distribution formulas.names
+        experiment.stopping. experiment.study. experiment.suspended. experiment.tracked. experiment.versions.
+        formulas.as_data formulas.distribution formulas.names
         formulas.normal formulas.parse images.atoms. images.descriptors.factors images.registration.words
         infer.checks.verdict infer.outcomes. infer.posterior.Posterior.save infer.posterior.Posterior.summary
         infer.race.Race.save infer.race.Race.summary infer.reconstruct. infer.sensitivity.PriorSweep.

@@ -168,7 +168,8 @@ def curves() -> list[Row]:
 
     def fitted(y, **more):
         found = fit.curve_fit(bell, x, y, start, **more)
-        return found, fit.judged(fit.transformed(found, lambda p: p[:2] / p[2])), fit.usable(found)
+        refused = fit.refused(found, found.r_squared > 0.5)
+        return found, fit.judged(fit.transformed(found, lambda p: p[:2] / p[2])), fit.usable(found), refused
 
     def bounded(y):
         return fitted(y, lower=[0.0, -1, 0.1, -1], upper=[1.4, 2, 3, 1])
@@ -207,6 +208,7 @@ def curves() -> list[Row]:
         return row(f"spectra.{name}", lambda: (function, (first,)), "", contexts, tolerance=tolerance, **rest)
 
     several = "fit.curve_fit spectra.fit.transformed spectra.fit.judged spectra.fit.judged_flag spectra.fit.usable "
+    several += "spectra.fit.refused "
     several += "spectra.normal_equations.as_real "
     several += "spectra.outcome.summary spectra.least_squares.fit_all "
     several += "spectra.normal_equations.spectra_as_real spectra.normal_equations.parts_of"
