@@ -520,3 +520,34 @@ def test_the_display_is_told_of_every_measurement(plain, path):
 def test_the_campaign_is_one_file_with_a_lock(plain, path):
     with Campaign.create(path, {"settings": {}}), pytest.raises(JournalLocked):
         go(path, plain, 1)
+
+
+class Remembering(Noted):
+    """Hands back what was measured under a token, for as long as it is switched on."""
+
+    remembers_token = True
+
+    def __init__(self):
+        super().__init__()
+        self.kept = {}
+
+    def measure(self, x, token):
+        if token not in self.kept:
+            self.kept[token] = super().measure(x, token)
+        return self.kept[token]
+
+
+def test_a_marked_campaign_is_not_handed_what_another_with_its_key_has_measured(plain, tmp_path):
+    instrument, ends = Remembering(), []
+    for mark in ("", "", "one", "two"):
+        path = tmp_path / f"{len(ends)}.gpxj"
+        with Campaign.create(path, {"settings": {}} | ({"mark": mark} if mark else {})):
+            pass
+        ends.append(go(path, plain, 2, instrument))
+    assert all(bits(end.state) == bits(ends[0].state) for end in ends)  # noise is that of the key
+    assert len(instrument.tokens) == 3 * 5  # the second one, without a mark, measured nothing
+    path = tmp_path / "3.gpxj"
+    tokens = [frame.header["token"] for frame in frames(path, "intent")]
+    assert all(token.endswith("-two") for token in tokens)
+    assert go(path, plain, 3, instrument).finished
+    assert frames(path, "intent")[-1].header["token"].endswith("-two")
