@@ -79,6 +79,7 @@ class StopFlag:
     def __init__(self) -> None:
         self.signal = None
         self._wanted = self._pressed = False
+        self._insisted = ""
         self._previous: dict[int, Any] = {}
         self._left = threading.Event()
         self._forget_console: Callable[[], None] = lambda: None
@@ -88,13 +89,21 @@ class StopFlag:
         self._wanted = True
 
     def __bool__(self) -> bool:
-        """Whether a stop was asked for."""
+        """Whether a stop was asked for.
+
+        Raises:
+            KeyboardInterrupt: a person has insisted, and Python dropped the exception because it came while an object
+                was being let go.
+        """
+        if self._insisted and self._previous:
+            raise KeyboardInterrupt(self._insisted)
         return self._wanted
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         by_a_person = name_of(number) in _BY_A_PERSON
         if by_a_person and self._pressed:
-            raise KeyboardInterrupt(f"second request to stop ({name_of(number)})")
+            self._insisted = f"second request to stop ({name_of(number)})"
+            raise KeyboardInterrupt(self._insisted)
         self._pressed |= by_a_person
         self.signal = number if self.signal is None else self.signal
         self._wanted = True

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -28,6 +29,23 @@ def test_the_first_signal_is_a_flag_and_the_second_an_exception(number):
         with pytest.raises(KeyboardInterrupt, match="second request"):
             os.kill(os.getpid(), number)
     assert _handlers() == before
+
+
+@_POSIX
+def test_a_second_request_that_python_dropped_is_raised_at_the_next_question(monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda what: dropped.append(what.exc_type))
+    thing = StopFlag()
+    kept = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+    with StopFlag() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop
+        del thing  # an exception from a callback goes nowhere
+        assert kept() is None
+        assert dropped == [KeyboardInterrupt]
+        with pytest.raises(KeyboardInterrupt, match="second request"):
+            bool(stop)
+    assert stop  # once it is left, the flag only tells
 
 
 def test_handlers_are_given_back_after_an_exception():
