@@ -181,7 +181,7 @@ class DomainWriter(Station):
         low, high = self._limits[[0, 2]], self._limits[[1, 3]]
         bias, duration = np.clip([float(goal[0]), 10.0 ** float(goal[1])], low, high).tolist()
         self.scpi.errors()  # what is told after the pulse shall be about the pulse
-        patience_s = self.image_timeout_s + 2.0 * duration
+        patience_s = type(self).image_timeout_s.check(self, self.image_timeout_s) + 2.0 * duration
         self._act(token, f'PULS {bias!r},{duration!r},"{token}"', patience_s, "; is there fresh film?")
 
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:

@@ -21,6 +21,9 @@ from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN
 BIAS_TOLERANCE = 0.01
 """Share of vmax by which the waveform that comes home may differ: a gain error as calibrations leave it."""
 
+WAVEFORM = "waveform"
+"""Flag of a loop that was done with another waveform than would be asked for now."""
+
 
 def triangle(vmax: float, points: int) -> np.ndarray:
     """The waveform of a loop, (points,) V: 0, +vmax, -vmax and back to one step before 0."""
@@ -85,6 +88,7 @@ class PFM(Stage):
         self._wave = Kept("BIAS:WAV", "waveform", "V, points", self._wanted)
         self.response_unit = response_unit
         self.rail: float | None = None
+        self._pulsed = ""  # token of the loop that we have asked for last
 
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
@@ -120,7 +124,8 @@ class PFM(Stage):
         Returns:
             arrays "bias" (points,) float64 V and "response" (points,) float32, `response_unit`; ok=False for a bad
             one. One that was pulsed with another waveform has the flag "interference": the instrument was made safe,
-            and the next measurement is refused.
+            and the next measurement is refused. One that the instrument still held, from before the program ended, is
+            good whatever its waveform was, which comes home with it; it has the flag "waveform" where that is another.
 
         Raises:
             MoveRefused: see ``set``; the loop was not measured.
@@ -141,18 +146,18 @@ class PFM(Stage):
     def _fire(self, token: str) -> None:
         self._wait_idle()  # a link that broke while idle is found and mended here, before the pulse
         self._check_settings()  # the move may have taken long
+        self._pulsed = token
         self._act(token, f'MEAS:LOOP "{token}"')
 
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
-        position = self.locate().readback
-        self._arrived(goal, position)
-        return self._read(position)
+        return self._read(self._measured_at(goal, fresh), fresh or self._last == self._pulsed)
 
     def _engage(self) -> None:
         """Engaging is a state, not a pulse: it may be asked for again."""
         for _ in range(self.scpi.attempts):
             if self.scpi.read_again("TIP?").strip().upper() == "ENGAGED":
                 return
+            self._check_bias()  # the move may have taken long, and a tip that comes down with a bias on has acted
             errors = self._command("TIP:ENG")
             if errors:
                 raise DeviceError(f"the tip does not engage: {'; '.join(errors)}")
@@ -169,7 +174,8 @@ class PFM(Stage):
         self._wait_idle()
         return self._read(self.locate().readback)
 
-    def _read(self, position: np.ndarray) -> Reading:
+    def _read(self, position: np.ndarray, ours: bool = True) -> Reading:
+        """The loop; ours: it was to have the waveform that is asked for now."""
         response, ok, reason, flags = codecs.shaped(self._block("LOOP:DATA?", "<f4"), (self.points,), self.rail)
         bias, bias_ok, bias_reason, bias_flags = codecs.shaped(self._block("LOOP:BIAS?", "<f8"), (self.points,))
         if ok and not bias_ok:
@@ -181,6 +187,7 @@ class PFM(Stage):
                     f"a waveform that reaches {np.max(np.abs(bias)):.4g} V was applied, which differs by "
                     f"{error:.3g} V from the triangle of {self.vmax:g} V that was asked for"
                 )
-                ok, flags = False, (INTERFERENCE,)
+                # One that was done before the program ended was asked for by the settings of that time.
+                ok, reason, flags = (False, reason, (INTERFERENCE,)) if ours else (True, "", (WAVEFORM,))
         arrays = {"bias": bias, "response": response}
         return Reading(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)

@@ -40,6 +40,10 @@ POLL_S = 0.005  # between two looks at a busy instrument
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
+def _unquoted(answer: str) -> str:
+    return answer.strip().strip('"')
+
+
 def check_token(token: str) -> None:
     """Raise ValueError where the token is none."""
     if not _TOKEN.fullmatch(token):
@@ -102,8 +106,8 @@ class Station:
     def remembers_token(self) -> bool:
         """Whether the instrument can tell of a token that was used before whether it has acted under it.
 
-        Not after it was switched off and on, until it has acted anew: then what was begun before has an unknown
-        outcome, and may not be asked for again.
+        Not after it was switched off and on, nor where it has done nothing yet, until it has acted anew: then what was
+        begun before has an unknown outcome, and may not be asked for again.
         """
         return not self._switched
 
@@ -131,6 +135,7 @@ class Station:
             self._greeted = True
             if self.scpi.link.alive:
                 self._prepare(self.scpi)  # somebody may have changed what we had set
+                self._look_back(self.scpi)
         for attempt in range(self.scpi.attempts):
             try:
                 self.scpi.connect()  # greets over a new link
@@ -174,6 +179,7 @@ class Station:
                 if known:
                     self._greet(scpi)  # nothing is going on that SAFE could end
             self._prepare(scpi)
+            self._look_back(scpi)
 
     def _greet(self, scpi: Scpi) -> None:
         """Make safe what we do not know yet."""
@@ -181,6 +187,14 @@ class Station:
         self._see_safe(scpi)
         scpi.errors()  # errors of whoever was here before are not ours
         self._greeted = True
+
+    def _look_back(self, scpi: Scpi) -> None:
+        """Before our first act: an instrument that has done nothing knows of no token that was used before.
+
+        It may have been switched off and on, and another program have read of it in the register of events.
+        """
+        if self._known is None and not _unquoted(scpi.query(f"{self.word}:TOK?")):
+            self._switched = True
 
     def _prepare(self, scpi: Scpi) -> None:
         """What a measurement needs beyond the greeting; the safe state is reached without it."""
@@ -213,7 +227,7 @@ class Station:
             if fresh and INTERFERENCE in reading.flags:
                 changed = reading.reason
             if not changed:
-                self._leave()
+                reading = self._leave(reading)
         return self._finished(reading, token, changed)
 
     def _check_settings(self) -> None:
@@ -228,8 +242,9 @@ class Station:
         """What the last measurement gave; fresh: we have just asked for it at goal (d,)."""
         raise NotImplementedError
 
-    def _leave(self) -> None:
-        """What is done after a measurement."""
+    def _leave(self, reading: Reading) -> Reading:
+        """What is done after a measurement; the reading, with a flag where that was refused."""
+        return reading
 
     def _changed(self) -> str:
         """What somebody else has changed of the settings, in words."""
@@ -253,7 +268,6 @@ class Station:
         self._check_settings()
         if self._switched:
             self.scpi.read_again("*ESR?")  # what it does from now on it will remember
-            self._switched = False
 
     def _used(self, token: str) -> bool:
         """Whether an act under token has begun, whatever became of it."""
@@ -281,7 +295,7 @@ class Station:
 
     def _done(self) -> str:
         """Token of the measurement done last, empty before the first."""
-        done = self.scpi.read_again(f"{self.word}:TOK?").strip().strip('"')
+        done = _unquoted(self.scpi.read_again(f"{self.word}:TOK?"))
         if self._last and not done:
             self._forget()
             self.make_safe()
@@ -399,6 +413,7 @@ class Station:
                 f"{self.act} {token}: begun, and the instrument cannot be asked any more, or does not end ({fault})"
             ) from fault
         if done == token:
+            self._switched = False
             return
         if errors:
             raise DeviceError(f"{self.act} {token} was refused: {'; '.join(errors)}{remedy}")
@@ -411,10 +426,10 @@ class Station:
 
     def _wait_idle(self, patience_s: float | None = None) -> None:
         """Return when idle. Raises StillBusy after patience_s, None for `patience_s`."""
-        seconds = self.patience_s if patience_s is None else patience_s
+        seconds = type(self).patience_s.check(self, self.patience_s) if patience_s is None else patience_s
         deadline = after(seconds)
         while (state := self.scpi.read_again("STAT?").strip().upper()) != "IDLE":
-            if time.monotonic() > deadline:
+            if not time.monotonic() <= deadline:
                 raise StillBusy(
                     f"{self.address}: still {state[:40]} after {seconds:g} s; look at the instrument, or allow it "
                     "more time"

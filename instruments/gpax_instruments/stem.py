@@ -6,6 +6,7 @@ that a budget holds across restarts.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from gpax_instruments.errors import (
     DeviceError,
     DoseSpent,
     Interference,
+    MoveRefused,
     UnknownOutcome,
 )
 from gpax_instruments.limits import Axis, Bounded, check_all
@@ -28,6 +30,9 @@ from gpax_instruments.station import LITTLE_ENDIAN
 MODES = {"eels": "EELS", "diffraction": "DIFF"}
 """What a shot may be, and what the instrument calls it."""
 
+
+NOT_PARKED = "not parked"
+"""Flag of a shot after which the beam, which is blanked, was refused its way to where it waits."""
 
 DOSE_TOLERANCE = 0.01
 """Share by which the dose of a shot may differ from what it was: no probe current is steadier over a night."""
@@ -107,10 +112,11 @@ class STEM(Stage):
 
     def _judge(self, doses: np.ndarray) -> None:
         """Refuse doses beyond the limit, and doses that differ from those first told: the beam is another one."""
-        if not np.all((doses > 0) & (doses <= self.max_shot)):
+        highest = type(self).max_shot.check(self, self.max_shot)
+        if not np.all((doses > 0) & (doses <= highest)):
             raise DeviceError(
                 f"{self.address} exposes with {doses.tolist()} electrons (spectrum, pattern, image); each must be "
-                f"above 0 and at most {self.max_shot:g}, the limit of this driver. Reduce the current or the exposure"
+                f"above 0 and at most {highest:g}, the limit of this driver. Reduce the current or the exposure"
             )
         if self._doses is None:
             self._doses = doses
@@ -137,6 +143,11 @@ class STEM(Stage):
 
     # --- dose -----------------------------------------------------------------------------------------------------
 
+    @property
+    def _budget(self) -> float:
+        """Electrons, judged once more: what is exposed is within the limits, whoever has touched the driver."""
+        return float(type(self).dose_budget.check(self, self.dose_budget))
+
     def dose(self) -> float:
         """Electrons that the specimen has had in all.
 
@@ -156,13 +167,15 @@ class STEM(Stage):
     def shots_left(self) -> float:
         """How many shots the budget still allows. A campaign's `stop` may ask."""
         self.scpi.connect()
-        return max(0.0, (self.dose_budget - self.dose()) // self._shot_electrons)
+        return max(0.0, (self._budget - self.dose()) // self._shot_electrons)
 
     def _allow(self, electrons: float) -> None:
-        had = self.dose()
-        if not had + electrons <= self.dose_budget:
+        """Blank the beam, whoever has unblanked it, and raise DoseSpent where electrons are more than the budget."""
+        self.blank()
+        had, budget = self.dose(), self._budget
+        if not had + electrons <= budget:
             raise DoseSpent(
-                f"{had:.3g} of {self.dose_budget:.3g} electrons are spent, the next exposure takes {electrons:.3g}; "
+                f"{had:.3g} of {budget:.3g} electrons are spent, the next exposure takes {electrons:.3g}; "
                 "nothing was exposed"
             )
 
@@ -230,7 +243,8 @@ class STEM(Stage):
 
         Returns:
             "eels": arrays "energy" (n,) eV and "counts" (n,); "diffraction": "pattern" (n, n) counts and "angle" ()
-            mrad per pixel; and "dose" () e/nm^2 that the place had before. ok=False for a bad one.
+            mrad per pixel; and "dose" () e/nm^2 that the place had before. ok=False for a bad one. The flag "not
+            parked" where the beam was refused its way to `park` afterwards.
 
         Raises:
             MoveRefused: see ``set``; nothing was exposed.
@@ -246,8 +260,7 @@ class STEM(Stage):
         return self._measure(x, token)
 
     def _perform(self, goal: np.ndarray, token: str) -> None:
-        self._allow(self._shot_electrons)
-        self.blank()
+        self._allow(self._shot_electrons)  # blanks, so that the move is made in the dark
         self.set(goal)
         self._shoot(token)
 
@@ -258,9 +271,14 @@ class STEM(Stage):
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
         return self._read(self._measured_at(goal, fresh))
 
-    def _leave(self) -> None:
-        if self.park is not None:
+    def _leave(self, reading: Reading) -> Reading:
+        if self.park is None:
+            return reading
+        try:
             self.set(self.park)
+        except MoveRefused:  # the shot is taken, and its place has had the dose
+            return replace(reading, flags=(*reading.flags, NOT_PARKED))
+        return reading
 
     def _shoot(self, token: str) -> None:
         try:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 from gpax_instruments.domain_writer import DomainWriter
-from gpax_instruments.errors import DeviceError, Interference, MoveRefused, PulseLost, UnknownOutcome
+from gpax_instruments.errors import (
+    DeviceError,
+    DoseSpent,
+    Interference,
+    LinkTimeout,
+    MoveRefused,
+    PulseLost,
+    UnknownOutcome,
+)
 from gpax_instruments.pfm import PFM
 from gpax_instruments.stem import STEM
 from gpax_instruments.twins import start_pfm, start_stem
@@ -196,6 +204,97 @@ def test_a_beam_that_somebody_moved_before_the_shot_is_not_believed(bench):
     with pytest.raises(MoveRefused, match="reads"):
         driver.measure(place, "t1")
     assert microscope.beam == "BLANKED"
+
+
+def refuse_to_park(microscope):
+    """The second move is refused, as the instrument tells in its queue of errors."""
+    obey, moves = microscope.one, []
+
+    def one(word, argument):
+        if word == "MOVE":
+            moves.append(argument)
+            if len(moves) == 2:
+                microscope.answers["SYST:ERR?"] = lambda _: told.pop(0)
+                told = ['-222,"Data out of range"'] + 10 * ['0,"No error"']
+                return None
+        return obey(word, argument)
+
+    microscope.one = one
+
+
+def test_a_shot_is_kept_where_the_beam_is_refused_its_way_to_the_parking_place(bench):
+    driver, microscope, place = bench("stem", park=(0.0, 0.0))
+    driver.connect()
+    refuse_to_park(microscope)
+    reading = driver.measure(place, "t1")
+    assert (reading.ok, reading.flags) == (True, ("not parked",))
+    np.testing.assert_array_equal(reading.arrays["counts"], np.ones(6))
+    np.testing.assert_array_equal(reading.position, place)
+    assert microscope.beam == "BLANKED"
+    assert driver.measure(place, "t2").flags == ()
+
+
+def test_a_loop_that_the_instrument_holds_is_read_wherever_the_stage_has_gone_since(bench):
+    driver, microscope, place = bench("pfm")
+    driver.measure(place, "t1")
+    microscope.position = [1e-7, 1e-7]
+    reading = driver.connect().measure(place, "t1")
+    assert (reading.ok, reading.flags) == (True, ())
+    np.testing.assert_array_equal(reading.position, place)
+    assert microscope.names() == ["t1"]
+    microscope.before["MEAS:LOOP"] = lambda: setattr(microscope, "position", [1e-7, 1e-7])
+    with pytest.raises(MoveRefused, match="reads"):  # one that was just asked for is where it was sent, or nowhere
+        driver.measure(place, "t2")
+
+
+def test_a_loop_from_before_the_amplitude_was_narrowed_is_no_interference(bench):
+    killed, microscope, place = bench("pfm", vmax=8.0)
+    killed.measure(place, "t1")
+    killed.close()
+    driver = PFM(killed.address, AXES, vmax=4.0, points=16, timeout_s=30.0)
+    reading = driver.measure(place, "t1")
+    assert (reading.ok, reading.reason, reading.flags) == (True, "", ("waveform",))
+    assert np.max(np.abs(reading.arrays["bias"])) == 8.0
+    assert driver.measure(place, "t2").flags == ()
+    assert microscope.applied == [4.0, 16.0]
+    driver.close()
+
+
+def test_another_waveform_is_noticed_too_where_the_link_broke_before_it_was_read(bench):
+    driver, microscope, place = bench("pfm")
+    driver.connect()
+    microscope.before["MEAS:LOOP"] = lambda: set_another("pfm", microscope)
+    honest = microscope.answers["LOOP:DATA?"]
+    microscope.answers["LOOP:DATA?"] = None
+    with pytest.raises(LinkTimeout), impatient(driver, "FORM:BORD"):
+        driver.measure(place, "t1")
+    microscope.answers["LOOP:DATA?"] = honest
+    reading = driver.measure(place, "t1")
+    assert (reading.ok, reading.flags) == (False, ("interference",))
+    assert microscope.names() == ["t1"]
+
+
+def test_a_bias_that_is_set_during_the_move_keeps_the_tip_up(bench):
+    driver, microscope, place = bench("pfm")
+    driver.connect()
+    microscope.before["MOVE"] = lambda: setattr(microscope, "bias", 10.0)
+    with pytest.raises(Interference, match=r"10\.0 V"):
+        driver.measure(place, "t1")
+    assert "TIP:ENG" not in microscope.sent
+    assert microscope.acts() == []
+    assert (microscope.tip, microscope.bias) == ("WITHDRAWN", 0.0)
+
+
+@pytest.mark.parametrize("door", ["measure", "trigger", "image"])
+def test_a_beam_that_another_program_left_on_is_off_when_the_budget_is_spent(bench, door):
+    driver, microscope, place = bench("stem", dose_budget=1400.0)
+    driver.measure(place, "t1")
+    microscope.beam, acts = "UNBLANKED", microscope.acts()
+    acting = {"measure": lambda: driver.measure(place, "t2"), "trigger": lambda: driver.trigger("t2")}
+    with pytest.raises(DoseSpent, match="nothing was exposed"):
+        acting.get(door, driver.image)()
+    assert microscope.beam == "BLANKED"
+    assert microscope.acts() == acts
 
 
 def test_an_amplitude_that_this_program_changes_is_sent_and_not_taken_for_another_program(bench):

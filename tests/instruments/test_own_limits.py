@@ -12,7 +12,7 @@ from gpax_instruments.limits import Axis
 from gpax_instruments.link import open_link
 from gpax_instruments.pfm import PFM
 from gpax_instruments.stem import STEM
-from scripted import AXES, KINDS, PLACE, Scripted, block
+from scripted import AXES, KINDS, PLACE, PULSE, Scripted, block
 
 NOWHERE = "tcp://127.0.0.1:1"
 
@@ -118,32 +118,56 @@ def wide(device, axis):
     forced(device, "_axes", tuple(axes))
 
 
+def spent(device, microscope, budget):
+    """A specimen that has had more than any budget of the driver's own, and the budget forced."""
+    microscope.dose = 1e16
+    forced(device, "dose_budget", budget)
+
+
+def strong(device, microscope, highest):
+    """A beam that gives more in one shot than the driver ever allows, and the limit forced."""
+    microscope.answers["DOSE:SHOT?"] = "1e12,1e12"
+    forced(device, "_doses", None)
+    forced(device, "max_shot", highest)
+
+
 BEYOND = {  # kind, what is forced, and the place
-    "amplitude of a loop": ("pfm", lambda d: forced(d, "vmax", 80.0), PLACE),
-    "points of a loop": ("pfm", lambda d: forced(d, "points", 10**7), PLACE),
-    "no amplitude": ("pfm", lambda d: forced(d, "vmax", math.nan), PLACE),
-    "centre of a band": ("band", lambda d: forced(d, "centre", 1e8), PLACE),
-    "bins of a band": ("band", lambda d: forced(d, "bins", 10**6), PLACE),
-    "bias of a pulse": ("writer", lambda d: wide(d, 0), (80.0, -1.0)),
-    "duration of a pulse": ("writer", lambda d: wide(d, 1), (5.0, 9.0)),
-    "place": ("pfm", lambda d: wide(d, 0), (2e-6, 6e-7)),
-    "place of a shot": ("stem", lambda d: wide(d, 0), (2e-6, 6e-7)),
-    "budget": ("stem", lambda d: forced(d, "dose_budget", math.nan), PLACE),
-    "shot": ("stem", lambda d: forced(d, "max_shot", math.nan), PLACE),
+    "amplitude of a loop": ("pfm", lambda d, _: forced(d, "vmax", 80.0), PLACE),
+    "any amplitude": ("pfm", lambda d, _: forced(d, "vmax", math.inf), PLACE),
+    "points of a loop": ("pfm", lambda d, _: forced(d, "points", 10**7), PLACE),
+    "no amplitude": ("pfm", lambda d, _: forced(d, "vmax", math.nan), PLACE),
+    "centre of a band": ("band", lambda d, _: forced(d, "centre", 1e8), PLACE),
+    "bins of a band": ("band", lambda d, _: forced(d, "bins", 10**6), PLACE),
+    "bias of a pulse": ("writer", lambda d, _: wide(d, 0), (80.0, -1.0)),
+    "duration of a pulse": ("writer", lambda d, _: wide(d, 1), (5.0, 9.0)),
+    "time for a pulse": ("writer", lambda d, _: forced(d, "image_timeout_s", math.inf), PULSE),
+    "place": ("pfm", lambda d, _: wide(d, 0), (2e-6, 6e-7)),
+    "place of a shot": ("stem", lambda d, _: wide(d, 0), (2e-6, 6e-7)),
+    "budget": ("stem", lambda d, _: forced(d, "dose_budget", math.nan), PLACE),
+    "high budget": ("stem", lambda d, m: spent(d, m, 1e300), PLACE),
+    "any budget": ("stem", lambda d, m: spent(d, m, math.inf), PLACE),
+    "shot": ("stem", lambda d, _: forced(d, "max_shot", math.nan), PLACE),
+    "high shot": ("stem", lambda d, m: strong(d, m, 1e300), PLACE),
+    "any shot": ("stem", lambda d, m: strong(d, m, math.inf), PLACE),
+    "patience": ("pfm", lambda d, _: forced(d, "patience_s", math.nan), PLACE),
+    "any patience": ("stem", lambda d, _: forced(d, "patience_s", math.inf), PLACE),
 }
 
+DOORS = [  # an act without a place is done where the instrument is
+    (beyond, door)
+    for beyond, (_, _, place) in BEYOND.items()
+    for door in ("measure", "measure over a new connection", *(["trigger"] if place == PLACE else []))
+]
 
-@pytest.mark.parametrize("door", ["measure", "measure over a new connection", "trigger"])
-@pytest.mark.parametrize("beyond", BEYOND)
+
+@pytest.mark.parametrize(("beyond", "door"), DOORS)
 def test_no_door_lets_through_what_was_set_behind_the_back_of_the_driver(serve, beyond, door):
     kind, force, place = BEYOND[beyond]
-    if door == "trigger" and place != PLACE:
-        return  # acts where it is
     model, driver, options, _ = KINDS[kind]
     microscope = Scripted(model)
     device = driver(serve(microscope).address, **options).connect()
     before = len(microscope.sent)
-    force(device)
+    force(device, microscope)
     if "new" in door:
         device.scpi.link.close()
     with pytest.raises((ValueError, InstrumentError)) as caught:

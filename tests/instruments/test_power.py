@@ -5,7 +5,7 @@ import socket
 import pytest
 from gpax_instruments.band_excitation import BandExcitation
 from gpax_instruments.domain_writer import DomainWriter
-from gpax_instruments.errors import DeviceError, PulseLost
+from gpax_instruments.errors import DeviceError, PulseLost, UnknownOutcome
 from gpax_instruments.limits import Axis
 from gpax_instruments.pfm import PFM
 from gpax_instruments.stem import STEM
@@ -103,6 +103,48 @@ def test_an_instrument_whose_last_token_is_gone_was_switched_off_whatever_its_re
         assert microscope.safe
     assert microscope.names() == ["t1", "t2"]
     assert not driver.remembers_token
+
+
+@pytest.mark.parametrize("kind", ONCE)
+def test_a_program_that_comes_later_trusts_no_register_that_another_program_has_read(bench, kind):
+    driver, microscope, place, later = bench(kind)
+    assert driver.measure(place, "t1").ok
+    driver.close()  # killed after it had begun t2
+    microscope.act('"t2"')
+    microscope.switch_on()
+    microscope.read_events()
+    later.connect()
+    for _ in range(2):
+        assert not later.remembers_token
+        later.connect()  # over a link that is open
+    microscope.dose = 1000.0
+    assert later.measure(place, "t3").ok
+    assert later.remembers_token
+
+
+@pytest.mark.parametrize("kind", ONCE)
+def test_a_first_act_of_unknown_outcome_is_not_remembered_where_the_register_is_silent(bench, kind):
+    driver, microscope, place, _ = bench(kind)
+    driver.connect()
+    microscope.fuse, honest = True, microscope.switch_on
+    microscope.switch_on = lambda: (honest(), microscope.read_events())
+    with pytest.raises(UnknownOutcome):
+        driver.measure(place, "t1")
+    assert not driver.remembers_token
+    assert microscope.names() == ["t1"]
+
+
+@pytest.mark.parametrize("kind", ONCE)
+def test_a_campaign_begins_at_an_instrument_that_has_done_nothing_and_remembers_from_then_on(bench, kind):
+    driver, microscope, place, later = bench(kind)
+    driver.connect()
+    assert not driver.remembers_token
+    assert driver.measure(place, "t1").ok
+    assert driver.remembers_token
+    driver.close()
+    assert later.connect().remembers_token
+    assert later.measure(place, "t1").ok  # read, and not done again
+    assert microscope.names() == ["t1"]
 
 
 @pytest.mark.parametrize("kind", ONCE)
