@@ -125,6 +125,38 @@ def test_a_grid_without_names(tmp_path):
         load(vendors.grid(tmp_path / "a.3ds", data, table, ["A (A)", "B (A)"], NAMES, without=("Grid dim",)))
 
 
+@pytest.mark.parametrize("more", [{"without": ("Fixed parameters",)}, {"Fixed parameters": '""'}])
+def test_parameters_without_a_name_are_the_fixed_ones_which_come_first(tmp_path, more):
+    data, table = RNG.normal(size=(2, 3, 1, 4)).astype(np.float32), parameters(2, 3)
+    found = load(vendors.grid(tmp_path / "a.3ds", data, table, ["Bias (V)"], NAMES, **more))
+    assert list(found) == ["Bias", "X", "Y", "Z", "Current"]
+    for k, (name, unit) in enumerate((("X", "m"), ("Y", "m"), ("Z", "m"), ("Current", "A"))):
+        np.testing.assert_array_equal(found[name].values, table[..., 2 + k])
+        assert found[name].unit == unit
+    sweep = found["Bias"].axes[2]
+    np.testing.assert_allclose(sweep.values, [-2, -1, 0, 1])
+    assert (sweep.name, sweep.unit) == ("Bias", "V")
+
+
+def test_three_parameters_without_a_name_and_one(tmp_path):
+    keys = ("Fixed parameters",)
+    data, table = RNG.normal(size=(2, 3, 1, 4)).astype(np.float32), parameters(2, 3)
+    found = load(vendors.grid(tmp_path / "a.3ds", data, table, ["I (A)"], NAMES[:3], without=keys))
+    assert list(found) == ["I", "Parameter 3", "X", "Y", "Z"]
+    np.testing.assert_array_equal(found["Z"].values, table[..., 5])
+    found = load(vendors.grid(tmp_path / "a.3ds", data, table[..., 1:], ["I (A)"], NAMES, without=keys))
+    assert list(found) == ["I", "Parameter 1", "X", "Y", "Z", "Current"]
+    np.testing.assert_array_equal(found["Z"].values, table[..., 4])
+    assert found["I"].axes[2].values.tolist() == [0, 1, 2, 3]
+
+
+def test_parameters_that_nothing_counts_are_refused(tmp_path):
+    data, table = RNG.normal(size=(2, 3, 1, 4)).astype(np.float32), parameters(2, 3)
+    keys = ("Fixed parameters", "# Parameters (4 byte)")
+    with pytest.raises(UnreadableFile, match="neither '# Parameters"):
+        load(vendors.grid(tmp_path / "a.3ds", data, table, ["Current (A)"], NAMES, without=keys))
+
+
 def test_a_grid_of_two_channels_of_one_name_and_of_segments(tmp_path):
     data, table = RNG.normal(size=(2, 2, 3, 4)).astype(np.float32), parameters(2, 2)
     data[:, :, 2] = [-1.0, -0.1, 0.1, 2.0]

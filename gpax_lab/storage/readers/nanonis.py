@@ -122,9 +122,7 @@ def grid(path: Path) -> dict[str, Dataset]:
     start = raw.find(b"\n", end) + 1 or len(raw)
     header = dict(_pair(line) for line in decoded(raw[:end]).splitlines() if "=" in line)
     nx, ny = _counts(_needed(header, "Grid dim").lower().split("x"), "Grid dim")
-    parameters = [*_list(header.get("Fixed parameters")), *_list(header.get("Experiment parameters"))]
-    channels, points, extra = _grid_layout(header, parameters)
-    parameters += [f"Parameter {k + 1}" for k in range(len(parameters), extra)]
+    channels, points, extra = _grid_layout(header)
     size = extra + points * len(channels)
     values = np.frombuffer(raw, ">f4", (len(raw) - start) // 4, start)
     if len(values) < size:
@@ -145,7 +143,7 @@ def grid(path: Path) -> dict[str, Dataset]:
     values = values[: rows * nx * size].reshape(rows, nx, size)
     settings = _numbers(header.get("Grid settings"))
     (y, x), frame = _frame(settings[:2], settings[2:4], settings[4] if len(settings) > 4 else 0.0, nx, ny, rows)
-    fixed = {name: values[:, :, k] for k, name in enumerate(unique(parameters[:extra]))}
+    fixed = {name: values[:, :, k] for k, name in enumerate(unique(_parameters(header, extra)))}
     sweep, swept = _sweep(header, fixed, channels, values[0, 0, extra:], points)
     metadata: dict[str, Any] = header | frame
     found = {}
@@ -162,10 +160,13 @@ def grid(path: Path) -> dict[str, Dataset]:
     return found
 
 
-def _grid_layout(header: dict[str, str], parameters: list[str]) -> tuple[list[str], int, int]:
+def _grid_layout(header: dict[str, str]) -> tuple[list[str], int, int]:
     """Channels, points of a sweep, and parameters before it; each of them follows from others where it is missing."""
     channels = _list(header.get("Channels"))
-    extra = _whole(header.get("# Parameters (4 byte)"), len(parameters))
+    if "# Parameters (4 byte)" not in header and "Fixed parameters" not in header:
+        raise UnreadableFile("the header has neither '# Parameters (4 byte)' nor 'Fixed parameters', which count them.")
+    named = [*_list(header.get("Fixed parameters")), *_list(header.get("Experiment parameters"))]
+    extra = _whole(header.get("# Parameters (4 byte)"), len(named))
     total = _whole(header.get("Experiment size (bytes)"), 0) // 4
     points = _whole(header.get("Points"), total // len(channels) if channels else 0)
     if not channels and points and total:
@@ -177,6 +178,16 @@ def _grid_layout(header: dict[str, str], parameters: list[str]) -> tuple[list[st
     return channels, points, extra
 
 
+def _parameters(header: dict[str, str], extra: int) -> list[str]:
+    """A name for each of the parameters before a spectrum: the fixed ones come first, named by the header or not."""
+    fixed, measured = _list(header.get("Fixed parameters")), _list(header.get("Experiment parameters"))
+    if not fixed:
+        fixed = [f"Parameter {k + 1}" for k in range(extra - len(measured))]
+        fixed[:2] = _ENDS if len(fixed) > 1 else fixed
+    names = [*fixed, *measured]
+    return [*names, *(f"Parameter {k + 1}" for k in range(len(names), extra))][:extra]
+
+
 def _sweep(
     header: dict[str, str], fixed: dict[str, np.ndarray], channels: list[str], first: np.ndarray, points: int
 ) -> tuple[Axis, tuple[str, ...]]:
@@ -184,8 +195,6 @@ def _sweep(
     name, unit = split_unit(header.get("Sweep Signal", "").strip('"') or "sweep")
     keys = list(fixed)
     named = [next((key for key in keys if key.split(" (")[0].strip() == which), "") for which in _ENDS]
-    if not all(named) and not header.get("Fixed parameters") and len(keys) > 1:
-        named = keys[:2]
     linear = header.get("Filetype", "Linear").lower() == "linear"
     if not linear:  # segments of different steps: only a recorded channel knows them
         label = header.get("Sweep Signal", "").strip('"')
