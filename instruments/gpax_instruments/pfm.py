@@ -89,6 +89,7 @@ class PFM(Stage):
         self.response_unit = response_unit
         self.rail: float | None = None
         self._pulsed = ""  # token of the loop that we have asked for last
+        self._fetched = ("", np.zeros(2))  # token of the loop that was read last, and its place in m
 
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
@@ -150,7 +151,11 @@ class PFM(Stage):
         self._act(token, f'MEAS:LOOP "{token}"')
 
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
-        return self._read(self._measured_at(goal, fresh), fresh or self._last == self._pulsed)
+        position, token = self._measured_at(goal, fresh), self._last
+        if token == self._fetched[0]:
+            self._arrived(goal, self._fetched[1])  # a token is of one place
+        self._fetched = (token, position)
+        return self._read(position, fresh or token == self._pulsed)
 
     def _engage(self) -> None:
         """Engaging is a state, not a pulse: it may be asked for again."""

@@ -98,7 +98,8 @@ class Station:
         self._known: set[str] | None = None  # tokens that may have been measured last; None: not looked yet
         self._interference = ""  # what somebody else did, in words
         self._last = ""  # token of the measurement that was last seen done
-        self._switched = False  # it was switched on since its last act
+        self._switched = False  # it was switched on, and its register still says so
+        self._blank = False  # it has done nothing yet, or nothing since it was switched on
         self._begun: set[str] = set()  # tokens that we have acted under
         self._forgotten: set[str] = set()  # those of them that it can not know of any more
 
@@ -109,7 +110,7 @@ class Station:
         Not after it was switched off and on, nor where it has done nothing yet, until it has acted anew: then what was
         begun before has an unknown outcome, and may not be asked for again.
         """
-        return not self._switched
+        return not self._blank
 
     @property
     def scpi(self) -> Scpi:
@@ -194,7 +195,7 @@ class Station:
         It may have been switched off and on, and another program have read of it in the register of events.
         """
         if self._known is None and not _unquoted(scpi.query(f"{self.word}:TOK?")):
-            self._switched = True
+            self._blank = True
 
     def _prepare(self, scpi: Scpi) -> None:
         """What a measurement needs beyond the greeting; the safe state is reached without it."""
@@ -268,6 +269,7 @@ class Station:
         self._check_settings()
         if self._switched:
             self.scpi.read_again("*ESR?")  # what it does from now on it will remember
+            self._switched = False
 
     def _used(self, token: str) -> bool:
         """Whether an act under token has begun, whatever became of it."""
@@ -279,7 +281,7 @@ class Station:
 
     def _forget(self) -> None:
         """The instrument was switched off and on: it knows nothing of what was begun before."""
-        self._switched, self._last = True, ""
+        self._switched, self._blank, self._last = True, True, ""
         self._forgotten |= self._begun
         self._begun.clear()
 
@@ -413,7 +415,7 @@ class Station:
                 f"{self.act} {token}: begun, and the instrument cannot be asked any more, or does not end ({fault})"
             ) from fault
         if done == token:
-            self._switched = False
+            self._blank = False
             return
         if errors:
             raise DeviceError(f"{self.act} {token} was refused: {'; '.join(errors)}{remedy}")
