@@ -6,6 +6,7 @@ from gpax_instruments.band_excitation import BandExcitation
 from gpax_instruments.errors import LINK_FAULTS, MoveRefused
 from gpax_instruments.limits import Axis
 from gpax_instruments.twins import start_pfm
+from gpax_instruments.twins.results import key_part
 
 from gpax_lab.spectra.sho import sho_fit
 
@@ -47,6 +48,12 @@ def test_the_same_token_is_read_again_and_noise_belongs_to_the_token(twin):
             scope.measure([3e-6, 0.0], "b-3")
     with pytest.raises(ValueError, match="band"):
         BandExcitation(twin.address, AXES, width=-1.0)
+
+
+def test_noise_belongs_to_the_key_of_a_campaign_and_to_the_whole_of_any_other_token():
+    assert key_part("0123abcd89ef4567-a1b2") == key_part("0123abcd89ef4567") == b"0123abcd89ef4567"
+    assert key_part("b-1") == b"b-1"
+    assert key_part("0123abcd8-1") == b"0123abcd8-1"
 
 
 def test_a_microscope_without_band_excitation_is_told_apart():

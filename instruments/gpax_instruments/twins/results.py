@@ -1,5 +1,6 @@
 """What was measured under a token: begun once, done when its time is over. No wire here."""
 
+import re
 import threading
 import time
 from typing import Generic, Protocol, TypeVar
@@ -18,10 +19,13 @@ class Result(Protocol):
 
 R = TypeVar("R", bound=Result)
 
+_MARKED = re.compile(r"((?:[0-9a-f]{8})+)-.*")  # a random key in hexadecimal, and the mark of a campaign
+
 
 def key_part(token: str) -> bytes:
     """What noise may depend on: all but the mark that tells campaigns with the same key apart."""
-    return token.partition("-")[0].encode()
+    marked = _MARKED.fullmatch(token)
+    return (marked[1] if marked else token).encode()
 
 
 class Results(Generic[R]):
