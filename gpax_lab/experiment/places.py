@@ -9,6 +9,7 @@ import numpy as np
 
 from gpax_lab.acquire.candidates import Candidates
 from gpax_lab.experiment.experiment import State, models_of
+from gpax_lab.experiment.reread import storable
 from gpax_lab.inputs import places
 
 FAR = 1.0
@@ -68,7 +69,7 @@ def measured_at(
         state: of the campaign; None before the first fit.
         spread: (d,) of the seeds; before the first fit, a hundredth of it is the tolerance.
     """
-    told = None if position is None else np.asarray(position)
+    told = None if position is None else storable(position)
     if told is None or told.dtype.kind not in "fiu":
         return MeasuredAt(x, None)
     if np.ma.is_masked(position):

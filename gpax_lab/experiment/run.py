@@ -15,17 +15,17 @@ import numpy as np
 from gpax_lab.experiment import record
 from gpax_lab.experiment.contracts import Event, Hook, Instrument, Journal, Outcome, Scalarizer
 from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_of, measurement_key, token_of
-from gpax_lab.experiment.guard import LOSSES, Guard, Paused, description, leave_safe, recognised
+from gpax_lab.experiment.guard import LOSSES, Guard, Paused, leave_safe, recognised, refuse
 from gpax_lab.experiment.interventions import Adopt, Rescale, apply, join_pins, joined, share_of, to_record
 from gpax_lab.experiment.places import first_points, measured_at
-from gpax_lab.experiment.reread import kept, mended, raw_arrays, reread
+from gpax_lab.experiment.reread import kept, mended, received, reread
 from gpax_lab.experiment.room import room_for
 from gpax_lab.experiment.simulate import batch_of
-from gpax_lab.experiment.stopping import Rule
+from gpax_lab.experiment.stopping import Rule, all_done
 from gpax_lab.experiment.versions import going_on_with
 from gpax_lab.infer.race import Hypotheses, Race
 from gpax_lab.inputs import one_value
-from gpax_lab.observations import FAILED, MEASURED, Observations, observations
+from gpax_lab.observations import Observations, observations
 
 
 def run(
@@ -94,14 +94,15 @@ def run(
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
-    if failures is not None and failures < 1:
-        raise ValueError(f"failures must be 1 or more, or None for any number; got {failures}.")
-    guard = Guard(instrument, lost, wait_s, idle_s, stop, campaign.append)
-    driver = _Driver(experiment, guard, campaign, scalarize, stop, tell, extend, failures, another)
+    guard, driver = Guard(instrument, lost, wait_s, idle_s, stop, campaign.append), None
     try:
+        guard.check()
+        if failures is not None and not failures >= 1:
+            raise ValueError(f"failures must be 1 or more, or None for any number; got {failures}.")
+        driver = _Driver(experiment, guard, campaign, scalarize, stop, tell, extend, failures, another)
         outcome = driver.run(steps, first_points(seeds), key, rules, hooks)
     except BaseException as error:
-        leave_safe(guard, campaign, driver.step, error)
+        leave_safe(guard, campaign, 0 if driver is None else driver.step, error)
         raise
     leave_safe(guard, campaign, driver.step, None)
     campaign.append(("stop", outcome.steps, {"reason": outcome.reason, "finished": outcome.finished}, {}))
@@ -109,11 +110,11 @@ def run(
 
 
 class _Lost(Exception):
-    """The instrument could not be reached while it measured."""
+    """The instrument could not be reached, after it was asked to measure or (`entered` False) before."""
 
-    def __init__(self, fault: Exception) -> None:
+    def __init__(self, fault: Exception, entered: bool) -> None:
         super().__init__(str(fault))
-        self.fault = fault
+        self.fault, self.entered = fault, entered
 
 
 class _Driver:
@@ -142,8 +143,8 @@ class _Driver:
         self.choose(progress.scalarizer or next(iter(self.scalarizers)))
         self.announce()
         state = progress.state
-        self.guard.rest()
         self.recognise()
+        self.guard.rest()
         self.read_again()
         try:
             if state is None:
@@ -161,10 +162,9 @@ class _Driver:
 
     def recognise(self) -> None:
         """Compare the instrument with the one that the journal knows, and record it where it is new."""
-        now = description(self.instrument)
-        if now and not recognised(now, self.campaign.history, self.another):
-            self.campaign.append(("instrument", self.step, now, {}))
-        self.identity = now.get("identity")
+        self.described = self.guard.description()
+        if self.described and not recognised(self.described, self.campaign.history, self.another):
+            self.campaign.append(("instrument", self.step, self.described, {}))
 
     def read_again(self) -> None:
         """Give readings that no scalarizer could use to this one, which may have been mended since.
@@ -239,7 +239,7 @@ class _Driver:
             reason = next((text for rule in rules if (text := rule(state))), None)
             if reason or self.step >= steps:
                 self.flush()
-                return Outcome(state, self.step, reason or _all_done(state, steps), True)
+                return Outcome(state, self.step, reason or all_done(state, steps), True)
             if self.stop():
                 raise Paused(_ON_REQUEST)
             if not asked:
@@ -376,6 +376,7 @@ class _Driver:
         for loss in range(LOSSES + 1):
             try:
                 self.wake(step)
+                self.reach(self.guard.ready)
                 answer = self.ask(x, token, step, phase, state)
                 self.wake(step)
                 return answer
@@ -383,15 +384,21 @@ class _Driver:
                 if loss == LOSSES:
                     raise out_of_reach.fault from None
                 self.await_return(out_of_reach.fault)
-                self.begun.add(token)  # its outcome is as unknown as after kill -9
+                if out_of_reach.entered:
+                    self.begun.add(token)  # its outcome is as unknown as after kill -9
         raise AssertionError("unreachable")
 
     def await_return(self, fault: Exception) -> None:
-        """Wait for a lost instrument, and see that it is the same."""
+        """Wait for a lost instrument, and see that it is the same and allows no more."""
         self.tell(Event("lost", self.step, 0, None, None, self.state))
-        self.guard.await_return(fault, self.step)
-        if (now := description(self.instrument).get("identity")) != self.identity:
-            raise ValueError(f"the instrument was lost; what is there now is {now!r}, and was {self.identity!r}.")
+        self.guard.await_return(fault, self.step, self.recognise_again)
+
+    def recognise_again(self) -> None:
+        now = self.guard.description()
+        if now != self.described:
+            refuse(self.described, now, "the instrument was lost, and what came back")
+            self.campaign.append(("instrument", self.step, now, {}))
+            self.described = now
 
     def wake(self, step: int) -> None:
         """Where this process stood still, or the machine slept: say so, and begin anew from the safe state."""
@@ -401,10 +408,13 @@ class _Driver:
 
     def secure(self) -> None:
         """Make the instrument safe before something that takes long."""
-        if self.guard.idle_s is None:
-            return
+        if self.guard.idle_s is not None:
+            self.reach(self.guard.secure)
+
+    def reach(self, act: Callable[[], None]) -> None:
+        """Do it, or wait for the lost instrument, which is then safe."""
         try:
-            self.guard.secure()
+            act()
         except Exception as fault:
             if not self.guard.lost(fault):
                 raise
@@ -419,14 +429,16 @@ class _Driver:
         if doubtful:
             text = "begun before the program ended; outcome unknown, and this instrument must not repeat it"
             return self.file_lost(step, token, x, text)
+        entered = False
         try:
             with self.guard.at_work():
+                entered = True
                 reading = self.instrument.measure(x, token)
         except Exception as error:
-            if getattr(error, "point_failed", False):
+            if entered and getattr(error, "point_failed", False):
                 return self.file_lost(step, token, x, str(error), type(error).__name__)
             if self.guard.lost(error):
-                raise _Lost(error) from error
+                raise _Lost(error, entered) from error
             raise
         return self.file_reading(step, token, x, reading, self.guard.worked_s, state)
 
@@ -437,24 +449,24 @@ class _Driver:
     def file_reading(
         self, step: int, token: str, x: np.ndarray, reading: Any, seconds: float, state: State | None
     ) -> record.Answer:
-        value, variance, error = np.nan, 0.0, None
-        where = measured_at(x, getattr(reading, "position", None), state, self.spread)
+        raw, value, variance = received(reading), np.nan, 0.0
+        error: Exception | None = raw.error
+        where = measured_at(x, raw.position, state, self.spread)
+        why = "the scalarizer gave no finite value"
         try:
-            value, variance = self.scalar(reading) if where.believed else (np.nan, 0.0)
+            value, variance = self.scalar(reading) if where.believed and raw.ok else (np.nan, 0.0)
         except Exception as problem:  # the raw reading is kept before anyone hears of it
-            error = problem
-        why = "the scalarizer gave no finite value" if error is None else f"the scalarizer raised {error!r}"
+            error, why = problem, f"the scalarizer raised {problem!r}"
         header = {
             "ok": bool(np.isfinite(value)),
-            "reason": reading.reason or where.reason or ("" if np.isfinite(value) else why),
-            "flags": [*reading.flags, *where.flags],
-            "units": dict(reading.units),
+            "reason": raw.reason or where.reason or ("" if np.isfinite(value) else why),
+            "flags": [*raw.flags, *where.flags],
+            "units": raw.units,
             "scalarizer": self.scalarizer,
-            "usable": bool(reading.ok) and where.believed,
+            "usable": raw.ok and where.believed,
             "seconds": seconds,
-        }
-        arrays = {"x": x} | where.arrays(x) | raw_arrays(reading.arrays)
-        filed = self.file(step, token, header, arrays, value, variance)
+        } | ({"words": raw.words} if raw.words else {})
+        filed = self.file(step, token, header, {"x": x} | where.arrays(x) | raw.arrays, value, variance)
         if error is not None:
             raise error
         return filed
@@ -475,15 +487,6 @@ class _Driver:
 
 
 _ON_REQUEST = "stopped on request; resume goes on from here"
-
-
-def _all_done(state: State, steps: int) -> str:
-    """That the steps are done, which a step without a reading is not."""
-    status = np.asarray(state.obs.status)
-    failed, good = np.sum(status == FAILED), np.sum(status == MEASURED)
-    if not failed:
-        return f"all {steps} steps are done"
-    return f"{steps} steps were tried; {failed} of {failed + good} measurements failed, seeds included"
 
 
 _SPARE_BYTES = 4 << 20

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
@@ -13,7 +14,7 @@ from gpax_lab.acquire.candidates import domain
 from gpax_lab.acquire.domain import Region, as_region
 from gpax_lab.acquire.scores import log_ei
 from gpax_lab.experiment.experiment import State, as_asked
-from gpax_lab.observations import used
+from gpax_lab.observations import FAILED, MEASURED, used
 
 Rule: TypeAlias = Callable[[State], str | None]
 
@@ -71,3 +72,12 @@ def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike 
         return f"no more gain expected: at best {gain:.3g}, asked {below:g}" if gain < below else None
 
     return rule
+
+
+def all_done(state: State, steps: int) -> str:
+    """That the steps are done, which a step without a reading is not."""
+    status = np.asarray(state.obs.status)
+    failed, good = np.sum(status == FAILED), np.sum(status == MEASURED)
+    if not failed:
+        return f"all {steps} steps are done"
+    return f"{steps} steps were tried; {failed} of {failed + good} measurements failed, seeds included"

@@ -110,7 +110,6 @@ def _reach(
             tell(f"{fault}\nIt is waited for, up to {wait_s:g} s; Ctrl-C ends the waiting.")
         guard = Guard(device, LINK_FAULTS, wait_s, None, stop, note)
         try:
-            guard.await_return(fault, step)
+            guard.await_return(fault, step, device.connect)  # one that answers once and is silent again is not back
         finally:
             guard.watch.end()
-        device.connect()

@@ -258,7 +258,7 @@ def test_another_instrument_that_comes_back_is_refused(plain, path, impatient):
             super().make_safe()
             self.name = "microscope 8" if self.tokens else self.name
 
-    with pytest.raises(ValueError, match="'microscope 8', and was 'microscope 7'"):
+    with pytest.raises(ValueError, match=r"came back .* it is 'microscope 8', .* begun with 'microscope 7'"):
         go(path, plain, STEPS, Swapped(1, 2), wait_s=60.0)
 
 

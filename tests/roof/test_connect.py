@@ -10,6 +10,7 @@ import time
 
 import pytest
 from gpax_instruments.errors import DeviceError, LinkLost
+from gpax_instruments.pfm import PFM
 from gpax_instruments.twins import start_pfm
 from typer.testing import CliRunner
 
@@ -65,7 +66,8 @@ def when_lost(path, then):
     """A thread that does something once the journal says that the instrument is waited for; join it."""
 
     def look():
-        while True:
+        end = time.monotonic() + 120.0  # not what is tested: a test that fails must end
+        while time.monotonic() < end:
             try:
                 if read(path).of("lost"):
                     break
@@ -119,6 +121,22 @@ def test_an_instrument_that_is_switched_on_later_is_waited_for(tmp_path):
     assert [(kind, step) for kind, step, _, _ in notes] == [("lost", 3), ("found", 3)]
     assert sent.index("SAFE") < sent.index("BIAS:WAV")  # before anything else
     assert sent.rindex("SAFE") > sent.rindex("BIAS:WAV")  # and when it is let go
+
+
+def test_a_first_handshake_that_fails_again_belongs_to_the_waiting(tmp_path, monkeypatch):
+    """It answers, is made safe, and is silent again before it has said what it is."""
+    connect_once, failures, notes = PFM.connect, [LinkLost("silent"), LinkLost("silent"), LinkLost("silent")], []
+
+    def connect_later(self):
+        if failures:
+            raise failures.pop()
+        return connect_once(self)
+
+    monkeypatch.setattr(PFM, "connect", connect_later)
+    with start_pfm(seed=1) as twin, connect(build(settings_of(twin.address, 60.0)), note=notes.append) as device:
+        assert "PFM" in device.identity()
+    assert [kind for kind, *_ in notes] == ["lost", "found"]
+    assert failures == []
 
 
 def test_nobody_waits_for_ever_nor_where_no_time_was_given(tmp_path):
