@@ -12,6 +12,7 @@ import vendors
 from test_round_trip import needed
 
 from gpax_lab.storage import UnreadableFile, inside, load, object_headers
+from gpax_lab.storage.dataset import SPATIAL
 from gpax_lab.storage.inside import check_heaps
 from gpax_lab.storage.readers.bounds import OPTIONS
 
@@ -203,3 +204,25 @@ def test_what_promises_more_than_it_holds_is_refused(tmp_path, name):
         needed(f"a{extension}")
     with pytest.raises(UnreadableFile, match=words):
         load(make(tmp_path))
+
+
+@pytest.mark.parametrize(("bits", "dtype"), [(1, "bool"), (12, "uint16"), (16, "uint16")])
+def test_plain_images_of_few_bits_are_read_and_those_that_are_not_there_refused(tmp_path, bits, dtype):
+    needed("a.tif")
+    if bits == 12:
+        pytest.importorskip("imagecodecs", reason="tifffile unpacks 12 bits with it")
+    image = np.random.default_rng(bits).integers(0, 1 << bits, (75, 301))
+    path = vendors.tiff(tmp_path / "a.tif", image, bits)
+    (found,) = load(path).values()
+    np.testing.assert_array_equal(found.values, image)
+    assert found.values.dtype == np.dtype(dtype)
+    assert found.unit == "a.u."
+    for its, name, n in zip(found.axes, ("height", "width"), image.shape, strict=True):
+        assert (its.name, its.unit, its.kind) == (name, "1", SPATIAL)
+        np.testing.assert_array_equal(its.values, np.arange(n))
+    raw = path.read_bytes()
+    height = struct.pack(">HHII", 257, 4, 1, 75)
+    assert raw.count(height) == 1
+    path.write_bytes(raw.replace(height, struct.pack(">HHII", 257, 4, 1, 750)))
+    with pytest.raises(UnreadableFile, match="images of"):
+        load(path)

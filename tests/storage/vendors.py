@@ -171,6 +171,18 @@ def mrc(path, image, size):
     return path
 
 
+def tiff(path, image, bits):
+    """A TIFF image of one plain strip of whole numbers of so many bits, most significant first; rows fill bytes."""
+    ny, nx = image.shape
+    digits = (np.asarray(image, np.int64)[..., None] >> np.arange(bits)[::-1]) & 1
+    body = np.packbits(digits.reshape(ny, -1).astype(np.uint8), axis=1).tobytes()
+    tags = [(256, nx), (257, ny), (258, bits), (259, 1), (262, 1), (273, 8), (277, 1), (278, ny), (279, len(body))]
+    body += bytes(len(body) % 2)
+    table = struct.pack(">H", len(tags)) + b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in tags)
+    path.write_bytes(b"MM\0*" + struct.pack(">I", 8 + len(body)) + body + table + bytes(4))
+    return path
+
+
 def unf(path, image, scale, offset, units):
     """A Semper picture (records between their lengths; a label of 256 words of which a byte each is used), x first."""
     ny, nx = image.shape

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
+
 from gpax_lab.storage.errors import UnreadableFile
 from gpax_lab.storage.inside import most_declared
 
@@ -119,16 +121,28 @@ def tia(path: Path) -> None:
 
 
 def tiff(path: Path) -> None:
-    """A file whose pages are there: four times the file if plain, else as much as packing can make of it."""
+    """A file whose pages are there: no larger than the file if plain, else than what packing can make of it."""
     tifffile = importlib.import_module("tifffile")
     held = path.stat().st_size
     with tifffile.TiffFile(str(path), **OPTIONS["tiff"]) as file:
         if len(file.pages) > _PAGES:
             raise UnreadableFile(f"it lists more than {_PAGES} pages")
         for series in file.series:
-            packed = any(page is not None and int(page.compression) != 1 for page in series.pages[:1])
-            if series.nbytes > (most_declared(held, packed=True) if packed else held):
-                raise UnreadableFile(f"images of {series.nbytes} bytes are not in {held}")
+            first = next((page.keyframe for page in series.pages[:1] if page is not None), None)
+            if first is not None and int(first.compression) != 1:
+                declared, most = series.nbytes, most_declared(held, packed=True)
+            else:
+                declared, most = _plain(series, first), held
+            if declared > most:
+                raise UnreadableFile(f"images of {declared} bytes are not in {held}")
+
+
+def _plain(series: Any, first: Any) -> int:
+    """Bytes that the numbers of a series take in a file, where those of 1 or 12 bits lie without gaps in a row."""
+    if first is None:
+        return int(series.nbytes)
+    bits = float(np.mean(first.bitspersample))
+    return int(series.nbytes * bits / (8 * series.dtype.itemsize))
 
 
 CHECKS: Mapping[str, Callable[[Path], None]] = {
