@@ -41,42 +41,57 @@ def claimed(address: str, who: str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as held:
         for name in names(address):
-            held.enter_context(_claimed(_place(name), address, f"process {os.getpid()}, {who}"))
+            held.enter_context(_claimed(name, address, f"process {os.getpid()}, {who}"))
         yield
 
 
 def names(address: str) -> tuple[str, ...]:
-    """What an address means, in one spelling: by number where a host has a name (it may have several)."""
+    """What an address means, in one spelling each: the host's name, and its numbers (it may have several).
+
+    All of them are locked, in this order: a program that could not find the numbers out, and one that could, meet at
+    the name.
+    """
     text = address.strip()
     with contextlib.suppress(ValueError):  # the link refuses it with better words
         parts = urlsplit(text)
         if "://" in text and parts.hostname:
-            return tuple(f"{parts.scheme}://{number}:{parts.port}" for number in _numbers(parts.hostname))
-    return (re.sub(r"^(TCPIP|GPIB|USB)(?=::)", r"\g<1>0", text.upper()),)
+            return tuple(f"{parts.scheme}://{host}:{parts.port}" for host in _hosts(parts.hostname))
+    if visa := _VISA.fullmatch(text):
+        board, host, rest = visa["board"] or "0", visa["host"].strip("[]"), visa["rest"].upper()
+        if socket_port := re.fullmatch(r"([0-9]+)::SOCKET", rest):  # the very socket that tcp:// means
+            return tuple(f"tcp://{host}:{int(socket_port[1])}" for host in _hosts(host))
+        return tuple(f"TCPIP{board}::{host}::{rest}" for host in _hosts(host))
+    return (re.sub(r"^(GPIB|USB)(?=::)", r"\g<1>0", text.upper()),)
 
 
-def _numbers(host: str) -> list[str]:
+_VISA = re.compile(r"TCPIP(?P<board>[0-9]*)::(?P<host>\[[^]]*\]|[^:]+)::(?P<rest>.+)", re.IGNORECASE)
+
+
+def _hosts(name: str) -> list[str]:
+    plain = name.lower().rstrip(".")
     try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(plain, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):  # nobody knows the name, now
-        return [host.lower()]
-    return sorted({str(one[4][0]) for one in found})  # all programs lock in this order
+        return [plain]
+    return sorted({plain, *(str(one[4][0]) for one in found)})  # all programs lock in this order
 
 
-def _place(name: str) -> Path:
-    folder = Path(tempfile.gettempdir()) / _FOLDER
+def _place(name: str, folder: Path) -> Path:
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
         folder.chmod(0o777)  # an instrument is shared by all users of the machine
-    return folder / f"{hashlib.sha256(name.encode()).hexdigest()[:32]}.lock"
+    return folder / f"{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:32]}.lock"
 
 
 @contextlib.contextmanager
-def _claimed(place: Path, address: str, who: str) -> Iterator[None]:
+def _claimed(name: str, address: str, who: str) -> Iterator[None]:
+    at = Path(_FOLDER)
     try:
+        at = Path(tempfile.gettempdir()) / _FOLDER
+        at = place = _place(name, at)
         descriptor = _taken(place)
     except OSError as error:
-        text = f"no lock for {address} can be taken at {place} ({error.strerror}); mend the folder, or set TMPDIR"
+        text = f"no lock for {address} can be taken at {at} ({error.strerror}); mend the folder, or set TMPDIR"
         raise OSError(error.errno, text) from error
     if descriptor is None:
         raise InstrumentInUse(
@@ -85,7 +100,7 @@ def _claimed(place: Path, address: str, who: str) -> Iterator[None]:
         )
     try:
         os.truncate(descriptor, 0)
-        os.write(descriptor, who.encode()[:_TOLD])
+        os.write(descriptor, who.encode(errors="replace")[:_TOLD])  # folders may have names that are no text
         yield
     finally:
         with contextlib.suppress(OSError):  # Windows keeps what is open; whoever comes next locks it all the same

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,10 @@ def test_one_instrument_has_one_name():
     visa = names("TCPIP0::10.0.0.7::hislip0::INSTR")
     assert names("tcpip::10.0.0.7::HISLIP0::instr ") == visa
     assert names("TCPIP1::10.0.0.7::hislip0::INSTR") != visa
+    assert set(names("TCPIP::127.0.0.1::INSTR")) < set(names("TCPIP::LocalHost::instr"))
+    assert names("TCPIP::127.0.0.1::5025::SOCKET") == names(ADDRESS)  # one and the same socket
+    assert names("TCPIP0::[::1]::5025::SOCKET") == ("tcp://::1:5025",)
+    assert names("gpib::7::instr") == ("GPIB0::7::INSTR",)
     assert names("tcp://[") == ("TCP://[",)  # what can not be understood is refused later, by the link
 
 
@@ -42,6 +47,30 @@ def test_a_second_one_is_refused_and_told_by_whom_until_the_first_has_gone(folde
     assert list(folder.iterdir()) == []
     with claimed(ADDRESS, "journal b"):
         pass
+
+
+@pytest.mark.parametrize("address", ["tcp://lab-pfm:5025", "TCPIP::lab-pfm::hislip0::INSTR"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_name_that_has_a_number_only_some_of_the_time_is_one_instrument(monkeypatch, address, first):
+    known = [first]
+
+    def look_up(*args, **options):
+        if known[0]:
+            return [(2, 1, 6, "", ("10.0.0.5", 0))]
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with claimed(address, "journal a"):
+        known[0] = not first
+        with pytest.raises(InstrumentInUse, match="journal a"), claimed(address, "journal b"):
+            pass  # pragma: no cover
+
+
+def test_a_journal_whose_name_is_no_text_holds_its_instrument_too():
+    who = "journal /data/caf\udce9.gpxj"  # what Python makes of a name in Latin-1
+    words = pytest.raises(InstrumentInUse, match=r"journal /data/caf\?\.gpxj")
+    with claimed(ADDRESS, who), words, claimed(ADDRESS, who):
+        pass  # pragma: no cover
 
 
 _HOLD = """
@@ -94,6 +123,10 @@ def test_where_no_lock_can_be_taken(folder, monkeypatch):
     with pytest.raises(OSError, match=r"no lock for tcp.* can be taken at .*TMPDIR"), claimed(ADDRESS, "journal a"):
         pass  # pragma: no cover
     folder.unlink()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "nowhere"))
+    with pytest.raises(OSError, match=r"no lock for tcp.* can be taken at .*TMPDIR"), claimed(ADDRESS, "journal a"):
+        pass  # pragma: no cover
+    monkeypatch.setattr(tempfile, "tempdir", str(folder.parent))
 
     def none(descriptor):
         raise OSError(95, "Operation not supported")
