@@ -72,7 +72,7 @@ class Journal:
         self._end = found.end
         self._campaign, self._number, self._writer = found.campaign, found.following, _writer()
         self._last_write = b""
-        self._unsure = 0  # where a write that was not acknowledged may reach; 0 if there is none
+        self._unsure: tuple[bytes, int] | None = None  # a write that was not acknowledged, and its number of entries
         self._broken: JournalError | None = None
         now = clock.monotonic()
         # After a reboot the system's clock starts anew; ours goes on from the last entry.
@@ -200,9 +200,13 @@ class Journal:
     def _write(self, data: bytes, count: int) -> None:
         descriptor = self._open_descriptor()
         self.found = None
-        self._unsure = self._end + len(data)
+        self._unsure = data, count
+        self._finish(descriptor, data, count, data)
+
+    def _finish(self, descriptor: int, data: bytes, count: int, still: bytes = b"") -> None:
+        """Write what is still to be written of the data, and see that all of it is on the disk."""
         try:
-            files.write_all(descriptor, data)
+            files.write_all(descriptor, still)
             files.sync(descriptor)
         except OSError as error:
             self._roll_back(descriptor)
@@ -216,12 +220,19 @@ class Journal:
                 f"{self.path}: the disk failed ({error}); every earlier entry was safe before that"
             )
             raise self._broken from error
-        self._arrived(descriptor, data)
-        self._number += count if self._campaign else len(data)
-        self._last_write = data
-        self._unsure = 0
+        size = self._arrived(descriptor, data)
+        following = self._number + (count if self._campaign else len(data))
+        # In one statement without a call: Python handles no Ctrl-C in the middle of it.
+        self._end, self._number, self._last_write, self._unsure = size, following, data, None
 
-    def _arrived(self, descriptor: int, data: bytes) -> None:
+    def _resolve(self, descriptor: int, data: bytes, count: int) -> None:
+        """After a call that was interrupted, by Ctrl-C for one: what it left whole is kept, and else cut off."""
+        if files.read_back(descriptor, self._end, self._end + len(data)) == data:
+            self._finish(descriptor, data, count)
+        else:
+            self._roll_back(descriptor)
+
+    def _arrived(self, descriptor: int, data: bytes) -> int:
         """Where the file ends now; another size than expected means that others wrote in the same instant."""
         size = os.fstat(descriptor).st_size
         between = files.read_back(descriptor, self._end, size) if size != self._end + len(data) else data
@@ -230,13 +241,14 @@ class Journal:
                 self._disturbed("was written by another program in the same instant", data)
             if self._others(between.replace(data, b"", 1)):
                 self._broken = self._two_writers()
-        self._end = size
+        return size
 
     def _roll_back(self, descriptor: int) -> None:
         size = os.fstat(descriptor).st_size
-        if self._end < size <= self._unsure:  # beyond that, others have written; their bytes are not ours to cut
+        reach = self._end + len(self._unsure[0]) if self._unsure else 0
+        if self._end < size <= reach:  # beyond that, others have written; their bytes are not ours to cut
             files.truncate(descriptor, self._end)
-        self._unsure = 0
+        self._unsure = None
         self._writer = _writer()  # what may be left on the disk of that write is not taken for a part of the next one
 
     def _others(self, data: bytes) -> list[Found]:
@@ -310,8 +322,8 @@ class Journal:
         descriptor = self._open_descriptor()
         if self._broken is not None:
             raise self._broken
-        if self._unsure:  # the last call was interrupted, by Ctrl-C for one: what it left was never acknowledged
-            self._roll_back(descriptor)
+        if self._unsure is not None:
+            self._resolve(descriptor, *self._unsure)
         if entries:
             data, number = self._encode(entries), self._number
             self._look(descriptor, data, entries[0][1])

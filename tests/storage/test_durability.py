@@ -239,8 +239,41 @@ def test_an_interrupted_call_spoils_nothing(tmp_path, monkeypatch, call, when):
             journal.append(("reading", 1, {}, {}))
         monkeypatch.undo()
         journal.append(("reading", 2, {}, {}))
-    assert [frame.step for frame in read(path).of("reading")] == [0, 2]
+    whole = (call, when) != ("write", "before")  # a reading that is on the disk is not cut off again
+    assert [frame.step for frame in read(path).of("reading")] == ([0, 1, 2] if whole else [0, 2])
     assert read(path).ignored == 0
+
+
+def test_a_reading_that_is_on_the_disk_survives_the_second_ctrl_c(tmp_path, monkeypatch):
+    """Interrupted right after the disk has it, and half way: only what is whole stays, and numbers go on."""
+    path, real = tmp_path / "a.gpxj", files.write
+    with Journal.create(path, {}) as journal:
+
+        def half(descriptor, data):
+            real(descriptor, data[: len(data) // 2])
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(files, "write", half)
+        with pytest.raises(KeyboardInterrupt):
+            journal.append(("reading", 0, {}, {"x": np.arange(100.0)}))
+        monkeypatch.undo()
+        journal.append(("fault", 1, {}, {}))
+
+        def synced(descriptor):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(files, "sync", synced)
+        with pytest.raises(KeyboardInterrupt):
+            journal.append(("intent", 2, {}, {}), ("reading", 2, {}, {"x": np.arange(100.0)}))
+        monkeypatch.undo()
+        journal.append()
+        journal.append(("fault", 3, {}, {}))
+    contents = read(path)
+    kept = [("fault", 1), ("intent", 2), ("reading", 2), ("fault", 3)]
+    assert [(frame.kind, frame.step) for frame in contents.frames[1:]] == kept
+    assert contents.ignored == 0
+    with Journal.open(path) as journal:
+        assert (journal.cut, journal.told) == (0, "")
 
 
 _FILL = """
