@@ -105,7 +105,8 @@ class Dataset:
         )
 
 
-_LENGTHS = {"m", "cm", "mm", "um", "\u00b5m", "\u03bcm", "nm", "pm", "\u00c5", "\u212b", "A", "px", "pixel", "pixels"}
+_LENGTHS = {"m", "cm", "mm", "um", "\u00b5m", "\u03bcm", "nm", "pm", "\u00c5", "\u212b", "A", "inch"}
+_LENGTHS |= {"px", "pixel", "pixels"}
 _PLACE = re.compile(r"[xyz]([ _-].*)?|.*(position|distance|height|width|depth|length|line|row|column).*", re.IGNORECASE)
 _SPECTRUM = re.compile(r".*(wave.?length|lambda|energy|frequency|current|bias|voltage|time).*", re.IGNORECASE)
 

@@ -140,6 +140,24 @@ def _msa(path):
     return Wanted(data, [("Energy", 10.0 + 0.5 * np.arange(5), "eV", SPECTRAL)], "a.u.", "float64")
 
 
+def imagej(data, axes, wanted, resolution=(4.0, 2.0), **about):
+    """A TIFF file of ImageJ, of so many pixels a unit along x and y, and what its axes should be read as."""
+
+    def write(path):
+        kept = {"axes": axes, **about}
+        importlib.import_module("tifffile").imwrite(path, data, imagej=True, resolution=resolution, metadata=kept)
+        return Wanted(data, wanted, "a.u.", str(data.dtype))
+
+    return write
+
+
+def _imagej_lines(unit, steps=(0.5, 0.25), shape=IMAGE.shape):
+    return [
+        (name, step * np.arange(n), unit, SPATIAL)
+        for name, step, n in zip(("height", "width"), steps, shape, strict=True)
+    ]
+
+
 def _blo(path):
     """Diffraction patterns at positions: 4D-STEM."""
     data = np.arange(2 * 3 * 4 * 4, dtype=np.uint8).reshape(2, 3, 4, 4)
@@ -253,6 +271,35 @@ FORMATS = {
     "picture.bmp": written("image", "a.u.", scaled=False, dtype="uint8"),
     "picture.pgm": written("image", "a.u.", scaled=False, dtype="uint8"),
 }
+IMAGEJ = {
+    "imagej_um.tif": imagej(IMAGE, "YX", _imagej_lines("um"), unit="um"),
+    "imagej_nm.tif": imagej(IMAGE, "YX", _imagej_lines("nm"), unit="nm"),
+    "imagej_mm.tiff": imagej(IMAGE, "YX", _imagej_lines("mm"), unit="mm"),
+    "imagej_micron.tif": imagej(IMAGE, "YX", _imagej_lines("\u00b5m"), unit="micron"),
+    "imagej_escaped.tif": imagej(IMAGE, "YX", _imagej_lines("\u00b5m"), unit="\\u00B5m"),
+    "imagej_inch.tif": imagej(IMAGE, "YX", _imagej_lines("inch"), unit="inch"),
+    "imagej_pixels.tif": imagej(IMAGE, "YX", _imagej_lines("px", (1, 1)), unit="pixel"),
+    "imagej_nothing.tif": imagej(IMAGE, "YX", _imagej_lines("1", (1, 1))),
+    "imagej_two_units.tif": imagej(
+        IMAGE, "YX", [_imagej_lines("nm")[0], _imagej_lines("um")[1]], unit="um", yunit="nm"
+    ),
+    "imagej_slices.tif": imagej(
+        CUBE.astype(np.uint16),
+        "ZYX",
+        [("depth", 3.0 * np.arange(2), "nm", SPATIAL), *_imagej_lines("nm", shape=(3, 4))],
+        unit="nm",
+        spacing=3.0,
+    ),
+    "imagej_film.tif": imagej(
+        CUBE.astype(np.uint16),
+        "TYX",
+        [("time", 1.5 * np.arange(2), "s", SPECTRAL), *_imagej_lines("nm", shape=(3, 4))],
+        unit="nm",
+        spacing=3.0,
+        finterval=1.5,
+    ),
+}
+"""Files of one format that differ in their units."""
 NEEDS = {".tif": "tifffile", ".tiff": "tifffile", ".blo": "skimage"}
 NEEDS |= dict.fromkeys((".png", ".bmp", ".pgm"), "imageio")
 OURS = (".sxm", ".3ds", ".dat", ".ibw", ".gwy", ".csv", ".tsv", ".h5", ".hf5")
@@ -263,5 +310,5 @@ def make(name, folder):
     path = folder / name
     # HyperSpy's extension until 2016 was .hdf5, which its writer does not write any more.
     writing = path if path.suffix != ".hdf5" else path.with_suffix(".hspy")
-    wanted = FORMATS[name](writing)
+    wanted = (FORMATS | IMAGEJ)[name](writing)
     return (writing if writing == path else writing.rename(path)), wanted

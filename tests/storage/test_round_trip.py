@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import vendors
-from formats import FORMATS, IMAGE, NEEDS, OURS, make
+from formats import FORMATS, IMAGE, IMAGEJ, NEEDS, OURS, make
 
 from gpax_lab.storage import UnreadableFile, load, save
 from gpax_lab.storage.loading import READERS
@@ -22,7 +22,7 @@ def needed(name):
         pytest.importorskip(module, reason="the extra `files` is not installed")
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=[*FORMATS, *IMAGEJ])
 def pair(request, tmp_path):
     """A file and what it should hold."""
     needed(request.param)

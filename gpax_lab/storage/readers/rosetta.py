@@ -5,6 +5,8 @@ The package is imported only when such a file is opened.
 
 import gc
 import importlib
+import math
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -171,7 +173,59 @@ def _semper(signal: dict[str, Any]) -> dict[str, Any]:
     return {**signal, "axes": axes}
 
 
-_MENDED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"semper": _semper}
+def _imagej(signal: dict[str, Any]) -> dict[str, Any]:
+    """A signal with the units that ImageJ writes into the description of a TIFF file, of which the reader keeps one.
+
+    Pixels where it names none. The step of x and y is one over the resolution; "finterval" is that of the time, to
+    which the reader gives the distance of slices.
+    """
+    tags = signal.get("original_metadata") or {}
+    text = tags.get("ImageDescription")
+    if not isinstance(text, str) or not text.startswith("ImageJ=") or "65009" in tags:  # a step of Digital Micrograph
+        return signal
+    said = dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+    across, down, deep = (_imagej_unit(said.get(key) or said.get("unit", "")) for key in ("unit", "yunit", "zunit"))
+    steps = {
+        "width": (_resolved(tags.get("XResolution")), across),
+        "height": (_resolved(tags.get("YResolution")), down),
+        "depth": (_positive(said.get("spacing")), deep),
+        "image series": (_positive(said.get("spacing")), deep),
+        "time": (_positive(said.get("finterval")), said.get("tunit") or "s"),
+    }
+    axes = []
+    for one in signal["axes"]:
+        step, unit = steps.get(one["name"], (0.0, ""))
+        if step and unit not in ("", "px"):
+            one = {**one, "scale": step, "units": {"sec": "s"}.get(unit, unit)}
+        elif one["name"] in steps:
+            one = {**one, "scale": 1.0, "units": unit if unit == "px" else None}
+        axes.append(one)
+    return {**signal, "axes": axes}
+
+
+def _imagej_unit(text: str) -> str:
+    """A unit of length as ImageJ writes it: micrometres in several ways, and what lies beyond ASCII as its number."""
+    word = re.sub(r"\\u([0-9a-fA-F]{4})", lambda found: chr(int(found[1], 16)), text).strip()
+    pixels = dict.fromkeys(("pixel", "pixels"), "px")
+    return {"micron": "\u00b5m", "microns": "\u00b5m", "inches": "inch", **pixels}.get(word.lower(), word)
+
+
+def _resolved(resolution: Any) -> float:
+    """The step between pixels, of a resolution as (pixels, length); 0 where there is none."""
+    pixels, length = resolution if isinstance(resolution, tuple) and len(resolution) == 2 else (0, 0)
+    return length / pixels if pixels else 0.0
+
+
+def _positive(text: str | None) -> float:
+    """A step as text; 0 where it is none."""
+    try:
+        step = float(text or 0)
+    except ValueError:
+        return 0.0
+    return step if 0 < step < math.inf else 0.0
+
+
+_MENDED: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"semper": _semper, "tiff": _imagej}
 """What puts signals right that a reader of RosettaSciIO 0.15 gives wrongly."""
 
 
