@@ -146,7 +146,7 @@ def _close(ended: drive.Ended, path: Path, console: Console) -> None:
     if not ended.outcome.finished:
         steps, begun = ended.outcome.steps, ended.outcome.state is not None or ended.outcome.steps > 0
         when = f"after {steps} {'step' if steps == 1 else 'steps'}" if begun else "before the first fit"
-        reason = "" if ended.signal is not None else f": {ended.outcome.reason}"
+        reason = "" if ended.signal is not None and not ended.unsafe else f": {ended.outcome.reason}"
         _say(console, f"\nPaused {when}{reason}. Go on with: gpax-lab resume {quoted(path)}")
         raise typer.Exit(ended.exit_code)
     told = drive.leave(path)

@@ -29,7 +29,7 @@ from gpax_lab.cli.summary import summary
 from gpax_lab.cli.units import span_unit
 from gpax_lab.environment import Stopwatch
 from gpax_lab.experiment import Outcome, run
-from gpax_lab.experiment.guard import Paused
+from gpax_lab.experiment.guard import UNSAFE, Paused
 from gpax_lab.experiment.signals import StopFlag
 from gpax_lab.experiment.versions import versions
 from gpax_lab.settings import Change, Plan, Settings, SettingsError, build, connect, load, parse, to_plain, to_toml
@@ -39,17 +39,24 @@ from gpax_lab.storage.campaign import Campaign
 
 @dataclass(frozen=True)
 class Ended:
-    """How a campaign ended: the outcome of `run`, and the signal that stopped it, or None."""
+    """How a campaign ended.
+
+    Attributes:
+        outcome: of `run`.
+        signal: that stopped it, or None.
+        unsafe: whether nobody knows if the instrument is safe.
+    """
 
     outcome: Outcome
     signal: int | None
+    unsafe: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0 when finished, 128 + signal (130 for Ctrl-C) when paused by one, 1 when paused for another reason."""
+        """0 when finished, 128 + signal (130 for Ctrl-C) when paused by one; 1 for another reason, or where unsafe."""
         if self.outcome.finished:
             return 0
-        return 1 if self.signal is None else 128 + self.signal
+        return 1 if self.signal is None or self.unsafe else 128 + self.signal
 
 
 def begin(
@@ -160,6 +167,7 @@ def drive(
         another: whether the instrument may be another one than the journal knows.
     """
     path, step = campaign.journal.path, campaign.history[-1].step
+    unsafe = False
     try:
         with (
             StopFlag() as stop,
@@ -191,13 +199,15 @@ def drive(
                 another=another,
             )
     except Paused as why:  # nobody has answered yet
-        outcome = Outcome(None, step, str(why), False)
+        unsafe = any(frame.kind == "intent" for frame in campaign.history)  # the program that measured may be killed
+        words = f"{why}. {UNSAFE}, because it was never reached: go to it" if unsafe else str(why)
+        outcome = Outcome(None, step, words, False)
         campaign.append(("stop", step, {"reason": outcome.reason, "finished": False}, {}))
     except BaseException as error:
         error.add_note(f"Everything measured so far is kept. Go on with: gpax-lab resume {quoted(path)}")
         raise
     campaign.append(("timing", outcome.steps, {"compile_s": watch.seconds, "wall_s": time.monotonic() - started}, {}))
-    return Ended(outcome, stop.signal)
+    return Ended(outcome, stop.signal, unsafe)
 
 
 def leave(path: Path) -> Review:

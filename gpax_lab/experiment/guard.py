@@ -374,25 +374,31 @@ def leave_safe(guard: Guard, campaign: Journal, step: int, error: BaseException 
     except BaseException as problem:
         unsafe = problem
     guard.watch.end()
+    untold: Exception | None = None
     if (missed := guard.missed()) is not None:
         missed.add_note("It could not be made safe in a pause.")
-        _journal_fault(campaign, step, missed)
+        untold = _journal_fault(campaign, step, missed)
     if error is not None:
-        _journal_fault(campaign, step, error)
-    if unsafe is None:
-        return
-    if not isinstance(unsafe, KeyboardInterrupt):
-        unsafe.add_note(f"{UNSAFE}: go to it.")
-    _journal_fault(campaign, step, unsafe)
-    if error is None or not isinstance(unsafe, Exception):
+        untold = _journal_fault(campaign, step, error) or untold
+    if unsafe is not None:
+        if not isinstance(unsafe, KeyboardInterrupt):
+            unsafe.add_note(f"{UNSAFE}: go to it.")
+        untold = _journal_fault(campaign, step, unsafe) or untold
+    if unsafe is not None and error is not None and isinstance(unsafe, Exception):
+        error.add_note(f"{UNSAFE} ({unsafe}): go to it.")
+    shown = error or unsafe
+    if untold is not None and shown is not None and str(untold) not in str(shown):
+        shown.add_note(f"The journal could not take this: {untold}.")
+    if unsafe is not None and (error is None or not isinstance(unsafe, Exception)):
         raise unsafe
-    error.add_note(f"{UNSAFE} ({unsafe}): go to it.")
 
 
-def _journal_fault(campaign: Journal, step: int, error: BaseException) -> None:
+def _journal_fault(campaign: Journal, step: int, error: BaseException) -> Exception | None:
+    """Record it; what went wrong with that, which may say where entries are rescued to."""
     try:
         notes = [str(note) for note in getattr(error, "__notes__", ())]
         header = {"error": type(error).__name__, "text": str(error)} | ({"notes": notes} if notes else {})
         campaign.append(("fault", step, header, {}))
-    except Exception:  # the disk may be the fault; the first error is the one to show
-        return
+    except Exception as problem:  # the disk may be the fault; the first error is the one to show
+        return problem
+    return None

@@ -1,6 +1,9 @@
 """An instrument under guard whose questions, pauses and returns go wrong: it is made safe all the same."""
 
 import math
+import shutil
+import sys
+import tempfile
 import threading
 from types import SimpleNamespace
 
@@ -9,6 +12,7 @@ from small_campaign import SEEDS, Noted, bits, fixed, frames, go
 
 from gpax_lab.experiment import guard
 from gpax_lab.experiment.guard import Guard, Paused, description, leave_safe, recognised
+from gpax_lab.storage import JournalMissing
 
 STEPS = 2
 LOST = (ConnectionError,)
@@ -157,6 +161,24 @@ def test_the_last_waiting_ends_with_its_time_and_is_told(seconds):
     with pytest.raises(ConnectionError):
         guarded(Away(10**9), wait_s=50.0).leave_safe()
     assert seconds[0] == pytest.approx(0.5 + 1.0 + 2.0 + 4.0 + 50.0)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder with an open file can not be removed there")
+def test_who_removes_the_folder_of_a_campaign_is_told_where_its_entries_are(plain, tmp_path, monkeypatch):
+    folder, rescued = tmp_path / "campaign", tmp_path / "rescued"
+    folder.mkdir()
+    rescued.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(rescued))
+
+    def remove(event):
+        if event.phase == "learn" and event.step == 1:
+            shutil.rmtree(folder)
+
+    with pytest.raises(JournalMissing) as caught:
+        go(folder / "a.gpxj", plain, STEPS, tell=remove)
+    (rescue,) = rescued.glob("a.rescue*")
+    assert any(str(rescue) in note for note in caught.value.__notes__)
+    assert len(frames(rescue, "reading")) == len(SEEDS) + 1
 
 
 # --- pauses -----------------------------------------------------------------------------------------------------------

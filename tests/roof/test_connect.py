@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 
+import numpy as np
 import pytest
 from gpax_instruments.errors import DeviceError, LinkLost
 from gpax_instruments.pfm import PFM
@@ -18,6 +19,7 @@ from gpax_lab.experiment import guard
 from gpax_lab.experiment.guard import Paused
 from gpax_lab.settings import build, connect, parse, to_toml
 from gpax_lab.storage import JournalError, read
+from gpax_lab.storage.campaign import Campaign
 from gpax_lab.storage.claim import InstrumentInUse, claimed
 
 pytest.importorskip("matplotlib")
@@ -62,14 +64,14 @@ def free_port():
         return door.getsockname()[1]
 
 
-def when_lost(path, then):
-    """A thread that does something once the journal says that the instrument is waited for; join it."""
+def when_lost(path, then, times=1):
+    """A thread that does something once the journal says so often that the instrument is waited for; join it."""
 
     def look():
         end = time.monotonic() + 120.0  # not what is tested: a test that fails must end
         while time.monotonic() < end:
             try:
-                if read(path).of("lost"):
+                if len(read(path).of("lost")) >= times:
                     break
             except JournalError:
                 pass
@@ -186,6 +188,24 @@ def test_ctrl_c_ends_the_first_waiting(tmp_path):
     assert f"could not be reached after step 0: tcp://127.0.0.1:{port}: cannot connect" in shown(journal)
     picture = CliRunner().invoke(app, ["plot", str(journal)])  # of a campaign without a reading
     assert (picture.exit_code, journal.with_suffix(".png").exists()) == (0, True), picture.output
+
+
+@_POSIX
+def test_ctrl_c_while_nobody_knows_how_a_killed_program_left_the_instrument_sends_a_person_to_it(tmp_path):
+    port, journal = free_port(), tmp_path / "out" / "campaign.gpxj"
+    interrupt = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    thread = when_lost(journal, interrupt)
+    assert ask(tmp_path, settings_of(f"tcp://127.0.0.1:{port}", wait_s=600.0))[0] == 130
+    thread.join()
+    with Campaign.open(journal) as campaign:  # it measured, and then came kill -9
+        campaign.append(("intent", 0, {"token": "a", "phase": "seed"}, {"x": np.array([1e-6, 1e-6])}))
+    thread = when_lost(journal, interrupt, 2)
+    result = CliRunner().invoke(app, ["resume", str(journal)])
+    thread.join()
+    assert result.exit_code == 1, result.output
+    words = "The instrument could not be made safe, because it was never reached: go to it"
+    assert words in result.output
+    assert words in read(journal).of("stop")[-1].header["reason"]
 
 
 @_POSIX
