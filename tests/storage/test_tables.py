@@ -14,6 +14,9 @@ WRITTEN = {
     "comments, quotes, empty lines": '# made by hand\n\n"Well","Fe [at%]","Bias (V)"\n"A1","10.5",-1.5\n\n'
     "A2, 20.25 ,0.25,\nB1,30,1e-3\n\n",
     "a byte order mark and sep=": "\ufeffsep=;\nWell;Fe [at%];Bias (V)\nA1;10.5;-1.5\nA2;20.25;0.25\nB1;30;0.001",
+    "minus signs of typesetters": "Well,Fe [at%],Bias (V)\nA1,10.5,\u22121.5\nA2,20.25,.25\nB1,30,1e\u22123\n",
+    "exponents of Fortran": "Well,Fe [at%],Bias (V)\nA1,1.05D+01,-1.5d0\nA2,2025D-02,.25\nB1,30,1.0D-03\n",
+    "exponents of Fortran and decimal commas": "Well;Fe [at%];Bias (V)\nA1;1,05D+01;-1,5\nA2;20,25;,25\nB1;3D+1;1,D-3",
     "a comma in a unit": "Well;Fe [at%];Bias (V)\nA1;10.5;-1.5\nA2;20.25;0.25\nB1;30;0.001",
 }
 
@@ -49,6 +52,18 @@ def test_a_table_without_names(tmp_path):
     assert {name: one.values.tolist() for name, one in found.items()} == {"column 1": [1, 3], "column 2": [2.5, 4]}
 
 
+def test_words_that_look_like_numbers_stay_words(tmp_path):
+    place = tmp_path / "a.csv"
+    place.write_text("Well;Date;Version;Fe\n1D3;01.02.2024;1.234.5;2,5\n2D4;02.02.2024;2a;3\n")
+    found = load(place)
+    np.testing.assert_array_equal(found["Fe"].values, [2.5, 3])
+    assert found["Fe"].metadata["columns"] == {
+        "Well": ["1D3", "2D4"],
+        "Date": ["01.02.2024", "02.02.2024"],
+        "Version": ["1.234.5", "2a"],
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -56,6 +71,25 @@ def test_a_table_without_names(tmp_path):
         ("Fe,Ni\n1,2\n\n3,4,5\n", "line 4 has 3 cells for 2 columns"),
         ("Fe,Ni [at%]\n1,2\n3,4x\n", r"line 3, column 'Ni \[at%\]': '4x' is no number"),
         ("Fe;Ni\n1,5;2\n1.000,5;2\n", "line 3, column 'Fe'"),
+        (
+            "x;y\n1.234;2,5\n",
+            "line 2, column 'y': '2,5' has a decimal comma, but '1.234' of line 2, column 'x' a decimal",
+        ),
+        ("x;y\n1;2,5\n3;4,5\n1.5;3\n", "line 4, column 'x': '1.5' has a decimal point, but '2,5' of line 2"),
+        ("x\ty\n1\t2,5\n3\t4.5\n", "line 3, column 'y': '4.5' has a decimal point"),
+        (
+            "x;y\n1.234,5;2\n2.000,1;3\n",
+            "line 2, column 'x': '1.234,5' has marks of thousands; write thousands without",
+        ),
+        ('x,y\n1,"1,234.5"\n', "line 2, column 'y': '1,234.5' has marks of thousands"),
+        ("x;y\n1\u00a0234,5;2\n", "line 2, column 'x': .* has marks of thousands"),
+        (
+            'x,y\n"1,5",2\n"2,5",3\n',
+            "line 2, column 'x': '1,5' has the mark that separates cells; write decimal points",
+        ),
+        ("x,y\nnm,V\n1,2\n", r"line 2, column 'x': 'nm' is no number.*gives units, write them into the headings"),
+        ("x,Fe\n1,10\n2,20%\n", r"line 3, column 'Fe': '20%' is no number.*heading, as in 'x \[%\]'"),
+        ("Fe,Well\n10 at%,A1\n", r"no column holds numbers; write the unit into the heading, as in 'x \[at%\]'"),
         ("Fe,Ni\n", "no row under them"),
         ("Well,Sample\nA1,x\n", "no column holds numbers"),
         ("", "empty"),

@@ -17,8 +17,11 @@ from .common import encoding, split_unit, unique
 
 _SEPARATORS = ";\t,"
 _MISSING = {"", "nan", "na", "n/a", "none", "null", "-", "--"}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?inf", re.IGNORECASE)
-_COMMA = re.compile(r"[+-]?(\d+,\d*|,\d+)([eE][+-]?\d+)?")
+# Fortran writes 1.0D+03; a whole number with a bare D is the name of a well.
+_WHOLE, _BROKEN = r"\d+(?:[eE][+-]?\d+|[dD][+-]\d+)?", r"(?:\d+[.,]\d*|[.,]\d+)(?:[eEdD][+-]?\d+)?"
+_NUMBER = re.compile(rf"[+-]?(?:{_WHOLE}|{_BROKEN}|(?i:inf))")
+_GROUPED = re.compile(r"[+-]?\d{1,3}(?:(?:[.\s'\u2019]\d{3})+,\d*|(?:[,\s'\u2019]\d{3})+\.\d*)")
+_WITH_UNIT = re.compile(r"[+-]?[\d.,]*\d\s*([^\W\d].*|[%\u00b0].*)")
 _COMMENTS = 1000  # lines that are kept
 _LONGEST = 1 << 20  # characters of a line; a table of a million columns is none
 
@@ -36,12 +39,13 @@ def table(path: Path) -> dict[str, Dataset]:
 
     The first line names the columns, "Fe [at%]" or "Fe (at%)" one in at%; where it holds nothing but numbers they are
     "column 1", "column 2", ... Lines that start with "#" are comments. Cells are separated by commas, semicolons or
-    tabs; where they are not commas, numbers may have a decimal comma. An empty cell, "NaN" or "n/a" is NaN. Columns of
-    words (wells "A1", names of samples) are kept as `metadata["columns"]` of every data set.
+    tabs; where they are not commas, all numbers may have a decimal comma, and none has marks of thousands. An empty
+    cell, "NaN" or "n/a" is NaN. Columns of words (wells "A1", names of samples) are kept as `metadata["columns"]` of
+    every data set.
 
     Raises:
-        UnreadableFile: a row has more or fewer cells than there are names, or a cell of a column of numbers is none;
-            with the line.
+        UnreadableFile: a row has more or fewer cells than there are names, a cell of a column of numbers is none, or
+            numbers have marks of thousands, or decimal commas and decimal points in one file; with the line.
     """
     code = encoding(path)
     comments: list[str] = []
@@ -53,10 +57,11 @@ def table(path: Path) -> dict[str, Dataset]:
             names.pop()
         if not names:
             raise UnreadableFile("there is no line that names columns.")
-        if all(_is_number(name, separator) for name in names):
+        if all(_NUMBER.fullmatch(_plain(name)) for name in names):
             rows = chain([(start, names)], rows)
             names = [f"column {k + 1}" for k in range(len(names))]
-        columns = [_Column(name, separator) for name in names]
+        marks = _Marks(separator)
+        columns = [_Column(name, marks) for name in names]
         count = 0
         for line, cells in rows:
             while len(cells) > len(names) and not cells[-1]:
@@ -71,8 +76,11 @@ def table(path: Path) -> dict[str, Dataset]:
     headings = [split_unit(name) if name else (f"column {k + 1}", "") for k, name in enumerate(names)]
     keys = unique([name for name, _ in headings])
     words = {key: column.words for key, column in zip(keys, columns, strict=True) if column.words is not None}
+    for column in columns:
+        column.check()
     if not any(column.numeric for column in columns):
-        raise UnreadableFile("no column holds numbers.")
+        hints = [_hint(word) for column in columns for word in (column.words or ())[:1]]
+        raise UnreadableFile("; ".join(["no column holds numbers", *dict.fromkeys(filter(None, hints))]) + ".")
     base = axis("row", np.arange(count, dtype=float), "1", kind=UNKNOWN)
     metadata = {"columns": words, "comments": comments} if comments else {"columns": words}
     return {
@@ -82,22 +90,57 @@ def table(path: Path) -> dict[str, Dataset]:
     }
 
 
+class _Marks:
+    """The decimal mark of a file, which is the one of the first number that has one."""
+
+    def __init__(self, separator: str) -> None:
+        self.separator = separator
+        self.mark, self.first = "", ""
+
+    def number(self, cell: str, line: int, name: str) -> float | None:
+        """The number of a cell, or none where it is a word.
+
+        Raises:
+            UnreadableFile: it has another decimal mark than the numbers before it, or marks of thousands; with the line
+                and the name of the column.
+        """
+        text = _plain(cell)
+        if _GROUPED.fullmatch(text):
+            raise UnreadableFile(f"{_place(line, name)}: {cell[:40]!r} has marks of thousands; {_hint(cell)}.")
+        if not _NUMBER.fullmatch(text):
+            return None
+        mark = "," if "," in text else "." if "." in text else ""
+        if mark == "," and self.separator == ",":
+            return None
+        if mark and not self.mark:
+            self.mark, self.first = mark, f"{cell[:40]!r} of {_place(line, name)}"
+        if mark and mark != self.mark:
+            this, other = ("comma", "point") if mark == "," else ("point", "comma")
+            raise UnreadableFile(
+                f"{_place(line, name)}: {cell[:40]!r} has a decimal {this}, but {self.first} a decimal {other}; "
+                "write all numbers with one mark, and thousands without any."
+            )
+        return float(text.replace(",", ".").replace("D", "E").replace("d", "e"))
+
+
 class _Column:
     """Cells of one column: numbers, or words as long as no cell was a number."""
 
-    def __init__(self, name: str, separator: str) -> None:
-        self.name, self.separator = name, separator
+    def __init__(self, name: str, marks: _Marks) -> None:
+        self.name, self.marks = name, marks
         self.numbers = array("d")
         self.numeric = False
         self.words: list[str] | None = None
         self.first = 0  # the line of the first word
 
     def add(self, cell: str, line: int) -> None:
-        if _is_number(cell, self.separator):
+        number = self.marks.number(cell, line, self.name)
+        if number is not None:
             if self.words is not None:
-                raise self._mixed(next(word for word in self.words if word.lower() not in _MISSING), self.first)
+                row, word = next((k, word) for k, word in enumerate(self.words) if word.lower() not in _MISSING)
+                raise self._mixed(word, self.first, row == 0)
             self.numeric = True
-            self.numbers.append(float(cell if self.separator == "," else cell.replace(",", ".")))
+            self.numbers.append(number)
         elif cell.lower() in _MISSING:
             if self.words is None:
                 self.numbers.append(np.nan)
@@ -111,11 +154,41 @@ class _Column:
                 self.numbers = array("d")
             self.words.append(sys.intern(cell))
 
-    def _mixed(self, word: str, line: int) -> UnreadableFile:
+    def check(self) -> None:
+        """Refuse numbers with decimal commas in a table whose cells are separated by commas, which are no words."""
+        said = [word for word in self.words or () if word.lower() not in _MISSING]
+        if said and all(_NUMBER.fullmatch(_plain(word)) for word in said):
+            place = _place(self.first, self.name)
+            raise UnreadableFile(f"{place}: {said[0][:40]!r} has the mark that separates cells; {_hint(said[0])}.")
+
+    def _mixed(self, word: str, line: int, under_names: bool = False) -> UnreadableFile:
+        hint = _hint(word) or "leave it empty where there is none"
+        if under_names:
+            hint += "; if this line gives units, write them into the headings, as in 'x [nm]', and leave it out"
         return UnreadableFile(
-            f"line {line}, column {self.name!r}: {word[:40]!r} is no number, as others of the column are; "
-            "leave it empty where there is none."
+            f"{_place(line, self.name)}: {word[:40]!r} is no number, as others of the column are; {hint}."
         )
+
+
+def _place(line: int, name: str) -> str:
+    return f"line {line}, column {name!r}"
+
+
+def _plain(cell: str) -> str:
+    """A cell with the minus sign of a keyboard."""
+    return cell.replace("\u2212", "-")
+
+
+def _hint(word: str) -> str:
+    """What to do about a word that looks like a number; empty where it does not."""
+    text = _plain(word)
+    if _GROUPED.fullmatch(text):
+        return "write thousands without marks, as in 1234.5"
+    if _NUMBER.fullmatch(text):
+        return "write decimal points, or separate the cells by semicolons"
+    if found := _WITH_UNIT.fullmatch(text):
+        return f"write the unit into the heading, as in 'x [{found[1][:10].strip()}]', and only the number here"
+    return ""
 
 
 def _separator(path: Path, code: str) -> str:
@@ -148,7 +221,3 @@ def _rows(file: Iterable[str], separator: str, comments: list[str]) -> Iterator[
                 comments.append(separator.join(cells)[1:].strip())
         elif any(cells) and not cells[0].lower().startswith("sep="):
             yield reader.line_num, cells
-
-
-def _is_number(cell: str, separator: str) -> bool:
-    return bool(_NUMBER.fullmatch(cell) or (separator != "," and _COMMA.fullmatch(cell)))
