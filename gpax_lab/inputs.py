@@ -273,13 +273,61 @@ def unmasked(values: Any) -> np.ndarray:
     return np.where(np.ma.getmaskarray(values), kind.type(np.nan), np.ma.getdata(values)).astype(kind)
 
 
-def floating(values: Any, what: str = "values") -> Array:
-    """Real values in floating point, of their own dtype if it is one, with NaN where masked; also under jit.
+def native(values: Any, what: str = "values", missing: bool = True) -> np.ndarray:
+    """Numbers in the machine's byte order and a width that JAX has, of their own dtype, with NaN where masked.
+
+    Args:
+        values: an array, a masked array, a list; nothing traced.
+        what: its name, for errors.
+        missing: whether entries may be masked.
 
     Raises:
-        ValueError: they are complex.
+        ValueError: no numbers, or masked entries where there may be none.
     """
-    array = jnp.asarray(unmasked(values) if isinstance(values, np.ma.MaskedArray) else values)
+    array = _array(values, what)
+    if array.dtype == object:
+        return numbers(array, what, missing)
+    if array.dtype.kind not in "fciub":
+        raise ValueError(f"{what} must hold numbers; got {array.dtype}.")
+    if not missing and np.ma.is_masked(array):
+        row = np.argwhere(np.ma.getmaskarray(array))[0].tolist()
+        raise ValueError(f"{what} is masked in {_row(row)}: leave it out, there and in what was measured.")
+    plain = unmasked(array)
+    wide = {"f": np.dtype(np.float64), "c": np.dtype(np.complex128)}.get(plain.dtype.kind, plain.dtype)
+    kind = wide if plain.dtype.itemsize > wide.itemsize else plain.dtype.newbyteorder("=")
+    return plain.astype(kind, copy=False)
+
+
+def inexact(values: Any, what: str = "values", missing: bool = True) -> Array:
+    """Real or complex values in floating point, in the machine's byte order, with NaN where masked; also under jit.
+
+    The dtype is kept from float32 upwards (and complex64). Half precision becomes float32, in which sums of squares do
+    not overflow, and whole numbers the default.
+
+    Args:
+        values: an array, a masked array, a list.
+        what: its name, for errors.
+        missing: whether entries may be masked.
+
+    Raises:
+        ValueError: no numbers, or masked entries where there may be none.
+    """
+    if type(values) in (bool, int, float):
+        return jnp.asarray(float(values))  # takes the dtype of whatever it meets
+    known = isinstance(values, Array) or traced(values)
+    array = jnp.asarray(values if known else native(values, what, missing))
+    if jnp.issubdtype(array.dtype, jnp.inexact):
+        return array if array.dtype.itemsize >= 4 else array.astype(jnp.float32)
+    return array.astype(jnp.result_type(float))
+
+
+def floating(values: Any, what: str = "values", missing: bool = True) -> Array:
+    """Real values in floating point; see `inexact`.
+
+    Raises:
+        ValueError: they are complex, or what `inexact` refuses.
+    """
+    array = inexact(values, what, missing)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise ValueError(f"{what} must be real; got {array.dtype}: take .real, abs() or angle.")
-    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(jnp.result_type(float))
+    return array

@@ -71,7 +71,7 @@ def find_atoms(
     """
     if contrast is not None and not 0 <= contrast <= 1:
         raise ValueError(f"contrast is a share between 0 and 1; got {contrast}.")
-    pixels = np.asarray(floating(image))
+    pixels = np.asarray(floating(image, "image"))
     if pixels.ndim == 2 and min(pixels.shape) < 3:
         raise ValueError(f"an image has at least 3 by 3 pixels; got {pixels.shape}.")
     if pixels.size and not np.isfinite(pixels).all():
@@ -80,6 +80,7 @@ def find_atoms(
             f"{lost} of {pixels.size} pixels are not finite, and would hide the atoms around them: fill single ones by "
             "a median of their neighbours, and cut off what was not scanned."
         )
+    largest = float(np.abs(pixels).max()) if pixels.size else 0.0
     # Blobs do not see a constant; without it rounding is that of the contrast.
     pixels = pixels - np.median(pixels).astype(pixels.dtype)
     response, narrow, wide = _bending(jnp.asarray(pixels), sigma)
@@ -90,7 +91,7 @@ def find_atoms(
     noise, skew = _noise(pixels, sigma)
     highest = np.sqrt(2.0 * np.log(pixels.size)) + SURE
     highest += max(skew, 0.0) * (highest**2 - 1.0) / 6.0  # few counts come higher (Cornish, Fisher, 1938)
-    rounding = 64.0 * float(np.finfo(pixels.dtype).eps) * float(np.abs(np.asarray(image, float)).max())
+    rounding = 64.0 * float(np.finfo(pixels.dtype).eps) * largest
     least = max(highest * noise, rounding)
     slots = min(response.size, max(count, response.size // (reach + 1) ** 2 + 64))
     every = jax.tree.map(np.asarray, peaks(response, slots, reach, least))

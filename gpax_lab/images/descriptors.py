@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, unmasked
+from gpax_lab.inputs import floating, native
 
 
 class Principal(NamedTuple):
@@ -90,7 +90,7 @@ def scores(found: Principal, stack: ArrayLike, whiten: bool = False) -> Array:
 
 def restored(found: Principal, coordinates: ArrayLike) -> Array:
     """Patches (n, ...) from coordinates (n, k): the inverse of `scores` without `whiten`."""
-    flat = jnp.asarray(coordinates) @ found.components + found.mean[None]
+    flat = floating(coordinates, "coordinates") @ found.components + found.mean[None]
     return flat.reshape(-1, *found.shape)
 
 
@@ -158,7 +158,7 @@ def factors(descriptors: ArrayLike, k: int, seed: int = 0, max_iter: int = 400) 
         from sklearn.decomposition import NMF
     except ImportError as error:
         raise ImportError("factors needs scikit-learn: pip install scikit-learn.") from error
-    values = unmasked(descriptors)
+    values = native(descriptors, "descriptors")
     if values.ndim < 2 or not np.isfinite(values).all() or (values < 0).any():
         raise ValueError("descriptors are (n, ...), finite and not negative; take magnitudes or subtract the minimum.")
     model = NMF(n_components=k, init="nndsvda", random_state=seed, max_iter=max_iter, tol=1e-4)

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
+
 NORMAL_QUARTILE = 0.6744897501960817
 """Median of |e| for e ~ N(0, 1): a median absolute value divided by it is a standard deviation."""
 
@@ -27,10 +29,10 @@ def domain_radius(image: ArrayLike, pixel: ArrayLike) -> tuple[Array, Array]:
     Raises:
         ValueError: no image of two rows and two columns or more.
     """
-    contrast = jnp.asarray(image, jnp.result_type(float))
+    contrast = floating(image, "image").astype(jnp.result_type(float))
     if contrast.ndim != 2 or min(contrast.shape) < 2:
         raise ValueError(f"an image has two rows and two columns or more; got shape {contrast.shape}.")
-    return _radius(contrast, jnp.asarray(pixel, contrast.dtype))
+    return _radius(contrast, floating(pixel, "pixel").astype(contrast.dtype))
 
 
 @jax.jit

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.inputs import floating, native, traced
 
 
 class Peaks(NamedTuple):
@@ -338,7 +338,8 @@ def _top(left: Array, middle: Array, right: Array) -> Array:
 
 
 def _image(image: ArrayLike) -> Array:
-    values = floating(image)
+    array = jnp.asarray(image if traced(image) else native(image, "image"))
+    values = array if array.dtype == jnp.float16 else floating(array, "image")  # sums are made in single precision
     if values.ndim != 2 or min(values.shape) < 3:
         raise ValueError(f"an image is (h, w), 3 pixels or more along each axis; got {values.shape}.")
     return values

@@ -32,7 +32,7 @@ def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> 
     Raises:
         ValueError: shapes that do not belong together, or an unknown method.
     """
-    values, moves = floating(image), jnp.asarray(shift)
+    values, moves = floating(image, "image"), floating(shift, "shift")
     if method not in ("fourier", "linear"):
         raise ValueError(f'method is "fourier" or "linear"; got {method!r}.')
     if values.ndim < 2 or moves.shape[-1:] != (2,):
@@ -51,9 +51,13 @@ def _shift_all(values: Array, moves: Array, method: str) -> Array:
     return moved.reshape(values.shape)
 
 
-@jax.jit
-def fourier_shift(image: Array, shift: Array) -> Array:
+def fourier_shift(image: ArrayLike, shift: ArrayLike) -> Array:
     """`shift_image` of one image (h, w) by one shift (2,) without checks; differentiable."""
+    return _fourier_shift(floating(image, "image"), floating(shift, "shift"))
+
+
+@jax.jit
+def _fourier_shift(image: Array, shift: Array) -> Array:
     return shift_spectrum(jnp.fft.fft2(image), shift).astype(image.dtype)
 
 

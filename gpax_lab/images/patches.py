@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import traced, unmasked
+from gpax_lab.inputs import floating, native, traced
 from gpax_lab.interning import interned
 
 EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
@@ -40,7 +41,7 @@ def patches(image: ArrayLike, positions: ArrayLike, size: int, edge: str = "mirr
         >>> patches(image, jnp.array([[1.0, 1.5]]), 1)[0].tolist()
         [[5.5]]
     """
-    return around(image, size, edge)(jnp.asarray(positions, jnp.result_type(float)))
+    return around(image, size, edge)(floating(positions, "positions", missing=False).astype(jnp.result_type(float)))
 
 
 @interned
@@ -49,8 +50,7 @@ def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array
 
     This is what a deep kernel takes as its `inputs`: measured and candidate points are places, structure is looked up.
     """
-    pixels = unmasked(image)
-    pixels = pixels if traced(pixels) else np.array(pixels)  # whoever owns it may go on to write into it
+    pixels: Any = image if traced(image) else np.array(native(image, "image"))  # whoever owns it may go on to write into it
     if pixels.ndim not in (2, 3) or not 1 <= size <= min(pixels.shape[:2]):
         raise ValueError(f"an image (h, w) or (h, w, channels) of {size} x {size} pixels or more; got {pixels.shape}.")
     if edge not in EDGES:
@@ -59,9 +59,9 @@ def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array
         raise ValueError("the image holds pixels that are not finite: fill them in first, e.g. by a median.")
 
     def patch_at(position: Array) -> Array:
+        position = floating(position, "positions", missing=False)
         if position.ndim == 0 or position.shape[-1] != 2:
             raise ValueError(f"positions are (..., 2), row and column in pixels; got {position.shape}.")
-        position = position if jnp.issubdtype(position.dtype, jnp.floating) else position.astype(jnp.result_type(float))
         return _cut(pixels, position, size, EDGES[edge])
 
     return patch_at
@@ -91,13 +91,16 @@ def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Array:
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-@jax.jit
 def normalized(image: ArrayLike) -> Array:
     """The image with the median 0 and the median absolute deviation of a Gaussian of unit width, channel by channel.
 
     A spike, which a mean and a standard deviation would follow, leaves these where they are.
     """
-    values = jnp.asarray(image)
+    return _normalized(floating(image, "image"))
+
+
+@jax.jit
+def _normalized(values: Array) -> Array:
     centre = jnp.median(values, axis=(0, 1), keepdims=True)
     spread = 1.4826 * jnp.median(jnp.abs(values - centre), axis=(0, 1), keepdims=True)
     return (values - centre) / jnp.where(spread > 0, spread, 1.0)

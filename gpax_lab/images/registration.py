@@ -17,6 +17,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.images.frames import shift_spectrum, waves
+from gpax_lab.inputs import floating
 
 OK, AMBIGUOUS, WEAK, BAD_INPUT, UNEVEN = range(5)
 """Values of `Registration.flag`."""
@@ -130,7 +131,7 @@ def register(
     Source: Guizar-Sicairos, Thurman, Fienup, Opt. Lett. 33, 156 (2008) (matrix DFT); Kuglin, Hines, Proc. IEEE Conf.
     Cybern. Soc. (1975) 163 (phase correlation); Robinson, Milanfar, IEEE Trans. Image Process. 13, 1185 (2004) (bound).
     """
-    first, second = jnp.asarray(reference), jnp.asarray(moving)
+    first, second = floating(reference, "the reference"), floating(moving, "the moving frame")
     if first.ndim < 2 or first.shape[-2:] != second.shape[-2:] or min(first.shape[-2:]) < 8:
         raise ValueError(f"two frames of one shape, 8 x 8 pixels or more; got {first.shape} and {second.shape}.")
     if not 0.0 <= whiten <= 1.0:
@@ -167,7 +168,6 @@ def _register_all(
     looks: int,
 ) -> Registration:
     dtype = jnp.result_type(first.dtype, second.dtype)
-    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.result_type(float)
     batch = jnp.broadcast_shapes(first.shape[:-2], second.shape[:-2])
     pair = [jnp.broadcast_to(a.astype(dtype), batch + a.shape[-2:]) for a in (first, second)]
     limits = (jnp.asarray(v, dtype) for v in (reach, ambiguous, weak, uneven))

@@ -16,6 +16,7 @@ from jax import Array, lax
 from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating, native, traced
 from gpax_lab.linalg import cholesky, solve_lower, solve_upper
 
 OK, EMPTY, BAD_INPUT, POOR_FIT = range(4)
@@ -77,7 +78,7 @@ def line_width(energy: ArrayLike, mn_fwhm: ArrayLike = 0.130) -> Array:
 
     Source: Fiori, Newbury, Scanning Electron Microsc. 1, 401 (1978); Knoll, ch. 11 (F, eps).
     """
-    squared = jnp.asarray(mn_fwhm) ** 2 + 8.0 * jnp.log(2.0) * FANO * PAIR * (jnp.asarray(energy) - MN_K)
+    squared = floating(mn_fwhm, "mn_fwhm") ** 2 + 8.0 * jnp.log(2.0) * FANO * PAIR * (floating(energy, "energy") - MN_K)
     return jnp.sqrt(jnp.maximum(squared, 1e-4**2))
 
 
@@ -101,7 +102,7 @@ def shapes(
     Raises:
         ValueError: no positive axis, no line, or a line off the axis.
     """
-    x = jnp.asarray(energy, jnp.result_type(float))
+    x = floating(energy, "energy", missing=False).astype(jnp.result_type(float))
     if x.ndim != 1 or x.size < 2 or float(x[0]) <= 0 or not lines or terms < 0:
         raise ValueError("energy is (n,), rising and positive (cut the channels below 0 keV), with one line or more.")
     families = [v if isinstance(v, tuple) else ((v, 1.0),) for v in lines.values()]
@@ -141,8 +142,9 @@ def fit_lines(counts: ArrayLike, components: ArrayLike, steps: int = 200) -> Lin
 
     Source: Shepp, Vardi, IEEE Trans. Med. Imaging 1, 113 (1982); Teurtrie et al., Ultramicroscopy 249, 113719 (2023).
     """
-    y, s = jnp.asarray(counts), jnp.asarray(components)
-    y = y if jnp.issubdtype(y.dtype, jnp.floating) else y.astype(s.dtype)
+    s = floating(components, "components", missing=False)
+    y = jnp.asarray(counts if traced(counts) else native(counts, "counts"))
+    y = floating(y, "counts") if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(s.dtype)
     if s.ndim != 2 or y.shape[-1:] != s.shape[1:]:
         raise ValueError(f"counts (..., n) and components (m, n); got {y.shape} and {s.shape}.")
     found = _fit_all(y.reshape(-1, y.shape[-1]), s.astype(y.dtype), steps)

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.inputs import floating, native
 
 OK, RISING, POOR_FIT, FEW_COUNTS, NO_COUNTS, BAD_FIT, BAD_INPUT = range(7)
 """Values of `flag`."""
@@ -187,7 +187,7 @@ def _solve(a: Array, b: Array) -> Array:
 
 def background(energy: ArrayLike, fit: Background) -> Array:
     """The background (..., n) in counts per channel at energies (n,) in eV."""
-    x = jnp.log(jnp.asarray(energy, fit.exponent.dtype) / fit.reference)
+    x = jnp.log(floating(energy, "energy").astype(fit.exponent.dtype) / fit.reference)
     x = x.reshape((1,) * fit.exponent.ndim + x.shape)
     return jnp.exp(fit.log_amplitude[..., None] - fit.exponent[..., None] * x)
 
@@ -279,8 +279,8 @@ def edge_ratio(energy: ArrayLike, first: tuple, second: tuple, **options) -> Cal
 
 
 def _axes(energy: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
-    y = floating(counts)
-    x = jnp.asarray(energy, y.dtype)
+    y = floating(counts, "counts")
+    x = floating(energy, "energy", missing=False).astype(y.dtype)
     if x.ndim != 1 or y.shape[-1:] != x.shape:
         raise ValueError(f"energy is (n,) and counts (..., n); got {x.shape} and {y.shape}.")
     return x, y
@@ -289,7 +289,7 @@ def _axes(energy: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
 def _window(energy: ArrayLike, window: Window, least: int) -> Array:
     """Channels of a window; checked wherever the energies are known, also under jit."""
     low, high = window
-    x = jnp.asarray(energy) if isinstance(energy, jax.core.Tracer) else np.asarray(energy)
+    x = energy if isinstance(energy, jax.core.Tracer) else native(energy, "energy", missing=False)
     inside = (x >= low) & (x < high)
     if not isinstance(energy, jax.core.Tracer):
         count = int(np.sum(inside))

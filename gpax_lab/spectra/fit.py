@@ -14,8 +14,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
+from jax.typing import ArrayLike, DTypeLike
 
+from gpax_lab.inputs import floating, inexact, native
 from gpax_lab.spectra.least_squares import fit_all
 from gpax_lab.spectra.normal_equations import STRIDE, Formula, Jacobian, Model, Task, eliminate
 from gpax_lab.spectra.outcome import (
@@ -90,16 +91,16 @@ def curve_fit(
 
     Source: Nielsen, IMM-REP-1999-05 (damping); Huber, Robust Statistics (1981), section 7.6 (covariance with `huber`).
     """
-    y = jnp.asarray(y)
-    y = y if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(jnp.result_type(float))
+    y = inexact(y, "y")
     real = jnp.finfo(y.dtype).dtype
-    starts = [jnp.asarray(s, real) for s in (start if isinstance(start, list | tuple) else [start])]
+    starts = [floating(s, "start").astype(real) for s in (start if isinstance(start, list | tuple) else [start])]
+    x = jax.tree.map(partial(_axis, real), x)
     n, batch, p = _checked(x, y, starts)
     count = 1
     for size in batch:
         count *= size
     begin = _begin(starts, batch)
-    noise = None if sigma is None else jnp.asarray(sigma, real)
+    noise = None if sigma is None else floating(sigma, "sigma").astype(real)
     if noise is not None:
         shared = noise.ndim == 0 or noise.shape == (n,)
         noise = jnp.broadcast_to(noise, (1, n)) if shared else jnp.broadcast_to(noise, y.shape).reshape(count, n)
@@ -119,6 +120,12 @@ def curve_fit(
     return fit if len(batch) == 1 else jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fit)
 
 
+def _axis(real: DTypeLike, leaf: ArrayLike) -> Array:
+    """A leaf of the axis as an array, of the dtype of the fit; whole numbers and truth values stay what they are."""
+    leaf = leaf if isinstance(leaf, Array) else jnp.asarray(native(leaf, "x", missing=False))
+    return leaf.astype(real) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
 def _whole_strides(x: Any, y: Array, sigma: Array | None) -> tuple[Any, Array, Array | None]:
     """The axis, spectra and sigma with the last point repeated, as one that is left out, to a multiple of `STRIDE`.
 
@@ -128,8 +135,7 @@ def _whole_strides(x: Any, y: Array, sigma: Array | None) -> tuple[Any, Array, A
     if more == 0:
         return x, y, sigma
 
-    def longer(leaf: ArrayLike) -> Array:
-        leaf = jnp.asarray(leaf)
+    def longer(leaf: Array) -> Array:
         return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], more, axis=0)])
 
     def left_out(values: Array) -> Array:
@@ -157,8 +163,8 @@ def words(flag: int) -> str:
 
 
 def _box(lower: ArrayLike | None, upper: ArrayLike | None, p: int, dtype) -> tuple[Array, Array]:
-    low = jnp.full(p, -jnp.inf, dtype) if lower is None else jnp.asarray(lower, dtype)
-    high = jnp.full(p, jnp.inf, dtype) if upper is None else jnp.asarray(upper, dtype)
+    low = jnp.full(p, -jnp.inf, dtype) if lower is None else floating(lower, "lower").astype(dtype)
+    high = jnp.full(p, jnp.inf, dtype) if upper is None else floating(upper, "upper").astype(dtype)
     if low.shape != (p,) or high.shape != (p,):
         raise ValueError(f"bounds have one value per parameter, shape ({p},); got {low.shape} and {high.shape}.")
     return low, high
@@ -172,7 +178,7 @@ def _checked(x: Any, y: Array, starts: list[Array]) -> tuple[int, tuple[int, ...
     if y.ndim < 1 or not starts or any(s.ndim < 1 for s in starts):
         raise ValueError("y needs an axis of points and start one of parameters; pass jnp.array(...) of a named tuple.")
     n, batch, p = y.shape[-1], y.shape[:-1], starts[0].shape[-1]
-    if any(leaf.shape[:1] != (n,) for leaf in map(jnp.asarray, jax.tree.leaves(x))):
+    if any(leaf.shape[:1] != (n,) for leaf in jax.tree.leaves(x)):
         raise ValueError(f"x must have the {n} points of y on its leading axis.")
     if any(s.shape not in ((p,), (*batch, p)) for s in starts):
         raise ValueError(f"start must be ({p},) or {(*batch, p)}; got {[s.shape for s in starts]}.")

@@ -83,14 +83,14 @@ def fit_peak(
         raise ValueError("give sigma, or a gain from which it follows, not both.")
     if shape not in SHAPES:
         raise ValueError(f"shape is one of {sorted(SHAPES)}; got {shape!r}.")
-    axis, values = numbers(x, "x"), floating(y)
+    axis, values = numbers(x, "x"), floating(y, "y")
     many = 6 if shape == "pseudo_voigt" else 5
     (inside,) = np.nonzero((axis >= window[0]) & (axis < window[1]))
     if inside.size < many + 2:
         raise ValueError(f"the window {window} holds {inside.size} channels; {many + 2} or more are needed.")
     axis, values = axis[inside], values[..., inside]
     if sigma is not None:
-        noise = jnp.asarray(sigma)
+        noise = floating(sigma, "sigma")
         sigma = noise if noise.ndim == 0 else noise[..., inside]
     step = np.abs(np.diff(axis)).min()
     lower = jnp.full(many, -jnp.inf).at[1].set(axis.min()).at[2].set(0.5 * step)
@@ -211,7 +211,7 @@ def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: Ar
     Raises:
         ValueError: spectra of another length.
     """
-    a, b = jnp.asarray(reference), floating(spectra)
+    a, b = floating(reference, "the reference"), floating(spectra, "the spectra")
     if a.ndim != 1 or b.shape[-1:] != a.shape:
         raise ValueError(f"a reference (n,) and spectra (..., n); got {a.shape} and {b.shape}.")
     flat = b.reshape(-1, b.shape[-1])
@@ -258,13 +258,17 @@ def _slope(y: Array) -> Array:
     return jnp.asarray(jnp.gradient(y))
 
 
-@jax.jit
-def shift_spectra(spectra: Array, shift: Array) -> Array:
+def shift_spectra(spectra: ArrayLike, shift: ArrayLike) -> Array:
     """Spectra (..., n) moved by (...) channels towards larger indices, each count shared by the two nearest channels.
 
     Counts are kept, but for those moved out; Poisson counts stay positive, which a Fourier shift does not promise.
     """
-    y, s = floating(spectra), jnp.asarray(shift)
+    y = floating(spectra, "the spectra")
+    return _moved(y, floating(shift, "the shift").astype(y.dtype))
+
+
+@jax.jit
+def _moved(y: Array, s: Array) -> Array:
     n = y.shape[-1]
 
     def one(row: Array, move: Array) -> Array:

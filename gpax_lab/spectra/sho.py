@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
 from gpax_lab.spectra.fit import BAD_INPUT, EDGE, Fit, curve_fit, judged, refused, transformed
 from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
 
@@ -59,8 +60,8 @@ def sho_response(frequency: ArrayLike, params: ShoParams | Array) -> Array:
 
     Source: Jesse, Kalinin, Proksch, Baddorf, Rodriguez, Nanotechnology 18, 435503 (2007), the form fitted in BGlib.
     """
-    amplitude, resonance, q, phase = (jnp.asarray(v) for v in params)
-    ratio = jnp.asarray(frequency) / resonance
+    amplitude, resonance, q, phase = (floating(v) for v in params)
+    ratio = floating(frequency, "frequency") / resonance
     drive = amplitude * jnp.exp(1j * phase)
     return drive / (ratio**2 - 1j * ratio / q - 1.0)
 
@@ -85,6 +86,7 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
         ValueError: the spectra are not complex, or do not belong to the frequencies.
     """
     f, h = inputs(frequency, spectrum, complex_values=True)
+    sigma = None if sigma is None else floating(sigma, "sigma")
     centre, x, start = _beginning(f, h)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _cartesian_slopes}
     fit = curve_fit(_cartesian, x, h, start, sigma, **settings | options)
@@ -107,6 +109,7 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
         ValueError: the spectra are complex, or do not belong to the frequencies.
     """
     f, a = inputs(frequency, amplitude, complex_values=False)
+    sigma = None if sigma is None else floating(sigma, "sigma")
     centre, x, start = _beginning(f, a)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _magnitude_slopes}
     fit = curve_fit(magnitude, x, a, start, sigma, **settings | options)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating, inexact
 from gpax_lab.linalg import in_chunks
 from gpax_lab.spectra.fit import normal_solve
 
@@ -29,12 +30,11 @@ def sho_start(frequency: ArrayLike, spectrum: ArrayLike) -> Array:
 
 def inputs(frequency: ArrayLike, spectrum: ArrayLike, complex_values: bool) -> tuple[Array, Array]:
     """The frequencies (n,) and spectra (..., n) as arrays, checked."""
-    f, h = jnp.asarray(frequency), jnp.asarray(spectrum)
+    f, h = floating(frequency, "frequency", missing=False), inexact(spectrum, "the spectra")
     if jnp.iscomplexobj(h) != complex_values:
         raise ValueError("complex spectra go to `sho_fit`, amplitudes to `sho_amplitude_fit`.")
     if f.ndim != 1 or h.ndim < 1 or h.shape[-1] != f.shape[0] or f.shape[0] < 4:
         raise ValueError(f"frequency must be (n,) with n >= 4 and the spectra (..., n); got {f.shape} and {h.shape}.")
-    h = h if jnp.issubdtype(h.dtype, jnp.inexact) else h.astype(jnp.result_type(float))
     return f.astype(jnp.finfo(h.dtype).dtype), h
 
 

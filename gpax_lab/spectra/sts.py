@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, numbers
+from gpax_lab.inputs import floating, native, numbers, traced
 
 OK, NO_GAP, OUTSIDE, BAD_INPUT, UNSURE = range(5)
 """Values of `Gap.flag`."""
@@ -73,7 +73,7 @@ def derivative(
 
     Source: Savitzky, Golay, Anal. Chem. 36, 1627 (1964); ends after Gorry, Anal. Chem. 62, 570 (1990).
     """
-    v, y = numbers(bias, "bias"), floating(current)
+    v, y = numbers(bias, "bias"), floating(current, "current")
     if v.ndim != 1 or y.shape[-1:] != v.shape:
         raise ValueError(f"bias (n,) and current (..., n); got {v.shape} and {y.shape}.")
     if window % 2 == 0 or not 0 <= deriv <= order < window <= v.size:
@@ -123,12 +123,10 @@ def normalized_conductance(bias: ArrayLike, current: ArrayLike, conductance: Arr
 
     Source: Stroscio, Feenstra, Fein, Phys. Rev. Lett. 57, 2579 (1986); Feenstra, Phys. Rev. B 50, 4561 (1994) (b).
     """
-    v, i = jnp.asarray(bias), floating(current)
+    v, i, slope = floating(bias, "bias", missing=False), floating(current, "current"), floating(conductance)
     v, b = v.astype(i.dtype), jnp.asarray(broadening, i.dtype)
-    if v.ndim != 1 or i.shape[-1:] != v.shape or jnp.shape(conductance) != i.shape:
-        raise ValueError(
-            f"bias (n,), current and conductance (..., n); got {v.shape}, {i.shape}, {jnp.shape(conductance)}."
-        )
+    if v.ndim != 1 or i.shape[-1:] != v.shape or slope.shape != i.shape:
+        raise ValueError(f"bias (n,), current and conductance (..., n); got {v.shape}, {i.shape}, {slope.shape}.")
     zero = jnp.abs(v) < 1e-6 * jnp.max(jnp.abs(v))
     ratio = jnp.where(zero, 0.0, 1.0 / jnp.where(zero, 1.0, v))
     total = jnp.abs(i * ratio.reshape((1,) * (i.ndim - 1) + v.shape))
@@ -136,7 +134,7 @@ def normalized_conductance(bias: ArrayLike, current: ArrayLike, conductance: Arr
     kernel = kernel / jnp.sum(kernel, axis=1, keepdims=True)
     spread = total @ kernel.T
     floor = 1e-3 * jnp.max(spread, axis=-1, keepdims=True)
-    return jnp.asarray(conductance) / jnp.sqrt(spread**2 + floor**2)
+    return slope / jnp.sqrt(spread**2 + floor**2)
 
 
 def gap(
@@ -163,14 +161,14 @@ def gap(
     Raises:
         ValueError: a bias that does not rise.
     """
-    y = floating(conductance)
-    if not isinstance(bias, jax.core.Tracer) and np.any(np.diff(np.asarray(bias)) <= 0):
+    y = floating(conductance, "conductance")
+    if not traced(bias) and np.any(np.diff(native(bias, "bias", missing=False)) <= 0):
         raise ValueError("the bias must rise; for a sweep downwards pass bias[::-1] and conductance[..., ::-1].")
-    v = jnp.asarray(bias, y.dtype)
+    v = floating(bias, "bias", missing=False).astype(y.dtype)
     if v.ndim != 1 or y.shape[-1:] != v.shape:
         raise ValueError(f"bias (n,) and conductance (..., n); got {v.shape} and {y.shape}.")
-    limit = jnp.broadcast_to(jnp.asarray(threshold, y.dtype), y.shape[:-1]).ravel()
-    noise = jnp.asarray(sigma, y.dtype)
+    limit = jnp.broadcast_to(floating(threshold, "threshold").astype(y.dtype), y.shape[:-1]).ravel()
+    noise = floating(sigma, "sigma").astype(y.dtype)
     found = _gaps(v, y.reshape(-1, y.shape[-1]), limit, noise, window // 2, _neighbours(window, order))
     return jax.tree.map(lambda leaf: leaf.reshape(y.shape[:-1]), found)
 
@@ -247,4 +245,4 @@ def thermal_peak(v: Array, p: Array) -> Array:
 
 def thermal_width(temperature: ArrayLike) -> Array:
     """2 k_B T / e in V for T in K."""
-    return 2.0 * BOLTZMANN * jnp.asarray(temperature)
+    return 2.0 * BOLTZMANN * floating(temperature, "temperature")
