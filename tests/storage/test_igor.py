@@ -63,12 +63,36 @@ def test_columns_of_a_force_curve_are_channels_over_time(tmp_path):
         assert one.metadata["labels"] == ["Raw", "Defl", "Phas"]
 
 
+def test_an_image_lies_the_same_way_round_with_labels_and_without(tmp_path):
+    values = RNG.normal(size=(4, 3, 2)).astype(np.float32)
+    labelled = load(vendors.ibw(tmp_path / "a.ibw", values, labels=[b"HeightRetrace", b"PhaseRetrace"]))
+    (image,) = load(vendors.ibw(tmp_path / "b.ibw", values[:, :, 0])).values()
+    (stack,) = load(vendors.ibw(tmp_path / "c.ibw", values, units=(b"nm", b"nm", b"V"))).values()
+    np.testing.assert_array_equal(image.values, labelled["HeightRetrace"].values)
+    np.testing.assert_array_equal(image.values, values[:, :, 0].T)
+    np.testing.assert_array_equal(stack.values, values.swapaxes(0, 1))
+    for one, unit in ((labelled["HeightRetrace"], "m"), (image, "m"), (stack, "nm")):
+        assert [(its.name, its.unit, its.kind) for its in one.axes[:2]] == [("y", unit, SPATIAL), ("x", unit, SPATIAL)]
+        np.testing.assert_allclose(one.axis("y").values, 1e-9 + 3e-9 * np.arange(3))
+        np.testing.assert_allclose(one.axis("x").values, 2e-9 * np.arange(4))
+    assert (image.unit, image.data_type) == ("m", "IMAGE")
+    assert (stack.axes[2].name, stack.axes[2].unit, stack.data_type) == ("z", "V", "SPECTRAL_IMAGE")
+
+
+def test_waves_whose_axes_are_no_two_lengths_stay_in_igors_order(tmp_path):
+    values = RNG.normal(size=(4, 3)).astype(np.float32)
+    for units in ((b"m", b"V"), (b"s", b"m"), (b"", b"")):
+        (found,) = load(vendors.ibw(tmp_path / "a.ibw", values, units=units)).values()
+        np.testing.assert_array_equal(found.values, values)
+        assert [its.unit for its in found.axes] == [unit.decode() or "1" for unit in units]
+
+
 @pytest.mark.parametrize("big", [False, True])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "i2", "i4", "u1", "c8"])
 def test_every_kind_of_number_in_both_byte_orders(tmp_path, dtype, big):
     values = (100 * RNG.normal(size=(4, 3))).astype(dtype)
     (found,) = load(vendors.ibw(tmp_path / "a.ibw", values, big=big)).values()
-    np.testing.assert_array_equal(found.values, values)
+    np.testing.assert_array_equal(found.values, values.T)
     assert found.values.dtype == np.dtype(dtype)
     assert found.axes[0].kind == SPATIAL
 

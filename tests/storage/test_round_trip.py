@@ -140,8 +140,10 @@ def test_igor_against_a_second_reader(tmp_path, big):
     other = pytest.importorskip("igor2.binarywave", reason="igor2 is not installed")
     place = vendors.ibw(tmp_path / "a.ibw", IMAGE, note=b"Bias: 1\rk:2", big=big)
     wave, (found,) = other.load(str(place))["wave"], load(place).values()
-    np.testing.assert_array_equal(found.values, wave["wData"])
-    np.testing.assert_allclose(found.axes[1].values, wave["wave_header"]["sfB"][1] + 3e-9 * np.arange(4))
+    np.testing.assert_array_equal(found.values, wave["wData"].T)
+    for dimension, name in enumerate("xy"):
+        start, n = wave["wave_header"]["sfB"][dimension], IMAGE.shape[dimension]
+        np.testing.assert_allclose(found.axis(name).values, start + (2e-9, 3e-9)[dimension] * np.arange(n))
     assert found.metadata["note"] == wave["note"].decode().replace("\r", "\n")
 
 

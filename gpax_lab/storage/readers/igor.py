@@ -41,7 +41,10 @@ class Wave(NamedTuple):
 
 
 def wave(path: Path) -> dict[str, Dataset]:
-    """An Igor wave; layers or columns that carry labels are channels of their own, images as (y, x).
+    """An Igor wave; layers or columns that carry labels are channels of their own.
+
+    Igor's first dimension is x: layers that carry labels, and whatever begins with two axes of lengths, are images or
+    stacks of them as (y, x, ...).
 
     Raises:
         UnreadableFile: the file is no Igor wave, was cut, or holds text.
@@ -62,14 +65,16 @@ def wave(path: Path) -> dict[str, Dataset]:
         kept = {**metadata, "labels": labels}
         channels = {}
         for k, (key, label) in enumerate(zip(unique(labels), labels, strict=True)):
-            # Igor's first dimension is x; images are (y, x) here.
             part = values[:, :, k].T if dimension == 2 else values[:, k]
             its = (axes[1], axes[0]) if dimension == 2 else (axes[0],)
             unit = _unit(label, k, metadata, found.unit, known) or "a.u."
             channels[key] = Dataset(part, its, label, unit, label, metadata=kept)
         return channels
-    labelled = {"labels": found.labels} if any(found.labels) else {}
-    about = {**metadata, **labelled}
+    labels = list(found.labels)
+    if values.ndim > 1 and all(one.kind == SPATIAL for one in axes[:2]):
+        values, axes = values.swapaxes(0, 1), (axes[1], axes[0], *axes[2:])
+        labels[:2] = labels[1::-1]
+    about = {**metadata, "labels": labels} if any(labels) else metadata
     return {found.name: Dataset(values, axes, found.name, found.unit or "a.u.", found.name, metadata=about)}
 
 
