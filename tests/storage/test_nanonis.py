@@ -157,6 +157,44 @@ def test_parameters_that_nothing_counts_are_refused(tmp_path):
         load(vendors.grid(tmp_path / "a.3ds", data, table, ["Current (A)"], NAMES, without=keys))
 
 
+def recorded(tmp_path, x, y, **more):
+    """A grid whose X and Y were recorded; its pixel centres are at x of -9, 1 and 11 nm, y of -3 and 7 nm."""
+    data, table = RNG.normal(size=(2, 3, 1, 4)).astype(np.float32), parameters(2, 3)
+    table[..., 2], table[..., 3] = x, y
+    return load(vendors.grid(tmp_path / "a.3ds", data, table, ["Current (A)"], NAMES, **more)), table
+
+
+def test_recorded_places_that_are_a_grid_of_their_own_are_noted(tmp_path):
+    """From edge to edge of the frame, 30 nm by 20 nm about (1, 2) nm: 15 nm and 20 nm apart, not 10 nm."""
+    x, y = np.meshgrid([-14e-9, 1e-9, 16e-9], [-8e-9, 12e-9])
+    found, table = recorded(tmp_path, x, y)
+    note = found["Current"].metadata["note"]
+    assert "steps of 1.5e-08 m" in note
+    assert f"up to {np.hypot(5e-9, 5e-9):.4g} m off" in note
+    assert found["Z"].metadata["note"] == note
+    for name, k in (("X", 2), ("Y", 3)):
+        np.testing.assert_array_equal(found[name].values, table[..., k])
+        assert found[name].unit == "m"
+    np.testing.assert_allclose(found["Z"].axis("x").values, [-9e-9, 1e-9, 11e-9])
+    np.testing.assert_allclose(found["Z"].axis("y").values, [-3e-9, 7e-9])
+    again = load(save(tmp_path / "a.h5", found))["Z"]
+    assert note in again.metadata["metadata"].values()
+
+
+def test_recorded_places_at_the_pixel_centres_or_on_no_grid_are_not_noted(tmp_path):
+    x, y = np.meshgrid([-9e-9, 1e-9, 11e-9], [-3e-9, 7e-9])
+    assert "note" not in recorded(tmp_path, x, y)[0]["Z"].metadata
+    shaken = x + 3e-9 * RNG.normal(size=x.shape)
+    assert "note" not in recorded(tmp_path, shaken, y)[0]["Z"].metadata
+    assert "note" not in recorded(tmp_path, x, y, without=("Grid settings",))[0]["Z"].metadata
+    turned = complex(1e-9, 2e-9) + (x - 1e-9 + 1j * (y - 2e-9)) * np.exp(-1j * np.pi / 6)  # clockwise
+    assert "note" not in recorded(tmp_path, turned.real, turned.imag, angle=30.0)[0]["Z"].metadata
+    assert "note" in recorded(tmp_path, x, y, angle=30.0)[0]["Z"].metadata
+    assert "note" not in recorded(tmp_path, 0, 0)[0]["Z"].metadata
+    x[1], y[1] = np.nan, np.nan  # stopped after its first line
+    assert "note" not in recorded(tmp_path, x, y)[0]["Z"].metadata
+
+
 def test_a_grid_of_two_channels_of_one_name_and_of_segments(tmp_path):
     data, table = RNG.normal(size=(2, 2, 3, 4)).astype(np.float32), parameters(2, 2)
     data[:, :, 2] = [-1.0, -0.1, 0.1, 2.0]

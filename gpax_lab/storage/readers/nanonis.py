@@ -109,6 +109,9 @@ def _scan_channels(table: str) -> list[tuple[str, str, tuple[str, ...]]]:
 def grid(path: Path) -> dict[str, Dataset]:
     """A grid (.3ds): every channel over y, x and the sweep, and every parameter (the topography Z, ...) over y and x.
 
+    The axes are the pixel centres of the header's frame. Where the recorded X and Y form another grid,
+    `metadata["note"]` says by how much; the data sets "X" and "Y" hold it.
+
     What was not recorded of a grid that was stopped early is NaN; rows that were never begun are left out where they
     would take more memory than 64 MB and three times the file.
 
@@ -145,7 +148,7 @@ def grid(path: Path) -> dict[str, Dataset]:
     (y, x), frame = _frame(settings[:2], settings[2:4], settings[4] if len(settings) > 4 else 0.0, nx, ny, rows)
     fixed = {name: values[:, :, k] for k, name in enumerate(unique(_parameters(header, extra)))}
     sweep, swept = _sweep(header, fixed, channels, values[0, 0, extra:], points)
-    metadata: dict[str, Any] = header | frame
+    metadata: dict[str, Any] = header | frame | _note(fixed, y, x, frame)
     found = {}
     names = [split_unit(name) for name in channels]
     images = [(name, image) for name, image in fixed.items() if name not in swept]
@@ -186,6 +189,31 @@ def _parameters(header: dict[str, str], extra: int) -> list[str]:
         fixed[:2] = _ENDS if len(fixed) > 1 else fixed
     names = [*fixed, *measured]
     return [*names, *(f"Parameter {k + 1}" for k in range(len(names), extra))][:extra]
+
+
+def _note(fixed: dict[str, np.ndarray], y: Axis, x: Axis, frame: dict[str, Any]) -> dict[str, str]:
+    """A note where the recorded places form a grid that lies more than a tenth of its step off the pixel centres."""
+    if "X (m)" not in fixed or "Y (m)" not in fixed or x.unit != "m":
+        return {}
+    recorded = np.stack([fixed["X (m)"], fixed["Y (m)"]], -1).astype(np.float64)
+    known = np.isfinite(recorded).all(-1)
+    rows, columns = np.nonzero(known)
+    if len(rows) < 4:  # three places are always a grid
+        return {}
+    places = np.stack(Dataset(recorded[..., 0], (y, x), metadata=frame).places(), -1)
+    design = np.stack([np.ones(len(rows)), columns, rows], -1)
+    found = np.linalg.lstsq(design, recorded[known], rcond=None)[0]
+    pixel = min(abs(float(one.values[1] - one.values[0])) for one in (x, y) if len(one.values) > 1)
+    sizes = np.linalg.norm(found[1:], axis=1)  # one of them is 0 where there is one line
+    step = float(np.min(sizes[sizes > 1e-3 * pixel], initial=np.inf))
+    left = float(np.linalg.norm(recorded[known] - design @ found, axis=1).max())
+    off = float(np.linalg.norm(recorded - places, axis=-1)[known].max())
+    if not np.isfinite(step) or left > 0.1 * step or off < 0.1 * step:
+        return {}
+    return {
+        "note": f"the recorded X and Y form a grid of steps of {step:.4g} m, up to {off:.4g} m off the pixel centres "
+        "of the header's frame, which the axes hold; the data sets X and Y are the recorded places"
+    }
 
 
 def _sweep(
