@@ -70,11 +70,11 @@ def wave(path: Path) -> dict[str, Dataset]:
             unit = _unit(label, k, metadata, found.unit, known) or "a.u."
             channels[key] = Dataset(part, its, label, unit, label, metadata=kept)
         return channels
-    labels = list(found.labels)
+    marks = list(found.labels)
     if values.ndim > 1 and all(one.kind == SPATIAL for one in axes[:2]):
         values, axes = values.swapaxes(0, 1), (axes[1], axes[0], *axes[2:])
-        labels[:2] = labels[1::-1]
-    about = {**metadata, "labels": labels} if any(labels) else metadata
+        marks[:2] = marks[1::-1]
+    about = {**metadata, "labels": marks} if any(marks) else metadata
     return {found.name: Dataset(values, axes, found.name, found.unit or "a.u.", found.name, metadata=about)}
 
 
