@@ -154,15 +154,24 @@ class Guard:
         pause = FIRST_PAUSE_S
         while not over.wait(after_s):
             try:
-                with self._lock:
-                    if not over.is_set():
-                        self._make_safe()
+                self._make_safe_unless(over)
                 return
             except Exception as fault:  # told to whoever uses the instrument next
                 self._fault = fault
                 if not self.lost(fault):
                     return
             after_s, pause = pause, min(2 * pause, LONGEST_PAUSE_S)
+
+    def _make_safe_unless(self, over: threading.Event) -> None:
+        """Make it safe as soon as no other thread uses it; whoever wants this one to end does not wait for that."""
+        while not over.is_set():
+            if self._lock.acquire(timeout=0.1):
+                try:
+                    if not over.is_set():
+                        self._make_safe()
+                    return
+                finally:
+                    self._lock.release()
 
     def _halt(self) -> None:
         timer, self._timer = self._timer, None

@@ -63,15 +63,16 @@ def run(
             person chooses another one.
         rules: reasons to stop early, see `stopping`.
         hooks: called before every proposal; see `interventions`.
-        stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag).
+        stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag). Asked while a lost
+            instrument is waited for, too, where an error of its own is no answer.
         tell: progress display.
         extend: builds this experiment with other hypotheses; needed to adopt laws. See `record.Extend`.
         failures: so many measurements that fail one after the other pause the campaign; None for any number.
         idle_s: the instrument is made safe before the first fit, and whenever nothing is measured for longer than this,
             s; None: only at the end.
-        wait_s: how long a lost instrument is waited for, s. Once it is back it is made safe, its identity is compared,
-            and the measurement that was under way is treated as one that a killed program left behind: asked for again
-            under its token where the instrument may repeat or remembers it, and else a failed reading.
+        wait_s: how long a lost instrument is waited for, s. Once it is back it is made safe, its identity and limits
+            are compared, and the measurement that was under way is treated as one that a killed program left behind:
+            asked for again under its token where the instrument may repeat or remembers it, and else a failed reading.
         lost: errors by which an instrument says that it can not be reached.
         another: whether the instrument may be another one than the journal knows, or allow more; see `guard`.
 
@@ -91,6 +92,7 @@ def run(
     Raises:
         ValueError: no seeds, seeds that are not finite or that the model is not made for, a scalarizer that gives
             something else than one number, or another instrument than the journal knows.
+        TypeError: a reading that is not made of numbers; what can be kept of it is recorded.
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """

@@ -280,6 +280,17 @@ def test_a_description_waits_for_the_thread_that_makes_safe():
     assert order == ["safe", "identity"]
 
 
+def test_a_pause_ends_while_the_instrument_is_in_use():
+    """Whoever waits for the end of the thread that makes safe may be the one in the instrument."""
+    kept = guarded(Away(0), idle_s=0.0)
+    with kept._lock:
+        kept.rest()
+        timer = kept._timer
+        kept._halt()
+    assert not timer.is_alive()
+    assert kept.instrument.asked == 0
+
+
 # --- what comes back --------------------------------------------------------------------------------------------------
 
 
