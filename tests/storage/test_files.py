@@ -298,10 +298,11 @@ def test_an_igor_wave(tmp_path):
     image = RNG.normal(size=(4, 3)).astype(np.float32)
     (tmp_path / "a.ibw").write_bytes(igor_wave(image))
     (found,) = load(tmp_path / "a.ibw").values()
-    np.testing.assert_array_equal(found.values, image)
-    np.testing.assert_allclose(found.axes[0].values, 2e-9 * np.arange(4))
-    np.testing.assert_allclose(found.axes[1].values, 1e-9 + 3e-9 * np.arange(3))
-    assert (found.unit, found.axes[0].unit, found.axes[0].kind) == ("m", "m", SPATIAL)
+    np.testing.assert_array_equal(found.values, image.T)  # Igor's first dimension is x
+    np.testing.assert_allclose(found.axes[0].values, 1e-9 + 3e-9 * np.arange(3))
+    np.testing.assert_allclose(found.axes[1].values, 2e-9 * np.arange(4))
+    assert [(one.name, one.unit, one.kind) for one in found.axes] == [("y", "m", SPATIAL), ("x", "m", SPATIAL)]
+    assert found.unit == "m"
 
 
 def test_errors_say_what_is_wrong(tmp_path, monkeypatch):
