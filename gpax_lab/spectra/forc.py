@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.inputs import floating
 from gpax_lab.linalg import in_chunks
 from gpax_lab.spectra.fit import normal_solve
 from gpax_lab.spectra.loops import coercive_biases, loop_area
@@ -38,7 +39,7 @@ def split_cycles(bias: ArrayLike, response: ArrayLike, cycles: int) -> tuple[Arr
         ValueError: the length is no multiple of the cycles, or a cycle does not return to the bias it began at (its
             last step is larger than any other), so that it is no closed loop.
     """
-    v, r = jnp.asarray(bias), jnp.asarray(response)
+    v, r = floating(bias, "the bias"), floating(response, "the response")
     if v.ndim != 1 or r.shape[-1:] != v.shape:
         raise ValueError(f"bias must be (m,) and response (..., m); got {v.shape} and {r.shape}.")
     if cycles < 1 or v.shape[0] % cycles:
@@ -57,7 +58,7 @@ def loop_family(bias: ArrayLike, response: ArrayLike) -> Family:
         bias: (c, n) V, of `split_cycles`.
         response: (..., c, n).
     """
-    v, r = jnp.asarray(bias), jnp.asarray(response)
+    v, r = floating(bias, "the bias"), floating(response, "the response")
     if v.ndim != 2 or r.shape[-2:] != v.shape:
         raise ValueError(f"a family is bias (c, n) and response (..., c, n); got {v.shape} and {r.shape}.")
     flat = r.reshape(-1, *v.shape)
@@ -93,7 +94,7 @@ def forc_distribution(
     Source: Pike, Roberts, Verosub, J. Appl. Phys. 85, 6660 (1999), with weights; tricube: Cleveland, J. Am.
     Stat. Assoc. 74, 829 (1979).
     """
-    vr, v, r, places = (jnp.asarray(a) for a in (reversal, bias, response, at))
+    vr, v, r, places = (floating(a) for a in (reversal, bias, response, at))
     if v.ndim != 2 or vr.shape != v.shape[:1] or r.shape[-2:] != v.shape:
         raise ValueError(
             f"give reversal (c,), bias (c, n), response (..., c, n); got {vr.shape}, {v.shape}, {r.shape}."

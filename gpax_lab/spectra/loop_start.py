@@ -30,8 +30,8 @@ def loop_start(bias: ArrayLike, response: ArrayLike, up: ArrayLike | None = None
 
 def inputs(bias: ArrayLike, response: ArrayLike, up: ArrayLike | None) -> tuple[Array, Array, Array]:
     """The bias (n,), the responses (..., n) and the branches (n,) as arrays, checked."""
-    r = floating(response)
-    v = jnp.asarray(bias, r.dtype)
+    r = floating(response, "the response")
+    v = jnp.asarray(floating(bias, "the bias"), r.dtype)
     if v.ndim != 1 or r.ndim < 1 or r.shape[-1] != v.shape[0]:
         raise ValueError(f"bias must be (n,) and response (..., n); got {v.shape} and {r.shape}.")
     branch = rising(v) if up is None else jnp.asarray(up, bool)

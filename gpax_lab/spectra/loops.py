@@ -7,13 +7,15 @@ needs no repair, and where it starts does not matter.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import erf
 from jax.typing import ArrayLike
+
+from gpax_lab.inputs import floating
 
 SHARPNESS = 1000.0
 """1/V: how abruptly the corner width changes at the coercive bias (Jesse et al., as fitted in BGlib: d = 1000)."""
@@ -24,6 +26,15 @@ LOG_FLOOR = 1e-6
 STILL = 1e-3
 """A step of the bias below this share of the largest one is none: the same bias, read once more."""
 
+TURN = 0.02
+"""Share of its range by which a bias must have come back from its farthest value to have turned: less is noise of its
+readings. Noise of 0.3 percent of the range comes back so far in one of a million pairs of readings."""
+
+MOVED = 0.1
+"""A step below this share of the mean one is noise of the readings of the same bias: none that `sweep_step` counts."""
+
+WHOLE = 0.9
+"""Least share of the range that every branch spans in a sweep of whole cycles."""
 
 OPEN = 3.0
 """Largest steps of a sweep by which its last point may be away from its first: a closed one is a step away, or none."""
@@ -65,36 +76,66 @@ def rising(bias: ArrayLike) -> Array:
 
     The comparison is cyclic (the first point is compared with the last), so both turning points of a triangle are the
     last points of their branch. A bias that is read again, and the first one at the end of a closed recording, belong
-    to the branch of the step before. Pass your own mask to `loop_function` for another order.
+    to the branch of the step before. A measured bias turns where it is farthest before it comes back by `TURN` of its
+    range, so that noise of its readings below 0.3 percent of the range makes no branches. Pass your own mask to
+    `loop_function` for another order.
     """
-    return _directions(jnp.asarray(bias)) > 0
+    return _branches(bias)[0] % 2 == 1
 
 
-def _directions(v: Array) -> Array:
-    """(n,) 1 where the last step that changed the bias went up, -1 where it went down, 0 if none did."""
-    n = v.shape[-1]
-    step = v - jnp.roll(v, 1, axis=-1)
-    size = jnp.abs(step)
-    moved = size > STILL * jnp.max(size, axis=-1, keepdims=True)
-    twice, place = jnp.concatenate([moved, moved], axis=-1), jnp.arange(2 * n)
-    last = jax.lax.cummax(jnp.where(twice, jnp.broadcast_to(place, twice.shape), 0), axis=twice.ndim - 1)[..., n:]
-    return jnp.take_along_axis(jnp.where(moved, jnp.sign(step), 0.0), last % n, axis=-1)
+def _branches(bias: ArrayLike) -> tuple[Array, Array]:
+    """Number of each point's branch (n,), even where it falls and odd where it rises, and how many there are, ().
+
+    The cycle begins behind its highest point. A bias that never moves falls, on a branch of which there are none.
+    """
+    v = jax.lax.stop_gradient(floating(bias, "the bias"))
+    top = jnp.argmax(v)
+    v, n = jnp.roll(v, -top), v.shape[0]
+    range_ = v[0] - jnp.min(v)
+    still = STILL * jnp.max(jnp.abs(v - jnp.roll(v, 1)))
+
+    def follow(state: tuple[Array, Array, Array], here: tuple[Array, Array]) -> tuple[Any, tuple[Array, Array]]:
+        """Farthest value on this branch, where it was last, and the direction: 1 or -1."""
+        far, where, way = state
+        value, place = here
+        back = way * (far - value)  # above 0 if it has come back
+        turned = back > TURN * range_
+        farther = back <= jnp.minimum(still, TURN * range_)
+        far = jnp.where(turned, value, jnp.where(back < 0, value, far))
+        after = (far, jnp.where(turned | farther, place, where), jnp.where(turned, -way, way))
+        return after, (turned, where)
+
+    first = (v[0], jnp.zeros((), int), jnp.ones((), v.dtype))
+    _, (turned, where) = jax.lax.scan(follow, first, (jnp.append(v, v[:1]), jnp.arange(n + 1)))
+    # A turning point is the last of its branch, so the next one begins behind it.
+    begins = jnp.zeros(n + 2, int).at[where + 1].add(turned)
+    count = jnp.sum(begins)
+    return jnp.roll((jnp.cumsum(begins[:n]) + 1) % jnp.maximum(count, 1), top), count
+
+
+def _way(bias: Array) -> Array:
+    """(n,) steps in V in the direction of their branch: below 0 only by noise of the readings."""
+    return jnp.where(rising(bias), 1.0, -1.0) * (bias - jnp.roll(bias, 1))
 
 
 def cycles(bias: ArrayLike) -> Array:
-    """How many times the sweep goes up and down its range, () whole and 1 or more, in the dtype of the bias (n,)."""
-    v = jnp.asarray(bias)
-    v = v if jnp.issubdtype(v.dtype, jnp.floating) else v.astype(jnp.result_type(float))
-    way = jnp.sum(jnp.abs(v - jnp.roll(v, 1)))
-    range_ = jnp.max(v) - jnp.min(v)
-    return jnp.maximum(jnp.round(0.5 * way / jnp.where(range_ > 0, range_, 1.0)), 1.0)
+    """How many times the sweep goes up and down its range, () whole and 1 or more, in the dtype of the bias (n,).
+
+    NaN where a branch spans less than `WHOLE` of the range: a cycle and a half, or cycles of several amplitudes.
+    """
+    v = floating(bias, "the bias")
+    branch, count = _branches(v)
+    span = jnp.zeros_like(v).at[branch].add(_way(v))
+    short = (jnp.arange(v.shape[0]) < count) & (span < WHOLE * (jnp.max(v) - jnp.min(v)))
+    return jnp.where(jnp.any(short), jnp.nan, jnp.maximum(count // 2, 1).astype(v.dtype))
 
 
 def sweep_step(bias: ArrayLike) -> Array:
     """Mean step of the sweep, () V: the way there and back over the steps that change the bias (n,)."""
-    v = jnp.asarray(bias)
-    size = jnp.abs(v - jnp.roll(v, 1))
-    return jnp.sum(size) / jnp.maximum(jnp.sum(size > STILL * jnp.max(size)), 1)
+    v = floating(bias, "the bias")
+    size, way = jnp.abs(v - jnp.roll(v, 1)), jnp.sum(_way(v))
+    moved = jnp.sum(size > STILL * jnp.max(size))
+    return way / jnp.maximum(jnp.sum(size > MOVED * way / jnp.maximum(moved, 1)), 1)
 
 
 @jax.jit
@@ -117,7 +158,7 @@ def loop_function(bias: ArrayLike, params: LoopParams | ArrayLike, up: ArrayLike
     fitted in the pycroscopy BGlib package.
     """
     a0, a1, a2, a3, a4, b0, b1, b2, b3 = params  # type: ignore[misc]
-    v = jnp.asarray(bias)
+    v = floating(bias, "the bias")
     branch = rising(v) if up is None else jnp.asarray(up)
     centre, before, after = jnp.where(branch, a2, a3), jnp.where(branch, b0, b2), jnp.where(branch, b1, b3)
     width = 0.5 * (after - before) * (erf((v - centre) * SHARPNESS) + 1.0) + before
@@ -129,8 +170,8 @@ def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     """Signed area of the closed loop, response x V: sum over the cycle of (r_k + r_k+1)/2 (v_k+1 - v_k).
 
     The last point is joined to the first. A loop whose falling branch lies above the rising one has a negative area;
-    of several cycles it is the mean. NaN where the sweep does not close (`OPEN`), as after a first half cycle: cut it
-    to whole cycles.
+    of several cycles it is the mean. NaN where the sweep does not close (`OPEN`), as after a first half cycle, or is
+    not of whole cycles of one amplitude (`WHOLE`): cut it to these.
 
     Args:
         bias: (n,) V.
@@ -139,7 +180,7 @@ def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     Returns:
         Area, shape (...).
     """
-    v, r = jnp.asarray(bias), jnp.asarray(response)
+    v, r = floating(bias, "the bias"), floating(response, "the response")
     step = jnp.roll(v, -1) - v
     middle = 0.5 * (r + jnp.roll(r, -1, axis=-1))
     area = jnp.sum(middle * jnp.broadcast_to(step, middle.shape), axis=-1) / cycles(v)
@@ -152,7 +193,7 @@ def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
 
     In any unit: the least is a millionth of the rectangle around the loop, -inf (a failed reading) where that is empty.
     """
-    v, r = jnp.asarray(bias), jnp.asarray(response)
+    v, r = floating(bias, "the bias"), floating(response, "the response")
     around = (jnp.max(v) - jnp.min(v)) * (jnp.max(r, axis=-1) - jnp.min(r, axis=-1))
     return jnp.log10(jnp.maximum(jnp.abs(loop_area(v, r)), LOG_FLOOR * around))
 
@@ -180,7 +221,7 @@ def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Arr
     """
     if window < 3 or window % 2 == 0:
         raise ValueError(f"window must be odd and at least 3, got {window}")
-    r = jnp.asarray(response)
+    r = floating(response, "the response")
     half = window // 2
     median = jnp.median(jnp.stack([jnp.roll(r, k, axis=-1) for k in range(-half, half + 1)]), axis=0)
     error = jnp.abs(r - median)
@@ -191,13 +232,13 @@ def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Arr
 
 def coercive_biases(bias: ArrayLike, response: ArrayLike) -> Array:
     """Biases in V at which the response first crosses zero: (2,), rising branch then falling; NaN where it does not."""
-    v, r = jnp.asarray(bias), jnp.asarray(response)
+    v, r = floating(bias, "the bias"), floating(response, "the response")
     return _at_crossing(v, r, v)
 
 
 def remanence(bias: ArrayLike, response: ArrayLike) -> Array:
     """Response at zero bias by linear interpolation: (2,), rising branch then falling; NaN where it has none."""
-    v, r = jnp.asarray(bias), jnp.asarray(response)
+    v, r = floating(bias, "the bias"), floating(response, "the response")
     return _at_crossing(v, v, r)
 
 

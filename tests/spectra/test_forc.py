@@ -23,6 +23,16 @@ def test_a_waveform_is_cut_into_its_cycles_and_each_is_measured():
         np.testing.assert_allclose(found.coercive[1, k], coercive_biases(cycles[k], loops[k][1]), rtol=1e-12)
 
 
+def test_families_of_whole_numbers_are_those_of_real_ones():
+    """16 bits: half a range of 40,000 and squares do not fit."""
+    bias = np.stack([np.round(k * np.asarray(triangle(8.0, 32))) for k in (1250.0, 2500.0)]).astype(np.int16)
+    response = np.stack([np.round(9000 * np.asarray(loop_function(v / 2500.0, PARAMS))) for v in bias]).astype(np.int16)
+    cut = split_cycles(bias.ravel(), response.ravel(), 2)
+    for found, right in zip(loop_family(*cut), loop_family(bias.astype(float), response.astype(float)), strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-12)
+    np.testing.assert_array_equal(loop_family(bias, response).amplitude, [10000.0, 20000.0])
+
+
 def test_wrong_cuts_are_refused():
     bias = jnp.concatenate([triangle(v, 32) for v in AMPLITUDES])
     with pytest.raises(ValueError, match="equal length"):

@@ -191,3 +191,49 @@ def test_a_sweep_that_does_not_close_has_no_area():
         found = scalars(loop_fit(bias, loop_function(bias, params)), bias)
         assert (int(found.flag[0]) == OK) == closed
         assert int(found.flag[1]) == OK, "where it switches is known all the same"
+
+
+@pytest.mark.parametrize(("points", "readings", "volts"), [(64, 2, 1e-3), (64, 2, 5e-3), (1000, 1, 0.02)])
+def test_noise_of_a_measured_bias_makes_no_branches(points, readings, volts):
+    """The area to four errors of the noise of 0.05, and every point away from the turning ones on its branch."""
+    true = np.repeat(loops.triangle(8.0, points), readings)
+    up = np.asarray(loops.rising(true))
+    params = np.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])
+    dice = np.random.default_rng(points)
+    bias = true + volts * dice.normal(size=true.shape)
+    found = np.asarray(loops.rising(bias))
+    assert np.all((found == up) | (np.abs(true) > 8.0 - 8.0 * volts))
+    assert float(loops.cycles(np.tile(bias, 3))) == 3.0
+    assert float(loops.sweep_step(bias)) == pytest.approx(32.0 / points, rel=0.05)
+    clean = np.asarray(loops.loop_function(true, params, up))
+    area, right = float(loop_area(bias, clean + 0.05 * dice.normal(size=clean.shape))), float(loop_area(true, clean))
+    weight = 0.5 * (np.roll(true, -1) - np.roll(true, 1))
+    # Noise of the response, and of the bias: each moves the response on the flank, by up to 1.5 per volt.
+    error = np.sqrt(np.sum(weight**2) * (0.05**2 + (1.5 * volts) ** 2))
+    assert abs(area - right) < 4 * error
+
+
+@pytest.mark.parametrize("corners", [(0, 8, -8, 0, 8, 0), (0, 8, -8, 0, 4, -4, 0), (0, 8, -8, 0, 8)])
+def test_a_sweep_of_other_than_whole_cycles_has_no_area(corners):
+    way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(corners)))])
+    bias = np.interp(np.arange(0.0, way[-1], 0.5), way, corners)
+    response = np.asarray(loop_function(bias, jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])))
+    for number in (loops.cycles(bias), loop_area(bias, response), loops.log_loop_area(bias, response)):
+        assert np.isnan(number)
+    assert float(loops.cycles(np.tile(BIAS, 2))) == 2.0
+
+
+def test_whole_numbers_are_not_counted_round():
+    """Digital readings of 8 and 16 bits, whose sums and differences do not fit into these."""
+    response = np.round(14000.0 * np.asarray(loops.loop_function(BIAS, PARAMS._replace(a0=-1.2)))).astype(np.int16)
+    area = float(loop_area(BIAS, response.astype(float)))
+    np.testing.assert_allclose(loop_area(BIAS, response), area, rtol=1e-12)
+    np.testing.assert_allclose(loops.log_loop_area(BIAS, response), np.log10(-area), rtol=1e-12)
+    np.testing.assert_array_equal(loops.despike(response), loops.despike(response.astype(float)))
+    for kind, scale, offset in ((np.uint16, 1000.0, 6.0), (np.int16, 5000.0, 0.0), (np.int8, 20.0, 0.0)):
+        bias = np.round(scale * (np.asarray(BIAS) + offset)).astype(kind)
+        plain = bias.astype(float)
+        for function in (loops.rising, loops.cycles, loops.sweep_step):
+            np.testing.assert_array_equal(function(bias), function(plain))
+        for pair in (loop_area, loops.coercive_biases, loops.remanence):
+            np.testing.assert_array_equal(pair(bias, response), pair(plain, response.astype(float)))
