@@ -50,7 +50,7 @@ def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array
 
     This is what a deep kernel takes as its `inputs`: measured and candidate points are places, structure is looked up.
     """
-    pixels: Any = image if traced(image) else np.array(native(image, "image"))  # whoever owns it may go on to write into it
+    pixels: Any = image if traced(image) else np.array(native(image, "image"))  # its owner may write into it
     if pixels.ndim not in (2, 3) or not 1 <= size <= min(pixels.shape[:2]):
         raise ValueError(f"an image (h, w) or (h, w, channels) of {size} x {size} pixels or more; got {pixels.shape}.")
     if edge not in EDGES:

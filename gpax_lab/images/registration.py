@@ -27,7 +27,8 @@ WORDS = {
     AMBIGUOUS: "a second peak is nearly as high (a lattice?); limit the shift with `reach` or use a larger field",
     WEAK: "the frames hardly resemble each other; another channel, flattening, or a smaller step between frames",
     BAD_INPUT: "a pixel is not finite, or a frame is constant but for single outliers; repair or drop the frame",
-    UNEVEN: "parts of the frame moved differently (drift during the scan?); scan faster, or register smaller parts",
+    UNEVEN: "parts of the frame moved differently (drift during the scan?), or differently from the whole (a spot or "
+    "column of the camera that stands still?); scan faster, register smaller parts, or take out what stands still",
 }
 
 
@@ -38,8 +39,9 @@ class Registration(NamedTuple):
         shift: (..., 2) pixels (row, column) to apply to the moving frame; NaN under BAD_INPUT.
         std: (..., 2) standard deviation: what the misfit of the two frames leaves at least, if it is white noise
             (Cramer-Rao), and by how much the quarters of the frame differ: half of their scatter, the error of a mean
-            of four, or what of it is more than their own noise. Frames below 32 x 32 pixels are not quartered, and on
-            smooth, noisy ones the scatter is up to five times what is stated.
+            of four, or what of it is more than their own noise, or what their mean differs from the whole by beyond it.
+            Frames below 32 x 32 pixels are not quartered, and on smooth, noisy ones the scatter is up to five times
+            what is stated.
         height: (...) the peak: 1 for equal frames, less for others, but far from 0 for smooth unrelated ones.
         second: (...) the next highest local maximum as a fraction of it.
         significance: (...) the correlation at this shift over what unrelated frames as smooth reach by chance.
@@ -120,7 +122,8 @@ def register(
         reach: largest shift along an axis, pixels, to within one.
         ambiguous: second peak, as a fraction of the first, above which the flag is AMBIGUOUS.
         weak: significance below which the flag is WEAK; few modes (a small and smooth frame) are never significant.
-        uneven: pixels by which the quarters may scatter, root mean square along an axis, before the flag is UNEVEN.
+        uneven: pixels by which the quarters may scatter, root mean square along an axis, before the flag is UNEVEN,
+            and by which their mean may differ from the shift of the whole.
 
     Returns:
         `Registration`.
@@ -256,6 +259,8 @@ def _apart(
 ) -> tuple[Array, Array]:
     """(2,) by how much the shifts of the quarters scatter, root mean square, and (2,) how much beyond their own noise.
 
+    The latter is not below what their mean differs from the shift of the whole by, beyond its noise: a bright spot that
+    stands still decides the whole, but no quarter without it.
     Only quarters count that can be registered: in which there is something, and not the same again a period on.
     """
     reach, ambiguous, weak = limits
@@ -279,10 +284,13 @@ def _apart(
     more, std, there = jax.lax.map(quarter, places)
     more, std = more.astype(dtype), std.astype(dtype)
     share = there.astype(dtype) / jnp.maximum(jnp.sum(there), 1)
-    about = more - (share @ more)[None]
+    mean = share @ more
+    about = more - mean[None]
     freedom = jnp.maximum(jnp.sum(there), 2) / jnp.maximum(jnp.sum(there) - 1, 1)
     square = freedom * (share @ about**2)
-    return jnp.sqrt(square), jnp.sqrt(jnp.maximum(square - TILE_NOISE**2 * (share @ std**2), 0.0))
+    apart = jnp.maximum(square - TILE_NOISE**2 * (share @ std**2), 0.0)
+    off = jnp.maximum(mean**2 - TILE_NOISE**2 * (share**2 @ std**2), 0.0)
+    return jnp.sqrt(square), jnp.sqrt(jnp.maximum(apart, off))
 
 
 def _locate(f: Array, g: Array, base: Array, reach: Array, whiten: float, upsample: int) -> tuple[Array, Array, Array]:

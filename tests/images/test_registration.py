@@ -270,3 +270,22 @@ def test_three_scans_of_one_area_close():
     # One look through a Hann window, unwhitened, is how the reference figures were made.
     once = np.asarray(register(*pairs, whiten=0.0, passes=0).shift)
     assert np.abs(once - [[0.35, -4.3], [1.45, 0.8], [1.65, -3.35]]).max() < 0.5
+
+
+def test_a_spot_that_stands_still_does_not_pass_for_the_sample():
+    """The right shift is (7, -4); spots of 3 to 6 pixels, 20 and 60 standard deviations high, hold the whole frame."""
+    wide = gaussian_filter(np.random.default_rng(0).normal(size=(300, 300)), 3)
+    wide /= wide.std()
+    first, second = wide[80:208, 80:208], wide[87:215, 76:204]
+    pairs = [(first, second)]
+    for size, height in ((3, 20.0), (3, 60.0), (4, 60.0), (6, 20.0), (6, 60.0)):
+        spot = np.zeros((128, 128), bool)
+        spot[60 : 60 + size, 60 : 60 + size] = True
+        pairs.append((np.where(spot, height, first), np.where(spot, height, second)))
+    found = register(*map(np.stack, zip(*pairs, strict=True)))
+    away = np.abs(np.asarray(found.shift) - [7.0, -4.0]).max(axis=1)
+    assert away[0] < 0.05
+    assert int(found.flag[0]) == OK
+    assert np.all(away[1:] > 1.0)
+    assert np.asarray(found.flag)[1:].tolist() == [UNEVEN] * 5
+    assert np.all(np.abs(np.asarray(found.shift) - [7.0, -4.0]) < 3.0 * np.asarray(found.std))
