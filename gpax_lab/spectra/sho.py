@@ -31,6 +31,12 @@ tells most of it: less is no resonance, or may be a spike. Of 3,000 spectra of n
 and 6 pass both (of amplitudes 46, 4 and none), where 100, 82 and 40 (320, 244 and 56) passed without; of noise with
 the tails of Student's t of three degrees of freedom, in 16 bins and more, 3 to 37."""
 
+LITTLE, NOT_NOISE, LEAST, SMOOTH = 0.003, 3.5, 1e-5, 0.8
+"""Of a complex spectrum a fit is poor already if it leaves more than this share of the variance and neighbours of what
+is left correlate by more than 3.5 standard deviations of noise: two modes beside each other, or a saturated amplifier;
+and if it leaves more than a hundred thousandth of which hardly anything is noise: neighbours correlate by 0.8.
+Where they correlate so and it leaves less, or sigma is known and chi^2 is so far above 1, errors are larger by that."""
+
 LEAST_SIGNAL = 3.0
 """Amplitude over its standard deviation: below it there is no resonance to speak of, and errors are far from normal."""
 
@@ -79,7 +85,7 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
     Returns:
         `Fit` of (amplitude, resonance Hz, Q, phase rad in (-pi, pi]). Flag EDGE where the resonance is not inside the
         band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations, and where what
-        is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED`). The fit runs in
+        is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED` and `LITTLE`). The fit runs in
         the Cartesian parts of the drive, which are smooth where the amplitude vanishes; it is never negative.
 
     Raises:
@@ -90,8 +96,8 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
     centre, x, start = _beginning(f, h)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _cartesian_slopes}
     fit = curve_fit(_cartesian, x, h, start, sigma, **settings | options)
-    left = _left(_cartesian, fit, x, h, sigma, options.get("huber"))
-    return _judged(transformed(fit, _polar, centre), f, left)
+    left, wider = _left(_cartesian, fit, x, h, sigma, options.get("huber"))
+    return _judged(transformed(_widened(fit, wider), _polar, centre), f, left)
 
 
 def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLike | None = None, **options) -> Fit:
@@ -113,8 +119,16 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
     centre, x, start = _beginning(f, a)
     settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _magnitude_slopes}
     fit = curve_fit(magnitude, x, a, start, sigma, **settings | options)
-    left = _left(magnitude, fit, x, a, sigma, options.get("huber"))
-    return _judged(transformed(fit, _magnitude_units, centre), f, left)
+    left, wider = _left(magnitude, fit, x, a, sigma, options.get("huber"))
+    return _judged(transformed(_widened(fit, wider), _magnitude_units, centre), f, left)
+
+
+def _widened(fit: Fit, by: Array) -> Fit:
+    """The fit with variances larger by a factor (...)."""
+    assert fit.released is not None  # `curve_fit` gives both
+    each = by[..., None, None]
+    std, covariance = jnp.sqrt(by)[..., None] * fit.std, each * fit.covariance
+    return fit._replace(std=std, covariance=covariance, released=each * fit.released)
 
 
 @jax.jit
@@ -173,14 +187,15 @@ def _left(
     h: Array,
     sigma: ArrayLike | None,
     huber: ArrayLike | None,
-) -> Array:
+) -> tuple[Array, Array]:
     """(...) bool: the fit leaves much that is not noise, which knows nothing of its neighbour and has no peak.
 
-    Or it explains no more than fits to noise do, or not without a single bin.
+    Or it explains no more than fits to noise do, or not without a single bin. Also (...) by how much variances are
+    larger because what is left is not noise.
     """
     parts = 2 if jnp.iscomplexobj(h) else 1
 
-    def one(u: Array, y: Array, weight: Array) -> Array:
+    def one(u: Array, y: Array, weight: Array) -> tuple[Array, Array]:
         there = jnp.isfinite(y)
         rest = jnp.where(there, weight * (y - jax.vmap(model, (0, None))(x, u)), 0.0)
         y = jnp.where(there, weight * y, 0.0)
@@ -199,12 +214,22 @@ def _left(
         # The median of an exponential is ln 2 of its mean; of the square of a normal number it is 0.455 of it.
         quiet = jnp.nanmedian(jnp.where(there, power, jnp.nan)) / (math.log(2.0) if jnp.iscomplexobj(y) else 0.455)
         peaked = total > PEAKED * quiet * count
-        return ~told | ((total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked))
+        poor = (total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked)
+        related = alike > NOT_NOISE / jnp.sqrt(parts * count)
+        if parts == 2:  # amplitudes of noise are not normal: their tails are alike in neighbours without a second mode
+            poor = poor | ((total > LITTLE * jnp.sum(about)) & related)
+            poor = poor | ((total > LEAST * jnp.sum(about)) & (alike > SMOOTH))
+        alike = jnp.minimum(alike, 0.99)
+        wider = jnp.where(related, (1.0 + alike) / (1.0 - alike), 1.0)
+        if sigma is not None:
+            wider = wider * jnp.where(level > 1.0 + NOT_NOISE * jnp.sqrt(2.0 / (parts * count)), level, 1.0)
+        return ~told | poor, wider
 
     weight = jnp.broadcast_to(jnp.ones(()) if sigma is None else 1.0 / jnp.asarray(sigma), h.shape)
     for _ in fit.flag.shape:
         one = jax.vmap(one)
-    return jnp.asarray(one(fit.params, h, weight))
+    left, wider = one(fit.params, h, weight)
+    return jnp.asarray(left), jnp.asarray(wider, fit.params.dtype)
 
 
 @jax.jit
