@@ -18,6 +18,10 @@ from gpax_lab.spectra.scalarize import Scalar, ratio, scalarizer
 
 FOUR_LN2 = 2.772588722239781
 
+LITTLE, NOT_NOISE = 0.003, 3.5
+"""One peak is a poor fit if it leaves more than this share of the variance and neighbours of what is left correlate by
+more than 3.5 standard deviations of noise, as they do of two peaks in one window."""
+
 
 def gaussian(x: Array, p: Array) -> Array:
     """p0 exp(-4 ln2 (x - p1)^2 / p2^2) + p3 + p4 (x - p1): height, centre, full width at half maximum, background."""
@@ -74,7 +78,8 @@ def fit_peak(
 
     Returns:
         `Fit` with params (height, centre, full width, offset, slope[, Lorentzian part]). An absent peak has a height
-        within its standard deviation of 0.
+        within its standard deviation of 0. Flag POOR_FIT where what is left is not noise (see `LITTLE`): another peak
+        in the window, or another shape.
 
     Raises:
         ValueError: an unknown shape, a window with fewer channels than parameters and two, or sigma and gain both.
@@ -102,12 +107,37 @@ def fit_peak(
     model = SHAPES[shape]
     first = curve_fit(model, inner, values, start, sigma, lower=lower, upper=upper)
     if gain is None:
-        return first
-    at_points = jax.vmap(model, in_axes=(0, None))
-    expected = jax.vmap(at_points, in_axes=(None, 0))(inner, first.params.reshape(-1, many)).reshape(values.shape)
+        return refused(first, _more(model, first, inner, values, sigma))
+    expected = _curves(model, inner, first.params)
     noise = jnp.sqrt(jnp.asarray(gain) * jnp.maximum(jnp.nan_to_num(expected), jnp.asarray(gain)))
     begin = jnp.where(jnp.isfinite(first.params), first.params, start)
-    return curve_fit(model, inner, values, begin, noise, lower=lower, upper=upper)
+    found = curve_fit(model, inner, values, begin, noise, lower=lower, upper=upper)
+    return refused(found, _more(model, found, inner, values, noise))
+
+
+def _curves(model: Callable[[Array, Array], Array], x: Array, params: Array) -> Array:
+    """(..., n) the peaks of parameters (..., p)."""
+    at_points = jax.vmap(model, in_axes=(0, None))
+    flat = jax.vmap(at_points, in_axes=(None, 0))(x, params.reshape(-1, params.shape[-1]))
+    return flat.reshape(*params.shape[:-1], x.shape[0])
+
+
+@partial(jax.jit, static_argnames="model")
+def _more(
+    model: Callable[[Array, Array], Array], fit: Fit, x: Array, y: Array, sigma: ArrayLike | None = None
+) -> Array:
+    """(...) bool: what the peak leaves is more than noise, which knows nothing of its neighbour."""
+    there = jnp.isfinite(y)
+    weight = jnp.broadcast_to(jnp.ones((), y.dtype) if sigma is None else 1.0 / jnp.asarray(sigma, y.dtype), y.shape)
+    weight = jnp.where(there, weight, 0.0)
+    y = jnp.where(there, y, 0.0)
+    rest = weight * (y - _curves(model, x, fit.params))
+    total, count = jnp.sum(rest**2, axis=-1), jnp.sum(there, axis=-1)
+    power = jnp.sum(weight**2, axis=-1, keepdims=True)
+    mean = jnp.sum(weight**2 * y, axis=-1, keepdims=True) / jnp.where(power > 0, power, 1.0)
+    about = jnp.sum((weight * (y - mean)) ** 2, axis=-1)
+    alike = jnp.sum(rest[..., 1:] * rest[..., :-1], axis=-1) / jnp.where(total > 0, total, 1.0)
+    return (total > LITTLE * about) & (alike > NOT_NOISE / jnp.sqrt(jnp.maximum(count, 1)))
 
 
 def _guess(x: Array, y: Array, many: int) -> Array:
