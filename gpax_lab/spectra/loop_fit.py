@@ -54,6 +54,13 @@ upside down, which is not fitted itself (230 in 99 of 100 slanted loops that wer
 of its change over the height. Loops that really switch first on the rising branch, as by injected charge, change by
 0.2 of it. All by simulation."""
 
+ROUNDING = 64.0
+"""Rounding errors of the largest reading to which a loop without noise is known: below them it is a straight line."""
+
+GAP = 3.5
+"""Steps of the sweep between the readings before and after a switch above which it is not known where it is: three of
+them or more are missing."""
+
 NOWHERE = 1e6
 """Ranges of the sweep away from it: the switch of a loop that has none."""
 
@@ -267,11 +274,15 @@ def _resolved(
     assert fit.step is not None
     released = fit.released + _diagonals(more)
     poor = (flag == POOR_FIT)[..., None]
+    exact = jnp.zeros_like(fit.params).at[..., :2].set(_rounding(response)[..., None] ** 2)
+    released = released + _diagonals(exact)
     released = released + jnp.where(poor[..., None], fit.step[..., :, None] * fit.step[..., None, :], 0.0)
     curve = _curves(v, fit.params, up)
     rough = jnp.where(flag != OK, ROUGH**2, 1.0) * _misfit(response - curve, fit.chi_square, known)
     released, step = rough[..., None, None] * released, jnp.where(poor, 0.0, fit.step)
-    return fit._replace(flag=flag, released=released, step=step, rival=_rival(fit, v, up, curve))
+    return fit._replace(
+        flag=flag, released=released, step=step, rival=_rival(fit._replace(released=released), v, up, response)
+    )
 
 
 def _curves(v: Array, params: Array, up: Array) -> Array:
@@ -297,12 +308,31 @@ def _misfit(rest: Array, chi_square: Array, known: Array | None) -> Array:
     return more * jnp.where(chi_square > 1.0 + NOT_NOISE * math.sqrt(2.0 / n), chi_square, 1.0)
 
 
-def _rival(fit: Fit, v: Array, up: Array, curve: Array) -> Array:
+def _rounding(response: Array) -> Array:
+    """(...) below what nothing is known of a response (..., n), in its unit."""
+    largest = jnp.max(jnp.where(jnp.isfinite(response), jnp.abs(response), 0.0), axis=-1)
+    return ROUNDING * jnp.finfo(response.dtype).eps * largest
+
+
+def _unseen(switch: Array, before: Array, after: Array, v: Array, there: Array) -> Array:
+    """(...) whether the readings (..., n) of a branch have a gap at its switch: where its widths, or a step, reach."""
+    step, bottom, top = sweep_step(v), jnp.min(v), jnp.max(v)
+    ends = switch - jnp.maximum(before, step), switch + jnp.maximum(after, step)
+    places = jnp.clip(jnp.stack([ends[0], switch, ends[1]]), bottom, top)[..., None]
+    read, at = there[None], jnp.broadcast_to(v, there.shape)[None]
+    low = jnp.max(jnp.where(read & (at <= places), at, bottom), axis=-1)
+    high = jnp.min(jnp.where(read & (at >= places), at, top), axis=-1)
+    return jnp.any(high - low > GAP * step, axis=0)
+
+
+def _rival(fit: Fit, v: Array, up: Array, response: Array) -> Array:
     """(..., 9) another loop that describes the readings about as well, or the fitted one.
 
     Without a height, a straight line that switches nowhere (anywhere, which is far away). Where the rising branch seems
-    to switch first, a loop upside down with another tilt: so much a slanted loop may be like one.
+    to switch first, a loop upside down with another tilt: so much a slanted loop may be like one. Where the readings
+    about a switch are missing, one that switches nobody knows where, NaN: what depends on it is refused.
     """
+    curve = _curves(v, fit.params, up)
     a1, a2, a3, b0, b1, b2, b3 = (fit.params[..., k] for k in (1, 2, 3, 5, 6, 7, 8))
     place = jnp.broadcast_to(v, curve.shape)
     about = place - jnp.mean(v)
@@ -316,11 +346,19 @@ def _rival(fit: Fit, v: Array, up: Array, curve: Array) -> Array:
 
     far, none = NOWHERE * (jnp.max(v) - jnp.min(v)), jnp.zeros_like(a1)
     straight, left = with_line(curve, none, a2 + far, a3 - 2.0 * far, b0, b1, b2, b3)
-    flat = ~(left > STRAIGHT * fit.chi_square)
+    flat = ~(left > jnp.maximum(STRAIGHT * fit.chi_square, v.shape[0] * _rounding(response) ** 2))
     turned = jnp.stack([none, -a1, a3, a2, none, b2, b3, b0, b1], axis=-1)
     turned, left = with_line(curve - _curves(v, turned, up), -a1, a3, a2, b2, b3, b0, b1)
     alike = (left < UPSIDE_DOWN * fit.chi_square) | (left < v.shape[0] * (TILTED * a1) ** 2)
     other = jnp.where(((a2 < a3) & alike)[..., None], turned, fit.params)
+    there = jnp.isfinite(response)
+    for k, switch, widths, branch in ((2, a2, (b0, b1), up), (3, a3, (b2, b3), ~up)):
+        branch = jnp.broadcast_to(branch, there.shape)
+        unseen = _unseen(switch, *widths, v, there & branch)
+        if fit.released is not None:  # or readings are missing, and the switch is anywhere in the sweep
+            anywhere = ~(fit.released[..., k, k] <= (jnp.max(v) - jnp.min(v)) ** 2)
+            unseen = unseen | (anywhere & jnp.any(branch & ~there, axis=-1))
+        other = other.at[..., k].set(jnp.where(unseen, jnp.nan, other[..., k]))
     return jnp.where(flat[..., None], straight, other)
 
 

@@ -266,3 +266,20 @@ def test_most_real_loops_are_described(data_folder):
     assert good.mean() > 0.5
     assert np.mean(np.asarray(scalars(found, bias).flag)[:, 0] == fitting.OK) > 0.95
     assert float(jnp.nanmedian(found.r_squared)) > 0.9
+
+
+def test_a_gap_over_a_switch_leaves_no_bias_and_no_area():
+    """Readings missing over the switch of one branch, and a few elsewhere, which do not matter."""
+    dice = np.random.default_rng(17)
+    truth = jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])
+    bias, up = np.asarray(BIAS), np.asarray(rising(BIAS))
+    seen = np.asarray(loop_function(BIAS, truth)) + 0.05 * dice.normal(size=(100, 64))
+    right = np.asarray(loop_scalars(truth, BIAS))
+    for gap in (up & (bias > 1.0), up & (bias > 1.0) & (bias < 4.5), np.arange(64) < 30):
+        found = scalars(loop_fit(BIAS, np.where(gap, np.nan, seen)), BIAS)
+        good = np.asarray(found.flag) == fitting.OK
+        assert np.mean(good[:, :2]) < 0.02
+    off = scalars(loop_fit(BIAS, np.where(up & (bias < -4.0), np.nan, seen)), BIAS)
+    assert np.mean(np.asarray(off.flag)[:, :3] == fitting.OK) > 0.95
+    away = (np.asarray(off.params) - right)[:, :3] / np.asarray(off.std)[:, :3]
+    assert np.mean(np.abs(away) < 3) > 0.95

@@ -6,6 +6,8 @@ import pytest
 
 from gpax_lab.spectra import eels, peaks, sts
 from gpax_lab.spectra import fit as fitting
+from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, scalars
+from gpax_lab.spectra.loops import triangle
 from gpax_lab.spectra.sho import sho_amplitude_fit, sho_fit
 
 COUNT = 1000
@@ -66,3 +68,17 @@ def test_noise_has_no_gap_and_no_edge_to_divide_by():
     )
     value, _ = jax.vmap(ratio)(tail)
     assert np.sum(np.isfinite(value)) <= at_most(0.001)
+
+
+def test_a_line_without_noise_switches_nowhere():
+    """Constants and straight lines to the last digit: what a fit leaves of them is rounding."""
+    bias = np.asarray(triangle(8.0, 64))
+    offset = np.array([0.0, 3.3, 0.1, -7.7, 1e-9, 123456.789, 1 / 3, *np.linspace(-3.0, 3.0, 93)])
+    tilt = np.array([*[0.0] * 7, *np.linspace(-0.5, 0.5, 93)])
+    found = scalars(loop_fit(bias, tilt[:, None] * bias + offset[:, None]), bias)
+    good = np.asarray(found.flag) == fitting.OK
+    for k, name in enumerate(LoopScalars._fields):
+        if name.startswith(("coercive", "imprint", "nucleation")):
+            assert not np.any(good[:, k]), name
+    largest = np.max(np.abs(tilt[:, None] * bias + offset[:, None]), axis=1)
+    assert np.all(np.abs(found.params[:, 0]) <= 64 * 2.3e-16 * largest * 16.0), "of the rectangle around: rounding"
