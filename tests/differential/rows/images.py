@@ -60,5 +60,6 @@ ROWS = [
     put("descriptors.fourier_magnitude", lambda z: descriptors.fourier_magnitude(z, radial=True), STACK),
     put("domains.domain_radius", lambda z: domains.domain_radius(z, 0.5), DOMAIN, FEW),
     put("registration.register", shifted, IMAGE, ("jit", "vmap"), tolerance=1e-6),
-    row("images.registration.register", lambda: (shifted, (QUARTERED,)), "quarters", ("jit",), tolerance=1e-6),
+    # Quarters are registered in single precision.
+    row("images.registration.register", lambda: (shifted, (QUARTERED,)), "quarters", ("jit",), tolerance=2e-5),
 ]
