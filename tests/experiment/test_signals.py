@@ -82,8 +82,16 @@ def test_signals_that_do_not_end_a_program_and_faults_of_it_are_left_alone():
     assert not {getattr(signal, name, None) for name in alone} & set(requests_to_end())
 
 
+@pytest.fixture
+def heard():
+    """SIGHUP as a program finds it that was not started by `nohup`, whatever these tests were started by."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @_POSIX
-def test_a_closing_terminal_may_say_it_more_than_once():
+def test_a_closing_terminal_may_say_it_more_than_once(heard):
     with StopFlag() as stop:
         for number in (signal.SIGHUP, signal.SIGHUP, signal.SIGTERM, signal.SIGHUP):
             os.kill(os.getpid(), number)

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from gpax_instruments.twins import start_pfm
@@ -38,7 +39,9 @@ def ask(twin, question):
 
 @_POSIX
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1])
-def test_a_terminal_that_closes_leaves_the_tip_up_and_a_campaign_that_goes_on(tmp_path, environment, number):
+def test_a_terminal_that_closes_leaves_the_tip_up_and_a_campaign_that_goes_on(tmp_path, environment, number, request):
+    # As a program finds it that was not started by `nohup`, whatever these tests were started by.
+    request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.SIG_DFL)))
     ours, theirs = os.openpty()
     with start_pfm(seed=1, dwell=0.2) as twin:
         (tmp_path / "film.toml").write_text(to_toml(settings_of(twin)), encoding="utf-8")
