@@ -119,3 +119,8 @@ def bits(tree) -> list[bytes]:
 def measured(obs: Observations) -> list[float]:
     """Measured inputs in the order of their slots."""
     return np.asarray(obs.x)[np.asarray(obs.status) == MEASURED, 0].tolist()
+
+
+def only_at(step: int, *actions):
+    """A hook, a function of the state alone, that acts before the step with that many readings behind it."""
+    return lambda state: actions if np.sum(np.asarray(state.obs.status) >= MEASURED) == len(SEEDS) + step else ()

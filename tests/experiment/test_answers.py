@@ -29,11 +29,6 @@ BESIDE = {
 
 
 @pytest.fixture(scope="module")
-def plain():
-    return fixed()
-
-
-@pytest.fixture(scope="module")
 def three():
     return fixed(batch=3)
 

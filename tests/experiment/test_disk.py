@@ -5,14 +5,12 @@ import os
 
 import numpy as np
 import pytest
-from small_campaign import SEEDS, Noted, bits, fixed, frames, go
+from small_campaign import SEEDS, Noted, bits, frames, go
 
-from gpax_lab.storage import DiskFull, JournalFull, read
+from gpax_lab.storage import DiskFull, JournalFull, files, read
 from gpax_lab.storage.campaign import Campaign
 
-resource = pytest.importorskip("resource", reason="the limit of a file's size is one of POSIX")
-
-STEPS = 3
+STEPS = 5
 IMAGE = np.random.default_rng(0).integers(0, 4096, (1024, 1024), np.uint16)  # 2 MB
 
 
@@ -33,22 +31,13 @@ class Camera(Noted):
 @contextlib.contextmanager
 def largest_file(nbytes):
     """No file of this process grows beyond that."""
+    resource = pytest.importorskip("resource", reason="the limit of a file's size is one of POSIX")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture(scope="module")
-def plain():
-    return fixed()
-
-
-@pytest.fixture(scope="module")
-def plain_end(plain, tmp_path_factory):
-    return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
 
 
 @pytest.mark.parametrize("at", [1, 4])
@@ -112,4 +101,43 @@ def test_a_fault_that_finds_no_room_in_the_journal_is_the_one_that_is_shown(plai
         go(path, plain, STEPS, instrument)
     assert instrument.asked == [("safe", "")]
     assert (path.stat().st_size, read(path).ignored) == (size, 0)
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def limited(total: int):
+    """`files.free_bytes` of a disk of that many bytes with the journal alone on it."""
+    return lambda path, size: max(0, total - size)
+
+
+def test_a_full_disk_stops_before_the_measurement(plain, plain_end, path, monkeypatch):
+    monkeypatch.setattr(files, "free_bytes", limited((4 << 20) + 8000))
+    instrument = Noted()
+    with pytest.raises(DiskFull, match="make room and resume"):
+        go(path, plain, STEPS, instrument)
+    acknowledged = frames(path, "reading")
+    assert 0 < len(acknowledged) < len(SEEDS) + STEPS
+    assert instrument.tokens == [frame.header["token"] for frame in acknowledged]
+    assert len(frames(path, "intent")) == len(acknowledged)
+    assert instrument.asked[-1][0] == "safe"
+    monkeypatch.undo()
+    assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
+
+
+def test_a_disk_that_fills_between_the_check_and_the_reading(plain, plain_end, path, monkeypatch):
+    real = files.write
+
+    def write(descriptor, data):
+        if os.fstat(descriptor).st_size + len(data) > 12_000:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(files, "write", write)
+    instrument = Noted()
+    with pytest.raises(JournalFull, match="every earlier one is safe"):
+        go(path, plain, STEPS, instrument)
+    held = {frame.header["token"] for frame in frames(path, "reading")}
+    assert held <= set(instrument.tokens)
+    assert len(instrument.tokens) - len(held) <= 1
+    assert instrument.asked[-1][0] == "safe"
+    monkeypatch.undo()
     assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)

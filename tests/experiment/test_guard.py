@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, fixed, frames, go
+from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, frames, go
 
 from gpax_lab.experiment import Simulated, guard, run
 from gpax_lab.experiment.guard import Guard, description, recognised
@@ -17,26 +17,6 @@ from gpax_lab.experiment.signals import StopFlag
 from gpax_lab.observations import FAILED, MEASURED
 
 STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def plain():
-    return fixed()
-
-
-@pytest.fixture(scope="module")
-def plain_end(plain, tmp_path_factory):
-    return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "a.gpxj"
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.01)
 
 
 def guarded(instrument, **options):

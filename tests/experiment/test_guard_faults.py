@@ -8,7 +8,7 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from small_campaign import SEEDS, Noted, bits, fixed, frames, go
+from small_campaign import SEEDS, Noted, bits, frames, go
 
 from gpax_lab.experiment import guard
 from gpax_lab.experiment.guard import Guard, Paused, description, leave_safe, recognised
@@ -16,26 +16,6 @@ from gpax_lab.storage import JournalMissing
 
 STEPS = 2
 LOST = (ConnectionError,)
-
-
-@pytest.fixture(scope="module")
-def plain():
-    return fixed()
-
-
-@pytest.fixture(scope="module")
-def plain_end(plain, tmp_path_factory):
-    return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "a.gpxj"
-
-
-@pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.01)
 
 
 @pytest.fixture

@@ -4,12 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_campaign import SEEDS, Noted, fixed, frames, go
-
-
-@pytest.fixture(scope="module")
-def plain():
-    return fixed()
+from small_campaign import SEEDS, Noted, frames, go
 
 
 class Odd(Noted):

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from gpax_instruments.twins import start_pfm
-from small_campaign import KEY, SEEDS, Noted, bits, fixed, frames, go
+from small_campaign import KEY, SEEDS, Noted, bits, frames, go
 
 from gpax_lab.experiment import Simulated, guard, run
 from gpax_lab.experiment.suspended import BEAT_S, STILL_S, Watch, now
@@ -21,16 +21,6 @@ from gpax_lab.storage.campaign import Campaign
 
 STEPS = 4
 HOUR_S = 3600.0
-
-
-@pytest.fixture(scope="module")
-def plain():
-    return fixed()
-
-
-@pytest.fixture(scope="module")
-def plain_end(plain, tmp_path_factory):
-    return go(tmp_path_factory.mktemp("plain") / "a.gpxj", plain, STEPS)
 
 
 def test_the_clock_never_goes_back_and_is_that_of_journals():
