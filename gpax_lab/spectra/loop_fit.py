@@ -6,7 +6,7 @@ loop itself.
 
 from __future__ import annotations
 
-import math
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -31,6 +31,7 @@ from gpax_lab.spectra.fit import (
 )
 from gpax_lab.spectra.loop_start import inputs, loop_start, starts_of
 from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function, rising, sweep_step
+from gpax_lab.spectra.residual import misfit, neighbour_correlation, widening
 
 SHARPEST = 0.3
 """Smallest corner width in steps of the sweep: half a step from the switch erf is 0.98, sharper ones look the same."""
@@ -146,7 +147,7 @@ def loop_fit(
     box: dict[str, Any] = {"lower": lower, "upper": upper, "least_r_squared": -jnp.inf}  # judged in `_resolved`
     options = {"jac": _slopes_at_point} | box | options
     fit = curve_fit(_at_point, (v, branch), r, starts, sigma, **options)
-    return _resolved(fit, v, branch, r, (lower, upper), None if sigma is None else jnp.asarray(1.0), least_r_squared)
+    return _resolved(fit, v, branch, r, (lower, upper), least_r_squared, known=sigma is not None)
 
 
 def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None) -> Array:
@@ -249,9 +250,9 @@ def _box(v: Array) -> tuple[Array, Array]:
     return lower, jnp.stack([free, free, high, high, free, *[high - low] * 4])
 
 
-@jax.jit
+@partial(jax.jit, static_argnames="known")
 def _resolved(
-    fit: Fit, v: Array, up: Array, response: Array, box: tuple[Array, Array], known: Array | None, least: ArrayLike
+    fit: Fit, v: Array, up: Array, response: Array, box: tuple[Array, Array], least: ArrayLike, known: bool
 ) -> Fit:
     """With flag UNRESOLVED where only widths lie at a bound, and at their lower one, and the switch let go there."""
     lower, upper = box
@@ -291,21 +292,14 @@ def _curves(v: Array, params: Array, up: Array) -> Array:
     return curves.reshape(*params.shape[:-1], v.shape[0])
 
 
-def _misfit(rest: Array, chi_square: Array, known: Array | None) -> Array:
+def _misfit(rest: Array, chi_square: Array, known: bool) -> Array:
     """(...) by how much variances are larger because the loop is not of this form: what is left is alike in neighbours.
 
-    (1 + r) / (1 - r) with r the correlation of neighbours, where that is more than noise has. With a known noise also
-    chi^2 where that is.
+    With a known noise also chi^2 where that is above what noise has.
     """
-    n = rest.shape[-1]
-    rest = jnp.where(jnp.isfinite(rest), rest, 0.0)
-    power = jnp.sum(rest**2, axis=-1)
-    alike = jnp.sum(rest * jnp.roll(rest, 1, axis=-1), axis=-1) / jnp.where(power > 0, power, 1.0)
-    alike = jnp.where(alike > NOT_NOISE / math.sqrt(n), jnp.minimum(alike, 0.99), 0.0)
-    more = (1.0 + alike) / (1.0 - alike)
-    if known is None:
-        return more
-    return more * jnp.where(chi_square > 1.0 + NOT_NOISE * math.sqrt(2.0 / n), chi_square, 1.0)
+    alike = neighbour_correlation(jnp.where(jnp.isfinite(rest), rest, 0.0), closed=True)
+    more = widening(alike, rest.shape[-1], NOT_NOISE)
+    return more * misfit(chi_square, rest.shape[-1], NOT_NOISE) if known else more
 
 
 def _rounding(response: Array) -> Array:

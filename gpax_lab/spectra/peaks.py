@@ -14,13 +14,10 @@ from jax.typing import ArrayLike
 
 from gpax_lab.inputs import floating, numbers
 from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused
+from gpax_lab.spectra.residual import LITTLE, NOT_NOISE, neighbour_correlation
 from gpax_lab.spectra.scalarize import Scalar, ratio, scalarizer
 
 FOUR_LN2 = 2.772588722239781
-
-LITTLE, NOT_NOISE = 0.003, 3.5
-"""One peak is a poor fit if it leaves more than this share of the variance and neighbours of what is left correlate by
-more than 3.5 standard deviations of noise, as they do of two peaks in one window."""
 
 
 def gaussian(x: Array, p: Array) -> Array:
@@ -78,7 +75,8 @@ def fit_peak(
 
     Returns:
         `Fit` with params (height, centre, full width, offset, slope[, Lorentzian part]). An absent peak has a height
-        within its standard deviation of 0. Flag POOR_FIT where what is left is not noise (see `LITTLE`): another peak
+        within its standard deviation of 0. Flag POOR_FIT where what is left is not noise (more than `residual.LITTLE`,
+        of which neighbours are alike): another peak
         in the window, or another shape.
 
     Raises:
@@ -136,7 +134,7 @@ def _more(
     power = jnp.sum(weight**2, axis=-1, keepdims=True)
     mean = jnp.sum(weight**2 * y, axis=-1, keepdims=True) / jnp.where(power > 0, power, 1.0)
     about = jnp.sum((weight * (y - mean)) ** 2, axis=-1)
-    alike = jnp.sum(rest[..., 1:] * rest[..., :-1], axis=-1) / jnp.where(total > 0, total, 1.0)
+    alike = neighbour_correlation(rest)
     return (total > LITTLE * about) & (alike > NOT_NOISE / jnp.sqrt(jnp.maximum(count, 1)))
 
 

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.inputs import floating
 from gpax_lab.spectra.fit import BAD_INPUT, EDGE, Fit, curve_fit, judged, refused, transformed
+from gpax_lab.spectra.residual import LITTLE, misfit, neighbour_correlation, widening
 from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
 
 UNEXPLAINED, ALIKE, PEAKED, REJECTED = 0.1, 0.5, 3.0, 12.0
@@ -31,11 +32,11 @@ tells most of it: less is no resonance, or may be a spike. Of 3,000 spectra of n
 and 6 pass both (of amplitudes 46, 4 and none), where 100, 82 and 40 (320, 244 and 56) passed without; of noise with
 the tails of Student's t of three degrees of freedom, in 16 bins and more, 3 to 37."""
 
-LITTLE, NOT_NOISE, LEAST, SMOOTH = 0.003, 3.5, 1e-5, 0.8
-"""Of a complex spectrum a fit is poor already if it leaves more than this share of the variance and neighbours of what
-is left correlate by more than 3.5 standard deviations of noise: two modes beside each other, or a saturated amplifier;
-and if it leaves more than a hundred thousandth of which hardly anything is noise: neighbours correlate by 0.8.
-Where they correlate so and it leaves less, or sigma is known and chi^2 is so far above 1, errors are larger by that."""
+LEAST, SMOOTH = 1e-5, 0.8
+"""Of a complex spectrum a fit is poor already if it leaves more than `residual.LITTLE` that is not noise: two modes
+beside each other, or a saturated amplifier; and if it leaves more than a hundred thousandth of which hardly anything is
+noise: neighbours correlate by 0.8. Where they are alike and it leaves less, or sigma is known and chi^2 is far above 1,
+errors are larger by that."""
 
 LEAST_SIGNAL = 3.0
 """Amplitude over its standard deviation: below it there is no resonance to speak of, and errors are far from normal."""
@@ -85,7 +86,7 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
     Returns:
         `Fit` of (amplitude, resonance Hz, Q, phase rad in (-pi, pi]). Flag EDGE where the resonance is not inside the
         band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations, and where what
-        is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED` and `LITTLE`). The fit runs in
+        is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED` and `LEAST`). The fit runs in
         the Cartesian parts of the drive, which are smooth where the amplitude vanishes; it is never negative.
 
     Raises:
@@ -209,20 +210,17 @@ def _left(
         total, gain = jnp.sum(power), about - power
         level = total / jnp.maximum(parts * count - u.shape[0], 1)
         told = (jnp.sum(gain) > EXPLAINED * level) & (jnp.sum(gain) - jnp.max(gain) > BESIDE * level)
-        safe = jnp.where(total > 0, total, 1.0)
-        alike = jnp.sum((rest[1:] * jnp.conj(rest[:-1])).real) / safe
+        alike = neighbour_correlation(rest)
         # The median of an exponential is ln 2 of its mean; of the square of a normal number it is 0.455 of it.
         quiet = jnp.nanmedian(jnp.where(there, power, jnp.nan)) / (math.log(2.0) if jnp.iscomplexobj(y) else 0.455)
         peaked = total > PEAKED * quiet * count
         poor = (total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked)
-        related = alike > NOT_NOISE / jnp.sqrt(parts * count)
+        wider = widening(alike, parts * count)
         if parts == 2:  # amplitudes of noise are not normal: their tails are alike in neighbours without a second mode
-            poor = poor | ((total > LITTLE * jnp.sum(about)) & related)
+            poor = poor | ((total > LITTLE * jnp.sum(about)) & (wider > 1.0))
             poor = poor | ((total > LEAST * jnp.sum(about)) & (alike > SMOOTH))
-        alike = jnp.minimum(alike, 0.99)
-        wider = jnp.where(related, (1.0 + alike) / (1.0 - alike), 1.0)
         if sigma is not None:
-            wider = wider * jnp.where(level > 1.0 + NOT_NOISE * jnp.sqrt(2.0 / (parts * count)), level, 1.0)
+            wider = wider * misfit(level, parts * count)
         return ~told | poor, wider
 
     weight = jnp.broadcast_to(jnp.ones(()) if sigma is None else 1.0 / jnp.asarray(sigma), h.shape)

@@ -18,6 +18,7 @@ from gpax_lab.spectra import (
     loops,
     normal_equations,
     peaks,
+    residual,
     scalarize,
     sho,
     sho_start,
@@ -222,6 +223,17 @@ def curves() -> list[Row]:
         row("spectra.fit.curve_fit", lambda: (robust, (y,)), "robust", ("jit",), tolerance=1e-5),
         put("fit.normal_solve", lambda a: fit.normal_solve(a, jnp.ones(2)), a, SHORT, 1e-8),
         put(of_pieces, pieces, truth, FEW, 1e-8, core=("vmap",)),
+        put(
+            "residual.neighbour_correlation spectra.residual.widening spectra.residual.misfit",
+            lambda y: (
+                residual.neighbour_correlation(y),
+                residual.widening(residual.neighbour_correlation(y, closed=True), 24),
+                residual.misfit(jnp.sum(y**2), 24),
+            ),
+            y,
+            FEW,
+            1e-8,
+        ),
         put("normal_equations.pull", lambda s: normal_equations.pull(s, limit), size, FEW, 1e-8),
         put(
             "normal_equations.huber_limit",
