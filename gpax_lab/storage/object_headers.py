@@ -4,6 +4,7 @@ Layout of HDF5 File Format 3.0, IV.A (headers and their messages) and IV.A.2.m (
 Attributes in heaps of their own ("dense" ones, of the newest format) are not looked at.
 """
 
+import contextlib
 import math
 import struct
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import BinaryIO
 _ATTRIBUTE, _CONTINUED = 0x0C, 0x10
 _VLEN = 9  # class of types of any length
 _MOST = 1000  # pieces of one header
+_DAMAGE = struct.error, IndexError, OverflowError, ValueError  # what reading numbers that make no sense raises
 
 
 def longest(file: BinaryIO, address: int, base: int) -> int:
@@ -23,12 +25,14 @@ def longest(file: BinaryIO, address: int, base: int) -> int:
         base: where the file begins in `file`.
 
     Returns:
-        0 where there is none, or what stands there is no header.
+        0 where there is none, or what stands there is no header; an attribute that is damaged hides no other.
     """
-    try:
-        return max((_said(part) for part in _attributes(file, address, base)), default=0)
-    except (struct.error, IndexError, OverflowError, ValueError):
-        return 0  # the library reads no further either
+    found = 0
+    with contextlib.suppress(*_DAMAGE):  # what was found before counts: the library reads that, too
+        for part in _attributes(file, address, base):
+            with contextlib.suppress(*_DAMAGE):
+                found = max(found, _said(part))
+    return found
 
 
 def _attributes(file: BinaryIO, address: int, base: int) -> Iterator[bytes]:

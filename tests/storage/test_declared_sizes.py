@@ -140,11 +140,29 @@ def test_attributes_that_are_said_to_have_millions_of_values_are_refused(tmp_pat
     path = tmp_path / "a.h5"
     whole = _with_scale(path, "earliest", 0)
     heap = whole.index(b"GCOL")
-    for place in range(len(whole) - 12):
-        if struct.unpack_from("<IQ", whole, place) == (said, heap):
-            path.write_bytes(whole[: place + 3] + b"9999" + whole[place + 7 :])
-            with h5py.File(path, "r") as file, pytest.raises(UnreadableFile, match="among its attributes declares"):
-                inside.datasets(file)
+    (place,) = [k for k in range(len(whole) - 12) if struct.unpack_from("<IQ", whole, k) == (said, heap)]
+    path.write_bytes(whole[: place + 3] + b"9999" + whole[place + 7 :])
+    with h5py.File(path, "r") as file, pytest.raises(UnreadableFile, match="among its attributes declares"):
+        inside.datasets(file)
+
+
+@pytest.mark.parametrize("broken", ["first", "second"])
+def test_a_damaged_attribute_hides_none_before_or_behind_it(tmp_path, broken):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["m"] = np.zeros(3)
+        for name in ("first", "second"):
+            file["m"].attrs[name] = name
+    whole = path.read_bytes()
+    for name in ("first", "second"):
+        used = struct.pack("<IQ", len(name), whole.index(b"GCOL"))
+        assert whole.count(used) == 1
+        whole = whole.replace(used, struct.pack("<I", 1_000_000) + used[4:])
+    at = whole.index(broken.encode() + b"\0")
+    assert struct.unpack_from("<H", whole, at - 6) == (len(broken) + 1,)  # the length of its name
+    path.write_bytes(whole[: at - 6] + b"\xff\xff" + whole[at - 4 :])
+    with h5py.File(path, "r") as file, path.open("rb") as raw:
+        assert object_headers.longest(raw, h5py.h5o.get_info(file["m"].id).addr, 0) == 1_000_000
 
 
 def test_a_log_without_a_line_is_refused(tmp_path):
