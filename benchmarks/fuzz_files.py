@@ -113,11 +113,10 @@ def trial(folder, original, data, dice):
     damage = dice.choice((flip, flip, cut, insert, overwrite, exaggerate, exaggerate))
     path = folder / f"damaged{original.suffix.lower()}"
     path.write_bytes(damage(data, dice) if data else data)
-    for beside in (".raw",):  # what the description of a file leads to
-        if (there := original.with_suffix(beside)).exists():
-            shutil.copy(there, path.with_suffix(beside))
-            if original.suffix == ".xml":
-                path.write_bytes(path.read_bytes().replace(there.name.encode(), b"damaged.raw"))
+    if (there := original.with_suffix(".raw")).exists():  # what the description of a file leads to
+        shutil.copy(there, path.with_suffix(".raw"))
+        if original.suffix == ".xml":
+            path.write_bytes(path.read_bytes().replace(there.name.encode(), b"damaged.raw"))
     return path
 
 
@@ -139,6 +138,7 @@ def judged(path, watch):
             found = load(path)
             end = "read"
             if not all(one.values.dtype.isnative and one.values.flags.writeable for one in found.values()):
+                end = "broke"
                 wrong.append("numbers of another byte order, or ones that can not be written")
         except (UnreadableFile, ModuleNotFoundError):
             end = "refused"
