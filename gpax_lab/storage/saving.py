@@ -16,8 +16,8 @@ from .nsid import ROOT, Axis, Item, Main, Plan, flatten, layout, write
 def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[str, Any] | None = None) -> Path:
     """Write data sets, e.g. the maps of a fit and their uncertainties, into a new HDF5 file.
 
-    The file is built in memory, written beside its place, read back and compared value for value, and then moved there:
-    it is either whole or not there. dtypes are kept (pyNSID's own writer turns float32 into float64).
+    The file is written beside its place, read back and compared value for value, and then moved there: it is either
+    whole or not there. dtypes are kept (pyNSID's own writer turns float32 into float64).
 
     Args:
         path: must not exist yet.
@@ -31,6 +31,8 @@ def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[st
         FileExistsError: there is a file already.
         ValueError: nothing to write, or an array that HDF5 can not hold (objects, text, empty).
         ExportError: it did not read back as it was meant.
+        DiskFull: no room (an OSError).
+        OSError: the disk refused in another way; nothing is left behind.
 
     Example:
         >>> import tempfile
