@@ -192,11 +192,6 @@ def layout(plan: Plan) -> list[Item]:
     return items
 
 
-def _needs_newest(items: list[Item]) -> bool:
-    sizes = [value.nbytes for item in items for value in item.attributes.values() if isinstance(value, np.ndarray)]
-    return max(sizes, default=0) > _HEADER_LIMIT
-
-
 def to_file(descriptor: int, items: list[Item]) -> None:
     """The HDF5 file, written to an empty file as it is made, with little memory.
 
@@ -217,7 +212,9 @@ def to_file(descriptor: int, items: list[Item]) -> None:
 
 
 def _libver(items: list[Item]) -> str | None:
-    return "latest" if _needs_newest(items) else None
+    """The newest format where an attribute needs it, else what h5py takes by itself."""
+    sizes = [value.nbytes for item in items for value in item.attributes.values() if isinstance(value, np.ndarray)]
+    return "latest" if max(sizes, default=0) > _HEADER_LIMIT else None
 
 
 def _fill(file: Any, items: list[Item], given_up: Callable[[], bool] = lambda: False) -> None:
