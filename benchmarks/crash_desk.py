@@ -196,8 +196,8 @@ class Desk:
             return small.fingerprint(go(name, Recorded(path), Path(folder) / "again.gpxj"))
 
     def same_arrays(self, path, whole):
-        """Whether every reading that both journals hold under a token is the same in every bit."""
+        """Whether two journals hold the same tokens, and under each the same reading in every bit."""
         known = {frame.header["token"]: kept(frame).arrays for frame in read(whole).of("reading")}
         found = {f.header["token"]: kept(f).arrays for f in read(path).of("reading") if "usable" in f.header}
-        both = found.keys() & known.keys()
-        return all(np.array_equal(found[t][name], known[t][name]) for t in both for name in known[t])
+        same = (np.array_equal(found[token][name], known[token][name]) for token in known for name in known[token])
+        return found.keys() == known.keys() and all(same)

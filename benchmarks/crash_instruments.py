@@ -7,8 +7,8 @@ journals and the instrument's ledger hold is compared.
 
 What is claimed where an act was cut off by the safe state: its reading is a failed one, and the campaign ends bit for
 bit where an uninterrupted one with the same readings does. Where none failed, that is the end of the undisturbed one.
-An instrument that was started anew knows nothing of what it did: the one act that was under way then is not repeated,
-and its reading may be a failed one. The specimen of the electron microscope is a new one, and its spectra are others.
+An instrument that was started anew knows nothing of what it did: neither the act that was under way then is repeated,
+nor one that a program announced to it before it had done any; the readings of these two may be failed ones. The specimen of the electron microscope is a new one, and its spectra are others.
 """
 
 import os
@@ -44,7 +44,8 @@ class Trial(NamedTuple):
         acknowledged: readings acknowledged before the disturbance ended the campaign.
         judgement: of the journal.
         failed: readings that failed, in the whole campaign.
-        for_nothing: why those of them failed whose act was not cut off, nor under way when all memory was lost.
+        for_nothing: why those of them failed whose act was not cut off, nor under way or announced when all memory was
+            lost.
         resumed: why going on did not end well, in words.
         equal: whether it ended where an uninterrupted campaign with the same readings does.
         undisturbed: whether it ended where the undisturbed one did, raw readings included; None where readings failed,
@@ -190,7 +191,9 @@ class Disturbed:
             judge.kill()
             self.bench.judge = self.bench.desk({})
         done, cut = acts(self.path.with_suffix(".ledger"))
-        for_nothing = [reason for token, reason in failed.items() if token not in cut][self.what == ANEW :]
+        # One that was started anew has forgotten what was under way, and cannot tell of the first act announced to it.
+        forgotten = 2 if self.what == ANEW else 0
+        for_nothing = [reason for token, reason in failed.items() if token not in cut][forgotten:]
         told = REFUSED.search(self.text) is not None
         return Trial(
             self.name, self.what, self.ended, self.text, told, unsafe, connected, left, len(self.acknowledged),
@@ -333,7 +336,9 @@ def claims(found):
     """(name, value, unit, reference, whether the claim holds) of what trials found."""
     for name in desk.KINDS:
         part = [one for one in found if one.name == name]
-        title, count = f"{len(part)} disturbed campaigns, {name}", len(part)
+        if not part:
+            continue
+        title = f"{len(part)} disturbed campaigns, {name}"
 
         def all_of(words, holds, of=part, title=title):
             good = sum(map(holds, of))
@@ -344,7 +349,7 @@ def claims(found):
         yield all_of("safe before anything else once connected again", lambda one: not one.connected)
         yield all_of("safe at the end", lambda one: not one.left)
         yield all_of("journals that reopen", lambda one: one.judgement.reopens)
-        lost, safe = (sum(values) for values in zip(*((o.judgement.lost, o.acknowledged) for o in part), strict=True))
+        lost, safe = sum(one.judgement.lost for one in part), sum(one.acknowledged for one in part)
         yield f"{title}: acknowledged readings lost, of {safe}", lost, "readings", 0, lost == 0
         twice = sum(one.twice for one in part)
         yield f"{title}: acts under a token that had acted", twice, "acts", 0, twice == 0
@@ -353,7 +358,7 @@ def claims(found):
         yield all_of("of those with all readings, ended where undisturbed", lambda one: one.undisturbed, whole)
         wrong = sum(len(one.for_nothing) for one in part)
         yield f"{title}: readings failed, act neither cut off nor forgotten", wrong, "readings", 0, wrong == 0
-        failed, of = sum(one.failed for one in part) - wrong, count * desk.READINGS
+        failed, of = sum(one.failed for one in part) - wrong, len(part) * desk.READINGS
         yield f"{title}: readings failed, act cut off or forgotten, of {of}", failed, "readings", None, True
         again = sum(one.twice_over_lives for one in part)
         yield f"{title}: acts repeated by one that was started anew", again, "acts", 0, again == 0

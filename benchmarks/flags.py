@@ -28,7 +28,7 @@ pin_threads()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-from scipy.stats import beta  # noqa: E402
+from scipy.stats import binomtest  # noqa: E402
 
 from gpax_lab.spectra.fit import OK  # noqa: E402
 from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, scalars  # noqa: E402
@@ -78,14 +78,15 @@ def simulated(kind, count, draw):
 
 def interval(k, n):
     """95 percent interval of a share, k of n."""
-    return (beta.ppf(0.025, k, n - k + 1) if k else 0.0), (beta.ppf(0.975, k + 1, n - k) if k < n else 1.0)
+    return binomtest(int(k), int(n)).proportion_ci(method="exact") if n else (0.0, 1.0)
 
 
 def counted(value, std, flag, truth, spare=0.0):
     """Right, right and accepted, wrong, wrong and accepted, all, accepted, accepted beyond three deviations."""
     away = np.abs(value - truth) / np.sqrt(std**2 + spare**2)
     good, right, wrong = flag == OK, away <= RIGHT, ~(away <= WRONG)
-    return np.array([v.sum() for v in (right, right & good, wrong, wrong & good, right | True, good, good & ~right)])
+    parts = right, right & good, wrong, wrong & good
+    return np.array([*(v.sum() for v in parts), away.size, good.sum(), (good & ~right).sum()])
 
 
 def told(name, sums, report):
@@ -164,15 +165,15 @@ def main() -> None:
     claims("simulated: coercive biases", sums["coercive_up"] + sums["coercive_down"], report, options.quick)
     claims("simulated: imprints", sums["imprint"], report, options.quick)
     claims("simulated: responses at zero bias", sums["remanence_up"] + sums["remanence_down"], report, options.quick)
-    alike(200 if options.quick else 1000, report)
-    nothing(count, report)
+    alike(200 if options.quick else 1000, report, options.quick)
+    nothing(count, report, options.quick)
     folder = Path(options.data) / "loops"
     if folder.is_dir() and not options.quick:
         measured(folder, report)
     report.finish()
 
 
-def alike(count, report):
+def alike(count, report, quick):
     """A scalarizer of the same quantity accepts the same loops, and says the same."""
     for name in ("area", "coercive_up", "imprint"):
         k = LoopScalars._fields.index(name)
@@ -188,11 +189,12 @@ def alike(count, report):
             differ += int(np.sum((np.isfinite(value) != good) | (good & ~same)))
         share = differ / (count * len(KINDS))
         report.result(f"{name}: loops of which a scalarizer says something else", share, "1")
-        least = interval(differ, count * len(KINDS))[0]
-        report.claim(f"{name}: a scalarizer and `scalars` agree on 999 of 1000 loops", least <= 1e-3)
+        # What parts them is the last step of a fit in another batch, so that the count itself is claimed.
+        bound = interval(differ, count * len(KINDS))[0] if quick else share
+        report.claim(f"{name}: a scalarizer and `scalars` agree on 999 of 1000 loops", bound <= 1e-3)
 
 
-def nothing(count, report):
+def nothing(count, report, quick):
     """Straight lines in noise switch nowhere, and their area is none within its error."""
     dice = np.random.default_rng(105)
     tilt = dice.uniform(-0.3, 0.3, (count, 1))
@@ -201,7 +203,7 @@ def nothing(count, report):
     for name in ("coercive_up", "coercive_down", "imprint", "nucleation_up", "nucleation_down"):
         k = int(np.sum(flag[:, names.index(name)] == OK))
         report.result(f"lines in noise: {name} accepted", k / count, "1")
-        report.claim(f"lines in noise: at most 2 percent have a {name}", interval(k, count)[0] <= 0.02)
+        report.claim(f"lines in noise: at most 2 percent have a {name}", interval(k, count)[not quick] <= 0.02)
     sums = counted(*(np.asarray(v)[:, 0] for v in (found.params, found.std, found.flag)), 0.0)
     told("lines in noise: area", sums, report)
 
