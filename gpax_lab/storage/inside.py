@@ -21,10 +21,9 @@ SPARE_BYTES = 64_000_000
 _UNWRITTEN = 4  # an array may be so many times larger than what was written of it: a scan is stopped early
 _PACKED = 1032  # at most so many times smaller can deflate make anything (zlib.net, zlib_tech.html)
 _PIECE = 1 << 20  # bytes looked at together
-_LOOKED_AT = (
-    1 << 30
-)  # bytes in which uses of heaps are looked for; in larger files a text of 4 GB is no more than theirs
-_HEAP = b"GCOL\x01\0\0\0"
+# Bytes in which uses of heaps are looked for; in larger files a text of 4 GB is no more than theirs.
+_LOOKED_AT = 1 << 30
+_HEAP = b"GCOL\x01\0\0\0"  # with which a heap of text of any length begins: its mark, version 1, nothing (III.E)
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -38,16 +37,19 @@ def most_declared(held: int, packed: bool = False) -> int:
 
 def is_hdf5(path: Path) -> bool:
     """Whether a file is HDF5: its signature lies at 0, 512, 1024, 2048, ... (HDF5 File Format 3.0, II.A)."""
-    if not path.is_file():
-        return False
+    return path.is_file() and _start(path) is not None
+
+
+def _start(path: Path) -> int | None:
+    """Where the HDF5 file begins in a file; None where there is none."""
     size, at = path.stat().st_size, 0
     with path.open("rb") as file:
         while at < size:
             file.seek(at)
             if file.read(len(_SIGNATURE)) == _SIGNATURE:
-                return True
+                return at
             at = 2 * at or 512
-    return False
+    return None
 
 
 def check(path: Path) -> None:
@@ -74,8 +76,8 @@ def check_heaps(path: Path) -> None:
     Raises:
         UnreadableFile: an object of a heap has no size, or one beyond the end of the heap, or is said to be larger.
     """
+    start = _start(path) or 0
     with path.open("rb") as file:
-        start = next(_found(file, _SIGNATURE), 0)
         file.seek(start + 8)
         head = file.read(7).ljust(7, b"\x08")
         width = head[6] if head[0] < 2 else head[2]  # bytes of a length, as the superblock says (II.A)
