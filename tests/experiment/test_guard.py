@@ -349,8 +349,9 @@ def test_nothing_is_made_safe_in_the_middle_of_a_measurement():
         while instrument.safes <= turn:  # the idle instrument is made safe; else the test's own time limit ends this
             time.sleep(0.005)
     assert (instrument.safes, instrument.collisions) == (5, 0)
+    timer = kept._timer
     kept.leave_safe()
-    assert kept._timer is None
+    assert not timer.is_alive()
 
 
 def test_ctrl_c_pressed_many_times_still_ends_safe():

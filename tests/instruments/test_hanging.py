@@ -61,9 +61,11 @@ def deadlines(link):
     for name in ("write", "read_into", "read_exact", "read_until", "reconnect"):
         usual[name] = getattr(link, name)
         setattr(link, name, watched(usual[name]))
-    yield allowed
-    for name, call in usual.items():
-        setattr(link, name, call)
+    try:
+        yield allowed
+    finally:
+        for name, call in usual.items():
+            setattr(link, name, call)
 
 
 @pytest.mark.parametrize("of", [Scripted, Dripping])
