@@ -79,12 +79,16 @@ def cache_folder() -> Path:
         base = Path.home() / "Library" / "Caches"
     else:
         base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    processor = hashlib.sha256(_processor().encode()).hexdigest()[:8]
-    return Path(base) / "gpax-lab" / "compiled" / f"jaxlib-{jaxlib.__version__}-{platform.machine()}-{processor}"
+    return Path(base) / "gpax-lab" / "compiled" / f"jaxlib-{jaxlib.__version__}-{platform.machine()}-{processor()}"
 
 
-def _processor() -> str:
-    """What the processor can do, in words that differ where compiled code may not run."""
+def processor() -> str:
+    """Eight hexadecimal digits that stand for what the processor can do; they differ where compiled code may not run."""
+    return hashlib.sha256(_abilities().encode()).hexdigest()[:8]
+
+
+def _abilities() -> str:
+    """What the processor can do, in words."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

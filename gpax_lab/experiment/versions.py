@@ -8,33 +8,26 @@ from typing import Any
 
 import jax
 
-from gpax_lab.environment import cache_folder
+from gpax_lab.environment import processor
 from gpax_lab.experiment.record import Frame
 
 
 def versions() -> dict[str, str]:
     """Versions of everything that a bit-for-bit continuation depends on.
 
-    Beside packages: the processor (the name of the folder in which `setup` keeps compiled functions, which stands for
-    what it can do), the number of its cores, by which sums are split, the device that computes, and XLA's options.
+    Beside packages: the processor (digits that stand for what it can do), the number of its cores, by which sums are
+    split, the device that computes, and XLA's options.
     """
     packages = ("gpax-lab", "jax", "jaxlib", "numpyro", "numpy", "optax")
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
         **{name: version(name) for name in packages},
-        "processor": _processor(),
+        "processor": processor(),
         "cores": str(_cores()),
         "device": jax.devices()[0].device_kind,
         "xla options": " ".join(sorted(os.environ.get("XLA_FLAGS", "").split())),
     }
-
-
-def _processor() -> str:
-    try:
-        return cache_folder().name
-    except RuntimeError:  # a user without a home folder
-        return platform.processor() or platform.machine()
 
 
 def _cores() -> int:

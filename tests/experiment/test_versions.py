@@ -6,7 +6,7 @@ import jaxlib
 import pytest
 from small_campaign import fixed, frames, go
 
-from gpax_lab.environment import cache_folder
+from gpax_lab.environment import processor
 from gpax_lab.experiment import versions
 from gpax_lab.experiment.versions import differences, going_on_with, withdrawal
 from gpax_lab.storage import Frame
@@ -20,7 +20,7 @@ def test_the_processor_and_the_options_of_the_compiler_are_told(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--b=2  --a=1")
     here = versions.versions()
     assert here["jaxlib"] == jaxlib.__version__
-    assert here["processor"] == cache_folder().name
+    assert here["processor"] == processor()
     assert here["xla options"] == "--a=1 --b=2"
     assert 1 <= int(here["cores"]) <= os.cpu_count()
 
@@ -33,14 +33,6 @@ def test_a_process_that_may_use_fewer_cores_is_another_one():
         assert versions.versions()["cores"] == "1"
     finally:
         os.sched_setaffinity(0, allowed)
-
-
-def test_a_user_without_a_home_is_no_hindrance(monkeypatch):
-    def nowhere():
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(versions, "cache_folder", nowhere)
-    assert versions.versions()["processor"]
 
 
 def test_what_differs_from_any_writer_is_told_once_and_what_is_not_known_is_not_judged():
