@@ -36,7 +36,7 @@ class Kept:
         if found != self._sent:
             raise Interference(
                 f"{scpi.link.address}: its {self.name} is {found} ({self.units}), {wanted} was asked for: does another "
-                "program use the instrument? Nothing was pulsed"
+                "program use the instrument?"
             )
         self._send(scpi, wanted)
         self._sent = wanted

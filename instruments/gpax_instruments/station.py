@@ -100,7 +100,7 @@ class Station:
         self._last = ""  # token of the measurement that was last seen done
         self._switched = False  # it was switched on, and its register still says so
         self._blank = False  # it has done nothing yet, or nothing since it was switched on
-        self._begun: set[str] = set()  # tokens that we have acted under
+        self._begun: set[str] = set()  # tokens that we have acted under, or found done
         self._forgotten: set[str] = set()  # those of them that it can not know of any more
 
     @property
@@ -372,8 +372,7 @@ class Station:
         bias = self.scpi.read_finite_again("BIAS?", 1)
         if bias[0] != 0.0:
             raise Interference(
-                f"{self.address}: the tip is at {float(bias[0])!r} V, which this program did not ask for; "
-                "nothing was measured"
+                f"{self.address}: the tip is at {float(bias[0])!r} V, which this program did not ask for"
             )
 
     def _block(self, command: str, dtype: str) -> np.ndarray:
