@@ -83,7 +83,7 @@ def cache_folder() -> Path:
 
 
 def processor() -> str:
-    """Eight hexadecimal digits that stand for what the processor can do; they differ where compiled code may not run."""
+    """Eight hexadecimal digits for what the processor can do: they differ where compiled code may not run."""
     return hashlib.sha256(_abilities().encode()).hexdigest()[:8]
 
 

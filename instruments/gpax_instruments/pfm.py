@@ -142,11 +142,11 @@ class PFM(Stage):
     def _perform(self, goal: np.ndarray, token: str) -> None:
         self.set(goal)
         self._engage()
+        self._wait_idle()  # a link that broke while idle is found and mended here, before the pulse
+        self._check_settings()  # the move may have taken long
         self._fire(token)
 
     def _fire(self, token: str) -> None:
-        self._wait_idle()  # a link that broke while idle is found and mended here, before the pulse
-        self._check_settings()  # the move may have taken long
         self._pulsed = token
         self._act(token, f'MEAS:LOOP "{token}"')
 

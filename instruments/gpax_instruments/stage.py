@@ -1,6 +1,7 @@
 """A microscope that goes to places: moves are checked, sent once, and compared with the read-back."""
 
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
@@ -93,6 +94,8 @@ class Stage(Station):
         """Act once under token, here, and wait for the end; what is done under it already is not done again.
 
         Raises:
+            ValueError: the token is none.
+            StillBusy: it was busy for longer than `patience_s`; nothing was done.
             PulseLost: an act under token had begun, or may have; nothing was done.
             Interference, DoseSpent: as ``measure``; nothing was done.
             UnknownOutcome: the act may have happened.
@@ -106,9 +109,9 @@ class Stage(Station):
             self._may_act(token)
             self._fire(token)
 
+    @abstractmethod
     def _fire(self, token: str) -> None:
         """Act once under token, here."""
-        raise NotImplementedError
 
     def _step(self, setpoint: np.ndarray) -> None:
         """One MOVE, sent once. If the link breaks, the read-back says whether it happened."""

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
@@ -50,11 +51,11 @@ def check_token(token: str) -> None:
         raise ValueError(f"token {token!r}: letters, digits and _.:- only, 64 at most")
 
 
-class Station:
+class Station(ABC):
     """A microscope over SCPI, whose measurement acts at most once under a token. Nothing is opened before ``connect``.
 
-    A driver says what its instrument is called, which settings act on the sample, how the act is done, and what comes
-    home: `model`, `act`, `word`, `_check_settings`, `_perform` and `_fetch`.
+    A driver says what its instrument is called, what it needs, which settings act on the sample, how the act is done,
+    and what comes home: `model`, `act`, `word`, `_prepare`, `_check_settings`, `_perform` and `_fetch`.
 
     Args:
         address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.link.open_link`.
@@ -197,6 +198,7 @@ class Station:
         if self._known is None and not _unquoted(scpi.query(f"{self.word}:TOK?")):
             self._blank = True
 
+    @abstractmethod
     def _prepare(self, scpi: Scpi) -> None:
         """What a measurement needs beyond the greeting; the safe state is reached without it."""
 
@@ -231,17 +233,17 @@ class Station:
                 reading = self._leave(reading)
         return self._finished(reading, token, changed)
 
+    @abstractmethod
     def _check_settings(self) -> None:
         """Raise Interference unless what acts on the sample is as we asked for; DeviceError where it is not told."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _perform(self, goal: np.ndarray, token: str) -> None:
         """Go to goal (d,), and act once under token."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
         """What the last measurement gave; fresh: we have just asked for it at goal (d,)."""
-        raise NotImplementedError
 
     def _leave(self, reading: Reading) -> Reading:
         """What is done after a measurement; the reading, with a flag where that was refused."""

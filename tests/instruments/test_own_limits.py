@@ -11,6 +11,7 @@ from gpax_instruments.errors import BadFrame, DeviceError, DoseSpent, Instrument
 from gpax_instruments.limits import Axis
 from gpax_instruments.link import open_link
 from gpax_instruments.pfm import PFM
+from gpax_instruments.stage import Stage
 from gpax_instruments.stem import STEM
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, block
 
@@ -356,3 +357,11 @@ def test_whether_a_token_was_used_is_yes_or_no(serve, kind, query):
     with driver(serve(microscope).address, **options) as device, pytest.raises(DeviceError, match="0 or 1"):
         device.measure(place, "t1")
     assert microscope.acts() == []
+
+
+@pytest.mark.parametrize("missing", ["_check_settings", "_perform", "_fetch", "_fire"])
+def test_a_driver_that_leaves_out_what_makes_it_one_can_not_be_made(missing):
+    does = {name: vars(PFM)[name] for name in ("_check_settings", "_perform", "_fetch", "_fire") if name != missing}
+    unfinished = type("Unfinished", (Stage,), {"model": "PFM", "act": "loop", "word": "LOOP", **does})
+    with pytest.raises(TypeError, match=missing):
+        unfinished(NOWHERE, AXES, 1.0, 1.0, None, None)
