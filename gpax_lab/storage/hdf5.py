@@ -10,7 +10,6 @@ from .dataset import UNKNOWN, Dataset
 from .nsid import Axis
 from .readers import usid
 from .readers.common import unique
-from .readers.usid import text
 
 NAME, ORDER = "gpax_lab_name", "gpax_lab_order"
 """Attributes of our own files: the name as it was given, which HDF5 may not carry, and the place among the others."""
@@ -83,8 +82,7 @@ def _shortened(found: dict[str, Dataset]) -> dict[str, Dataset]:
 
 
 def _attribute(node: Any, name: str, default: str = "") -> str:
-    value = node.attrs.get(name, default)
-    return text(value)
+    return usid.text(node.attrs.get(name, default))
 
 
 def _is_nsid(node: Any) -> bool:
@@ -116,5 +114,5 @@ def _nsid(node: Any) -> Dataset:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
-        return text(value)
+        return usid.text(value)
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

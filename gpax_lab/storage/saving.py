@@ -11,6 +11,7 @@ from .clouds import slug
 from .dataset import Dataset
 from .hdf5 import NAME, ORDER
 from .nsid import ROOT, Axis, Item, Main, Plan, flatten, layout, write
+from .readers.common import decoded
 
 
 def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[str, Any] | None = None) -> Path:
@@ -101,7 +102,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist())
     if isinstance(value, bytes):
-        value = value.rstrip(b"\0").decode("latin-1")
+        value = decoded(value.rstrip(b"\0"))
     if value is None or isinstance(value, bool | int | float):
         return value
     return str(value).replace("\0", "\\0")  # HDF5 ends text at a zero

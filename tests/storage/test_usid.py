@@ -95,11 +95,20 @@ def test_attributes_and_images_beside_the_main_data_set_are_kept(tmp_path):
     order = ORDERS["serpentine"]
     image, topography = np.random.default_rng(2).normal(size=(5, 6)), np.arange(12.0)
     others = [("Survey", image), ("Height", topography[order, None]), ("Bin_Frequencies", np.linspace(1, 2, 7))]
-    place = vendors.usid(tmp_path / "a.h5", VALUES[order], GRID[order], SPECTRA, others=others, sensitivity=2.5)
+    place = vendors.usid(
+        tmp_path / "a.h5",
+        VALUES[order],
+        GRID[order],
+        SPECTRA,
+        others=others,
+        sensitivity=2.5,
+        drift=np.bytes_("5 µm/h".encode("cp1252")),
+    )
     found = load(place)
     assert next(iter(found)) == "Response"
     main = found["Response"]
     assert main.metadata["attributes"]["sensitivity"] == 2.5
+    assert main.metadata["attributes"]["drift"] == "5 µm/h"
     assert main.metadata["groups"] == {"/": {"instrument": "twin"}, "Measurement_000": {"grid": "as asked"}}
     np.testing.assert_array_equal(found["Survey"].values, image)
     assert found["Survey"].data_type == "IMAGE"

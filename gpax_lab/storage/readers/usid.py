@@ -13,7 +13,7 @@ from gpax_lab.storage.dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis
 from gpax_lab.storage.errors import UnreadableFile
 from gpax_lab.storage.nsid import Axis
 
-from .common import split_unit, unique
+from .common import decoded, split_unit, unique
 
 LINKS = ("Position_Indices", "Position_Values", "Spectroscopic_Indices", "Spectroscopic_Values")
 """Object references of a USID main data set (pyUSID, `check_if_main`)."""
@@ -132,10 +132,10 @@ def about(node: Any) -> dict[str, Any]:
 
 
 def text(value: Any) -> str:
-    """An attribute as text: the first element of an array, bytes as UTF-8, empty where there is none."""
+    """An attribute as text: the first element of an array, bytes as `decoded` reads them, empty where there is none."""
     if isinstance(value, np.ndarray):
         value = value.ravel()[0] if value.size else ""
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return decoded(value) if isinstance(value, bytes) else str(value)
 
 
 def _common(one: str, other: str) -> int:
@@ -167,7 +167,7 @@ def _points(value: Any) -> bool:
 def _words(value: Any) -> Any:
     if isinstance(value, list):
         return [_words(one) for one in value]
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return decoded(value) if isinstance(value, bytes) else value
 
 
 def _apart(axes: tuple[Axis, ...]) -> tuple[Axis, ...]:
