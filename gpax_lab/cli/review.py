@@ -21,6 +21,7 @@ from gpax_lab.settings.schema import Grid, Pool, Twin
 from gpax_lab.settings.tables import SCALARIZERS
 from gpax_lab.spectra.loops import triangle
 from gpax_lab.storage import Contents, Frame, read
+from gpax_lab.storage.contents import readings
 
 _PARAMS = ".posterior.params"
 _DRAWN = (40, 40)
@@ -171,11 +172,10 @@ def _posteriors(plan: Plan, frames: Sequence[Frame]) -> list[tuple[Posterior, Ob
 
 
 def _points(contents: Contents) -> Points:
-    frames = contents.of("reading")
+    frames = readings(contents)
     seeds = {frame.header["token"] for frame in contents.of("intent") if frame.header.get("phase") == "seed"}
     x = np.array([frame.arrays["x"] for frame in frames], np.float64).reshape(-1, 2)
-    again = {frame.header["token"]: float(frame.arrays["y"]) for frame in contents.of("reread")}
-    y = np.array([again.get(frame.header["token"], float(frame.arrays["y"])) for frame in frames])
+    y = np.array([float(frame.arrays["y"]) for frame in frames])
     return Points(x, y, np.array([frame.header["token"] in seeds for frame in frames], bool))
 
 

@@ -30,6 +30,28 @@ class Contents(NamedTuple):
         return tuple(frame for frame in self.frames if frame.kind in kinds)
 
 
+def readings(contents: Contents) -> tuple[Frame, ...]:
+    """The readings of a campaign, each as it was read last.
+
+    Args:
+        contents: a journal.
+
+    Returns:
+        The frames of kind "reading", in order. Those that a mended scalarizer gave a value later (kind "reread", by the
+        same token) have it and its arrays, and are good ones.
+    """
+    later = {frame.header["token"]: frame for frame in contents.of("reread")}
+    return tuple(
+        frame if (again := later.get(frame.header.get("token"))) is None else _with_value(frame, again)
+        for frame in contents.of("reading")
+    )
+
+
+def _with_value(reading: Frame, again: Frame) -> Frame:
+    header = {**reading.header, "value": again.header["value"], "ok": True, "reason": ""}
+    return reading._replace(header=header, arrays={**reading.arrays, **again.arrays})
+
+
 def damage_text(path: Path, found: Scan) -> str:
     """What to tell a person about damage in the middle of a journal."""
     start, end = found.damage[0]

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from . import clouds, files, nsid
-from .contents import Contents, read_slim
+from .contents import Contents, read_slim, readings
 from .errors import ExportError
 from .frames import Frame
 from .plain import dumps
@@ -99,21 +99,6 @@ def _posterior(frames: tuple[Frame, ...], part: str) -> nsid.Main | None:
     return nsid.Main(title.replace(" ", "_"), title, values, "1", title, kind, axes, None, "1", named)
 
 
-def _read_again(contents: Contents) -> tuple[Frame, ...]:
-    """The readings, each as it was read last: a scalarizer that was mended has given some of them a value later."""
-    later = {frame.header["token"]: frame for frame in contents.of("reread")}
-    return tuple(
-        frame if (again := later.get(frame.header.get("token"))) is None else _with_value(frame, again)
-        for frame in contents.of("reading")
-    )
-
-
-def _with_value(reading: Frame, again: Frame) -> Frame:
-    """A reading with the value that it was given later, by which it is a good one."""
-    header = {**reading.header, "value": again.header["value"], "ok": True, "reason": ""}
-    return reading._replace(header=header, arrays={**reading.arrays, **again.arrays})
-
-
 def plan(contents: Contents, name: str) -> nsid.Plan:
     """Lay out the HDF5 file of a campaign; pure.
 
@@ -130,7 +115,7 @@ def plan(contents: Contents, name: str) -> nsid.Plan:
     campaign = campaigns[0]
     start = campaign.monotonic
     summaries = [_posterior(contents.of("posterior"), part) for part in ("mean", "sd", "diagnostics")]
-    mains, table = clouds.from_readings(campaign, _read_again(contents))
+    mains, table = clouds.from_readings(campaign, readings(contents))
     tables = {"log": _log(contents, start)}
     if table:
         tables["readings"] = table
