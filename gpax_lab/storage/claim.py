@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from . import lock
+from . import files, lock
 
 _FOLDER = "gpax-lab-instruments"
-_FLAGS = os.O_RDWR | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_FLAGS = files.APPENDING | getattr(os, "O_NOFOLLOW", 0)
 _TOLD = 4096  # bytes of the words about who holds it
 
 
@@ -50,6 +50,12 @@ def names(address: str) -> tuple[str, ...]:
 
     All of them are locked, in this order: a program that could not find the numbers out, and one that could, meet at
     the name.
+
+    Args:
+        address: ``tcp://host:port`` or a VISA resource name.
+
+    Returns:
+        Addresses in the same form; one where nobody knows the host, or there is none.
     """
     text = address.strip()
     with contextlib.suppress(ValueError):  # the link refuses it with better words
@@ -76,7 +82,8 @@ def _hosts(name: str) -> list[str]:
     return sorted({plain, *(str(one[4][0]) for one in found)})  # all programs lock in this order
 
 
-def _place(name: str, folder: Path) -> Path:
+def _place(name: str) -> Path:
+    folder = Path(tempfile.gettempdir()) / _FOLDER
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
         folder.chmod(0o777)  # an instrument is shared by all users of the machine
@@ -85,12 +92,12 @@ def _place(name: str, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def _claimed(name: str, address: str, who: str) -> Iterator[None]:
-    at = Path(_FOLDER)
+    place = Path(_FOLDER)
     try:
-        at = Path(tempfile.gettempdir()) / _FOLDER
-        at = place = _place(name, at)
+        place = _place(name)
         descriptor = _taken(place)
     except OSError as error:
+        at = error.filename or place
         text = f"no lock for {address} can be taken at {at} ({error.strerror}); mend the folder, or set TMPDIR"
         raise OSError(error.errno, text) from error
     if descriptor is None:
@@ -132,7 +139,7 @@ def _opened(place: Path) -> int:
             return os.open(place, _FLAGS)
         with contextlib.suppress(FileExistsError):
             descriptor = os.open(place, _FLAGS | os.O_CREAT | os.O_EXCL, 0o666)
-            with contextlib.suppress(OSError, AttributeError):
+            with contextlib.suppress(OSError):
                 os.chmod(place, 0o666)  # whatever the umask: the next user may find what a killed program left
             return descriptor
 

@@ -16,19 +16,20 @@ from .errors import DiskFull, JournalError, JournalFull, JournalMissing, Journal
 NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """Error numbers of a full disk, a file that reached its limit, a quota that is used up."""
 
-_BASE = (
+APPENDING = (
     os.O_RDWR | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOINHERIT", 0)
 )
+"""Flags of `os.open` for a file that is read and appended to, and that no child process inherits."""
 
 
 def open_append(path: Path, *, create: bool) -> int:
     """A descriptor for appending; with `create` the file must not exist yet (FileExistsError)."""
-    return os.open(path, _BASE | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
+    return os.open(path, APPENDING | (os.O_CREAT | os.O_EXCL if create else 0), 0o644)
 
 
 def open_new(path: Path) -> int:
     """A descriptor for writing anywhere in a file that must not exist yet (FileExistsError)."""
-    return os.open(path, (_BASE & ~os.O_APPEND) | os.O_CREAT | os.O_EXCL, 0o644)
+    return os.open(path, (APPENDING & ~os.O_APPEND) | os.O_CREAT | os.O_EXCL, 0o644)
 
 
 @contextlib.contextmanager
@@ -90,7 +91,7 @@ def set_aside(path: Path, data: bytes, why: str) -> Path:
     """
     place = path.with_name(f"{path.name}.cut")
     before = place.stat().st_size if place.exists() else None
-    descriptor = os.open(place, _BASE | os.O_CREAT, 0o644)
+    descriptor = os.open(place, APPENDING | os.O_CREAT, 0o644)
     try:
         write_all(descriptor, f"{why}\n".encode() + data + b"\n")
         sync(descriptor)
@@ -214,7 +215,7 @@ def replacing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
         sync_directory(folder)
     except OSError as error:
-        if error.errno not in NO_ROOM or isinstance(error, DiskFull):
+        if error.errno not in NO_ROOM:
             raise
         text = f"{path}: no room to write it ({error.strerror}); what was there before is unchanged. Make room"
         raise DiskFull(error.errno, text) from error
