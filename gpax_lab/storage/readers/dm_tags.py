@@ -10,7 +10,7 @@ from gpax_lab.storage.errors import UnreadableFile
 
 _BYTES = {2: 2, 3: 4, 4: 2, 5: 4, 6: 4, 7: 8, 8: 1, 9: 1, 10: 1, 11: 8, 12: 8}  # of a number, by type
 _STRUCT, _STRING, _ARRAY = 15, 18, 20
-_DATA, _GROUP = 21, 20  # what a tag is
+_DATA, _GROUP = b"\x15", b"\x14"  # what a tag is
 _FIELDS = 1000  # of a struct; those of Gatan have ten
 _LIST = 1_000_000  # numbers that become a list of Python, at some 36 bytes each
 _DEEPEST = 64
@@ -46,12 +46,12 @@ class _Walk:
             raise UnreadableFile(f"its tags lie more than {_DEEPEST} deep in one another")
         self.there(count, 3, "tags")
         for _ in range(count):
-            kind = self.file.read(1)[0:1]
+            kind = self.file.read(1)
             name = self.file.read(max(int.from_bytes(self.file.read(2), "big", signed=True), 0))
-            if kind == bytes([_GROUP]):
+            if kind == _GROUP:
                 self.file.seek(10 if self.wide else 2, 1)
                 self.tags(self.number(), name.decode("latin-1"), depth + 1)
-            elif kind == bytes([_DATA]):
+            elif kind == _DATA:
                 self.file.seek(12 if self.wide else 4, 1)
                 self.data(group == "ImageData" and name == b"Data")
             else:

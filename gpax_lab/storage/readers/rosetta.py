@@ -144,15 +144,13 @@ def _read(module: ModuleType, plugin: str, path: Path) -> tuple[dict[str, Datase
         if plugin in bounds.CHECKS:
             bounds.CHECKS[plugin](path)
         signals = module.file_reader(str(path), **bounds.OPTIONS.get(plugin, {}))
-        return datasets([_MENDED.get(plugin, _as_read)(signal) for signal in signals]), "no signal"
+        if plugin in _MENDED:
+            signals = [_MENDED[plugin](signal) for signal in signals]
+        return datasets(signals), "no signal"
     except ModuleNotFoundError as error:
         return {}, f"{error.name} is needed for this file: pip install {error.name}"
     except Exception as error:  # whatever it stumbles over, the next one may understand the file
         return {}, str(error) or type(error).__name__
-
-
-def _as_read(signal: dict[str, Any]) -> dict[str, Any]:
-    return signal
 
 
 def _semper(signal: dict[str, Any]) -> dict[str, Any]:
