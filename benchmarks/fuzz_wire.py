@@ -319,11 +319,11 @@ def decoded(report, dice, trials):
     for number in range(trials):
         command = dice.choice((b"POS?", b"DATA?"))
         data = dice.choice(DAMAGES)(ANSWERS[command] + b"\n", dice)
-        said = meant(data, b"", command) if data.count(b"\n", -1) or command == b"POS?" else None
         try:
             if command == b"DATA?":
+                said = meant(data, b"", command) if data.endswith(b"\n") else None
                 value = codecs.parse_block(data, "<f4")
-                right = said is not None and data.endswith(b"\n") and _same(value, said)
+                right = said is not None and _same(value, said)
             else:
                 value = codecs.parse_numbers(data.decode("latin-1").removesuffix("\n"))[0]
                 right = _same(value, _numbers(data.decode("latin-1").removesuffix("\n"), None))
