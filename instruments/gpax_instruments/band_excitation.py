@@ -7,7 +7,7 @@ import numpy as np
 from gpax_instruments import codecs
 from gpax_instruments.errors import LINK_FAULTS, StillBusy, UnknownOutcome
 from gpax_instruments.kept import Kept
-from gpax_instruments.limits import Axis, Bounded
+from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.link import Link
 from gpax_instruments.pictures import picture
 from gpax_instruments.protocols import Reading
@@ -86,15 +86,14 @@ class BandExcitation(Stage):
 
     def _wanted(self) -> list[float]:
         """Centre and width in Hz, bins; ValueError where they are no band within the driver's own limits."""
-        own = type(self)
-        checked = [getattr(own, name).check(self, getattr(self, name)) for name in ("centre", "width", "bins")]
-        centre, width, _ = checked
-        if not (width < 2 * centre and centre + 0.5 * width <= own.MAX_HZ):
+        highest = type(self).MAX_HZ  # an attribute of the object can not widen it
+        centre, width, bins = (judged(self, name) for name in ("centre", "width", "bins"))
+        if not (width < 2 * centre and centre + 0.5 * width <= highest):
             raise ValueError(
-                f"a band has 0 < width < 2 centre and ends below {own.MAX_HZ:g} Hz; got {centre!r}, {width!r} Hz. "
+                f"a band has 0 < width < 2 centre and ends below {highest:g} Hz; got {centre!r}, {width!r} Hz. "
                 "Nothing was sent"
             )
-        return [float(value) for value in checked]
+        return [centre, width, bins]
 
     def _check_settings(self) -> None:
         """At bias 0, and in the band that was asked for."""

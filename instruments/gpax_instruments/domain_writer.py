@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from gpax_instruments.errors import LINK_FAULTS, DeviceError
-from gpax_instruments.limits import Axis, Bounded
+from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.link import Link
 from gpax_instruments.pictures import picture
 from gpax_instruments.protocols import Reading
@@ -181,7 +181,7 @@ class DomainWriter(Station):
         low, high = self._limits[[0, 2]], self._limits[[1, 3]]
         bias, duration = np.clip([float(goal[0]), 10.0 ** float(goal[1])], low, high).tolist()
         self.scpi.errors()  # what is told after the pulse shall be about the pulse
-        patience_s = type(self).image_timeout_s.check(self, self.image_timeout_s) + 2.0 * duration
+        patience_s = judged(self, "image_timeout_s") + 2.0 * duration
         self._act(token, f'PULS {bias!r},{duration!r},"{token}"', patience_s, "; is there fresh film?")
 
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:

@@ -76,6 +76,11 @@ class Bounded:
         return int(value) if self.whole else float(value)  # type: ignore[call-overload, arg-type]
 
 
+def judged(instance: Any, name: str) -> float:
+    """A `Bounded` number of a driver, judged once more: within its limits, whoever has touched the driver."""
+    return float(getattr(type(instance), name).check(instance, getattr(instance, name)))
+
+
 @dataclass(frozen=True)
 class Axis:
     """One movable coordinate.

@@ -11,7 +11,7 @@ import numpy as np
 from gpax_instruments import codecs
 from gpax_instruments.errors import DeviceError
 from gpax_instruments.kept import Kept
-from gpax_instruments.limits import Axis, Bounded
+from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import TAG_ECHO, Scpi
@@ -102,8 +102,7 @@ class PFM(Stage):
 
     def _wanted(self) -> list[float]:
         """Amplitude and points; judged once more: what is sent is within the limits, whoever has touched the driver."""
-        own = type(self)
-        return [float(own.vmax.check(self, self.vmax)), float(own.points.check(self, self.points))]
+        return [judged(self, "vmax"), judged(self, "points")]
 
     def _check_settings(self) -> None:
         """At bias 0, and about to apply what was asked for, and nothing else."""

@@ -22,7 +22,7 @@ from gpax_instruments.errors import (
     StillBusy,
     UnknownOutcome,
 )
-from gpax_instruments.limits import Axis, Bounded, check_all
+from gpax_instruments.limits import Axis, Bounded, check_all, judged
 from gpax_instruments.link import Link, open_link
 from gpax_instruments.protocols import Reading
 from gpax_instruments.scpi import Scpi
@@ -429,7 +429,7 @@ class Station(ABC):
 
     def _wait_idle(self, patience_s: float | None = None) -> None:
         """Return when idle. Raises StillBusy after patience_s, None for `patience_s`."""
-        seconds = type(self).patience_s.check(self, self.patience_s) if patience_s is None else patience_s
+        seconds = judged(self, "patience_s") if patience_s is None else patience_s
         deadline = after(seconds)
         while (state := self.scpi.read_again("STAT?").strip().upper()) != "IDLE":
             if not time.monotonic() <= deadline:

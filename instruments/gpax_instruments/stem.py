@@ -19,7 +19,7 @@ from gpax_instruments.errors import (
     MoveRefused,
     UnknownOutcome,
 )
-from gpax_instruments.limits import Axis, Bounded, check_all
+from gpax_instruments.limits import Axis, Bounded, check_all, judged
 from gpax_instruments.link import Link
 from gpax_instruments.pictures import picture
 from gpax_instruments.protocols import Reading
@@ -112,7 +112,7 @@ class STEM(Stage):
 
     def _judge(self, doses: np.ndarray) -> None:
         """Refuse doses beyond the limit, and doses that differ from those first told: the beam is another one."""
-        highest = type(self).max_shot.check(self, self.max_shot)
+        highest = judged(self, "max_shot")
         if not np.all((doses > 0) & (doses <= highest)):
             raise DeviceError(
                 f"{self.address} exposes with {doses.tolist()} electrons (spectrum, pattern, image); each must be "
@@ -143,11 +143,6 @@ class STEM(Stage):
 
     # --- dose -----------------------------------------------------------------------------------------------------
 
-    @property
-    def _budget(self) -> float:
-        """Electrons, judged once more: what is exposed is within the limits, whoever has touched the driver."""
-        return float(type(self).dose_budget.check(self, self.dose_budget))
-
     def dose(self) -> float:
         """Electrons that the specimen has had in all.
 
@@ -167,12 +162,12 @@ class STEM(Stage):
     def shots_left(self) -> float:
         """How many shots the budget still allows. A campaign's `stop` may ask."""
         self.scpi.connect()
-        return max(0.0, (self._budget - self.dose()) // self._shot_electrons)
+        return max(0.0, (judged(self, "dose_budget") - self.dose()) // self._shot_electrons)
 
     def _allow(self, electrons: float) -> None:
         """Blank the beam, whoever has unblanked it, and raise DoseSpent where electrons are more than the budget."""
         self.blank()
-        had, budget = self.dose(), self._budget
+        had, budget = self.dose(), judged(self, "dose_budget")
         if not had + electrons <= budget:
             raise DoseSpent(
                 f"{had:.3g} of {budget:.3g} electrons are spent, the next exposure takes {electrons:.3g}; "
