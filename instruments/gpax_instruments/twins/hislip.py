@@ -105,8 +105,7 @@ class HislipServer(Listener):
             session.cleared.set()
             with self._lock:  # one that waits for a lock of this session's learns that it need not
                 self._sessions.pop(session.number, None)
-                if self._holder == session.number:
-                    self._holder = None
+                self._release(session)
                 self._lock.notify_all()
             for end in (session.sync, session.asynchronous):
                 if end is not None:
