@@ -41,7 +41,6 @@ class Guard:
         stop: whether somebody wants the campaign to stop. Where it raises while a lost instrument is waited for, nobody
             knows, and the waiting goes on.
         note: records an entry in the journal at once.
-        clock: seconds that never go back; by default `suspended.now`.
 
     Attributes:
         watch: how long this process stood still.
@@ -56,10 +55,9 @@ class Guard:
         idle_s: float | None,
         stop: Callable[[], bool],
         note: Callable[[Record], None],
-        clock: Callable[[], float] | None = None,
     ) -> None:
         self.instrument, self.wait_s, self.idle_s = instrument, wait_s, idle_s
-        self._clock = clock or now
+        self._clock = now
         self.watch, self.worked_s = Watch(self._clock), 0.0
         self._idle_since: float | None = None  # None: in use, or safe
         self._lost, self._stop, self._note = lost, stop, note
