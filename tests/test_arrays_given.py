@@ -96,9 +96,7 @@ def test_images_that_must_be_whole_refuse_a_mask():
             function(hidden)
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in CASES if n not in ("sho_fit", "sho_start", "fit_peak", "find_atoms", *KEPT)]
-)
+@pytest.mark.parametrize("name", [n for n in CASES if n not in ("sho_fit", "sho_start", *KEPT)])  # no complex half
 def test_half_precision_is_computed_in_single(name):
     function, values = CASES[name]
     half = values.astype(np.float16)
@@ -110,7 +108,11 @@ def test_half_precision_is_computed_in_single(name):
 def test_filters_keep_half_precision():
     for name in KEPT:
         function, values = CASES[name]
-        assert function(values.astype(np.float16)).dtype == np.float16
+        half = values.astype(np.float16)
+        found, single = function(half), np.asarray(function(half.astype(np.float32)))
+        assert found.dtype == np.float16
+        # Rounded once more at the end, and a few sums of half precision on the way.
+        np.testing.assert_allclose(found, single, rtol=0, atol=8 * np.finfo(np.float16).eps * np.nanmax(np.abs(single)))
 
 
 AXES = {
