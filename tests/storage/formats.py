@@ -115,6 +115,23 @@ def signal(data, axes):
     return {"data": data, "axes": axes, **kept, **empty}
 
 
+def _lines(y="y", x="x", unit="nm", steps=(NM[0][1], NM[1][1]), starts=(NM[0][2], NM[1][2])):
+    """Two axes of places, of the lengths of `IMAGE`; at the steps and starts of `NM` where no others are given."""
+    return [
+        (name, start + step * np.arange(n), unit, SPATIAL)
+        for name, step, start, n in zip((y, x), steps, starts, IMAGE.shape, strict=True)
+    ]
+
+
+def _imagej_lines(unit, *steps):
+    """The same as ImageJ names them, which begin at zero."""
+    return _lines("height", "width", unit, *steps, starts=(0, 0))
+
+
+def _counted(names, shape, kinds):
+    return [(name, np.arange(n), "1", kind) for name, n, kind in zip(names, shape, kinds, strict=True)]
+
+
 def written(plugin, unit="nm", names=("y", "x"), scaled=True, dtype="float32"):
     """An image by the writer of RosettaSciIO."""
 
@@ -122,13 +139,8 @@ def written(plugin, unit="nm", names=("y", "x"), scaled=True, dtype="float32"):
         data = IMAGE if dtype == "float32" else (40 * np.abs(IMAGE)).astype(dtype)
         asked = [along(name, *line, n) for name, line, n in zip("yx", NM, data.shape, strict=True)]
         importlib.import_module(f"rsciio.{plugin}").file_writer(str(path), signal(data, asked))
-        axes = [
-            (name, start + scale * np.arange(n), its, SPATIAL)
-            for name, (its, scale, start), n in zip(names, NM, data.shape, strict=True)
-        ]
-        if not scaled:
-            kind = SPATIAL if names == ("y", "x") else UNKNOWN
-            axes = [(name, np.arange(n), "1", kind) for name, n in zip(names, data.shape, strict=True)]
+        kind = SPATIAL if names == ("y", "x") else UNKNOWN
+        axes = _lines(*names) if scaled else _counted(names, data.shape, 2 * [kind])
         return Wanted(data, axes, unit, dtype)
 
     return write
@@ -140,22 +152,15 @@ def _msa(path):
     return Wanted(data, [("Energy", 10.0 + 0.5 * np.arange(5), "eV", SPECTRAL)], "a.u.", "float64")
 
 
-def imagej(data, axes, wanted, resolution=(4.0, 2.0), **about):
-    """A TIFF file of ImageJ, of so many pixels a unit along x and y, and what its axes should be read as."""
+def imagej(data, axes, wanted, **about):
+    """A TIFF file of ImageJ, of 4 and 2 pixels a unit along x and y, and what its axes should be read as."""
 
     def write(path):
         kept = {"axes": axes, **about}
-        importlib.import_module("tifffile").imwrite(path, data, imagej=True, resolution=resolution, metadata=kept)
+        importlib.import_module("tifffile").imwrite(path, data, imagej=True, resolution=(4.0, 2.0), metadata=kept)
         return Wanted(data, wanted, "a.u.", str(data.dtype))
 
     return write
-
-
-def _imagej_lines(unit, steps=(0.5, 0.25), shape=IMAGE.shape):
-    return [
-        (name, step * np.arange(n), unit, SPATIAL)
-        for name, step, n in zip(("height", "width"), steps, shape, strict=True)
-    ]
 
 
 def _blo(path):
@@ -178,18 +183,6 @@ def _bytes(write, axes, unit="a.u.", dtype="float32", values=IMAGE):
         return Wanted(values.astype(dtype), axes, unit, dtype)
 
     return made
-
-
-def _lines(y="y", x="x", unit="nm"):
-    """The axes of `IMAGE` at the steps and starts of `NM`."""
-    return [
-        (name, start + scale * np.arange(n), unit, SPATIAL)
-        for name, (_, scale, start), n in zip((y, x), NM, IMAGE.shape, strict=True)
-    ]
-
-
-def _counted(names, shape, kinds):
-    return [(name, np.arange(n), "1", kind) for name, n, kind in zip(names, shape, kinds, strict=True)]
 
 
 X_FIRST = (NM[1][1], NM[0][1]), (NM[1][2], NM[0][2])
@@ -286,14 +279,14 @@ IMAGEJ = {
     "imagej_slices.tif": imagej(
         CUBE.astype(np.uint16),
         "ZYX",
-        [("depth", 3.0 * np.arange(2), "nm", SPATIAL), *_imagej_lines("nm", shape=(3, 4))],
+        [("depth", 3.0 * np.arange(2), "nm", SPATIAL), *_imagej_lines("nm")],
         unit="nm",
         spacing=3.0,
     ),
     "imagej_film.tif": imagej(
         CUBE.astype(np.uint16),
         "TYX",
-        [("time", 1.5 * np.arange(2), "s", SPECTRAL), *_imagej_lines("nm", shape=(3, 4))],
+        [("time", 1.5 * np.arange(2), "s", SPECTRAL), *_imagej_lines("nm")],
         unit="nm",
         spacing=3.0,
         finterval=1.5,

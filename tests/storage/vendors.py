@@ -198,7 +198,7 @@ def unf(path, image, scale, offset, units):
     put(21, (124, 2, 1, 10, 0, 0))
     put(62, (1, 4))
     for at, number in zip((83, 87, 91, 95), (scale[1], offset[1], scale[0], offset[0]), strict=True):
-        put(at + 0, struct.pack("<f", number))
+        put(at, struct.pack("<f", number))
     put(244, units[0].encode())
     put(248, units[1].encode())
     label = words.astype("<i2").tobytes()
