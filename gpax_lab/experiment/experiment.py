@@ -99,7 +99,11 @@ def token_of(key: Array, mark: str = "") -> str:
 
 
 def key_of(token: str) -> Array:
-    """The random key that a token spells; simulated instruments draw their noise from it."""
+    """The random key that a token spells; simulated instruments draw their noise from it.
+
+    Raises:
+        ValueError, TypeError: the token does not begin with a key in hexadecimal digits.
+    """
     token = token.partition("-")[0]
     words = [int(token[i : i + 8], 16) for i in range(0, len(token), 8)]
     return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32))

@@ -10,7 +10,7 @@ from gpax_instruments.twins.faults import MOVE, Faults
 from gpax_instruments.twins.process import Blocks, numbers
 
 
-class Scope(Protocol):
+class AnyScope(Protocol):
     """What every simulated microscope can do; see `microscope.Microscope` and `stem_scope.Scope`."""
 
     seed: int
@@ -18,15 +18,26 @@ class Scope(Protocol):
     faults: Faults
 
     @property
-    def busy(self) -> bool: ...  # noqa: D102
-    def move(self, x: float, y: float) -> None: ...  # noqa: D102
-    def wait(self, lock: threading.Condition) -> None: ...  # noqa: D102
-    def make_safe(self) -> None: ...  # noqa: D102
-    def reset(self) -> None: ...  # noqa: D102
-    def forget(self) -> None: ...  # noqa: D102
+    def busy(self) -> bool:
+        """Whether something is being measured."""
+
+    def move(self, x: float, y: float) -> None:
+        """Go to (x, y) m."""
+
+    def wait(self, lock: threading.Condition) -> None:
+        """Return when what is being measured has ended; lock is held, and released meanwhile."""
+
+    def make_safe(self) -> None:
+        """Withdraw the tip or blank the beam, bias 0; what is being measured is cut off."""
+
+    def reset(self) -> None:
+        """Be safe, with the settings of the start; what was measured stays."""
+
+    def forget(self) -> None:
+        """Lose what is lost with the power."""
 
 
-def teach_common(dialect: Dialect, scope: Scope, faults: Faults, kind: str, side_m: float) -> Blocks:
+def teach_common(dialect: Dialect, scope: AnyScope, faults: Faults, kind: str, side_m: float) -> Blocks:
     """Teach a dialect the commands that all microscopes have.
 
     Args:
@@ -64,7 +75,7 @@ def teach_common(dialect: Dialect, scope: Scope, faults: Faults, kind: str, side
     return blocks
 
 
-def check_target(scope: Scope, x: float, y: float, side_m: float) -> np.ndarray:
+def check_target(scope: AnyScope, x: float, y: float, side_m: float) -> np.ndarray:
     """The place (2,) m to go to. Raises -221 while something is measured, -222 outside the field or on command."""
     if scope.busy:
         raise ScpiError(-221)
