@@ -15,9 +15,9 @@ from gpax_lab.cli.demo import demo_settings
 from gpax_lab.cli.products import check_own, check_replaceable, is_picture, products, quoted
 from gpax_lab.cli.review import finished, in_force, plan_of, review
 from gpax_lab.cli.summary import summary
-from gpax_lab.cli.terminal import consoles
+from gpax_lab.cli.terminal import consoles, say
 from gpax_lab.environment import Stopwatch, setup
-from gpax_lab.experiment.versions import going_on_with, withdrawal
+from gpax_lab.experiment import versions
 from gpax_lab.settings import Settings, SettingsError, agreed, changes, going_on, load, to_toml
 from gpax_lab.settings.schema import Recorded
 from gpax_lab.storage import ExportError, JournalError
@@ -91,7 +91,7 @@ def resume(
         started, watch = time.monotonic(), Stopwatch()
         with Campaign.open(file) as campaign:
             if campaign.journal.told:
-                _say(console, campaign.journal.told)
+                say(console, campaign.journal.told)
             check_own(products(file))
             plan = plan_of(campaign.header, file)
             now = in_force(plan, campaign.history)
@@ -100,15 +100,15 @@ def resume(
             then = drive.moved(wanted, address)
             found = changes(now, then)
             if finished(campaign.history) and not found:
-                _say(console, "This campaign is finished; what it left is written anew.")
+                say(console, "This campaign is finished; what it left is written anew.")
                 campaign.export()
                 drive.leave(file)
                 return
-            if changed := going_on_with(campaign.history).get("changed"):
-                _say(console, withdrawal(changed))
+            if changed := versions.differences(campaign.history, versions.versions()):
+                say(console, versions.withdrawal(changed))
             plan = going_on(plan, then)
             if found:
-                _say(console, f"From now on: {'; '.join(map(str, found))}.")
+                say(console, f"From now on: {'; '.join(map(str, found))}.")
                 drive.change(campaign, found, then, now, wanted)
             ended = drive.drive(plan, campaign, console, watch, started, another)
         _close(ended, file, console)
@@ -125,7 +125,7 @@ def plot(
         target = out or file.with_suffix(".png")
         check_replaceable(target, is_picture(target))  # before the work
         drive.draw(review(file), target)
-        console.print(f"{target}", soft_wrap=True)
+        say(console, str(target))
 
 
 @app.command()
@@ -133,7 +133,7 @@ def show(context: typer.Context, file: Journal) -> None:
     """Tell what a campaign did, found and cost."""
     with _explained(context) as console:
         told = review(file)
-        _say(console, f"{to_toml(told.plan.settings)}\n{summary(told)}")
+        say(console, f"{to_toml(told.plan.settings)}\n{summary(told)}")
 
 
 def _start(settings: Settings, folder: Path, console: Console, given: Sequence[Path] = ()) -> None:
@@ -147,14 +147,10 @@ def _close(ended: drive.Ended, path: Path, console: Console) -> None:
         steps, begun = ended.outcome.steps, ended.outcome.state is not None or ended.outcome.steps > 0
         when = f"after {steps} {'step' if steps == 1 else 'steps'}" if begun else "before the first fit"
         reason = "" if ended.signal is not None and not ended.unsafe else f": {ended.outcome.reason}"
-        _say(console, f"\nPaused {when}{reason}. Go on with: gpax-lab resume {quoted(path)}")
+        say(console, f"\nPaused {when}{reason}. Go on with: gpax-lab resume {quoted(path)}")
         raise typer.Exit(ended.exit_code)
     told = drive.leave(path)
-    _say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
 
 
 @contextmanager
@@ -166,12 +162,12 @@ def _explained(context: typer.Context) -> Iterator[Console]:
     except typer.Exit:
         raise
     except KeyboardInterrupt as stopped:
-        _say(complaints, _sentences("Stopped at once.", *getattr(stopped, "__notes__", [])))
+        say(complaints, _sentences("Stopped at once.", *getattr(stopped, "__notes__", [])))
         raise typer.Exit(130) from None
     except Exception as error:
         if context.obj:
             raise
-        _say(complaints, _sentences(f"error: {_words(error)}", *getattr(error, "__notes__", [])))
+        say(complaints, _sentences(f"error: {_words(error)}", *getattr(error, "__notes__", [])))
         raise typer.Exit(1) from None
 
 

@@ -26,6 +26,7 @@ from gpax_lab.cli.products import (
 from gpax_lab.cli.progress import Display
 from gpax_lab.cli.review import Review, review
 from gpax_lab.cli.summary import summary
+from gpax_lab.cli.terminal import say
 from gpax_lab.cli.units import span_unit
 from gpax_lab.environment import Stopwatch
 from gpax_lab.experiment import Outcome, run
@@ -177,7 +178,7 @@ def drive(
                 step=step,
                 stop=lambda: bool(stop),
                 note=campaign.append,
-                tell=lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+                tell=lambda text: say(console, text),
             ) as instrument,
             Display(console, plan) as display,
         ):

@@ -10,6 +10,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from gpax_lab.cli.terminal import say
 from gpax_lab.cli.units import place, value
 from gpax_lab.experiment import Event, reach_of
 from gpax_lab.experiment.experiment import as_asked
@@ -50,7 +51,7 @@ class Display:
             self.bar.update(self.task, description=_PHASES[event.phase], completed=event.step, total=total)
             self.live.update(self._view(line))
         else:
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(self.console, line)
 
     def _view(self, line: str) -> Group:
         return Group(self.bar, Text(line, overflow="ellipsis", no_wrap=True))

@@ -57,6 +57,11 @@ class Patient:
         return getattr(self._stream, name)
 
 
+def say(console: Console, text: str) -> None:
+    """Print text as it stands: unwrapped, so that a command can be copied, and brackets are no markup."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def consoles() -> tuple[Console, Console]:
     """The consoles for what is said and for complaints; neither ever raises because nobody is there."""
     out, err = (cast(TextIO, Patient(stream)) for stream in (sys.stdout, sys.stderr))
