@@ -1,3 +1,4 @@
+import contextlib
 import ctypes
 import gc
 import os
@@ -85,6 +86,23 @@ def compiled():
     jax.monitoring.register_event_duration_secs_listener(hear)
     yield names
     jax.monitoring.unregister_event_duration_listener(hear)
+
+
+@pytest.fixture
+def largest_file():
+    """`with largest_file(nbytes):` no file of this process grows beyond that."""
+
+    @contextlib.contextmanager
+    def limited(nbytes):
+        resource = pytest.importorskip("resource", reason="the limit of a file's size is one of POSIX")
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture(scope="session")

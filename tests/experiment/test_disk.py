@@ -1,6 +1,5 @@
 """A disk that is full in the middle of an image, of the export, or before a measurement; with room it goes on."""
 
-import contextlib
 import os
 
 import numpy as np
@@ -28,20 +27,8 @@ class Camera(Noted):
         return reading
 
 
-@contextlib.contextmanager
-def largest_file(nbytes):
-    """No file of this process grows beyond that."""
-    resource = pytest.importorskip("resource", reason="the limit of a file's size is one of POSIX")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 @pytest.mark.parametrize("at", [1, 4])
-def test_in_the_middle_of_an_image(plain, plain_end, tmp_path, monkeypatch, at):
+def test_in_the_middle_of_an_image(plain, plain_end, tmp_path, monkeypatch, at, largest_file):
     """The first image takes more than anybody could know of before."""
     path, instrument = tmp_path / "a.gpxj", Camera(at)
     monkeypatch.setattr(Campaign, "require_space", lambda self, nbytes: None)  # other programs fill the disk meanwhile
@@ -65,7 +52,7 @@ def test_in_the_middle_of_an_image(plain, plain_end, tmp_path, monkeypatch, at):
     assert all(np.array_equal(image, IMAGE) for image in images)
 
 
-def test_a_known_lack_of_room_is_told_before_the_sample_is_touched(plain, plain_end, tmp_path):
+def test_a_known_lack_of_room_is_told_before_the_sample_is_touched(plain, plain_end, tmp_path, largest_file):
     path, instrument = tmp_path / "a.gpxj", Camera(0)
     with largest_file(9 << 20), pytest.raises(DiskFull, match=r"MB free, 8\.389 MB needed; make room and resume"):
         go(path, plain, STEPS, instrument)
@@ -74,7 +61,7 @@ def test_a_known_lack_of_room_is_told_before_the_sample_is_touched(plain, plain_
     assert bits(go(path, plain, STEPS, Camera(0)).state) == bits(plain_end.state)
 
 
-def test_in_the_middle_of_the_export(plain, tmp_path, monkeypatch):
+def test_in_the_middle_of_the_export(plain, tmp_path, monkeypatch, largest_file):
     path, real = tmp_path / "a.gpxj", Campaign.export
 
     def tight(campaign):
@@ -92,7 +79,7 @@ def test_in_the_middle_of_the_export(plain, tmp_path, monkeypatch):
         assert real(campaign).exists()
 
 
-def test_a_fault_that_finds_no_room_in_the_journal_is_the_one_that_is_shown(plain, plain_end, tmp_path):
+def test_a_fault_that_finds_no_room_in_the_journal_is_the_one_that_is_shown(plain, plain_end, tmp_path, largest_file):
     """Not even the word about the full disk fits; the instrument is safe all the same, and it goes on with room."""
     path, instrument = tmp_path / "a.gpxj", Noted()
     go(path, plain, 1, Noted())
