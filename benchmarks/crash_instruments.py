@@ -8,7 +8,8 @@ journals and the instrument's ledger hold is compared.
 What is claimed where an act was cut off by the safe state: its reading is a failed one, and the campaign ends bit for
 bit where an uninterrupted one with the same readings does. Where none failed, that is the end of the undisturbed one.
 An instrument that was started anew knows nothing of what it did: neither the act that was under way then is repeated,
-nor one that a program announced to it before it had done any; the readings of these two may be failed ones. The specimen of the electron microscope is a new one, and its spectra are others.
+nor one that a program announced to it before it had done any; the readings of these two may be failed ones. The
+specimen of the electron microscope is a new one then, and its spectra are others.
 """
 
 import os
