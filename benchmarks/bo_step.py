@@ -22,7 +22,7 @@ from jax.scipy.stats import norm  # noqa: E402
 
 import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, gp, kernels, nuts, observations, priors, simulate  # noqa: E402
-from gpax_lab.experiment.simulate import measure, room_for  # noqa: E402
+from gpax_lab.experiment.simulate import measure, buffer_for  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -52,7 +52,7 @@ def ours(steps, sampler):
     """Seconds of every step of a campaign, the first fit in the first; and the best posterior mean at its end."""
     experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquire.log_ei(), candidates())
     seconds, start = [], time.perf_counter()
-    state = experiment.init(KEY, room_for(observations(*seeds()), steps))
+    state = experiment.init(KEY, buffer_for(observations(*seeds()), steps))
     for _ in range(steps):
         state, x = experiment.propose(state)
         state = experiment.observe(state, x, measure(objective, state, x))
@@ -135,7 +135,7 @@ def scanned(report, steps, seeds_count, alone):
     """Whole campaigns in one scan: seconds per campaign-step, alone and vmapped over keys."""
     sampler = nuts(300, 300, draws=64, max_tree_depth=10)
     experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquire.log_ei(), candidates())
-    obs = room_for(observations(*seeds()), steps)
+    obs = buffer_for(observations(*seeds()), steps)
     keys = jax.random.split(KEY, seeds_count)
 
     def campaign(key):

@@ -78,7 +78,7 @@ def verdicts(connection, told, left):
 
 
 def file_calls(connection, told, folder, kind, stride):
-    """After every file call, and within every write: what `verdict` says of the file as it is then."""
+    """After every file call, and within every write: what `comparison_report` says of the file as it is then."""
     recorded = small.FileCalls(kind, folder / f"recorded-{kind}.gpxj")
     found = []
     for number, (where, data, safe) in enumerate(recorded.states()[::stride]):

@@ -19,7 +19,7 @@ from gpax_lab import acquire, kernels
 from gpax_lab.experiment import Experiment, Outcome, Simulated, bayes_opt, run
 from gpax_lab.infer import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
-from gpax_lab.infer.space import space_of
+from gpax_lab.infer.space import unconstrained_density
 from gpax_lab.models import gp
 from gpax_lab.storage import JournalEmpty, files
 from gpax_lab.storage.campaign import Campaign
@@ -45,7 +45,7 @@ def prior_draws(count: int) -> Sampler:
     """Draws of the prior that are never updated: a process with fixed parameters."""
 
     def init(key, model, obs):
-        space = space_of(model, obs.y.dtype)
+        space = unconstrained_density(model, obs.y.dtype)
         params = jax.vmap(lambda k: space.constrain(space.draw(k)))(jax.random.split(key, count))
         info = Info(*(jnp.zeros((), int) for _ in Info._fields))
         even = jnp.full(count, -jnp.log(count), obs.y.dtype)

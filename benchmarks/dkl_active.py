@@ -29,7 +29,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, laplace, observations, race, simulate  # noqa: E402
+from gpax_lab import acquire, bayes_opt, gp, hypotheses, laplace, observations, model_average, simulate  # noqa: E402
 from gpax_lab.images.patches import around  # noqa: E402
 from gpax_lab.infer.ensemble import ensemble  # noqa: E402
 from gpax_lab.models import encoders, pretrain  # noqa: E402
@@ -67,7 +67,7 @@ def methods(of: maps.Map, quick: bool) -> dict:
         "GP on coordinates": (gp.exact(2, bounds=box), simple),
         "GP on brightness": (deep_kernel(one, bright), simple),
         "GP on principal components": (deep_kernel(components, of.look()), simple),
-        "race of the three": (hypotheses(rivals), race(simple)),
+        "race of the three": (hypotheses(rivals), model_average(simple)),
         "deep kernel, MLP": (deep_kernel(plain, of.look()), deep),
         "deep kernel, rotation-pooled": (deep_kernel(network, of.look()), deep),
         "deep kernel, turned MLP": (deep_kernel(turned, of.look()), deep),

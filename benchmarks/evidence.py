@@ -24,7 +24,7 @@ from scipy.special import logsumexp  # noqa: E402
 
 import gpax_lab  # noqa: E402
 from gpax_lab import means, nuts, observations, parametric, smc  # noqa: E402
-from gpax_lab.infer.space import space_of  # noqa: E402
+from gpax_lab.infer.space import unconstrained_density  # noqa: E402
 from gpax_lab.observations import assimilate  # noqa: E402
 from gpax_lab.physics import transitions  # noqa: E402
 
@@ -58,7 +58,7 @@ def by_quadrature_of_two():
 
 def by_bridge(model, obs, draws):
     """Log evidence by bridge sampling from a long run, and its scatter between the halves of the run swapped."""
-    space = space_of(model, jnp.float64)
+    space = unconstrained_density(model, jnp.float64)
     long = nuts(2000, draws, draws=None, target_accept=0.95).init(jax.random.key(5), model, obs)
 
     @jax.jit

@@ -35,8 +35,8 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bandit, bayes_opt, hypotheses, parametric, race, recovery, simulate, smc  # noqa: E402
-from gpax_lab.experiment.study import begun  # noqa: E402
+from gpax_lab import acquire, bandit, bayes_opt, hypotheses, parametric, model_average, recovery, simulate, smc  # noqa: E402
+from gpax_lab.experiment.study import initial_observations  # noqa: E402
 from gpax_lab.physics import shapes, transitions  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
@@ -105,7 +105,7 @@ def blindness(report, count, draws, curvatures):
 def ways(models, domain, draws):
     """The default and the published way of learning, on the same hypotheses and with the same inference."""
     return {
-        EVIDENCE: bayes_opt(models, race(smc(draws)), acquire.information(), domain),
+        EVIDENCE: bayes_opt(models, model_average(smc(draws)), acquire.expected_information_gain(), domain),
         REWARD: bayes_opt(models, bandit(smc(draws), domain.points), acquire.uncertainty(), domain),
     }
 
@@ -116,9 +116,9 @@ def other_policies(models, domain, draws):
         "posterior sampling": acquire.uncertainty_of_one(),
         "epsilon-greedy": acquire.uncertainty_of_one(0.4, jnp.inf),
         "all models": acquire.uncertainty(),
-        "at random": acquire.at_random(),
+        "at random": acquire.random(),
     }
-    return {name: bayes_opt(models, race(smc(draws)), score, domain) for name, score in scores.items()}
+    return {name: bayes_opt(models, model_average(smc(draws)), score, domain) for name, score in scores.items()}
 
 
 def transition(report, count, draws, steps):
@@ -126,7 +126,7 @@ def transition(report, count, draws, steps):
     models = hypotheses(LAWS, bounds=[X], scale=(0.0, 1.0), flexible=False)
     domain, keys = acquire.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
     truths = {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
-    found = recovery(ways(models, domain, draws), truths, domain, keys, steps, seeds=SEEDS, tell=progress)
+    found = recovery(ways(models, domain, draws), truths, domain, keys, steps, seeds=SEEDS, callback=progress)
     rate, soon = tell(report, found, {})
     for t, truth in enumerate(found.truths):
         report.claim(f"{truth} true: evidence picks it in 95 of 100 campaigns", rate[0, t] >= 0.95)
@@ -152,7 +152,7 @@ def policies(report, count, draws, steps):
     domain, keys = acquire.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
     truths = {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
     others = other_policies(models, domain, draws)
-    tell(report, recovery(others, truths, domain, keys, steps, seeds=SEEDS, tell=progress), {})
+    tell(report, recovery(others, truths, domain, keys, steps, seeds=SEEDS, callback=progress), {})
 
 
 def published(report, count, draws):
@@ -166,7 +166,7 @@ def published(report, count, draws):
     rivals, domain = models(True), acquire.grid([(0.0, END)], (100,))
     keys = jax.random.split(jax.random.key(3), count)
     experiments = ways(rivals, domain, draws)
-    found = recovery(experiments, {"power, power": read}, domain, keys, 14, seeds=4, tell=progress)
+    found = recovery(experiments, {"power, power": read}, domain, keys, 14, seeds=4, callback=progress)
     tell(report, found, {}, "published case: ")
 
     @jax.jit
@@ -174,7 +174,7 @@ def published(report, count, draws):
         key_place, key_read = jax.random.split(jax.random.fold_in(key, 1))
         x = domain.spread(key_place, 4)
         y = jax.vmap(read)(jax.random.split(key_read, 4), x)
-        state, _ = simulate(experiments[REWARD], read, key, 14, begun(experiments[REWARD], x, y, 14))
+        state, _ = simulate(experiments[REWARD], read, key, 14, initial_observations(experiments[REWARD], x, y, 14))
         return state.posterior.pulls
 
     pulls = np.asarray(jax.lax.map(chosen, keys))[:, 2]
@@ -194,7 +194,7 @@ def strangers(report, count, draws, steps):
     models = hypotheses(LAWS, bounds=[X], scale=(0.0, 1.0))
     domain, keys = acquire.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(2), count)
     truths = {"a peak": reading(*PEAK, 0.05)} | {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
-    experiments = {EVIDENCE: bayes_opt(models, race(smc(draws)), acquire.information(), domain)}
+    experiments = {EVIDENCE: bayes_opt(models, model_average(smc(draws)), acquire.expected_information_gain(), domain)}
     rate, _ = tell(report, recovery(experiments, truths, domain, keys, steps, seeds=SEEDS), {})
     report.claim("a peak, which is none of them, is noticed in 95 of 100 campaigns", rate[0, 0] >= 0.95)
     report.claim(

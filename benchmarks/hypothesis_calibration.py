@@ -23,7 +23,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, hypotheses, observations, race, smc  # noqa: E402
+from gpax_lab import acquire, bayes_opt, hypotheses, observations, model_average, smc  # noqa: E402
 from gpax_lab.linalg import cholesky  # noqa: E402
 from gpax_lab.observations import EMPTY  # noqa: E402
 from gpax_lab.physics import shapes  # noqa: E402
@@ -119,7 +119,7 @@ def main():
     if options.quick:
         options.campaigns, options.draws, options.steps = 60, 64, 4
     report = Report()
-    experiment = bayes_opt(RIVALS, race(smc(options.draws)), acquire.information(), DOMAIN)
+    experiment = bayes_opt(RIVALS, model_average(smc(options.draws)), acquire.expected_information_gain(), DOMAIN)
     keys = jax.random.split(jax.random.key(0), options.campaigns)
     true, p, codes = (np.asarray(part) for part in campaigns(keys, experiment, options.steps))
     report.result("share of steps in which a fit reported trouble", float(np.mean(codes != 0)), "1")

@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from environments import FOLDER, interpreter  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, kernels, means, observations, parametric, race, smc  # noqa: E402
+from gpax_lab import acquire, bayes_opt, gp, hypotheses, kernels, means, observations, parametric, model_average, smc  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -112,7 +112,7 @@ def log_score(weight, mean, variance, y):
 def ours(wrapped, problem, draws, steps):
     """Seconds of the last steps, those of the first step (with compilation), and the log score."""
     domain = acquire.pool(problem["candidates"][:, None], repeat=True)
-    experiment = bayes_opt(models(wrapped), race(smc(draws)), acquire.information(), domain)
+    experiment = bayes_opt(models(wrapped), model_average(smc(draws)), acquire.expected_information_gain(), domain)
     x, y = problem["x"][:, None], problem["y"]
     begin = len(y) - steps
     started = time.perf_counter()

@@ -102,7 +102,7 @@ def main():
         experiments = {title: bayes_opt(model, smc(64), score, domain) for title, score in scores.items()}
         result = study(
             experiments, {name: problem_of(designs, values)}, domain, jax.random.split(jax.random.key(0), keys),
-            max(counts) - SEEDS, seeds=SEEDS, maximize=maximize, tell=lambda text: print(text, flush=True),
+            max(counts) - SEEDS, seeds=SEEDS, maximize=maximize, callback=lambda text: print(text, flush=True),
         )  # fmt: skip
         for i, n in enumerate(counts):
             chance, plain = n / total, PLAIN.get(name, (None,) * 3)[i]

@@ -19,7 +19,7 @@ from bo_step import BOUNDS, KEY, candidates, objective, quality, seeds  # noqa: 
 
 import gpax_lab  # noqa: E402
 from gpax_lab import acquire, bayes_opt, gp, kernels, nuts, observations, smc  # noqa: E402
-from gpax_lab.experiment import room_for  # noqa: E402
+from gpax_lab.experiment import buffer_for  # noqa: E402
 from gpax_lab.experiment.simulate import measure  # noqa: E402
 from gpax_lab.infer import outcomes  # noqa: E402
 
@@ -32,7 +32,7 @@ def campaign(sampler, steps):
     """Seconds of every step, the first fit in the first; the last state; the outcome of every fit."""
     experiment = bayes_opt(MODEL, sampler, acquire.log_ei(), candidates())
     times, codes, start = [], [], time.perf_counter()
-    state = experiment.init(KEY, room_for(observations(*seeds()), steps))
+    state = experiment.init(KEY, buffer_for(observations(*seeds()), steps))
     for _ in range(steps):
         state, x = experiment.propose(state)
         state = experiment.observe(state, x, measure(objective, state, x))

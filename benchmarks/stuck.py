@@ -56,12 +56,12 @@ from gpax_lab import (  # noqa: E402
     kernels,
     laplace,
     observations,
-    race,
+    model_average,
     reach,
     recalibration,
     simulate,
 )
-from gpax_lab.experiment.study import begun, over_keys  # noqa: E402
+from gpax_lab.experiment.study import initial_observations, over_keys  # noqa: E402
 
 PLACES, SEEDS, STEPS, LAST, NOISE, NEAR = 240, 5, 35, 10, 0.05, 0.1
 WIDTH, CORNER, EDGE = 0.14, 0.1, 1.6449
@@ -140,13 +140,13 @@ def models(of: Sample):
         f"columns {look}": gp.exact(dim, kernels.active(look, kernels.matern52), standardize=(0.3, 0.3))
         for look in of.looks
     }
-    return hypotheses(rivals), race(SAMPLER)
+    return hypotheses(rivals), model_average(SAMPLER)
 
 
 class Recipe(NamedTuple):
     """A score, and how rivals are treated."""
 
-    score: acquire.Score
+    score: acquire.Acquisition
     options: dict
 
 
@@ -169,11 +169,11 @@ MORE = {
 }
 
 
-def of_one_shape(recipes: tuple[Recipe, ...]) -> list[acquire.Score]:
+def of_one_shape(recipes: tuple[Recipe, ...]) -> list[acquire.Acquisition]:
     """Their scores as sums of the same terms, all but one with weight 0: one compiled campaign serves all."""
     terms = {recipe.score.terms: recipe.score for recipe in recipes}
 
-    def padded(score: acquire.Score) -> acquire.Score:
+    def padded(score: acquire.Acquisition) -> acquire.Acquisition:
         parts = [1.0 * score if kind == score.terms else 0.0 * other for kind, other in terms.items()]
         return sum(parts[1:], parts[0])
 
@@ -199,7 +199,7 @@ class Campaign:
 
         x = domain.spread(key_place, SEEDS)
         y = jax.vmap(measure)(jax.random.split(key_seed, SEEDS), x)
-        state, path = simulate(plan, measure, key_go, self.steps, begun(plan, x, y, self.steps))
+        state, path = simulate(plan, measure, key_go, self.steps, initial_observations(plan, x, y, self.steps))
         mean, variance = state.posterior.moments(domain.points)
         noise = jnp.exp(state.posterior.log_weight) @ state.posterior.noise_variance(domain.points)
         new = jax.vmap(measure)(jax.random.split(jax.random.fold_in(key, 9), len(domain.points)), domain.points)

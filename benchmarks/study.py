@@ -58,7 +58,7 @@ def main():
         del experiments["uncertainty"]
     found = study(
         experiments, {"surface": Problem(objective, truth)}, domain, jax.random.split(jax.random.key(0), keys), steps,
-        seeds=SEEDS, tell=lambda text: print(text, flush=True),
+        seeds=SEEDS, callback=lambda text: print(text, flush=True),
     )  # fmt: skip
     ours = float(found.seconds[0, 0])
     sizes = [SEEDS + steps // 2] if quick else [SEEDS, SEEDS + steps // 2, SEEDS + steps - 1]

@@ -86,14 +86,14 @@ def main() -> None:
         model = vae.model((28, 28), 2, classes=len(KINDS), invariances=[vae.rotation("normal"), shift])
         rate = lambda epoch: 3e-3 * np.cos(0.0) * (1.0 - 0.9 * epoch / epochs)  # noqa: E731
         trained = vae.train(
-            jax.random.key(seed), model, vae.examples(truth.images), epochs, rate=rate,
+            jax.random.key(seed), model, vae.examples(truth.images), epochs, learning_rate=rate,
             weights=vae.annealed(epochs), progress=False,
         )  # fmt: skip
         found = vae.encode(trained, truth.images)
         scores.append((*within(truth.kind, found.pose.angle, found.pose.shift, truth),
                        adjusted_rand_score(truth.kind, np.asarray(found.label))))  # fmt: skip
         tell(report, f"four kinds, seed {seed}", *scores[-1])
-        report.result(f"four kinds, seed {seed}: bound", float(trained.history.terms.bound[-1]), "nat")
+        report.result(f"four kinds, seed {seed}: bound", float(trained.history.terms.elbo[-1]), "nat")
     if scores and not given.quick:
         angle, moved, rand = np.min(scores, axis=0)
         report.claim("four kinds: angle at 0.95 in every seed", bool(angle >= 0.95))

@@ -30,7 +30,7 @@ def models(wide: bool) -> dict:
     turns = [vae.rotation("normal", 1.0), vae.translation(0.1)]
     tanh = {"encoder": vae.Dense((128, 128), nn.tanh)}
     found = {
-        "plain": vae.model((28, 28), 2, **tanh, decoder=vae.Plain((28, 28), (128, 128), nn.tanh)),
+        "plain": vae.model((28, 28), 2, **tanh, decoder=vae.MLPDecoder((28, 28), (128, 128), nn.tanh)),
         "turns and shifts": vae.model((28, 28), 2, invariances=turns),
     }
     if wide:
@@ -49,7 +49,7 @@ def ours(model, images, held, epochs: int, seed: int) -> tuple[float, float, flo
 
     found = vae.train(jax.random.key(seed), model, vae.examples(images), epochs, progress=tell)
     keys = jax.random.split(jax.random.key(1), 20)
-    bound = np.mean([vae.mean_bound(model, found.params, key, vae.examples(held), HELD) for key in keys[:5]])
+    bound = np.mean([vae.mean_elbo(model, found.params, key, vae.examples(held), HELD) for key in keys[:5]])
     seconds = np.diff(marks)
     return float(seconds[0]), float(np.median(seconds[1:])), float(bound)
 

@@ -34,7 +34,7 @@ import numpyro.distributions as dist  # noqa: E402
 from scipy.special import logsumexp  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, observations, parametric, race, smc  # noqa: E402
+from gpax_lab import acquire, bayes_opt, gp, hypotheses, observations, parametric, model_average, smc  # noqa: E402
 from gpax_lab.compositions import normalized  # noqa: E402
 from gpax_lab.experiment.simulate import measure  # noqa: E402
 from gpax_lab.infer import outcomes  # noqa: E402
@@ -179,7 +179,7 @@ def followed(report, name, x, y):
     # 2 nats (Ag-Au-Pd, Nordheim, 256 draws) that the standard error does not know of.
     sampler = smc(512, max_correlation=0.1)
     models = {law: parametric(k, m, dict(m.prior) | {"noise": NOISE}, standardize=False) for law, m in laws.items()}
-    belief = race(sampler).init(jax.random.key(0), hypotheses(models), observations(x, y, capacity=len(y)))
+    belief = model_average(sampler).init(jax.random.key(0), hypotheses(models), observations(x, y, capacity=len(y)))
     for law, posterior in zip(LAWS, belief.posteriors, strict=True):
         expected, value = closed_form(x, y, law), float(posterior.log_evidence)
         error = float(posterior.info.evidence_error)
@@ -319,8 +319,8 @@ def main():
             whole(report, name, x, y, sd)
         if not (options.quick or options.skip_all):
             followed(report, name, x, y)
-        model, sampler = models_of(x.shape[1]), race(smc(options.draws))
-        experiment = bayes_opt(model, sampler, acquire.information(options.within, 16), acquire.pool(x))
+        model, sampler = models_of(x.shape[1]), model_average(smc(options.draws))
+        experiment = bayes_opt(model, sampler, acquire.expected_information_gain(options.within, 16), acquire.pool(x))
         when = campaigns(report, name, x, y, experiment, keys, budget, BEST)
         if not options.quick:
             compare(report, name, when, budget)

@@ -6,7 +6,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from gpax_lab import acquire, bayes_opt, ensemble, gp, hypotheses, laplace, nuts, observations, parametric, race, smc
+from gpax_lab import acquire, bayes_opt, ensemble, gp, hypotheses, laplace, nuts, observations, parametric, model_average, smc
 from gpax_lab.ahead import Ahead, compile_ahead
 
 BOX = [[0.0, 2.0]]
@@ -71,7 +71,7 @@ def test_shapes_are_those_of_what_is_called():
 
 def test_a_first_proposal_is_compiled_with_the_first_fit(compiled):
     rivals = hypotheses({"line": law(line), "curve": law(curve)})
-    plan = bayes_opt(rivals, race(smc(8)), acquire.information(draws=8), acquire.grid(BOX, (7,)))
+    plan = bayes_opt(rivals, model_average(smc(8)), acquire.expected_information_gain(draws=8), acquire.grid(BOX, (7,)))
     state = plan.init(jax.random.key(0), seeds())
     assert "jit(_propose)" in compiled
     compiled.clear()

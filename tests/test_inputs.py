@@ -5,7 +5,7 @@ import pytest
 
 from gpax_lab import acquire, inputs
 from gpax_lab.images import frames, patches
-from gpax_lab.infer import propose
+from gpax_lab.infer import discover_laws
 from gpax_lab.models import gp
 from gpax_lab.observations import FAILED, MEASURED, observations
 from gpax_lab.storage.dataset import Dataset, axis
@@ -220,9 +220,9 @@ def test_laws_are_proposed_from_readings_without_holes():
     x = np.linspace(0.0, 1.0, 6)
     hidden = np.ma.masked_greater(np.where(x > 0.9, FILL, 2.0 * x), 1e30)
     with pytest.raises(ValueError, match="leave failed readings out"):
-        propose(x[:, None], hidden)
+        discover_laws(x[:, None], hidden)
     with pytest.raises(ValueError, match="complex"):
-        propose(x[:, None], x + 0j)
+        discover_laws(x[:, None], x + 0j)
 
 
 def test_arrays_of_the_wings_are_nan_where_masked_and_never_lose_an_imaginary_part():

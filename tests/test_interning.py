@@ -12,7 +12,7 @@ import numpyro.distributions as dist
 import pytest
 from jax.tree_util import Partial
 
-from gpax_lab import acquire, bayes_opt, formula, gp, hypotheses, kernels, observations, parametric, race, simulate, smc
+from gpax_lab import acquire, bayes_opt, formula, gp, hypotheses, kernels, observations, parametric, model_average, simulate, smc
 from gpax_lab.images.patches import around
 from gpax_lab.interning import fingerprint, interned
 from gpax_lab.models import encoders
@@ -46,7 +46,7 @@ BUILT = {
     "hypotheses": rivals,
     "score": lambda: acquire.learning(acquire.ucb(2.0)),
     "score of an own function": lambda: acquire.log_ei(among=BOX),
-    "sampler": lambda: race(smc(32)),
+    "sampler": lambda: model_average(smc(32)),
     "experiment": campaign,
     "encoder": lambda: encoders.rotation_pooled(encoders.mlp((8, 8), 3), mirrored=True),
 }

@@ -11,7 +11,7 @@ from numpyro.infer.reparam import LocScaleReparam
 
 from gpax_lab import priors
 from gpax_lab.infer import laplace, nuts, smc
-from gpax_lab.infer.space import space_of
+from gpax_lab.infer.space import unconstrained_density
 from gpax_lab.models import gp, parametric
 from gpax_lab.observations import observations
 from gpax_lab.programs import latent_and_observed, vetted
@@ -101,8 +101,8 @@ def line(prior):
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_what_a_program_has_observed_enters_the_density_once(name):
     """Against the density written by hand, at several points of the unconstrained space."""
-    space = space_of(line(PROGRAMS[name]), jnp.dtype(float))
-    reference = space_of(line(with_a_site), jnp.dtype(float))
+    space = unconstrained_density(line(PROGRAMS[name]), jnp.dtype(float))
+    reference = unconstrained_density(line(with_a_site), jnp.dtype(float))
     values = jnp.linspace(1.0, 3.0, 4)
     if name in ("reparam", "plate"):  # the same density in other coordinates, but for their constant Jacobian
         points = jnp.repeat(values[:, None] / 4, 4, axis=1) if name == "plate" else (values[:, None] - 2.0) / 0.4
@@ -167,7 +167,7 @@ def test_a_substituted_parameter_is_fixed():
         noise="known",
         standardize=False,
     )
-    space = space_of(model, jnp.dtype(float))
+    space = unconstrained_density(model, jnp.dtype(float))
     assert space.size == 1
     assert float(space.constrain(jnp.array([1.5]))["offset"]) == 0.25
 

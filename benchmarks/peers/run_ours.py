@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bo_step import usual_draws, usual_fit  # noqa: E402
 
 from gpax_lab import acquire, bayes_opt, gp, kernels, laplace, nuts, observations, smc  # noqa: E402
-from gpax_lab.experiment import room_for  # noqa: E402
+from gpax_lab.experiment import buffer_for  # noqa: E402
 
 BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
 MODEL = gp.exact(2, kernels.rbf, bounds=BOUNDS)
@@ -42,7 +42,7 @@ class Ours(Method):
         if self.state is None:
             self.experiment = experiment_of(self.sampler, self.looked_at, candidates)
             known = len(x)
-            self.state = self.experiment.init(jax.random.key(seed), room_for(observations(x, y), READINGS - known))
+            self.state = self.experiment.init(jax.random.key(seed), buffer_for(observations(x, y), READINGS - known))
             self.known = known
         while self.known < len(x):
             at = slice(self.known, self.known + 1)

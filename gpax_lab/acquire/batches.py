@@ -8,13 +8,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.acquire.domain import Region
-from gpax_lab.acquire.score import Outlook, Score, Settings, Term, only_among, term
+from gpax_lab.acquire.score import AcquisitionContext, Acquisition, Settings, Term, only_among, term
 from gpax_lab.acquire.scores import sign_of
 from gpax_lab.interning import interned
 from gpax_lab.observations import EMPTY, PENDING, VETOED, as_if_measured
 
 
-def _paths(outlook: Outlook, count: int) -> tuple[Array, Array]:
+def _paths(outlook: AcquisitionContext, count: int) -> tuple[Array, Array]:
     """Drawn functions at the candidates (draws, count, m) and at the slots (draws, count, capacity)."""
     x = jnp.concatenate([outlook.x, outlook.obs.x])
     values = outlook.posterior.paths(outlook.obs, outlook.key, x, count)
@@ -32,7 +32,7 @@ def _q_log(count: int, noisy: bool) -> Term:
     return lambda outlook, settings: _q_log_values(outlook, settings, count, noisy)
 
 
-def _q_log_values(outlook: Outlook, settings: Settings, count: int, noisy: bool) -> Array:
+def _q_log_values(outlook: AcquisitionContext, settings: Settings, count: int, noisy: bool) -> Array:
     sign, obs = settings["sign"].astype(outlook.x.dtype), outlook.obs
     here, at_slots = _paths(outlook, count)
     if not noisy:  # a reading counts with its posterior mean, a pending point as the function drawn has it
@@ -49,7 +49,7 @@ def _q_log_values(outlook: Outlook, settings: Settings, count: int, noisy: bool)
 @interned
 def q_log_nei(
     maximize: bool = True, paths: int = 2, temperature: float = 0.01, among: Region | ArrayLike | None = None
-) -> Score:
+) -> Acquisition:
     """Log expected improvement of a batch under noise, by functions drawn from the posterior.
 
     E[max(f(x) - max over measured and pending slots of f, 0)] over `paths` functions of every draw, the same functions
@@ -69,13 +69,13 @@ def q_log_nei(
 @interned
 def q_log_ei(
     maximize: bool = True, paths: int = 2, temperature: float = 0.01, among: Region | ArrayLike | None = None
-) -> Score:
+) -> Acquisition:
     """As `q_log_nei`, over the incumbent of `log_ei` (largest posterior mean of a draw) and the pending points."""
     sign, function = sign_of(maximize), only_among(_q_log(paths, False), among)
     return term("q_log_ei", function, own_pending=True, sign=sign, temperature=temperature)
 
 
-def _path(outlook: Outlook, settings: Settings) -> Array:
+def _path(outlook: AcquisitionContext, settings: Settings) -> Array:
     key_which, key_path = jax.random.split(outlook.key)
     which = jax.random.categorical(key_which, outlook.log_weight)
     value = outlook.posterior.path(which, outlook.obs, key_path, outlook.x)
@@ -83,7 +83,7 @@ def _path(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def thompson_path(maximize: bool = True) -> Score:
+def thompson_path(maximize: bool = True) -> Acquisition:
     """Thompson sampling of a function that exists everywhere: for a box, and for pools too large for `thompson`.
 
     A draw of the parameters is chosen by weight and a function drawn by pathwise conditioning (Wilson et al. 2021).
@@ -92,7 +92,7 @@ def thompson_path(maximize: bool = True) -> Score:
     return term("thompson_path", _path, own_pending=True, sign=sign_of(maximize))
 
 
-def _ucb_pe(outlook: Outlook, settings: Settings) -> Array:
+def _ucb_pe(outlook: AcquisitionContext, settings: Settings) -> Array:
     mean, std = outlook.moments()
     sign, beta = settings["sign"].astype(mean.dtype), settings["beta"].astype(mean.dtype)
     obs = outlook.obs
@@ -109,7 +109,7 @@ def _ucb_pe(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def ucb_pe(beta: float = 2.0, maximize: bool = True, among: Region | ArrayLike | None = None) -> Score:
+def ucb_pe(beta: float = 2.0, maximize: bool = True, among: Region | ArrayLike | None = None) -> Acquisition:
     """The upper confidence bound for the first point, pure exploration for the others (Contal et al. 2013).
 
     While points are pending, the next is the one of largest standard deviation among those whose upper bound mean +
@@ -124,7 +124,7 @@ def _min_distance(memory: int) -> Term:
     return lambda outlook, settings: _distance_rule(outlook, settings, memory)
 
 
-def _distance_rule(outlook: Outlook, settings: Settings, memory: int) -> Array:
+def _distance_rule(outlook: AcquisitionContext, settings: Settings, memory: int) -> Array:
     obs, dtype = outlook.obs, outlook.x.dtype
     visited = (obs.status != EMPTY) & (obs.status != VETOED)
     order = jnp.arange(obs.capacity)
@@ -137,11 +137,11 @@ def _distance_rule(outlook: Outlook, settings: Settings, memory: int) -> Array:
 
 
 @interned
-def min_distance(radius: float, memory: int = 10, relax: float = 0.8) -> Score:
+def min_distance(radius: float, memory: int = 10, relax: float = 0.8) -> Acquisition:
     """Forbids points near the last ones, the less the longer ago: GPim's `dscale`, to be added to any score.
 
     A point closer than radius relax^i to the i-th last point (i = 0, 1, ...) of the last `memory` ones is excluded
-    (-inf). Where nothing is left the most remote point is taken. For a gentler rule see `closeness`.
+    (-inf). Where nothing is left the most remote point is taken. For a gentler rule see `distance_penalty`.
 
     Args:
         radius: smallest distance to the point asked last, unit of x.

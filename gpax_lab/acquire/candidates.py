@@ -14,7 +14,7 @@ from jax.typing import ArrayLike, DTypeLike
 from gpax_lab.acquire.domain import PLACES, Domain, Region, domain_of
 from gpax_lab.acquire.neighbours import beside, room_around
 from gpax_lab.infer.posterior import Posterior
-from gpax_lab.infer.race import Race
+from gpax_lab.infer.race import ModelAverage
 from gpax_lab.inputs import places, resolved, traced
 from gpax_lab.linalg import in_chunks
 from gpax_lab.models.scaling import box as edges
@@ -245,8 +245,8 @@ class Box:
 Candidates: TypeAlias = Pool | Box
 
 
-def domain(candidates: Candidates, posterior: Posterior | Race, obs: Observations) -> Domain:
-    """The readings with which a new one has to compete, for a `Score`; `obs.x` is where was asked."""
+def domain(candidates: Candidates, posterior: Posterior | ModelAverage, obs: Observations) -> Domain:
+    """The readings with which a new one has to compete, for a `Acquisition`; `obs.x` is where was asked."""
     return domain_of(posterior, obs, candidates.inside(obs), candidates.places())
 
 

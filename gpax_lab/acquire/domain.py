@@ -10,7 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.infer.posterior import Posterior
-from gpax_lab.infer.race import Race
+from gpax_lab.infer.race import ModelAverage
 from gpax_lab.inputs import numbers
 from gpax_lab.observations import Observations
 
@@ -69,7 +69,7 @@ def as_region(among: Region | ArrayLike | None) -> Region | None:
     return Window(tuple((low, high) for low, high in bounds.tolist()))
 
 
-def domain_of(posterior: Posterior | Race, obs: Observations, inside: Array, places: Array) -> Domain:
+def domain_of(posterior: Posterior | ModelAverage, obs: Observations, inside: Array, places: Array) -> Domain:
     """The domain whose slots are `inside`; the posterior is asked about the places only if no reading is."""
     shape = jax.eval_shape(posterior.predict, places)[0]
     nothing = jnp.zeros(shape.shape, shape.dtype)

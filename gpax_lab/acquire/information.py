@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, term
+from gpax_lab.acquire.score import AcquisitionContext, Acquisition, Settings, Term, goals, term
 from gpax_lab.infer.posterior import mixture
-from gpax_lab.infer.race import Race
+from gpax_lab.infer.race import ModelAverage
 from gpax_lab.interning import interned
 
 NODES = 7
@@ -50,8 +50,8 @@ def _informations(mean: Array, std: Array, log_weight: Array, owner: np.ndarray)
     return expected(own - every), expected(alone - own)
 
 
-def _race(outlook: Outlook) -> Race:
-    if not isinstance(outlook.posterior, Race):
+def _race(outlook: AcquisitionContext) -> ModelAverage:
+    if not isinstance(outlook.posterior, ModelAverage):
         raise TypeError(
             "this score compares hypotheses: use bayes_opt(hypotheses({...}), race(smc(...)), ...). For one model, "
             "uncertainty() and disagreement() say where to learn."
@@ -60,8 +60,8 @@ def _race(outlook: Outlook) -> Race:
 
 
 @cache  # equal scores share what is compiled
-def _information(draws: int) -> Term:
-    def values(outlook: Outlook, settings: Settings) -> Array:
+def _expected_information_gain(draws: int) -> Term:
+    def values(outlook: AcquisitionContext, settings: Settings) -> Array:
         few = _race(outlook).thinned(outlook.key, draws)
         mean, variance = few.predict(outlook.x)
         std = jnp.sqrt(variance + few.noise_variance(outlook.x))
@@ -81,7 +81,7 @@ def _information(draws: int) -> Term:
 
 
 @interned
-def information(within: float = 0.1, draws: int = 32) -> Score:
+def expected_information_gain(within: float = 0.1, draws: int = 32) -> Acquisition:
     """Expected information of a reading, in nats: (1 - within) I(y; hypothesis) + within I(y; parameters | hypothesis).
 
     The mutual information between the reading and the hypothesis is H[sum_m p_m p(y | m)] - sum_m p_m H[p(y | m)], with
@@ -98,10 +98,10 @@ def information(within: float = 0.1, draws: int = 32) -> Score:
     """
     if not 0 <= within <= 1 or draws < 2:
         raise ValueError(f"information needs 0 <= within <= 1 and draws of at least 2; got {within} and {draws}.")
-    return term("information", _information(draws), within=within)
+    return term("information", _expected_information_gain(draws), within=within)
 
 
-def _believed(outlook: Outlook, settings: Settings) -> Array:
+def _believed(outlook: AcquisitionContext, settings: Settings) -> Array:
     belief = _race(outlook)
     key_explore, key_which, key_any = jax.random.split(outlook.key, 3)
     log_p = belief.log_probability
@@ -119,7 +119,7 @@ def _believed(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def uncertainty_of_one(epsilon: float = 0.0, power: float = 1.0) -> Score:
+def uncertainty_of_one(epsilon: float = 0.0, power: float = 1.0) -> Acquisition:
     """Standard deviation under one hypothesis, chosen anew for every point: measure where it knows least (unit of y).
 
     With the defaults the hypothesis is drawn by its probability (posterior sampling, Thompson 1933); `power=inf` takes
@@ -147,21 +147,21 @@ def between(mean: Array, log_weight: Array, owner: Array, count: int) -> Array:
     return jnp.sqrt(share @ (each - (share @ each)[None]) ** 2)
 
 
-def _parting(outlook: Outlook, settings: Settings) -> Array:
+def _parting(outlook: AcquisitionContext, settings: Settings) -> Array:
     belief = _race(outlook)
     return between(outlook.mean, outlook.log_weight, jnp.asarray(belief.owner), len(belief.posteriors))
 
 
-def _log_parting(outlook: Outlook, settings: Settings) -> Array:
+def _log_parting(outlook: AcquisitionContext, settings: Settings) -> Array:
     part = _parting(outlook, settings)
     return jnp.log(jnp.maximum(part, jnp.finfo(part.dtype).tiny))
 
 
 @interned
-def parting() -> Score:
+def parting() -> Acquisition:
     """Standard deviation between the means of the hypotheses: where they part (unit of y).
 
-    Cheap beside `information`, which also weighs it against the spread of each and the noise.
+    Cheap beside `expected_information_gain`, which also weighs it against the spread of each and the noise.
 
     Raises:
         TypeError: when used, if no hypotheses compete.
@@ -169,18 +169,18 @@ def parting() -> Score:
     return term("parting", _parting)
 
 
-def telling_apart(score: Score) -> Score:
+def telling_apart(acquisition: Acquisition) -> Acquisition:
     """The score with `parting` in the place of its goal: terms that seek an optimum, by their `sign`.
 
     Penalties stay. Where the goal is a logarithm (`log_ei` and its like) it is the logarithm of `parting`.
     """
     terms = tuple(
         old if "sign" not in settings else _log_parting if "log" in name else _parting
-        for old, settings, name in zip(score.terms, score.settings, score.names, strict=True)
+        for old, settings, name in zip(acquisition.terms, acquisition.settings, acquisition.names, strict=True)
     )
-    return replace(score, terms=terms, joint=False)
+    return replace(acquisition, terms=terms, joint=False)
 
 
-def seeks_optimum(score: Score) -> bool:
+def seeks_optimum(acquisition: Acquisition) -> bool:
     """Whether a term of the score seeks an optimum."""
-    return any(goals(score))
+    return any(goals(acquisition))

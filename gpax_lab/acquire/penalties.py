@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.acquire.score import Outlook, Score, Settings, term
+from gpax_lab.acquire.score import AcquisitionContext, Acquisition, Settings, term
 from gpax_lab.interning import interned
 from gpax_lab.observations import EMPTY, FAILED, VETOED, Observations
 
@@ -15,7 +15,7 @@ def last_point(obs: Observations) -> Array:
     return obs.x[jnp.max(jnp.where(visited, jnp.arange(obs.capacity), 0))]
 
 
-def _travel(outlook: Outlook, settings: Settings) -> Array:
+def _travel(outlook: AcquisitionContext, settings: Settings) -> Array:
     dtype = outlook.x.dtype
     gap = outlook.x - last_point(outlook.obs)[None]
     square = jnp.sum(gap**2, axis=1)
@@ -26,7 +26,7 @@ def _travel(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Score:
+def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Acquisition:
     """Minus the log of the time a measurement takes, to be added to a score in log space.
 
     -log(measure_s + settle_s + |x - x_now| / speed): log_ei() + travel(...) is the log of expected improvement per
@@ -40,7 +40,7 @@ def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Score:
     return term("travel", _travel, speed=speed, measure_s=measure_s, settle_s=settle_s)
 
 
-def _closeness(outlook: Outlook, settings: Settings) -> Array:
+def _distance_penalty(outlook: AcquisitionContext, settings: Settings) -> Array:
     obs, dtype = outlook.obs, outlook.x.dtype
     radius = jnp.broadcast_to(settings["radius"].astype(dtype), outlook.x.shape[1:])
     gap = (outlook.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
@@ -50,7 +50,7 @@ def _closeness(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def closeness(radius: ArrayLike) -> Score:
+def distance_penalty(radius: ArrayLike) -> Acquisition:
     """Penalty for points close to measured, pending, failed and vetoed ones, to be added to a score in log space.
 
     log(1 - exp(-r^2)) with r the distance to the nearest such point in units of `radius`: -36 at r = 0, -0.5 at
@@ -59,10 +59,10 @@ def closeness(radius: ArrayLike) -> Score:
     Args:
         radius: scalar or (d,), in units of x.
     """
-    return term("closeness", _closeness, radius=jnp.asarray(radius))
+    return term("closeness", _distance_penalty, radius=jnp.asarray(radius))
 
 
-def _feasible(outlook: Outlook, settings: Settings) -> Array:
+def _feasible(outlook: AcquisitionContext, settings: Settings) -> Array:
     obs, dtype = outlook.obs, outlook.x.dtype
     radius = jnp.broadcast_to(settings["radius"].astype(dtype), outlook.x.shape[1:])
     gap = (outlook.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
@@ -74,7 +74,7 @@ def _feasible(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def feasible(radius: ArrayLike, strength: float = 1.0) -> Score:
+def feasible(radius: ArrayLike, strength: float = 1.0) -> Acquisition:
     """Log probability that a reading succeeds, to be added to a score in log space.
 
     Readings that fail near each other (an obstacle, a dead grain, a composition that will not form) are learned from

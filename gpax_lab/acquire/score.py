@@ -13,12 +13,12 @@ from jax.typing import ArrayLike
 
 from gpax_lab.acquire.domain import Domain, Region, as_region, domain_of
 from gpax_lab.infer.posterior import Posterior, mixture
-from gpax_lab.infer.race import Race
+from gpax_lab.infer.race import ModelAverage
 from gpax_lab.interning import interned
 from gpax_lab.observations import Observations
 
 
-class Outlook(NamedTuple):
+class AcquisitionContext(NamedTuple):
     """What every term of a score may look at: the posterior's view of m candidates, computed once.
 
     Attributes:
@@ -32,7 +32,7 @@ class Outlook(NamedTuple):
         domain: the readings that count as the best so far; None for all of them.
     """
 
-    posterior: Posterior | Race
+    posterior: Posterior | ModelAverage
     obs: Observations
     x: Array
     mean: Array
@@ -70,12 +70,12 @@ class Outlook(NamedTuple):
 
 
 Settings: TypeAlias = dict[str, Array]
-Term: TypeAlias = Callable[[Outlook, Settings], Array]
+Term: TypeAlias = Callable[[AcquisitionContext, Settings], Array]
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Score:
+class Acquisition:
     """A weighted sum of terms. Weights and settings are arrays, so they change without recompiling.
 
     Attributes:
@@ -98,7 +98,7 @@ class Score:
     @jax.jit
     def __call__(
         self,
-        posterior: Posterior | Race,
+        posterior: Posterior | ModelAverage,
         obs: Observations,
         x: Array,
         key: Array | None = None,
@@ -114,13 +114,13 @@ class Score:
         some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there
         std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
         key = jax.random.key(0) if key is None else key
-        outlook = Outlook(posterior, obs, x, mean, std, posterior.log_weight, key, domain)
+        outlook = AcquisitionContext(posterior, obs, x, mean, std, posterior.log_weight, key, domain)
         parts = [w * t(outlook, s) for w, t, s in zip(self.weights, self.terms, self.settings, strict=True)]
         return jnp.sum(jnp.stack(parts), axis=0)
 
-    def __add__(self, other: "Score") -> "Score":
+    def __add__(self, other: "Acquisition") -> "Acquisition":
         """Sum of two scores; in log space this multiplies them."""
-        return Score(
+        return Acquisition(
             self.settings + other.settings,
             self.weights + other.weights,
             self.terms + other.terms,
@@ -129,20 +129,20 @@ class Score:
             self.own_pending or other.own_pending,
         )
 
-    def __rmul__(self, factor: float) -> "Score":
+    def __rmul__(self, factor: float) -> "Acquisition":
         """The score times a number."""
         return replace(self, weights=tuple(factor * w for w in self.weights))
 
-    def __neg__(self) -> "Score":
+    def __neg__(self) -> "Acquisition":
         """The score with its sign turned."""
         return -1.0 * self
 
-    def __sub__(self, other: "Score") -> "Score":
+    def __sub__(self, other: "Acquisition") -> "Acquisition":
         """Difference of two scores."""
         return self + (-other)
 
 
-def term(name: str, function: Term, joint: bool = False, own_pending: bool = False, **settings: float | Array) -> Score:
+def term(name: str, function: Term, joint: bool = False, own_pending: bool = False, **settings: float | Array) -> Acquisition:
     """A score of one term.
 
     Args:
@@ -153,7 +153,7 @@ def term(name: str, function: Term, joint: bool = False, own_pending: bool = Fal
         **settings: numbers the function reads, kept as arrays.
     """
     arrays = {key: jnp.asarray(value) for key, value in settings.items()}
-    return Score((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint, own_pending)
+    return Acquisition((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint, own_pending)
 
 
 def only_among(function: Term, among: Region | ArrayLike | None) -> Term:
@@ -164,7 +164,7 @@ def only_among(function: Term, among: Region | ArrayLike | None) -> Term:
 
 @lru_cache  # the same function for the same arguments, so that equal scores share what is compiled
 def _in_region(function: Term, region: Region) -> Term:
-    def within(outlook: Outlook, settings: Settings) -> Array:
+    def within(outlook: AcquisitionContext, settings: Settings) -> Array:
         inside = jax.vmap(region)(outlook.obs.x)
         places = outlook.x if outlook.domain is None else outlook.domain.places
         domain = domain_of(outlook.posterior, outlook.obs, inside, places)
@@ -174,7 +174,7 @@ def _in_region(function: Term, region: Region) -> Term:
 
 
 @interned
-def of_moments(function: Callable[[Array, Array], Array]) -> Score:
+def of_moments(function: Callable[[Array, Array], Array]) -> Acquisition:
     """A score of your own from the posterior mean (m,) and standard deviation (m,), both in the user's units.
 
     Example:
@@ -184,22 +184,22 @@ def of_moments(function: Callable[[Array, Array], Array]) -> Score:
     return term("of_moments", lambda outlook, _: function(*outlook.moments()))
 
 
-def goals(score: Score) -> tuple[bool, ...]:
+def goals(acquisition: Acquisition) -> tuple[bool, ...]:
     """Which terms of a score seek an optimum: those that have a sign, and what users write of mean and std."""
-    return tuple("sign" in s or n == "of_moments" for s, n in zip(score.settings, score.names, strict=True))
+    return tuple("sign" in s or n == "of_moments" for s, n in zip(acquisition.settings, acquisition.names, strict=True))
 
 
-def as_score(score: Score | Callable[[Array, Array], Array]) -> Score:
-    """A Score as it is; a plain function of (mean, std) made into one.
+def as_acquisition(function: Acquisition | Callable[[Array, Array], Array]) -> Acquisition:
+    """A Acquisition as it is; a plain function of (mean, std) made into one.
 
     Raises:
         TypeError: neither.
     """
-    if isinstance(score, Score):
-        return score
-    name = getattr(score, "__name__", "score")
-    if getattr(score, "__module__", "").startswith("gpax_lab.acquire"):
+    if isinstance(function, Acquisition):
+        return function
+    name = getattr(function, "__name__", "score")
+    if getattr(function, "__module__", "").startswith("gpax_lab.acquire"):
         raise TypeError(f"this is the function that makes a score: write {name}() instead of {name}.")
-    if callable(score) and len(inspect.signature(score).parameters) == 2:
-        return of_moments(score)
+    if callable(function) and len(inspect.signature(function).parameters) == 2:
+        return of_moments(function)
     raise TypeError("a score is one of gpax_lab.acquire (log_ei(), ucb(), ...) or a function of (mean, std).")

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.acquire.domain import Region
 from gpax_lab.acquire.logspace import log_improvement, log_mean_exp
-from gpax_lab.acquire.score import Outlook, Score, Settings, Term, goals, only_among, term
+from gpax_lab.acquire.score import AcquisitionContext, Acquisition, Settings, Term, goals, only_among, term
 from gpax_lab.interning import interned
 from gpax_lab.linalg import cholesky, jitter
 from gpax_lab.observations import EMPTY, VETOED
@@ -25,7 +25,7 @@ def sign_of(maximize: bool) -> float:
     return 1.0 if maximize else -1.0
 
 
-def _gap(outlook: Outlook, settings: Settings) -> tuple[Array, Array]:
+def _gap(outlook: AcquisitionContext, settings: Settings) -> tuple[Array, Array]:
     """How far the mean lies above the incumbent, and the standard deviation; (draws, m) both, maximisation sense.
 
     The incumbent of a draw is its largest posterior mean at a measured point of the domain: under noise the largest
@@ -39,13 +39,13 @@ def _gap(outlook: Outlook, settings: Settings) -> tuple[Array, Array]:
     return sign * outlook.mean - best - settings["xi"].astype(best.dtype), jnp.maximum(outlook.std, tiny)
 
 
-def _log_ei(outlook: Outlook, settings: Settings) -> Array:
+def _log_ei(outlook: AcquisitionContext, settings: Settings) -> Array:
     gap, std = _gap(outlook, settings)
     return log_mean_exp(jnp.log(std) + log_improvement(gap / std), outlook.log_weight)
 
 
 @interned
-def log_ei(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Score:
+def log_ei(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Acquisition:
     """Log expected improvement log E[max(f - best, 0)] (Jones et al. 1998; log form Ament et al. 2023).
 
     `best` is over the readings that lie where may still be asked: in a campaign those within the candidates' box, so
@@ -60,24 +60,24 @@ def log_ei(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | N
     return term("log_ei", only_among(_log_ei, among), sign=sign_of(maximize), xi=xi)
 
 
-def _log_pi(outlook: Outlook, settings: Settings) -> Array:
+def _log_pi(outlook: AcquisitionContext, settings: Settings) -> Array:
     gap, std = _gap(outlook, settings)
     return log_mean_exp(log_ndtr(gap / std), outlook.log_weight)
 
 
 @interned
-def log_pi(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Score:
+def log_pi(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Acquisition:
     """Log probability of improving on the best point by more than `xi` (unit of y) (Kushner 1964); as `log_ei`."""
     return term("log_pi", only_among(_log_pi, among), sign=sign_of(maximize), xi=xi)
 
 
-def _ucb(outlook: Outlook, settings: Settings) -> Array:
+def _ucb(outlook: AcquisitionContext, settings: Settings) -> Array:
     mean, std = outlook.moments()
     return settings["sign"].astype(mean.dtype) * mean + settings["beta"].astype(mean.dtype) * std
 
 
 @interned
-def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
+def ucb(beta: float = 2.0, maximize: bool = True) -> Acquisition:
     """Upper confidence bound mean + beta std of the mixture over draws (Srinivas et al. 2010, arXiv:0912.3995).
 
     With `maximize=False`, beta std - mean: the (negative) lower confidence bound.
@@ -87,7 +87,7 @@ def ucb(beta: float = 2.0, maximize: bool = True) -> Score:
 
 @lru_cache  # the same function for the same term, so that equal scores share what is compiled
 def _learning(goal: Term, logarithm: bool) -> Term:
-    def value(outlook: Outlook, settings: Settings) -> Array:
+    def value(outlook: AcquisitionContext, settings: Settings) -> Array:
         obs, std = outlook.obs, outlook.moments()[1]
         asked = jnp.sum((obs.status != EMPTY) & (obs.status != VETOED))
         least = jnp.log(jnp.maximum(std, jnp.finfo(std.dtype).tiny)) if logarithm else std
@@ -97,7 +97,7 @@ def _learning(goal: Term, logarithm: bool) -> Term:
 
 
 @interned
-def learning(score: Score, every: int = 3) -> Score:
+def learning(acquisition: Acquisition, every: int = 3) -> Acquisition:
     """The same score, but every so-manieth point (seeds counted) is measured where least is known.
 
     A process that explains its first readings may be sure, and wrong, of places that look almost like them; a third of
@@ -105,7 +105,7 @@ def learning(score: Score, every: int = 3) -> Score:
     give way to the standard deviation, or to its logarithm where they are logarithms; penalties stay.
 
     Args:
-        score: e.g. `log_ei() + feasible(0.1)`.
+        acquisition: e.g. `log_ei() + feasible(0.1)`.
         every: how often a point is spent on learning; 2 or more. Kept as an array, as all settings.
 
     Raises:
@@ -113,21 +113,21 @@ def learning(score: Score, every: int = 3) -> Score:
     """
     if every < 2:
         raise ValueError(f"every point can not be spent on learning: every must be at least 2; got {every}.")
-    seeking = goals(score)
+    seeking = goals(acquisition)
     if not any(seeking):
-        raise ValueError(f"{score.names} seek no optimum, so there is nothing that points could be taken from.")
+        raise ValueError(f"{acquisition.names} seek no optimum, so there is nothing that points could be taken from.")
     number = jnp.asarray(every)
     return replace(
-        score,
+        acquisition,
         terms=tuple(
-            _learning(t, "log" in n) if g else t for t, n, g in zip(score.terms, score.names, seeking, strict=True)
+            _learning(t, "log" in n) if g else t for t, n, g in zip(acquisition.terms, acquisition.names, seeking, strict=True)
         ),
-        settings=tuple({**s, "every": number} if g else s for s, g in zip(score.settings, seeking, strict=True)),
+        settings=tuple({**s, "every": number} if g else s for s, g in zip(acquisition.settings, seeking, strict=True)),
     )
 
 
 @interned
-def seek(maximize: bool = True, beta: float = 2.0, every: int = 3) -> Score:
+def seek(maximize: bool = True, beta: float = 2.0, every: int = 3) -> Acquisition:
     """The default of this library: the upper confidence bound, and every third point where least is known.
 
     `learning(ucb(beta, maximize), every)`; the two numbers were chosen in `benchmarks/stuck.py`.
@@ -143,23 +143,23 @@ def seek(maximize: bool = True, beta: float = 2.0, every: int = 3) -> Score:
     return replace(learning(ucb(beta, maximize), every), names=("seek",))
 
 
-def _uncertainty(outlook: Outlook, settings: Settings) -> Array:
+def _uncertainty(outlook: AcquisitionContext, settings: Settings) -> Array:
     return outlook.moments()[1]
 
 
 @interned
-def uncertainty() -> Score:
+def uncertainty() -> Acquisition:
     """Standard deviation of the mixture over draws: measure where least is known (unit of y)."""
     return term("uncertainty", _uncertainty)
 
 
-def _disagreement(outlook: Outlook, settings: Settings) -> Array:
+def _disagreement(outlook: AcquisitionContext, settings: Settings) -> Array:
     weight = jnp.exp(outlook.log_weight)
     return jnp.sqrt(weight @ (outlook.mean - (weight @ outlook.mean)[None]) ** 2)
 
 
 @interned
-def disagreement() -> Score:
+def disagreement() -> Acquisition:
     """Standard deviation between the draws' means: where the hypotheses on the parameters part (unit of y).
 
     Query by committee over a Bayesian posterior (Riis et al. 2022, arXiv:2205.10186).
@@ -167,7 +167,7 @@ def disagreement() -> Score:
     return term("disagreement", _disagreement)
 
 
-def _thompson(outlook: Outlook, settings: Settings) -> Array:
+def _thompson(outlook: AcquisitionContext, settings: Settings) -> Array:
     if outlook.x.shape[0] > LARGEST_JOINT_DRAW:
         raise ValueError(
             f"Thompson draws jointly over at most {LARGEST_JOINT_DRAW} candidates; got {outlook.x.shape[0]}. Use a "
@@ -184,7 +184,7 @@ def _thompson(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def thompson(maximize: bool = True) -> Score:
+def thompson(maximize: bool = True) -> Acquisition:
     """One function drawn from the posterior (Thompson 1933): its maximum is the next point.
 
     A draw of the parameters is chosen by weight and one function over all candidates is drawn jointly.
@@ -192,7 +192,7 @@ def thompson(maximize: bool = True) -> Score:
     return term("thompson", _thompson, joint=True, sign=sign_of(maximize))
 
 
-def _at_random(outlook: Outlook, settings: Settings) -> Array:
+def _random(outlook: AcquisitionContext, settings: Settings) -> Array:
     words = jax.lax.bitcast_convert_type(outlook.x, jnp.uint32).reshape(outlook.x.shape[0], -1)
 
     def one(words: Array) -> Array:
@@ -204,6 +204,6 @@ def _at_random(outlook: Outlook, settings: Settings) -> Array:
 
 
 @interned
-def at_random() -> Score:
+def random() -> Acquisition:
     """Every candidate as good as any other: what a cleverer choice has to beat."""
-    return term("at_random", _at_random)
+    return term("random", _random)

@@ -102,7 +102,7 @@ def resume(
             if finished(campaign.history) and not found:
                 say(console, "This campaign is finished; what it left is written anew.")
                 campaign.export()
-                drive.leave(file)
+                drive.write_outputs(file)
                 return
             if changed := versions.differences(campaign.history, versions.versions()):
                 say(console, versions.withdrawal(changed))
@@ -110,7 +110,7 @@ def resume(
             if found:
                 say(console, f"From now on: {'; '.join(map(str, found))}.")
                 drive.change(campaign, found, then, now, wanted)
-            ended = drive.drive(plan, campaign, console, watch, started, another)
+            ended = drive.run_campaign(plan, campaign, console, watch, started, another)
         _close(ended, file, console)
 
 
@@ -149,7 +149,7 @@ def _close(ended: drive.Ended, path: Path, console: Console) -> None:
         reason = "" if ended.signal is not None and not ended.unsafe else f": {ended.outcome.reason}"
         say(console, f"\nPaused {when}{reason}. Go on with: gpax-lab resume {quoted(path)}")
         raise typer.Exit(ended.exit_code)
-    told = drive.leave(path)
+    told = drive.write_outputs(path)
     say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
 
 

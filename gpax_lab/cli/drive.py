@@ -98,7 +98,7 @@ def begin(
     with Campaign.create(path, header) as campaign:
         with products(path).settings.open("x", encoding="utf-8") as copy:
             copy.write(to_toml(settings))
-        return drive(plan, campaign, console, watch, started)
+        return run_campaign(plan, campaign, console, watch, started)
 
 
 def wanted(now: Settings, paths: Products, given: Path | None, as_journalled: bool) -> tuple[Settings, str]:
@@ -154,7 +154,7 @@ def change(campaign: Campaign, found: Sequence[Change], after: Settings, *known:
         put(copy, to_toml(after).encode())
 
 
-def drive(
+def run_campaign(
     plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, started: float, another: bool = False
 ) -> Ended:
     """Run or go on; paused or failed, say how to go on. Leaving the campaign exports it.
@@ -192,7 +192,7 @@ def drive(
                 scalarize={plan.settings.quantity.scalarizer: plan.scalarize},
                 rules=plan.rules,
                 stop=lambda: bool(stop),
-                tell=display,
+                callback=display,
                 failures=plan.settings.campaign.failures or None,
                 idle_s=plan.settings.campaign.idle_s,
                 wait_s=plan.settings.campaign.wait_s,
@@ -211,7 +211,7 @@ def drive(
     return Ended(outcome, stop.signal, unsafe)
 
 
-def leave(path: Path) -> Review:
+def write_outputs(path: Path) -> Review:
     """Write the picture and the summary of a journal; returns what they were made from."""
     told, paths = review(path), products(path)
     check_own(paths)

@@ -20,7 +20,7 @@ from gpax_lab.settings import Plan, Settings, SettingsError, build, parse
 from gpax_lab.settings.schema import Grid, Pool, Twin
 from gpax_lab.settings.tables import SCALARIZERS
 from gpax_lab.spectra.loops import triangle
-from gpax_lab.storage import Contents, Frame, read
+from gpax_lab.storage import Contents, JournalRecord, read
 from gpax_lab.storage.contents import readings
 
 _PARAMS = ".posterior.params"
@@ -91,7 +91,7 @@ def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
         raise SettingsError(f"{path}: {error}") from None
 
 
-def in_force(plan: Plan, frames: Sequence[Frame]) -> Settings:
+def in_force(plan: Plan, frames: Sequence[JournalRecord]) -> Settings:
     """The settings with which a campaign was gone on with last; at first those that it was begun with."""
     changed = [frame.header["settings"] for frame in frames if frame.kind == "settings"]
     return parse(changed[-1]) if changed else plan.settings
@@ -110,7 +110,7 @@ def opening(path: Path) -> Contents:
     return contents
 
 
-def finished(frames: Sequence[Frame]) -> bool:
+def finished(frames: Sequence[JournalRecord]) -> bool:
     """Whether the campaign came to its end (and was not only paused)."""
     last = [frame for frame in frames if frame.kind in ("stop", "intent")][-1:]
     return bool(last) and last[0].kind == "stop" and bool(last[0].header["finished"])
@@ -152,7 +152,7 @@ def _best(obs: Observations, sign: float) -> float:
     return float(sign * np.max(sign * good)) if good.size else np.nan
 
 
-def _posteriors(plan: Plan, frames: Sequence[Frame]) -> list[tuple[Posterior, Observations]]:
+def _posteriors(plan: Plan, frames: Sequence[JournalRecord]) -> list[tuple[Posterior, Observations]]:
     """The posterior and the readings after the first fit and after every step, from what each state changed.
 
     Only the draws are put together again: the state of the sampler, which costs seconds, is needed to go on, not to

@@ -6,7 +6,7 @@ from gpax_lab.experiment.contracts import Event, Outcome
 from gpax_lab.experiment.corner import Reach, reach, reach_of
 from gpax_lab.experiment.experiment import Experiment, NothingLeft, Objective, State
 from gpax_lab.experiment.recovery import Recovery, recovery
-from gpax_lab.experiment.room import room_for
+from gpax_lab.experiment.room import buffer_for
 from gpax_lab.experiment.run import run
 from gpax_lab.experiment.simulate import Trajectory, simulate
 from gpax_lab.experiment.simulated import Simulated
@@ -30,7 +30,7 @@ __all__ = [
     "reach",
     "reach_of",
     "recovery",
-    "room_for",
+    "buffer_for",
     "run",
     "simulate",
     "stopping",

@@ -16,12 +16,12 @@ from gpax_lab.acquire.domain import Region, as_region
 from gpax_lab.acquire.information import seeks_optimum, telling_apart
 from gpax_lab.acquire.penalties import last_point
 from gpax_lab.acquire.route import shortest_path
-from gpax_lab.acquire.score import Score, as_score
+from gpax_lab.acquire.score import Acquisition, as_acquisition
 from gpax_lab.ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.experiment.experiment import Experiment, State, as_asked, empty_choice, left_of
-from gpax_lab.experiment.room import reserved, tolerance_of, with_room, with_room_for_answers
+from gpax_lab.experiment.room import reserved, tolerance_of, with_buffer, with_room_for_answers
 from gpax_lab.infer.posterior import Sampler
-from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.infer.race import Hypotheses, ModelAverage
 from gpax_lab.inputs import answers, points_of, resolved, traced
 from gpax_lab.interning import interned
 from gpax_lab.models.lone import warn_of_a_lone_reading
@@ -33,7 +33,7 @@ from gpax_lab.observations import EMPTY, PENDING, VETOED, Observations, add_pend
 def bayes_opt(
     model: Model | Hypotheses,
     sampler: Sampler,
-    score: Score | Callable[[Array, Array], Array],
+    acquisition: Acquisition | Callable[[Array, Array], Array],
     candidates: Candidates,
     batch: int = 1,
     by_travel: bool = False,
@@ -45,9 +45,9 @@ def bayes_opt(
     """Measure where the score is largest, learn, repeat.
 
     Args:
-        model: prior, likelihood and predictor of the quantity; or several that compete, with a `race(...)` as sampler.
-        sampler: `infer.nuts(...)`, `infer.smc(...)` or `infer.laplace(...)`; `infer.race(...)` for hypotheses.
-        score: one of `acquire`, a sum of them, or a function of the posterior (mean, std).
+        model: prior, likelihood and predictor of the quantity; or several that compete, with a `model_average(...)` as sampler.
+        sampler: `infer.nuts(...)`, `infer.smc(...)` or `infer.laplace(...)`; `infer.model_average(...)` for hypotheses.
+        acquisition: one of `acquire`, a sum of them, or a function of the posterior (mean, std).
         candidates: `acquire.grid`, `acquire.pool` or `acquire.box`.
         batch: points proposed at once; each one is pending when the next one is chosen, so it shrinks the variance
             there, or enters the joint improvement of `acquire.q_log_nei`.
@@ -74,7 +74,7 @@ def bayes_opt(
             candidates that lie farther outside the box of the model than it is wide, or all within next to nothing of
             it; or `among` has another number of inputs.
         TypeError: the sampler is none, or one of a single model where hypotheses compete; the score is neither a
-            Score nor a function of (mean, std); or model or candidates are none.
+            Acquisition nor a function of (mean, std); or model or candidates are none.
     """
     if batch < 1:
         raise ValueError(f"batch must be at least 1; got {batch}.")
@@ -89,7 +89,7 @@ def bayes_opt(
         raise TypeError("several hypotheses are followed by race(smc(...)), not by a sampler of one model.")
     models = tuple(model.models.values()) if isinstance(model, Hypotheses) else (model,)
     _check_fit(models, candidates)
-    worth = as_score(score)
+    worth = as_acquisition(acquisition)
     if among is not None:
         candidates = replace(candidates, among=as_region(among))
         jax.eval_shape(lambda c: jax.vmap(c.among)(c.corners[0][None]), candidates)  # it takes places of this width
@@ -110,7 +110,7 @@ def bayes_opt(
         return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
 
     def propose(state: State) -> tuple[State, Array]:
-        state, x = _propose(with_room(state, batch), batch, by_travel, draws, floor, apart_every)
+        state, x = _propose(with_buffer(state, batch), batch, by_travel, draws, floor, apart_every)
         return (state, x) if isinstance(x, jax.core.Tracer) else (state, left_of(x))
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0, asked: Array | None = None) -> State:
@@ -178,7 +178,7 @@ def _propose(
     posterior, start = state.posterior, state.key
     # Scores that compare hypotheses need their probabilities as they are; the published bandit has none.
     rivals = False
-    if type(posterior) is Race and seeks_optimum(state.score):
+    if type(posterior) is ModelAverage and seeks_optimum(state.acquisition):
         rivals, posterior = True, posterior.floored(floor)
     if draws is not None:
         start, key_draws = jax.random.split(start)
@@ -189,18 +189,18 @@ def _propose(
     ) -> tuple[tuple[Array, Observations, Observations], Choice]:
         key, obs, asked = carry
         key, key_search, key_score = jax.random.split(key, 3)
-        view = posterior if state.score.own_pending else posterior.with_pending(obs)
+        view = posterior if state.acquisition.own_pending else posterior.with_pending(obs)
 
         where = domain(state.candidates, view, asked)
 
         def value_of(x: Array) -> Array:
-            return state.score(view, obs, x, key_score, where)
+            return state.acquisition(view, obs, x, key_score, where)
 
         def value_apart(x: Array) -> Array:
-            return telling_apart(state.score)(view, obs, x, key_score, where)
+            return telling_apart(state.acquisition)(view, obs, x, key_score, where)
 
         def best(value: Callable[[Array], Array]) -> Choice:
-            return state.candidates.best(key_search, value, asked, state.score.joint)
+            return state.candidates.best(key_search, value, asked, state.acquisition.joint)
 
         if rivals and apart_every is not None:
             turn = (_asked(obs) + 1) % apart_every == 0

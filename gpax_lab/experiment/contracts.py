@@ -11,7 +11,7 @@ from gpax_lab.experiment.experiment import State
 from gpax_lab.experiment.interventions import Intervention
 
 
-class Reading(Protocol):
+class Measurement(Protocol):
     """What an instrument hands back: raw arrays with units, the read-back position, and whether it may be used.
 
     The position is in the coordinates of x. It is what the model learns: a stage goes a little beside. None, where an
@@ -50,13 +50,13 @@ class Journal(Protocol):
     """Where records go; see `gpax_lab.storage.Campaign`."""
 
     @property
-    def history(self) -> Sequence[record.Frame]:
+    def history(self) -> Sequence[record.JournalRecord]:
         """What was recorded before this program started."""
 
     def append(self, *entries: record.Record) -> None:
         """Make records durable in one write."""
 
-    def readings(self) -> Iterable[record.Frame]:
+    def readings(self) -> Iterable[record.JournalRecord]:
         """Every reading recorded so far, raw arrays included."""
 
     def require_space(self, nbytes: int) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.acquire.candidates import Candidates, Choice
-from gpax_lab.acquire.score import Score
+from gpax_lab.acquire.score import Acquisition
 from gpax_lab.infer.posterior import Posterior
-from gpax_lab.infer.race import Race
+from gpax_lab.infer.race import ModelAverage
 from gpax_lab.inputs import traced
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
@@ -23,8 +23,8 @@ class State(NamedTuple):
     Attributes:
         key: random key; split at every use.
         obs: observations, with pending slots for what is under way.
-        posterior: what is believed now; a Race where hypotheses compete.
-        score: what makes a point worth measuring; its weights may be changed between steps.
+        posterior: what is believed now; a ModelAverage where hypotheses compete.
+        acquisition: what makes a point worth measuring; its weights may be changed between steps.
         candidates: where a point may lie.
         value: () score of the last proposal.
         fallback: () bool, whether the last proposal was chosen by distance because no score was finite.
@@ -34,8 +34,8 @@ class State(NamedTuple):
 
     key: Array
     obs: Observations
-    posterior: Posterior | Race
-    score: Score
+    posterior: Posterior | ModelAverage
+    acquisition: Acquisition
     candidates: Candidates
     value: Array
     fallback: Array
@@ -74,7 +74,7 @@ class Experiment(NamedTuple):
     check: Callable[[np.ndarray, str], None] = lambda places, whose: None
 
 
-def models_of(posterior: Posterior | Race) -> tuple[Model, ...]:
+def models_of(posterior: Posterior | ModelAverage) -> tuple[Model, ...]:
     """The models behind a posterior: one, or one for each hypothesis."""
     return (posterior.model,) if isinstance(posterior, Posterior) else tuple(posterior.hypotheses.models.values())
 

@@ -9,7 +9,7 @@ from numbers import Real
 from typing import Any
 
 from gpax_lab.experiment.contracts import Journal
-from gpax_lab.experiment.record import Frame, Record
+from gpax_lab.experiment.record import JournalRecord, Record
 from gpax_lab.experiment.suspended import Watch, now
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -297,7 +297,7 @@ def description(instrument: Any) -> dict[str, Any]:
     return told | ({"limits": {name: float(value) for name, value in limits.items()}} if limits else {})
 
 
-def recognised(now: Mapping[str, Any], frames: Sequence[Frame], another: bool) -> bool:
+def recognised(now: Mapping[str, Any], frames: Sequence[JournalRecord], another: bool) -> bool:
     """Whether the journal says the same of the instrument already.
 
     Args:

@@ -11,9 +11,9 @@ from jax.scipy.special import logsumexp
 
 from gpax_lab import formulas
 from gpax_lab.experiment.experiment import State, models_of
-from gpax_lab.experiment.room import reserved, with_room
+from gpax_lab.experiment.room import reserved, with_buffer
 from gpax_lab.infer.posterior import Posterior
-from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.infer.race import Hypotheses, ModelAverage
 from gpax_lab.inputs import numbers, points_of, traced
 from gpax_lab.means import Law
 from gpax_lab.models.model import Model
@@ -141,16 +141,16 @@ def apply(state: State, action: Intervention) -> State:
             points = points_of(x, state.obs.x.shape[1], state.obs.x.dtype, "the points")
             for model in models_of(state.posterior):
                 model.check_places(points, f"the points to {type(action).__name__.lower()}")
-            state = with_room(state, len(points))
+            state = with_buffer(state, len(points))
             return reserved(state, jnp.asarray(points), VETOED if isinstance(action, Veto) else PENDING)
         case Reweigh(weights):
-            if len(weights) != len(state.score.weights):
-                raise ValueError(f"{len(state.score.weights)} weights needed, for {state.score.names}.")
+            if len(weights) != len(state.acquisition.weights):
+                raise ValueError(f"{len(state.acquisition.weights)} weights needed, for {state.acquisition.names}.")
             given = [] if traced(weights) else [numbers(weight, "a weight") for weight in weights]
             if not all(weight.shape == () and np.isfinite(weight) for weight in given):
                 raise ValueError(f"a weight of the score is one finite number; got {weights}.")
-            arrays = tuple(jnp.asarray(w, old.dtype) for w, old in zip(weights, state.score.weights, strict=True))
-            return state._replace(score=replace(state.score, weights=arrays))
+            arrays = tuple(jnp.asarray(w, old.dtype) for w, old in zip(weights, state.acquisition.weights, strict=True))
+            return state._replace(acquisition=replace(state.acquisition, weights=arrays))
         case Rescale() | Adopt() | Reject():  # `run` does the first two: they need a fit
             return state
 
@@ -181,7 +181,7 @@ def share_of(action: Adopt, known: Hypotheses) -> float:
     return 1 / (len(known.models) + 1) if action.share is None else float(action.share)
 
 
-def joined(race: Race, posterior: Posterior, share: float, wider: Hypotheses) -> Race:
+def joined(race: ModelAverage, posterior: Posterior, share: float, wider: Hypotheses) -> ModelAverage:
     """The race with one more posterior, whose probability is `share` now and moves with what is read from now on.
 
     The readings so far suggested the hypothesis, so they say nothing for it: what it explains of them better or worse
@@ -198,7 +198,7 @@ def joined(race: Race, posterior: Posterior, share: float, wider: Hypotheses) ->
     mixture = logsumexp(jnp.where(jnp.isfinite(race.log_evidence), race.log_prior + race.log_evidence, -jnp.inf))
     odds: Array = jnp.log(share) - jnp.log1p(-share)
     log_prior = jnp.append(race.log_prior, odds + mixture - posterior.log_evidence)
-    return Race((*race.posteriors, posterior), log_prior, wider)
+    return ModelAverage((*race.posteriors, posterior), log_prior, wider)
 
 
 def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from jax import Array
 
 from gpax_lab.experiment.experiment import Experiment, State
 from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, from_record, join_pins, widened
-from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.infer.race import Hypotheses, ModelAverage
 from gpax_lab.observations import Observations
 
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
@@ -23,7 +23,7 @@ Extend = Callable[[Hypotheses], Experiment]
 """The same experiment with other hypotheses, e.g. `lambda h: bayes_opt(h, race(smc(256)), score, candidates)`."""
 
 
-class Frame(Protocol):
+class JournalRecord(Protocol):
     """What the fold needs of a journal frame."""
 
     @property
@@ -219,7 +219,7 @@ def hypotheses_of(posterior: Any) -> Hypotheses:
     Raises:
         ValueError: nothing does.
     """
-    if type(posterior) is not Race:
+    if type(posterior) is not ModelAverage:
         raise ValueError("a law can be adopted only where hypotheses compete: race(...) over hypotheses({...}).")
     return posterior.hypotheses
 
@@ -232,7 +232,7 @@ def _grown(experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Se
     return extended(experiment, hypotheses_of(template.posterior), adopted, extend)
 
 
-def fold(experiment: Experiment, frames: Sequence[Frame], extend: Extend | None = None) -> Progress:
+def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend | None = None) -> Progress:
     """Replay a journal: the last state, and what has happened since.
 
     Args:

@@ -12,10 +12,10 @@ from jax import Array
 from gpax_lab.acquire.candidates import Candidates
 from gpax_lab.experiment.experiment import Experiment, Objective, State
 from gpax_lab.experiment.simulate import measure
-from gpax_lab.experiment.study import begun, check_measure, over_keys
+from gpax_lab.experiment.study import initial_observations, check_measure, over_keys
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.bandit import Bandit
-from gpax_lab.infer.race import NONE_OF_THESE, Race
+from gpax_lab.infer.race import NONE_OF_THESE, ModelAverage
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ def recovery(
     *,
     seeds: int = 2,
     devices: Sequence[jax.Device] | None = None,
-    tell: Callable[[str], None] = lambda text: None,
+    callback: Callable[[str], None] = lambda text: None,
 ) -> Recovery:
     """Run every way of learning on every truth from every key, sharded over devices as `study` does.
 
     Campaigns of one key begin with the same seed points and readings, whatever the experiment.
 
     Args:
-        experiments: by name, e.g. `bayes_opt(hypotheses, race(smc(128)), acquire.information(), domain)`; all of the
+        experiments: by name, e.g. `bayes_opt(hypotheses, race(smc(128)), acquire.expected_information_gain(), domain)`; all of the
             same hypotheses.
         truths: (key, x (d,)) -> y (), a simulated reading, by the name of the hypothesis that is true in it; any other
             name where none is.
@@ -147,7 +147,7 @@ def recovery(
         steps: propose-measure-observe steps of each campaign.
         seeds: points measured before the first fit.
         devices: where to run; all devices by default.
-        tell: called with a line of text after each combination.
+        callback: called with a line of text after each combination.
 
     Returns:
         Recovery: print it for the verdict; `plot.recovery` and `plot.confusion` draw it.
@@ -155,7 +155,7 @@ def recovery(
     Raises:
         ValueError: nothing to run, a truth that does not return one number, experiments of different hypotheses, or a
             truth that is no hypothesis where no flexible process runs along.
-        TypeError: an experiment whose posterior is no Race.
+        TypeError: an experiment whose posterior is no ModelAverage.
     """
     if not experiments or not truths or keys.ndim != 1 or keys.size == 0 or seeds < 1 or steps < 1:
         raise ValueError("recovery needs experiments, truths, keys of shape (K,), at least one seed and one step.")
@@ -177,7 +177,7 @@ def recovery(
     for name, experiment in experiments.items():
         campaign = _Campaign(experiment, tuple(truths.values()), steps, seeds)
         rows.append(over_keys(campaign, domain, everyone, devices, which))
-        tell(f"{name}: {keys.size} campaigns of each of {len(truths)} truths done")
+        callback(f"{name}: {keys.size} campaigns of each of {len(truths)} truths done")
     shape = len(experiments), len(truths), keys.size
     belief, x, codes = (np.stack(part).reshape(*shape, *part[0].shape[1:]) for part in zip(*rows, strict=True))
     rewards = np.array([isinstance(posterior, Bandit) for posterior in shapes])
@@ -185,22 +185,22 @@ def recovery(
     return Recovery(tuple(experiments), tuple(truths), known, belief, rewards, x, trouble, seeds, x.shape[4])
 
 
-def _posterior(experiment: Experiment, domain: Candidates) -> Race:
+def _posterior(experiment: Experiment, domain: Candidates) -> ModelAverage:
     """Shape of what an experiment believes, by tracing alone."""
 
     def first(key: Array) -> Any:
         x = domain.spread(key, 1)
-        return experiment.init(key, begun(experiment, x, jnp.zeros(1, x.dtype), 1)).posterior
+        return experiment.init(key, initial_observations(experiment, x, jnp.zeros(1, x.dtype), 1)).posterior
 
     posterior = jax.eval_shape(first, jax.random.key(0))
-    if not isinstance(posterior, Race):
+    if not isinstance(posterior, ModelAverage):
         raise TypeError("recovery is of hypotheses: every experiment needs race(...) or bandit(...) as its sampler.")
     return posterior
 
 
 def _belief(state: State) -> Array:
     posterior = state.posterior
-    assert isinstance(posterior, Race)  # as checked by _posterior
+    assert isinstance(posterior, ModelAverage)  # as checked by _posterior
     return posterior.reward if isinstance(posterior, Bandit) else posterior.probability
 
 
@@ -220,7 +220,7 @@ class _Campaign:
         key_place, key_seed, key_go = jax.random.split(key, 3)
         x = domain.spread(key_place, self.seeds)
         y = jax.vmap(read)(jax.random.split(key_seed, self.seeds), x)
-        state = self.experiment.init(key_go, begun(self.experiment, x, y, self.steps))
+        state = self.experiment.init(key_go, initial_observations(self.experiment, x, y, self.steps))
 
         def step(state: State, _: None) -> tuple[State, tuple[Array, Array, Array]]:
             state, x = self.experiment.propose(state)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab.experiment.record import Answer, Frame, place_of
+from gpax_lab.experiment.record import Answer, JournalRecord, place_of
 from gpax_lab.observations import FAILED, MEASURED, Observations
 
 _RAW = "raw/"
@@ -116,7 +116,7 @@ def _text(value: Any) -> str:
         return f"<{type(value).__name__}>"
 
 
-def kept(frame: Frame) -> Kept:
+def kept(frame: JournalRecord) -> Kept:
     """The reading of a journal frame; not ok where the instrument gave none, or a bad one."""
     header = frame.header
     arrays = {name.removeprefix(_RAW): array for name, array in frame.arrays.items() if name.startswith(_RAW)}
@@ -142,7 +142,7 @@ def mended(obs: Observations, answers: Iterable[Answer]) -> Observations | None:
     return Observations(*map(jnp.asarray, (x, y, noise, status))) if changed else None
 
 
-def reread(obs: Observations, frames: Iterable[Frame], scalar: Callable[[Any], tuple[float, float]]) -> Observations:
+def rescalarize(obs: Observations, frames: Iterable[JournalRecord], scalar: Callable[[Any], tuple[float, float]]) -> Observations:
     """The observations with every reading scalarized anew.
 
     Args:

@@ -22,7 +22,7 @@ from gpax_lab.observations import (
 )
 
 
-def room_for(obs: Observations, points: int) -> Observations:
+def buffer_for(obs: Observations, points: int) -> Observations:
     """Enlarge the buffer, if need be, so that `points` more fit behind the slots in use (outside jit).
 
     The end of the campaign is known here, so the buffer is rounded up to a multiple of 8 only, not to a power of two.
@@ -32,13 +32,13 @@ def room_for(obs: Observations, points: int) -> Observations:
     """
     if isinstance(obs.status, jax.core.Tracer):
         if obs.capacity <= points:
-            raise ValueError(f"the buffer has {obs.capacity} slots for {points} points and the seeds: room_for first.")
+            raise ValueError(f"the buffer has {obs.capacity} slots for {points} points and the seeds: buffer_for first.")
         return obs
     needed = -(-(used(obs) + points) // SMALLEST_CAPACITY) * SMALLEST_CAPACITY
     return grow(obs, needed) if needed > obs.capacity else obs
 
 
-def with_room(state: State, points: int) -> State:
+def with_buffer(state: State, points: int) -> State:
     """The state with room for `points` more, its posterior conditioned on the buffer; under jit, the state as it is.
 
     Where a campaign goes on past its planned end, the next end is unknown: the buffer grows to a power of two.
@@ -89,7 +89,7 @@ def with_room_for_answers(state: State, x: Array) -> State:
             "with x as it was proposed.",
             stacklevel=3,
         )
-    return with_room(state, len(x) - answered)
+    return with_buffer(state, len(x) - answered)
 
 
 @jax.jit

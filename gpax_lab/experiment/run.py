@@ -18,12 +18,12 @@ from gpax_lab.experiment.experiment import Experiment, NothingLeft, State, left_
 from gpax_lab.experiment.guard import LOSSES, Guard, Paused, leave_safe, recognised, refuse
 from gpax_lab.experiment.interventions import Adopt, Rescale, apply, join_pins, joined, share_of, to_record
 from gpax_lab.experiment.places import first_points, measured_at
-from gpax_lab.experiment.reread import kept, mended, received, reread
-from gpax_lab.experiment.room import room_for
+from gpax_lab.experiment.reread import kept, mended, received, rescalarize
+from gpax_lab.experiment.room import buffer_for
 from gpax_lab.experiment.simulate import batch_of
 from gpax_lab.experiment.stopping import Rule, all_done
 from gpax_lab.experiment.versions import going_on_with
-from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.infer.race import Hypotheses, ModelAverage
 from gpax_lab.inputs import one_value
 from gpax_lab.observations import Observations, observations
 
@@ -40,7 +40,7 @@ def run(
     rules: Sequence[Rule] = (),
     hooks: Sequence[Hook] = (),
     stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[Event], None] = lambda event: None,
+    callback: Callable[[Event], None] = lambda event: None,
     extend: record.Extend | None = None,
     failures: int | None = 5,
     idle_s: float | None = 10.0,
@@ -65,7 +65,7 @@ def run(
         hooks: called before every proposal; see `interventions`.
         stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag). Asked while a lost
             instrument is waited for, too, where an error of its own is no answer.
-        tell: progress display.
+        callback: progress display.
         extend: builds this experiment with other hypotheses; needed to adopt laws. See `record.Extend`.
         failures: so many measurements that fail one after the other pause the campaign; None for any number.
         idle_s: the instrument is made safe before the first fit, and whenever nothing is measured for longer than this,
@@ -101,7 +101,7 @@ def run(
         guard.check()
         if failures is not None and not failures >= 1:
             raise ValueError(f"failures must be 1 or more, or None for any number; got {failures}.")
-        driver = _Driver(experiment, guard, campaign, scalarize, stop, tell, extend, failures, another)
+        driver = _Driver(experiment, guard, campaign, scalarize, stop, callback, extend, failures, another)
         outcome = driver.run(steps, first_points(seeds), key, rules, hooks)
     except BaseException as error:
         leave_safe(guard, campaign, 0 if driver is None else driver.step, error)
@@ -228,7 +228,7 @@ class _Driver:
         y, noise = np.array([reading[:2] for reading in readings]).T
         obs = observations(places, y, noise)
         batch = batch_of(self.experiment, key_start, obs, steps)
-        state = self.experiment.init(key_start, room_for(obs, steps * batch))
+        state = self.experiment.init(key_start, buffer_for(obs, steps * batch))
         if not np.array_equal(places, seeds):
             state = state._replace(asked=state.asked.at[: len(seeds)].set(seeds))
         self.remember(state)
@@ -294,13 +294,13 @@ class _Driver:
     def rescale(self, state: State, scalarizer: str) -> State:
         """The campaign as if every reading had been read with this scalarizer from the start, and a fit to that."""
         self.choose(scalarizer)
-        return self.fitted_anew(state, reread(state.obs, self.campaign.readings(), self.scalar))
+        return self.fitted_anew(state, rescalarize(state.obs, self.campaign.readings(), self.scalar))
 
     def fitted_anew(self, state: State, obs: Observations) -> State:
         """The state with other readings in its slots, and a fit to these; recorded."""
         key, key_fit = jax.random.split(state.key)
-        state = self.experiment.init(key_fit, obs)._replace(key=key, score=state.score, asked=state.asked)
-        if self.adopted and isinstance(state.posterior, Race):
+        state = self.experiment.init(key_fit, obs)._replace(key=key, acquisition=state.acquisition, asked=state.asked)
+        if self.adopted and isinstance(state.posterior, ModelAverage):
             state = state._replace(posterior=self.joined_anew(state.posterior))
         self.remember(state)
         return state
@@ -312,7 +312,7 @@ class _Driver:
     def adopt(self, state: State, action: Adopt) -> State:
         """The campaign with one more hypothesis, fitted to all readings; the others stay as they are."""
         known = record.hypotheses_of(state.posterior)
-        assert isinstance(state.posterior, Race)  # or `hypotheses_of` has raised
+        assert isinstance(state.posterior, ModelAverage)  # or `hypotheses_of` has raised
         experiment = record.extended(self.experiment, known, (action,), self.extend)
         assert self.extend is not None  # or `extended` has raised
         key, key_fit = jax.random.split(state.key)
@@ -324,7 +324,7 @@ class _Driver:
         self.remember(state)
         return state
 
-    def joined_anew(self, race: Race) -> Race:
+    def joined_anew(self, race: ModelAverage) -> ModelAverage:
         """After past readings have changed, adopted laws begin again with the share they had at first."""
         count = len(race.posteriors) - len(self.adopted)
         models = list(race.hypotheses.models.items())
@@ -332,10 +332,10 @@ class _Driver:
         def first(n: int) -> Hypotheses:
             return replace(race.hypotheses, models=dict(models[:n]), prior=race.hypotheses.prior[:n])
 
-        begun = Race(race.posteriors[:count], race.log_prior[:count], first(count))
+        begun = ModelAverage(race.posteriors[:count], race.log_prior[:count], first(count))
         for n, action in enumerate(self.adopted, start=count):
             begun = joined(begun, race.posteriors[n], share_of(action, begun.hypotheses), first(n + 1))
-        return Race(begun.posteriors, begun.log_prior, race.hypotheses)
+        return ModelAverage(begun.posteriors, begun.log_prior, race.hypotheses)
 
     def choose(self, scalarizer: str) -> None:
         if scalarizer not in self.scalarizers:

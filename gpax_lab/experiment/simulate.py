@@ -13,7 +13,7 @@ from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 from jax.tree_util import Partial
 
 from gpax_lab.experiment.experiment import Experiment, Objective, State, measurement_key
-from gpax_lab.experiment.room import room_for
+from gpax_lab.experiment.room import buffer_for
 from gpax_lab.infer.posterior import Info
 from gpax_lab.observations import Observations
 
@@ -51,7 +51,7 @@ def simulate(
         key: random key of the campaign.
         steps: number of propose-measure-observe steps.
         obs: seed readings; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
-            traced (vmapped over seeds, say) call `room_for` on it before.
+            traced (vmapped over seeds, say) call `buffer_for` on it before.
 
     Returns:
         The last state and the trajectory.
@@ -60,7 +60,7 @@ def simulate(
         ValueError: `obs` is traced and its buffer is surely too small.
     """
     return _campaign(
-        experiment, as_partial(objective), key, steps, room_for(obs, steps * batch_of(experiment, key, obs, steps))
+        experiment, as_partial(objective), key, steps, buffer_for(obs, steps * batch_of(experiment, key, obs, steps))
     )
 
 
@@ -145,5 +145,5 @@ def one_reading(value: Any, shape: tuple[int, ...] = ()) -> Array:
 
 def batch_of(experiment: Experiment, key: Array, obs: Observations, steps: int) -> int:
     """Points that one proposal holds, found by tracing alone, at the capacity that a batch of one will run at."""
-    shape = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o)), key, room_for(obs, steps))
+    shape = jax.eval_shape(lambda k, o: experiment.propose(experiment.init(k, o)), key, buffer_for(obs, steps))
     return shape[1].shape[0]

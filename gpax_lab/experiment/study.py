@@ -127,7 +127,7 @@ def study(
     seeds: int = 5,
     maximize: bool = True,
     devices: Sequence[jax.Device] | None = None,
-    tell: Callable[[str], None] = lambda text: None,
+    callback: Callable[[str], None] = lambda text: None,
 ) -> Study:
     """Run every experiment on every objective from every key, sharded over all devices of all hosts.
 
@@ -144,7 +144,7 @@ def study(
         seeds: points measured before the first fit.
         maximize: whether large values are wanted.
         devices: where to run; all devices of all processes by default.
-        tell: called with a line of text after each combination.
+        callback: called with a line of text after each combination.
 
     Returns:
         Study: print it for the verdict, or `plot.regret(result.bands(), result.experiments, result.objectives)`.
@@ -168,7 +168,7 @@ def study(
             regret = _regret(problem, domain, x, y, maximize)
             seconds = time.perf_counter() - started
             rows.append((x, y, regret, np.mean(codes != outcomes.OK, axis=1), seconds))
-            tell(f"{name} on {title}: {keys.size} campaigns in {seconds:.1f} s")
+            callback(f"{name} on {title}: {keys.size} campaigns in {seconds:.1f} s")
     shape = len(experiments), len(objectives)
     x, y, regret, trouble, spent = (
         np.stack(part).reshape(*shape, *np.shape(part[0])) for part in zip(*rows, strict=True)
@@ -260,13 +260,13 @@ class _Campaign:
         key_place, key_seed, key_go = jax.random.split(key, 3)
         x = domain.spread(key_place, self.seeds)
         y = jax.vmap(self.measure)(jax.random.split(key_seed, self.seeds), x).astype(x.dtype)
-        obs = begun(self.experiment, x, y, self.steps)
+        obs = initial_observations(self.experiment, x, y, self.steps)
         _, path = simulate(self.experiment, self.measure, key_go, self.steps, obs)
         places = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
         return places, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
 
 
-def begun(experiment: Experiment, x: Array, y: Array, steps: int) -> Observations:
+def initial_observations(experiment: Experiment, x: Array, y: Array, steps: int) -> Observations:
     """The seeds in a buffer with room for the campaign (traced: `observations` is for concrete readings)."""
 
     def filled(capacity: int) -> Observations:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 
 from gpax_lab.environment import processor
-from gpax_lab.experiment.record import Frame
+from gpax_lab.experiment.record import JournalRecord
 
 
 def versions() -> dict[str, str]:
@@ -35,7 +35,7 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def differences(frames: Iterable[Frame], now: Mapping[str, str]) -> list[str]:
+def differences(frames: Iterable[JournalRecord], now: Mapping[str, str]) -> list[str]:
     """In what this program differs from those that wrote a journal, in words; what one does not tell is not judged.
 
     Args:
@@ -52,7 +52,7 @@ def differences(frames: Iterable[Frame], now: Mapping[str, str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def going_on_with(frames: Iterable[Frame]) -> dict[str, Any]:
+def going_on_with(frames: Iterable[JournalRecord]) -> dict[str, Any]:
     """The header of a journal entry: `versions` here, and under "changed" in what they differ from those before."""
     here = versions()
     changed = differences(frames, here)

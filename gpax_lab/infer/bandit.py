@@ -1,7 +1,7 @@
 """Hypothesis learning as published: rewards for a shrinking variance (Ziatdinov et al. 2021, arXiv:2112.06649).
 
 For parity with what was published. A hypothesis is rewarded for being sure and not for being right: one with fewer
-parameters is sure sooner, so that a line is preferred to the parabola that is true where the noise is known. `race`,
+parameters is sure sooner, so that a line is preferred to the parabola that is true where the noise is known. `model_average`,
 which lets the readings decide, is the default of this library.
 """
 
@@ -14,14 +14,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.infer.posterior import Posterior, Sampler
-from gpax_lab.infer.race import Hypotheses, Race
+from gpax_lab.infer.race import Hypotheses, ModelAverage
 from gpax_lab.interning import interned
 from gpax_lab.observations import Observations
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Bandit(Race):
+class Bandit(ModelAverage):
     """Hypotheses and their rewards; predicts as the one that was chosen last.
 
     Attributes:

@@ -14,7 +14,7 @@ from jax import Array
 from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Posterior
-from gpax_lab.infer.race import NONE_OF_THESE, Race
+from gpax_lab.infer.race import NONE_OF_THESE, ModelAverage
 from gpax_lab.infer.sensitivity import prior_sweep, with_width
 from gpax_lab.linalg import cholesky, over_draws, solve_lower
 from gpax_lab.models.model import Model
@@ -172,21 +172,21 @@ def _nearest(obs: Observations) -> Array:
     return jnp.argmin(jnp.where(other, apart, jnp.inf), axis=1)
 
 
-def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str:
+def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | None = None) -> str:
     """What may be said of competing hypotheses, in words: probabilities, checks, and whether any of them will do.
 
     Beside the evidence stands how well each predicts a reading from all others. It warns where these disagree, where
     another one would be the most probable with priors half or twice as wide, and where a fit had trouble.
 
     Args:
-        posterior: of a `race`.
+        posterior: of a `model_average`.
         obs: its readings.
         key: random key of the checks.
 
     Raises:
-        TypeError: the posterior is no Race.
+        TypeError: the posterior is no ModelAverage.
     """
-    if type(posterior) is not Race:
+    if type(posterior) is not ModelAverage:
         raise TypeError(
             f"a verdict is on several hypotheses and their evidence, the posterior of race(...); got {type(posterior)}."
         )
@@ -217,7 +217,7 @@ def verdict(posterior: Race, obs: Observations, key: Array | None = None) -> str
     return "\n".join(lines)
 
 
-def _programs(ahead: Ahead, key: Array, posterior: Race, obs: Observations) -> None:
+def _programs(ahead: Ahead, key: Array, posterior: ModelAverage, obs: Observations) -> None:
     """What a verdict on these posteriors calls."""
     for one in posterior.posteriors:
         ahead(_judged, ahead(_residuals, one.model, one.params, obs), one.log_weight, obs, key)
@@ -227,7 +227,7 @@ def _programs(ahead: Ahead, key: Array, posterior: Race, obs: Observations) -> N
             ahead(with_width, one, jax.ShapeDtypeStruct((), one.log_weight.dtype))
 
 
-def _with_other_priors(posterior: Race) -> list[str]:
+def _with_other_priors(posterior: ModelAverage) -> list[str]:
     """Who would lead with priors half or twice as wide, where that is another one, or why that can not be told."""
     try:
         sweep = prior_sweep(posterior, SWEPT)
@@ -240,7 +240,7 @@ def _with_other_priors(posterior: Race) -> list[str]:
     return [f"The width of priors decides: {' and '.join(leaders)} would lead. See prior_sweep(...)."]
 
 
-def _against(posterior: Race, checks: Sequence[PredictiveCheck], order: np.ndarray) -> list[str]:
+def _against(posterior: ModelAverage, checks: Sequence[PredictiveCheck], order: np.ndarray) -> list[str]:
     """A line where another one predicts held-out readings better than the most probable, by twice the error."""
     each, best = np.stack([np.asarray(check.held_out) for check in checks]), order[0]
     gain = each - each[best]
@@ -258,7 +258,7 @@ def _against(posterior: Race, checks: Sequence[PredictiveCheck], order: np.ndarr
     ]
 
 
-def _sentence(posterior: Race, check: PredictiveCheck, best: int) -> str:
+def _sentence(posterior: ModelAverage, check: PredictiveCheck, best: int) -> str:
     name, sure = posterior.names[best], float(posterior.probability[best])
     settled = f"{'settled' if sure >= 0.95 else 'not settled yet'} ({sure:.3f})"
     if name == NONE_OF_THESE:

@@ -11,12 +11,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-STEEP = 0.1
+MODE_GTOL = 0.1
 """The largest slope of what passes for a mode, in nats per log parameter or prior standard deviation. The prior alone
 curves a log density by one or two, so that the mode is then off by less than a tenth of a standard deviation."""
 
 
-class Descent(NamedTuple):
+class BFGSResult(NamedTuple):
     """Where the search stopped.
 
     Attributes:
@@ -24,7 +24,7 @@ class Descent(NamedTuple):
         value: () there.
         slope: () the largest slope there, per `unit`.
         updates: () moves.
-        tries: () gradients taken.
+        num_evals: () gradients taken.
         inverse: (p, p) inverse Hessian per `unit`, as far as the moves have shown it.
     """
 
@@ -32,7 +32,7 @@ class Descent(NamedTuple):
     value: Array
     slope: Array
     updates: Array
-    tries: Array
+    num_evals: Array
     inverse: Array
 
 
@@ -41,10 +41,10 @@ def at_mode(slope: Array) -> Array:
 
     In single precision the slope of a density of hundreds of readings is rounded to some tenths of a nat.
     """
-    return slope <= STEEP * (1.0 if slope.dtype == jnp.float64 else 5.0)
+    return slope <= MODE_GTOL * (1.0 if slope.dtype == jnp.float64 else 5.0)
 
 
-class _Climb(NamedTuple):
+class BFGSState(NamedTuple):
     """Where BFGS stands: point, value, gradient, inverse Hessian, direction, step length, tries, updates."""
 
     z: Array
@@ -53,25 +53,25 @@ class _Climb(NamedTuple):
     inverse: Array
     direction: Array
     pace: Array
-    tries: Array
+    num_evals: Array
     updates: Array
 
 
-def descend(
+def minimize_bfgs(
     function: Callable[[Array], Array],
     z: Array,
-    flat: float | Array,
-    updates: int,
+    gtol: float | Array,
+    max_iter: int,
     unit: Array,
     inverse: Array | None = None,
-) -> Descent:
+) -> BFGSResult:
     """Minimise from z (p,).
 
     Args:
         function: z -> () value; where it is not finite the search turns back.
         z: (p,) start. If the function is not finite there, it is where the search ends.
-        flat: largest slope at which to stop, per `unit`.
-        updates: most moves.
+        gtol: largest slope at which to stop, per `unit`.
+        max_iter: most moves.
         unit: (p,) natural length of each coordinate, such as its prior standard deviation: no coordinate moves farther
             than this at a time, too far for a quadratic to be believed.
         inverse: (p, p) inverse Hessian to begin with, as a search nearby has left it; None or zeros where nothing is
@@ -79,10 +79,10 @@ def descend(
     """
     value_and_grad = jax.value_and_grad(lambda u: function(u * unit))
 
-    def step(at: _Climb) -> _Climb:
+    def step(at: BFGSState) -> BFGSState:
         u = at.z + at.pace * at.direction
         value, gradient = value_and_grad(u)
-        first = at.tries == 0
+        first = at.num_evals == 0
         slack = 10 * jnp.finfo(u.dtype).eps * jnp.abs(value)
         enough = value <= at.value + 1e-4 * at.pace * (at.gradient @ at.direction) + slack  # N&W 2006, eq. 3.4
         good = jnp.isfinite(value) & jnp.isfinite(gradient).all() & (first | enough)
@@ -90,22 +90,22 @@ def descend(
         inverse = jnp.where(good & ~first, inverse, at.inverse)
         direction = -inverse @ gradient
         direction = direction / jnp.maximum(jnp.max(jnp.abs(direction)), 1.0)
-        done = _Climb(u, value, gradient, inverse, direction, jnp.ones_like(at.pace), at.tries, at.updates + ~first)
+        done = BFGSState(u, value, gradient, inverse, direction, jnp.ones_like(at.pace), at.num_evals, at.updates + ~first)
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), done, at._replace(pace=0.3 * at.pace))
-        return kept._replace(tries=at.tries + 1)
+        return kept._replace(num_evals=at.num_evals + 1)
 
-    def going(at: _Climb) -> Array:
-        steep = jnp.isfinite(at.value) & ~(jnp.max(jnp.abs(at.gradient)) <= flat)
-        return (at.tries == 0) | (steep & (at.updates < updates) & (at.pace > 1e-8))
+    def going(at: BFGSState) -> Array:
+        steep = jnp.isfinite(at.value) & ~(jnp.max(jnp.abs(at.gradient)) <= gtol)
+        return (at.num_evals == 0) | (steep & (at.updates < max_iter) & (at.pace > 1e-8))
 
     start = z / unit
     zero, one, none = jnp.zeros_like(start), jnp.ones((), z.dtype), jnp.asarray(0)
     eye = jnp.eye(z.size, dtype=z.dtype)
     known = jnp.asarray(False) if inverse is None else jnp.any(inverse != 0)
     metric = eye if inverse is None else jnp.where(known, inverse, eye)
-    begin = _Climb(start, jnp.inf * one, jnp.inf * (1 + zero), metric, zero, one, none, none)
+    begin = BFGSState(start, jnp.inf * one, jnp.inf * (1 + zero), metric, zero, one, none, none)
     end = jax.lax.while_loop(going, step, begin)
-    return Descent(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates, end.tries, end.inverse)
+    return BFGSResult(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates, end.num_evals, end.inverse)
 
 
 def _bfgs(inverse: Array, move: Array, change: Array, first: Array) -> Array:

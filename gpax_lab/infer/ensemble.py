@@ -12,7 +12,7 @@ from jax import Array
 from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
-from gpax_lab.infer.space import Space, space_of
+from gpax_lab.infer.space import UnconstrainedDensity, unconstrained_density
 from gpax_lab.interning import interned
 from gpax_lab.linalg import over_draws
 from gpax_lab.models.model import Model
@@ -29,7 +29,7 @@ class Settings(NamedTuple):
     members: int
     steps: int
     update_steps: int
-    rate: float
+    learning_rate: float
     every: int
     patience: int
 
@@ -56,7 +56,7 @@ def ensemble(
     members: int = 4,
     steps: int = 400,
     update_steps: int = 60,
-    rate: float = 0.02,
+    learning_rate: float = 0.02,
     every: int = 20,
     patience: int = 4,
 ) -> Sampler:
@@ -75,7 +75,7 @@ def ensemble(
         members: networks, trained side by side.
         steps: most steps of the first fit.
         update_steps: most steps when a reading has come in; each member goes on from where it was.
-        rate: Adam's step size, in prior standard deviations of a weight.
+        learning_rate: Adam's step size, in prior standard deviations of a weight.
         every: steps between two checks; fewer where the steps are fewer.
         patience: checks without a better score that end training.
 
@@ -85,9 +85,9 @@ def ensemble(
     Raises:
         ValueError: a count below 1 or a rate that is not positive.
     """
-    if min(members, steps, update_steps, every, patience) < 1 or not rate > 0:
+    if min(members, steps, update_steps, every, patience) < 1 or not learning_rate > 0:
         raise ValueError("ensemble needs members, steps, update_steps, every and patience of at least 1, and rate > 0.")
-    settings = Settings(members, steps, update_steps, rate, min(every, steps, update_steps), patience)
+    settings = Settings(members, steps, update_steps, learning_rate, min(every, steps, update_steps), patience)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
@@ -108,11 +108,11 @@ def ensemble(
 
 @partial(jax.jit, static_argnames=("model", "members"))
 def _starts(key: Array, model: Model, obs: Observations, members: int) -> Array:
-    space = space_of(model, obs.y.dtype)
+    space = unconstrained_density(model, obs.y.dtype)
     return jax.vmap(space.draw)(jax.random.split(key, members))
 
 
-def _score(space: Space, model: Model, z: Array, obs: Observations) -> Array:
+def _score(space: UnconstrainedDensity, model: Model, z: Array, obs: Observations) -> Array:
     """() mean leave-one-out log score of the measured readings; -inf where it is not a number."""
     mean, variance = model.leave_one_out(space.constrain(z), obs)
     terms = -0.5 * (jnp.log(2 * jnp.pi * variance) + (obs.y - mean) ** 2 / variance)
@@ -123,8 +123,8 @@ def _score(space: Space, model: Model, z: Array, obs: Observations) -> Array:
 
 @partial(jax.jit, static_argnames=("model", "settings"))
 def _train(model: Model, obs: Observations, tuning: Tuning, settings: Settings, steps: Array) -> Posterior:
-    space = space_of(model, obs.y.dtype)
-    adam = optax.adam(settings.rate, *DECAY)
+    space = unconstrained_density(model, obs.y.dtype)
+    adam = optax.adam(settings.learning_rate, *DECAY)
     slope = jax.grad(lambda z: space.potential(z, obs))
     most = jnp.maximum(steps // settings.every, 1)
 

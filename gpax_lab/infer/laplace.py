@@ -12,11 +12,11 @@ from jax.scipy.special import logsumexp
 
 from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.descend import Descent, at_mode, descend
+from gpax_lab.infer.descend import BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.infer.proposal import WIDE, Proposal, Weighted, adapted, draw, weigh
-from gpax_lab.infer.space import Space, space_of
-from gpax_lab.infer.weights import effective_share, pareto_k, weight_variance
+from gpax_lab.infer.space import UnconstrainedDensity, unconstrained_density
+from gpax_lab.infer.weights import ess_fraction, pareto_k, weight_variance
 from gpax_lab.interning import interned
 from gpax_lab.linalg import cholesky, solve_upper
 from gpax_lab.models.model import Model
@@ -87,7 +87,7 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
 
     def unknown(model: Model, obs: Observations) -> Tuning:
         # No mode is known yet: the optimiser leaves a start that is not a number at once.
-        return Tuning(jnp.asarray(np.full((MODES, space_of(model, obs.y.dtype).size), np.nan, obs.y.dtype)))
+        return Tuning(jnp.asarray(np.full((MODES, unconstrained_density(model, obs.y.dtype).size), np.nan, obs.y.dtype)))
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
@@ -114,7 +114,7 @@ class _Modes(NamedTuple):
     more: Array
 
 
-def _distinct(ends: Descent, unit: Array) -> _Modes:
+def _distinct(ends: BFGSResult, unit: Array) -> _Modes:
     """The best `MODES` of the ends of the descents, each once."""
     order = jnp.argsort(jnp.where(jnp.isfinite(ends.value), ends.value, jnp.inf))
     z, energy, slope = ends.z[order], ends.value[order], ends.slope[order]
@@ -137,14 +137,14 @@ def _distinct(ends: Descent, unit: Array) -> _Modes:
     )
 
 
-def _curvature(space: Space, obs: Observations, z: Array) -> Array:
+def _curvature(space: UnconstrainedDensity, obs: Observations, z: Array) -> Array:
     """(p, p) Hessian of the energy, one column after the other: what a large model holds in memory is held once."""
     slope = jax.grad(lambda z: space.potential(z, obs))
     columns = jax.lax.map(lambda e: jax.jvp(slope, (z,), (e,))[1], jnp.eye(space.size, dtype=z.dtype))
     return 0.5 * (columns + columns.T)
 
 
-def _gaussians(space: Space, obs: Observations, modes: _Modes, unit: Array) -> tuple[Proposal, Array, Array]:
+def _gaussians(space: UnconstrainedDensity, obs: Observations, modes: _Modes, unit: Array) -> tuple[Proposal, Array, Array]:
     """The mixture of Gaussians at the modes, its log mass, and whether the curvature of the best one was positive."""
     wide = jnp.diag(unit)
 
@@ -186,7 +186,7 @@ class _Round(NamedTuple):
 
 
 def _importance(
-    key: Array, space: Space, obs: Observations, proposal: Proposal, least: Array, settings: Settings
+    key: Array, space: UnconstrainedDensity, obs: Observations, proposal: Proposal, least: Array, settings: Settings
 ) -> tuple[Array, Array]:
     """Draws (n, p) and log ratios (n,): from the Gaussians where these are the posterior, else from adapted ones."""
     dtype, count = obs.y.dtype, settings.draws
@@ -201,7 +201,7 @@ def _importance(
         return _Round(last.number + 1, now, weigh(z, log_target, now, wide))
 
     def going(last: _Round) -> Array:
-        plain = (last.number == 1) & (effective_share(last.found.log_ratio) > GAUSSIAN)
+        plain = (last.number == 1) & (ess_fraction(last.found.log_ratio) > GAUSSIAN)
         return (last.number <= settings.rounds) & ~plain
 
     nothing = jnp.zeros(count, dtype)
@@ -212,15 +212,15 @@ def _importance(
 
 @partial(jax.jit, static_argnames=("model", "settings"))
 def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: Settings) -> Posterior:
-    space = space_of(model, obs.y.dtype)
+    space = unconstrained_density(model, obs.y.dtype)
     dtype = obs.y.dtype
     key_start, key_draw = jax.random.split(key)
     prior = jax.vmap(space.draw)(jax.random.split(key_start, max(SPREAD, settings.starts)))
     unit = jnp.maximum(jnp.std(prior, axis=0), jnp.finfo(dtype).tiny)
     starts = jnp.concatenate([tuning.modes, prior[: settings.starts]])
 
-    def down(z: Array) -> Descent:
-        return descend(lambda z: space.potential(z, obs), z, FLAT, settings.iterations, unit)
+    def down(z: Array) -> BFGSResult:
+        return minimize_bfgs(lambda z: space.potential(z, obs), z, FLAT, settings.iterations, unit)
 
     ends = jax.lax.map(down, starts)
     modes = _distinct(ends, unit)
@@ -251,7 +251,7 @@ def _report(
     settings: Settings,
 ) -> Info:
     draws = settings.draws
-    size = draws * effective_share(log_weight)
+    size = draws * ess_fraction(log_weight)
     # Below a quarter posteriors were found wrong by a third of a standard deviation (`benchmarks/posteriors.py`).
     least = max(0.25 * draws, min(2.0, 0.5 * draws))
     heavy = (pareto_k(log_weight) > 0.7) & (size < 0.5 * draws)  # k alone scatters where draws are few

@@ -15,7 +15,7 @@ from numpyro.infer import NUTS
 from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import diagnostics, outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
-from gpax_lab.infer.space import Space, space_of, start
+from gpax_lab.infer.space import UnconstrainedDensity, unconstrained_density, start
 from gpax_lab.interning import interned
 from gpax_lab.models.model import Model
 from gpax_lab.observations import Observations
@@ -117,14 +117,14 @@ def nuts(
 
 @partial(jax.jit, static_argnames=("model", "chains"))
 def _cold_start(key: Array, model: Model, obs: Observations, chains: int) -> Tuning:
-    space = space_of(model, obs.y.dtype)
+    space = unconstrained_density(model, obs.y.dtype)
     position = jax.lax.map(lambda k: start(k, space, obs), jax.random.split(key, chains))
     ones = jnp.ones((chains, space.size), obs.y.dtype)
     return Tuning(position, 0.1 * ones[:, 0], ones)
 
 
 def _run_chain(
-    key: Array, tuning: Tuning, space: Space, obs: Observations, settings: Settings
+    key: Array, tuning: Tuning, space: UnconstrainedDensity, obs: Observations, settings: Settings
 ) -> tuple[Tuning, _Trace]:
     """One chain: warm-up and draws in one scan, so that the kernel is compiled once."""
     kernel = NUTS(
@@ -148,7 +148,7 @@ def _run_chain(
 
 @partial(jax.jit, static_argnames=("model", "settings"))
 def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: Settings) -> Posterior:
-    space = space_of(model, obs.y.dtype)
+    space = unconstrained_density(model, obs.y.dtype)
     keys = jax.random.split(key, settings.chains)
     started = jax.lax.map(lambda z: space.potential(z, obs), tuning.position)
     before = tuning

@@ -14,7 +14,7 @@ from jax import Array
 
 from gpax_lab.ahead import Ahead
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.weights import systematic
+from gpax_lab.infer.weights import systematic_resample
 from gpax_lab.linalg import in_chunks, over_draws
 from gpax_lab.models.exactness import Needs, contradictory
 from gpax_lab.models.model import Model
@@ -132,7 +132,7 @@ class Posterior:
         """The same posterior whose variances, not means, know of the pending points. Costs nothing where none is."""
 
         def shrunk() -> Any:
-            return over_draws(lambda p, f: self.model.shrink(p, f, obs), self.params, self.factor)
+            return over_draws(lambda p, f: self.model.condition_on_pending(p, f, obs), self.params, self.factor)
 
         pending = jnp.any(obs.status == PENDING)
         return replace(self, factor=jax.lax.cond(pending, shrunk, lambda: self.factor))
@@ -145,7 +145,7 @@ class Posterior:
         """
         if self.log_weight.size <= count:
             return self
-        index = systematic(key, self.log_weight, count)
+        index = systematic_resample(key, self.log_weight, count)
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         even = jnp.full(count, -math.log(count), self.log_weight.dtype)
         return replace(self, params=params, factor=factor, log_weight=even)

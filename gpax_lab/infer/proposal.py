@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import logsumexp, ndtri
 
-from gpax_lab.infer.weights import effective_share
+from gpax_lab.infer.weights import ess_fraction
 from gpax_lab.linalg import cholesky, solve_lower
 from gpax_lab.sequence import additive_recurrence
 
@@ -107,7 +107,7 @@ def adapted(proposal: Proposal, found: Weighted, least: Array) -> Proposal:
     top = logsumexp(found.log_ratio)
     some = jnp.isfinite(top)
     weight = jnp.where(some, jnp.exp(found.log_ratio - jnp.where(some, top, 0.0)), 0.0)
-    effective = weight.size * effective_share(found.log_ratio)
+    effective = weight.size * ess_fraction(found.log_ratio)
 
     def of_one(mean: Array, lower: Array, duty: Array) -> tuple[Array, Array, Array]:
         own = weight * jnp.exp(duty)

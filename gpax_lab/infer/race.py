@@ -147,7 +147,7 @@ def hypotheses(
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Race:
+class ModelAverage:
     """What is believed when several hypotheses compete. Predicts as the mixture of all.
 
     Attributes:
@@ -257,7 +257,7 @@ class Race:
         means, variances = zip(*(posterior.leave_one_out(obs) for posterior in self.posteriors), strict=True)
         return jnp.concatenate(means), jnp.concatenate(variances)
 
-    def floored(self, floor: float) -> "Race":
+    def floored(self, floor: float) -> "ModelAverage":
         """The same race, for decisions: of its probability the share `floor` belongs evenly to all that compete.
 
         What is believed and reported is untouched; a decision that trusts the evidence of a handful of readings may
@@ -276,15 +276,15 @@ class Race:
 
         save(self, path)
 
-    def conditioned(self, obs: Observations) -> "Race":
+    def conditioned(self, obs: Observations) -> "ModelAverage":
         """All posteriors conditioned on the readings."""
         return replace(self, posteriors=tuple(p.conditioned(obs) for p in self.posteriors))
 
-    def with_pending(self, obs: Observations) -> "Race":
+    def with_pending(self, obs: Observations) -> "ModelAverage":
         """All posteriors with variances that know of the pending points."""
         return replace(self, posteriors=tuple(p.with_pending(obs) for p in self.posteriors))
 
-    def thinned(self, key: Array, count: int) -> "Race":
+    def thinned(self, key: Array, count: int) -> "ModelAverage":
         """At most `count` draws of each hypothesis."""
         keys = jax.random.split(key, len(self.posteriors))
         return replace(self, posteriors=tuple(p.thinned(k, count) for p, k in zip(self.posteriors, keys, strict=True)))
@@ -300,7 +300,7 @@ class Race:
             sd[f"probability/{name}"] = np.asarray(self.probability_error[i])
         return mean, sd
 
-    def without_factor(self) -> "Race":
+    def without_factor(self) -> "ModelAverage":
         """What has to be stored."""
         return replace(self, posteriors=tuple(p.without_factor() for p in self.posteriors))
 
@@ -319,14 +319,14 @@ def _probability_error(log_probability: Array, evidence_error: Array) -> Array:
 
 
 @interned
-def race(sampler: Sampler) -> Sampler:
+def model_average(sampler: Sampler) -> Sampler:
     """The sampler that follows every hypothesis of a `Hypotheses` by `sampler`.
 
     Args:
         sampler: one that yields the log evidence: `smc`, or `laplace` where posteriors are near Gaussian.
 
     Returns:
-        A Sampler whose posterior is a `Race`.
+        A Sampler whose posterior is a `ModelAverage`.
 
     Raises:
         ValueError: the sampler yields no evidence, as `nuts`.
@@ -334,21 +334,21 @@ def race(sampler: Sampler) -> Sampler:
     if not sampler.yields_evidence:
         raise ValueError("this sampler yields no log evidence to compare hypotheses by: use smc() or laplace().")
 
-    def programs(ahead: Ahead, key: Array, model: Hypotheses, obs: Observations) -> Race:
+    def programs(ahead: Ahead, key: Array, model: Hypotheses, obs: Observations) -> ModelAverage:
         assert sampler.programs is not None  # as asked below
         refuse_quietly(model.models.values(), obs)
         each = tuple(sampler.programs(ahead, key, one, obs) for one in model.models.values())
-        return Race(each, jax.typeof(jnp.asarray(np.log(model.prior).astype(obs.y.dtype))), model)
+        return ModelAverage(each, jax.typeof(jnp.asarray(np.log(model.prior).astype(obs.y.dtype))), model)
 
-    def init(key: Array, model: Hypotheses, obs: Observations) -> Race:
+    def init(key: Array, model: Hypotheses, obs: Observations) -> ModelAverage:
         if not isinstance(model, Hypotheses):
             raise TypeError("race(...) follows several models: give it hypotheses({name: model, ...}).")
         compile_ahead(together, key, model, obs)
         keys = jax.random.split(key, len(model.models))
         each = tuple(sampler.init(k, m, obs) for k, m in zip(keys, model.models.values(), strict=True))
-        return Race(each, jnp.asarray(np.log(model.prior).astype(obs.y.dtype)), model)
+        return ModelAverage(each, jnp.asarray(np.log(model.prior).astype(obs.y.dtype)), model)
 
-    def update(key: Array, posterior: Race, obs: Observations) -> Race:
+    def update(key: Array, posterior: ModelAverage, obs: Observations) -> ModelAverage:
         keys = jax.random.split(key, len(posterior.posteriors))
         each = tuple(sampler.update(k, p, obs) for k, p in zip(keys, posterior.posteriors, strict=True))
         return replace(posterior, posteriors=each)

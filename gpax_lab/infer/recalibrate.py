@@ -8,14 +8,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.infer.posterior import Posterior, mixture
-from gpax_lab.infer.race import Race
+from gpax_lab.infer.race import ModelAverage
 from gpax_lab.observations import Observations
 
 CAUTION = 10.0
 """Readings that the belief in the model's own spread is worth: with as many, the factor goes half of the way."""
 
 
-def leave_one_out_scores(posterior: Posterior | Race, obs: Observations) -> Array:
+def leave_one_out_scores(posterior: Posterior | ModelAverage, obs: Observations) -> Array:
     """How far each reading lies from what the others say of it, in standard deviations; 0 in unmeasured slots.
 
     z_i = (y_i - m_i) / s_i with the mean and the standard deviation, noise included, of the mixture over draws (and
@@ -39,7 +39,7 @@ def leave_one_out_scores(posterior: Posterior | Race, obs: Observations) -> Arra
 
 
 @partial(jax.jit, static_argnames="level")
-def coverage(posterior: Posterior | Race, obs: Observations, level: float = 0.9) -> tuple[Array, Array]:
+def coverage(posterior: Posterior | ModelAverage, obs: Observations, level: float = 0.9) -> tuple[Array, Array]:
     """How many readings lie inside the interval that the others give for them, and how many readings there are.
 
     Args:
@@ -55,7 +55,7 @@ def coverage(posterior: Posterior | Race, obs: Observations, level: float = 0.9)
 
 
 @partial(jax.jit, static_argnames="level")
-def recalibration(posterior: Posterior | Race, obs: Observations, level: float = 0.9) -> Array:
+def recalibration(posterior: Posterior | ModelAverage, obs: Observations, level: float = 0.9) -> Array:
     """() factor by which standard deviations are to be multiplied so that intervals of `level` hold.
 
     The ceil((n + 1) level)-th smallest |z| of n leave-one-out scores (split conformal prediction's correction for few
@@ -80,7 +80,7 @@ def recalibration(posterior: Posterior | Race, obs: Observations, level: float =
 
 
 def intervals(
-    posterior: Posterior | Race,
+    posterior: Posterior | ModelAverage,
     obs: Observations,
     x: Array,
     level: float = 0.9,
@@ -110,7 +110,7 @@ def intervals(
     return mean - half, mean + half
 
 
-def _scores(posterior: Posterior | Race, obs: Observations) -> tuple[Array, Array]:
+def _scores(posterior: Posterior | ModelAverage, obs: Observations) -> tuple[Array, Array]:
     """The scores, and which of them there are, of one shape."""
     z = leave_one_out_scores(posterior, obs)
     used = obs.measured.reshape((-1,) + (1,) * (z.ndim - 1))

@@ -12,8 +12,8 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.infer import outcomes
-from gpax_lab.infer.descend import STEEP, Descent, at_mode, descend
-from gpax_lab.infer.space import space_of
+from gpax_lab.infer.descend import MODE_GTOL, BFGSResult, at_mode, minimize_bfgs
+from gpax_lab.infer.space import unconstrained_density
 from gpax_lab.kernels import matern52
 from gpax_lab.models import gridded
 from gpax_lab.models.gridded import Blocks, Process
@@ -32,7 +32,7 @@ LOOSE = 5.0
 """Slope at which they are near, in nats per log parameter."""
 CLOSE = 0.3
 """Slope at which they are compared with the best so far: what they could still gain is some hundredths of a nat."""
-FLAT = 0.1 * STEEP
+FLAT = 0.1 * MODE_GTOL
 """Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost."""
 SLOTS = 256
 """The number of slots of a direct solution is a power of two up to this, and a multiple of it above."""
@@ -236,19 +236,19 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
         process: the process.
         blocks: from `gridded.blocks_of`.
     """
-    space = space_of(process.model, blocks.y.dtype)
+    space = unconstrained_density(process.model, blocks.y.dtype)
     draws = jax.vmap(space.draw)(jax.random.split(key, DRAWS))
     starts = jnp.quantile(draws, jnp.asarray(STARTS, draws.dtype), axis=0)
     every, filled = blocks.y.shape[0], jnp.sum(blocks.used.any(axis=1))
 
-    def down(found: tuple[Descent, Descent], search: _Search) -> tuple[tuple[Descent, Descent], None]:
+    def down(found: tuple[BFGSResult, BFGSResult], search: _Search) -> tuple[tuple[BFGSResult, BFGSResult], None]:
         best, last = found
         some: Any = blocks._replace(used=blocks.used & (jnp.arange(every) < search.now)[:, None])
         z = jnp.select([search.fresh, search.rival], [search.start, last.z], best.z)
         # Twice the readings, twice the curvature.
         share = jnp.minimum(search.before, filled) / jnp.minimum(search.now, filled)
         inverse = jnp.where(search.fresh, 0.0, best.inverse * share.astype(z.dtype))
-        end = descend(lambda z: space.potential(z, some), z, search.flat, STEPS, jnp.ones_like(z), inverse)
+        end = minimize_bfgs(lambda z: space.potential(z, some), z, search.flat, STEPS, jnp.ones_like(z), inverse)
         better = jnp.where(search.rival, ~search.fresh & (end.value < best.value), True)
         return (jax.tree.map(lambda new, old: jnp.where(better, new, old), end, best), end), None
 
@@ -260,7 +260,7 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
     start, fresh, rival, before, now, flat = (jnp.asarray(column) for column in zip(*searches, strict=True))
     table = _Search(starts[start], fresh, rival, before, now, flat.astype(starts.dtype))
     nothing, none = jnp.full((), jnp.inf, starts.dtype), jnp.asarray(0)
-    begin = Descent(starts[0], nothing, nothing, none, none, jnp.zeros((starts.shape[1],) * 2, starts.dtype))
+    begin = BFGSResult(starts[0], nothing, nothing, none, none, jnp.zeros((starts.shape[1],) * 2, starts.dtype))
     (end, _), _ = jax.lax.scan(down, (begin, begin), table)
     return Mode(space.constrain(end.z), -end.value, end.slope)
 

@@ -15,7 +15,7 @@ from jax import Array
 from numpyro import handlers
 
 from gpax_lab.infer.posterior import Posterior
-from gpax_lab.infer.race import NONE_OF_THESE, Race
+from gpax_lab.infer.race import NONE_OF_THESE, ModelAverage
 from gpax_lab.infer.weights import weight_variance
 from gpax_lab.priors import Params
 from gpax_lab.programs import Program, latent_and_observed, vetted
@@ -114,7 +114,7 @@ class PriorSweep:
         return "\n".join(lines)
 
 
-def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSweep:
+def prior_sweep(posterior: ModelAverage, factors: Sequence[float] = FACTORS) -> PriorSweep:
     """Log evidence with priors narrower and wider than they were, from the draws at hand.
 
     With another prior p' the evidence is Z' = Z E[p'(theta) / p(theta)] over the posterior, so that nothing is fitted
@@ -123,16 +123,16 @@ def prior_sweep(posterior: Race, factors: Sequence[float] = FACTORS) -> PriorSwe
     were adopted during the campaign: what they gained by readings before is taken back for the width they had.
 
     Args:
-        posterior: of a `race`.
+        posterior: of a `model_average`.
         factors: multiples of the width (of the scale, for a log-normal of the scale of the logarithm).
 
     Raises:
-        TypeError: the posterior is no Race.
+        TypeError: the posterior is no ModelAverage.
         ValueError: a factor is not positive, or a prior program draws what it does not return as it is.
 
     Source: importance weights between priors; Kass & Raftery 1995, J. Am. Stat. Assoc. 90, 773, section 5.
     """
-    if type(posterior) is not Race:
+    if type(posterior) is not ModelAverage:
         raise TypeError(
             f"prior_sweep looks at several hypotheses and their evidence, a race(...); got {type(posterior)}."
         )

@@ -17,8 +17,8 @@ from jax import Array
 from gpax_lab.ahead import Ahead, compile_ahead
 from gpax_lab.infer import outcomes
 from gpax_lab.infer.posterior import Info, Posterior, Sampler, conditioning_ahead
-from gpax_lab.infer.space import Space, space_of
-from gpax_lab.infer.weights import effective_share, systematic, weight_variance
+from gpax_lab.infer.space import UnconstrainedDensity, unconstrained_density
+from gpax_lab.infer.weights import ess_fraction, systematic_resample, weight_variance
 from gpax_lab.interning import interned
 from gpax_lab.linalg import cholesky, solve_lower
 from gpax_lab.models.model import Model
@@ -57,7 +57,7 @@ class Settings(NamedTuple):
     max_correlation: float
 
 
-class _Cloud(NamedTuple):
+class SMCState(NamedTuple):
     """Particles at inverse temperature lam between the posterior of the old readings and that of all."""
 
     key: Array
@@ -149,7 +149,7 @@ def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Po
 @partial(jax.jit, static_argnames=("model", "draws"))
 def _begin(key: Array, model: Model, obs: Observations, draws: int) -> tuple[Array, Tuning, Array, Array, Observations]:
     """Particles of the prior, which know no reading."""
-    space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
+    space, dtype = unconstrained_density(model, obs.y.dtype), obs.y.dtype
     key_draw, key_go = jax.random.split(key)
     z = jax.vmap(space.draw)(jax.random.split(key_draw, draws))
     even = jnp.full(draws, -math.log(draws), dtype)
@@ -181,13 +181,13 @@ def _follow(
 
     Particles of the prior are not `aware` yet of what a prior program has observed: it comes in along the bridge.
     """
-    space, dtype = space_of(model, obs.y.dtype), obs.y.dtype
+    space, dtype = unconstrained_density(model, obs.y.dtype), obs.y.dtype
     zero = jnp.zeros((), dtype)
     pair = jax.tree.map(lambda *leaves: jnp.stack(leaves), obs, known)
     z, step_size, old, variance = tuning
     value = jnp.stack([space.log_likelihoods(z, obs), old])
     count = jnp.asarray(0)
-    start = _Cloud(
+    start = SMCState(
         key,
         z,
         value,
@@ -203,7 +203,7 @@ def _follow(
         count,
     )
 
-    def unfinished(cloud: _Cloud) -> Array:
+    def unfinished(cloud: SMCState) -> Array:
         return (cloud.lam < 1) & (cloud.stage < settings.max_stages) & jnp.isfinite(cloud.log_evidence)
 
     end = jax.lax.while_loop(unfinished, lambda cloud: _stage(cloud, space, pair, settings, aware), start)
@@ -225,15 +225,15 @@ def _rise(value: Array) -> Array:
     return jnp.where(jnp.isfinite(new) & jnp.isfinite(old), new - old, -jnp.inf)
 
 
-def _next_lam(cloud: _Cloud, settings: Settings) -> Array:
+def _next_lam(cloud: SMCState, settings: Settings) -> Array:
     """The farthest inverse temperature that leaves an effective share of `bridge_above`, by bisection."""
     rise = _rise(cloud.value)
     # Draws without a likelihood are lost at the first step, wherever it leads: they do not count against it.
     alive = jnp.where(jnp.isfinite(rise), cloud.log_weight, -jnp.inf)
-    least = settings.bridge_above * effective_share(alive)
+    least = settings.bridge_above * ess_fraction(alive)
 
     def share(lam: Array) -> Array:
-        return effective_share(alive + (lam - cloud.lam) * jnp.where(jnp.isfinite(rise), rise, 0.0))
+        return ess_fraction(alive + (lam - cloud.lam) * jnp.where(jnp.isfinite(rise), rise, 0.0))
 
     def halve(bracket: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
         low, high = bracket
@@ -246,7 +246,7 @@ def _next_lam(cloud: _Cloud, settings: Settings) -> Array:
     return jnp.where(share(one) >= least, one, low)
 
 
-def _stage(cloud: _Cloud, space: Space, pair: Observations, settings: Settings, aware: Array) -> _Cloud:
+def _stage(cloud: SMCState, space: UnconstrainedDensity, pair: Observations, settings: Settings, aware: Array) -> SMCState:
     """One step along the bridge: reweight, and resample and move if the weights have become uneven."""
     key, key_resample, key_move = jax.random.split(cloud.key, 3)
     lam = _next_lam(cloud, settings)
@@ -261,32 +261,32 @@ def _stage(cloud: _Cloud, space: Space, pair: Observations, settings: Settings, 
         stage=cloud.stage + 1,
     )
 
-    def renew() -> _Cloud:
+    def renew() -> SMCState:
         return _move(key_move, _resample(key_resample, cloud), _cholesky_of(cloud), space, pair, settings, aware)
 
     # On the way over a bridge the draws move at every pier, so that they never lag far behind.
-    worn = (effective_share(cloud.log_weight) < settings.resample_below) | (lam < 1)
+    worn = (ess_fraction(cloud.log_weight) < settings.resample_below) | (lam < 1)
     degenerate = worn & jnp.isfinite(gained)
     return jax.lax.cond(degenerate, renew, lambda: cloud)
 
 
-def _cholesky_of(cloud: _Cloud) -> Array:
+def _cholesky_of(cloud: SMCState) -> Array:
     """(p, p) Cholesky factor of the weighted covariance of the cloud, shrunk a little to its diagonal."""
     draws, size = cloud.z.shape
     weight = jnp.exp(cloud.log_weight)
     gap = cloud.z - (weight @ cloud.z)[None]
     covariance = (gap * weight[:, None]).T @ gap
     spread = jnp.maximum(jnp.diagonal(covariance), 1e-12)
-    effective = draws * effective_share(cloud.log_weight)
+    effective = draws * ess_fraction(cloud.log_weight)
     keep = effective / (effective + size + 1.0)
     lower, ok = cholesky(keep * covariance + (1.0 - keep) * jnp.diag(spread))
     return jnp.where(ok, lower, jnp.diag(jnp.sqrt(spread)))
 
 
-def _resample(key: Array, cloud: _Cloud) -> _Cloud:
+def _resample(key: Array, cloud: SMCState) -> SMCState:
     """Systematic resampling: every draw is kept floor or ceil of its expected number of times."""
     draws = cloud.log_weight.size
-    index = systematic(key, cloud.log_weight, draws)
+    index = systematic_resample(key, cloud.log_weight, draws)
     even = jnp.full_like(cloud.log_weight, -math.log(draws))
     return cloud._replace(
         z=cloud.z[index],
@@ -296,7 +296,7 @@ def _resample(key: Array, cloud: _Cloud) -> _Cloud:
     )
 
 
-class _Walk(NamedTuple):
+class MoveState(NamedTuple):
     key: Array
     z: Array
     value: Array
@@ -310,8 +310,8 @@ class _Walk(NamedTuple):
 
 
 def _move(
-    key: Array, cloud: _Cloud, lower: Array, space: Space, pair: Observations, settings: Settings, aware: Array
-) -> _Cloud:
+    key: Array, cloud: SMCState, lower: Array, space: UnconstrainedDensity, pair: Observations, settings: Settings, aware: Array
+) -> SMCState:
     """Hamiltonian trajectories at the cloud's temperature until the draws have forgotten where they were.
 
     Where three of them do not suffice, each is followed by jumps: from mode to mode, over cliffs of the density.
@@ -328,12 +328,12 @@ def _move(
         return jnp.concatenate([solve_lower(lower, z.T).T, fit[:, None]], axis=1)
 
     home, one, none = features(cloud.z, cloud.value), jnp.ones_like(cloud.lam), jnp.asarray(0)
-    start = _Walk(key, cloud.z, cloud.value, cloud.step_size, none, none, one, one, cloud.gradients, cloud.divergences)
+    start = MoveState(key, cloud.z, cloud.value, cloud.step_size, none, none, one, one, cloud.gradients, cloud.divergences)
 
-    def going(walk: _Walk) -> Array:
+    def going(walk: MoveState) -> Array:
         return (walk.moves < settings.max_moves) & (walk.correlation > settings.max_correlation)
 
-    def once(walk: _Walk) -> _Walk:
+    def once(walk: MoveState) -> MoveState:
         walk = _turn(walk, cloud.z, lower, field, settings)
         return walk._replace(correlation=_correlation(home, features(walk.z, walk.value)))
 
@@ -350,8 +350,8 @@ def _move(
 
 
 def _turn(
-    walk: _Walk, home: Array, lower: Array, field: Callable[[Array], tuple[Array, Array, Array]], settings: Settings
-) -> _Walk:
+    walk: MoveState, home: Array, lower: Array, field: Callable[[Array], tuple[Array, Array, Array]], settings: Settings
+) -> MoveState:
     """One Hamiltonian trajectory of every draw, about a quarter of a period of the cloud long, or one jump of each."""
     key, key_momentum, key_length, key_jump, key_accept = jax.random.split(walk.key, 5)
     dtype, draws = walk.z.dtype, walk.z.shape[0]
@@ -416,8 +416,8 @@ def _correlation(before: Array, after: Array) -> Array:
     return jnp.max(jnp.sum(a * b, axis=0) / jnp.maximum(scale, jnp.finfo(scale.dtype).tiny))
 
 
-def _report(cloud: _Cloud, settings: Settings) -> Info:
-    share = effective_share(cloud.log_weight)
+def _report(cloud: SMCState, settings: Settings) -> Info:
+    share = ess_fraction(cloud.log_weight)
     # With n draws an estimated correlation scatters by 1 / sqrt(n); it does not count as failure below that.
     limit = settings.max_correlation + 2.0 / math.sqrt(settings.draws)
     codes = [

@@ -18,7 +18,7 @@ from gpax_lab.observations import Observations
 from gpax_lab.programs import latent_and_observed, log_observed, vetted
 
 
-class Space(NamedTuple):
+class UnconstrainedDensity(NamedTuple):
     """Unconstrained coordinates z (size,) of a model; positive parameters lie on the log scale.
 
     Attributes:
@@ -40,7 +40,7 @@ class Space(NamedTuple):
     tempered: Callable[[Array, Observations, Array, Array], tuple[Array, Array, Array]]
 
 
-def space_of(model: Model, dtype: jnp.dtype) -> Space:
+def unconstrained_density(model: Model, dtype: jnp.dtype) -> UnconstrainedDensity:
     """Lay out the parameters of a model as a vector of `dtype`. What its prior program has observed is none.
 
     The model keeps what was made for it, and its functions are traced once for all programs that call them.
@@ -51,7 +51,7 @@ def space_of(model: Model, dtype: jnp.dtype) -> Space:
     return kept[kind]
 
 
-def _laid_out(model: Model, dtype: jnp.dtype) -> Space:
+def _laid_out(model: Model, dtype: jnp.dtype) -> UnconstrainedDensity:
     prior = vetted(model.prior)
     latent, observed = latent_and_observed(prior)
     unconditioned = handlers.block(prior, hide=list(observed)) if observed else prior
@@ -137,10 +137,10 @@ def _laid_out(model: Model, dtype: jnp.dtype) -> Space:
         good = jnp.isfinite(energy)
         return jnp.where(good, energy, jnp.inf), jnp.where(good[:, None] & jnp.isfinite(slope), slope, 0.0), values
 
-    return Space(size, draw, constrain, potential, log_likelihoods, tempered)
+    return UnconstrainedDensity(size, draw, constrain, potential, log_likelihoods, tempered)
 
 
-def start(key: Array, space: Space, obs: Observations, tries: int = 16) -> Array:
+def start(key: Array, space: UnconstrainedDensity, obs: Observations, tries: int = 16) -> Array:
     """The most probable of `tries` prior draws: (size,) a start where the density is finite, if any has one."""
     z = jax.vmap(space.draw)(jax.random.split(key, tries))
     energy = jax.lax.map(lambda one: space.potential(one, obs), z)

@@ -17,8 +17,8 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.infer.posterior import Info, Posterior, condition_draws
-from gpax_lab.infer.race import Hypotheses, Race
-from gpax_lab.infer.space import space_of
+from gpax_lab.infer.race import Hypotheses, ModelAverage
+from gpax_lab.infer.space import unconstrained_density
 from gpax_lab.models.model import Model
 from gpax_lab.observations import EMPTY, MEASURED, Observations
 from gpax_lab.sequence import additive_recurrence
@@ -28,13 +28,13 @@ PLACES = 5
 """Points of the box at which predictions are compared."""
 
 
-def save(posterior: Posterior | Race, path: str | Path) -> None:
+def save(posterior: Posterior | ModelAverage, path: str | Path) -> None:
     """Write a posterior, or a race of several, into one .npz file; `load_posterior` reads it.
 
     Raises:
         TypeError: it is neither, or was made by a sampler of your own.
     """
-    if type(posterior) is Race:
+    if type(posterior) is ModelAverage:
         arrays = {"log_prior": np.asarray(posterior.log_prior)}
         about: dict[str, Any] = {"format": FORMAT, "names": list(posterior.names), "each": []}
         for i, one in enumerate(posterior.posteriors):
@@ -43,7 +43,7 @@ def save(posterior: Posterior | Race, path: str | Path) -> None:
         arrays = {}
         about = {"format": FORMAT, "each": [_pack(posterior, "0/", arrays)]}
     else:
-        raise TypeError(f"save writes a Posterior or a Race; got {type(posterior).__name__}.")
+        raise TypeError(f"save writes a Posterior or a ModelAverage; got {type(posterior).__name__}.")
     with Path(path).open("wb") as file:
         np.savez(file, allow_pickle=False, about=np.asarray(json.dumps(about)), **arrays)
 
@@ -56,7 +56,7 @@ def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
         model: the model, or the hypotheses, built by the same lines as the one that was fitted.
 
     Returns:
-        A Posterior, or a Race where hypotheses were saved.
+        A Posterior, or a ModelAverage where hypotheses were saved.
 
     Raises:
         ValueError: no such file content, or another model: its parameters, names or predictions differ.
@@ -78,7 +78,7 @@ def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
         raise ValueError(f"{path} holds a race of {names}: give hypotheses of these names, in this order.")
     each = zip(about["each"], model.models.values(), strict=True)
     posteriors = tuple(_unpack(one, f"{i}/", arrays, of) for i, (one, of) in enumerate(each))
-    return Race(posteriors, jnp.asarray(arrays["log_prior"]), model)
+    return ModelAverage(posteriors, jnp.asarray(arrays["log_prior"]), model)
 
 
 def _pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _same(now: np.ndarray, before: np.ndarray, what: str) -> None:
 
 
 def _check_parameters(params: dict[str, Array], model: Model, dtype: np.dtype) -> None:
-    space = space_of(model, dtype)
+    space = unconstrained_density(model, dtype)
     wanted = jax.eval_shape(space.constrain, jax.ShapeDtypeStruct((space.size,), dtype))
     needs = {name: value.shape for name, value in wanted.items()}
     has = {name: value.shape[1:] for name, value in params.items()}
@@ -173,7 +173,7 @@ def _density(model: Model, capacity: int, dtype: np.dtype) -> np.ndarray:
     y = jnp.zeros(capacity if model.outputs == 1 else (capacity, model.outputs), dtype)
     y = y.at[:count].set(jnp.arange(1.0, count + 1.0, dtype=dtype).reshape(-1, *[1] * (y.ndim - 1)))
     status = jnp.where(jnp.arange(capacity) < count, MEASURED, EMPTY).astype(jnp.int8)
-    space, obs = space_of(model, dtype), Observations(x, y, jnp.ones(capacity, dtype), status)
+    space, obs = unconstrained_density(model, dtype), Observations(x, y, jnp.ones(capacity, dtype), status)
     points = jnp.asarray([-0.3, 0.0, 0.4], dtype)[:, None] * jnp.ones(space.size, dtype)[None]
     return np.asarray(jax.lax.map(lambda z: space.potential(z, obs), points))
 

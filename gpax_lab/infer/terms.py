@@ -30,7 +30,7 @@ above, so that neither a precise instrument nor pure noise is excluded."""
 
 
 @dataclass(frozen=True)
-class Library:
+class TermLibrary:
     """Terms that a law may be made of, each a formula of the inputs; the constant is always there besides.
 
     Attributes:
@@ -48,7 +48,7 @@ class Library:
         return jnp.stack([term(points) for term in each], axis=1)
 
 
-def library(*terms: str, inputs: Sequence[str] = ("x",), degree: int = 0) -> Library:
+def term_library(*terms: str, inputs: Sequence[str] = ("x",), degree: int = 0) -> TermLibrary:
     """A library of terms.
 
     Args:
@@ -75,7 +75,7 @@ def library(*terms: str, inputs: Sequence[str] = ("x",), degree: int = 0) -> Lib
             raise ValueError(f"the term {text!r} reads no input: the constant is part of every candidate already.")
     if not texts:
         raise ValueError("a library needs a term: give formulas, or a degree of at least 1.")
-    return Library(texts, tuple(inputs))
+    return TermLibrary(texts, tuple(inputs))
 
 
 def _product(inputs: Sequence[str], chosen: tuple[int, ...]) -> str:
@@ -123,7 +123,7 @@ class Proposal:
         if not self.terms:
             return np.zeros(0)
         return np.array(
-            [float(f"{value:.8g}") for value in np.asarray(Library(self.terms, self.inputs)(self.x)).mean(0)]
+            [float(f"{value:.8g}") for value in np.asarray(TermLibrary(self.terms, self.inputs)(self.x)).mean(0)]
         )
 
     @property
@@ -154,7 +154,7 @@ class Proposal:
         letters, half = _letters(len(self.terms), self.inputs), 0.5 * (high - low)
         prior = {letters[0]: dist.Normal(0.5 * (low + high), half)}
         units = {letters[0]: "y"}
-        sway = np.asarray(Library(self.terms, self.inputs)(self.x)).std(axis=0) if self.terms else ()
+        sway = np.asarray(TermLibrary(self.terms, self.inputs)(self.x)).std(axis=0) if self.terms else ()
         for letter, term, width in zip(letters[1:], self.terms, sway, strict=True):
             prior[letter], units[letter] = dist.Normal(0.0, half / float(width)), f"y / ({term})"
         return formulas.formula(self.text, prior, units, self.inputs, "sparse regression over terms")
@@ -203,10 +203,10 @@ class Proposals:
         return "\n".join(lines)
 
 
-def propose(
+def discover_laws(
     x: ArrayLike | Observations,
     y: ArrayLike | None = None,
-    terms: Library | None = None,
+    terms: TermLibrary | None = None,
     *,
     most: int = 4,
     keep: int = 5,
@@ -225,7 +225,7 @@ def propose(
     Args:
         x: (n, d) inputs; or observations, of which the measured ones count.
         y: (n,) readings; None with observations.
-        terms: from `library`; None for powers of up to 3 of inputs called x, or x0, x1, ...
+        terms: from `term_library`; None for powers of up to 3 of inputs called x, or x0, x1, ...
         most: largest number of terms besides the constant.
         keep: number of candidates returned.
         width: prior standard deviation of a coefficient in units of the noise: the signal to noise to be expected. Too
@@ -249,7 +249,7 @@ def propose(
         raise ValueError(f"most, keep, limit, beam >= 1 and width > 0 needed; got {(most, keep, limit, beam, width)}.")
     if terms is None:
         dim = points.shape[1]
-        terms = library(inputs=["x"] if dim == 1 else [f"x{i}" for i in range(dim)], degree=3)
+        terms = term_library(inputs=["x"] if dim == 1 else [f"x{i}" for i in range(dim)], degree=3)
     if len(terms.inputs) != points.shape[1]:
         raise ValueError(f"the library has the inputs {list(terms.inputs)}, the points have {points.shape[1]} columns.")
     table = _columns(terms, points)
@@ -317,7 +317,7 @@ def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray
     return points, values
 
 
-def _columns(terms: Library, points: np.ndarray) -> np.ndarray:
+def _columns(terms: TermLibrary, points: np.ndarray) -> np.ndarray:
     table = np.asarray(terms(points))
     for name, column in zip(terms.names, table.T, strict=True):
         if not np.isfinite(column).all():

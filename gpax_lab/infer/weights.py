@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def effective_share(log_weight: Array) -> Array:
+def ess_fraction(log_weight: Array) -> Array:
     """() effective share of the draws, (sum w)^2 / (n sum w^2), in (0, 1]; 0 where every weight is 0."""
     top = jax.scipy.special.logsumexp(log_weight)
     size = jnp.exp(2 * top - jax.scipy.special.logsumexp(2 * log_weight))
@@ -15,10 +15,10 @@ def effective_share(log_weight: Array) -> Array:
 def weight_variance(log_weight: Array) -> Array:
     """() relative variance of the mean of the weights, (1 / share - 1) / n: what importance sampling adds to a log
     evidence."""
-    return (1.0 / jnp.maximum(effective_share(log_weight), 1.0 / log_weight.size) - 1.0) / log_weight.size
+    return (1.0 / jnp.maximum(ess_fraction(log_weight), 1.0 / log_weight.size) - 1.0) / log_weight.size
 
 
-def systematic(key: Array, log_weight: Array, count: int) -> Array:
+def systematic_resample(key: Array, log_weight: Array, count: int) -> Array:
     """(count,) indices; each draw appears floor or ceil of `count` times its weight (systematic resampling)."""
     edges = jnp.cumsum(jnp.exp(log_weight))
     place = (jnp.arange(count) + jax.random.uniform(key, dtype=edges.dtype)) / count * edges[-1]

@@ -69,7 +69,7 @@ def condition(kernel: Kernel, params: Params, x: Array, residual: Array, noise: 
     return Factor(x, lower, jnp.where(measured, weights, 0.0), measured, ok)
 
 
-def shrink(kernel: Kernel, params: Params, factor: Factor, x: Array, noise: Array, active: Array) -> Factor:
+def condition_on_pending(kernel: Kernel, params: Params, factor: Factor, x: Array, noise: Array, active: Array) -> Factor:
     """The same means, with the variances that will hold once all `active` slots are measured.
 
     The variance of a Gaussian process does not depend on the readings, so pending points need no guesses (GP-BUCB,

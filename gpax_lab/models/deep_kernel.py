@@ -145,7 +145,7 @@ def deep_kernel(
         prior=program,
         log_likelihood=lambda params, obs: process.log_likelihood(params, of(params, obs)),
         condition=lambda params, obs: process.condition(params, of(params, obs)),
-        shrink=lambda params, factor, obs: process.shrink(params, factor, of(params, obs)),
+        condition_on_pending=lambda params, factor, obs: process.condition_on_pending(params, factor, of(params, obs)),
         predict=lambda params, factor, x: process.predict(params, factor, seen(params, x)),
         joint=lambda params, factor, x: process.joint(params, factor, seen(params, x)),
         paths=lambda params, factor, obs, key, count, x: process.paths(

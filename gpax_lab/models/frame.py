@@ -10,14 +10,14 @@ from jax.typing import ArrayLike
 
 from gpax_lab.kernels import Kernel
 from gpax_lab.means import Mean
-from gpax_lab.models.noise import DisplacementRule, Noise, NoiseRule, displacement_rule, noise_rule
+from gpax_lab.models.noise import InputNoise, Noise, NoiseModel, displacement_rule, noise_rule
 from gpax_lab.models.scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.observations import Observations
 from gpax_lab.priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
 
 
 @dataclass(frozen=True, eq=False)
-class Frame:
+class DataTransform:
     """From observations to a residual process in the unit cube, and back.
 
     Attributes:
@@ -33,8 +33,8 @@ class Frame:
     low: np.ndarray
     width: np.ndarray
     mean: Mean | None
-    rule: NoiseRule
-    displaced: DisplacementRule
+    rule: NoiseModel
+    displaced: InputNoise
     standardize: bool | tuple[float, float]
     prior: Program
 
@@ -91,7 +91,7 @@ def frame(
     bounds: ArrayLike | None,
     standardize: bool | tuple[float, float],
     uncertain_inputs: int | None = None,
-) -> Frame:
+) -> DataTransform:
     """The frame of a process; arguments and errors as in `gp.exact`."""
     low, width = box(bounds, dim)
     standardize = checked(standardize)
@@ -103,4 +103,4 @@ def frame(
     excess = {} if rule.tails is None else rule.tails.prior
     reads |= {name: known.get(name, value.shape()) for name, value in excess.items()}
     program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior | excess)
-    return Frame(low, width, mean, rule, displaced, standardize, program)
+    return DataTransform(low, width, mean, rule, displaced, standardize, program)

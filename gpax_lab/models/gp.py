@@ -62,7 +62,7 @@ def exact(
             noise parameters left out get the defaults of `priors.default`; those of the mean must be given.
         noise: "inferred" adds a parameter `noise` (variance, relative to the standardised readings) to the known
             variances of the readings; "known" takes these alone (the measured-noise process); a function n(x, params)
-            of x in the unit cube gives a variance that changes from place to place, e.g. `SmoothNoise()`;
+            of x in the unit cube gives a variance that changes from place to place, e.g. `HeteroscedasticNoise()`;
             `StudentNoise(capacity=...)` doubts readings that are far from all others.
         bounds: (d, 2) box of x in the user's units; None if x already lies in the unit cube.
         standardize: True scales readings by their standard deviation (with `StudentNoise` by that of readings which
@@ -104,7 +104,7 @@ def exact(
         obs = of.displaced.where(params, obs)
         variance = of.variance_at(params, obs, obs.x, factor.scale)
         return factor._replace(
-            residual=conditioning.shrink(kernel, params, factor.residual, of.unit(obs.x), variance, as_if_measured(obs))
+            residual=conditioning.condition_on_pending(kernel, params, factor.residual, of.unit(obs.x), variance, as_if_measured(obs))
         )
 
     def predict(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
@@ -138,7 +138,7 @@ def exact(
         prior=of.prior,
         log_likelihood=log_likelihood,
         condition=condition,
-        shrink=shrink,
+        condition_on_pending=shrink,
         predict=predict,
         joint=joint,
         paths=paths,

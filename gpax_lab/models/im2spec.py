@@ -20,17 +20,17 @@ class Translation(NamedTuple):
 
     Attributes:
         weights: (members, p) of encoder and decoder, float32.
-        rest: (n,) variance of what the ensemble left open on held-out pairs, of standardised channels, flattened.
-        shown: (2,) mean and standard deviation of the inputs.
-        asked: (2, *shape) mean and standard deviation of the outputs, channel by channel.
+        residual_variance: (n,) variance of what the ensemble left open on held-out pairs, of standardised channels, flattened.
+        input_stats: (2,) mean and standard deviation of the inputs.
+        output_stats: (2, *shape) mean and standard deviation of the outputs, channel by channel.
         loss: (members, checks) mean squared error on held-out pairs in the course of training, standardised.
         plan: static: networks and shapes.
     """
 
     weights: Array
-    rest: Array
-    shown: Array
-    asked: Array
+    residual_variance: Array
+    input_stats: Array
+    output_stats: Array
     loss: Array
     plan: "Plan"
 
@@ -39,7 +39,7 @@ class Translation(NamedTuple):
 
         The variance of a new reading: what was left open on held-out pairs, plus how far the members differ here.
         """
-        return _predict(self.plan, self.weights, self.rest, self.shown, self.asked, jnp.asarray(inputs))
+        return _predict(self.plan, self.weights, self.residual_variance, self.input_stats, self.output_stats, jnp.asarray(inputs))
 
 
 class Plan(NamedTuple):
@@ -68,8 +68,8 @@ class _Training(NamedTuple):
 
     members: int
     steps: int
-    batch: int
-    rate: float
+    batch_size: int
+    learning_rate: float
     every: int
     decay: float
     noise: float
@@ -87,8 +87,8 @@ def im2spec(
     widths: tuple[int, ...] = (64, 128),
     members: int = 4,
     steps: int = 2000,
-    batch: int = 64,
-    rate: float = 1e-3,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
     held_out: float = 0.2,
     decay: float = 1e-3,
     noise: float = 0.3,
@@ -115,8 +115,8 @@ def im2spec(
         widths: of the decoder's hidden layers.
         members: of the ensemble.
         steps: minibatches.
-        batch: pairs in a minibatch.
-        rate: Adam's first step size.
+        batch_size: pairs in a minibatch.
+        learning_rate: Adam's first step size.
         held_out: share of the pairs that are only used to stop.
         decay: weight decay.
         noise: standard deviation of the noise on the inputs, in theirs.
@@ -139,7 +139,7 @@ def im2spec(
     scale_in = np.array([shown.mean(), shown.std() or 1.0])
     spread = asked.std(axis=0)
     scale_out = np.stack([asked.mean(axis=0), np.where(spread > 0, spread, 1.0)])
-    training = _Training(members, steps, batch, rate, max(steps // CHECKS, 1), decay, noise)
+    training = _Training(members, steps, batch_size, learning_rate, max(steps // CHECKS, 1), decay, noise)
     standard = (shown - scale_in[0]) / scale_in[1], ((asked - scale_out[0]) / scale_out[1]).reshape(len(asked), -1)
     parts = [_padded(values[rows], room) for rows in (~held, held) for values in standard]
     counts = jnp.array([np.sum(~held), np.sum(held)])
@@ -207,7 +207,7 @@ def _train(
 ) -> tuple[Array, Array, Array]:
     start, apply = _network(plan)
     out = (jnp.arange(x_out.shape[0]) < counts[1]).astype(x.dtype)[:, None] / counts[1].astype(x.dtype)
-    adam = optax.adamw(optax.cosine_decay_schedule(training.rate, training.steps), weight_decay=training.decay)
+    adam = optax.adamw(optax.cosine_decay_schedule(training.learning_rate, training.steps), weight_decay=training.decay)
 
     def loss(weights: Array, index: Array, noise: Array) -> Array:
         return jnp.mean((apply(weights, x[index] + training.noise * noise) - y[index]) ** 2)
@@ -215,8 +215,8 @@ def _train(
     def step(carry, key):
         weights, state = carry
         key_index, key_noise = jax.random.split(key)
-        index = jax.random.randint(key_index, (training.batch,), 0, counts[0])
-        noise = jax.random.normal(key_noise, (training.batch, *x.shape[1:]), x.dtype)
+        index = jax.random.randint(key_index, (training.batch_size,), 0, counts[0])
+        noise = jax.random.normal(key_noise, (training.batch_size, *x.shape[1:]), x.dtype)
         move, state = adam.update(jax.grad(loss)(weights, index, noise), state, weights)
         return (optax.apply_updates(weights, move), state), None
 

@@ -37,7 +37,7 @@ class Model:
         log_likelihood: (params, obs) -> () log density of the measured readings in the user's units.
         condition: (params, obs) -> factor, a pytree that holds all that prediction needs; `factor.ok` () bool says
             whether it could be computed.
-        shrink: (params, factor, obs) -> factor with the same means and the variances that will hold once the
+        condition_on_pending: (params, factor, obs) -> factor with the same means and the variances that will hold once the
             pending points are measured.
         predict: (params, factor, x (m, d)) -> mean (m,) and variance (m,) of the noise-free quantity, user's units.
         joint: (params, factor, x (m, d)) -> mean (m,) and covariance (m, m), likewise.
@@ -60,7 +60,7 @@ class Model:
     prior: Program
     log_likelihood: Callable[[Params, Observations], Array]
     condition: Callable[[Params, Observations], Any]
-    shrink: Callable[[Params, Any, Observations], Any]
+    condition_on_pending: Callable[[Params, Any, Observations], Any]
     predict: Callable[[Params, Any, Array], tuple[Array, Array]]
     joint: Callable[[Params, Any, Array], tuple[Array, Array]]
     paths: Callable[[Params, Any, Observations, Array, int, Array], Array]

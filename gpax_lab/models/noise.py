@@ -27,7 +27,7 @@ Gaussian: TypeAlias = Literal["inferred", "known"] | NoiseFunction
 Noise: TypeAlias = "Gaussian | StudentNoise"
 
 
-class NoiseRule(NamedTuple):
+class NoiseModel(NamedTuple):
     """A rule as a model uses it.
 
     Attributes:
@@ -43,7 +43,7 @@ class NoiseRule(NamedTuple):
     tails: "StudentNoise | None" = None
 
 
-def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> NoiseRule:
+def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> NoiseModel:
     """The noise variance of standardised readings, and the parameters it reads.
 
     Args:
@@ -67,21 +67,21 @@ def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> 
         def varying(params: Params, x: Array, known: Array, scale: Scale) -> Array:
             return jax.vmap(lambda a: noise(a, params))(x) + known / scale.scale**2
 
-        return NoiseRule(varying, reads, prior)
+        return NoiseModel(varying, reads, prior)
     if noise == "inferred":
         if known.get("noise", ()) not in ((), (1,)):
             raise ValueError(
                 f"the prior of 'noise' has the shape {known['noise']}, and the model has one noise: give (); for one "
-                "that changes from place to place give a function noise=n(x, params) or SmoothNoise()."
+                "that changes from place to place give a function noise=n(x, params) or HeteroscedasticNoise()."
             )
-        return NoiseRule(lambda params, x, known, scale: params["noise"] + known / scale.scale**2, {"noise": ()}, {})
+        return NoiseModel(lambda params, x, known, scale: params["noise"] + known / scale.scale**2, {"noise": ()}, {})
     if noise == "known":
-        return NoiseRule(lambda params, x, known, scale: jnp.asarray(known / scale.scale**2), {}, {})
+        return NoiseModel(lambda params, x, known, scale: jnp.asarray(known / scale.scale**2), {}, {})
     raise ValueError(f'noise must be "inferred", "known", a function n(x, params) or StudentNoise(...); got {noise!r}.')
 
 
 @dataclass(frozen=True)
-class SmoothNoise:
+class HeteroscedasticNoise:
     """Noise whose level changes smoothly: log variance(x) = log noise + g(x), with a Gaussian process g of its own.
 
     The most likely heteroscedastic process of Goldberg, Williams & Bishop (1997, NeurIPS 10), with g sampled and not
@@ -95,7 +95,7 @@ class SmoothNoise:
 
     Example:
         >>> from gpax_lab import gp, priors
-        >>> model = gp.exact(1, noise=SmoothNoise())
+        >>> model = gp.exact(1, noise=HeteroscedasticNoise())
         >>> sorted(priors.sample(jax.random.key(0), model.prior))[2:]
         ['noise_field/lengthscale', 'noise_field/variance', 'noise_field/white', 'variance']
     """
@@ -104,7 +104,7 @@ class SmoothNoise:
 
     def __post_init__(self) -> None:
         if self.anchors < 1:
-            raise ValueError(f"SmoothNoise needs at least one anchor; got {self.anchors}.")
+            raise ValueError(f"HeteroscedasticNoise needs at least one anchor; got {self.anchors}.")
 
     @property
     def prior(self) -> dict[str, dist.Distribution]:
@@ -256,7 +256,7 @@ def _whole(what: str, capacity: int | None) -> None:
         raise ValueError(f"{what} is the capacity of the observations, at least 1; got {capacity!r}.")
 
 
-class DisplacementRule(NamedTuple):
+class InputNoise(NamedTuple):
     """Where readings were taken.
 
     Attributes:
@@ -270,7 +270,7 @@ class DisplacementRule(NamedTuple):
     prior: dict[str, dist.Distribution]
 
 
-def displacement_rule(capacity: int | None, dim: int, width: np.ndarray) -> DisplacementRule:
+def displacement_rule(capacity: int | None, dim: int, width: np.ndarray) -> InputNoise:
     """Readings where they were asked for (None), or each at an unknown distance from there.
 
     A displacement is a parameter of its slot, whitened, so that any kernel and any mean function will do: no
@@ -282,7 +282,7 @@ def displacement_rule(capacity: int | None, dim: int, width: np.ndarray) -> Disp
         width: (d,) of the box in the user's units.
     """
     if capacity is None:
-        return DisplacementRule(lambda params, obs: obs, {}, {})
+        return InputNoise(lambda params, obs: obs, {}, {})
     _whole("uncertain_inputs", capacity)
 
     def where(params: Params, obs: Observations) -> Observations:
@@ -297,6 +297,6 @@ def displacement_rule(capacity: int | None, dim: int, width: np.ndarray) -> Disp
     reads = {"input_noise": (dim,), "displacement": (capacity, dim)}
     # 95 percent in 0.2 to 10 percent of the box: a stage that errs by more does not map anything.
     size = dist.LogNormal(jnp.full(dim, math.log(0.015)), 1.0)
-    return DisplacementRule(
+    return InputNoise(
         where, reads, {"input_noise": size, "displacement": dist.Normal(jnp.zeros((capacity, dim)), 1.0)}
     )

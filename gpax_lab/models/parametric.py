@@ -105,7 +105,7 @@ def parametric(
         prior=complete(prior, reads, dim, physics, rule.prior),
         log_likelihood=log_likelihood,
         condition=condition,
-        shrink=shrink,
+        condition_on_pending=shrink,
         predict=predict,
         joint=joint,
         paths=paths,

@@ -47,8 +47,8 @@ class _Plan(NamedTuple):
     """Static settings of a training run."""
 
     steps: int
-    batch: int
-    rate: float
+    batch_size: int
+    learning_rate: float
     noise: float
 
 
@@ -57,8 +57,8 @@ def autoencoder(
     encoder: Encoder,
     inputs: Array,
     steps: int = 1500,
-    batch: int = 128,
-    rate: float = 3e-3,
+    batch_size: int = 128,
+    learning_rate: float = 3e-3,
     noise: float = 0.3,
 ) -> Pretrained:
     """Train an encoder so that a decoder can restore its input from the features alone (Vincent et al. 2008).
@@ -71,15 +71,15 @@ def autoencoder(
         encoder: of `models.encoders`, with weights.
         inputs: (n, *shape), e.g. the patches around all pixels.
         steps: minibatches.
-        batch: inputs in each.
-        rate: Adam's first step size.
+        batch_size: inputs in each.
+        learning_rate: Adam's first step size.
         noise: standard deviation of the noise, in standard deviations of the inputs.
 
     Raises:
         ValueError: inputs of another shape, fewer than two, not finite or all alike; an encoder without weights.
     """
     shown = _checked(encoder, inputs)
-    plan = _Plan(steps, min(batch, shown.shape[0]), rate, noise)
+    plan = _Plan(steps, min(batch_size, shown.shape[0]), learning_rate, noise)
     weights, loss, explained = _train(key, encoder, shown, plan)
     around, width = float(jnp.mean(jnp.asarray(inputs))), float(jnp.std(jnp.asarray(inputs)))
     network = of_units(encoder, around, width)
@@ -136,7 +136,7 @@ def _train(key: Array, encoder: Encoder, inputs: Array, plan: _Plan) -> tuple[Ar
     free = jax.random.normal(key_encoder, (encoder.size,), jnp.float32)
     known, unflatten = ravel_pytree(decoder.init(key_decoder, jnp.zeros((1, encoder.features), jnp.float32)))
     scale, shift = jnp.std(inputs), jnp.mean(inputs)
-    adam = optax.adam(optax.cosine_decay_schedule(plan.rate, plan.steps))
+    adam = optax.adam(optax.cosine_decay_schedule(plan.learning_rate, plan.steps))
 
     def restored(both: tuple[Array, Array], shown: Array) -> Array:
         return jnp.asarray(decoder.apply(unflatten(both[1]), encoder.apply(both[0], shown)))
@@ -148,8 +148,8 @@ def _train(key: Array, encoder: Encoder, inputs: Array, plan: _Plan) -> tuple[Ar
     def step(carry, key):
         both, state = carry
         key_index, key_noise = jax.random.split(key)
-        index = jax.random.randint(key_index, (plan.batch,), 0, inputs.shape[0])
-        noise = jax.random.normal(key_noise, (plan.batch, *inputs.shape[1:]), inputs.dtype)
+        index = jax.random.randint(key_index, (plan.batch_size,), 0, inputs.shape[0])
+        noise = jax.random.normal(key_noise, (plan.batch_size, *inputs.shape[1:]), inputs.dtype)
         value, gradient = jax.value_and_grad(loss_of)(both, index, noise)
         move, state = adam.update(gradient, state)
         return (optax.apply_updates(both, move), state), value

@@ -236,7 +236,7 @@ def sparse(
         prior=of.prior,
         log_likelihood=log_likelihood,
         condition=condition,
-        shrink=shrink,
+        condition_on_pending=shrink,
         predict=predict,
         joint=joint,
         paths=paths,

@@ -22,7 +22,7 @@ class VectorFactor(NamedTuple):
 
 
 @interned
-def vector(model: Model, outputs: int) -> Model:
+def multi_output(model: Model, outputs: int) -> Model:
     """The same model for every column of y (capacity, outputs), with common parameters.
 
     Given the parameters (kernel, noise relative to each column's scale, weights of an encoder) the columns are
@@ -60,7 +60,7 @@ def vector(model: Model, outputs: int) -> Model:
 
     def shrink(params: Params, factor: VectorFactor, obs: Observations) -> VectorFactor:
         first = obs._replace(y=obs.y.reshape(obs.capacity, -1)[:, 0])  # variances do not depend on the readings
-        columns = jax.vmap(lambda one: model.shrink(params, one, first))(factor.columns)
+        columns = jax.vmap(lambda one: model.condition_on_pending(params, one, first))(factor.columns)
         return VectorFactor(columns, jnp.all(columns.ok))
 
     def no_draws(*_: Any) -> Any:
@@ -74,7 +74,7 @@ def vector(model: Model, outputs: int) -> Model:
         prior=model.prior,
         log_likelihood=lambda params, obs: jnp.sum(each(model.log_likelihood, params, obs)),
         condition=condition,
-        shrink=shrink,
+        condition_on_pending=shrink,
         predict=lambda params, factor, x: of_columns(lambda one: model.predict(params, one, x), factor),
         joint=no_draws,
         paths=no_draws,
@@ -154,7 +154,7 @@ class SpectralBasis(NamedTuple):
 
 
 def vector_moments(posterior: Any, x: Array) -> tuple[Array, Array]:
-    """Mean (m, outputs) and variance (m, outputs) of the mixture over draws of a `vector` model's posterior."""
+    """Mean (m, outputs) and variance (m, outputs) of the mixture over draws of a `multi_output` model's posterior."""
     mean, variance = posterior.predict(x)
     weight = jnp.exp(posterior.log_weight)
     centre = jnp.tensordot(weight, mean, axes=1)

@@ -64,7 +64,7 @@ def probabilities(
         points: (n,) numbers of points measured.
         probability: (n, M) of each hypothesis.
         names: M names.
-        error: (n, M) Monte Carlo standard error, as `Race.probability_error`; None for none.
+        error: (n, M) Monte Carlo standard error, as `ModelAverage.probability_error`; None for none.
         sure: a line at this probability.
 
     Raises:

@@ -88,8 +88,8 @@ def training(history: "History") -> "Figure":
     figure = blank(7.2, 2.8)
     left, right = figure.subplots(1, 2)
     terms = history.terms
-    epochs = 1 + np.arange(len(terms.bound))
-    for number, column in enumerate(np.asarray(terms.bound).reshape(len(epochs), -1).T):
+    epochs = 1 + np.arange(len(terms.elbo))
+    for number, column in enumerate(np.asarray(terms.elbo).reshape(len(epochs), -1).T):
         left.plot(epochs, column, **style(0), lw=1.2, label="training" if number == 0 else None)
     held = np.asarray(history.held_out).reshape(len(epochs), -1)
     if np.isfinite(held).any():

@@ -33,7 +33,7 @@ from gpax_lab.settings.schema import (
     Smc,
     Twin,
 )
-from gpax_lab.settings.tables import KERNELS, SCALARIZERS, SCORES
+from gpax_lab.settings.tables import KERNELS, SCALARIZERS, ACQUISITIONS
 from gpax_lab.spectra.loops import despike
 
 TWIN_RESPONSE = "pm/V"
@@ -99,7 +99,7 @@ def build(settings: Settings) -> Plan:
     )
     maximize = settings.quantity.goal == "maximize"
     candidates = _candidates(settings, bounds, record)
-    experiment = bayes_opt(model, sampler(settings), score(settings.acquisition, maximize), candidates)
+    experiment = bayes_opt(model, sampler(settings), acquisition_of(settings.acquisition, maximize), candidates)
     place, key = jax.random.split(jax.random.key(settings.campaign.key))
     return Plan(
         settings, axes, experiment, model, candidates, _seeds(settings, candidates, bounds, place), key,
@@ -197,9 +197,9 @@ def sampler(settings: Settings) -> infer.Sampler:
     return makers[type(settings.sampler)](**asdict(settings.sampler))
 
 
-def score(chosen: Acquisition, maximize: bool) -> acquire.Score:
+def acquisition_of(chosen: Acquisition, maximize: bool) -> acquire.Acquisition:
     """The score of [acquisition], penalties included."""
-    row = SCORES[chosen.score]
+    row = ACQUISITIONS[chosen.function]
     given = {name: getattr(chosen, name) for name in row.arguments if getattr(chosen, name) is not None}
     total = row.make(**given, **({"maximize": maximize} if row.has_goal else {}))
     if row.has_goal and chosen.learn_every:
@@ -208,8 +208,8 @@ def score(chosen: Acquisition, maximize: bool) -> acquire.Score:
         total = total + chosen.explore * acquire.of_moments(_log_std)
     if chosen.travel:
         total = total + acquire.travel(chosen.travel.speed, chosen.travel.measure_s, chosen.travel.settle_s)
-    if chosen.closeness:
-        total = total + acquire.closeness(chosen.closeness.radius)
+    if chosen.distance_penalty:
+        total = total + acquire.distance_penalty(chosen.distance_penalty.radius)
     if chosen.feasible:
         total = total + acquire.feasible(chosen.feasible.radius, chosen.feasible.strength)
     return total

@@ -7,14 +7,14 @@ from gpax_lab.acquire.scores import LARGEST_JOINT_DRAW
 from gpax_lab.priors import parameter_shapes
 from gpax_lab.settings.check import SettingsError, one_of_words, suggestion
 from gpax_lab.settings.schema import Box, Grid, Pfm, Pool, Recorded, Settings
-from gpax_lab.settings.tables import KERNELS, SCORES
+from gpax_lab.settings.tables import KERNELS, ACQUISITIONS
 
 
 def agree(settings: Settings) -> None:
     """Raise SettingsError where two fields contradict each other."""
     _spans(settings)
     _priors(settings)
-    _score(settings)
+    _acquisition(settings)
     _candidates(settings)
 
 
@@ -47,14 +47,14 @@ def _priors(settings: Settings) -> None:
                 raise SettingsError(f"prior.{name}: {key} = {list(part)!r} is not allowed: give {shape}.")
 
 
-def _score(settings: Settings) -> None:
+def _acquisition(settings: Settings) -> None:
     chosen = settings.acquisition
-    row = SCORES[chosen.score]
+    row = ACQUISITIONS[chosen.function]
     for name in ("beta", "xi"):
         if getattr(chosen, name) is not None and name not in row.arguments:
-            users = one_of_words(word for word, other in SCORES.items() if name in other.arguments)
+            users = one_of_words(word for word, other in ACQUISITIONS.items() if name in other.arguments)
             raise SettingsError(
-                f'acquisition.{name} has no meaning for score = "{chosen.score}"; it belongs to {users}.'
+                f'acquisition.{name} has no meaning for score = "{chosen.function}"; it belongs to {users}.'
             )
     if chosen.learn_every == 1:
         raise SettingsError(
@@ -62,9 +62,9 @@ def _score(settings: Settings) -> None:
         )
     for name in ("explore", "travel", "closeness", "feasible"):
         if getattr(chosen, name) is not None and not row.logarithm:
-            users = one_of_words(word for word, other in SCORES.items() if other.logarithm)
+            users = one_of_words(word for word, other in ACQUISITIONS.items() if other.logarithm)
             raise SettingsError(
-                f'acquisition.{name} is added in log space and has no meaning for score = "{chosen.score}"; '
+                f'acquisition.{name} is added in log space and has no meaning for score = "{chosen.function}"; '
                 f"use score = {users}."
             )
 
@@ -87,6 +87,6 @@ def _candidates(settings: Settings) -> None:
 
 
 def _joint(settings: Settings, field: str, count: int) -> None:
-    if settings.acquisition.score == "thompson" and count > LARGEST_JOINT_DRAW:
+    if settings.acquisition.function == "thompson" and count > LARGEST_JOINT_DRAW:
         text = f"acquisition.candidates.{field} has {count} points; Thompson draws over at most {LARGEST_JOINT_DRAW}."
         raise SettingsError(text)

@@ -22,7 +22,7 @@ from gpax_lab.settings.check import (
     word,
 )
 from gpax_lab.settings.prior import priors
-from gpax_lab.settings.tables import KERNELS, SCALARIZERS, SCORES
+from gpax_lab.settings.tables import KERNELS, SCALARIZERS, ACQUISITIONS
 
 _POSITIVE = number(0.0, above=True)
 
@@ -176,7 +176,7 @@ class Travel:
 
 
 @dataclass(frozen=True)
-class Closeness:
+class DistancePenalty:
     """Keep away from measured points: radius in m."""
 
     radius: float = entry(_POSITIVE, needed_for="m")
@@ -198,14 +198,14 @@ class Acquisition:
     number `learn_every`, twice that, ... is measured where least is known, if the score seeks an optimum; 0 for none.
     """
 
-    score: str = entry(word(*SCORES), "ucb")
+    function: str = entry(word(*ACQUISITIONS), "ucb")
     beta: float | None = entry(number(0.0), None)
     xi: float | None = entry(number(0.0), None)
     explore: float | None = entry(number(0.0), None)
     learn_every: int = entry(whole(0), 3)
     candidates: Grid | Box | Pool = entry(one_of(grid=Grid, box=Box, pool=Pool), Grid())
     travel: Travel | None = entry(section(Travel), None)
-    closeness: Closeness | None = entry(section(Closeness), None)
+    distance_penalty: DistancePenalty | None = entry(section(DistancePenalty), None)
     feasible: Feasible | None = entry(section(Feasible), None)
 
 

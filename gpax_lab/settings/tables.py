@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab import acquire, kernels
-from gpax_lab.acquire import Score
+from gpax_lab.acquire import Acquisition
 from gpax_lab.kernels import Kernel
 from gpax_lab.settings.check import Check, number
 from gpax_lab.spectra import loops
@@ -45,13 +45,13 @@ DISTRIBUTIONS: Mapping[str, Named] = {  # kernel and noise parameters are positi
 class ScoreWord(NamedTuple):
     """A score, the arguments it takes besides the goal, and whether it is a logarithm (so that penalties add up)."""
 
-    make: Callable[..., Score]
+    make: Callable[..., Acquisition]
     arguments: tuple[str, ...]
     has_goal: bool
     logarithm: bool
 
 
-SCORES: Mapping[str, ScoreWord] = {
+ACQUISITIONS: Mapping[str, ScoreWord] = {
     "log_ei": ScoreWord(acquire.log_ei, ("xi",), True, True),
     "log_pi": ScoreWord(acquire.log_pi, ("xi",), True, True),
     "ucb": ScoreWord(acquire.ucb, ("beta",), True, False),

@@ -117,33 +117,33 @@ def _power_law(x: Array, y: Array, inside: Array, gain: Array, method: str) -> B
     return Background(params[..., 0], params[..., 1], covariance, chi, reference, flag)
 
 
-def _fit_one(lever: Array, y: Array, inside: Array, gain: Array, method: str) -> tuple[Array, Array, Array, Array]:
+def _fit_one(log_energy: Array, y: Array, inside: Array, gain: Array, method: str) -> tuple[Array, Array, Array, Array]:
     finite = jnp.all(jnp.isfinite(y) | ~inside)
     y = jnp.where(inside & jnp.isfinite(y), y, 0.0)
     there = inside & (y > 0)
     logs = jnp.log(jnp.where(there, y, 1.0))
     weight = there.astype(y.dtype)
-    start = _solve(*_moments(lever, weight, logs))
+    start = _solve(*_moments(log_energy, weight, logs))
     if method == "log":
         params = start
-        inverse = _inverse(_moments(lever, weight, logs)[0])
-        spread = gain * weight / jnp.where(there, jnp.exp(start[0] - start[1] * lever), 1.0)
-        covariance = inverse @ _moments(lever, spread, logs)[0] @ inverse
+        inverse = _inverse(_moments(log_energy, weight, logs)[0])
+        spread = gain * weight / jnp.where(there, jnp.exp(start[0] - start[1] * log_energy), 1.0)
+        covariance = inverse @ _moments(log_energy, spread, logs)[0] @ inverse
     else:
         used = inside.astype(y.dtype)
 
         def step(p: Array, _) -> tuple[Array, None]:
-            mean = used * jnp.exp(jnp.clip(p[0] - p[1] * lever, -60.0, 60.0))
-            working = p[0] - p[1] * lever + (y - mean) / jnp.where(mean > 0, mean, 1.0)
-            return _solve(*_moments(lever, mean, working)), None
+            mean = used * jnp.exp(jnp.clip(p[0] - p[1] * log_energy, -60.0, 60.0))
+            working = p[0] - p[1] * log_energy + (y - mean) / jnp.where(mean > 0, mean, 1.0)
+            return _solve(*_moments(log_energy, mean, working)), None
 
         total = jnp.sum(y) / jnp.maximum(jnp.sum(used), 1.0)
         flat = jnp.stack([jnp.log(jnp.maximum(total, 1e-30)), jnp.zeros((), y.dtype)])
         begin = jnp.where(jnp.sum(y) > 10 * gain * jnp.sum(used), start, flat)  # logs of a few counts mislead
         params, _ = lax.scan(step, begin, None, length=STEPS)
-        mean = used * jnp.exp(jnp.clip(params[0] - params[1] * lever, -60.0, 60.0))
-        covariance = gain * _inverse(_moments(lever, mean, logs)[0])
-        score = jnp.stack([jnp.sum(y - mean), jnp.sum((y - mean) * lever)])
+        mean = used * jnp.exp(jnp.clip(params[0] - params[1] * log_energy, -60.0, 60.0))
+        covariance = gain * _inverse(_moments(log_energy, mean, logs)[0])
+        score = jnp.stack([jnp.sum(y - mean), jnp.sum((y - mean) * log_energy)])
         # In units of the score's own spread; but rounding of the counts leaves some of it.
         rounding = (4.0 * jnp.finfo(y.dtype).eps * jnp.maximum(1.0, jnp.abs(params[0]))) ** 2 * jnp.sum(mean) / gain
         converged = score @ covariance @ score < gain**2 * jnp.maximum(1e-4, rounding)
@@ -151,7 +151,7 @@ def _fit_one(lever: Array, y: Array, inside: Array, gain: Array, method: str) ->
     good = jnp.all(jnp.isfinite(params)) & jnp.all(jnp.isfinite(covariance))
     few = jnp.sum(there) < 3
     free = jnp.maximum(jnp.sum(inside) - 2, 1).astype(y.dtype)
-    below = jnp.exp(jnp.clip(params[0] - params[1] * lever, -60.0, 60.0))
+    below = jnp.exp(jnp.clip(params[0] - params[1] * log_energy, -60.0, 60.0))
     chi = jnp.sum(jnp.where(inside, (y - below) ** 2 / (gain * below), 0.0)) / free
     # sum (y - b)^2 / b of Poisson counts varies by 2 n + sum 1/b.
     spread = jnp.sqrt(2.0 * free + jnp.sum(jnp.where(inside, gain / below, 0.0))) / free
@@ -168,10 +168,10 @@ def _fit_one(lever: Array, y: Array, inside: Array, gain: Array, method: str) ->
     return params, covariance, chi, flag
 
 
-def _moments(lever: Array, weight: Array, target: Array) -> tuple[Array, Array]:
+def _moments(log_energy: Array, weight: Array, target: Array) -> tuple[Array, Array]:
     """X^T W X (2, 2) and X^T W t (2,) with the columns 1 and -lever."""
-    w0, w1, w2 = jnp.sum(weight), -jnp.sum(weight * lever), jnp.sum(weight * lever**2)
-    right = jnp.stack([jnp.sum(weight * target), -jnp.sum(weight * lever * target)])
+    w0, w1, w2 = jnp.sum(weight), -jnp.sum(weight * log_energy), jnp.sum(weight * log_energy**2)
+    right = jnp.stack([jnp.sum(weight * target), -jnp.sum(weight * log_energy * target)])
     return jnp.stack([jnp.stack([w0, w1]), jnp.stack([w1, w2])]), right
 
 

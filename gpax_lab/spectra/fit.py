@@ -18,7 +18,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.inputs import floating, inexact, native
 from gpax_lab.spectra.least_squares import fit_all
-from gpax_lab.spectra.normal_equations import STRIDE, Formula, Jacobian, Model, Task, eliminate
+from gpax_lab.spectra.normal_equations import STRIDE, Formula, Jacobian, Model, Task, gauss_jordan_solve
 from gpax_lab.spectra.outcome import (
     AT_BOUND,
     BAD_INPUT,
@@ -291,7 +291,7 @@ def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, A
 
 def normal_solve(a: Array, b: Array) -> Array:
     """A^-1 b for one symmetric positive definite A (p, p) and b (p,): for closed-form starts, under `vmap` too."""
-    return eliminate(a[..., None], b[:, None, None])[0][:, 0, 0]
+    return gauss_jordan_solve(a[..., None], b[:, None, None])[0][:, 0, 0]
 
 
 __all__ = [

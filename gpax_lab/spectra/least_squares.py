@@ -19,9 +19,9 @@ from gpax_lab.spectra.normal_equations import (
     Task,
     curve,
     data,
-    eliminate,
+    gauss_jordan_solve,
     free_parameters,
-    held,
+    fix_params,
     huber_limit,
     normal,
     spectra_as_real,
@@ -160,8 +160,8 @@ def _cut(task: Task, u: Array, move: Array, marquardt: Array, g: Array, free: Ar
     def again(move: Array) -> Array:
         fixed = jnp.where(inside, 0.0, there - u)
         target = -g - jnp.sum(marquardt * fixed[None], axis=1)
-        hold = held(marquardt, inside & free)
-        return eliminate(hold, jnp.where(inside & free, target, fixed)[:, None])[0][:, 0]
+        hold = fix_params(marquardt, inside & free)
+        return gauss_jordan_solve(hold, jnp.where(inside & free, target, fixed)[:, None])[0][:, 0]
 
     return within(task, u + lax.cond(jnp.all(inside), lambda m: m, again, move))
 
@@ -200,7 +200,7 @@ def _advance(
         # Where to next, and whether it is worth looking there: the last small step is taken without.
         free = free_parameters(u, g, task)
         marquardt = h + damping[None, None] * h * jnp.eye(p, dtype=real)[..., None]
-        move = eliminate(held(marquardt, free), jnp.where(free, -g, 0.0)[:, None])[0][:, 0]
+        move = gauss_jordan_solve(fix_params(marquardt, free), jnp.where(free, -g, 0.0)[:, None])[0][:, 0]
         trial = u + move if task.box is None else _cut(task, u, move, marquardt, g, free)
         move = trial - u
         gain = -jnp.sum(move * (g + 0.5 * jnp.sum(h * move[None], axis=1)), axis=0)

@@ -114,7 +114,7 @@ def normal(
         product = _gram(rows)
         return product[:-1, :-1], product[:-1, -1], 0.5 * product[-1, -1]
     size = jnp.abs(rows[-1])
-    share = pull(size, limit)
+    share = huber_weight(size, limit)
     product = _gram(rows * jnp.sqrt(share)[None])
     lost = limit[0] * (limit[1] - 0.5 * limit[0])  # the cost of a residual that does not count, where it stops counting
     each = jnp.where(size > limit[1][None], lost[None], share * size * (size - 0.5 * share * size))
@@ -135,7 +135,7 @@ def _gram(rows: Array) -> Array:
     return lax.fori_loop(0, rows.shape[1] // STRIDE, add, jnp.zeros((q, q, block), rows.dtype))
 
 
-def pull(size: Array, limit: Array) -> Array:
+def huber_weight(size: Array, limit: Array) -> Array:
     """min(1, limit_0 / |r|), and 0 where |r| > limit_1: (m, B) for limits (2, B)."""
     near, far = limit[0][None], limit[1][None]
     share = jnp.where(size > near, near / jnp.where(size > near, size, 1.0), 1.0)
@@ -163,13 +163,13 @@ def free_parameters(params: Array, gradient: Array, task: Task) -> Array:
     return ~(((params <= lower) & (gradient >= 0)) | ((params >= upper) & (gradient <= 0)))
 
 
-def held(a: Array, free: Array) -> Array:
+def fix_params(a: Array, free: Array) -> Array:
     """The matrix with the rows and columns of held parameters replaced by those of the identity."""
     eye = jnp.eye(a.shape[0], dtype=a.dtype)[..., None]
     return jnp.where(free[:, None] & free[None], a, eye)
 
 
-def eliminate(a: Array, b: Array) -> tuple[Array, Array]:
+def gauss_jordan_solve(a: Array, b: Array) -> tuple[Array, Array]:
     """A^-1 B for symmetric positive definite A (p, p, B), B (p, m, B) by Gauss-Jordan; and the smallest pivot (B,).
 
     A is first scaled to a unit diagonal, so that the pivots are 1 - R^2 of each parameter on those before it.

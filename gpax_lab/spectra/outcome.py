@@ -13,12 +13,12 @@ from gpax_lab.spectra.normal_equations import (
     Task,
     curve,
     data,
-    eliminate,
+    gauss_jordan_solve,
     free_parameters,
-    held,
+    fix_params,
     normal,
     parts_of,
-    pull,
+    huber_weight,
 )
 
 OK, POOR_FIT, AT_BOUND, NOT_CONVERGED, SINGULAR, BAD_INPUT, EDGE, UNRESOLVED = range(8)
@@ -93,11 +93,11 @@ def summary(
     if limit is not None:  # the covariance rests on all points, the weights enter through `spread`
         h = normal(formula, task.x, y, weight, u)[0]
         residual = jnp.where(weight > 0, (curve(formula, task.x, u) - y) * weight, 0.0)
-        robust = pull(jnp.abs(residual), limit)
+        robust = huber_weight(jnp.abs(residual), limit)
         squares = jnp.sum(robust * residual**2, axis=0)
     free = free_parameters(u, gradient, task)
     eye = jnp.broadcast_to(jnp.eye(p, dtype=u.dtype)[..., None], h.shape)
-    inverse, pivot = eliminate(held(h, free), eye)
+    inverse, pivot = gauss_jordan_solve(fix_params(h, free), eye)
     rest = jnp.where(free, gradient, 0.0)
     decrement = 0.5 * jnp.sum(rest * jnp.sum(inverse * rest[None], axis=1), axis=0)
     variance = squares / degrees
@@ -157,7 +157,7 @@ def _let_go(task: Task, u: Array, h: Array, gradient: Array, spread: Array) -> t
         known = jnp.where(jnp.isfinite(reach) & (reach > 0), 1.0 / jnp.where(reach > 0, reach, 1.0), 0.0)
     eye = jnp.eye(p, dtype=u.dtype)[..., None]
     whole = h + eye * (known**2)[:, None, None] * jnp.maximum(spread, eps)[None, None]
-    inverse, pivot = eliminate(whole, jnp.broadcast_to(eye, h.shape))
+    inverse, pivot = gauss_jordan_solve(whole, jnp.broadcast_to(eye, h.shape))
     inverse = jnp.where(pivot > 8 * eps, inverse, jnp.nan)
     return inverse * jnp.maximum(spread, 0.0)[None, None], -jnp.sum(inverse * gradient[None], axis=1)
 

@@ -50,7 +50,7 @@ def stream(
     source: Source,
     function: Callable[[Array], Any],
     size: int,
-    tell: Callable[[int, int], None] = lambda done, total: None,
+    callback: Callable[[int, int], None] = lambda done, total: None,
 ) -> Any:
     """`function(source)` by blocks: a function of (m, ...) that treats every row by itself.
 
@@ -60,7 +60,7 @@ def stream(
         source: (n, ...), e.g. `h5py.File(path)["patterns"]`.
         function: block (size, ...) -> arrays or a pytree of arrays with `size` rows; compiled once.
         size: rows in a block: two of them, and what the function needs, must fit into memory.
-        tell: progress, (rows done, rows in all).
+        callback: progress, (rows done, rows in all).
 
     Returns:
         NumPy arrays with n rows, in the structure that the function returns.
@@ -86,7 +86,7 @@ def stream(
             results = jax.tree.map(lambda leaf: np.empty((total, *leaf.shape[1:]), leaf.dtype), found)
         for whole, rows in zip(jax.tree.leaves(results), jax.tree.leaves(found), strict=True):
             whole[part] = rows[:count]
-        tell(part.stop, total)
+        callback(part.stop, total)
     return results
 
 

@@ -17,7 +17,7 @@ from .errors import (
     JournalPlace,
 )
 from .export import export_hdf5
-from .frames import Frame
+from .frames import JournalRecord
 from .journal import Clock, Entry, Journal
 from .loading import UnreadableFile, load
 from .saving import save
@@ -30,7 +30,7 @@ __all__ = [
     "Entry",
     "ExportError",
     "ForeignFile",
-    "Frame",
+    "JournalRecord",
     "Journal",
     "JournalCorrupt",
     "JournalDisturbed",

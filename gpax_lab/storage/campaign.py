@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from gpax_lab.storage.contents import read, read_slim
 from gpax_lab.storage.export import export_hdf5
-from gpax_lab.storage.frames import Frame
+from gpax_lab.storage.frames import JournalRecord
 from gpax_lab.storage.journal import Entry, Journal
 
 
@@ -25,7 +25,7 @@ class Campaign:
     def __init__(self, journal: Journal):
         self.journal = journal
         self._exported = True
-        self.history: Sequence[Frame] = read_slim(journal.path, found=journal.found).frames
+        self.history: Sequence[JournalRecord] = read_slim(journal.path, found=journal.found).frames
 
     @classmethod
     def create(cls, path: str | Path, header: Mapping[str, Any]) -> Self:
@@ -64,7 +64,7 @@ class Campaign:
         """Raise `DiskFull` if the disk can not take that many bytes more."""
         self.journal.require_space(nbytes)
 
-    def readings(self) -> Sequence[Frame]:
+    def readings(self) -> Sequence[JournalRecord]:
         """Every reading recorded so far, in order."""
         return read(self.journal.path).of("reading")
 

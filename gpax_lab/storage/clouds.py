@@ -9,7 +9,7 @@ from gpax_lab.observations import FAILED, MEASURED
 
 from .contents import RAW
 from .errors import ExportError
-from .frames import Frame
+from .frames import JournalRecord
 from .nsid import Axis, Column, Main, Stacked
 
 _COLUMNS = {"step", "reason", "elapsed", "wall", "x"}
@@ -49,7 +49,7 @@ def slug(name: str, taken: set[str]) -> str:
     return free
 
 
-def _points(campaign: Frame, readings: tuple[Frame, ...]) -> _Points:
+def _points(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> _Points:
     rows = [np.ravel(_place(frame)) for frame in readings]
     sizes = {row.size for row in rows}
     if len(sizes) > 1 or 0 in sizes:
@@ -63,14 +63,14 @@ def _points(campaign: Frame, readings: tuple[Frame, ...]) -> _Points:
     return _Points(np.array(rows, np.float64), names, tuple(_unit(axis.get("unit")) for axis in axes))
 
 
-def _place(frame: Frame) -> Any:
+def _place(frame: JournalRecord) -> Any:
     """Where a reading was taken: by its position, unless that was not believed."""
     doubted = any(flag in frame.header.get("flags", ()) for flag in ("position_unclear", "position_outside"))
     names = ("x",) if doubted and "x" in frame.arrays else ("place", "position", "x")
     return next((frame.arrays[name] for name in names if name in frame.arrays), ())
 
 
-def _stacks(readings: tuple[Frame, ...]) -> list[_Stack]:
+def _stacks(readings: tuple[JournalRecord, ...]) -> list[_Stack]:
     found: dict[tuple[str, Any, str], list[int]] = {}
     for row, frame in enumerate(readings):
         for name, array in frame.arrays.items():
@@ -93,7 +93,7 @@ def _is_shared(values: Stacked) -> bool:
     return all(values.row(index).tobytes() == first for index in range(values.shape[0]))
 
 
-def _pair(stacks: list[_Stack], readings: tuple[Frame, ...]) -> dict[int, int]:
+def _pair(stacks: list[_Stack], readings: tuple[JournalRecord, ...]) -> dict[int, int]:
     """Which stack (by index) is the axis of which: as the header says, else the first shared one of equal length."""
     pairs: dict[int, int] = {}
     for index, stack in enumerate(stacks):
@@ -124,7 +124,7 @@ def _channels(stack: _Stack, axis: _Stack | None, taken: set[str]) -> tuple[Axis
     )
 
 
-def _raw(stacks: list[_Stack], readings: tuple[Frame, ...], points: _Points, taken: set[str]) -> list[Main]:
+def _raw(stacks: list[_Stack], readings: tuple[JournalRecord, ...], points: _Points, taken: set[str]) -> list[Main]:
     pairs = _pair(stacks, readings)
     mains = []
     for index, stack in enumerate(stacks):
@@ -140,7 +140,7 @@ def _raw(stacks: list[_Stack], readings: tuple[Frame, ...], points: _Points, tak
     return mains
 
 
-def _scalars(campaign: Frame, readings: tuple[Frame, ...], points: _Points, taken: set[str]) -> list[Main]:
+def _scalars(campaign: JournalRecord, readings: tuple[JournalRecord, ...], points: _Points, taken: set[str]) -> list[Main]:
     quantity = campaign.header.get("quantity") or {}
     quantities = quantity if isinstance(quantity, list) else [quantity]
     rows = [np.ravel(_number(frame.header.get("value"))) for frame in readings]
@@ -162,7 +162,7 @@ def _number(value: Any) -> np.ndarray:
     return np.asarray(np.nan if value is None else value, np.float64)
 
 
-def _table(readings: tuple[Frame, ...], points: _Points, status: np.ndarray, start: float) -> dict[str, Column]:
+def _table(readings: tuple[JournalRecord, ...], points: _Points, status: np.ndarray, start: float) -> dict[str, Column]:
     headers = [frame.header for frame in readings]
     table = {
         "step": Column(np.array([frame.step for frame in readings], np.int64), "1"),
@@ -179,7 +179,7 @@ def _table(readings: tuple[Frame, ...], points: _Points, status: np.ndarray, sta
     return table
 
 
-def from_readings(campaign: Frame, readings: tuple[Frame, ...]) -> tuple[list[Main], dict[str, Column]]:
+def from_readings(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> tuple[list[Main], dict[str, Column]]:
     """Point clouds and the table of the readings, failed ones included.
 
     Args:

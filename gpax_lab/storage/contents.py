@@ -8,7 +8,7 @@ from typing import BinaryIO, NamedTuple
 
 from . import files
 from .errors import JournalCorrupt, JournalError
-from .frames import Frame, Scan, frame_at, scan
+from .frames import JournalRecord, Scan, frame_at, scan
 
 RAW = "raw/"
 
@@ -22,15 +22,15 @@ class Contents(NamedTuple):
             was allowed).
     """
 
-    frames: tuple[Frame, ...]
+    frames: tuple[JournalRecord, ...]
     ignored: int
 
-    def of(self, *kinds: str) -> tuple[Frame, ...]:
+    def of(self, *kinds: str) -> tuple[JournalRecord, ...]:
         """The frames of the given kinds."""
         return tuple(frame for frame in self.frames if frame.kind in kinds)
 
 
-def readings(contents: Contents) -> tuple[Frame, ...]:
+def readings(contents: Contents) -> tuple[JournalRecord, ...]:
     """The readings of a campaign, each as it was read last.
 
     Args:
@@ -47,7 +47,7 @@ def readings(contents: Contents) -> tuple[Frame, ...]:
     )
 
 
-def _with_value(reading: Frame, again: Frame) -> Frame:
+def _with_value(reading: JournalRecord, again: JournalRecord) -> JournalRecord:
     header = {**reading.header, "value": again.header["value"], "ok": True, "reason": ""}
     return reading._replace(header=header, arrays={**reading.arrays, **again.arrays})
 

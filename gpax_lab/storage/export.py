@@ -27,11 +27,11 @@ import numpy as np
 from . import clouds, files, nsid
 from .contents import Contents, read_slim, readings
 from .errors import ExportError
-from .frames import Frame
+from .frames import JournalRecord
 from .plain import dumps
 
 
-def _metadata(contents: Contents, campaign: Frame, name: str) -> dict[str, Any]:
+def _metadata(contents: Contents, campaign: JournalRecord, name: str) -> dict[str, Any]:
     interventions = [{"step": frame.step, **frame.header} for frame in contents.of("intervention")]
     return {
         **campaign.header,
@@ -54,7 +54,7 @@ def _log(contents: Contents, start: float) -> dict[str, nsid.Column]:
     }
 
 
-def _proposals(frames: tuple[Frame, ...], start: float) -> dict[str, nsid.Column]:
+def _proposals(frames: tuple[JournalRecord, ...], start: float) -> dict[str, nsid.Column]:
     points = [np.atleast_2d(frame.arrays["x"]) for frame in frames if "x" in frame.arrays]
     owners = [frame for frame in frames if "x" in frame.arrays]
     if not points or len({point.shape[1:] for point in points}) > 1:
@@ -82,7 +82,7 @@ def _numbers(value: Any, name: str) -> dict[str, float]:
     return {key: number for part, item in parts for key, number in _numbers(item, part).items()}
 
 
-def _posterior(frames: tuple[Frame, ...], part: str) -> nsid.Main | None:
+def _posterior(frames: tuple[JournalRecord, ...], part: str) -> nsid.Main | None:
     rows = [_numbers(frame.header.get(part, {}), "") for frame in frames]
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not names:

@@ -49,7 +49,7 @@ _MAX_BODY = 2**32 - 1
 _CHUNK = 1 << 20
 
 
-class Frame(NamedTuple):
+class JournalRecord(NamedTuple):
     """One entry of the journal.
 
     Attributes:
@@ -132,7 +132,7 @@ def _stored(name: str, value: Any) -> np.ndarray:
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def encode(frame: Frame, stamp: Stamp) -> bytes:
+def encode(frame: JournalRecord, stamp: Stamp) -> bytes:
     """Bytes of one frame.
 
     Args:
@@ -235,7 +235,7 @@ def whole_frames(data: "bytes | BinaryIO", start: int, size: int) -> Iterator[Fo
             at = found.end
 
 
-def decode(data: "bytes | BinaryIO", start: int) -> Frame:
+def decode(data: "bytes | BinaryIO", start: int) -> JournalRecord:
     """The whole frame at `start` (as found by `scan`).
 
     Raises:
@@ -286,7 +286,7 @@ class Later:
         return np.frombuffer(data, self._stored).reshape(self.shape).astype(dtype or self.dtype)
 
 
-def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool] = lambda name: False) -> Frame:
+def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool] = lambda name: False) -> JournalRecord:
     """The frame that `scan` found there, its checksum not computed a second time.
 
     Args:
@@ -327,7 +327,7 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
         if at != end - start:
             raise ValueError(f"{end - start - at} bytes are left over")
         header = _shared(from_plain(text["header"]) if MARK in words else text["header"])
-        return Frame(sys.intern(text["kind"]), text["step"], header, arrays, text["monotonic"], text["wall"])
+        return JournalRecord(sys.intern(text["kind"]), text["step"], header, arrays, text["monotonic"], text["wall"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise JournalCorrupt(f"the frame at byte {start} does not fit together: {error}") from error
 

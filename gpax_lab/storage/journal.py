@@ -31,7 +31,7 @@ from gpax_lab.experiment import suspended
 from . import files, lock
 from .contents import damage_text, found_in, without_collector
 from .errors import DiskFull, JournalCorrupt, JournalDisturbed, JournalEmpty, JournalError, JournalExists, JournalFull
-from .frames import BEGINNING, Found, Frame, Scan, Stamp, beginning, begins_well, encode, frame_at, whole_frames
+from .frames import BEGINNING, Found, JournalRecord, Scan, Stamp, beginning, begins_well, encode, frame_at, whole_frames
 
 Entry = tuple[str, int, Mapping[str, Any], Mapping[str, Any]]
 
@@ -104,7 +104,7 @@ class Journal:
         path = Path(path)
         campaign = secrets.token_bytes(16)
         # Refused before a file exists.
-        encode(Frame("campaign", 0, dict(header), dict(arrays or {}), 0.0, 0.0), Stamp(campaign, 0, 0, 0))
+        encode(JournalRecord("campaign", 0, dict(header), dict(arrays or {}), 0.0, 0.0), Stamp(campaign, 0, 0, 0))
         try:
             with files.in_words(path):
                 descriptor = files.open_append(path, create=True)
@@ -192,7 +192,7 @@ class Journal:
         number = self._number
         for kind, step, header, arrays in entries:
             stamp = Stamp(self._campaign, self._writer, number, self._number)
-            parts.append(encode(Frame(kind, step, dict(header), dict(arrays), now, wall), stamp))
+            parts.append(encode(JournalRecord(kind, step, dict(header), dict(arrays), now, wall), stamp))
             number += 1 if self._campaign else len(parts[-1])
         self._last = now
         return b"".join(parts)

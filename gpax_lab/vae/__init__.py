@@ -1,17 +1,17 @@
 """Variational autoencoders that know how a picture turns, shifts and grows: arrays in, arrays out."""
 
 from gpax_lab.poses import Pose
-from gpax_lab.vae.bounds import Terms, Weights, bound, importance_bound
+from gpax_lab.vae.bounds import ELBOTerms, Weights, elbo, importance_elbo
 from gpax_lab.vae.checks import angle_error, circular_correlation, explained, shift_correlation
 from gpax_lab.vae.examples import Examples, examples, unit_range
 from gpax_lab.vae.files import load, save
 from gpax_lab.vae.likelihoods import Likelihood, bernoulli, continuous_bernoulli, gaussian
 from gpax_lab.vae.model import VAE, Latents, model
-from gpax_lab.vae.networks import Convolutional, Coordinates, Dense, Plain, Waves
+from gpax_lab.vae.networks import Convolutional, Coordinates, Dense, MLPDecoder, FourierDecoder
 from gpax_lab.vae.parts import rotation, scaling, translation
 from gpax_lab.vae.schedules import annealed
 from gpax_lab.vae.stored import Stored, stored
-from gpax_lab.vae.training import Epoch, History, Trained, mean_bound, train
+from gpax_lab.vae.training import Epoch, History, Trained, mean_elbo, train
 from gpax_lab.vae.use import (
     Encoded,
     anomaly,
@@ -36,18 +36,18 @@ __all__ = [
     "History",
     "Latents",
     "Likelihood",
-    "Plain",
+    "MLPDecoder",
     "Pose",
     "Stored",
-    "Terms",
+    "ELBOTerms",
     "Trained",
-    "Waves",
+    "FourierDecoder",
     "Weights",
     "angle_error",
     "annealed",
     "anomaly",
     "bernoulli",
-    "bound",
+    "elbo",
     "circular_correlation",
     "continuous_bernoulli",
     "decode",
@@ -56,10 +56,10 @@ __all__ = [
     "examples",
     "explained",
     "gaussian",
-    "importance_bound",
+    "importance_elbo",
     "load",
     "manifold",
-    "mean_bound",
+    "mean_elbo",
     "model",
     "predict",
     "reconstruct",

@@ -64,12 +64,12 @@ def _number(weight: Weight) -> Array:
     return jnp.asarray(weight)
 
 
-class Terms(NamedTuple):
+class ELBOTerms(NamedTuple):
     """Means over examples, nat.
 
     Attributes:
         objective: what training raises, with all weights.
-        bound: reconstruction - kl_continuous - kl_discrete, a lower bound on log p(x), and of what is known with it.
+        elbo: reconstruction - kl_continuous - kl_discrete, a lower bound on log p(x), and of what is known with it.
         reconstruction: expected log likelihood.
         kl_continuous: of content, pose and unknown properties; minus the log prior of known ones.
         kl_discrete: of unknown classes; minus the log prior of known ones.
@@ -78,7 +78,7 @@ class Terms(NamedTuple):
     """
 
     objective: Array
-    bound: Array
+    elbo: Array
     reconstruction: Array
     kl_continuous: Array
     kl_discrete: Array
@@ -86,7 +86,7 @@ class Terms(NamedTuple):
     physics: Array
 
 
-class Seen(NamedTuple):
+class EncoderOutput(NamedTuple):
     """What the encoder says of examples before anything is drawn; T turned copies, K classes (1 without).
 
     Attributes:
@@ -107,7 +107,7 @@ class Seen(NamedTuple):
         return jax.nn.logsumexp(self.log_branch, axis=1)
 
 
-def look(model: VAE, params: Params, x: Array, condition: Array) -> Seen:
+def encoded(model: VAE, params: Params, x: Array, condition: Array) -> EncoderOutput:
     """The encoder's first half: features, classes and properties."""
     apply = partial(model.network.apply, params["network"])
     count, turns = x.shape[0], model.turns
@@ -127,7 +127,7 @@ def look(model: VAE, params: Params, x: Array, condition: Array) -> Seen:
         chosen = jnp.exp(jax.nn.logsumexp(log_branch, axis=2))
         raw = jnp.asarray(apply(jnp.einsum("nt,ntf->nf", chosen, features), method="property_raw"))
     mean, width = raw[:, : model.properties], jax.nn.softplus(raw[:, model.properties :]) + 1e-3
-    return Seen(features, log_branch, mean, width)
+    return EncoderOutput(features, log_branch, mean, width)
 
 
 def split(model: VAE, params: Params, features: Array, known: Array) -> list[tuple[Array, Array]]:
@@ -151,7 +151,7 @@ class _Drawn(NamedTuple):
     decoded: Array
 
 
-def _draw(model: VAE, params: Params, key: Array, data: Examples, seen: Seen, classes: Array, known: Array) -> _Drawn:
+def _draw(model: VAE, params: Params, key: Array, data: Examples, seen: EncoderOutput, classes: Array, known: Array) -> _Drawn:
     """Draw content and pose given classes (n, B, classes) and properties (n, p), decode, compare."""
     form = (data.x.shape[0], model.turns, classes.shape[1])
     flat = math.prod(form)
@@ -183,7 +183,7 @@ def _draw(model: VAE, params: Params, key: Array, data: Examples, seen: Seen, cl
     return _Drawn(log_likelihood, kl[0], sum(kl[1:], jnp.zeros(form, features.dtype)), log_ratio, latents, decoded)
 
 
-def _properties(key: Array, data: Examples, seen: Seen) -> tuple[Array, Array, Array, Array]:
+def _properties(key: Array, data: Examples, seen: EncoderOutput) -> tuple[Array, Array, Array, Array]:
     """Known or drawn properties (n, p); their share of the continuous KL, log q of the known, log p/q of the drawn."""
     known = ~jnp.isnan(data.properties)
     given = jnp.where(known, data.properties, 0.0)
@@ -198,7 +198,7 @@ def _properties(key: Array, data: Examples, seen: Seen) -> tuple[Array, Array, A
     return value, total(kl), total(jnp.where(known, log_q, 0.0)), total(ratio)
 
 
-def _shares(model: VAE, key: Array, data: Examples, seen: Seen) -> tuple[Array, Array, Array]:
+def _class_weights(model: VAE, key: Array, data: Examples, seen: EncoderOutput) -> tuple[Array, Array, Array]:
     """Classes (n, B, classes) to decode with, the weight (n, T, B) of each branch, and log q (n, T, K) given labels."""
     count, many = data.x.shape[0], max(model.classes, 1)
     eye = jnp.eye(many, dtype=data.x.dtype)
@@ -215,7 +215,7 @@ def _shares(model: VAE, key: Array, data: Examples, seen: Seen) -> tuple[Array, 
     return classes[:, None, :], jnp.sum(jnp.exp(log_branch), axis=2, keepdims=True), of_copy
 
 
-def bound(model: VAE, params: Params, key: Array, data: Examples, weights: Weights | None = None) -> Terms:
+def elbo(model: VAE, params: Params, key: Array, data: Examples, weights: Weights | None = None) -> ELBOTerms:
     """The evidence lower bound with one draw for every example and class, and its terms.
 
     Classes and turned copies are summed over exactly, with the posterior of content and pose given each; every
@@ -228,15 +228,15 @@ def bound(model: VAE, params: Params, key: Array, data: Examples, weights: Weigh
         data: examples that fit the model (`VAE.check`).
         weights: numbers; None for a plain bound, in which the encoder is taught known labels with weight 1.
     """
-    return _bound(model, params, key, data, _Numbers(*[_number(weight) for weight in weights or Weights()]))
+    return _elbo(model, params, key, data, _Numbers(*[_number(weight) for weight in weights or Weights()]))
 
 
 @partial(jax.jit, static_argnames="model")
-def _bound(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -> Terms:
+def _elbo(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -> ELBOTerms:
     key_z, key_class, key_property = jax.random.split(key, 3)
-    seen = look(model, params, data.x, data.condition)
+    seen = encoded(model, params, data.x, data.condition)
     properties, kl_property, log_property, _ = _properties(key_property, data, seen)
-    classes, share, of_copy = _shares(model, key_class, data, seen)
+    classes, share, of_copy = _class_weights(model, key_class, data, seen)
     drawn = _draw(model, params, key_z, data, seen, classes, properties)
 
     def expected(values: Array) -> Array:
@@ -271,11 +271,11 @@ def _bound(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) 
         - w.balance * balance
     )
     plain = reconstruction - kl_continuous - kl_discrete
-    return Terms(objective, plain, reconstruction, kl_continuous, kl_discrete, label, physics)
+    return ELBOTerms(objective, plain, reconstruction, kl_continuous, kl_discrete, label, physics)
 
 
 @partial(jax.jit, static_argnames=("model", "samples"))
-def importance_bound(model: VAE, params: Params, key: Array, data: Examples, samples: int = 64) -> Array:
+def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samples: int = 64) -> Array:
     """(n,) tighter bound log (1/S) sum_s p(x, z_s)/q(z_s | x) on the evidence of every example, nat.
 
     Burda et al. 2016, arXiv:1509.00519. Classes are summed over in every draw, so the bound does not depend on
@@ -288,7 +288,7 @@ def importance_bound(model: VAE, params: Params, key: Array, data: Examples, sam
         data: examples; a known label or property counts as observed.
         samples: draws for every example.
     """
-    seen = look(model, params, data.x, data.condition)
+    seen = encoded(model, params, data.x, data.condition)
     many = max(model.classes, 1)
     classes = jnp.broadcast_to(jnp.eye(many, dtype=data.x.dtype)[None], (data.x.shape[0], many, many))
     labelled = (data.label >= 0) & (model.classes > 0)

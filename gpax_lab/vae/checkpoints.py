@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab.vae.bounds import Terms
+from gpax_lab.vae.bounds import ELBOTerms
 
 PLAN = "plan.json"
 
@@ -17,7 +17,7 @@ class CheckpointMismatch(ValueError):
     """The folder holds a run with other settings."""
 
 
-class Keeper:
+class Checkpointer:
     """A folder of checkpoints by orbax, the newest two of which are kept, and a plan in words beside them."""
 
     def __init__(self, folder: str | Path, plan: dict[str, Any], every: int) -> None:
@@ -46,11 +46,11 @@ class Keeper:
         if step is None:
             return state, rows
         width = () if state.score.ndim == 0 else state.score.shape
-        blank = np.zeros((step, len(Terms._fields) + 1, *width))
+        blank = np.zeros((step, len(ELBOTerms._fields) + 1, *width))
         kept = self.manager.restore(step, args=self.ocp.args.StandardRestore((_plain(state), blank)))
         found, table = kept
         state = jax.tree.unflatten(jax.tree.structure(state), jax.tree.leaves(_keyed(found, state)))
-        return state, [(Terms(*row[:-1]), row[-1]) for row in np.asarray(table)]
+        return state, [(ELBOTerms(*row[:-1]), row[-1]) for row in np.asarray(table)]
 
     def keep(self, state: Any, rows: list, last: bool) -> None:
         """Write, if it is time."""

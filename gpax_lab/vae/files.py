@@ -7,7 +7,7 @@ import flax.serialization
 import jax
 import numpy as np
 
-from gpax_lab.vae.bounds import Terms
+from gpax_lab.vae.bounds import ELBOTerms
 from gpax_lab.vae.model import VAE
 from gpax_lab.vae.training import History, Trained
 
@@ -54,5 +54,5 @@ def load(path: str | Path, model: VAE) -> Trained:
         differs = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
         raise ValueError(f"{path} holds another model; these parameters differ: {', '.join(differs[:4])}.")
     params = jax.tree.map(jax.numpy.asarray, body["params"])
-    history = History(Terms(**body["terms"]), body["held_out"])
+    history = History(ELBOTerms(**body["terms"]), body["held_out"])
     return Trained(model, params, history, head["outcome"], head["members"])

@@ -17,8 +17,8 @@ from gpax_lab.interning import interned
 from gpax_lab.poses import Pose, turned_back
 from gpax_lab.vae.examples import Examples
 from gpax_lab.vae.likelihoods import Likelihood, bernoulli
-from gpax_lab.vae.networks import Dense, Network, Plain, Waves
-from gpax_lab.vae.parts import Angle, Gaussian, Part, Scale, Shift, Turn
+from gpax_lab.vae.networks import Dense, Network, MLPDecoder, FourierDecoder
+from gpax_lab.vae.parts import Angle, Gaussian, Part, Scale, Shift, GaussianRotation
 
 Params = dict
 
@@ -129,7 +129,7 @@ class VAE:
                     found["shift"] = part.sd * value
                 case Scale():
                     found["scale"] = jnp.exp(part.sd * value[..., 0])
-                case Turn():
+                case GaussianRotation():
                     found["angle"] = part.sd * value[..., 0]
                 case Angle():
                     found["angle"] = value[..., 0]
@@ -241,7 +241,7 @@ def model(
         raise ValueError("nothing is latent: give latent, classes or invariances.")
     body = Dense() if encoder is None else encoder
     if decoder is None:
-        decoder = Waves(out, _reach(parts, out)) if invariances else Plain(out)
+        decoder = FourierDecoder(out, _reach(parts, out)) if invariances else MLPDecoder(out)
     known = classes + properties
     raw = sum(part.raw for part in parts)
     turns = _turns(parts, form, out)

@@ -50,7 +50,7 @@ class Convolutional(nn.Module):
         return self.activation(nn.Dense(self.width)(x))
 
 
-class Plain(nn.Module):
+class MLPDecoder(nn.Module):
     """Code (n, c) -> pictures (n, *shape) by fully connected layers; knows no pose."""
 
     shape: Sequence[int]
@@ -93,7 +93,7 @@ ROUGH = 6.0
 """Wave number (rad per half width) above which the waves of an untrained object fall off: features of half a width."""
 
 
-class Waves(nn.Module):
+class FourierDecoder(nn.Module):
     """A network from the code to the coefficients of plane waves, which turn, shift and magnify exactly; see `waves`.
 
     Attributes:

@@ -73,7 +73,7 @@ class Scale(Gaussian):
 
 
 @dataclass(frozen=True)
-class Turn(Gaussian):
+class GaussianRotation(Gaussian):
     """Angle with a Gaussian prior of width `sd` rad on the line: for objects turned by less than half a turn."""
 
     sd: float = 1.0
@@ -171,7 +171,7 @@ def wrapped_entropy(sd: Array) -> Array:
 
 def rotation(
     prior: str = "uniform", width: float | None = None, order: int = 1, turns: int | None = None
-) -> Turn | Angle:
+) -> GaussianRotation | Angle:
     """Invariance to turning.
 
     An encoder that has to tell angles all around the circle gets stuck half way. So it is shown the picture turned by
@@ -198,7 +198,7 @@ def rotation(
     if prior == "normal":
         if order != 1:
             raise ValueError('an angle on the line has no period: use "uniform" or "von_mises" with an order.')
-        return Turn("rotation", 1, 1.0 if width is None else width)
+        return GaussianRotation("rotation", 1, 1.0 if width is None else width)
     if (prior == "von_mises") != (width is not None):
         raise ValueError('width belongs to "von_mises" and "normal", and "von_mises" needs it.')
     return Angle("rotation", 0.0 if width is None else 1.0 / width**2, order, turns if prior == "uniform" else 1)

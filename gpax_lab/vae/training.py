@@ -12,7 +12,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from gpax_lab.vae.bounds import Terms, Weight, Weights, bound
+from gpax_lab.vae.bounds import ELBOTerms, Weight, Weights, elbo
 from gpax_lab.vae.examples import Examples
 from gpax_lab.vae.model import VAE, Params
 from gpax_lab.vae.stored import Stored
@@ -31,7 +31,7 @@ class History(NamedTuple):
         held_out: bound on the held-out examples after the epoch, all weights 1; NaN without any.
     """
 
-    terms: Terms
+    terms: ELBOTerms
     held_out: np.ndarray
 
 
@@ -40,7 +40,7 @@ class Epoch(NamedTuple):
 
     number: int
     of: int
-    terms: Terms
+    terms: ELBOTerms
     held_out: np.ndarray
 
 
@@ -66,14 +66,14 @@ class Trained(NamedTuple):
         """One of the members, alone."""
         if self.members is None:
             raise ValueError("this is one model, not several: train with members=...")
-        terms = Terms(*[term[:, number] for term in self.history.terms])
+        terms = ELBOTerms(*[term[:, number] for term in self.history.terms])
         params = jax.tree.map(lambda leaf: leaf[number], self.params)
         return Trained(self.model, params, History(terms, self.history.held_out[:, number]), self.outcome)
 
     def best(self) -> "Trained":
         """The member with the highest bound: on the held-out examples if there are any, else in the last epoch."""
         held = self.history.held_out
-        score = np.nanmax(held, axis=0) if np.isfinite(held).any() else self.history.terms.bound[-1]
+        score = np.nanmax(held, axis=0) if np.isfinite(held).any() else self.history.terms.elbo[-1]
         return self.member(int(np.nanargmax(score)))
 
 
@@ -100,8 +100,8 @@ def train(
     model: VAE,
     data: Examples | Stored,
     epochs: int = 100,
-    batch: int = 100,
-    rate: Weight = 1e-3,
+    batch_size: int = 100,
+    learning_rate: Weight = 1e-3,
     weights: Weights | None = None,
     held_out: Examples | None = None,
     patience: int | None = None,
@@ -119,8 +119,8 @@ def train(
         model: a VAE.
         data: examples, or a `stored` set that is larger than memory.
         epochs: how often all examples are seen.
-        batch: examples in a step; the few that are left over change from epoch to epoch.
-        rate: step size of the optimiser, a number or a schedule of the epoch.
+        batch_size: examples in a step; the few that are left over change from epoch to epoch.
+        learning_rate: step size of the optimiser, a number or a schedule of the epoch.
         weights: of the terms of the bound, numbers or schedules of the epoch.
         held_out: examples that are not trained on; the parameters of the best epoch on them are kept.
         patience: epochs without a better bound on them that end training; None never.
@@ -145,27 +145,27 @@ def train(
         >>> from gpax_lab import vae
         >>> small = vae.model((8, 8), latent=1, encoder=vae.Dense((16,)))
         >>> pictures = jax.random.uniform(key, (32, 8, 8))
-        >>> found = vae.train(key, small, vae.examples(pictures), epochs=2, batch=16, progress=False)
+        >>> found = vae.train(key, small, vae.examples(pictures), epochs=2, batch_size=16, progress=False)
         >>> found.outcome
         'finished'
     """
-    plan = _Plan.of(model, data, epochs, batch, members, optimizer, devices)
+    plan = _Plan.of(model, data, epochs, batch_size, members, optimizer, devices)
     if patience is not None and (held_out is None or patience < 1):
         raise ValueError("patience is 1 or more, and needs held_out examples.")
     if held_out is not None:
         model.check(held_out)
-    rows: list[tuple[Terms, np.ndarray]] = []
+    rows: list[tuple[ELBOTerms, np.ndarray]] = []
     state, outcome = _start(key, plan, data.first() if isinstance(data, Stored) else data), FINISHED
     keeper = None
     if checkpoint is not None:
-        from gpax_lab.vae.checkpoints import Keeper
+        from gpax_lab.vae.checkpoints import Checkpointer
 
-        keeper = Keeper(checkpoint, plan.fingerprint(key, data), every)
+        keeper = Checkpointer(checkpoint, plan.fingerprint(key, data), every)
         state, rows = keeper.resume(state, rows)
     tell, end = _teller(progress, epochs, len(rows))
     try:
         for number in range(len(rows), epochs):
-            moved, terms = _one_epoch(plan, state, data, number, rate, weights or Weights())
+            moved, terms = _one_epoch(plan, state, data, number, learning_rate, weights or Weights())
             if not all(np.isfinite(terms.objective).reshape(-1)):
                 outcome = NOT_FINITE
                 break
@@ -189,7 +189,7 @@ class _Plan(NamedTuple):
     """The static settings of training."""
 
     model: VAE
-    batch: int
+    batch_size: int
     steps: int
     members: int | None
     optimizer: optax.GradientTransformation
@@ -227,7 +227,7 @@ class _Plan(NamedTuple):
             "classes": self.model.classes,
             "likelihood": self.model.likelihood.name,
             "examples": data.rows if isinstance(data, Stored) else data.many,
-            "batch": self.batch,
+            "batch": self.batch_size,
             "members": self.members,
         }
 
@@ -250,10 +250,10 @@ def _start(key: Array, plan: _Plan, data: Examples) -> State:
 
 def _one_epoch(
     plan: _Plan, state: State, data: Examples | Stored, number: int, rate: Weight, weights: Weights
-) -> tuple[State, Terms]:
+) -> tuple[State, ELBOTerms]:
     chunks = [data] if isinstance(data, Examples) else data.epoch(number)
     parts = 1 if isinstance(data, Examples) else data.chunks
-    total: list[Terms] = []
+    total: list[ELBOTerms] = []
     for index, chunk in enumerate(chunks):
         at = number + (index + np.arange(plan.steps) / plan.steps) / parts
         course = [_course(weight, at, chunk.x.dtype) for weight in (rate, *weights)]
@@ -270,7 +270,7 @@ def _course(weight: Weight, at: np.ndarray, dtype: jnp.dtype) -> Array:
 
 
 @partial(jax.jit, static_argnames="plan")
-def _epoch(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weights) -> tuple[State, Terms]:
+def _epoch(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weights) -> tuple[State, ELBOTerms]:
     return _over_members(plan, lambda one: _steps(plan, one, data, rate, weights))(state)
 
 
@@ -278,12 +278,12 @@ def _over_members(plan: _Plan, function: Callable) -> Callable:
     return function if plan.members is None else jax.vmap(function)
 
 
-def _steps(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weights) -> tuple[State, Terms]:
+def _steps(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weights) -> tuple[State, ELBOTerms]:
     key_order, key_steps, key_next = jax.random.split(state.key, 3)
-    order = jax.random.permutation(key_order, data.x.shape[0])[: plan.steps * plan.batch]
+    order = jax.random.permutation(key_order, data.x.shape[0])[: plan.steps * plan.batch_size]
 
-    def loss(params: Params, key: Array, batch: Examples, now: Weights) -> tuple[Array, Terms]:
-        terms = bound(plan.model, params, key, batch, now)
+    def loss(params: Params, key: Array, batch: Examples, now: Weights) -> tuple[Array, ELBOTerms]:
+        terms = elbo(plan.model, params, key, batch, now)
         return -terms.objective, terms
 
     def step(carry, given):
@@ -307,7 +307,7 @@ def _steps(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weig
 def _judged(plan: _Plan, state: State, data: Examples) -> tuple[State, Array]:
     def one(state: State) -> tuple[State, Array]:
         # The same draws after every epoch: only the parameters make the difference.
-        score = mean_bound(plan.model, state.params, jax.random.key(0), data, plan.batch)
+        score = mean_elbo(plan.model, state.params, jax.random.key(0), data, plan.batch_size)
         better = score > state.score
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.params, state.best)
         return state._replace(best=best, score=jnp.maximum(score, state.score)), score
@@ -322,22 +322,22 @@ def _held_out(plan: _Plan, state: State, data: Examples | None) -> tuple[State, 
     return state, np.asarray(score)
 
 
-def mean_bound(model: VAE, params: Params, key: Array, data: Examples, batch: int = 100) -> Array:
+def mean_elbo(model: VAE, params: Params, key: Array, data: Examples, batch_size: int = 100) -> Array:
     """() evidence lower bound, mean over examples, with one draw for each, in batches. Changes nothing."""
     count = data.x.shape[0]
-    batch = min(batch, count)
-    whole = count // batch
+    batch_size = min(batch_size, count)
+    whole = count // batch_size
 
     def part(_: None, given: tuple[Array, Examples]) -> tuple[None, Array]:
-        return None, bound(model, params, given[0], given[1]).bound
+        return None, elbo(model, params, given[0], given[1]).elbo
 
-    pieces = Examples(*[a[: whole * batch].reshape(whole, batch, *a.shape[1:]) for a in data])
+    pieces = Examples(*[a[: whole * batch_size].reshape(whole, batch_size, *a.shape[1:]) for a in data])
     _, found = jax.lax.scan(part, None, (jax.random.split(key, whole), pieces))
-    total = jnp.sum(found) * batch
-    if count > whole * batch:
-        rest = Examples(*[a[whole * batch :] for a in data])
-        last = bound(model, params, jax.random.fold_in(key, whole), rest).bound
-        total = total + last * (count - whole * batch)
+    total = jnp.sum(found) * batch_size
+    if count > whole * batch_size:
+        rest = Examples(*[a[whole * batch_size :] for a in data])
+        last = elbo(model, params, jax.random.fold_in(key, whole), rest).elbo
+        total = total + last * (count - whole * batch_size)
     return total / count
 
 
@@ -347,11 +347,11 @@ def _idle(held: list[np.ndarray]) -> int:
     return len(held) - 1 - int(np.max(np.argmax(scores, axis=0)))
 
 
-def _history(rows: list[tuple[Terms, np.ndarray]], members: int | None) -> History:
+def _history(rows: list[tuple[ELBOTerms, np.ndarray]], members: int | None) -> History:
     form = (0,) if members is None else (0, members)
     if not rows:
         blank = jnp.zeros(form)
-        return History(Terms(blank, blank, blank, blank, blank, blank, blank), np.zeros(form))
+        return History(ELBOTerms(blank, blank, blank, blank, blank, blank, blank), np.zeros(form))
     terms = jax.tree.map(lambda *same: np.stack(same), *[row[0] for row in rows])
     return History(terms, np.stack([row[1] for row in rows]))
 
@@ -370,7 +370,7 @@ def _teller(
 
     def tell(epoch: Epoch) -> None:
         shown = {
-            "bound": epoch.terms.bound,
+            "bound": epoch.terms.elbo,
             "reconstruction": epoch.terms.reconstruction,
             "KL": epoch.terms.kl_continuous,
             "KL of classes": epoch.terms.kl_discrete,

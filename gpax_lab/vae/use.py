@@ -14,10 +14,10 @@ from jax.typing import ArrayLike
 
 from gpax_lab.inputs import traced
 from gpax_lab.poses import Pose
-from gpax_lab.vae.bounds import importance_bound, look, split
+from gpax_lab.vae.bounds import importance_elbo, encoded, split
 from gpax_lab.vae.examples import Examples, examples
 from gpax_lab.vae.model import VAE, Latents, Params
-from gpax_lab.vae.parts import Angle, Scale, Shift, Turn
+from gpax_lab.vae.parts import Angle, Scale, Shift, GaussianRotation
 from gpax_lab.vae.training import Trained
 
 
@@ -52,7 +52,7 @@ def encode(
     trained: Trained,
     x: ArrayLike | Examples,
     condition: ArrayLike | None = None,
-    batch: int = 1000,
+    batch_size: int = 1000,
 ) -> Encoded:
     """What the encoder says of pictures or spectra.
 
@@ -60,7 +60,7 @@ def encode(
         trained: a trained model (one member: `Trained.best`).
         x: (n, *shape), or examples, whose known labels and properties are taken as known.
         condition: (n, conditions), where the model has any.
-        batch: examples at a time.
+        batch_size: examples at a time.
 
     Raises:
         ValueError: shapes that do not fit, or several members.
@@ -72,7 +72,7 @@ def encode(
             f"this model sees {model.shape} and {model.conditions} conditions; "
             f"got {data.x.shape[1:]} and {data.condition.shape[1]}."
         )
-    return Encoded(*_batched(partial(_encode, model, params), data, batch))
+    return Encoded(*_batched(partial(_encode, model, params), data, batch_size))
 
 
 def _one(trained: Trained) -> tuple[VAE, Params]:
@@ -100,7 +100,7 @@ def _batched(function: Callable, data: Examples, batch: int):
 
 @partial(jax.jit, static_argnames="model")
 def _encode(model: VAE, params: Params, data: Examples) -> Encoded:
-    seen = look(model, params, data.x, data.condition)
+    seen = encoded(model, params, data.x, data.condition)
     count = data.x.shape[0]
     classes = jnp.exp(seen.log_class) if model.classes else jnp.zeros((count, 0), data.x.dtype)
     best, label = classes, jnp.zeros(count, jnp.int32)
@@ -124,7 +124,7 @@ def _encode(model: VAE, params: Params, data: Examples) -> Encoded:
                 widths["shift"] = part.sd * sd
             case Scale():
                 widths["scale"] = part.sd * sd[:, 0]
-            case Turn():
+            case GaussianRotation():
                 widths["angle"] = part.sd * sd[:, 0]
             case Angle():
                 widths["angle"] = sd[:, 0]
@@ -244,7 +244,7 @@ def predict(
 
 @partial(jax.jit, static_argnames=("model", "draws"))
 def _predict(model: VAE, params: Params, key: Array, data: Examples, draws: int) -> tuple[Array, Array]:
-    seen = look(model, params, data.x, data.condition)
+    seen = encoded(model, params, data.x, data.condition)
     count = data.x.shape[0]
 
     def one(sums: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
@@ -331,17 +331,17 @@ def anomaly(
     """(n,) minus the importance-weighted bound on log p(x), nat: high for what the training set has nothing like."""
     model, params = _one(trained)
     data = x if isinstance(x, Examples) else _unlabelled(model, x, condition)
-    return _batched(lambda part: -importance_bound(model, params, key, part, samples), data, 500)
+    return _batched(lambda part: -importance_elbo(model, params, key, part, samples), data, 500)
 
 
-def encode_windows(trained: Trained, image: ArrayLike, step: int = 1, batch: int = 1000) -> tuple[Array, Encoded]:
+def encode_windows(trained: Trained, image: ArrayLike, step: int = 1, batch_size: int = 1000) -> tuple[Array, Encoded]:
     """Every window of an image, encoded, never more than a batch of them in memory.
 
     Args:
         trained: a model of windows (h, w).
         image: (rows, columns), scaled as the windows were that it was trained on.
         step: pixels between two windows.
-        batch: windows at a time.
+        batch_size: windows at a time.
 
     Returns:
         Centres (rows', columns', 2) in pixels, and what the encoder says, row by row.
@@ -365,7 +365,7 @@ def encode_windows(trained: Trained, image: ArrayLike, step: int = 1, batch: int
         windows = jax.vmap(lambda at: jax.lax.dynamic_slice(pixels, (at[0], at[1]), model.shape))(corners)
         return _encode(model, params, _unlabelled(model, windows, jnp.zeros((len(corners), 0))))
 
-    size, found = min(batch, len(corner)), []
+    size, found = min(batch_size, len(corner)), []
     for start in range(0, len(corner), size):
         found.append(encoded(corner[jnp.minimum(jnp.arange(start, start + size), len(corner) - 1)]))
     whole = jax.tree.map(lambda *parts: jnp.concatenate(parts)[: len(corner)], *found)

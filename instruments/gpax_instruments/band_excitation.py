@@ -9,8 +9,8 @@ from gpax_instruments.errors import LINK_FAULTS, StillBusy, UnknownOutcome
 from gpax_instruments.kept import Kept
 from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.link import Link
-from gpax_instruments.pictures import picture
-from gpax_instruments.protocols import Reading
+from gpax_instruments.pictures import image_measurement
+from gpax_instruments.protocols import Measurement
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
 from gpax_instruments.station import LITTLE_ENDIAN
@@ -100,7 +100,7 @@ class BandExcitation(Stage):
         self._check_bias()
         self._band.check(self.scpi)
 
-    def image(self) -> Reading:
+    def image(self) -> Measurement:
         """The domains in the field of view as they are now.
 
         Returns:
@@ -109,9 +109,9 @@ class BandExcitation(Stage):
         self.scpi.connect()
         self._wait_idle()
         values = self._block("SCAN:IMAG?", "<f4")
-        return picture("polarization", values, self.pixels, self.pixel_m, self.locate().readback)
+        return image_measurement("polarization", values, self.pixels, self.pixel_m, self.locate().readback)
 
-    def measure(self, x: object, token: str) -> Reading:
+    def measure(self, x: object, token: str) -> Measurement:
         """Take the spectrum at x.
 
         Args:
@@ -135,14 +135,14 @@ class BandExcitation(Stage):
         self.set(goal)
         self._fire(token)
 
-    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         position = self._measured_at(goal, fresh)
         values, ok, reason, flags = codecs.shaped(self._block("BAND:DATA?", "<f4"), (self.bins, 2))
         if values.shape != (self.bins, 2):
             values = np.full((self.bins, 2), np.nan, np.float32)
         arrays = {"frequency": self.frequency, "real": values[:, 0], "imaginary": values[:, 1]}
         units = {"frequency": "Hz", "real": "pm", "imaginary": "pm"}
-        return Reading(arrays, units, position, ok, reason, flags)
+        return Measurement(arrays, units, position, ok, reason, flags)
 
     def _fire(self, token: str) -> None:
         """Nothing changes by it, so a spectrum whose outcome is unknown is asked for again."""

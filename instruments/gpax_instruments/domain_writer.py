@@ -13,15 +13,15 @@ import numpy as np
 from gpax_instruments.errors import LINK_FAULTS, DeviceError
 from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.link import Link
-from gpax_instruments.pictures import picture
-from gpax_instruments.protocols import Reading
+from gpax_instruments.pictures import image_measurement
+from gpax_instruments.protocols import Measurement
 from gpax_instruments.scpi import TAG_ECHO, Scpi
-from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN, Station
+from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN, ScpiInstrument
 
 ROUNDING = 1e-9  # V, and log10 of s
 
 
-class DomainWriter(Station):
+class DomainWriter(ScpiInstrument):
     """A PFM whose measurement is one written domain. Nothing is opened before ``connect``.
 
     A place is (bias in V, decimal logarithm of the duration in s): `axes`. The stage is the instrument's business: it
@@ -135,7 +135,7 @@ class DomainWriter(Station):
             raise DeviceError(f"{self.address} tells {used:g} used cells of {total:g}; check the film")
         return int(total - used)
 
-    def measure(self, x: object, token: str) -> Reading:
+    def measure(self, x: object, token: str) -> Measurement:
         """Write one domain with the pulse x, and look at it.
 
         The instrument is asked first whether it has already written the domain of this token: then that one is looked
@@ -169,7 +169,7 @@ class DomainWriter(Station):
         self.axes = self._axes
         self._check_bias()
 
-    def read(self) -> Reading:
+    def read(self) -> Measurement:
         """The domain written last, once more and without a pulse; raises link faults."""
         self.scpi.connect()
         self._wait_idle()
@@ -184,15 +184,15 @@ class DomainWriter(Station):
         patience_s = judged(self, "image_timeout_s") + 2.0 * duration
         self._act(token, f'PULS {bias!r},{duration!r},"{token}"', patience_s, "; is there fresh film?")
 
-    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         return self._read(goal, fresh)
 
-    def _read(self, goal: np.ndarray | None, fresh: bool) -> Reading:
+    def _read(self, goal: np.ndarray | None, fresh: bool) -> Measurement:
         pulse, flags = self.scpi.read_numbers_again("PULS?")
         if flags or pulse.shape != (2,) or pulse[1] <= 0:
             raise DeviceError(f"{self.address} tells no pulse: {pulse.tolist()}")
         position = np.array([pulse[0], np.log10(pulse[1])])
-        reading = picture("image", self._block("IMAG:DATA?", "<f4"), self.pixels, self.pixel_m, position)
+        reading = image_measurement("image", self._block("IMAG:DATA?", "<f4"), self.pixels, self.pixel_m, position)
         allowed = np.array([axis.allowed_error for axis in self.axes])
         if goal is None or np.all(np.abs(position - goal) <= allowed):
             return reading

@@ -13,7 +13,7 @@ from gpax_instruments.errors import DeviceError
 from gpax_instruments.kept import Kept
 from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.link import Link
-from gpax_instruments.protocols import Reading
+from gpax_instruments.protocols import Measurement
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
 from gpax_instruments.station import INTERFERENCE, LITTLE_ENDIAN
@@ -109,7 +109,7 @@ class PFM(Stage):
         self._check_bias()
         self._wave.check(self.scpi)
 
-    def measure(self, x: object, token: str) -> Reading:
+    def measure(self, x: object, token: str) -> Measurement:
         """Measure one loop at x.
 
         The instrument is asked first whether it has already done the loop of this token (a campaign that was killed
@@ -149,7 +149,7 @@ class PFM(Stage):
         self._pulsed = token
         self._act(token, f'MEAS:LOOP "{token}"')
 
-    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         position, token = self._measured_at(goal, fresh), self._last
         if token == self._fetched[0]:
             self._arrived(goal, self._fetched[1])  # a token is of one place
@@ -168,7 +168,7 @@ class PFM(Stage):
         if self.scpi.read_again("TIP?").strip().upper() != "ENGAGED":
             raise DeviceError("the tip does not engage, and no error is reported")
 
-    def read(self) -> Reading:
+    def read(self) -> Measurement:
         """The loop measured last, once more and without a pulse; raises link faults.
 
         Returns:
@@ -178,7 +178,7 @@ class PFM(Stage):
         self._wait_idle()
         return self._read(self.locate().readback)
 
-    def _read(self, position: np.ndarray, ours: bool = True) -> Reading:
+    def _read(self, position: np.ndarray, ours: bool = True) -> Measurement:
         """The loop; ours: it was to have the waveform that is asked for now."""
         response, ok, reason, flags = codecs.shaped(self._block("LOOP:DATA?", "<f4"), (self.points,), self.rail)
         bias, bias_ok, bias_reason, bias_flags = codecs.shaped(self._block("LOOP:BIAS?", "<f8"), (self.points,))
@@ -194,4 +194,4 @@ class PFM(Stage):
                 # One that was done before the program ended was asked for by the settings of that time.
                 ok, reason, flags = (False, reason, (INTERFERENCE,)) if ours else (True, "", (WAVEFORM,))
         arrays = {"bias": bias, "response": response}
-        return Reading(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)
+        return Measurement(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)

@@ -3,10 +3,10 @@
 import numpy as np
 
 from gpax_instruments import codecs
-from gpax_instruments.protocols import Reading
+from gpax_instruments.protocols import Measurement
 
 
-def picture(name: str, values: np.ndarray, edge: int, pixel_m: float, position: np.ndarray) -> Reading:
+def image_measurement(name: str, values: np.ndarray, edge: int, pixel_m: float, position: np.ndarray) -> Measurement:
     """The reading of an image.
 
     Args:
@@ -22,4 +22,4 @@ def picture(name: str, values: np.ndarray, edge: int, pixel_m: float, position: 
     """
     image, ok, reason, flags = codecs.shaped(values, (edge, edge))
     arrays = {name: image, "pixel": np.array(pixel_m)}
-    return Reading(arrays, {name: "1", "pixel": "m"}, position, ok, reason, flags)
+    return Measurement(arrays, {name: "1", "pixel": "m"}, position, ok, reason, flags)

@@ -21,7 +21,7 @@ class Location(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Measurement:
     """One measurement with everything needed to judge it.
 
     Args:
@@ -55,7 +55,7 @@ class Reading:
 class Readable(Protocol):
     """Can report its present values without changing anything."""
 
-    def read(self) -> Reading:
+    def read(self) -> Measurement:
         """Read once more what is there; safe to repeat."""
 
 
@@ -122,7 +122,7 @@ class Instrument(Protocol):
     def identity(self) -> str:
         """Maker, model, serial number and version, as the instrument gives them."""
 
-    def measure(self, x: np.ndarray, token: str) -> Reading:
+    def measure(self, x: np.ndarray, token: str) -> Measurement:
         """Measure at x, (d,) in axis units; the token names this one measurement, whatever happens to the link."""
 
     def make_safe(self) -> None:

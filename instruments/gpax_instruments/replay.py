@@ -9,7 +9,7 @@ import numpy as np
 from gpax_instruments import codecs
 from gpax_instruments.errors import MoveRefused
 from gpax_instruments.limits import Axis, check_all
-from gpax_instruments.protocols import Reading
+from gpax_instruments.protocols import Measurement
 
 
 class Replay:
@@ -125,7 +125,7 @@ class Replay:
         """Name of the record and its size."""
         return f"{self._name}, {len(self.positions)} positions"
 
-    def measure(self, x: object, token: str) -> Reading:
+    def measure(self, x: object, token: str) -> Measurement:
         """The recorded arrays nearest to x, (d,); the position is the recorded one.
 
         Raises:
@@ -144,7 +144,7 @@ class Replay:
         judged = [(name, codecs.quality(arrays[name])) for name in self._signal]
         reason = "; ".join(f"{name}: {words}" for name, (good, words, _) in judged if not good)
         flags = tuple(dict.fromkeys(flag for _, (_, _, found) in judged for flag in found))
-        return Reading(arrays, self._units, self.positions[row].copy(), not reason, reason, flags)
+        return Measurement(arrays, self._units, self.positions[row].copy(), not reason, reason, flags)
 
     def make_safe(self) -> None:
         """A record is always safe."""

@@ -11,10 +11,10 @@ from gpax_instruments.limits import Axis, check_all, plan_path
 from gpax_instruments.link import Link
 from gpax_instruments.protocols import Location
 from gpax_instruments.scpi import Scpi
-from gpax_instruments.station import Station, check_token
+from gpax_instruments.station import ScpiInstrument, check_token
 
 
-class Stage(Station):
+class Stage(ScpiInstrument):
     """A station with a stage, or a beam, that is sent to (x, y) in metres; arguments as in `Station`, and:
 
     Args:
@@ -29,11 +29,11 @@ class Stage(Station):
         address: str,
         axes: Sequence[Axis],
         timeout_s: float,
-        patience_s: float,
+        busy_timeout_s: float,
         tag: str | None,
         link: Link | None,
     ) -> None:
-        super().__init__(address, timeout_s, patience_s, tag, link)
+        super().__init__(address, timeout_s, busy_timeout_s, tag, link)
         self._limits: np.ndarray | None = None  # (2, 2) m, those of the instrument
         self.axes = tuple(axes)
         self._setpoint: np.ndarray | None = None

@@ -24,7 +24,7 @@ from gpax_instruments.errors import (
 )
 from gpax_instruments.limits import Axis, Bounded, check_all, judged
 from gpax_instruments.link import Link, open_link
-from gpax_instruments.protocols import Reading
+from gpax_instruments.protocols import Measurement
 from gpax_instruments.scpi import Scpi
 
 LITTLE_ENDIAN = "FORM:BORD SWAP"
@@ -51,7 +51,7 @@ def check_token(token: str) -> None:
         raise ValueError(f"token {token!r}: letters, digits and _.:- only, 64 at most")
 
 
-class Station(ABC):
+class ScpiInstrument(ABC):
     """A microscope over SCPI, whose measurement acts at most once under a token. Nothing is opened before ``connect``.
 
     A driver says what its instrument is called, what it needs, which settings act on the sample, how the act is done,
@@ -60,7 +60,7 @@ class Station(ABC):
     Args:
         address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.link.open_link`.
         timeout_s: seconds for one exchange.
-        patience_s: seconds that the instrument may be busy.
+        busy_timeout_s: seconds that the instrument may be busy.
         tag: echo query that numbers the answers; None for an instrument without one.
         link: an open link to use in place of address.
     """
@@ -89,10 +89,10 @@ class Station(ABC):
     """s: what is busy for a day is stuck."""
 
     timeout_s = Bounded("s", 0.0, "MAX_TIMEOUT_S", above=True)
-    patience_s = Bounded("s", 0.0, "MAX_PATIENCE_S", above=True)
+    busy_timeout_s = Bounded("s", 0.0, "MAX_PATIENCE_S", above=True)
 
-    def __init__(self, address: str, timeout_s: float, patience_s: float, tag: str | None, link: Link | None) -> None:
-        self.address, self.timeout_s, self.patience_s = address, timeout_s, patience_s
+    def __init__(self, address: str, timeout_s: float, busy_timeout_s: float, tag: str | None, link: Link | None) -> None:
+        self.address, self.timeout_s, self.busy_timeout_s = address, timeout_s, busy_timeout_s
         self._tag, self._link = tag, link
         self._client: Scpi | None = None
         self._greeted = self._only_safe = self._bare = False
@@ -208,7 +208,7 @@ class Station(ABC):
         """Raise MoveRefused when target may not be sent. Sends nothing."""
         check_all(self.axes, target)
 
-    def _measure(self, x: object, token: str) -> Reading:
+    def _measure(self, x: object, token: str) -> Measurement:
         """The reading of token: what is done already is read; else act once, or say why not, and leave it safe."""
         goal = check_all(self.axes, x)
         check_token(token)
@@ -242,10 +242,10 @@ class Station(ABC):
         """Go to goal (d,), and act once under token."""
 
     @abstractmethod
-    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         """What the last measurement gave; fresh: we have just asked for it at goal (d,)."""
 
-    def _leave(self, reading: Reading) -> Reading:
+    def _leave(self, reading: Measurement) -> Measurement:
         """What is done after a measurement; the reading, with a flag where that was refused."""
         return reading
 
@@ -347,7 +347,7 @@ class Station(ABC):
                     fault.add_note(f"and it could not be made safe: {words}")
             raise
 
-    def _finished(self, reading: Reading, token: str, changed: str = "") -> Reading:
+    def _finished(self, reading: Measurement, token: str, changed: str = "") -> Measurement:
         """The reading, unless another program measured while it was fetched: then the numbers may be of that one."""
         with self._safe_when_stopped():
             done = self._done()
@@ -358,7 +358,7 @@ class Station(ABC):
             )
         return self._spoiled(reading, changed) if changed else reading
 
-    def _spoiled(self, reading: Reading, reason: str) -> Reading:
+    def _spoiled(self, reading: Measurement, reason: str) -> Measurement:
         """The reading as failed, since somebody else changed what acted on the sample.
 
         The instrument is made safe, and every measurement from now on is refused.
@@ -381,7 +381,7 @@ class Station(ABC):
         """A block of numbers, little-endian, since another program may have turned the order; again after a fault."""
         return self.scpi.read_block_again(command, dtype, first=LITTLE_ENDIAN)
 
-    def _command(self, command: str, patience_s: float | None = None) -> list[str] | None:
+    def _command(self, command: str, busy_timeout_s: float | None = None) -> list[str] | None:
         """Send once what acts on the world, wait for its end, and return what the error queue holds.
 
         None when the link broke on the way, so that the command may or may not have arrived. Raises StillBusy.
@@ -389,7 +389,7 @@ class Station(ABC):
         before = self.scpi.reconnects
         try:
             self.scpi.write(command)
-            self._wait_idle(patience_s)
+            self._wait_idle(busy_timeout_s)
             errors = self.scpi.errors()
         except StillBusy:
             raise  # waiting as long again would only leave it longer as it is
@@ -397,7 +397,7 @@ class Station(ABC):
             return None
         return errors if self.scpi.reconnects == before else None
 
-    def _act(self, token: str, command: str, patience_s: float | None = None, remedy: str = "") -> None:
+    def _act(self, token: str, command: str, busy_timeout_s: float | None = None, remedy: str = "") -> None:
         """Send the command that measures under token, once, and see it done.
 
         Raises:
@@ -407,9 +407,9 @@ class Station(ABC):
         """
         self._ours(token)
         try:
-            errors = self._command(command, patience_s)
+            errors = self._command(command, busy_timeout_s)
             if errors is None:
-                self._wait_idle(patience_s)
+                self._wait_idle(busy_timeout_s)
             done = self._done()
         except LINK_FAULTS as fault:
             raise UnknownOutcome(
@@ -427,9 +427,9 @@ class Station(ABC):
             f"known ({'the link broke' if errors is None else 'no error reported'}); look at the sample before going on"
         )
 
-    def _wait_idle(self, patience_s: float | None = None) -> None:
-        """Return when idle. Raises StillBusy after patience_s, None for `patience_s`."""
-        seconds = judged(self, "patience_s") if patience_s is None else patience_s
+    def _wait_idle(self, busy_timeout_s: float | None = None) -> None:
+        """Return when idle. Raises StillBusy after patience_s, None for `busy_timeout_s`."""
+        seconds = judged(self, "patience_s") if busy_timeout_s is None else busy_timeout_s
         deadline = after(seconds)
         while (state := self.scpi.read_again("STAT?").strip().upper()) != "IDLE":
             if not time.monotonic() <= deadline:

@@ -21,8 +21,8 @@ from gpax_instruments.errors import (
 )
 from gpax_instruments.limits import Axis, Bounded, check_all, judged
 from gpax_instruments.link import Link
-from gpax_instruments.pictures import picture
-from gpax_instruments.protocols import Reading
+from gpax_instruments.pictures import image_measurement
+from gpax_instruments.protocols import Measurement
 from gpax_instruments.scpi import TAG_ECHO, Scpi
 from gpax_instruments.stage import Stage
 from gpax_instruments.station import LITTLE_ENDIAN
@@ -195,7 +195,7 @@ class STEM(Stage):
 
     # --- measuring ------------------------------------------------------------------------------------------------
 
-    def image(self) -> Reading:
+    def image(self) -> Measurement:
         """A dark-field image of the whole field of view; it costs dose.
 
         Returns:
@@ -210,7 +210,7 @@ class STEM(Stage):
         with self._safe_when_stopped():
             return self._image()
 
-    def _image(self) -> Reading:
+    def _image(self) -> Measurement:
         self._wait_idle()
         self._check_settings()
         self._allow(self._scan_electrons)
@@ -224,9 +224,9 @@ class STEM(Stage):
             if self.dose() < before + 0.5 * self._scan_electrons:
                 raise DeviceError("the link broke as the image was asked for, and none was taken: ask again")
         values = self._block("SCAN:DATA?", "<f4")
-        return picture("haadf", values, self.pixels, self.pixel_m, self.locate().readback)
+        return image_measurement("haadf", values, self.pixels, self.pixel_m, self.locate().readback)
 
-    def measure(self, x: object, token: str) -> Reading:
+    def measure(self, x: object, token: str) -> Measurement:
         """Take one shot at x.
 
         The instrument is asked first whether it has already taken the shot of this token: then that one is read and
@@ -263,10 +263,10 @@ class STEM(Stage):
         self._allow(self._shot_electrons)
         self._shoot(token)
 
-    def _fetch(self, goal: np.ndarray, fresh: bool) -> Reading:
+    def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         return self._read(self._measured_at(goal, fresh))
 
-    def _leave(self, reading: Reading) -> Reading:
+    def _leave(self, reading: Measurement) -> Measurement:
         if self.park is None:
             return reading
         try:
@@ -287,7 +287,7 @@ class STEM(Stage):
                     f"shot {token}: the beam may still be on, it could not be seen to blank ({fault}); look at it"
                 ) from fault
 
-    def _read(self, position: np.ndarray) -> Reading:
+    def _read(self, position: np.ndarray) -> Measurement:
         shape = (self.energy.size,) if self.mode == "eels" else (self.detector, self.detector)
         values, ok, reason, flags = codecs.shaped(self._block("SHOT:DATA?", "<f4"), shape)
         dose, _ = self.scpi.read_numbers_again("SHOT:DOSE?")
@@ -297,6 +297,6 @@ class STEM(Stage):
             dose = np.full(1, np.nan)
         if self.mode == "eels":
             arrays = {"energy": self.energy, "counts": values, "dose": dose.reshape(())}
-            return Reading(arrays, {"energy": "eV", "counts": "1", "dose": "1/nm^2"}, position, ok, reason, flags)
+            return Measurement(arrays, {"energy": "eV", "counts": "1", "dose": "1/nm^2"}, position, ok, reason, flags)
         arrays = {"pattern": values, "angle": np.array(self.angle_mrad), "dose": dose.reshape(())}
-        return Reading(arrays, {"pattern": "1", "angle": "mrad", "dose": "1/nm^2"}, position, ok, reason, flags)
+        return Measurement(arrays, {"pattern": "1", "angle": "mrad", "dose": "1/nm^2"}, position, ok, reason, flags)

@@ -10,7 +10,7 @@ from scipy import stats
 
 from gpax_lab import acquire
 from gpax_lab.acquire.penalties import last_point
-from gpax_lab.acquire.score import as_score
+from gpax_lab.acquire.score import as_acquisition
 from gpax_lab.infer import nuts
 from gpax_lab.models import gp
 from gpax_lab.observations import FAILED, VETOED, add_pending, grow, observations
@@ -27,9 +27,9 @@ SCORES = {
     "uncertainty": acquire.uncertainty(),
     "disagreement": acquire.disagreement(),
     "thompson": acquire.thompson(),
-    "at random": acquire.at_random(),
+    "at random": acquire.random(),
     "own": acquire.of_moments(lambda mean, std: 5 * std + 10 * mean),
-    "sum": acquire.log_ei() + 0.5 * acquire.travel(2.0, 1.0) + acquire.closeness(0.1) + acquire.feasible(0.2),
+    "sum": acquire.log_ei() + 0.5 * acquire.travel(2.0, 1.0) + acquire.distance_penalty(0.1) + acquire.feasible(0.2),
 }
 
 
@@ -74,7 +74,7 @@ def test_scores_of_the_mixture(posterior):
 
 def test_every_third_point_is_for_learning_and_penalties_stay(posterior):
     spread = SCORES["uncertainty"](posterior, OBS, NEW)
-    near = acquire.closeness(0.1)
+    near = acquire.distance_penalty(0.1)
     cases = {"seek": (acquire.seek(every=3), acquire.ucb(), spread),
              "log": (acquire.learning(acquire.log_ei() + near, 3), acquire.log_ei() + near, None)}  # fmt: skip
     for name, (score, plain, learned) in cases.items():
@@ -144,7 +144,7 @@ def test_travel_is_the_log_of_the_time_and_closeness_of_the_distance(posterior):
     assert float(last_point(obs)[0]) == 0.6
     travel = acquire.travel(speed=0.2, measure_s=3.0)(posterior, obs, NEW)
     np.testing.assert_allclose(travel, -np.log(3.0 + np.abs(np.asarray(NEW)[:, 0] - 0.6) / 0.2), rtol=1e-12)
-    close = acquire.closeness(0.2)(posterior, obs, jnp.array([[0.6], [0.7], [0.1]]))
+    close = acquire.distance_penalty(0.2)(posterior, obs, jnp.array([[0.6], [0.7], [0.1]]))
     np.testing.assert_allclose(close[1], np.log(1 - np.exp(-0.25)), rtol=1e-10)
     assert close[0] < -30
     assert close[2] < -30
@@ -177,7 +177,7 @@ def test_weights_are_arrays_and_arithmetic_is_arithmetic(posterior):
     )
     assert len(jax.tree.leaves((a + b).weights)) == 2
     with pytest.raises(TypeError, match="function of"):
-        as_score(lambda mean: mean)
+        as_acquisition(lambda mean: mean)
 
 
 class TestCandidates:
@@ -245,7 +245,7 @@ class TestCandidates:
 
 def test_chance_is_fair_and_does_not_depend_on_who_else_is_looked_at(posterior):
     key, grid = jax.random.key(3), jnp.linspace(0.0, 1.0, 400)[:, None]
-    values = acquire.at_random()(posterior, OBS, grid, key)
-    np.testing.assert_array_equal(acquire.at_random()(posterior, OBS, grid[100:103], key), values[100:103])
+    values = acquire.random()(posterior, OBS, grid, key)
+    np.testing.assert_array_equal(acquire.random()(posterior, OBS, grid[100:103], key), values[100:103])
     assert stats.kstest(np.asarray(values), "uniform").pvalue > 0.001
-    assert not np.array_equal(acquire.at_random()(posterior, OBS, grid, jax.random.key(4)), values)
+    assert not np.array_equal(acquire.random()(posterior, OBS, grid, jax.random.key(4)), values)

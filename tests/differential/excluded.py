@@ -17,7 +17,7 @@ EXCLUDED = {
         formulas.as_data formulas.distribution formulas.names
         formulas.normal formulas.parse images.atoms. images.descriptors.factors images.registration.words
         infer.checks.verdict infer.outcomes. infer.posterior.Posterior.save infer.posterior.Posterior.summary
-        infer.race.Race.save infer.race.Race.summary infer.reconstruct. infer.sensitivity.PriorSweep.
+        infer.model_average.Race.save infer.model_average.Race.summary infer.reconstruct. infer.sensitivity.PriorSweep.
         infer.sensitivity.prior_sweep infer.stored. infer.terms. inputs. models.exactness. models.gridded.blocks_of
         models.gridded.ranks models.kronecker.enough models.lone. models.model.Model. models.pretrain.
         models.sparse.inducing_points models.structure. models.vector.SpectralBasis.of observations.capacity_for
@@ -29,20 +29,20 @@ EXCLUDED = {
         vae.use.trajectories models.im2spec.Translation.predict
     """,
     STATIC: """
-        experiment.experiment. images.descriptors.windows images.patches.pixel_positions infer.race.Hypotheses.names
-        infer.race.Race.names infer.posterior.Posterior.without_factor infer.race.Race.without_factor
-        infer.race.Race.owner linalg.jitter models.frame.Frame.bounds models.gp.GPFactor.ok
+        experiment.experiment. images.descriptors.windows images.patches.pixel_positions infer.model_average.Hypotheses.names
+        infer.model_average.Race.names infer.posterior.Posterior.without_factor infer.model_average.Race.without_factor
+        infer.model_average.Race.owner linalg.jitter models.frame.Frame.bounds models.gp.GPFactor.ok
         models.gridded.Process.axes models.gridded.unit_axis models.noise.StudentNoise.fresh models.scaling.box
         models.scaling.checked observations.Observations.capacity physics.diffraction.interaction
         physics.diffraction.wavelength physics.mixtures.pairs physics.shapes.span poses.axes poses.grid
         priors.given_shapes priors.parameter_shapes priors.with_dim spectra.streams.band_pass spectra.streams.comb
         vae.examples.Examples. vae.model.VAE.branches vae.model.VAE.invariances vae.model.VAE.latent
         vae.parts.Gaussian.raw vae.training.Trained. vae.use.Encoded. vae.waves.Lattice. vae.waves.lattice
-        acquire.scores.sign_of acquire.score.goals acquire.information.seeks_optimum models.noise.only_known
+        acquire.scores.sign_of acquire.score.goals acquire.expected_information_gain.seeks_optimum models.noise.only_known
     """,
     BUILDS: """
         acquire.candidates.box acquire.candidates.domain acquire.candidates.grid acquire.candidates.pool
-        experiment.bayes_opt. infer.bandit. infer.race.hypotheses infer.race.race kernels.coregion_prior
+        experiment.bayes_opt. infer.bandit. infer.model_average.hypotheses infer.model_average.race kernels.coregion_prior
         means.two_dips_prior models.encoders.encoder models.noise.SmoothNoise.prior models.noise.StudentNoise.prior
         physics.shapes.height physics.shapes.level priors.as_program priors.complete priors.default vae.model.model
         vae.model.VAE.init vae.networks. vae.parts.rotation vae.parts.scaling vae.parts.translation vae.schedules.

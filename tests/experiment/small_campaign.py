@@ -11,10 +11,10 @@ from gpax_lab import acquire, kernels
 from gpax_lab.experiment import Experiment, Outcome, Simulated, bayes_opt, run
 from gpax_lab.infer import nuts
 from gpax_lab.infer.posterior import Info, Posterior, Sampler
-from gpax_lab.infer.space import space_of
+from gpax_lab.infer.space import unconstrained_density
 from gpax_lab.models import gp
 from gpax_lab.observations import MEASURED, Observations
-from gpax_lab.storage import Frame, read
+from gpax_lab.storage import JournalRecord, read
 from gpax_lab.storage.campaign import Campaign
 from gpax_lab.storage.frames import scan
 
@@ -31,7 +31,7 @@ def prior_draws(count: int = 8) -> Sampler:
     """Draws from the prior that are never updated: a process whose parameters are not learned, cheap to compile."""
 
     def init(key, model, obs):
-        space = space_of(model, obs.y.dtype)
+        space = unconstrained_density(model, obs.y.dtype)
         params = jax.vmap(lambda k: space.constrain(space.draw(k)))(jax.random.split(key, count))
         info = Info(*(jnp.zeros((), int) for _ in Info._fields))
         even = jnp.full(count, -jnp.log(count), obs.y.dtype)
@@ -53,7 +53,7 @@ def learning(gp_model=None, batch: int = 1) -> Experiment:
 
 def fixed(batch: int = 1) -> Experiment:
     """The same with fixed parameters."""
-    score = acquire.log_ei() + acquire.closeness(0.05)
+    score = acquire.log_ei() + acquire.distance_penalty(0.05)
     return bayes_opt(model(), prior_draws(), score, acquire.grid(BOUNDS, (50,)), batch)
 
 
@@ -94,7 +94,7 @@ def go(path: Path, experiment: Experiment, steps: int, instrument=None, **option
         return run(experiment, instrument or Noted(), campaign, steps, **given)
 
 
-def frames(path: Path, *kinds: str) -> tuple[Frame, ...]:
+def frames(path: Path, *kinds: str) -> tuple[JournalRecord, ...]:
     """What the journal holds of these kinds."""
     return read(path).of(*kinds)
 

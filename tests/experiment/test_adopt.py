@@ -6,7 +6,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from gpax_lab import acquire, bayes_opt, hypotheses, laplace, means, observations, parametric, race, run, smc
+from gpax_lab import acquire, bayes_opt, hypotheses, laplace, means, observations, parametric, model_average, run, smc
 from gpax_lab.experiment import Simulated
 from gpax_lab.experiment.interventions import (
     Adopt,
@@ -19,7 +19,7 @@ from gpax_lab.experiment.interventions import (
     widened,
 )
 from gpax_lab.experiment.record import fold
-from gpax_lab.infer import library, propose
+from gpax_lab.infer import term_library, discover_laws
 from gpax_lab.observations import MEASURED
 from gpax_lab.storage import read
 from gpax_lab.storage.campaign import Campaign
@@ -48,7 +48,7 @@ WRONG = hypotheses({"flat": bare(FLAT), "line": bare(LINE)})
 
 def extend(known):
     grid = acquire.grid([[-1.0, 1.0]], (9,))
-    return bayes_opt(known, race(smc(32)), acquire.information(), grid)
+    return bayes_opt(known, model_average(smc(32)), acquire.expected_information_gain(), grid)
 
 
 EXPERIMENT = extend(WRONG)
@@ -133,12 +133,12 @@ def test_readings_after_adoption_count_in_full(sampler):
     """The odds against the others change by the ratio of predictive densities, whether evidence is summed or anew."""
     x, y = np.array([[0.1], [1.0], [-0.5]]), np.array([0.0, 1.6, 0.4])
     few, all_ = observations(x[:2], y[:2], capacity=8), observations(x, y, capacity=8)
-    posterior = race(sampler).init(jax.random.key(0), WRONG, few)
+    posterior = model_average(sampler).init(jax.random.key(0), WRONG, few)
     alone = sampler.init(jax.random.key(1), PARABOLA.model(WRONG), few)
     wider = widened(WRONG, [PARABOLA])
     begun = joined(posterior, alone, 0.2, wider)
     assert float(begun.probability[2]) == pytest.approx(0.2, rel=1e-9)
-    later = race(sampler).update(jax.random.key(2), begun, all_)
+    later = model_average(sampler).update(jax.random.key(2), begun, all_)
     gain = later.log_evidence - begun.log_evidence
     odds = np.log(begun.probability) + gain
     np.testing.assert_allclose(later.probability, np.exp(odds - jax.nn.logsumexp(odds)), rtol=1e-9)
@@ -163,7 +163,7 @@ def test_after_past_readings_are_read_anew_adopted_laws_begin_again(tmp_path):
 def test_a_proposal_is_adopted_on_the_scale_of_the_others():
     """From the readings to the record and back: the same law, whose prior is data now."""
     x = np.linspace(0.0, 1.0, 12)[:, None]
-    law = propose(x, 2.0 * x[:, 0] ** 2 + 0.01 * np.cos(40 * x[:, 0]), library(degree=2))[0].law((-1.0, 3.0))
+    law = discover_laws(x, 2.0 * x[:, 0] ** 2 + 0.01 * np.cos(40 * x[:, 0]), term_library(degree=2))[0].law((-1.0, 3.0))
     action = Adopt.of("square", law, noise=0.01)
     again = from_record(*to_record(action))
     assert again == action

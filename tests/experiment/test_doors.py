@@ -13,9 +13,9 @@ from gpax_lab import acquire
 from gpax_lab.experiment import bayes_opt, simulate
 from gpax_lab.experiment.interventions import Pin, Reweigh, Veto, apply
 from gpax_lab.experiment.simulate import one_reading
-from gpax_lab.infer import hypotheses, laplace, race, smc
+from gpax_lab.infer import hypotheses, laplace, model_average, smc
 from gpax_lab.models import StudentNoise, gp, parametric
-from gpax_lab.models.vector import vector
+from gpax_lab.models.vector import multi_output
 from gpax_lab.observations import FAILED, MEASURED, PENDING, observations
 
 X = np.linspace(0.0, 1.0, 4)[:, None]
@@ -194,7 +194,7 @@ def test_bounds_that_were_forgotten_are_noticed_when_the_experiment_is_built(can
         bayes_opt(gp.exact(1), smc(8), acquire.ucb(), candidates)
     rivals = hypotheses({"law": parametric(1, law, K, standardize=False), "any": gp.exact(1, standardize=False)})
     with pytest.raises(ValueError, match=said):
-        bayes_opt(rivals, race(smc(8)), acquire.ucb(), candidates)
+        bayes_opt(rivals, model_average(smc(8)), acquire.ucb(), candidates)
     with pytest.raises(ValueError, match=r"candidates spans \[300, 360\], next to nothing of \[0, 1e\+06\].*bounds"):
         bayes_opt(gp.exact(1, bounds=[[0.0, 1e6]]), smc(8), acquire.ucb(), candidates)
     bayes_opt(gp.exact(1, bounds=KILOHERTZ), smc(8), acquire.ucb(), candidates)
@@ -230,18 +230,18 @@ def test_what_is_put_in_the_wrong_place_is_named():
 
 def test_a_score_looks_at_one_quantity():
     with pytest.raises(ValueError, match="one quantity: this model has 2"):
-        bayes_opt(vector(gp.exact(1), 2), smc(8), acquire.log_ei(), WHERE)
+        bayes_opt(multi_output(gp.exact(1), 2), smc(8), acquire.log_ei(), WHERE)
     two = observations(X, np.c_[X, X])
     with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*vector"):
         bayes_opt(gp.exact(1), smc(8), acquire.log_ei(), WHERE).init(jax.random.key(0), two)
     with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*vector"):
         smc(8).update(jax.random.key(0), smc(8).init(jax.random.key(0), gp.exact(1), observations(X, X[:, 0])), two)
     with pytest.raises(ValueError, match="looks at 2 quantities, the readings hold 1"):
-        laplace(8).init(jax.random.key(0), vector(gp.exact(1), 2), observations(X, X[:, 0]))
+        laplace(8).init(jax.random.key(0), multi_output(gp.exact(1), 2), observations(X, X[:, 0]))
     with pytest.raises(ValueError, match=r"hypotheses of \[1, 2\] quantities"):
-        hypotheses({"one": gp.exact(1, standardize=False), "two": vector(gp.exact(1, standardize=False), 2)})
+        hypotheses({"one": gp.exact(1, standardize=False), "two": multi_output(gp.exact(1, standardize=False), 2)})
     column = observations(X, np.cos(X))  # what df[["y"]] gives
-    vector(gp.exact(1), 1).check(column)
+    multi_output(gp.exact(1), 1).check(column)
     gp.exact(1).check(column)
 
 

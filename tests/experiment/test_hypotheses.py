@@ -20,13 +20,13 @@ from gpax_lab import (
     nuts,
     observations,
     parametric,
-    race,
+    model_average,
     run,
     simulate,
     smc,
 )
 from gpax_lab.acquire.information import _informations, telling_apart
-from gpax_lab.experiment import Simulated, room_for
+from gpax_lab.experiment import Simulated, buffer_for
 from gpax_lab.experiment.record import fold
 from gpax_lab.infer import outcomes
 from gpax_lab.storage import read
@@ -46,7 +46,7 @@ RACE = hypotheses({"flat": bare(FLAT), "line": bare(LINE)}, {"flat": 2.0, "line"
 X = np.array([[0.1], [0.9], [0.4], [0.7], [1.0]])
 Y = 1.5 * X[:, 0] + NOISE * np.random.default_rng(1).standard_normal(5)
 GRID = acquire.grid([[0.0, 1.0]], (11,))
-LEARNING = bayes_opt(RACE, race(smc(64)), acquire.information(), GRID)
+LEARNING = bayes_opt(RACE, model_average(smc(64)), acquire.expected_information_gain(), GRID)
 
 
 def line(key, x):
@@ -61,7 +61,7 @@ def exact(x, y):
 
 
 def test_probabilities_are_those_of_the_closed_form_at_every_reading():
-    sampler = race(smc(1000))
+    sampler = model_average(smc(1000))
     posterior = sampler.init(jax.random.key(0), RACE, observations(X[:1], Y[:1], capacity=8))
     for n in range(1, 6):
         if n > 1:
@@ -77,14 +77,14 @@ def test_probabilities_are_those_of_the_closed_form_at_every_reading():
 
 @pytest.mark.slow
 def test_error_of_the_probabilities_is_that_of_the_evidences_to_first_order():
-    posterior = race(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
+    posterior = model_average(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
     p, error = np.asarray(posterior.probability), [float(q.info.evidence_error) for q in posterior.posteriors]
     both = p[0] * p[1] * np.hypot(*error)  # d p / d (difference of the log evidences) = p (1 - p)
     np.testing.assert_allclose(posterior.probability_error, [both, both], rtol=1e-9)
 
 
 def test_a_race_predicts_as_the_mixture_of_all():
-    posterior = race(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
+    posterior = model_average(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
     x = jnp.array([[0.3], [2.0]])
     mean, variance = posterior.moments(x)
     each = [p.moments(x) for p in posterior.posteriors]
@@ -142,7 +142,7 @@ def test_information_at_its_limits():
 
 
 def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
-    obs = room_for(observations(X[:1], Y[:1]), 6)
+    obs = buffer_for(observations(X[:1], Y[:1]), 6)
     state, path = simulate(LEARNING, line, jax.random.key(0), 6, obs)
     assert path.log_evidence.shape == (6, 2)
     assert np.all(path.info.outcome == outcomes.OK)
@@ -153,7 +153,7 @@ def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
 
 @pytest.mark.slow
 def test_vmapped_races_are_those_run_alone():
-    obs = room_for(observations(X[:1], Y[:1]), 6)
+    obs = buffer_for(observations(X[:1], Y[:1]), 6)
     keys = jax.random.split(jax.random.key(1), 2)
     both = jax.vmap(lambda key: simulate(LEARNING, line, key, 3, obs)[1].log_evidence)(keys)
     alone = simulate(LEARNING, line, keys[1], 3, obs)[1].log_evidence
@@ -180,15 +180,15 @@ def test_a_journalled_race_is_resumed_where_it_was(tmp_path):
 def test_a_law_inside_a_process_may_race_with_the_law_alone():
     wrapped = gp.exact(1, mean=LINE, prior=LINE.prior, bounds=[[0.0, 1.0]], standardize=(0.0, 1.0))
     both = hypotheses({"line": bare(LINE), "line and more": wrapped})
-    posterior = race(smc(32)).init(jax.random.key(0), both, observations(X, Y, capacity=8))
+    posterior = model_average(smc(32)).init(jax.random.key(0), both, observations(X, Y, capacity=8))
     assert np.isfinite(posterior.log_evidence).all()
-    values = acquire.information()(posterior, observations(X, Y, capacity=8), jnp.array([[0.5]]), jax.random.key(0))
+    values = acquire.expected_information_gain()(posterior, observations(X, Y, capacity=8), jnp.array([[0.5]]), jax.random.key(0))
     assert float(values[0]) >= 0
 
 
 def test_one_hypothesis_at_a_time_by_probability_greedily_or_at_random():
     obs = observations(X, Y, capacity=8)
-    posterior = race(smc(64)).init(jax.random.key(0), RACE, obs)
+    posterior = model_average(smc(64)).init(jax.random.key(0), RACE, obs)
     x = jnp.array([[0.0], [0.5], [1.0]])
     std = [np.sqrt(p.moments(x)[1]) for p in posterior.posteriors]
     p = np.asarray(posterior.probability)
@@ -210,7 +210,7 @@ def test_one_hypothesis_at_a_time_by_probability_greedily_or_at_random():
 def test_rewards_of_the_published_algorithm_are_kept_as_written():
     """Its bookkeeping anew in numpy, from the posteriors alone."""
     experiment = bayes_opt(RACE, bandit(smc(32), GRID.points, 2, epsilon=0.0), acquire.uncertainty(), GRID)
-    obs = room_for(observations(X[:1], Y[:1]), 5)
+    obs = buffer_for(observations(X[:1], Y[:1]), 5)
     state = experiment.init(jax.random.key(0), obs)
     reward, pulls, last = np.zeros(2), np.zeros(2, int), np.inf
     points = np.asarray(GRID.points)
@@ -238,7 +238,7 @@ def test_rewards_of_the_published_algorithm_are_kept_as_written():
 def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
     soft = bandit(smc(16), GRID.points, 1, temperature=0.5)
     experiment = bayes_opt(RACE, soft, acquire.uncertainty(), GRID)
-    state, path = simulate(experiment, line, jax.random.key(0), 3, room_for(observations(X[:1], Y[:1]), 3))
+    state, path = simulate(experiment, line, jax.random.key(0), 3, buffer_for(observations(X[:1], Y[:1]), 3))
     assert np.isfinite(path.y).all()
     assert int(state.posterior.pulls.sum()) == 4
     with pytest.raises(ValueError, match="bandit needs warmup"):
@@ -246,7 +246,7 @@ def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
 
 
 def test_decisions_keep_a_floor_under_every_rival_and_reports_do_not():
-    belief = race(smc(16)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
+    belief = model_average(smc(16)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
     seen = belief.floored(0.2)
     np.testing.assert_allclose(seen.probability, 0.8 * belief.probability + 0.1, rtol=1e-10)
     np.testing.assert_allclose(belief.floored(0.0).probability, belief.probability, rtol=1e-10)
@@ -257,20 +257,20 @@ def test_decisions_keep_a_floor_under_every_rival_and_reports_do_not():
 
 def test_parting_is_the_spread_of_the_rivals_means():
     obs = observations(X, Y, capacity=8)
-    belief = race(smc(16)).init(jax.random.key(0), RACE, obs)
+    belief = model_average(smc(16)).init(jax.random.key(0), RACE, obs)
     p = np.asarray(belief.probability)
     each = np.stack([posterior.moments(GRID.points)[0] for posterior in belief.posteriors])
     spread = np.sqrt(p @ (each - p @ each) ** 2)
     np.testing.assert_allclose(acquire.parting()(belief, obs, GRID.points), spread, rtol=1e-8)
-    penalty = acquire.closeness(0.1)
+    penalty = acquire.distance_penalty(0.1)
     for goal, value in ((acquire.ucb(), spread), (acquire.log_ei(), np.log(spread))):
         apart = telling_apart(goal + 2.0 * penalty)(belief, obs, GRID.points)
         np.testing.assert_allclose(apart, value + 2.0 * penalty(belief, obs, GRID.points), rtol=1e-8)
 
 
-@pytest.mark.parametrize("goal", [acquire.ucb(), acquire.information()], ids=["optimum", "learning"])
+@pytest.mark.parametrize("goal", [acquire.ucb(), acquire.expected_information_gain()], ids=["optimum", "learning"])
 def test_every_third_point_tells_rivals_apart_where_an_optimum_is_sought(goal):
-    plan = bayes_opt(RACE, race(smc(16)), goal, GRID, floor=0.3, apart_every=3)
+    plan = bayes_opt(RACE, model_average(smc(16)), goal, GRID, floor=0.3, apart_every=3)
     state, turns = plan.init(jax.random.key(0), observations(X[:2], Y[:2], capacity=8)), []
     for step in range(4):
         key = jax.random.split(state.key, 3)[2]
@@ -287,13 +287,13 @@ def test_every_third_point_tells_rivals_apart_where_an_optimum_is_sought(goal):
 
 def test_mistakes_are_told():
     with pytest.raises(TypeError, match="race"):
-        bayes_opt(RACE, smc(8), acquire.information(), acquire.grid([(0.0, 1.0)], (5,)))
+        bayes_opt(RACE, smc(8), acquire.expected_information_gain(), acquire.grid([(0.0, 1.0)], (5,)))
     with pytest.raises(ValueError, match="yields no log evidence"):
-        race(nuts())
+        model_average(nuts())
     with pytest.raises(ValueError, match="floor"):
-        bayes_opt(RACE, race(smc(8)), acquire.ucb(), GRID, floor=1.0)
+        bayes_opt(RACE, model_average(smc(8)), acquire.ucb(), GRID, floor=1.0)
     with pytest.raises(TypeError, match="hypotheses"):
-        race(smc()).init(jax.random.key(0), bare(LINE), observations(X, Y))
+        model_average(smc()).init(jax.random.key(0), bare(LINE), observations(X, Y))
     with pytest.raises(ValueError, match="epsilon is a probability"):
         acquire.uncertainty_of_one(epsilon=2.0)
     with pytest.raises(ValueError, match="two hypotheses or more"):
@@ -305,7 +305,7 @@ def test_mistakes_are_told():
     with pytest.raises(ValueError, match="positive number for each"):
         hypotheses({"line": bare(LINE), "flat": bare(FLAT)}, {"line": 1.0})
     with pytest.raises(ValueError, match="0 <= within <= 1"):
-        acquire.information(within=2.0)
+        acquire.expected_information_gain(within=2.0)
     alone = smc(16).init(jax.random.key(0), bare(LINE), observations(X, Y, capacity=8))
     with pytest.raises(TypeError, match="compares hypotheses"):
-        acquire.information()(alone, observations(X, Y, capacity=8), jnp.array([[0.5]]))
+        acquire.expected_information_gain()(alone, observations(X, Y, capacity=8), jnp.array([[0.5]]))

@@ -70,7 +70,7 @@ def scattered(obs: Observations, capacity: int, rng) -> tuple[Observations, np.n
 
 
 SCORES = acquire.log_ei() + acquire.log_pi() + acquire.ucb() + acquire.uncertainty() + acquire.disagreement()
-PENALTIES = acquire.closeness(0.1) + acquire.travel(1.0, 0.1)
+PENALTIES = acquire.distance_penalty(0.1) + acquire.travel(1.0, 0.1)
 CANDIDATES = np.linspace(0.013, 0.987, 17)[:, None]
 
 

@@ -8,8 +8,8 @@ from scipy import stats
 
 from gpax_lab import acquire
 from gpax_lab.experiment import Recovery, bayes_opt, recovery, simulate
-from gpax_lab.experiment.study import begun
-from gpax_lab.infer import bandit, hypotheses, nuts, race, smc
+from gpax_lab.experiment.study import initial_observations
+from gpax_lab.infer import bandit, hypotheses, nuts, model_average, smc
 from gpax_lab.means import Law
 from gpax_lab.models import gp, parametric
 
@@ -28,7 +28,7 @@ KEYS, STEPS, SEEDS = jax.random.split(jax.random.key(0), 6), 5, 2
 @pytest.fixture(scope="module")
 def result():
     ways = {
-        "evidence": bayes_opt(BOTH, race(smc(32)), acquire.information(draws=8), DOMAIN),
+        "evidence": bayes_opt(BOTH, model_average(smc(32)), acquire.expected_information_gain(draws=8), DOMAIN),
         "reward": bayes_opt(BOTH, bandit(smc(32), DOMAIN.points), acquire.uncertainty(), DOMAIN),
     }
     return ways, recovery(ways, TRUTHS, DOMAIN, KEYS, STEPS, seeds=SEEDS)
@@ -43,7 +43,7 @@ def test_it_is_what_single_campaigns_give(result):
     x = DOMAIN.spread(key_place, SEEDS)
     y = jax.vmap(TRUTHS["line"])(jax.random.split(key_seed, SEEDS), x)
     way = ways["evidence"]
-    _, path = simulate(way, TRUTHS["line"], key_go, STEPS, begun(way, x, y, STEPS))
+    _, path = simulate(way, TRUTHS["line"], key_go, STEPS, initial_observations(way, x, y, STEPS))
     np.testing.assert_array_equal(found.x[0, 1, 3], path.x)
     expected = jax.nn.softmax(path.log_evidence, axis=1)  # even prior probabilities
     np.testing.assert_allclose(found.belief[0, 1, 3, 1:], expected, atol=1e-12)
@@ -89,7 +89,7 @@ def test_rates_have_the_band_of_jeffreys_and_confusion_counts_the_ends():
 
 
 def test_mistakes_are_told():
-    way = bayes_opt(BOTH, race(smc(8)), acquire.information(), DOMAIN)
+    way = bayes_opt(BOTH, model_average(smc(8)), acquire.expected_information_gain(), DOMAIN)
     with pytest.raises(ValueError, match="flexible process"):
         recovery({"a": way}, {"wave": TRUTHS["flat"]}, DOMAIN, KEYS, 2)
     with pytest.raises(ValueError, match="x\\[0\\]"):
@@ -100,6 +100,6 @@ def test_mistakes_are_told():
     with pytest.raises(TypeError, match="race"):
         recovery({"a": alone}, TRUTHS, DOMAIN, KEYS, 2)
     other = hypotheses({"flat": BOTH.models["flat"], "slope": BOTH.models["line"]})
-    ways = {"a": way, "b": bayes_opt(other, race(smc(8)), acquire.information(), DOMAIN)}
+    ways = {"a": way, "b": bayes_opt(other, model_average(smc(8)), acquire.expected_information_gain(), DOMAIN)}
     with pytest.raises(ValueError, match="different hypotheses"):
         recovery(ways, TRUTHS, DOMAIN, KEYS, 2)

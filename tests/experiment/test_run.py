@@ -23,7 +23,7 @@ from small_campaign import (
 from gpax_lab import acquire
 from gpax_lab.experiment import Simulated, bayes_opt, simulate
 from gpax_lab.experiment.interventions import Pin, Veto
-from gpax_lab.experiment.room import with_room
+from gpax_lab.experiment.room import with_buffer
 from gpax_lab.experiment.stopping import budget, no_more_gain, target
 from gpax_lab.observations import FAILED, MEASURED, VETOED, observations
 from gpax_lab.storage import JournalLocked
@@ -321,8 +321,8 @@ def test_more_steps_than_slots_cross_to_the_next_capacity(plain, tmp_path):
 def test_a_buffer_that_overflows_doubles_so_that_compilations_stay_few(plain):
     x = np.linspace(0, 1, 16)[:, None]
     state = plain.init(KEY, observations(x, x[:, 0]))
-    assert with_room(state, 0) is state
-    assert with_room(state, 1).obs.capacity == 32
+    assert with_buffer(state, 0) is state
+    assert with_buffer(state, 1).obs.capacity == 32
 
 
 def test_a_journal_of_another_experiment_is_refused(plain, nuts_experiment, path):

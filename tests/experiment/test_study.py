@@ -13,14 +13,14 @@ import pytest
 from small_study import DOMAIN, KEYS, SEEDS, STEPS, hill, make, wave
 
 from gpax_lab.experiment import Problem, simulate, study
-from gpax_lab.experiment.study import begun
+from gpax_lab.experiment.study import initial_observations
 
 
 @pytest.fixture(scope="module")
 def result():
     experiments, problems = make()
     lines = []
-    found = study(experiments, problems, DOMAIN, KEYS, STEPS, seeds=SEEDS, tell=lines.append)
+    found = study(experiments, problems, DOMAIN, KEYS, STEPS, seeds=SEEDS, callback=lines.append)
     assert len(lines) == 4
     return experiments, problems, found
 
@@ -34,7 +34,7 @@ def test_it_is_what_single_campaigns_give(result):
         x = DOMAIN.spread(key_place, SEEDS)
         measure, begin = problems[problem].measure, experiments[experiment]
         y = jax.vmap(measure)(jax.random.split(key_seed, SEEDS), x)
-        _, path = simulate(begin, measure, key_go, STEPS, begun(begin, x, y, STEPS))
+        _, path = simulate(begin, measure, key_go, STEPS, initial_observations(begin, x, y, STEPS))
         np.testing.assert_array_equal(found.x[e, o, 3], np.concatenate([x, path.x[:, 0]]))
         np.testing.assert_array_equal(found.y[e, o, 3], np.concatenate([y, path.y[:, 0]]))
 

@@ -9,11 +9,11 @@ from small_campaign import fixed, frames, go
 from gpax_lab.environment import processor
 from gpax_lab.experiment import versions
 from gpax_lab.experiment.versions import differences, going_on_with, withdrawal
-from gpax_lab.storage import Frame
+from gpax_lab.storage import JournalRecord
 
 
 def told(**header):
-    return Frame("resume", 0, header, {}, 0.0, 0.0)
+    return JournalRecord("resume", 0, header, {}, 0.0, 0.0)
 
 
 def test_the_processor_and_the_options_of_the_compiler_are_told(monkeypatch):

@@ -85,7 +85,7 @@ def test_two_people_pin_points_at_once(plain, path):
 
 def test_a_wish_for_other_weights_stays(plain, path):
     end = go(path, plain, 3, hooks=[only_at(1, Reweigh((1.0, 0.5)))])
-    assert [float(w) for w in end.state.score.weights] == [1.0, 0.5]
+    assert [float(w) for w in end.state.acquisition.weights] == [1.0, 0.5]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
-from gpax_lab.infer import hypotheses, predictive_check, prior_sweep, race, smc, verdict
+from gpax_lab.infer import hypotheses, predictive_check, prior_sweep, model_average, smc, comparison_report
 from gpax_lab.infer.checks import held_out
 from gpax_lab.infer.posterior import Info, Posterior
 from gpax_lab.infer.race import NONE_OF_THESE
@@ -32,7 +32,7 @@ def known(law):
 @pytest.fixture(scope="module")
 def belief():
     both = hypotheses({"slope": known(SLOPE), "level": known(LEVEL)})
-    return race(smc(1000)).init(jax.random.key(0), both, observations(X, Y))
+    return model_average(smc(1000)).init(jax.random.key(0), both, observations(X, Y))
 
 
 def test_sweep_against_the_closed_form(belief):
@@ -147,14 +147,14 @@ def test_none_of_these_is_noticed():
     places = np.linspace(0.0, 1.0, 20)
     wave = 0.7 * np.sin(9 * places) + 0.1 * np.random.default_rng(0).standard_normal(20)
     obs = observations(places[:, None], wave)
-    posterior = race(smc(64)).init(jax.random.key(0), rivals, obs)
+    posterior = model_average(smc(64)).init(jax.random.key(0), rivals, obs)
     assert float(posterior.probability[2]) > 0.99
-    text = verdict(posterior, obs)
+    text = comparison_report(posterior, obs)
     assert "none of these hypotheses holds" in text
     line = predictive_check(posterior.posteriors[1], obs, jax.random.key(0))
     assert float(line.structure) < 0.05 < float(line.size)  # the inferred noise hides the size of the misfit
     with pytest.raises(TypeError, match="race"):
-        verdict(posterior.posteriors[0], obs)
+        comparison_report(posterior.posteriors[0], obs)
     free = smc(8).init(jax.random.key(0), gp.exact(1), obs)
     with pytest.raises(ValueError, match="standardize"):
         predictive_check(free, obs, jax.random.key(0))
@@ -171,9 +171,9 @@ def test_a_verdict_that_hangs_on_the_width_of_the_priors_says_so():
     )
     y = 0.2 * X[:, 0] + NOISE * stats.norm.ppf((np.arange(12) * 5 % 12 + 0.5) / 12)
     obs = observations(X, y)
-    belief = race(smc(1000)).init(jax.random.key(0), hypotheses({"line": known(sloped), "level": known(LEVEL)}), obs)
+    belief = model_average(smc(1000)).init(jax.random.key(0), hypotheses({"line": known(sloped), "level": known(LEVEL)}), obs)
     assert prior_sweep(belief).overturned
-    text = verdict(belief, obs)
+    text = comparison_report(belief, obs)
     line, level = ("The width of priors decides: " + who for who in ("line with priors 0.5", "level with priors 2"))
     assert line in text or level in text  # with priors as given they are even
     assert "predicts held-out readings better" not in text
@@ -205,9 +205,9 @@ def test_a_verdict_says_where_held_out_prediction_disagrees():
     """A line against a level that was held 1e20 times as probable beforehand, which the readings do not outweigh."""
     rivals = hypotheses({"slope": known(SLOPE), "level": known(LEVEL)}, {"slope": 1e-20, "level": 1.0})
     obs = observations(X, Y)
-    belief = race(smc(256)).init(jax.random.key(0), rivals, obs)
+    belief = model_average(smc(256)).init(jax.random.key(0), rivals, obs)
     assert float(belief.probability[1]) > 0.95
-    assert "But slope predicts held-out readings better, by" in verdict(belief, obs)
+    assert "But slope predicts held-out readings better, by" in comparison_report(belief, obs)
 
 
 def test_hypotheses_are_made_of_laws():
@@ -235,8 +235,8 @@ def test_a_verdict_on_hierarchical_programs_says_what_it_could_not_try():
 
     hierarchical = parametric(1, SLOPE, apart, standardize=False)
     both = hypotheses({"slope": hierarchical, "level": known(LEVEL)})
-    belief = race(smc(64)).init(jax.random.key(0), both, observations(X, Y))
-    text = verdict(belief, observations(X, Y))
+    belief = model_average(smc(64)).init(jax.random.key(0), both, observations(X, Y))
+    text = comparison_report(belief, observations(X, Y))
     assert "slope" in text.splitlines()[2]
     assert "was not tried" in text
     assert "'z'" in text or "'wide'" in text

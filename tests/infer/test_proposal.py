@@ -9,7 +9,7 @@ from scipy import stats
 
 from gpax_lab.infer import laplace, outcomes
 from gpax_lab.infer.proposal import FACTOR, WIDE, Proposal, adapted, draw, log_densities, weigh
-from gpax_lab.infer.weights import effective_share
+from gpax_lab.infer.weights import ess_fraction
 from gpax_lab.models import parametric
 from gpax_lab.observations import observations
 
@@ -66,7 +66,7 @@ def test_adapting_raises_the_worth_of_the_draws():
     for round_ in range(4):
         z = draw(jax.random.key(round_), now, 1000, wide)
         found = weigh(z, bananas(z), now, wide)
-        worth.append(float(effective_share(found.log_ratio)))
+        worth.append(float(ess_fraction(found.log_ratio)))
         now = adapted(now, found, jnp.array([0.02, 0.02]))
     assert worth[-1] > 0.5 > 2 * worth[0]
     weight = jax.nn.softmax(found.log_ratio)

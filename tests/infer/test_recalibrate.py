@@ -7,7 +7,7 @@ import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
-from gpax_lab import gp, hypotheses, kernels, laplace, observations, race
+from gpax_lab import gp, hypotheses, kernels, laplace, observations, model_average
 from gpax_lab.infer import coverage, intervals, leave_one_out_scores, recalibration
 from gpax_lab.infer.posterior import mixture
 from gpax_lab.linalg import cholesky
@@ -24,7 +24,7 @@ RACE = hypotheses({"smooth": MODEL, "rough": gp.exact(1, kernels.matern12, stand
 def posterior(request):
     if request.param == "model":
         return laplace(8, 1).init(jax.random.key(0), MODEL, OBS)
-    return race(laplace(8, 1)).init(jax.random.key(0), RACE, OBS)
+    return model_average(laplace(8, 1)).init(jax.random.key(0), RACE, OBS)
 
 
 def test_scores_are_those_of_conditioning_on_the_others(posterior):

@@ -10,7 +10,7 @@ import numpyro.distributions as dist
 import pytest
 
 from gpax_lab import load_posterior
-from gpax_lab.infer import hypotheses, outcomes, race, smc
+from gpax_lab.infer import hypotheses, outcomes, model_average, smc
 from gpax_lab.infer.bandit import bandit
 from gpax_lab.models import gp, parametric
 from gpax_lab.models.exactness import contradictory
@@ -58,7 +58,7 @@ def rivals(tmp_path_factory):
         import rivals
     finally:
         sys.path.remove(str(folder))
-    posterior = race(smc(16)).init(jax.random.key(0), rivals.build(), READ)
+    posterior = model_average(smc(16)).init(jax.random.key(0), rivals.build(), READ)
     posterior.save(folder / "race.npz")
     posterior.posteriors[1].save(folder / "any.npz")
     return folder, rivals, posterior
@@ -112,7 +112,7 @@ def test_other_hypotheses_are_refused(rivals):
 def test_a_bandit_has_no_posterior_to_keep(rivals):
     _, module, _ = rivals
     posterior = bandit(smc(8), X).init(jax.random.key(0), module.build(), READ)
-    with pytest.raises(TypeError, match="a Posterior or a Race; got Bandit"):
+    with pytest.raises(TypeError, match="a Posterior or a ModelAverage; got Bandit"):
         posterior.save("nowhere.npz")
 
 

@@ -11,12 +11,12 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from gpax_lab import observations
-from gpax_lab.infer.terms import RATE, SHAPE, library, propose
+from gpax_lab.infer.terms import RATE, SHAPE, term_library, discover_laws
 
 RNG = np.random.default_rng(0)
 X = np.sort(RNG.uniform(-2, 2, 15))[:, None]
 Y = 1 + 2 * X[:, 0] - 0.5 * X[:, 0] ** 3 + 0.2 * RNG.standard_normal(15)
-CUBIC = library(degree=3)
+CUBIC = term_library(degree=3)
 
 
 def columns(powers):
@@ -32,7 +32,7 @@ def evidence(powers, width=30.0):
 
 
 def test_evidence_and_probabilities_are_those_of_brute_force():
-    found = propose(X, Y, CUBIC, most=3, keep=8)
+    found = discover_laws(X, Y, CUBIC, most=3, keep=8)
     every = [s for k in range(4) for s in itertools.combinations((1, 2, 3), k)]
     logs = np.array([evidence(s) - np.log(4 * math.comb(3, len(s))) for s in every])
     share = dict(zip(every, np.exp(logs - logsumexp(logs)), strict=True))
@@ -49,7 +49,7 @@ def test_evidence_and_probabilities_are_those_of_brute_force():
 
 
 def test_coefficients_and_left_out_errors_are_those_of_the_long_way():
-    proposal = next(p for p in propose(X, Y, CUBIC, keep=8) if p.terms == ("x", "x ** 3"))
+    proposal = next(p for p in discover_laws(X, Y, CUBIC, keep=8) if p.terms == ("x", "x ** 3"))
     z, target = np.column_stack([np.ones(15), columns((1, 3))]), (Y - Y.mean()) / Y.std()
     precision = z.T @ z + np.eye(3) / 900
     scaled = np.linalg.solve(precision, z.T @ target)
@@ -83,51 +83,51 @@ def test_the_true_terms_are_found():
     """18 of 20: a method that is right 99 times in 100 fails here with probability 0.001; one that is right seven
     times in ten passes with probability 0.04."""
     x, readings = cubics()
-    terms = library("exp(x)", "abs(x)", degree=4)
-    assert sum(propose(x, y, terms)[0].terms == ("x", "x ** 3") for y in readings) >= 18
+    terms = term_library("exp(x)", "abs(x)", degree=4)
+    assert sum(discover_laws(x, y, terms)[0].terms == ("x", "x ** 3") for y in readings) >= 18
 
 
 def test_terms_that_resemble_each_other_leave_doubt():
     """On [-2, 2] a sine is nearly x - x^3 / 6: readings at this noise can not always tell, and no one is told so."""
     x, readings = cubics()
-    found = [propose(x, y, library("sin(x)", degree=4)) for y in readings]
+    found = [discover_laws(x, y, term_library("sin(x)", degree=4)) for y in readings]
     assert sum(("x", "x ** 3") in [p.terms for p in each] for each in found) >= 18
     assert np.mean([each[0].probability for each in found]) < 0.9
 
 
 def test_pure_noise_is_a_constant():
     x = np.linspace(-2, 2, 40)[:, None]
-    terms = library("sin(x)", "exp(x)", degree=4)
+    terms = term_library("sin(x)", "exp(x)", degree=4)
     noise = [np.asarray(jax.random.normal(key, (40,))) for key in jax.random.split(jax.random.key(2), 20)]
-    assert sum(propose(x, y, terms)[0].terms == () for y in noise) >= 18
+    assert sum(discover_laws(x, y, terms)[0].terms == () for y in noise) >= 18
 
 
 def test_unused_slots_are_ignored():
-    plain = propose(X, Y, CUBIC)
-    padded = propose(observations(X, Y, capacity=32), terms=CUBIC)
+    plain = discover_laws(X, Y, CUBIC)
+    padded = discover_laws(observations(X, Y, capacity=32), terms=CUBIC)
     assert str(padded) == str(plain)
     with pytest.raises(ValueError, match="leave y out"):
-        propose(observations(X, Y), Y, CUBIC)
+        discover_laws(observations(X, Y), Y, CUBIC)
 
 
 def test_greedy_search_says_so_and_agrees_where_it_can():
-    whole, some = propose(X, Y, CUBIC), propose(X, Y, CUBIC, limit=1, beam=3)
+    whole, some = discover_laws(X, Y, CUBIC), discover_laws(X, Y, CUBIC, limit=1, beam=3)
     assert not some.complete
     assert "greedy" in str(some)
     assert [p.terms for p in some] == [p.terms for p in whole]
     np.testing.assert_allclose([p.probability for p in some], [p.probability for p in whole], rtol=1e-9)
-    assert propose(X, Y, CUBIC, limit=1, beam=1).looked_at == 1 + 3 + 2 + 1
+    assert discover_laws(X, Y, CUBIC, limit=1, beam=1).looked_at == 1 + 3 + 2 + 1
 
 
 def test_terms_that_are_the_same_share_their_probability():
-    found = propose(X, Y, library("2 * x", "x", "x ** 3"))
+    found = discover_laws(X, Y, term_library("2 * x", "x", "x ** 3"))
     first = {p.terms: p.probability for p in found}
     assert first[("2 * x", "x ** 3")] == pytest.approx(first[("x", "x ** 3")], rel=1e-6)
     assert all(np.isfinite(p.mean).all() and np.isfinite(p.sd).all() for p in found)
 
 
 def test_a_proposal_becomes_a_law_of_the_same_formula():
-    proposal = propose(X, Y, CUBIC)[0]
+    proposal = discover_laws(X, Y, CUBIC)[0]
     law = proposal.law((-4.0, 4.0))
     one, three = proposal.centres
     assert law.formula == f"C + k1 * (x - {one}) + k2 * (x ** 3 + {-three})"  # terms count from their mean
@@ -141,13 +141,13 @@ def test_a_proposal_becomes_a_law_of_the_same_formula():
     assert float(law.prior["k2"].loc) == 0.0
     assert float(law.prior["k2"].scale) == pytest.approx(4.0 / np.std(X[:, 0] ** 3))
     assert "* x ** 3" in proposal.formula
-    flat = next(p for p in propose(X, Y, CUBIC, keep=8) if not p.terms).law()
+    flat = next(p for p in discover_laws(X, Y, CUBIC, keep=8) if not p.terms).law()
     assert flat.formula == "C"
 
 
 def test_two_inputs_have_their_names():
     v, tau = np.random.default_rng(3).uniform(1, 2, (2, 30))
-    found = propose(np.column_stack([v, tau]), 3 * v / tau + 1, library("V / tau", inputs=("V", "tau"), degree=2))
+    found = discover_laws(np.column_stack([v, tau]), 3 * v / tau + 1, term_library("V / tau", inputs=("V", "tau"), degree=2))
     assert found[0].terms == ("V / tau",)
     np.testing.assert_allclose(found[0].mean, [1.0, 3.0], rtol=1e-3)
     assert "V * tau" in found.inclusion
@@ -156,32 +156,32 @@ def test_two_inputs_have_their_names():
 
 def test_mistakes_are_told():
     with pytest.raises(ValueError, match=r"'log\(x\)' is not finite at"):
-        propose(X, Y, library("log(x)", "x"))
+        discover_laws(X, Y, term_library("log(x)", "x"))
     with pytest.raises(ValueError, match="same at all points"):
-        propose(X, Y, library("x - x", "x"))
+        discover_laws(X, Y, term_library("x - x", "x"))
     with pytest.raises(ValueError, match="reads no input"):
-        library("2")
+        term_library("2")
     with pytest.raises(ValueError, match="needs a term"):
-        library()
+        term_library()
     with pytest.raises(ValueError, match="must be finite"):
-        propose(X, np.where(np.arange(15) == 3, np.nan, Y), CUBIC)
+        discover_laws(X, np.where(np.arange(15) == 3, np.nan, Y), CUBIC)
     with pytest.raises(ValueError, match="n >= 3"):
-        propose(X[:2], Y[:2], CUBIC)
+        discover_laws(X[:2], Y[:2], CUBIC)
     with pytest.raises(ValueError, match="nothing to explain"):
-        propose(X, np.ones(15), CUBIC)
+        discover_laws(X, np.ones(15), CUBIC)
     with pytest.raises(ValueError, match="2 columns"):
-        propose(np.column_stack([X, X]), Y, CUBIC)
+        discover_laws(np.column_stack([X, X]), Y, CUBIC)
     with pytest.raises(ValueError, match="most, keep"):
-        propose(X, Y, CUBIC, most=0)
+        discover_laws(X, Y, CUBIC, most=0)
     with pytest.raises(ValueError, match="low < high"):
-        propose(X, Y, CUBIC)[0].law((1.0, 1.0))
+        discover_laws(X, Y, CUBIC)[0].law((1.0, 1.0))
 
 
 def test_a_proposed_law_can_say_what_suggested_it_far_from_zero():
     """Kelvin: terms count from their mean, so that the prior of the constant does not have to hold a far intercept."""
     kelvin = np.linspace(300.0, 310.0, 12)[:, None]
     y = 2.0 * (kelvin[:, 0] - 305.0) + 0.1 * np.random.default_rng(0).standard_normal(12)
-    proposal = propose(kelvin, y, library("T", inputs=("T",)))[0]
+    proposal = discover_laws(kelvin, y, term_library("T", inputs=("T",)))[0]
     law = proposal.law((-20.0, 20.0))
     curves = np.asarray(law.draw(jax.random.key(0), kelvin, 400))
     # The curves cover the range they were told of, and hardly more: C has a sd of 20, the term adds one of 20.
@@ -194,4 +194,4 @@ def test_a_proposed_law_can_say_what_suggested_it_far_from_zero():
 def test_readings_of_unequal_known_variance_are_refused():
     x = np.linspace(0.0, 1.0, 5)[:, None]
     with pytest.raises(ValueError, match="known variances"):
-        propose(observations(x, x[:, 0] ** 2, np.linspace(0.1, 0.2, 5)))
+        discover_laws(observations(x, x[:, 0] ** 2, np.linspace(0.1, 0.2, 5)))

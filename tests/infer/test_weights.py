@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from gpax_lab import acquire, bayes_opt, gp, kernels, laplace, nuts, observations, smc
-from gpax_lab.infer.weights import effective_share, pareto_k, systematic
+from gpax_lab.infer.weights import ess_fraction, pareto_k, systematic_resample
 
 
 def test_systematic_resampling_keeps_every_draw_floor_or_ceil_of_its_share():
     weight = np.random.default_rng(0).dirichlet(np.full(40, 0.5))
     for count in (7, 40, 200):
-        kept = np.bincount(systematic(jax.random.key(count), jnp.log(weight), count), minlength=40)
+        kept = np.bincount(systematic_resample(jax.random.key(count), jnp.log(weight), count), minlength=40)
         assert kept.sum() == count
         assert np.all(np.abs(kept - count * weight) < 1)
 
@@ -21,7 +21,7 @@ def test_effective_share():
     even = np.full(8, 1 / 8)
     half = np.array([0.25] * 4 + [0.0] * 4)
     with np.errstate(divide="ignore"):
-        found = [float(effective_share(jnp.log(w))) for w in (even, half, np.zeros(8))]
+        found = [float(ess_fraction(jnp.log(w))) for w in (even, half, np.zeros(8))]
     np.testing.assert_allclose(found, [1.0, 0.5, 0.0])
 
 

@@ -9,7 +9,7 @@ from gpax_instruments.protocols import Checkable, Instrument, Readable, SafeStat
 from gpax_instruments.twins import start_pfm
 from gpax_instruments.twins.writer import TRUTH, UNIT_M, law_of
 
-from gpax_lab import acquire, bayes_opt, hypotheses, race, run, smc
+from gpax_lab import acquire, bayes_opt, hypotheses, model_average, run, smc
 from gpax_lab.images.domains import domain_radius
 from gpax_lab.storage.campaign import Campaign
 
@@ -180,7 +180,7 @@ def test_a_campaign_over_the_wire_finds_the_law(tmp_path, law):
     bounds = [[1.0, 10.0], [-3.0, 2.0]]
     models = hypotheses({name: model for name, (model, _) in TRUTH.items()}, bounds=bounds, scale=(3.0, 3.0))
     candidates = acquire.grid(bounds, (12, 12))
-    experiment = bayes_opt(models, race(smc(128)), acquire.information(), candidates)
+    experiment = bayes_opt(models, model_average(smc(128)), acquire.expected_information_gain(), candidates)
     header = {
         "settings": {},
         "axes": [{"name": "bias", "unit": "V"}, {"name": "log10 duration", "unit": "log10(s)"}],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from gpax_instruments.errors import MoveRefused
 from gpax_instruments.limits import Axis
-from gpax_instruments.protocols import Instrument, Reading
+from gpax_instruments.protocols import Instrument, Measurement
 from gpax_instruments.replay import Replay
 
 from gpax_lab.storage import Dataset, load
@@ -133,9 +133,9 @@ def test_records_that_do_not_fit_are_refused():
 
 def test_a_reading_says_why_it_failed():
     with pytest.raises(ValueError, match="reason"):
-        Reading({}, {}, np.zeros(1), ok=False)
+        Measurement({}, {}, np.zeros(1), ok=False)
     with pytest.raises(ValueError, match="unit"):
-        Reading({"a": np.zeros(1)}, {}, np.zeros(1))
+        Measurement({"a": np.zeros(1)}, {}, np.zeros(1))
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the recorded map ../shared/data/loops/BEPS_PTO_50x50.h5 is not here")

@@ -10,9 +10,9 @@ from scipy.ndimage import gaussian_filter
 
 from gpax_lab import acquire, bayes_opt, ensemble, gp, laplace, layers, nuts, observations, simulate
 from gpax_lab.images.patches import around, pixel_positions
-from gpax_lab.infer.space import space_of
+from gpax_lab.infer.space import unconstrained_density
 from gpax_lab.kernels import linear as linear_kernel
-from gpax_lab.models import SpectralBasis, encoders, pretrain, vector
+from gpax_lab.models import SpectralBasis, encoders, pretrain, multi_output
 from gpax_lab.models.deep_kernel import REACH, deep_kernel, effective_rank, embed
 from gpax_lab.models.structure import BRIGHTNESS, PATTERN, PLACE, descriptions
 from gpax_lab.models.vector import vector_moments
@@ -187,7 +187,7 @@ class TestEnsemble:
         # The mean of nine pixels is linear in the patch: 40 readings are several for each of its nine weights.
         assert np.std(np.asarray(mean)[rest] - self.truth[rest]) < 0.5 * np.std(self.truth[rest])
         assert posterior.params["weights"].shape == (4, self.encoder.size)
-        space = space_of(self.model, obs.y.dtype)
+        space = unconstrained_density(self.model, obs.y.dtype)
 
         @jax.jit
         def score(params):
@@ -227,7 +227,7 @@ def test_columns_of_a_vector_model_are_processes_of_their_own():
     obs = readings()
     both = obs._replace(y=jnp.stack([obs.y, 2.0 - 3.0 * obs.y], axis=1))
     single = gp.exact(2, bounds=[[0, 15], [0, 15]])
-    model = vector(single, 2)
+    model = multi_output(single, 2)
     parts = [single.log_likelihood(PARAMS, obs._replace(y=both.y[:, k])) for k in (0, 1)]
     np.testing.assert_allclose(model.log_likelihood(PARAMS, both), sum(parts), rtol=1e-12)
     factor = model.condition(PARAMS, both)
@@ -263,7 +263,7 @@ def test_inputs_in_other_units_are_refused_and_pretrained_networks_take_them():
         deep_kernel(SMALL, around(raw, 4))
     with pytest.raises(ValueError, match="normalized"):
         deep_kernel(SMALL, around(1e-9 * IMAGE, 4))
-    found = pretrain.autoencoder(KEY, SMALL, around(raw, 4)(PLACES), steps=20, batch=16)
+    found = pretrain.autoencoder(KEY, SMALL, around(raw, 4)(PLACES), steps=20, batch_size=16)
     inner = encoders.last_layer(found.network, found.weights)
     deep_kernel(inner, around(raw, 4))
     below = encoders.body(found.network, found.weights).apply(jnp.zeros(0), around(raw, 4)(PLACES))
@@ -367,7 +367,7 @@ def test_an_autoencoder_finds_the_two_numbers_behind_its_inputs():
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(300, 2))
     patches = jnp.asarray((hidden @ rng.normal(size=(2, 16))).reshape(300, 4, 4))
-    found = pretrain.autoencoder(KEY, encoders.mlp((4, 4), 2, (32,)), patches, steps=600, batch=64)
+    found = pretrain.autoencoder(KEY, encoders.mlp((4, 4), 2, (32,)), patches, steps=600, batch_size=64)
     z = np.asarray(found.encoder.apply(jnp.zeros(0), patches))
     assert float(found.explained) > 0.8
     np.testing.assert_allclose(z.mean(0), 0.0, atol=1e-6)

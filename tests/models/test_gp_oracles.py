@@ -112,7 +112,7 @@ def test_pending_points_shrink_the_variance_as_if_measured_and_leave_the_mean():
     process, where = model(), jnp.array([0.62])
     factor = process.condition(PARAMS, OBS)
     pending = add_pending(OBS, where)
-    shrunk = process.shrink(PARAMS, factor, pending)
+    shrunk = process.condition_on_pending(PARAMS, factor, pending)
     measured = observations(np.vstack([X, [[0.62]]]), np.append(Y, 123.0), np.append(KNOWN, 0.0))
     np.testing.assert_allclose(
         process.predict(PARAMS, shrunk, NEW)[0], process.predict(PARAMS, factor, NEW)[0], atol=1e-12

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from gpax_lab import SmoothNoise, kernels, nuts
+from gpax_lab import HeteroscedasticNoise, kernels, nuts
 from gpax_lab.infer import outcomes
 from gpax_lab.linalg import jitter
 from gpax_lab.models import gp, parametric
@@ -53,14 +53,14 @@ def test_a_noise_function_enters_as_a_diagonal():
 def test_a_pending_point_has_the_noise_of_its_own_place():
     model = gp.exact(1, kernels.rbf, noise=fan, bounds=BOUNDS, standardize=False, prior={"gain": dist.HalfNormal(1.0)})
     params, new = GP | {"gain": jnp.array(0.5)}, np.array([[3.5], [3.3]])
-    shrunk = model.shrink(params, model.condition(params, OBS), add_pending(OBS, jnp.array([3.4])))
+    shrunk = model.condition_on_pending(params, model.condition(params, OBS), add_pending(OBS, jnp.array([3.4])))
     measured = observations(np.vstack([X, [[3.4]]]), np.append(Y, 9.0), np.append(KNOWN, 0.0))
     expected = model.predict(params, model.condition(params, measured), new)[1]
     np.testing.assert_allclose(model.predict(params, shrunk, new)[1], expected, atol=1e-10)
 
 
 def test_smooth_noise_is_a_process_exact_at_its_anchors():
-    noise = SmoothNoise(5)
+    noise = HeteroscedasticNoise(5)
     field = {"lengthscale": jnp.array([0.4]), "variance": jnp.array(0.8)}
     white = np.random.default_rng(0).standard_normal(5)
     params = {f"noise_field/{name}": value for name, value in field.items()}
@@ -92,7 +92,7 @@ def test_nuts_finds_where_readings_scatter():
     x = np.sort(rng.random(60))
     sd = np.where(x < 0.5, 0.02, 0.4)
     y = np.sin(5 * x) + sd * rng.standard_normal(60)
-    process = gp.exact(1, kernels.rbf, noise=SmoothNoise(8))
+    process = gp.exact(1, kernels.rbf, noise=HeteroscedasticNoise(8))
     # 600 draws pass every check whichever way the rounding of a processor turns the chain; 200 do on some only.
     posterior = nuts(600, 600).init(jax.random.key(0), process, observations(x[:, None], y))
     assert int(posterior.info.outcome) == outcomes.OK, posterior.info
@@ -145,9 +145,9 @@ def test_another_capacity_is_refused_in_words():
 
 def test_smooth_noise_asked_for_wrongly():
     with pytest.raises(ValueError, match="at least one anchor"):
-        SmoothNoise(0)
-    with pytest.raises(ValueError, match=r"write noise=SmoothNoise\(\)"):
-        gp.exact(1, noise=SmoothNoise)
+        HeteroscedasticNoise(0)
+    with pytest.raises(ValueError, match=r"write noise=HeteroscedasticNoise\(\)"):
+        gp.exact(1, noise=HeteroscedasticNoise)
 
 
 @pytest.mark.slow

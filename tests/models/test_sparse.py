@@ -123,7 +123,7 @@ def test_leave_one_out_by_leaving_out():
 def test_pending_points_shrink_the_variance_and_leave_the_mean():
     process, where = model(), jnp.array([0.62, 0.1])
     factor = process.condition(PARAMS, OBS)
-    shrunk = process.shrink(PARAMS, factor, add_pending(OBS, where))
+    shrunk = process.condition_on_pending(PARAMS, factor, add_pending(OBS, where))
     measured = observations(np.vstack([X, where]), np.append(Y, 123.0), np.append(KNOWN, 0.0))
     np.testing.assert_array_equal(process.predict(PARAMS, shrunk, NEW)[0], process.predict(PARAMS, factor, NEW)[0])
     expected = process.predict(PARAMS, process.condition(PARAMS, measured), NEW)[1]

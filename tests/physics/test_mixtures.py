@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from gpax_lab.infer.race import hypotheses, race
+from gpax_lab.infer.race import hypotheses, model_average
 from gpax_lab.infer.smc import smc
 from gpax_lab.means import Law
 from gpax_lab.models import gp, parametric
@@ -149,7 +149,7 @@ def test_the_race_finds_the_evidence_that_quadrature_finds_and_sampled_coefficie
     processes = {name: mixtures.marginal(law) for name, law in {"vegard": vegard, "nordheim": nordheim}.items()}
     models = {name: gp.exact(3, p.kernel, p.mean, {"noise": NOISE}, standardize=False) for name, p in processes.items()}
     models["sampled"] = parametric(3, vegard, dict(vegard.prior) | {"noise": NOISE}, standardize=False)
-    posterior = race(smc(128)).init(jax.random.key(0), hypotheses(models), observations(x, y))
+    posterior = model_average(smc(128)).init(jax.random.key(0), hypotheses(models), observations(x, y))
     expected = np.array([by_quadrature(x, y, name) for name in ("vegard", "nordheim", "vegard")])
     error = np.array([float(p.info.evidence_error) for p in posterior.posteriors])
     assert (error < 0.5).all()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from gpax_lab.storage.errors import ForeignFile, JournalCorrupt
-from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, SIGNATURE, Frame, Stamp, beginning, decode, encode, scan
+from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, SIGNATURE, JournalRecord, Stamp, beginning, decode, encode, scan
 from gpax_lab.storage.plain import dumps, loads
 
 _TEXT = st.text(max_size=12)
@@ -53,7 +53,7 @@ def test_plain_values_survive_json(value):
 @given(st.dictionaries(_TEXT, _PLAIN, max_size=4), _ARRAYS, st.integers(-3, 2**40), _FINITE, _FINITE, _TEXT)
 @settings(max_examples=200)
 def test_frames_round_trip(header, arrays, step, monotonic, wall, kind):
-    data = beginning(_OURS) + encode(Frame(kind, step, header, arrays, monotonic, wall), Stamp(_OURS, 1, 0, 0))
+    data = beginning(_OURS) + encode(JournalRecord(kind, step, header, arrays, monotonic, wall), Stamp(_OURS, 1, 0, 0))
     found = scan(data)
     assert found.spans == ((BEGINNING, len(data)),)
     frame = decode(data, BEGINNING)
@@ -82,16 +82,16 @@ def test_numpy_scalars_and_dates_become_plain():
 )
 def test_what_cannot_be_kept_is_refused_by_name(header, arrays, words):
     with pytest.raises(TypeError, match=words):
-        encode(Frame("reading", 0, header, arrays, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
+        encode(JournalRecord("reading", 0, header, arrays, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
 
 
 @pytest.mark.parametrize("campaign", [_OURS, _THEIRS])
 @pytest.mark.parametrize("place", [(2, 1, 1), (1, 1, 1), (1, 2, 1), (1, 2, 2), (1, 5, 5)])
 def test_an_array_that_looks_like_a_frame_is_not_taken_for_one(campaign, place):
     """Not even one that carries the identity of this very campaign: as part of a whole frame, and of a torn one."""
-    inner = encode(Frame("reading", 7, {}, {}, 0.0, 0.0), Stamp(campaign, *place))
-    data = beginning(_OURS) + encode(Frame("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
-    outer = encode(Frame("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), Stamp(_OURS, 1, 1, 1))
+    inner = encode(JournalRecord("reading", 7, {}, {}, 0.0, 0.0), Stamp(campaign, *place))
+    data = beginning(_OURS) + encode(JournalRecord("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
+    outer = encode(JournalRecord("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), Stamp(_OURS, 1, 1, 1))
     assert inner in outer
     torn = scan(data + outer[:-1])
     assert torn.spans == ((BEGINNING, len(data)),)
@@ -108,7 +108,7 @@ def _batches(*sizes, campaign=_OURS, writer=1, first=0):
     for size in sizes:
         batch = number
         for step in range(size):
-            frame = Frame("reading", step, {}, {"x": np.arange(3.0)}, 0.0, 0.0)
+            frame = JournalRecord("reading", step, {}, {"x": np.arange(3.0)}, 0.0, 0.0)
             data += encode(frame, Stamp(campaign, writer, number, batch))
             number = number + 1 if campaign else len(data)
     return data
@@ -218,7 +218,7 @@ def test_decode_says_where_there_is_no_frame():
 
 
 def test_a_frame_whose_text_nests_too_deep_is_damage_in_words():
-    good = encode(Frame("reading", 0, {"n": "@"}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
+    good = encode(JournalRecord("reading", 0, {"n": "@"}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
     deep = b"[" * 100_000 + b"]" * 100_000
     start = good.index(b'{"arrays"')
     text = good[start:].replace(b'"@"', deep)

@@ -19,7 +19,7 @@ from gpax_lab.storage import (
     lock,
     read,
 )
-from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, Frame, Stamp, encode, scan
+from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, JournalRecord, Stamp, encode, scan
 
 
 def _entry(step, size=5):
@@ -306,7 +306,7 @@ def test_two_writers_in_the_same_instant_lose_nothing(path, monkeypatch):
 def test_a_journal_of_the_first_version_goes_on(path):
     data = OLD_HEADER
     for step, kind in enumerate(["campaign", "reading", "reading"]):
-        data += encode(Frame(kind, step, {}, {"x": np.arange(3.0)}, 1.0, 2.0), Stamp(b"", 0, len(data), len(data)))
+        data += encode(JournalRecord(kind, step, {}, {"x": np.arange(3.0)}, 1.0, 2.0), Stamp(b"", 0, len(data), len(data)))
     at = scan(data).spans[2][0]
     # The second as a program of that time left it: the offsets in all frames behind the stray bytes are 2 too small.
     for old in (data, data[:at] + b"x\n" + data[at:]):

@@ -22,4 +22,4 @@ def turned(letters):
         (16, 16), 1, invariances=[vae.rotation("normal"), vae.translation(0.1)], encoder=vae.Dense((64, 64))
     )
     data = vae.examples(np.asarray(letters.images)[some])
-    return vae.train(jax.random.key(0), model, data, epochs=60, batch=25, rate=3e-3, progress=False)
+    return vae.train(jax.random.key(0), model, data, epochs=60, batch_size=25, learning_rate=3e-3, progress=False)

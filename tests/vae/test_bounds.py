@@ -57,8 +57,8 @@ def test_the_bound_of_a_linear_gaussian_model_is_its_closed_form():
     model, params = linear_gaussian()
     x = data(1)
     repeated = vae.Examples(*[jnp.repeat(part, 20000, axis=0) for part in x])
-    terms = vae.bound(model, params, KEY, repeated)
-    seen = bounds.look(model, params, x.x, x.condition)
+    terms = vae.elbo(model, params, KEY, repeated)
+    seen = bounds.encoded(model, params, x.x, x.condition)
     ((mean, sd),) = bounds.split(model, params, seen.features[:, 0], jnp.zeros((1, 0)))
     head = params["network"]["params"]["decoder"]["Dense_0"]
     w, b, s = np.asarray(head["kernel"]), np.asarray(head["bias"]), float(np.exp(params["log_sd"]))
@@ -70,7 +70,7 @@ def test_the_bound_of_a_linear_gaussian_model_is_its_closed_form():
     np.testing.assert_allclose(terms.kl_continuous, kl, rtol=1e-12)
     error = 3 * np.sqrt(spread) / s / np.sqrt(20000) * (1 + np.abs(miss).max() / s)
     assert abs(float(terms.reconstruction) - reconstruction) < 4 * error
-    assert float(terms.bound) < float(log_evidence(params, x.x))
+    assert float(terms.elbo) < float(log_evidence(params, x.x))
 
 
 def with_exact_posterior(model, params):
@@ -90,8 +90,8 @@ def test_with_the_true_posterior_both_bounds_are_the_evidence():
     x = data(6)
     exact = log_evidence(params, x.x)
     # Every weight is p(x) then: one draw is enough.
-    np.testing.assert_allclose(vae.importance_bound(model, params, KEY, x, 1), exact, rtol=1e-10)
-    many = [float(vae.bound(model, params, k, x).bound) for k in jax.random.split(KEY, 400)]
+    np.testing.assert_allclose(vae.importance_elbo(model, params, KEY, x, 1), exact, rtol=1e-10)
+    many = [float(vae.elbo(model, params, k, x).elbo) for k in jax.random.split(KEY, 400)]
     assert abs(np.mean(many) - exact.mean()) < 4 * np.std(many, ddof=1) / 20
 
 
@@ -105,7 +105,7 @@ def test_the_importance_bound_rises_to_the_exact_evidence():
     means, errors = [], []
     for samples, keys in ((1, 200), (4, 200), (3000, 20)):
         found = np.array(
-            [vae.importance_bound(model, params, k, x, samples).mean() for k in jax.random.split(KEY, keys)]
+            [vae.importance_elbo(model, params, k, x, samples).mean() for k in jax.random.split(KEY, keys)]
         )
         means.append(found.mean())
         errors.append(found.std(ddof=1) / np.sqrt(keys))
@@ -118,14 +118,14 @@ def test_classes_are_summed_over_as_by_hand():
     model = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)))
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (5, 4, 4)), dtype=jnp.float64)
-    joint = vae.bound(model, params, KEY, x)
-    log_q = np.asarray(bounds.look(model, params, x.x, x.condition).log_class)
+    joint = vae.elbo(model, params, KEY, x)
+    log_q = np.asarray(bounds.encoded(model, params, x.x, x.condition).log_class)
     # Example by example: the noise depends on the number of examples, so all are taken at once and told apart by label.
     total = 0.0
     for i in range(5):
         for k in range(3):
             label = jnp.full(5, -1, jnp.int32).at[i].set(k)
-            terms = vae.bound(model, params, KEY, x._replace(label=label))
+            terms = vae.elbo(model, params, KEY, x._replace(label=label))
             total += np.exp(log_q[i, k]) * 5 * float(terms.reconstruction - terms.kl_continuous)
     everything = 5 * float(joint.reconstruction - joint.kl_continuous)
     # Of every example four terms of five are the joint ones of the others, with weights that sum to one.
@@ -138,11 +138,11 @@ def test_a_known_class_is_what_the_encoder_is_taught():
     model = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)))
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (5, 4, 4)), label=[2, 0, 1, 2, 2], dtype=jnp.float64)
-    terms = vae.bound(model, params, KEY, x)
-    log_q = np.asarray(bounds.look(model, params, x.x, x.condition).log_class)
+    terms = vae.elbo(model, params, KEY, x)
+    log_q = np.asarray(bounds.encoded(model, params, x.x, x.condition).log_class)
     np.testing.assert_allclose(terms.label, np.mean(log_q[np.arange(5), np.asarray(x.label)]), rtol=1e-10)
     np.testing.assert_allclose(terms.kl_discrete, math.log(3), rtol=1e-10)
-    heavy = vae.bound(model, params, KEY, x, vae.Weights(label=7.0))
+    heavy = vae.elbo(model, params, KEY, x, vae.Weights(label=7.0))
     np.testing.assert_allclose(heavy.objective - terms.objective, 6.0 * terms.label, rtol=1e-8)
 
 
@@ -150,18 +150,18 @@ def test_weights_and_capacities_are_those_of_the_formula():
     model = vae.model((4, 4), 2, classes=3, invariances=[vae.rotation("normal")], encoder=vae.Dense((8,)))
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (7, 4, 4)), dtype=jnp.float64)
-    plain = vae.bound(model, params, KEY, x)
+    plain = vae.elbo(model, params, KEY, x)
     w = vae.Weights(3.0, 2.0, 0.4, 0.9, balance=1.5)
-    t = vae.bound(model, params, KEY, x, w)
-    q = np.exp(np.asarray(bounds.look(model, params, x.x, x.condition).log_class)).mean(axis=0)
+    t = vae.elbo(model, params, KEY, x, w)
+    q = np.exp(np.asarray(bounds.encoded(model, params, x.x, x.condition).log_class)).mean(axis=0)
     balance = np.sum(q * np.log(q)) + math.log(3)
     by_hand = (
         plain.reconstruction - 3 * abs(plain.kl_continuous - 0.4) - 2 * abs(plain.kl_discrete - 0.9) - 1.5 * balance
     )
     np.testing.assert_allclose(t.objective, by_hand, rtol=1e-10)
-    np.testing.assert_allclose(plain.bound, plain.objective, rtol=1e-12)
+    np.testing.assert_allclose(plain.elbo, plain.objective, rtol=1e-12)
     with pytest.raises(ValueError, match="schedules"):
-        vae.bound(model, params, KEY, x, vae.Weights(continuous=lambda epoch: epoch))
+        vae.elbo(model, params, KEY, x, vae.Weights(continuous=lambda epoch: epoch))
 
 
 def test_turning_a_picture_by_a_quarter_leaves_the_bound_as_it_is():
@@ -169,11 +169,11 @@ def test_turning_a_picture_by_a_quarter_leaves_the_bound_as_it_is():
     assert model.turns == 4
     params = model.init(KEY, jnp.float64)
     x = jax.random.uniform(KEY, (5, 8, 8))
-    once = vae.bound(model, params, KEY, vae.examples(x, dtype=jnp.float64))
-    turned = vae.bound(model, params, KEY, vae.examples(jnp.rot90(x, axes=(1, 2)), dtype=jnp.float64))
-    np.testing.assert_allclose(turned.bound, once.bound, rtol=1e-8)
-    exact = vae.importance_bound(model, params, KEY, vae.examples(x, dtype=jnp.float64), 4)
-    again = vae.importance_bound(model, params, KEY, vae.examples(jnp.rot90(x, axes=(1, 2)), dtype=jnp.float64), 4)
+    once = vae.elbo(model, params, KEY, vae.examples(x, dtype=jnp.float64))
+    turned = vae.elbo(model, params, KEY, vae.examples(jnp.rot90(x, axes=(1, 2)), dtype=jnp.float64))
+    np.testing.assert_allclose(turned.elbo, once.elbo, rtol=1e-8)
+    exact = vae.importance_elbo(model, params, KEY, vae.examples(x, dtype=jnp.float64), 4)
+    again = vae.importance_elbo(model, params, KEY, vae.examples(jnp.rot90(x, axes=(1, 2)), dtype=jnp.float64), 4)
     np.testing.assert_allclose(again, exact, rtol=1e-8)
 
 
@@ -183,9 +183,9 @@ def test_the_trained_bound_hardly_depends_on_where_an_object_lies(turned):
     bound = []
     for angle, shift in ((0.0, 0.0), (0.5, 0.0), (-0.5, 0.08)):
         some = glyphs(KEY, 40, (16, 16), ("L",), (angle - 1e-3, angle + 1e-3), shift, thickness=0.12)
-        bound.append(float(np.mean(vae.importance_bound(turned.model, turned.params, KEY, vae.examples(some.images)))))
+        bound.append(float(np.mean(vae.importance_elbo(turned.model, turned.params, KEY, vae.examples(some.images)))))
     away = glyphs(KEY, 40, (16, 16), ("4",), (-1e-3, 1e-3), 0.0, thickness=0.12)
-    odd = float(np.mean(vae.importance_bound(turned.model, turned.params, KEY, vae.examples(away.images))))
+    odd = float(np.mean(vae.importance_elbo(turned.model, turned.params, KEY, vae.examples(away.images))))
     assert max(bound) - min(bound) < 0.25 * (min(bound) - odd)
 
 
@@ -193,25 +193,25 @@ def test_known_properties_enter_as_observed_and_unknown_ones_are_inferred():
     model = vae.model(4, 1, properties=1, likelihood=vae.gaussian(), encoder=Same(), decoder=Linear(4))
     params = model.init(KEY, jnp.float64)
     known = data(3, properties=[0.3, -1.0, 0.7])
-    terms = vae.bound(model, params, KEY, known)
-    seen = bounds.look(model, params, known.x, known.condition)
+    terms = vae.elbo(model, params, KEY, known)
+    seen = bounds.encoded(model, params, known.x, known.condition)
     log_q = stats.norm(np.asarray(seen.property_mean), np.asarray(seen.property_sd)).logpdf(known.properties)
     np.testing.assert_allclose(terms.label, log_q.mean(), rtol=1e-10)
     open_ = known._replace(properties=jnp.full((3, 1), jnp.nan))
-    free = vae.bound(model, params, KEY, open_)
+    free = vae.elbo(model, params, KEY, open_)
     assert float(free.label) == 0
-    assert np.isfinite(float(free.bound))
-    gradient = jax.grad(lambda p: vae.bound(model, p, KEY, open_).bound)(params)
+    assert np.isfinite(float(free.elbo))
+    gradient = jax.grad(lambda p: vae.elbo(model, p, KEY, open_).elbo)(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
     # p(x) = int p(x | z, y) N(z) N(y), once the encoder has learned something of it.
     drawn = vae.examples(jax.random.normal(KEY, (300, 4)), properties=np.full(300, np.nan), dtype=jnp.float64)
-    trained = vae.train(KEY, model, drawn, epochs=40, batch=50, rate=1e-2, progress=False)
+    trained = vae.train(KEY, model, drawn, epochs=40, batch_size=50, learning_rate=1e-2, progress=False)
     head = trained.params["network"]["params"]["decoder"]["Dense_0"]
     w, s = np.asarray(head["kernel"]), float(np.exp(trained.params["log_sd"]))
     some = drawn.take(jnp.arange(20))
     exact = stats.multivariate_normal(np.asarray(head["bias"]), w.T @ w + s**2 * np.eye(4)).logpdf(np.asarray(some.x))
     keys = jax.random.split(KEY, 8)
-    many = np.array([vae.importance_bound(model, trained.params, k, some, 2000).mean() for k in keys])
+    many = np.array([vae.importance_elbo(model, trained.params, k, some, 2000).mean() for k in keys])
     assert abs(many.mean() - exact.mean()) < 4 * many.std(ddof=1) / np.sqrt(8) + 0.01
 
 
@@ -223,10 +223,10 @@ def test_a_physics_term_is_added():
     model = vae.model((4, 4), 2, encoder=vae.Dense((8,)), physics=symmetric)
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (3, 4, 4)), dtype=jnp.float64)
-    with_term, without = vae.bound(model, params, KEY, x), vae.bound(plain, params, KEY, x)
+    with_term, without = vae.elbo(model, params, KEY, x), vae.elbo(plain, params, KEY, x)
     assert float(with_term.physics) < 0
     np.testing.assert_allclose(with_term.objective, without.objective + with_term.physics, rtol=1e-10)
-    np.testing.assert_allclose(with_term.bound, without.bound, rtol=1e-10)
+    np.testing.assert_allclose(with_term.elbo, without.elbo, rtol=1e-10)
 
 
 def test_a_relaxed_class_nears_the_sum_as_it_hardens():
@@ -235,7 +235,7 @@ def test_a_relaxed_class_nears_the_sum_as_it_hardens():
     model = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)))
     relaxed = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)), gumbel=0.05)
     params = model.init(KEY, jnp.float64)
-    exact, soft = vae.bound(model, params, KEY, x), vae.bound(relaxed, params, KEY, x)
+    exact, soft = vae.elbo(model, params, KEY, x), vae.elbo(relaxed, params, KEY, x)
     np.testing.assert_allclose(soft.reconstruction, exact.reconstruction, atol=0.05)
     assert relaxed.branches == 1
     assert model.branches == 3

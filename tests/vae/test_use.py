@@ -41,7 +41,7 @@ def test_decoding_what_was_encoded_gives_the_picture_back(turned):
 
 def test_batches_change_nothing(turned):
     images = letter(23, (-0.7, 0.7), 0.05).images
-    whole, pieces = vae.encode(turned, images), vae.encode(turned, images, batch=10)
+    whole, pieces = vae.encode(turned, images), vae.encode(turned, images, batch_size=10)
     for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(pieces), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
@@ -71,7 +71,7 @@ def test_every_window_of_an_image_is_encoded_where_it_lies(turned):
     image = np.zeros((24, 30), np.float32)
     piece = np.asarray(letter(1, (-0.1, 0.1), 0.0).images[0])
     image[5:21, 8:24] = piece
-    centres, found = vae.encode_windows(turned, image, step=1, batch=40)
+    centres, found = vae.encode_windows(turned, image, step=1, batch_size=40)
     assert centres.shape == (9, 15, 2)
     at = 5 * 15 + 8
     np.testing.assert_allclose(centres[5, 8], [12.5, 15.5])
@@ -116,7 +116,7 @@ def test_conditions_are_known_and_change_the_picture():
     four = glyphs(KEY, 120, (16, 16), ("4",), (-0.1, 0.1), 0.0, thickness=0.12)
     images = jnp.concatenate([found.images, four.images])
     which = jnp.repeat(jnp.eye(2), 120, axis=0)
-    model = vae.model((16, 16), 1, conditions=2, encoder=vae.Dense((32,)), decoder=vae.Plain((16, 16), (32,)))
+    model = vae.model((16, 16), 1, conditions=2, encoder=vae.Dense((32,)), decoder=vae.MLPDecoder((16, 16), (32,)))
     trained = vae.train(KEY, model, vae.examples(images, condition=which), 40, 40, 3e-3, progress=False)
     one, other = (vae.decode(trained, [[0.0]], condition=which[k : k + 1])[0] for k in (0, 200))
     mean = [images[:120].mean(axis=0), images[120:].mean(axis=0)]

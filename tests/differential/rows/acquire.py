@@ -8,7 +8,7 @@ from gpax_lab import acquire
 from gpax_lab.acquire import logspace, neighbours, penalties, route
 from gpax_lab.acquire.candidates import domain
 from gpax_lab.acquire.information import parting, telling_apart
-from gpax_lab.acquire.score import Outlook
+from gpax_lab.acquire.score import AcquisitionContext
 from gpax_lab.observations import FAILED, Observations
 from rows.infer import KEY, belief, plain, race_of
 from rows.models import places, readings
@@ -23,7 +23,7 @@ SCORES = {
     "scores.disagreement": acquire.disagreement,
     "scores.thompson": acquire.thompson,
     "score.of_moments": lambda: acquire.of_moments(lambda mean, std: 5 * std + 10 * mean),
-    "penalties.closeness": lambda: acquire.closeness(3.0),
+    "penalties.closeness": lambda: acquire.distance_penalty(3.0),
     "penalties.feasible": lambda: acquire.feasible(4.0),
     "batches.q_log_ei": acquire.q_log_ei,
     "batches.q_log_nei": acquire.q_log_nei,
@@ -31,15 +31,15 @@ SCORES = {
     "batches.ucb_pe": acquire.ucb_pe,
 }
 FLAT = {
-    "scores.at_random": acquire.at_random,
+    "scores.at_random": acquire.random,
     "penalties.travel": lambda: acquire.travel(0.5, 1.0, 0.2),
     "batches.min_distance": lambda: acquire.min_distance(2.0),
 }
 OF_RIVALS = {
-    "information.information": acquire.information,
+    "information.information": acquire.expected_information_gain,
     "information.uncertainty_of_one": acquire.uncertainty_of_one,
-    "information.parting acquire.information.between": parting,
-    "information.telling_apart": lambda: telling_apart(acquire.log_ei() + acquire.closeness(3.0)),
+    "information.parting acquire.expected_information_gain.between": parting,
+    "information.telling_apart": lambda: telling_apart(acquire.log_ei() + acquire.distance_penalty(3.0)),
 }
 
 
@@ -69,7 +69,7 @@ def scores() -> list[Row]:
     found += [
         row(f"acquire.{name}", scored(make, race_of), contexts=("jit", "vmap")) for name, make in OF_RIVALS.items()
     ]
-    sums = lambda: acquire.log_ei() + 2.0 * acquire.closeness(3.0) - acquire.feasible(4.0)  # noqa: E731
+    sums = lambda: acquire.log_ei() + 2.0 * acquire.distance_penalty(3.0) - acquire.feasible(4.0)  # noqa: E731
     return [*found, row("acquire.score.term acquire.score.Outlook.moments", scored(sums), "a sum", FEW)]
 
 
@@ -94,7 +94,7 @@ def best_of():
 
     def function(at, obs):
         posterior = belief(plain(), obs)
-        outlook = Outlook(posterior, obs, obs.x, at, at**2, posterior.log_weight, KEY)
+        outlook = AcquisitionContext(posterior, obs, obs.x, at, at**2, posterior.log_weight, KEY)
         return outlook.best(at, obs.measured, jnp.asarray(1.0)), outlook.counting(obs.measured)
 
     return function, (np.random.default_rng(4).random((3, 8)), obs)

@@ -13,13 +13,13 @@ from table import FEW, NO_SLOPE, Row, row
 from gpax_lab import StudentNoise, gp, hypotheses, laplace, linalg, parametric, priors, sequence, smc
 from gpax_lab.infer import diagnostics, posterior, proposal, weights
 from gpax_lab.infer.checks import held_out, predictive_check
-from gpax_lab.infer.descend import at_mode, descend
-from gpax_lab.infer.race import Race
+from gpax_lab.infer.descend import at_mode, minimize_bfgs
+from gpax_lab.infer.race import ModelAverage
 from gpax_lab.infer.recalibrate import coverage, intervals, leave_one_out_scores, recalibration
 from gpax_lab.infer.sensitivity import widened, with_width
-from gpax_lab.infer.space import space_of, start
+from gpax_lab.infer.space import unconstrained_density, start
 from gpax_lab.models.model import Model
-from gpax_lab.models.vector import vector, vector_moments
+from gpax_lab.models.vector import multi_output, vector_moments
 from gpax_lab.observations import Observations, add_pending, answered_slot, as_if_measured, assimilate
 from gpax_lab.programs import log_observed
 from rows.models import BOX, PEAK, peak, places, readings
@@ -50,11 +50,11 @@ def belief(model: Model, obs: Observations, draws: int = 3) -> posterior.Posteri
     return posterior.Posterior(params, weight, jnp.asarray(-3.1), None, info(), (), model).conditioned(obs)
 
 
-def race_of(obs: Observations) -> Race:
+def race_of(obs: Observations) -> ModelAverage:
     known = hypotheses({"process": plain((0.0, 1.0)), "law": law()})
     each = tuple(belief(model, obs) for model in known.models.values())
     each = each[0], replace(each[1], log_evidence=jnp.asarray(-2.2))
-    return Race(each, jnp.log(jnp.asarray([0.6, 0.4])), known)
+    return ModelAverage(each, jnp.log(jnp.asarray([0.6, 0.4])), known)
 
 
 def gram(n: int, scale: float = 0.3, nugget: float = 0.05) -> jax.Array:
@@ -139,7 +139,7 @@ def densities() -> list[Row]:
 
     @cache
     def space():
-        return space_of(plain(), DTYPE)
+        return unconstrained_density(plain(), DTYPE)
 
     def z(count: int) -> jax.Array:
         return jax.vmap(space().draw)(jax.random.split(KEY, count))
@@ -185,7 +185,7 @@ def searches() -> list[Row]:
         return jnp.sum((z - unit) ** 2) + 0.3 * jnp.sum(z**4) + 0.2 * z[0] * z[1]
 
     def down(z):
-        return descend(valley, z, 1e-3, 4, unit)
+        return minimize_bfgs(valley, z, 1e-3, 4, unit)
 
     draws = jax.random.normal(KEY, (2, 40))
     log_weight = jax.nn.log_softmax(jax.random.normal(KEY, (30,)))
@@ -219,12 +219,12 @@ def searches() -> list[Row]:
         ),
         row("infer.descend.at_mode", lambda: (at_mode, (unit,)), contexts=FEW),
         row("infer.diagnostics.summary", lambda: (diagnostics.summary, (draws,)), contexts=FEW),
-        row("infer.weights.effective_share", lambda: (weights.effective_share, (log_weight,)), core=("jit",)),
+        row("infer.weights.effective_share", lambda: (weights.ess_fraction, (log_weight,)), core=("jit",)),
         row("infer.weights.weight_variance", lambda: (weights.weight_variance, (log_weight,))),
         row("infer.weights.pareto_k", lambda: (weights.pareto_k, (log_weight,)), contexts=FEW),
         row(
             "infer.weights.systematic",
-            lambda: (lambda w, key: weights.systematic(key, w, 9), (log_weight, KEY)),
+            lambda: (lambda w, key: weights.systematic_resample(key, w, 9), (log_weight, KEY)),
             contexts=NO_SLOPE,
         ),
         row("infer.proposal.draw", lambda: (lambda key: proposal.draw(key, mixed, 9, wide), (KEY,)), contexts=FEW),
@@ -245,7 +245,7 @@ def beliefs() -> list[Row]:
         return row(name, lambda: (function, (x, (of or (lambda o: belief(plain(), o)))(obs), obs, KEY, *args)), **rest)
 
     def both(name):
-        return f"infer.posterior.Posterior.{name}", f"infer.race.Race.{name}"
+        return f"infer.posterior.Posterior.{name}", f"infer.model_average.Race.{name}"
 
     def whole(o):
         return race_of(o)
@@ -271,23 +271,23 @@ def beliefs() -> list[Row]:
         if name in ("predict", "joint", "path", "noise_variance", "leave_one_out"):
             found.append(put(many, look, of=whole, contexts=("jit",)))
     chances = lambda x, p, o, k: (p.log_probability, p.probability, p.probability_error, p.log_weight)  # noqa: E731
-    covers = "infer.race.Race.log_probability infer.race.Race.probability infer.race.Race.probability_error "
-    covers += "infer.race.Race.log_weight infer.race.Race.log_evidence infer.race.Race.info"
+    covers = "infer.model_average.Race.log_probability infer.model_average.Race.probability infer.model_average.Race.probability_error "
+    covers += "infer.model_average.Race.log_weight infer.model_average.Race.log_evidence infer.model_average.Race.info"
     logs = jnp.log(jnp.asarray([0.2, 0.8]))
     mean, variance = jnp.asarray([[0.1, 0.4], [0.3, -0.2]]), jnp.asarray([[0.1, 0.4], [0.3, 0.2]])
-    two = lambda o: belief(vector(plain(), 2), o._replace(y=jnp.stack([o.y, jnp.cos(o.y)], axis=1)))  # noqa: E731
+    two = lambda o: belief(multi_output(plain(), 2), o._replace(y=jnp.stack([o.y, jnp.cos(o.y)], axis=1)))  # noqa: E731
     return [
         *found,
         put("models.vector.vector_moments", lambda x, p, o, k: vector_moments(p, x), of=two, contexts=("jit",)),
         put(covers, chances, of=whole, contexts=("jit",)),
-        put("infer.race.Race.floored", lambda x, p, o, k: p.floored(0.2).log_probability, of=whole, contexts=("jit",)),
+        put("infer.model_average.Race.floored", lambda x, p, o, k: p.floored(0.2).log_probability, of=whole, contexts=("jit",)),
         put(
-            "infer.race.Race.moments infer.race.Race.conditioned infer.race.Race.with_pending infer.race.Race.thinned",
+            "infer.model_average.Race.moments infer.model_average.Race.conditioned infer.model_average.Race.with_pending infer.model_average.Race.thinned",
             lambda x, p, o, k: p.conditioned(o).with_pending(o).thinned(k, 2).moments(x),
             of=whole,
             contexts=("jit",),
         ),
-        put("infer.race.Race.paths", lambda x, p, o, k: p.paths(o, k, x, 1), of=whole, contexts=("jit",)),
+        put("infer.model_average.Race.paths", lambda x, p, o, k: p.paths(o, k, x, 1), of=whole, contexts=("jit",)),
         row("infer.posterior.mixture", lambda: (posterior.mixture, (mean, variance, logs))),
         row(
             "infer.posterior.mixture_moments",

@@ -8,8 +8,8 @@ import numpy as np
 import numpyro.distributions as dist
 from table import EVERYWHERE, FEW, Row, row
 
-from gpax_lab import SmoothNoise, deep_kernel, gp, kernels, parametric, priors, sparse
-from gpax_lab.models import SpectralBasis, conditioning, encoders, vector
+from gpax_lab import HeteroscedasticNoise, deep_kernel, gp, kernels, parametric, priors, sparse
+from gpax_lab.models import SpectralBasis, conditioning, encoders, multi_output
 from gpax_lab.models.deep_kernel import effective_rank, embed
 from gpax_lab.models.encoders import mlp
 from gpax_lab.models.mixture import over_compositions
@@ -61,12 +61,12 @@ def view(name: str, model: Model, obs: Observations, x: jax.Array):
         "log_likelihood": model.log_likelihood,
         "condition": model.condition,
         "leave_one_out": lambda p, o: tuple(jnp.where(o.measured, part.T, 0.0) for part in model.leave_one_out(p, o)),
-        "shrink": conditioned(lambda p, f, o: model.shrink(p, f, o)),
+        "shrink": conditioned(lambda p, f, o: model.condition_on_pending(p, f, o)),
         "predict": conditioned(lambda p, f, o, x: model.predict(p, f, x)),
         "joint": conditioned(lambda p, f, o, x: model.joint(p, f, x)),
         "noise_variance": conditioned(lambda p, f, o, x: model.noise_variance(p, f, x)),
         "paths": conditioned(lambda p, f, o, x, key: model.paths(p, f, o, key, 2, x)),
-        "shrink predict": conditioned(lambda p, f, o, x: model.predict(p, model.shrink(p, f, o), x)),
+        "shrink predict": conditioned(lambda p, f, o, x: model.predict(p, model.condition_on_pending(p, f, o), x)),
     }[name]
     needs_places = {"predict": (x,), "joint": (x,), "noise_variance": (x,), "shrink predict": (x,), "paths": (x, key)}
     return whole, (params_of(model, obs.y.dtype), obs, *needs_places.get(name, ()))
@@ -169,7 +169,7 @@ VARIANTS = {
     "known noise": (16, lambda: gp.exact(1, noise="known", bounds=BOX, **FEW_ANCHORS), "models.noise.noise_rule"),
     "smooth noise": (
         16,
-        lambda: gp.exact(1, noise=SmoothNoise(4), bounds=BOX, **FEW_ANCHORS),
+        lambda: gp.exact(1, noise=HeteroscedasticNoise(4), bounds=BOX, **FEW_ANCHORS),
         "models.noise.noise_rule",
     ),
     "uncertain": (
@@ -231,7 +231,7 @@ OTHERS = {
     ),
     "sparse": ("models.sparse.sparse", lambda: sparse(1, inducing=6, bounds=BOX), {"capacity": 16}),
     "deep kernel": ("models.deep_kernel.deep_kernel models.encoders.mlp", seen_through, {"dim": 2}),
-    "vector": ("models.vector.vector", lambda: vector(gp.exact(1, bounds=BOX), 2), {"outputs": 2}),
+    "vector": ("models.vector.vector", lambda: multi_output(gp.exact(1, bounds=BOX), 2), {"outputs": 2}),
 }
 
 

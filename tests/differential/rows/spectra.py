@@ -188,9 +188,9 @@ def curves() -> list[Row]:
         values, weight, _ = normal_equations.data(task, one)
         a, b, cost = normal_equations.normal(formula, x, values, weight, where)
         free = normal_equations.free_parameters(where, b, task)
-        held = normal_equations.held(a, free)
+        held = normal_equations.fix_params(a, free)
         eye = jnp.eye(4)[..., None]
-        return where, normal_equations.curve(formula, x, where), a, b, cost, normal_equations.eliminate(held, eye)
+        return where, normal_equations.curve(formula, x, where), a, b, cost, normal_equations.gauss_jordan_solve(held, eye)
 
     a = np.asarray([[3.0, 1.0], [1.0, 2.0]])
 
@@ -234,7 +234,7 @@ def curves() -> list[Row]:
             FEW,
             1e-8,
         ),
-        put("normal_equations.pull", lambda s: normal_equations.pull(s, limit), size, FEW, 1e-8),
+        put("normal_equations.pull", lambda s: normal_equations.huber_weight(s, limit), size, FEW, 1e-8),
         put(
             "normal_equations.huber_limit",
             lambda s: normal_equations.huber_limit(s, jnp.ones_like(s), True, 1.345, jnp.inf),

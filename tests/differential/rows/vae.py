@@ -27,7 +27,7 @@ def posed():
         invariances=[vae.rotation("normal", 0.5), vae.translation(0.1), vae.scaling(0.1)],
         likelihood=vae.gaussian(),
         encoder=vae.Dense((5,)),
-        decoder=vae.Waves((6, 6), (1.5, 1.5), widths=(4,)),
+        decoder=vae.FourierDecoder((6, 6), (1.5, 1.5), widths=(4,)),
     )
     return model, model.init(KEY, jnp.float64)
 
@@ -49,7 +49,7 @@ def of_spectra():
 
 def trained():
     model, params = posed()
-    terms = bounds.Terms(*[np.zeros(1)] * 7)
+    terms = bounds.ELBOTerms(*[np.zeros(1)] * 7)
     return vae.Trained(model, params, vae.History(terms, np.zeros(1)), "finished")
 
 
@@ -59,7 +59,7 @@ def bounded() -> list[Row]:
 
     def seen(params, key, data):
         model = posed()[0]
-        found = bounds.look(model, params, data.x, data.condition)
+        found = bounds.encoded(model, params, data.x, data.condition)
         known = jnp.broadcast_to(jnp.asarray([1.0, 0.0]), (3, 1, 1, 2))
         return found, found.log_class, bounds.split(model, params, found.features[:, :, None], known)
 
@@ -74,12 +74,12 @@ def bounded() -> list[Row]:
 
     content = np.asarray([[0.3], [-0.4]])
     return [
-        put("bounds.bound vae.model.VAE.latents", lambda p, k, d: vae.bound(posed()[0], p, k, d), posed),
-        put("bounds.bound", lambda p, k, d: vae.bound(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
-        put("bounds.importance_bound", lambda p, k, d: vae.importance_bound(posed()[0], p, k, d, 3), posed),
+        put("bounds.bound vae.model.VAE.latents", lambda p, k, d: vae.elbo(posed()[0], p, k, d), posed),
+        put("bounds.bound", lambda p, k, d: vae.elbo(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
+        put("bounds.importance_bound", lambda p, k, d: vae.importance_elbo(posed()[0], p, k, d, 3), posed),
         put("bounds.look vae.bounds.Seen.log_class vae.bounds.split", seen, posed, contexts=FEW),
         put(
-            "training.mean_bound", lambda p, k, d: training.mean_bound(posed()[0], p, k, d, 2), posed, contexts=("jit",)
+            "training.mean_bound", lambda p, k, d: training.mean_elbo(posed()[0], p, k, d, 2), posed, contexts=("jit",)
         ),
         turned("encode", lambda t, x: encode(t, x)),
         turned("decode vae.model.VAE.decode vae.model.VAE.code", lambda t, z: decode(t, z), content, SHORT),
