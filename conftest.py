@@ -12,7 +12,7 @@ import jax
 import pytest
 
 import gpax_lab
-from gpax_lab import ahead
+from gpax_lab.core import _ahead as ahead
 
 CACHE = str(Path(os.environ.get("GPAX_LAB_CACHE", ".jax_cache")).absolute())
 gpax_lab.setup(cache=CACHE, tell=False)

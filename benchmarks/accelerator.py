@@ -72,7 +72,7 @@ def algebra(part: Part) -> None:
     import jax.numpy as jnp
     from jax import lax
 
-    from gpax_lab import linalg
+    from gpax_lab.core import _linalg as linalg
 
     jax.config.update("jax_enable_x64", True)
     sizes, batches = ((32, 128), (8,)) if part.quick else ((64, 256, 32, 128, 512, 1024), (512, 64, 1))
@@ -185,14 +185,16 @@ def batch(part: Part) -> None:
     import jax
     import numpy as np
 
-    from gpax_lab import acquire, bayes_opt, gp, kernels, nuts
+    from gpax_lab import acquisition, bayes_opt, gp, kernels, nuts
 
     jax.config.update("jax_enable_x64", True)
     n, q, m, warmup = (64, 4, 2000, 50) if part.quick else (1024, 64, 100_000, 128)
     points = jax.random.uniform(jax.random.key(0), (m, 2), float)
     obs = readings(n, n + q)
     model = gp.exact(2, kernels.rbf, bounds=[[0, 1], [0, 1]])
-    experiment = bayes_opt(model, nuts(warmup, warmup, draws=16), acquire.q_log_nei(), acquire.pool(points), batch=q)
+    experiment = bayes_opt(
+        model, nuts(warmup, warmup, draws=16), acquisition.q_log_nei(), acquisition.pool(points), batch=q
+    )
     begun = time.perf_counter()
     state = jax.block_until_ready(experiment.init(jax.random.key(3), obs))
     fitting = time.perf_counter() - begun
@@ -287,13 +289,13 @@ def study(part: Part) -> None:
     import numpy as np
     from bo_step import BOUNDS, objective
 
-    from gpax_lab import Problem, acquire, bayes_opt, gp, kernels
+    from gpax_lab import Problem, acquisition, bayes_opt, gp, kernels
     from gpax_lab import smc as sampler_of
     from gpax_lab import study as run_study
 
     campaigns, steps, draws, side = (8, 3, 32, 10) if part.quick else (1024, 10, 64, 20)
-    domain = acquire.grid(BOUNDS, (side, side))
-    experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler_of(draws), acquire.log_ei(), domain)
+    domain = acquisition.grid(BOUNDS, (side, side))
+    experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler_of(draws), acquisition.log_ei(), domain)
     problem = {"surface": Problem(objective, surface)}
 
     def run(seed: int):
@@ -344,8 +346,8 @@ def dkl(part: Part) -> None:
     import numpy as np
     import structure_maps as maps
 
-    from gpax_lab import acquire, bayes_opt, deep_kernel, ensemble, observations
-    from gpax_lab.models import encoders
+    from gpax_lab import acquisition, bayes_opt, deep_kernel, ensemble, observations
+    from gpax_lab.nn import _encoders as encoders
 
     film = maps.twin()
     order = np.random.default_rng(0).permutation(len(film.values))
@@ -358,7 +360,7 @@ def dkl(part: Part) -> None:
     for name, (encoder, members) in networks.items():
         model = deep_kernel(encoder, film.look())
         sampler = ensemble(members, steps, steps // 8, patience=steps)  # never stopped early: steps are counted
-        plan = bayes_opt(model, sampler, acquire.seek(), acquire.pool(film.positions))
+        plan = bayes_opt(model, sampler, acquisition.seek(), acquisition.pool(film.positions))
         obs = observations(film.positions[seen], film.values[seen], capacity=104)
         seconds, state = part.timed(f"{name}, a fit", lambda p=plan, o=obs: p.init(jax.random.key(0), o), 3)
         part.result(f"{name}, training steps of all members", steps * members / seconds, "1/s")

@@ -21,8 +21,8 @@ import numpyro.distributions as dist  # noqa: E402
 from jax.scipy.stats import norm  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, gp, kernels, nuts, observations, priors, simulate  # noqa: E402
-from gpax_lab.experiment.simulate import measure, buffer_for  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, gp, kernels, nuts, observations, priors, simulate  # noqa: E402
+from gpax_lab.experiment._simulate import buffer_for, measure  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -38,19 +38,19 @@ def objective(key, x):
 
 def seeds():
     """Five points and their readings."""
-    points = acquire.box(BOUNDS).spread(jax.random.key(1), 5)
+    points = acquisition.box(BOUNDS).spread(jax.random.key(1), 5)
     values = jax.vmap(objective)(jax.random.split(jax.random.key(2), 5), points)
     return np.asarray(points), np.asarray(values)
 
 
 def candidates():
     """A thousand candidates on a 40 x 25 grid."""
-    return acquire.grid(BOUNDS, (40, 25))
+    return acquisition.grid(BOUNDS, (40, 25))
 
 
 def ours(steps, sampler):
     """Seconds of every step of a campaign, the first fit in the first; and the best posterior mean at its end."""
-    experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquire.log_ei(), candidates())
+    experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquisition.log_ei(), candidates())
     seconds, start = [], time.perf_counter()
     state = experiment.init(KEY, buffer_for(observations(*seeds()), steps))
     for _ in range(steps):
@@ -134,7 +134,7 @@ def quality(x):
 def scanned(report, steps, seeds_count, alone):
     """Whole campaigns in one scan: seconds per campaign-step, alone and vmapped over keys."""
     sampler = nuts(300, 300, draws=64, max_tree_depth=10)
-    experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquire.log_ei(), candidates())
+    experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquisition.log_ei(), candidates())
     obs = buffer_for(observations(*seeds()), steps)
     keys = jax.random.split(KEY, seeds_count)
 

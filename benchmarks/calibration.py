@@ -23,9 +23,9 @@ from scipy import stats  # noqa: E402
 
 import gpax_lab  # noqa: E402
 from gpax_lab import gp, kernels, laplace, nuts, observations, priors, smc  # noqa: E402
-from gpax_lab.linalg import cholesky  # noqa: E402
-from gpax_lab.models.conditioning import gram  # noqa: E402
-from gpax_lab.observations import assimilate  # noqa: E402
+from gpax_lab.core._linalg import cholesky  # noqa: E402
+from gpax_lab.core._observations import assimilate  # noqa: E402
+from gpax_lab.models._conditioning import gram  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 

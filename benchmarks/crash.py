@@ -32,7 +32,7 @@ import crash_campaign as small
 import crash_instruments
 from crash_rooms import PROCESSES
 
-from gpax_lab.experiment.signals import StopFlag
+from gpax_lab.experiment._signals import StopFlag
 from gpax_lab.storage import DiskFull, JournalFull, read
 
 POSIX = sys.platform != "win32"

@@ -15,14 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import gpax_lab
-from gpax_lab import acquire, kernels
+from gpax_lab import acquisition, kernels
 from gpax_lab.experiment import Experiment, Outcome, Simulated, bayes_opt, run
-from gpax_lab.infer import nuts
-from gpax_lab.infer.posterior import Info, Posterior, Sampler
-from gpax_lab.infer.space import unconstrained_density
+from gpax_lab.inference import nuts
+from gpax_lab.inference._density import unconstrained_density
+from gpax_lab.inference._posterior import Info, Posterior, Sampler
 from gpax_lab.models import gp
-from gpax_lab.storage import JournalEmpty, files
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage import JournalEmpty
+from gpax_lab.storage import _files as files
+from gpax_lab.storage._campaign import Campaign
 
 STEPS = 8
 SEEDS = np.array([[0.0], [25 / 49], [1.0]])
@@ -60,7 +61,7 @@ def experiment(kind: str) -> Experiment:
     """The state machine: 50 points on a line, log expected improvement."""
     model = gp.exact(1, kernels.matern52, bounds=[[0.0, 1.0]])
     sampler = nuts(20, 20, draws=8, max_tree_depth=5) if kind == "nuts" else prior_draws(8)
-    return bayes_opt(model, sampler, acquire.log_ei(), acquire.grid([[0.0, 1.0]], (50,)))
+    return bayes_opt(model, sampler, acquisition.log_ei(), acquisition.grid([[0.0, 1.0]], (50,)))
 
 
 @functools.cache

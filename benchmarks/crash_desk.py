@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import crash_campaign as small
 import jax
 import numpy as np
-from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.drivers.domain_writer import DomainWriter
+from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import LINK_FAULTS
 from gpax_instruments.limits import Axis
-from gpax_instruments.pfm import PFM
-from gpax_instruments.stem import STEM
 
-from gpax_lab import acquire, kernels
+from gpax_lab import acquisition, kernels
 from gpax_lab.experiment import bayes_opt, run
-from gpax_lab.experiment.reread import kept
-from gpax_lab.experiment.signals import StopFlag
+from gpax_lab.experiment._rescalarize import kept
+from gpax_lab.experiment._signals import StopFlag
 from gpax_lab.models import gp
 from gpax_lab.storage import JournalEmpty, read
 
@@ -71,7 +71,7 @@ def experiment(name):
     """49 places on a grid; draws of the prior that are never updated."""
     bounds = KINDS[name].box.tolist()
     model = gp.exact(2, kernels.matern52, bounds=bounds)
-    return bayes_opt(model, small.prior_draws(8), acquire.log_ei(), acquire.grid(bounds, (7, 7)))
+    return bayes_opt(model, small.prior_draws(8), acquisition.log_ei(), acquisition.grid(bounds, (7, 7)))
 
 
 def go(name, instrument, path, tell=small.Told.tell, **options):

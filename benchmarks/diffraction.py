@@ -26,7 +26,7 @@ gpax_lab.setup(cache=False, tell=False)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
-from gpax_lab.physics import diffraction as sim  # noqa: E402
+from gpax_lab.simulators import diffraction as sim  # noqa: E402
 from gpax_lab.spectra import streams  # noqa: E402
 from gpax_lab.spectra.stem4d import detectors, fields, strain  # noqa: E402
 

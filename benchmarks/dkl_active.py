@@ -29,11 +29,12 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, laplace, observations, model_average, simulate  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, gp, hypotheses, laplace, model_average, observations, simulate  # noqa: E402
 from gpax_lab.images.patches import around  # noqa: E402
-from gpax_lab.infer.ensemble import ensemble  # noqa: E402
-from gpax_lab.models import encoders, pretrain  # noqa: E402
-from gpax_lab.models.deep_kernel import deep_kernel  # noqa: E402
+from gpax_lab.inference._ensemble import ensemble  # noqa: E402
+from gpax_lab.models._deep_kernel import deep_kernel  # noqa: E402
+from gpax_lab.nn import _encoders as encoders  # noqa: E402
+from gpax_lab.nn import _pretrain as pretrain  # noqa: E402
 
 BETA = 1.0
 AS_PUBLISHED = {"floor": 0.0, "apart_every": None}
@@ -84,7 +85,7 @@ def campaign(of: maps.Map, method, seeds: np.ndarray, batch: int, budget: int, n
     """Order of measurement (budget,), and the last posterior."""
     obs = observations(of.positions[seeds], of.values[seeds], capacity=8 * -(-(budget + batch) // 8))
     model, sampler = method
-    score, domain = acquire.ucb(BETA), acquire.pool(of.positions)
+    score, domain = acquisition.ucb(BETA), acquisition.pool(of.positions)
     plan = plans.setdefault(id(model), bayes_opt(model, sampler, score, domain, batch, **AS_PUBLISHED))
     measure = measures.setdefault(of.name, lambda key, x: of.at(x)[0])
     steps = -(-(budget - len(seeds)) // batch)

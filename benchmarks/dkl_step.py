@@ -28,10 +28,10 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
-from gpax_lab import acquire, bayes_opt, observations  # noqa: E402
-from gpax_lab.infer.ensemble import ensemble  # noqa: E402
-from gpax_lab.models import encoders  # noqa: E402
-from gpax_lab.models.deep_kernel import deep_kernel  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, observations  # noqa: E402
+from gpax_lab.inference._ensemble import ensemble  # noqa: E402
+from gpax_lab.models._deep_kernel import deep_kernel  # noqa: E402
+from gpax_lab.nn import _encoders as encoders  # noqa: E402
 
 MEASURED = 100
 
@@ -56,7 +56,7 @@ def predictive(posterior, x) -> tuple[np.ndarray, np.ndarray]:
 def ours(report: Report, name: str, encoder, sampler, of: maps.Map, order: np.ndarray, repeats: int):
     """Seconds of a warm step, and its log score."""
     model = deep_kernel(encoder, of.look())
-    plan = bayes_opt(model, sampler, acquire.seek(), acquire.pool(of.positions))
+    plan = bayes_opt(model, sampler, acquisition.seek(), acquisition.pool(of.positions))
     first = order[: MEASURED - repeats]
     obs = observations(of.positions[first], of.values[first], capacity=104)
 

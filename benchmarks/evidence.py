@@ -24,9 +24,9 @@ from scipy.special import logsumexp  # noqa: E402
 
 import gpax_lab  # noqa: E402
 from gpax_lab import means, nuts, observations, parametric, smc  # noqa: E402
-from gpax_lab.infer.space import unconstrained_density  # noqa: E402
-from gpax_lab.observations import assimilate  # noqa: E402
-from gpax_lab.physics import transitions  # noqa: E402
+from gpax_lab.core._observations import assimilate  # noqa: E402
+from gpax_lab.inference._density import unconstrained_density  # noqa: E402
+from gpax_lab.laws import transitions  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 

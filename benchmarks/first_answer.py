@@ -31,12 +31,12 @@ OTHERS = {
     "sparse + laplace": "import jax, numpy as np\n"
     + SETUP
     + """
-from gpax_lab import acquire, bayes_opt, laplace, observations, sparse
+from gpax_lab import acquisition, bayes_opt, laplace, observations, sparse
 
 x = np.random.default_rng(0).random((200, 2))
 y = np.sin(6 * x[:, 0]) * np.cos(4 * x[:, 1])
 model = sparse(2, bounds=[[0.0, 1.0], [0.0, 1.0]], inducing=64)
-experiment = bayes_opt(model, laplace(), acquire.seek(), acquire.grid([[0, 1], [0, 1]], (20, 20)))
+experiment = bayes_opt(model, laplace(), acquisition.seek(), acquisition.grid([[0, 1], [0, 1]], (20, 20)))
 state, point = experiment.propose(experiment.init(jax.random.key(0), observations(x, y)))
 answer = np.asarray(point)
 """,

@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from scipy.optimize import curve_fit as scipy_fit  # noqa: E402
 from scipy.special import erf  # noqa: E402
 
-from gpax_lab.physics.band_excitation import be_spectrum  # noqa: E402
+from gpax_lab.simulators.band_excitation import be_spectrum  # noqa: E402
 from gpax_lab.spectra.fit import OK, UNRESOLVED, WORDS  # noqa: E402
 from gpax_lab.spectra.loop_fit import loop_fit, loop_start  # noqa: E402
 from gpax_lab.spectra.loops import despike, loop_function, rising, triangle  # noqa: E402

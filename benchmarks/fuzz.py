@@ -35,7 +35,7 @@ from gpax_lab.storage import (
     JournalEmpty,
     read,
 )
-from gpax_lab.storage.frames import frame_at, scan
+from gpax_lab.storage._records import frame_at, scan
 
 ANYWHERE = (flip, cut, insert, overwrite, append)
 

@@ -16,9 +16,9 @@ from damage import cut, exaggerate, flip, insert, overwrite
 from results import high_water, reset_high_water
 
 from gpax_lab.storage import UnreadableFile, load
-from gpax_lab.storage.inside import SPARE_BYTES
-from gpax_lab.storage.loading import READERS
-from gpax_lab.storage.readers.rosetta import PLUGINS
+from gpax_lab.storage._inspection import SPARE_BYTES
+from gpax_lab.storage._loading import READERS
+from gpax_lab.storage.readers._rosetta import PLUGINS
 
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "storage"
 sys.path.insert(0, str(TESTS))

@@ -21,9 +21,9 @@ import numpy as np  # noqa: E402
 import scipy.linalg  # noqa: E402
 
 import gpax_lab  # noqa: E402
+from gpax_lab.core._linalg import jitter, over_draws  # noqa: E402
 from gpax_lab.kernels import rbf  # noqa: E402
-from gpax_lab.linalg import jitter, over_draws  # noqa: E402
-from gpax_lab.models.conditioning import gram, log_marginal  # noqa: E402
+from gpax_lab.models._conditioning import gram, log_marginal  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 

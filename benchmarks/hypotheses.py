@@ -35,9 +35,12 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bandit, bayes_opt, hypotheses, parametric, model_average, recovery, simulate, smc  # noqa: E402
-from gpax_lab.experiment.study import initial_observations  # noqa: E402
-from gpax_lab.physics import shapes, transitions  # noqa: E402
+from gpax_lab import acquisition, bandit, bayes_opt, hypotheses, model_average, parametric, recovery, simulate, smc  # noqa: E402
+from gpax_lab.experiment._study import initial_observations  # noqa: E402
+from gpax_lab.laws import (
+    shapes,
+    transitions,
+)
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -86,7 +89,7 @@ def blindness(report, count, draws, curvatures):
             for name, law in laws.items()
         }
     )
-    domain, keys = acquire.grid([x], (41,)), jax.random.split(jax.random.key(0), count)
+    domain, keys = acquisition.grid([x], (41,)), jax.random.split(jax.random.key(0), count)
     for curvature, published in curvatures.items():
 
         def read(key, x, curvature=curvature):
@@ -105,18 +108,18 @@ def blindness(report, count, draws, curvatures):
 def ways(models, domain, draws):
     """The default and the published way of learning, on the same hypotheses and with the same inference."""
     return {
-        EVIDENCE: bayes_opt(models, model_average(smc(draws)), acquire.expected_information_gain(), domain),
-        REWARD: bayes_opt(models, bandit(smc(draws), domain.points), acquire.uncertainty(), domain),
+        EVIDENCE: bayes_opt(models, model_average(smc(draws)), acquisition.expected_information_gain(), domain),
+        REWARD: bayes_opt(models, bandit(smc(draws), domain.points), acquisition.uncertainty(), domain),
     }
 
 
 def other_policies(models, domain, draws):
     """Other ways to choose a point, with the evidence as judge."""
     scores = {
-        "posterior sampling": acquire.uncertainty_of_one(),
-        "epsilon-greedy": acquire.uncertainty_of_one(0.4, jnp.inf),
-        "all models": acquire.uncertainty(),
-        "at random": acquire.random(),
+        "posterior sampling": acquisition.uncertainty_of_one(),
+        "epsilon-greedy": acquisition.uncertainty_of_one(0.4, jnp.inf),
+        "all models": acquisition.uncertainty(),
+        "at random": acquisition.random(),
     }
     return {name: bayes_opt(models, model_average(smc(draws)), score, domain) for name, score in scores.items()}
 
@@ -124,7 +127,7 @@ def other_policies(models, domain, draws):
 def transition(report, count, draws, steps):
     """First- against second-order transition across a composition spread."""
     models = hypotheses(LAWS, bounds=[X], scale=(0.0, 1.0), flexible=False)
-    domain, keys = acquire.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
+    domain, keys = acquisition.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
     truths = {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
     found = recovery(ways(models, domain, draws), truths, domain, keys, steps, seeds=SEEDS, callback=progress)
     rate, soon = tell(report, found, {})
@@ -149,7 +152,7 @@ def transition(report, count, draws, steps):
 def policies(report, count, draws, steps):
     """Other ways to choose the points of the same transition."""
     models = hypotheses(LAWS, bounds=[X], scale=(0.0, 1.0), flexible=False)
-    domain, keys = acquire.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
+    domain, keys = acquisition.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
     truths = {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
     others = other_policies(models, domain, draws)
     tell(report, recovery(others, truths, domain, keys, steps, seeds=SEEDS, callback=progress), {})
@@ -163,7 +166,7 @@ def published(report, count, draws):
         curve = jnp.where(x[0] < 1.6, x[0] ** 4, x[0] ** 2.5)
         return curve + NOISE * jax.random.normal(key)
 
-    rivals, domain = models(True), acquire.grid([(0.0, END)], (100,))
+    rivals, domain = models(True), acquisition.grid([(0.0, END)], (100,))
     keys = jax.random.split(jax.random.key(3), count)
     experiments = ways(rivals, domain, draws)
     found = recovery(experiments, {"power, power": read}, domain, keys, 14, seeds=4, callback=progress)
@@ -192,9 +195,11 @@ def progress(text):
 def strangers(report, count, draws, steps):
     """Neither hypothesis holds: is it noticed, and is the alarm silent where one of them does?"""
     models = hypotheses(LAWS, bounds=[X], scale=(0.0, 1.0))
-    domain, keys = acquire.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(2), count)
+    domain, keys = acquisition.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(2), count)
     truths = {"a peak": reading(*PEAK, 0.05)} | {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
-    experiments = {EVIDENCE: bayes_opt(models, model_average(smc(draws)), acquire.expected_information_gain(), domain)}
+    experiments = {
+        EVIDENCE: bayes_opt(models, model_average(smc(draws)), acquisition.expected_information_gain(), domain)
+    }
     rate, _ = tell(report, recovery(experiments, truths, domain, keys, steps, seeds=SEEDS), {})
     report.claim("a peak, which is none of them, is noticed in 95 of 100 campaigns", rate[0, 0] >= 0.95)
     report.claim(

@@ -23,10 +23,10 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, hypotheses, observations, model_average, smc  # noqa: E402
-from gpax_lab.linalg import cholesky  # noqa: E402
-from gpax_lab.observations import EMPTY  # noqa: E402
-from gpax_lab.physics import shapes  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, hypotheses, model_average, observations, smc  # noqa: E402
+from gpax_lab.core._linalg import cholesky  # noqa: E402
+from gpax_lab.core._observations import EMPTY  # noqa: E402
+from gpax_lab.laws import shapes  # noqa: E402
 from gpax_lab.priors import sample  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
@@ -34,7 +34,7 @@ gpax_lab.setup(cache=False, tell=False)
 X, Y, SEEDS, BINS = (0.0, 1.0), (-1.0, 1.0), 2, (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.0)
 LAWS = {name: getattr(shapes, name)(X, Y) for name in ("flat", "line", "parabola", "step")}
 RIVALS = hypotheses(LAWS, {"flat": 1.0, "line": 2.0, "parabola": 2.0, "step": 2.0}, bounds=[X], scale=(0.0, 1.0))
-DOMAIN = acquire.grid([X], (17,), repeat=True)
+DOMAIN = acquisition.grid([X], (17,), repeat=True)
 
 
 def functions(key, blank):
@@ -119,7 +119,7 @@ def main():
     if options.quick:
         options.campaigns, options.draws, options.steps = 60, 64, 4
     report = Report()
-    experiment = bayes_opt(RIVALS, model_average(smc(options.draws)), acquire.expected_information_gain(), DOMAIN)
+    experiment = bayes_opt(RIVALS, model_average(smc(options.draws)), acquisition.expected_information_gain(), DOMAIN)
     keys = jax.random.split(jax.random.key(0), options.campaigns)
     true, p, codes = (np.asarray(part) for part in campaigns(keys, experiment, options.steps))
     report.result("share of steps in which a fit reported trouble", float(np.mean(codes != 0)), "1")

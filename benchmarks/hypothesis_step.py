@@ -35,7 +35,18 @@ sys.path.insert(0, str(Path(__file__).parent / "peers"))
 from environments import FOLDER, interpreter  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, kernels, means, observations, parametric, model_average, smc  # noqa: E402
+from gpax_lab import (  # noqa: E402
+    acquisition,
+    bayes_opt,
+    gp,
+    hypotheses,
+    kernels,
+    means,
+    model_average,
+    observations,
+    parametric,
+    smc,
+)
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -111,8 +122,8 @@ def log_score(weight, mean, variance, y):
 
 def ours(wrapped, problem, draws, steps):
     """Seconds of the last steps, those of the first step (with compilation), and the log score."""
-    domain = acquire.pool(problem["candidates"][:, None], repeat=True)
-    experiment = bayes_opt(models(wrapped), model_average(smc(draws)), acquire.expected_information_gain(), domain)
+    domain = acquisition.pool(problem["candidates"][:, None], repeat=True)
+    experiment = bayes_opt(models(wrapped), model_average(smc(draws)), acquisition.expected_information_gain(), domain)
     x, y = problem["x"][:, None], problem["y"]
     begin = len(y) - steps
     started = time.perf_counter()

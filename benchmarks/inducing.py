@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
 from gpax_lab import gp, kernels, laplace, observations, sparse  # noqa: E402
-from gpax_lab.infer import outcomes  # noqa: E402
+from gpax_lab.inference import outcomes  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from results import Report
 
-from gpax_lab.observations import Observations
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.core._observations import Observations
+from gpax_lab.storage._campaign import Campaign
 
 
 def campaign(path, steps, planned):
@@ -60,7 +60,7 @@ def recorded(path, points):
 
     The state is a buffer for all points, of which a step changes one row.
     """
-    from gpax_lab.experiment import record
+    from gpax_lab.experiment import _record as record
 
     rng = np.random.default_rng(0)
     known = {}
@@ -115,8 +115,8 @@ _COST = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from results import high_water, reset_high_water
-from gpax_lab.storage.campaign import Campaign
-from gpax_lab.experiment.record import merge
+from gpax_lab.storage._campaign import Campaign
+from gpax_lab.experiment._record import merge
 import h5py
 reset_high_water()
 before, start, used = high_water(), time.perf_counter(), time.process_time()

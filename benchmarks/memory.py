@@ -28,7 +28,7 @@ def child(points, mixed):
 
     gpax_lab.setup(cache=False, tell=False)
     from gpax_lab import gp, observations, priors
-    from gpax_lab.infer.posterior import Posterior, condition_draws
+    from gpax_lab.inference._posterior import Posterior, condition_draws
 
     rng = np.random.default_rng(0)
     model = gp.exact(2)

@@ -22,7 +22,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import Problem, acquire, bayes_opt, gp, kernels, smc, study  # noqa: E402
+from gpax_lab import Problem, acquisition, bayes_opt, gp, kernels, smc, study  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -94,11 +94,11 @@ def main():
         report.result(f"{name}: best reading", float(values.max() if maximize else values.min()), "y", best_known)
         right = designs_known in (None, total) and (best_known is None or abs(values.max() - best_known) < 0.01)
         report.claim(f"{name}: the pool agrees with independent figures of it", right)
-        domain = acquire.pool(designs)
+        domain = acquisition.pool(designs)
         model = gp.exact(designs.shape[1], kernels.matern52)
-        scores = {"log EI": acquire.log_ei(maximize)}
+        scores = {"log EI": acquisition.log_ei(maximize)}
         if not options.quick:
-            scores |= {f"UCB {beta:g}": acquire.ucb(beta, maximize) for beta in (1.0, 0.25)}
+            scores |= {f"UCB {beta:g}": acquisition.ucb(beta, maximize) for beta in (1.0, 0.25)}
         experiments = {title: bayes_opt(model, smc(64), score, domain) for title, score in scores.items()}
         result = study(
             experiments, {name: problem_of(designs, values)}, domain, jax.random.split(jax.random.key(0), keys),

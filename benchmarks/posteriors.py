@@ -1,6 +1,6 @@
 """Every sampler against importance sampling in plain numpy: errors of means and evidence, and what a fit takes.
 
-The table is that of the tests (`tests/infer/reference.py`): models x (readings, slots). Errors are in posterior
+The table is that of the tests (`tests/inference/reference.py`): models x (readings, slots). Errors are in posterior
 standard deviations; a fit that says that it can not be trusted is counted apart.
 """
 
@@ -19,12 +19,12 @@ import numpy as np  # noqa: E402
 import gpax_lab  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "infer"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "inference"))
 
 from reference import CASES, CORE, Case, unconstrained  # noqa: E402
 
 from gpax_lab import laplace, nuts, smc  # noqa: E402
-from gpax_lab.infer import outcomes  # noqa: E402
+from gpax_lab.inference import outcomes  # noqa: E402
 
 ACCURATE = {
     "nuts 500 + 2000 x 2": nuts(500, 2000, num_chains=2, draws=None),

@@ -30,7 +30,7 @@ from scipy.interpolate import griddata  # noqa: E402
 from scipy.ndimage import gaussian_filter  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab.infer.reconstruct import reconstruct  # noqa: E402
+from gpax_lab.inference._reconstruct import reconstruct  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 

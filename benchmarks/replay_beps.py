@@ -27,9 +27,9 @@ import numpy as np  # noqa: E402
 from rich.console import Console  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab.cli.drive import begin  # noqa: E402
-from gpax_lab.environment import Stopwatch  # noqa: E402
-from gpax_lab.observations import observations  # noqa: E402
+from gpax_lab.cli._run_campaign import begin  # noqa: E402
+from gpax_lab.core._environment import Stopwatch  # noqa: E402
+from gpax_lab.core._observations import observations  # noqa: E402
 from gpax_lab.settings import Plan, build, parse  # noqa: E402
 from gpax_lab.storage import read  # noqa: E402
 

@@ -18,10 +18,10 @@ import numpy as np  # noqa: E402
 from bo_step import BOUNDS, KEY, candidates, objective, quality, seeds  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, gp, kernels, nuts, observations, smc  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, gp, kernels, nuts, observations, smc  # noqa: E402
 from gpax_lab.experiment import buffer_for  # noqa: E402
-from gpax_lab.experiment.simulate import measure  # noqa: E402
-from gpax_lab.infer import outcomes  # noqa: E402
+from gpax_lab.experiment._simulate import measure  # noqa: E402
+from gpax_lab.inference import outcomes  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -30,7 +30,7 @@ MODEL = gp.exact(2, kernels.rbf, bounds=BOUNDS)
 
 def campaign(sampler, steps):
     """Seconds of every step, the first fit in the first; the last state; the outcome of every fit."""
-    experiment = bayes_opt(MODEL, sampler, acquire.log_ei(), candidates())
+    experiment = bayes_opt(MODEL, sampler, acquisition.log_ei(), candidates())
     times, codes, start = [], [], time.perf_counter()
     state = experiment.init(KEY, buffer_for(observations(*seeds()), steps))
     for _ in range(steps):

@@ -48,20 +48,20 @@ import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
 from gpax_lab import (  # noqa: E402
-    acquire,
+    acquisition,
     bayes_opt,
     coverage,
     gp,
     hypotheses,
     kernels,
     laplace,
-    observations,
     model_average,
+    observations,
     reach,
     recalibration,
     simulate,
 )
-from gpax_lab.experiment.study import initial_observations, over_keys  # noqa: E402
+from gpax_lab.experiment._study import initial_observations, over_keys  # noqa: E402
 
 PLACES, SEEDS, STEPS, LAST, NOISE, NEAR = 240, 5, 35, 10, 0.05, 0.1
 WIDTH, CORNER, EDGE = 0.14, 0.1, 1.6449
@@ -146,34 +146,34 @@ def models(of: Sample):
 class Recipe(NamedTuple):
     """A score, and how rivals are treated."""
 
-    score: acquire.Acquisition
+    score: acquisition.Acquisition
     options: dict
 
 
 TRUSTING = {"floor": 0.0, "apart_every": None}  # rivals as decisions took them before this benchmark
 TODAY, DEFAULT = "ucb(1.0)", "seek()"
 RECIPES = {
-    TODAY: Recipe(acquire.ucb(1.0), TRUSTING),
-    "ucb(2.0)": Recipe(acquire.ucb(2.0), TRUSTING),
-    "log_ei": Recipe(acquire.log_ei(), TRUSTING),
-    DEFAULT: Recipe(acquire.seek(), {}),
+    TODAY: Recipe(acquisition.ucb(1.0), TRUSTING),
+    "ucb(2.0)": Recipe(acquisition.ucb(2.0), TRUSTING),
+    "log_ei": Recipe(acquisition.log_ei(), TRUSTING),
+    DEFAULT: Recipe(acquisition.seek(), {}),
 }
 MORE = {
-    "ucb(3.0)": Recipe(acquire.ucb(3.0), TRUSTING),
-    "ucb(1.0), floor": Recipe(acquire.ucb(1.0), {}),
-    "ucb(2.0), floor": Recipe(acquire.ucb(2.0), {}),
-    "learning(log_ei())": Recipe(acquire.learning(acquire.log_ei()), {}),
-    "seek(beta=1)": Recipe(acquire.seek(beta=1.0), {}),
-    "seek(every=4)": Recipe(acquire.seek(every=4), {}),
-    "seek(every=5)": Recipe(acquire.seek(every=5), {}),
+    "ucb(3.0)": Recipe(acquisition.ucb(3.0), TRUSTING),
+    "ucb(1.0), floor": Recipe(acquisition.ucb(1.0), {}),
+    "ucb(2.0), floor": Recipe(acquisition.ucb(2.0), {}),
+    "learning(log_ei())": Recipe(acquisition.learning(acquisition.log_ei()), {}),
+    "seek(beta=1)": Recipe(acquisition.seek(beta=1.0), {}),
+    "seek(every=4)": Recipe(acquisition.seek(every=4), {}),
+    "seek(every=5)": Recipe(acquisition.seek(every=5), {}),
 }
 
 
-def of_one_shape(recipes: tuple[Recipe, ...]) -> list[acquire.Acquisition]:
+def of_one_shape(recipes: tuple[Recipe, ...]) -> list[acquisition.Acquisition]:
     """Their scores as sums of the same terms, all but one with weight 0: one compiled campaign serves all."""
     terms = {recipe.score.terms: recipe.score for recipe in recipes}
 
-    def padded(score: acquire.Acquisition) -> acquire.Acquisition:
+    def padded(score: acquisition.Acquisition) -> acquisition.Acquisition:
         parts = [1.0 * score if kind == score.terms else 0.0 * other for kind, other in terms.items()]
         return sum(parts[1:], parts[0])
 
@@ -248,7 +248,7 @@ def on_map(of, model, sampler, recipe: Recipe, keys: int) -> dict[str, np.ndarra
     first = max(5, budget // 8)
     batch = max(1, (budget - first) // 15)
     steps = -(-(budget - first) // batch)
-    plan = bayes_opt(model, sampler, recipe.score, acquire.pool(of.positions), batch, **recipe.options)
+    plan = bayes_opt(model, sampler, recipe.score, acquisition.pool(of.positions), batch, **recipe.options)
     table, values = jnp.asarray(of.positions, float), jnp.asarray(of.values)
 
     def measure(key, x):
@@ -293,7 +293,7 @@ def on_sample(of: Sample, titles: list[str], keys) -> dict[str, dict[str, np.nda
     for group in together(of, titles):
         campaign = Campaign(of, tuple((RECIPES | MORE)[title] for title in group), STEPS)
         which = np.repeat(np.arange(len(group)), len(keys))
-        ended = over_keys(campaign, acquire.pool(of.places), jnp.concatenate([keys] * len(group)), which=which)
+        ended = over_keys(campaign, acquisition.pool(of.places), jnp.concatenate([keys] * len(group)), which=which)
         found |= {title: judge(of, [leaf[which == k] for leaf in ended]) for k, title in enumerate(group)}
     return found
 

@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 from bo_step import BOUNDS, candidates, objective, usual_fit, usual_moments  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import Problem, acquire, bayes_opt, gp, kernels, smc, study  # noqa: E402
+from gpax_lab import Problem, acquisition, bayes_opt, gp, kernels, smc, study  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -51,8 +51,8 @@ def main():
     report, (keys, steps) = Report(), (8, 10) if quick else (64, 30)
     model, domain = gp.exact(2, kernels.rbf, bounds=BOUNDS), candidates()
     experiments = {
-        "log EI": bayes_opt(model, smc(128), acquire.log_ei(), domain),
-        "uncertainty": bayes_opt(model, smc(128), acquire.uncertainty(), domain),
+        "log EI": bayes_opt(model, smc(128), acquisition.log_ei(), domain),
+        "uncertainty": bayes_opt(model, smc(128), acquisition.uncertainty(), domain),
     }
     if quick:
         del experiments["uncertainty"]

@@ -19,8 +19,8 @@ import numpy as np  # noqa: E402
 import numpyro.distributions as dist  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, gp, kernels, means, nuts, observations, simulate  # noqa: E402
-from gpax_lab.experiment.simulate import buffer_for  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, gp, kernels, means, nuts, observations, simulate  # noqa: E402
+from gpax_lab.experiment._simulate import buffer_for  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -71,7 +71,7 @@ def seed_readings(key):
 
 def campaign(model, steps, sampler):
     """key -> measured x (steps,), and the minimum of the final posterior mean."""
-    experiment = bayes_opt(model, sampler, acquire.log_ei(maximize=False), acquire.grid([[0.0, 1.0]], (100,)))
+    experiment = bayes_opt(model, sampler, acquisition.log_ei(maximize=False), acquisition.grid([[0.0, 1.0]], (100,)))
     template = buffer_for(observations(np.zeros((4, 1)), np.zeros(4)), steps)
 
     def one(key):

@@ -34,11 +34,11 @@ import numpyro.distributions as dist  # noqa: E402
 from scipy.special import logsumexp  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquire, bayes_opt, gp, hypotheses, observations, parametric, model_average, smc  # noqa: E402
-from gpax_lab.compositions import normalized  # noqa: E402
-from gpax_lab.experiment.simulate import measure  # noqa: E402
-from gpax_lab.infer import outcomes  # noqa: E402
-from gpax_lab.physics import mixtures  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, gp, hypotheses, model_average, observations, parametric, smc  # noqa: E402
+from gpax_lab.core._compositions import normalized  # noqa: E402
+from gpax_lab.experiment._simulate import measure  # noqa: E402
+from gpax_lab.inference import outcomes  # noqa: E402
+from gpax_lab.laws import mixtures  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -320,7 +320,9 @@ def main():
         if not (options.quick or options.skip_all):
             followed(report, name, x, y)
         model, sampler = models_of(x.shape[1]), model_average(smc(options.draws))
-        experiment = bayes_opt(model, sampler, acquire.expected_information_gain(options.within, 16), acquire.pool(x))
+        experiment = bayes_opt(
+            model, sampler, acquisition.expected_information_gain(options.within, 16), acquisition.pool(x)
+        )
         when = campaigns(report, name, x, y, experiment, keys, budget, BEST)
         if not options.quick:
             compare(report, name, when, budget)

@@ -4,28 +4,31 @@ A model is a prior, a log-likelihood and a predictor; a sampler turns observatio
 is a pure state machine over them; `simulate` runs one as a compiled function, `run` against an instrument.
 """
 
-from gpax_lab import acquire, kernels, means, priors
-from gpax_lab.environment import setup
+from gpax_lab import acquisition, kernels, means, priors
+from gpax_lab.core._environment import setup
+from gpax_lab.core._observations import Observations, observations
 from gpax_lab.experiment import Problem, Simulated, bayes_opt, reach, recovery, run, simulate, study
-from gpax_lab.formulas import formula
-from gpax_lab.infer import (
+from gpax_lab.hypotheses import (
     bandit,
-    coverage,
-    ensemble,
+    comparison_report,
+    discover_laws,
     hypotheses,
-    intervals,
-    laplace,
-    term_library,
-    load_posterior,
-    nuts,
+    model_average,
     predictive_check,
     prior_sweep,
-    discover_laws,
-    model_average,
+    term_library,
+)
+from gpax_lab.hypotheses._formulas import formula
+from gpax_lab.inference import (
+    coverage,
+    ensemble,
+    intervals,
+    laplace,
+    load_posterior,
+    nuts,
     recalibration,
     reconstruct,
     smc,
-    comparison_report,
 )
 from gpax_lab.models import (
     HeteroscedasticNoise,
@@ -38,19 +41,20 @@ from gpax_lab.models import (
     parametric,
     sparse,
 )
-from gpax_lab.observations import Observations, observations
 
 __all__ = [
+    "HeteroscedasticNoise",
     "Observations",
     "Problem",
     "Simulated",
-    "HeteroscedasticNoise",
     "StudentNoise",
-    "acquire",
+    "acquisition",
     "bandit",
     "bayes_opt",
+    "comparison_report",
     "coverage",
     "deep_kernel",
+    "discover_laws",
     "ensemble",
     "formula",
     "gp",
@@ -60,9 +64,9 @@ __all__ = [
     "intervals",
     "kernels",
     "laplace",
-    "term_library",
     "load_posterior",
     "means",
+    "model_average",
     "nuts",
     "observations",
     "over_compositions",
@@ -70,8 +74,6 @@ __all__ = [
     "predictive_check",
     "prior_sweep",
     "priors",
-    "discover_laws",
-    "model_average",
     "reach",
     "recalibration",
     "reconstruct",
@@ -82,5 +84,5 @@ __all__ = [
     "smc",
     "sparse",
     "study",
-    "comparison_report",
+    "term_library",
 ]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
-from gpax_lab.interning import interned
+from gpax_lab.core._interning import interned
 from gpax_lab.priors import Params, Scoped, with_dim
 
 Kernel: TypeAlias = Callable[[Array, Array, Params], Array]

@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.interning import interned
+from gpax_lab.core._interning import interned
 from gpax_lab.priors import Params, Scoped, as_program, parameter_shapes, sample
 
 Mean: TypeAlias = Callable[[Array, Params], Array]

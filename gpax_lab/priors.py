@@ -16,7 +16,7 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro import handlers
 
-from gpax_lab.programs import Program, latent_and_observed, parameter, vetted
+from gpax_lab.core._programs import Program, latent_and_observed, parameter, vetted
 
 Params: TypeAlias = Mapping[str, Array]
 Prior: TypeAlias = Mapping[str, Any] | Program

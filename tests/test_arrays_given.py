@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab import inputs
+from gpax_lab.core import _inputs as inputs
 from gpax_lab.images import atoms, descriptors, domains, features, frames, patches, registration
 from gpax_lab.spectra import edx, eels, peaks, sho, sts
 from gpax_lab.spectra import fit as fitting

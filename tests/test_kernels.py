@@ -6,9 +6,9 @@ import pytest
 import sklearn.gaussian_process.kernels as sk
 
 from gpax_lab import kernels, priors
+from gpax_lab.core._observations import observations
 from gpax_lab.models import gp
-from gpax_lab.models.conditioning import gram
-from gpax_lab.observations import observations
+from gpax_lab.models._conditioning import gram
 
 SUM = kernels.add(kernels.scope("a", kernels.rbf), kernels.scope("b", kernels.active([1], kernels.matern32)))
 PRODUCT = kernels.multiply(kernels.scope("a", kernels.periodic), kernels.scope("b", kernels.linear))

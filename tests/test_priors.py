@@ -6,8 +6,8 @@ import numpyro.distributions as dist
 import pytest
 
 from gpax_lab import kernels, means, priors
+from gpax_lab.core._observations import observations
 from gpax_lab.models import gp, parametric
-from gpax_lab.observations import observations
 
 
 def slope(x, params):

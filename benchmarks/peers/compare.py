@@ -323,8 +323,8 @@ def grids(bench):
     for size in (64,) if quick else (64, 128):
         task = {"task": "grid", "problem": bench.save(f"image-{size}", problems.image(size)), "seed": 0}
         for method in GRID:
-            if method == "reconstruct" and importlib.util.find_spec("gpax_lab.infer.reconstruct") is None:
-                print("reconstruct: skipped, this gpax_lab has no infer.reconstruct", flush=True)
+            if method == "reconstruct" and importlib.util.find_spec("gpax_lab.inference._reconstruct") is None:
+                print("reconstruct: skipped, this gpax_lab has no inference.reconstruct", flush=True)
                 continue
             repeats = 2 if method == "reconstruct" else 1
             got = bench.run(method, [task | {"repeats": repeats}], iterations=5 if quick else 50).get("grid")

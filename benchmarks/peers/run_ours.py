@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bo_step import usual_draws, usual_fit  # noqa: E402
 
-from gpax_lab import acquire, bayes_opt, gp, kernels, laplace, nuts, observations, smc  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, gp, kernels, laplace, nuts, observations, smc  # noqa: E402
 from gpax_lab.experiment import buffer_for  # noqa: E402
 
 BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
@@ -86,7 +86,9 @@ class OnPool(Ours):
     def step(self, x, y, candidates, taken, seed):
         if self.sampler not in _experiments:
             model = gp.exact(candidates.shape[1], kernels.matern52)
-            _experiments[self.sampler] = bayes_opt(model, self.sampler, acquire.ucb(0.25), acquire.pool(candidates))
+            _experiments[self.sampler] = bayes_opt(
+                model, self.sampler, acquisition.ucb(0.25), acquisition.pool(candidates)
+            )
         return super().step(x, y, candidates, taken, seed)
 
 
@@ -96,14 +98,14 @@ _experiments = {}
 def experiment_of(sampler, looked_at, candidates):
     """One experiment a sampler, so that a second campaign compiles nothing."""
     if sampler not in _experiments:
-        pool = acquire.pool(candidates)
-        _experiments[sampler] = bayes_opt(MODEL, sampler, acquire.log_ei(), pool, draws=looked_at)
+        pool = acquisition.pool(candidates)
+        _experiments[sampler] = bayes_opt(MODEL, sampler, acquisition.log_ei(), pool, draws=looked_at)
     return _experiments[sampler]
 
 
 def filled(image, seed):
     """`reconstruct` with its defaults."""
-    from gpax_lab.infer.reconstruct import reconstruct
+    from gpax_lab.inference._reconstruct import reconstruct
 
     found = jax.block_until_ready(reconstruct(jax.random.key(seed), image))
     return Image(np.asarray(found.mean), np.sqrt(np.asarray(found.std) ** 2 + float(found.noise_std) ** 2))
@@ -116,7 +118,7 @@ def studied(problem, job):
 
     from gpax_lab import Problem, study
 
-    experiment = bayes_opt(MODEL, smc(128), acquire.log_ei(), candidates())
+    experiment = bayes_opt(MODEL, smc(128), acquisition.log_ei(), candidates())
     keys = jax.random.split(jax.random.key(job["seed"]), job["keys"])
     found = study(
         {"ours": experiment}, {"surface": Problem(objective, truth)}, candidates(), keys, job["steps"], seeds=5

@@ -8,7 +8,7 @@ _EXTRA = ("typer", "rich", "matplotlib")
 def main() -> None:
     """Entry point of `gpax-lab`."""
     try:
-        from gpax_lab.cli.app import app
+        from gpax_lab.cli._app import app
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in _EXTRA:
             raise

@@ -9,16 +9,16 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
-from gpax_lab import formulas
-from gpax_lab.experiment.experiment import State, models_of
-from gpax_lab.experiment.room import reserved, with_buffer
-from gpax_lab.infer.posterior import Posterior
-from gpax_lab.infer.race import Hypotheses, ModelAverage
-from gpax_lab.inputs import numbers, points_of, traced
+from gpax_lab.core._inputs import numbers, points_of, traced
+from gpax_lab.core._observations import PENDING, VETOED
+from gpax_lab.experiment._buffer import reserved, with_buffer
+from gpax_lab.experiment._experiment import State, models_of
+from gpax_lab.hypotheses import _formulas as formulas
+from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.inference._posterior import Posterior
 from gpax_lab.means import Law
-from gpax_lab.models.model import Model
-from gpax_lab.models.parametric import parametric
-from gpax_lab.observations import PENDING, VETOED
+from gpax_lab.models._model import Model
+from gpax_lab.models._parametric import parametric
 
 
 @dataclass(frozen=True)

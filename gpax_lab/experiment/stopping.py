@@ -10,11 +10,11 @@ from jax import Array
 from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
-from gpax_lab.acquire.candidates import domain
-from gpax_lab.acquire.domain import Region, as_region
-from gpax_lab.acquire.scores import log_ei
-from gpax_lab.experiment.experiment import State, as_asked
-from gpax_lab.observations import FAILED, MEASURED, used
+from gpax_lab.acquisition._candidates import domain
+from gpax_lab.acquisition._domain import Region, as_region
+from gpax_lab.acquisition._functions import log_ei
+from gpax_lab.core._observations import FAILED, MEASURED, used
+from gpax_lab.experiment._experiment import State, as_asked
 
 Rule: TypeAlias = Callable[[State], str | None]
 
@@ -34,7 +34,7 @@ def target(
     """Stop once some measured point lies beyond `value` (unit of y) with the given posterior probability.
 
     The noise-free quantity counts, draw by draw, so one lucky reading does not end a campaign; and only points where
-    may still be asked, or `among` others, as in `acquire.log_ei`.
+    may still be asked, or `among` others, as in `acquisition.log_ei`.
     """
     sign, region = (1.0 if maximize else -1.0), as_region(among)
 
@@ -54,7 +54,7 @@ def target(
 def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike | None = None) -> Rule:
     """Stop once the largest expected improvement over the candidates is below `below` (unit of y).
 
-    Improvement is over the readings where may still be asked, or `among` others, as in `acquire.log_ei`.
+    Improvement is over the readings where may still be asked, or `among` others, as in `acquisition.log_ei`.
     """
     score = log_ei(maximize, among=among)
 

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, native
+from gpax_lab.core._inputs import floating, native
 
 
 class Principal(NamedTuple):

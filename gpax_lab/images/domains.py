@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.core._inputs import floating
 
 NORMAL_QUARTILE = 0.6744897501960817
 """Median of |e| for e ~ N(0, 1): a median absolute value divided by it is a standard deviation."""

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, native, traced
+from gpax_lab.core._inputs import floating, native, traced
 
 
 class Peaks(NamedTuple):

@@ -14,7 +14,7 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.core._inputs import floating
 
 
 def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> Array:

@@ -11,8 +11,8 @@ from jax import Array
 from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, native, traced
-from gpax_lab.interning import interned
+from gpax_lab.core._inputs import floating, native, traced
+from gpax_lab.core._interning import interned
 
 EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
 """What lies beyond the border of an image: its mirror image, its outermost pixels, or its other side."""

@@ -16,8 +16,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._inputs import floating
 from gpax_lab.images.frames import shift_spectrum, waves
-from gpax_lab.inputs import floating
 
 OK, AMBIGUOUS, WEAK, BAD_INPUT, UNEVEN = range(5)
 """Values of `Registration.flag`."""

@@ -1,25 +1,25 @@
 """A model is a prior, a log-likelihood and a predictor."""
 
 from gpax_lab.models import gp, gridded
-from gpax_lab.models.deep_kernel import deep_kernel
-from gpax_lab.models.mixture import over_compositions
-from gpax_lab.models.model import Model
-from gpax_lab.models.noise import HeteroscedasticNoise, StudentNoise
-from gpax_lab.models.parametric import parametric
-from gpax_lab.models.sparse import inducing_points, sparse
-from gpax_lab.models.vector import SpectralBasis, multi_output
+from gpax_lab.models._deep_kernel import deep_kernel
+from gpax_lab.models._mixture import over_compositions
+from gpax_lab.models._model import Model
+from gpax_lab.models._multi_output import SpectralBasis, multi_output
+from gpax_lab.models._noise import HeteroscedasticNoise, StudentNoise
+from gpax_lab.models._parametric import parametric
+from gpax_lab.models._sparse import inducing_points, sparse
 
 __all__ = [
-    "Model",
     "HeteroscedasticNoise",
+    "Model",
     "SpectralBasis",
     "StudentNoise",
     "deep_kernel",
     "gp",
     "gridded",
     "inducing_points",
+    "multi_output",
     "over_compositions",
     "parametric",
     "sparse",
-    "multi_output",
 ]

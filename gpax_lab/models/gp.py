@@ -7,17 +7,17 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.interning import interned
+from gpax_lab.core._interning import interned
+from gpax_lab.core._observations import Observations, as_if_measured
+from gpax_lab.core._sequence import additive_recurrence
 from gpax_lab.kernels import Kernel, matern52
 from gpax_lab.means import Mean
-from gpax_lab.models import conditioning
-from gpax_lab.models.frame import frame
-from gpax_lab.models.model import Model
-from gpax_lab.models.noise import Noise, only_known
-from gpax_lab.models.scaling import Scale
-from gpax_lab.observations import Observations, as_if_measured
+from gpax_lab.models import _conditioning as conditioning
+from gpax_lab.models._model import Model
+from gpax_lab.models._noise import Noise, only_known
+from gpax_lab.models._scaling import Scale
+from gpax_lab.models._transform import frame
 from gpax_lab.priors import Params, Prior
-from gpax_lab.sequence import additive_recurrence
 
 ANCHORS = 256
 """Points of the unit cube at which a drawn function is exact; in between it follows the kernel's interpolation."""
@@ -104,7 +104,9 @@ def exact(
         obs = of.displaced.where(params, obs)
         variance = of.variance_at(params, obs, obs.x, factor.scale)
         return factor._replace(
-            residual=conditioning.condition_on_pending(kernel, params, factor.residual, of.unit(obs.x), variance, as_if_measured(obs))
+            residual=conditioning.condition_on_pending(
+                kernel, params, factor.residual, of.unit(obs.x), variance, as_if_measured(obs)
+            )
         )
 
     def predict(params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:

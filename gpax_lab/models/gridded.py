@@ -22,14 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.interning import interned
+from gpax_lab.core._interning import interned
+from gpax_lab.core._linalg import cholesky, in_chunks, solve_lower
+from gpax_lab.core._observations import capacity_for
 from gpax_lab.kernels import Kernel
-from gpax_lab.linalg import cholesky, in_chunks, solve_lower
-from gpax_lab.models import gp, kronecker
-from gpax_lab.models.conditioning import gram, log_marginal_of, masked
-from gpax_lab.models.kronecker import Solution, System
-from gpax_lab.models.model import Model
-from gpax_lab.observations import capacity_for
+from gpax_lab.models import _kronecker as kronecker
+from gpax_lab.models import gp
+from gpax_lab.models._conditioning import gram, log_marginal_of, masked
+from gpax_lab.models._kronecker import Solution, System
+from gpax_lab.models._model import Model
 from gpax_lab.priors import Params, Prior, Program, Scoped, sample, with_dim
 
 VECTOR = 1 << 22

@@ -16,8 +16,8 @@ from jax import Array, lax
 from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, native, traced
-from gpax_lab.linalg import cholesky, solve_lower, solve_upper
+from gpax_lab.core._inputs import floating, native, traced
+from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
 
 OK, EMPTY, BAD_INPUT, POOR_FIT = range(4)
 """Values of `Lines.flag`: good, no counts at all, not finite or negative counts, counts that these lines do not explain

@@ -16,7 +16,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, native
+from gpax_lab.core._inputs import floating, native
 
 OK, RISING, POOR_FIT, FEW_COUNTS, NO_COUNTS, BAD_FIT, BAD_INPUT = range(7)
 """Values of `flag`."""

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from gpax_lab.inputs import floating, inexact, native
+from gpax_lab.core._inputs import floating, inexact, native
 from gpax_lab.spectra.least_squares import fit_all
 from gpax_lab.spectra.normal_equations import STRIDE, Formula, Jacobian, Model, Task, gauss_jordan_solve
 from gpax_lab.spectra.outcome import (

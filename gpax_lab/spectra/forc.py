@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
-from gpax_lab.linalg import in_chunks
+from gpax_lab.core._inputs import floating
+from gpax_lab.core._linalg import in_chunks
 from gpax_lab.spectra.fit import normal_solve
 from gpax_lab.spectra.loops import coercive_biases, loop_area
 

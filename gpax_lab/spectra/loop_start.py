@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
-from gpax_lab.linalg import in_chunks
+from gpax_lab.core._inputs import floating
+from gpax_lab.core._linalg import in_chunks
 from gpax_lab.spectra.loops import loop_function, rising, sweep_step
 
 CENTRES, WIDTHS = 12, (0.5, 2.0, 5.0)

@@ -15,7 +15,7 @@ from jax import Array
 from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.core._inputs import floating
 
 SHARPNESS = 1000.0
 """1/V: how abruptly the corner width changes at the coercive bias (Jesse et al., as fitted in BGlib: d = 1000)."""

@@ -13,12 +13,12 @@ from gpax_lab.spectra.normal_equations import (
     Task,
     curve,
     data,
-    gauss_jordan_solve,
-    free_parameters,
     fix_params,
+    free_parameters,
+    gauss_jordan_solve,
+    huber_weight,
     normal,
     parts_of,
-    huber_weight,
 )
 
 OK, POOR_FIT, AT_BOUND, NOT_CONVERGED, SINGULAR, BAD_INPUT, EDGE, UNRESOLVED = range(8)

@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, numbers
+from gpax_lab.core._inputs import floating, numbers
 from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused
 from gpax_lab.spectra.residual import LITTLE, NOT_NOISE, neighbour_correlation
 from gpax_lab.spectra.scalarize import Scalar, ratio, scalarizer

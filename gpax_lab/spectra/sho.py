@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.core._inputs import floating
 from gpax_lab.spectra.fit import BAD_INPUT, EDGE, Fit, curve_fit, judged, refused, transformed
 from gpax_lab.spectra.residual import LITTLE, misfit, neighbour_correlation, widening
 from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response

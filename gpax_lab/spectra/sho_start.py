@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, inexact
-from gpax_lab.linalg import in_chunks
+from gpax_lab.core._inputs import floating, inexact
+from gpax_lab.core._linalg import in_chunks
 from gpax_lab.spectra.fit import normal_solve
 
 LEAST_Q, MOST_Q = 1.0, 1e6

@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.core._inputs import floating
 
 
 class Source(Protocol):

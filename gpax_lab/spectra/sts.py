@@ -15,7 +15,7 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating, native, numbers, traced
+from gpax_lab.core._inputs import floating, native, numbers, traced
 
 OK, NO_GAP, OUTSIDE, BAD_INPUT, UNSURE = range(5)
 """Values of `Gap.flag`."""

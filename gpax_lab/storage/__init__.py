@@ -1,8 +1,8 @@
 """What is kept: the journal of a campaign and the HDF5 file that others open, and measured files of other programs."""
 
-from .contents import Contents, read
-from .dataset import Dataset
-from .errors import (
+from gpax_lab.storage._contents import Contents, read
+from gpax_lab.storage._dataset import Dataset
+from gpax_lab.storage._errors import (
     DiskFull,
     ExportError,
     ForeignFile,
@@ -16,11 +16,11 @@ from .errors import (
     JournalMissing,
     JournalPlace,
 )
-from .export import export_hdf5
-from .frames import JournalRecord
-from .journal import Clock, Entry, Journal
-from .loading import UnreadableFile, load
-from .saving import save
+from gpax_lab.storage._export import export_hdf5
+from gpax_lab.storage._journal import Clock, Entry, Journal
+from gpax_lab.storage._loading import UnreadableFile, load
+from gpax_lab.storage._records import JournalRecord
+from gpax_lab.storage._saving import save
 
 __all__ = [
     "Clock",
@@ -30,7 +30,6 @@ __all__ = [
     "Entry",
     "ExportError",
     "ForeignFile",
-    "JournalRecord",
     "Journal",
     "JournalCorrupt",
     "JournalDisturbed",
@@ -41,6 +40,7 @@ __all__ = [
     "JournalLocked",
     "JournalMissing",
     "JournalPlace",
+    "JournalRecord",
     "UnreadableFile",
     "export_hdf5",
     "load",

@@ -1,18 +1,10 @@
 """Variational autoencoders that know how a picture turns, shifts and grows: arrays in, arrays out."""
 
-from gpax_lab.poses import Pose
-from gpax_lab.vae.bounds import ELBOTerms, Weights, elbo, importance_elbo
-from gpax_lab.vae.checks import angle_error, circular_correlation, explained, shift_correlation
-from gpax_lab.vae.examples import Examples, examples, unit_range
-from gpax_lab.vae.files import load, save
-from gpax_lab.vae.likelihoods import Likelihood, bernoulli, continuous_bernoulli, gaussian
-from gpax_lab.vae.model import VAE, Latents, model
-from gpax_lab.vae.networks import Convolutional, Coordinates, Dense, MLPDecoder, FourierDecoder
-from gpax_lab.vae.parts import rotation, scaling, translation
-from gpax_lab.vae.schedules import annealed
-from gpax_lab.vae.stored import Stored, stored
-from gpax_lab.vae.training import Epoch, History, Trained, mean_elbo, train
-from gpax_lab.vae.use import (
+from gpax_lab.core._poses import Pose
+from gpax_lab.vae._elbo import ELBOTerms, Weights, elbo, importance_elbo
+from gpax_lab.vae._examples import Examples, examples, unit_range
+from gpax_lab.vae._files import load, save
+from gpax_lab.vae._inference import (
     Encoded,
     anomaly,
     decode,
@@ -24,33 +16,41 @@ from gpax_lab.vae.use import (
     trajectories,
     traversal,
 )
+from gpax_lab.vae._likelihoods import Likelihood, bernoulli, continuous_bernoulli, gaussian
+from gpax_lab.vae._metrics import angle_error, circular_correlation, explained, shift_correlation
+from gpax_lab.vae._model import VAE, Latents, model
+from gpax_lab.vae._networks import Convolutional, Coordinates, Dense, FourierDecoder, MLPDecoder
+from gpax_lab.vae._parts import rotation, scaling, translation
+from gpax_lab.vae._schedules import annealed
+from gpax_lab.vae._stored import Stored, stored
+from gpax_lab.vae._training import Epoch, History, Trained, mean_elbo, train
 
 __all__ = [
     "VAE",
     "Convolutional",
     "Coordinates",
     "Dense",
+    "ELBOTerms",
     "Encoded",
     "Epoch",
     "Examples",
+    "FourierDecoder",
     "History",
     "Latents",
     "Likelihood",
     "MLPDecoder",
     "Pose",
     "Stored",
-    "ELBOTerms",
     "Trained",
-    "FourierDecoder",
     "Weights",
     "angle_error",
     "annealed",
     "anomaly",
     "bernoulli",
-    "elbo",
     "circular_correlation",
     "continuous_bernoulli",
     "decode",
+    "elbo",
     "encode",
     "encode_windows",
     "examples",

@@ -8,47 +8,47 @@ LOOPS = "a whole campaign: `tests/experiment` compares `run`, `simulate` and `vm
 
 EXCLUDED = {
     HOST: """
-        acquire.domain.as_region ahead. environment. interning. experiment.simulate.as_partial
-        infer.posterior.conditioning_ahead acquire.score.as_score acquire.score.only_among compiler. compositions.
-        experiment.contracts. experiment.guard.
-        experiment.corner. experiment.interventions. experiment.places. experiment.record. experiment.recovery.
-        experiment.reread. experiment.room. experiment.run. experiment.signals. experiment.simulated.
-        experiment.stopping. experiment.study. experiment.suspended. experiment.tracked. experiment.versions.
-        formulas.as_data formulas.distribution formulas.names
-        formulas.normal formulas.parse images.atoms. images.descriptors.factors images.registration.words
-        infer.checks.verdict infer.outcomes. infer.posterior.Posterior.save infer.posterior.Posterior.summary
-        infer.model_average.Race.save infer.model_average.Race.summary infer.reconstruct. infer.sensitivity.PriorSweep.
-        infer.sensitivity.prior_sweep infer.stored. infer.terms. inputs. models.exactness. models.gridded.blocks_of
-        models.gridded.ranks models.kronecker.enough models.lone. models.model.Model. models.pretrain.
-        models.sparse.inducing_points models.structure. models.vector.SpectralBasis.of observations.capacity_for
-        observations.float_dtype observations.grow observations.observations observations.used physics.graphene.
-        programs.check_distribution programs.latent_and_observed programs.parameter programs.vetted spectra.edx.shapes
+        acquisition._domain.as_region core._ahead. core._environment. core._interning. experiment._simulate.as_partial
+        inference._posterior.conditioning_ahead acquisition._acquisition.as_acquisition acquisition._acquisition.only_among core._compiler. core._compositions.
+        experiment._contracts. experiment._guard.
+        experiment._reach. experiment.interventions. experiment._positions. experiment._record. experiment._recovery.
+        experiment._rescalarize. experiment._buffer. experiment._run. experiment._signals. experiment._simulated.
+        experiment.stopping. experiment._study. experiment._suspended. experiment._tracked. experiment._versions.
+        hypotheses._formulas.as_data hypotheses._formulas.distribution hypotheses._formulas.names
+        hypotheses._formulas.normal hypotheses._formulas.parse images.atoms. images.descriptors.factors images.registration.words
+        hypotheses._comparison.comparison_report inference.outcomes. inference._posterior.Posterior.save inference._posterior.Posterior.summary
+        inference.model_average.ModelAverage.save inference.model_average.ModelAverage.summary inference._reconstruct. hypotheses._sensitivity.PriorSweep.
+        hypotheses._sensitivity.prior_sweep inference._stored. hypotheses._discovery. core._inputs. models._exactness. models.gridded.blocks_of
+        models.gridded.ranks models._kronecker.enough models._outlier. models._model.Model. nn._pretrain.
+        models._sparse.inducing_points models._structure. models._multi_output.SpectralBasis.of core._observations.capacity_for
+        core._observations.float_dtype core._observations.grow core._observations.observations core._observations.used simulators.graphene.
+        core._programs.check_distribution core._programs.latent_and_observed core._programs.parameter core._programs.vetted spectra.edx.shapes
         spectra.fit.words spectra.forc.split_cycles spectra.scalarize.HasArrays. spectra.scalarize.of_reading
-        spectra.streams.Source. spectra.streams.blocks spectra.streams.filtered spectra.streams.stream vae.checkpoints.
-        vae.examples.examples vae.examples.unit_range vae.files. vae.model.VAE.check vae.stored. vae.use.encode_windows
-        vae.use.trajectories models.im2spec.Translation.predict
+        spectra.streams.Source. spectra.streams.blocks spectra.streams.filtered spectra.streams.stream vae._checkpoints.
+        vae._examples.examples vae._examples.unit_range vae._files. vae._model.VAE.check vae._stored. vae._inference.encode_windows
+        vae._inference.trajectories nn._im2spec.Translation.predict
     """,
     STATIC: """
-        experiment.experiment. images.descriptors.windows images.patches.pixel_positions infer.model_average.Hypotheses.names
-        infer.model_average.Race.names infer.posterior.Posterior.without_factor infer.model_average.Race.without_factor
-        infer.model_average.Race.owner linalg.jitter models.frame.Frame.bounds models.gp.GPFactor.ok
-        models.gridded.Process.axes models.gridded.unit_axis models.noise.StudentNoise.fresh models.scaling.box
-        models.scaling.checked observations.Observations.capacity physics.diffraction.interaction
-        physics.diffraction.wavelength physics.mixtures.pairs physics.shapes.span poses.axes poses.grid
+        experiment._experiment. images.descriptors.windows images.patches.pixel_positions inference.model_average.Hypotheses.names
+        inference.model_average.ModelAverage.names inference._posterior.Posterior.without_factor inference.model_average.ModelAverage.without_factor
+        inference.model_average.ModelAverage.owner core._linalg.jitter models._transform.DataTransform.bounds models.gp.GPFactor.ok
+        models.gridded.Process.axes models.gridded.unit_axis models._noise.StudentNoise.fresh models._scaling.box
+        models._scaling.checked core._observations.Observations.capacity simulators.diffraction.interaction
+        simulators.diffraction.wavelength laws.mixtures.pairs laws.shapes.span core._poses.axes core._poses.grid
         priors.given_shapes priors.parameter_shapes priors.with_dim spectra.streams.band_pass spectra.streams.comb
-        vae.examples.Examples. vae.model.VAE.branches vae.model.VAE.invariances vae.model.VAE.latent
-        vae.parts.Gaussian.raw vae.training.Trained. vae.use.Encoded. vae.waves.Lattice. vae.waves.lattice
-        acquire.scores.sign_of acquire.score.goals acquire.expected_information_gain.seeks_optimum models.noise.only_known
+        vae._examples.Examples. vae._model.VAE.branches vae._model.VAE.invariances vae._model.VAE.latent
+        vae._parts.Gaussian.raw vae._training.Trained. vae._inference.Encoded. vae._fourier.Lattice. vae._fourier.lattice
+        acquisition._functions.sign_of acquisition._acquisition.goals acquisition.expected_information_gain.seeks_optimum models._noise.only_known
     """,
     BUILDS: """
-        acquire.candidates.box acquire.candidates.domain acquire.candidates.grid acquire.candidates.pool
-        experiment.bayes_opt. infer.bandit. infer.model_average.hypotheses infer.model_average.race kernels.coregion_prior
-        means.two_dips_prior models.encoders.encoder models.noise.SmoothNoise.prior models.noise.StudentNoise.prior
-        physics.shapes.height physics.shapes.level priors.as_program priors.complete priors.default vae.model.model
-        vae.model.VAE.init vae.networks. vae.parts.rotation vae.parts.scaling vae.parts.translation vae.schedules.
+        acquisition._candidates.box acquisition._candidates.domain acquisition._candidates.grid acquisition._candidates.pool
+        experiment._bayes_opt. hypotheses._bandit. inference.model_average.hypotheses inference.model_average.model_average kernels.coregion_prior
+        means.two_dips_prior nn._encoders.encoder models._noise.HeteroscedasticNoise.prior models._noise.StudentNoise.prior
+        laws.shapes.height laws.shapes.level priors.as_program priors.complete priors.default vae._model.model
+        vae._model.VAE.init vae._networks. vae._parts.rotation vae._parts.scaling vae._parts.translation vae._schedules.
     """,
-    CHAOTIC: "infer.ensemble. infer.nuts. models.im2spec.im2spec vae.training.train",
-    LOOPS: "experiment.simulate.",
+    CHAOTIC: "inference._ensemble. inference._nuts. nn._im2spec.im2spec vae._training.train",
+    LOOPS: "experiment._simulate.",
 }
 
 

@@ -19,7 +19,7 @@ ROOMS_OUTSIDE = {
 def modules() -> Iterator[ModuleType]:
     """Every module in the rooms where arrays are computed."""
     for found in pkgutil.walk_packages(gpax_lab.__path__, "gpax_lab."):
-        if found.name.split(".")[1] not in ROOMS_OUTSIDE and not found.name.rpartition(".")[2].startswith("_"):
+        if found.name.split(".")[1] not in ROOMS_OUTSIDE and not found.name.rpartition(".")[2].startswith("__"):
             yield importlib.import_module(found.name)
 
 

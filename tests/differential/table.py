@@ -12,7 +12,7 @@ NO_SLOPE = ("jit", "vmap", "scan", "map", "branch")
 FEW = ("jit", "vmap", "branch")
 
 
-FAMILIES = "models", "infer", "acquire", "spectra", "images", "physics", "vae"
+FAMILIES = "models", "inference", "acquisition", "spectra", "images", "physics", "vae"
 
 
 class Row(NamedTuple):

@@ -3,7 +3,7 @@
 import pytest
 from small_campaign import fixed, go
 
-from gpax_lab.experiment import guard
+from gpax_lab.experiment import _guard as guard
 
 
 @pytest.fixture(scope="module")

@@ -7,16 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab import acquire, kernels
+from gpax_lab import acquisition, kernels
+from gpax_lab.core._observations import MEASURED, Observations
 from gpax_lab.experiment import Experiment, Outcome, Simulated, bayes_opt, run
-from gpax_lab.infer import nuts
-from gpax_lab.infer.posterior import Info, Posterior, Sampler
-from gpax_lab.infer.space import unconstrained_density
+from gpax_lab.inference import nuts
+from gpax_lab.inference._density import unconstrained_density
+from gpax_lab.inference._posterior import Info, Posterior, Sampler
 from gpax_lab.models import gp
-from gpax_lab.observations import MEASURED, Observations
 from gpax_lab.storage import JournalRecord, read
-from gpax_lab.storage.campaign import Campaign
-from gpax_lab.storage.frames import scan
+from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage._records import scan
 
 BOUNDS = [[0.0, 1.0]]
 KEY = jax.random.key(3)
@@ -48,13 +48,13 @@ def model():
 def learning(gp_model=None, batch: int = 1) -> Experiment:
     """The campaign that samples its parameters anew after every reading."""
     sampler = nuts(20, 20, draws=8, max_tree_depth=5)
-    return bayes_opt(gp_model or model(), sampler, acquire.log_ei(), acquire.grid(BOUNDS, (50,)), batch)
+    return bayes_opt(gp_model or model(), sampler, acquisition.log_ei(), acquisition.grid(BOUNDS, (50,)), batch)
 
 
 def fixed(batch: int = 1) -> Experiment:
     """The same with fixed parameters."""
-    score = acquire.log_ei() + acquire.distance_penalty(0.05)
-    return bayes_opt(model(), prior_draws(), score, acquire.grid(BOUNDS, (50,)), batch)
+    score = acquisition.log_ei() + acquisition.distance_penalty(0.05)
+    return bayes_opt(model(), prior_draws(), score, acquisition.grid(BOUNDS, (50,)), batch)
 
 
 class Noted(Simulated):

@@ -12,11 +12,11 @@ if __name__ == "__main__" and len(sys.argv) == 4:  # before the first computatio
 import jax.numpy as jnp
 from small_campaign import BOUNDS, model, prior_draws
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
 from gpax_lab.experiment import Problem, Study, bayes_opt, study
 
 KEYS = jax.random.split(jax.random.key(0), 5)
-DOMAIN = acquire.grid(BOUNDS, (50,))
+DOMAIN = acquisition.grid(BOUNDS, (50,))
 STEPS, SEEDS = 3, 2
 
 
@@ -38,8 +38,8 @@ def noisy(truth, fails=lambda x: False):
 def make():
     """Two experiments and two problems; the second fails on a stretch."""
     experiments = {
-        "ei": bayes_opt(model(), prior_draws(), acquire.log_ei(), DOMAIN),
-        "unc": bayes_opt(model(), prior_draws(), acquire.uncertainty(), DOMAIN),
+        "ei": bayes_opt(model(), prior_draws(), acquisition.log_ei(), DOMAIN),
+        "unc": bayes_opt(model(), prior_draws(), acquisition.uncertainty(), DOMAIN),
     }
     problems = {
         "hill": Problem(noisy(hill), hill),

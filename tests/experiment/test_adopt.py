@@ -6,8 +6,21 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from gpax_lab import acquire, bayes_opt, hypotheses, laplace, means, observations, parametric, model_average, run, smc
+from gpax_lab import (
+    acquisition,
+    bayes_opt,
+    hypotheses,
+    laplace,
+    means,
+    model_average,
+    observations,
+    parametric,
+    run,
+    smc,
+)
+from gpax_lab.core._observations import MEASURED
 from gpax_lab.experiment import Simulated
+from gpax_lab.experiment._record import fold
 from gpax_lab.experiment.interventions import (
     Adopt,
     Pin,
@@ -18,11 +31,9 @@ from gpax_lab.experiment.interventions import (
     to_record,
     widened,
 )
-from gpax_lab.experiment.record import fold
-from gpax_lab.infer import term_library, discover_laws
-from gpax_lab.observations import MEASURED
+from gpax_lab.hypotheses import discover_laws, term_library
 from gpax_lab.storage import read
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage._campaign import Campaign
 
 NOISE = 0.1
 FLAT = means.Law(lambda x, p: p["C"] + 0 * x[0], {"C": dist.Normal(0.0, 1.0)}, {"C": "y"}, "m = C", "constant")
@@ -47,8 +58,8 @@ WRONG = hypotheses({"flat": bare(FLAT), "line": bare(LINE)})
 
 
 def extend(known):
-    grid = acquire.grid([[-1.0, 1.0]], (9,))
-    return bayes_opt(known, model_average(smc(32)), acquire.expected_information_gain(), grid)
+    grid = acquisition.grid([[-1.0, 1.0]], (9,))
+    return bayes_opt(known, model_average(smc(32)), acquisition.expected_information_gain(), grid)
 
 
 EXPERIMENT = extend(WRONG)

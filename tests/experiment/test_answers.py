@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, fixed, frames, go, model, prior_draws
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
+from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, PENDING, observations
 from gpax_lab.experiment import bayes_opt, simulate
-from gpax_lab.experiment.experiment import NothingLeft
+from gpax_lab.experiment._experiment import NothingLeft
+from gpax_lab.experiment._positions import measured_at
+from gpax_lab.experiment._record import fold
+from gpax_lab.experiment._simulated import Simulated
 from gpax_lab.experiment.interventions import Pin, Rescale, Veto, apply
-from gpax_lab.experiment.places import measured_at
-from gpax_lab.experiment.record import fold
-from gpax_lab.experiment.simulated import Simulated
 from gpax_lab.experiment.stopping import no_more_gain, target
 from gpax_lab.models import gp
-from gpax_lab.observations import EMPTY, FAILED, MEASURED, PENDING, observations
 from gpax_lab.storage import read
 
 Y = [0.0, 1.0, 0.1]
@@ -92,8 +92,8 @@ def test_the_same_point_asked_twice_takes_two_answers(plain):
 
 
 def test_a_box_has_a_tolerance_of_a_hundredth():
-    box = acquire.box([[0.0, 2.0]], starts=8, refine=2, iterations=2)
-    experiment = bayes_opt(model(), prior_draws(), acquire.log_ei(), box)
+    box = acquisition.box([[0.0, 2.0]], starts=8, refine=2, iterations=2)
+    experiment = bayes_opt(model(), prior_draws(), acquisition.log_ei(), box)
     state, x = jax.jit(experiment.propose)(begun(experiment))
     for error, pending in ((0.019, 0), (0.021, 1)):
         after = jax.jit(experiment.observe)(state, x + error, jnp.ones(1))
@@ -160,8 +160,8 @@ def test_a_position_in_other_coordinates_fails_the_reading_in_words(plain, tmp_p
 
 
 def test_what_a_position_says():
-    grid = acquire.grid([[0, 1], [-6, -3]], (11, 4))
-    experiment = bayes_opt(gp.exact(2, bounds=[[0, 1], [-6, -3]]), prior_draws(), acquire.log_ei(), grid)
+    grid = acquisition.grid([[0, 1], [-6, -3]], (11, 4))
+    experiment = bayes_opt(gp.exact(2, bounds=[[0, 1], [-6, -3]]), prior_draws(), acquisition.log_ei(), grid)
     x = np.array([0.5, -4.0])
     where = experiment.init(KEY, observations(x[None], [1.0]))
     assert measured_at(x, None).arrays(x) == {}
@@ -210,7 +210,7 @@ WELLS = np.array([[0.0], [0.2], [25 / 49], [0.7], [1.0]])
 
 
 def used_up(batch, **options):
-    return bayes_opt(model(), prior_draws(), acquire.log_ei(), acquire.pool(WELLS), batch, **options)
+    return bayes_opt(model(), prior_draws(), acquisition.log_ei(), acquisition.pool(WELLS), batch, **options)
 
 
 @pytest.mark.parametrize("by_travel", [False, True])
@@ -260,12 +260,12 @@ def test_simulate_marks_the_steps_for_which_nothing_was_left():
 
 
 def test_rules_look_at_where_may_still_be_asked():
-    window = acquire.box([[0.6, 0.9]], starts=16, refine=2, iterations=2)
-    experiment = bayes_opt(model(), prior_draws(), acquire.log_ei(), window)
+    window = acquisition.box([[0.6, 0.9]], starts=16, refine=2, iterations=2)
+    experiment = bayes_opt(model(), prior_draws(), acquisition.log_ei(), window)
     state = experiment.init(KEY, observations([[0.1], [0.7], [0.2]], [9.0, 1.0, 9.0], noise=1e-4))
     assert target(5.0, confidence=0.6)(state) is None
     assert "reached" in target(5.0, confidence=0.6, among=[[0, 1]])(state)
     assert no_more_gain(1e-6)(state) is None
-    said = bayes_opt(model(), prior_draws(), acquire.log_ei(), window, among=lambda x: x[0] < 0.5)
+    said = bayes_opt(model(), prior_draws(), acquisition.log_ei(), window, among=lambda x: x[0] < 0.5)
     assert "reached" in target(5.0, confidence=0.6)(said.init(KEY, state.obs))
     assert float(said.propose(said.init(KEY, state.obs))[0].value) < float(experiment.propose(state)[0].value)

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from gpax_lab import acquire, bayes_opt, gp, laplace, observations
+from gpax_lab import acquisition, bayes_opt, gp, laplace, observations
 from gpax_lab.experiment import reach, reach_of
 
 PLACES = np.random.default_rng(0).uniform(size=(400, 2))
@@ -31,7 +31,7 @@ def test_descriptors_decide_and_not_the_unit():
 
 def test_of_a_state():
     corner = PLACES[np.argsort(PLACES.sum(axis=1))[:6]]
-    plan = bayes_opt(gp.exact(2), laplace(4, 1, 2), acquire.ucb(), acquire.pool(PLACES))
+    plan = bayes_opt(gp.exact(2), laplace(4, 1, 2), acquisition.ucb(), acquisition.pool(PLACES))
     y = np.where(np.arange(6) == 3, np.nan, 0.1 * np.arange(6))  # a failed reading has been there too
     state = plan.init(jax.random.key(0), observations(corner, y))
     assert reach_of(state) == reach(PLACES, corner)

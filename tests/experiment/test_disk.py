@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from small_campaign import SEEDS, Noted, bits, frames, go
 
-from gpax_lab.storage import DiskFull, JournalFull, files, read
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage import DiskFull, JournalFull, read
+from gpax_lab.storage import _files as files
+from gpax_lab.storage._campaign import Campaign
 
 STEPS = 5
 IMAGE = np.random.default_rng(0).integers(0, 4096, (1024, 1024), np.uint16)  # 2 MB

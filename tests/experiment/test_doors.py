@@ -9,22 +9,23 @@ import pandas as pd
 import pytest
 from small_campaign import prior_draws
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
+from gpax_lab.core._observations import FAILED, MEASURED, PENDING, observations
 from gpax_lab.experiment import bayes_opt, simulate
+from gpax_lab.experiment._simulate import one_reading
 from gpax_lab.experiment.interventions import Pin, Reweigh, Veto, apply
-from gpax_lab.experiment.simulate import one_reading
-from gpax_lab.infer import hypotheses, laplace, model_average, smc
+from gpax_lab.hypotheses import hypotheses, model_average
+from gpax_lab.inference import laplace, smc
 from gpax_lab.models import StudentNoise, gp, parametric
-from gpax_lab.models.vector import multi_output
-from gpax_lab.observations import FAILED, MEASURED, PENDING, observations
+from gpax_lab.models._multi_output import multi_output
 
 X = np.linspace(0.0, 1.0, 4)[:, None]
-WHERE = acquire.grid([[0.0, 1.0]], (11,))
+WHERE = acquisition.grid([[0.0, 1.0]], (11,))
 
 
 @pytest.fixture(scope="module")
 def campaign():
-    experiment = bayes_opt(gp.exact(1), smc(8), acquire.ucb(), WHERE)
+    experiment = bayes_opt(gp.exact(1), smc(8), acquisition.ucb(), WHERE)
     state = experiment.init(jax.random.key(0), observations(X, np.cos(3 * X[:, 0]), capacity=8))
     state, x = experiment.propose(state)
     return experiment, state, x
@@ -107,7 +108,7 @@ def test_readings_put_together_by_hand_are_looked_at_when_they_are_fitted(part, 
         gp.exact(1).check(obs._replace(**{part: array.at[1].set(value)}))
     gp.exact(1).check(obs._replace(**{part: array.at[6].set(value)}))  # an empty slot
     with pytest.raises(TypeError, match=r"observations\(x, y\); got tuple"):
-        bayes_opt(gp.exact(1), smc(8), acquire.ucb(), WHERE).init(jax.random.key(0), (X, X[:, 0]))
+        bayes_opt(gp.exact(1), smc(8), acquisition.ucb(), WHERE).init(jax.random.key(0), (X, X[:, 0]))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,7 @@ def test_the_weights_of_a_score_are_finite_numbers(campaign, weights, text):
 
 
 def test_a_reading_far_from_all_others_is_named_when_it_comes_and_not_again():
-    experiment = bayes_opt(gp.exact(1), prior_draws(), acquire.ucb(), WHERE)
+    experiment = bayes_opt(gp.exact(1), prior_draws(), acquisition.ucb(), WHERE)
     x = np.linspace(0.0, 0.8, 6)[:, None]
     state = experiment.init(jax.random.key(0), observations(x, np.cos(x[:, 0]), capacity=8))
     with pytest.warns(UserWarning, match=r"slot 6, y = 1e\+06 at x = \[0.9\]") as found:
@@ -154,15 +155,15 @@ def test_what_a_person_asks_for_is_checked_likewise(campaign, action):
 )
 def test_a_pool_is_checked_likewise(points, text):
     with pytest.raises(ValueError, match=text):
-        acquire.pool(points)
+        acquisition.pool(points)
 
 
 def test_candidates_have_steps_fine_enough_for_their_dtype():
     stamps = [[1.7e9, 1.7e9 + 3600.0]]
     for make in (
-        lambda kind: acquire.box(stamps, dtype=kind),
-        lambda kind: acquire.grid(stamps, (5,), dtype=kind),
-        lambda kind: acquire.pool(np.linspace(*stamps[0], 61)[:, None], dtype=kind),
+        lambda kind: acquisition.box(stamps, dtype=kind),
+        lambda kind: acquisition.grid(stamps, (5,), dtype=kind),
+        lambda kind: acquisition.pool(np.linspace(*stamps[0], 61)[:, None], dtype=kind),
     ):
         make(np.float64)
         with pytest.raises(ValueError, match="offset"):
@@ -182,30 +183,30 @@ KILOHERTZ = [[300.0, 360.0]]
 @pytest.mark.parametrize(
     "candidates",
     [
-        acquire.grid(KILOHERTZ, (7,)),
-        acquire.pool(np.linspace(300.0, 360.0, 7)[:, None]),
-        acquire.box(KILOHERTZ),
+        acquisition.grid(KILOHERTZ, (7,)),
+        acquisition.pool(np.linspace(300.0, 360.0, 7)[:, None]),
+        acquisition.box(KILOHERTZ),
     ],
     ids=["grid", "pool", "box"],
 )
 def test_bounds_that_were_forgotten_are_noticed_when_the_experiment_is_built(candidates):
     said = r"candidates spans \[300, 360\], but the model is made for \[0, 1\]: give it bounds"
     with pytest.raises(ValueError, match=said):
-        bayes_opt(gp.exact(1), smc(8), acquire.ucb(), candidates)
+        bayes_opt(gp.exact(1), smc(8), acquisition.ucb(), candidates)
     rivals = hypotheses({"law": parametric(1, law, K, standardize=False), "any": gp.exact(1, standardize=False)})
     with pytest.raises(ValueError, match=said):
-        bayes_opt(rivals, model_average(smc(8)), acquire.ucb(), candidates)
+        bayes_opt(rivals, model_average(smc(8)), acquisition.ucb(), candidates)
     with pytest.raises(ValueError, match=r"candidates spans \[300, 360\], next to nothing of \[0, 1e\+06\].*bounds"):
-        bayes_opt(gp.exact(1, bounds=[[0.0, 1e6]]), smc(8), acquire.ucb(), candidates)
-    bayes_opt(gp.exact(1, bounds=KILOHERTZ), smc(8), acquire.ucb(), candidates)
+        bayes_opt(gp.exact(1, bounds=[[0.0, 1e6]]), smc(8), acquisition.ucb(), candidates)
+    bayes_opt(gp.exact(1, bounds=KILOHERTZ), smc(8), acquisition.ucb(), candidates)
     with pytest.raises(ValueError, match="this model has 2 inputs, the candidates 1"):
-        bayes_opt(gp.exact(2), smc(8), acquire.ucb(), candidates)
+        bayes_opt(gp.exact(2), smc(8), acquisition.ucb(), candidates)
 
 
 def test_a_small_part_of_the_box_may_be_looked_at_and_an_input_may_be_held():
     for points in ([[0.4], [0.41]], [[0.4]]):
-        bayes_opt(gp.exact(1), smc(8), acquire.ucb(), acquire.pool(points))
-    bayes_opt(gp.exact(2), smc(8), acquire.ucb(), acquire.box([[0.0, 1.0], [1.0, 1.0001]]))
+        bayes_opt(gp.exact(1), smc(8), acquisition.ucb(), acquisition.pool(points))
+    bayes_opt(gp.exact(2), smc(8), acquisition.ucb(), acquisition.box([[0.0, 1.0], [1.0, 1.0001]]))
 
 
 def test_readings_within_next_to_nothing_of_the_box_are_named():
@@ -218,9 +219,9 @@ def test_readings_within_next_to_nothing_of_the_box_are_named():
 
 def test_what_is_put_in_the_wrong_place_is_named():
     def build(model=None, candidates=WHERE, **more):
-        return bayes_opt(gp.exact(1) if model is None else model, smc(8), acquire.ucb(), candidates, **more)
+        return bayes_opt(gp.exact(1) if model is None else model, smc(8), acquisition.ucb(), candidates, **more)
 
-    with pytest.raises(TypeError, match=r"acquire.pool\(points\), grid or box return; got ndarray"):
+    with pytest.raises(TypeError, match=r"acquisition.pool\(points\), grid or box return; got ndarray"):
         build(candidates=X)
     with pytest.raises(TypeError, match=r"a model is what gp.exact\(...\).* return; got exact"):
         build(gp.exact)
@@ -230,10 +231,10 @@ def test_what_is_put_in_the_wrong_place_is_named():
 
 def test_a_score_looks_at_one_quantity():
     with pytest.raises(ValueError, match="one quantity: this model has 2"):
-        bayes_opt(multi_output(gp.exact(1), 2), smc(8), acquire.log_ei(), WHERE)
+        bayes_opt(multi_output(gp.exact(1), 2), smc(8), acquisition.log_ei(), WHERE)
     two = observations(X, np.c_[X, X])
     with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*vector"):
-        bayes_opt(gp.exact(1), smc(8), acquire.log_ei(), WHERE).init(jax.random.key(0), two)
+        bayes_opt(gp.exact(1), smc(8), acquisition.log_ei(), WHERE).init(jax.random.key(0), two)
     with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*vector"):
         smc(8).update(jax.random.key(0), smc(8).init(jax.random.key(0), gp.exact(1), observations(X, X[:, 0])), two)
     with pytest.raises(ValueError, match="looks at 2 quantities, the readings hold 1"):
@@ -260,7 +261,7 @@ def test_an_objective_returns_one_number(value, text):
         one_reading(value)
     with pytest.raises(ValueError, match=text):
         simulate(
-            bayes_opt(gp.exact(1), smc(8), acquire.ucb(), WHERE),
+            bayes_opt(gp.exact(1), smc(8), acquisition.ucb(), WHERE),
             lambda key, x: value,
             jax.random.key(0),
             1,

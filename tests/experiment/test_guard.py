@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, frames, go
 
-from gpax_lab.experiment import Simulated, guard, run
-from gpax_lab.experiment.guard import Guard, description, recognised
-from gpax_lab.experiment.signals import StopFlag
-from gpax_lab.observations import FAILED, MEASURED
+from gpax_lab.core._observations import FAILED, MEASURED
+from gpax_lab.experiment import Simulated, run
+from gpax_lab.experiment import _guard as guard
+from gpax_lab.experiment._guard import Guard, description, recognised
+from gpax_lab.experiment._signals import StopFlag
 
 STEPS = 4
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from small_campaign import SEEDS, Noted, bits, frames, go
 
-from gpax_lab.experiment import guard
-from gpax_lab.experiment.guard import Guard, Paused, description, leave_safe, recognised
+from gpax_lab.experiment import _guard as guard
+from gpax_lab.experiment._guard import Guard, Paused, description, leave_safe, recognised
 from gpax_lab.storage import JournalMissing
 
 STEPS = 2

@@ -11,26 +11,26 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from gpax_lab import (
-    acquire,
+    acquisition,
     bandit,
     bayes_opt,
     gp,
     hypotheses,
     means,
+    model_average,
     nuts,
     observations,
     parametric,
-    model_average,
     run,
     simulate,
     smc,
 )
-from gpax_lab.acquire.information import _informations, telling_apart
+from gpax_lab.acquisition._information import _informations, telling_apart
 from gpax_lab.experiment import Simulated, buffer_for
-from gpax_lab.experiment.record import fold
-from gpax_lab.infer import outcomes
+from gpax_lab.experiment._record import fold
+from gpax_lab.inference import outcomes
 from gpax_lab.storage import read
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage._campaign import Campaign
 
 NOISE = 0.3
 FLAT = means.Law(lambda x, p: p["C"] + 0 * x[0], {"C": dist.Normal(0.0, 1.0)}, {"C": "y"}, "m = C", "constant")
@@ -45,8 +45,8 @@ def bare(law):
 RACE = hypotheses({"flat": bare(FLAT), "line": bare(LINE)}, {"flat": 2.0, "line": 1.0})
 X = np.array([[0.1], [0.9], [0.4], [0.7], [1.0]])
 Y = 1.5 * X[:, 0] + NOISE * np.random.default_rng(1).standard_normal(5)
-GRID = acquire.grid([[0.0, 1.0]], (11,))
-LEARNING = bayes_opt(RACE, model_average(smc(64)), acquire.expected_information_gain(), GRID)
+GRID = acquisition.grid([[0.0, 1.0]], (11,))
+LEARNING = bayes_opt(RACE, model_average(smc(64)), acquisition.expected_information_gain(), GRID)
 
 
 def line(key, x):
@@ -182,7 +182,9 @@ def test_a_law_inside_a_process_may_race_with_the_law_alone():
     both = hypotheses({"line": bare(LINE), "line and more": wrapped})
     posterior = model_average(smc(32)).init(jax.random.key(0), both, observations(X, Y, capacity=8))
     assert np.isfinite(posterior.log_evidence).all()
-    values = acquire.expected_information_gain()(posterior, observations(X, Y, capacity=8), jnp.array([[0.5]]), jax.random.key(0))
+    values = acquisition.expected_information_gain()(
+        posterior, observations(X, Y, capacity=8), jnp.array([[0.5]]), jax.random.key(0)
+    )
     assert float(values[0]) >= 0
 
 
@@ -201,15 +203,15 @@ def test_one_hypothesis_at_a_time_by_probability_greedily_or_at_random():
         return first.mean()
 
     error = 5 * 0.5 / np.sqrt(400)
-    assert abs(share(acquire.uncertainty_of_one()) - p[0]) < error
-    assert abs(share(acquire.uncertainty_of_one(epsilon=1.0)) - 0.5) < error
-    assert share(acquire.uncertainty_of_one(power=np.inf)) == float(p[0] > p[1])
+    assert abs(share(acquisition.uncertainty_of_one()) - p[0]) < error
+    assert abs(share(acquisition.uncertainty_of_one(epsilon=1.0)) - 0.5) < error
+    assert share(acquisition.uncertainty_of_one(power=np.inf)) == float(p[0] > p[1])
 
 
 @pytest.mark.slow
 def test_rewards_of_the_published_algorithm_are_kept_as_written():
     """Its bookkeeping anew in numpy, from the posteriors alone."""
-    experiment = bayes_opt(RACE, bandit(smc(32), GRID.points, 2, epsilon=0.0), acquire.uncertainty(), GRID)
+    experiment = bayes_opt(RACE, bandit(smc(32), GRID.points, 2, epsilon=0.0), acquisition.uncertainty(), GRID)
     obs = buffer_for(observations(X[:1], Y[:1]), 5)
     state = experiment.init(jax.random.key(0), obs)
     reward, pulls, last = np.zeros(2), np.zeros(2, int), np.inf
@@ -237,7 +239,7 @@ def test_rewards_of_the_published_algorithm_are_kept_as_written():
 @pytest.mark.slow
 def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
     soft = bandit(smc(16), GRID.points, 1, temperature=0.5)
-    experiment = bayes_opt(RACE, soft, acquire.uncertainty(), GRID)
+    experiment = bayes_opt(RACE, soft, acquisition.uncertainty(), GRID)
     state, path = simulate(experiment, line, jax.random.key(0), 3, buffer_for(observations(X[:1], Y[:1]), 3))
     assert np.isfinite(path.y).all()
     assert int(state.posterior.pulls.sum()) == 4
@@ -261,14 +263,16 @@ def test_parting_is_the_spread_of_the_rivals_means():
     p = np.asarray(belief.probability)
     each = np.stack([posterior.moments(GRID.points)[0] for posterior in belief.posteriors])
     spread = np.sqrt(p @ (each - p @ each) ** 2)
-    np.testing.assert_allclose(acquire.parting()(belief, obs, GRID.points), spread, rtol=1e-8)
-    penalty = acquire.distance_penalty(0.1)
-    for goal, value in ((acquire.ucb(), spread), (acquire.log_ei(), np.log(spread))):
+    np.testing.assert_allclose(acquisition.parting()(belief, obs, GRID.points), spread, rtol=1e-8)
+    penalty = acquisition.distance_penalty(0.1)
+    for goal, value in ((acquisition.ucb(), spread), (acquisition.log_ei(), np.log(spread))):
         apart = telling_apart(goal + 2.0 * penalty)(belief, obs, GRID.points)
         np.testing.assert_allclose(apart, value + 2.0 * penalty(belief, obs, GRID.points), rtol=1e-8)
 
 
-@pytest.mark.parametrize("goal", [acquire.ucb(), acquire.expected_information_gain()], ids=["optimum", "learning"])
+@pytest.mark.parametrize(
+    "goal", [acquisition.ucb(), acquisition.expected_information_gain()], ids=["optimum", "learning"]
+)
 def test_every_third_point_tells_rivals_apart_where_an_optimum_is_sought(goal):
     plan = bayes_opt(RACE, model_average(smc(16)), goal, GRID, floor=0.3, apart_every=3)
     state, turns = plan.init(jax.random.key(0), observations(X[:2], Y[:2], capacity=8)), []
@@ -277,7 +281,7 @@ def test_every_third_point_tells_rivals_apart_where_an_optimum_is_sought(goal):
         seen = state.posterior.floored(0.3) if goal.names == ("ucb",) else state.posterior
         measured = np.isin(np.asarray(GRID.points)[:, 0].round(9), np.asarray(state.obs.x)[: step + 2, 0].round(9))
         expected = [np.where(measured, -np.inf, s(seen, state.obs, GRID.points, key)).argmax()
-                    for s in (goal, acquire.parting())]  # fmt: skip
+                    for s in (goal, acquisition.parting())]  # fmt: skip
         before, (state, x) = state, plan.propose(state)
         turns.append([float(GRID.points[i, 0]) == float(x[0, 0]) for i in expected])
         state = plan.observe(state, x, line(before.key, x[0])[None])
@@ -287,15 +291,15 @@ def test_every_third_point_tells_rivals_apart_where_an_optimum_is_sought(goal):
 
 def test_mistakes_are_told():
     with pytest.raises(TypeError, match="race"):
-        bayes_opt(RACE, smc(8), acquire.expected_information_gain(), acquire.grid([(0.0, 1.0)], (5,)))
+        bayes_opt(RACE, smc(8), acquisition.expected_information_gain(), acquisition.grid([(0.0, 1.0)], (5,)))
     with pytest.raises(ValueError, match="yields no log evidence"):
         model_average(nuts())
     with pytest.raises(ValueError, match="floor"):
-        bayes_opt(RACE, model_average(smc(8)), acquire.ucb(), GRID, floor=1.0)
+        bayes_opt(RACE, model_average(smc(8)), acquisition.ucb(), GRID, floor=1.0)
     with pytest.raises(TypeError, match="hypotheses"):
         model_average(smc()).init(jax.random.key(0), bare(LINE), observations(X, Y))
     with pytest.raises(ValueError, match="epsilon is a probability"):
-        acquire.uncertainty_of_one(epsilon=2.0)
+        acquisition.uncertainty_of_one(epsilon=2.0)
     with pytest.raises(ValueError, match="two hypotheses or more"):
         hypotheses({"line": bare(LINE)})
     with pytest.raises(ValueError, match="standardise the readings by themselves"):
@@ -305,7 +309,7 @@ def test_mistakes_are_told():
     with pytest.raises(ValueError, match="positive number for each"):
         hypotheses({"line": bare(LINE), "flat": bare(FLAT)}, {"line": 1.0})
     with pytest.raises(ValueError, match="0 <= within <= 1"):
-        acquire.expected_information_gain(within=2.0)
+        acquisition.expected_information_gain(within=2.0)
     alone = smc(16).init(jax.random.key(0), bare(LINE), observations(X, Y, capacity=8))
     with pytest.raises(TypeError, match="compares hypotheses"):
-        acquire.expected_information_gain()(alone, observations(X, Y, capacity=8), jnp.array([[0.5]]))
+        acquisition.expected_information_gain()(alone, observations(X, Y, capacity=8), jnp.array([[0.5]]))

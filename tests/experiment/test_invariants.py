@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from small_campaign import BOUNDS, KEY, SEEDS, bits, fixed, go, learning, measured, model, objective, prior_draws
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
+from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, PENDING, Observations, observations
 from gpax_lab.experiment import bayes_opt, simulate
-from gpax_lab.experiment.simulate import measure
-from gpax_lab.infer import nuts
-from gpax_lab.observations import EMPTY, FAILED, MEASURED, PENDING, Observations, observations
+from gpax_lab.experiment._simulate import measure
+from gpax_lab.inference import nuts
 
 
 class Counted:
@@ -69,8 +69,14 @@ def scattered(obs: Observations, capacity: int, rng) -> tuple[Observations, np.n
     return Observations(*(jnp.asarray(a) for a in empty)), place
 
 
-SCORES = acquire.log_ei() + acquire.log_pi() + acquire.ucb() + acquire.uncertainty() + acquire.disagreement()
-PENALTIES = acquire.distance_penalty(0.1) + acquire.travel(1.0, 0.1)
+SCORES = (
+    acquisition.log_ei()
+    + acquisition.log_pi()
+    + acquisition.ucb()
+    + acquisition.uncertainty()
+    + acquisition.disagreement()
+)
+PENALTIES = acquisition.distance_penalty(0.1) + acquisition.travel(1.0, 0.1)
 CANDIDATES = np.linspace(0.013, 0.987, 17)[:, None]
 
 
@@ -146,12 +152,12 @@ def test_the_sampler_does_not_see_unused_slots(fitted):
 # vmap.
 
 CAMPAIGNS = 64
-POOL = acquire.grid(BOUNDS, (20,))
+POOL = acquisition.grid(BOUNDS, (20,))
 
 
 def campaigns(sampler, steps):
     """One campaign as a compiled function of its key and seeds, the keys of all, and the seeds."""
-    experiment = bayes_opt(model(), sampler, acquire.log_ei(), POOL)
+    experiment = bayes_opt(model(), sampler, acquisition.log_ei(), POOL)
 
     @jax.jit
     def campaign(key, seeds):

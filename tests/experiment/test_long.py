@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from small_campaign import BOUNDS, SEEDS, bits, cut_before_reading, frames, go, model, objective
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
 from gpax_lab.experiment import Simulated, bayes_opt
-from gpax_lab.infer import smc
+from gpax_lab.inference import smc
 from gpax_lab.storage import read
 
 STEPS = 400
@@ -27,7 +27,7 @@ class Counted(Simulated):
 
 def experiment():
     sampler = smc(8, max_moves=2, max_leapfrog=2, max_correlation=0.9)
-    return bayes_opt(model(), sampler, acquire.ucb(4.0), acquire.box(BOUNDS, 32, 2, 8))
+    return bayes_opt(model(), sampler, acquisition.ucb(4.0), acquisition.box(BOUNDS, 32, 2, 8))
 
 
 @pytest.mark.slow

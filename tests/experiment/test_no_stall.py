@@ -14,20 +14,20 @@ import pathlib, sys
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
-from gpax_lab import acquire, kernels
+from gpax_lab import acquisition, kernels
 from gpax_lab.experiment import Simulated, bayes_opt, run, simulate
-from gpax_lab.infer import nuts
+from gpax_lab.inference import nuts
 from gpax_lab.models import gp
-from gpax_lab.observations import observations
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.core._observations import observations
+from gpax_lab.storage._campaign import Campaign
 
 BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
 def objective(key, x):
     return jnp.sin(5 * x[0]) + jnp.cos(3 * x[1]) + 0.05 * jax.random.normal(key)
 
 sampler = nuts(30, 32, draws=16, max_tree_depth=6)
-thousand = acquire.grid(BOUNDS, (40, 25))
-experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquire.log_ei(), thousand)
+thousand = acquisition.grid(BOUNDS, (40, 25))
+experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquisition.log_ei(), thousand)
 rng = np.random.default_rng(0)
 seeds, key = rng.random((30, 2)), jax.random.key(1)
 y = np.sin(5 * seeds[:, 0]) + np.cos(3 * seeds[:, 1])

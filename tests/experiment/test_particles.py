@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from small_campaign import BOUNDS, KEY, SEEDS, bits, cut_before_reading, go, model, objective
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
+from gpax_lab.core._observations import observations
 from gpax_lab.experiment import bayes_opt, simulate
-from gpax_lab.infer import outcomes, smc
-from gpax_lab.observations import observations
+from gpax_lab.inference import outcomes, smc
 
 
 @pytest.fixture(scope="module")
 def experiment():
-    return bayes_opt(model(), smc(32), acquire.log_ei(), acquire.grid(BOUNDS, (50,)))
+    return bayes_opt(model(), smc(32), acquisition.log_ei(), acquisition.grid(BOUNDS, (50,)))
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small_campaign import SEEDS, bits, fixed, frames, go
 
-from gpax_lab.experiment import record
+from gpax_lab.core._observations import MEASURED
+from gpax_lab.experiment import _record as record
 from gpax_lab.experiment.interventions import Veto
-from gpax_lab.observations import MEASURED
 
 PLANNED = 60
 

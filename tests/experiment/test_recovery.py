@@ -6,10 +6,11 @@ import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
 from gpax_lab.experiment import Recovery, bayes_opt, recovery, simulate
-from gpax_lab.experiment.study import initial_observations
-from gpax_lab.infer import bandit, hypotheses, nuts, model_average, smc
+from gpax_lab.experiment._study import initial_observations
+from gpax_lab.hypotheses import bandit, hypotheses, model_average
+from gpax_lab.inference import nuts, smc
 from gpax_lab.means import Law
 from gpax_lab.models import gp, parametric
 
@@ -17,7 +18,7 @@ FLAT = Law(lambda x, p: p["C"] + 0.0 * x[0], {"C": dist.Normal(0.0, 1.0)}, {"C":
 LINE = Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 2.0)}, {"k": "y / x"}, "m = k x", "line")
 BOTH = hypotheses({n: parametric(1, law, dict(law.prior) | {"noise": 0.04}, standardize=False) for n, law in
                    (("flat", FLAT), ("line", LINE))})  # fmt: skip
-DOMAIN = acquire.grid([(0.0, 1.0)], (9,), repeat=True)
+DOMAIN = acquisition.grid([(0.0, 1.0)], (9,), repeat=True)
 TRUTHS = {
     "flat": lambda key, x: 0.5 + 0.2 * jax.random.normal(key),
     "line": lambda key, x: 1.5 * x[0] + 0.2 * jax.random.normal(key),
@@ -28,8 +29,8 @@ KEYS, STEPS, SEEDS = jax.random.split(jax.random.key(0), 6), 5, 2
 @pytest.fixture(scope="module")
 def result():
     ways = {
-        "evidence": bayes_opt(BOTH, model_average(smc(32)), acquire.expected_information_gain(draws=8), DOMAIN),
-        "reward": bayes_opt(BOTH, bandit(smc(32), DOMAIN.points), acquire.uncertainty(), DOMAIN),
+        "evidence": bayes_opt(BOTH, model_average(smc(32)), acquisition.expected_information_gain(draws=8), DOMAIN),
+        "reward": bayes_opt(BOTH, bandit(smc(32), DOMAIN.points), acquisition.uncertainty(), DOMAIN),
     }
     return ways, recovery(ways, TRUTHS, DOMAIN, KEYS, STEPS, seeds=SEEDS)
 
@@ -89,17 +90,17 @@ def test_rates_have_the_band_of_jeffreys_and_confusion_counts_the_ends():
 
 
 def test_mistakes_are_told():
-    way = bayes_opt(BOTH, model_average(smc(8)), acquire.expected_information_gain(), DOMAIN)
+    way = bayes_opt(BOTH, model_average(smc(8)), acquisition.expected_information_gain(), DOMAIN)
     with pytest.raises(ValueError, match="flexible process"):
         recovery({"a": way}, {"wave": TRUTHS["flat"]}, DOMAIN, KEYS, 2)
     with pytest.raises(ValueError, match="x\\[0\\]"):
         recovery({"a": way}, {"flat": lambda key, x: x}, DOMAIN, KEYS, 2)
     with pytest.raises(ValueError, match="at least one seed"):
         recovery({"a": way}, TRUTHS, DOMAIN, KEYS, 2, seeds=0)
-    alone = bayes_opt(gp.exact(1), nuts(), acquire.uncertainty(), DOMAIN)
+    alone = bayes_opt(gp.exact(1), nuts(), acquisition.uncertainty(), DOMAIN)
     with pytest.raises(TypeError, match="race"):
         recovery({"a": alone}, TRUTHS, DOMAIN, KEYS, 2)
     other = hypotheses({"flat": BOTH.models["flat"], "slope": BOTH.models["line"]})
-    ways = {"a": way, "b": bayes_opt(other, model_average(smc(8)), acquire.expected_information_gain(), DOMAIN)}
+    ways = {"a": way, "b": bayes_opt(other, model_average(smc(8)), acquisition.expected_information_gain(), DOMAIN)}
     with pytest.raises(ValueError, match="different hypotheses"):
         recovery(ways, TRUTHS, DOMAIN, KEYS, 2)

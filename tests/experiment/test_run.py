@@ -20,14 +20,14 @@ from small_campaign import (
     prior_draws,
 )
 
-from gpax_lab import acquire
+from gpax_lab import acquisition
+from gpax_lab.core._observations import FAILED, MEASURED, VETOED, observations
 from gpax_lab.experiment import Simulated, bayes_opt, simulate
+from gpax_lab.experiment._buffer import with_buffer
 from gpax_lab.experiment.interventions import Pin, Veto
-from gpax_lab.experiment.room import with_buffer
 from gpax_lab.experiment.stopping import budget, no_more_gain, target
-from gpax_lab.observations import FAILED, MEASURED, VETOED, observations
 from gpax_lab.storage import JournalLocked
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage._campaign import Campaign
 
 STEPS = 5
 
@@ -211,8 +211,8 @@ def test_other_seeds_than_those_in_the_journal_are_refused(plain, path):
 
 
 def test_a_campaign_ends_when_its_pool_is_exhausted(path):
-    pool = acquire.pool([[0.0], [0.2], [25 / 49], [0.7], [1.0]])
-    end = go(path, bayes_opt(model(), prior_draws(), acquire.log_ei(), pool), 9)
+    pool = acquisition.pool([[0.0], [0.2], [25 / 49], [0.7], [1.0]])
+    end = go(path, bayes_opt(model(), prior_draws(), acquisition.log_ei(), pool), 9)
     assert end.finished
     assert (end.steps, end.reason) == (2, "no candidate is left to measure")
     assert sorted(measured(end.state.obs)) == np.asarray(pool.points)[:, 0].tolist()

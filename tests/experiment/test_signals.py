@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from gpax_lab.experiment.signals import StopFlag, requests_to_end
+from gpax_lab.experiment._signals import StopFlag, requests_to_end
 
 _POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send a signal to its own process")
 
@@ -163,7 +163,7 @@ def test_it_cannot_be_entered_twice_at_once():
 
 _LOOP = """
 import signal, sys, time
-from gpax_lab.experiment.signals import StopFlag
+from gpax_lab.experiment._signals import StopFlag
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 with StopFlag() as stop:
     print("ready", flush=True)

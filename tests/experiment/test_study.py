@@ -13,7 +13,7 @@ import pytest
 from small_study import DOMAIN, KEYS, SEEDS, STEPS, hill, make, wave
 
 from gpax_lab.experiment import Problem, simulate, study
-from gpax_lab.experiment.study import initial_observations
+from gpax_lab.experiment._study import initial_observations
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ import pytest
 from gpax_instruments.twins import start_pfm
 from small_campaign import KEY, SEEDS, Noted, bits, frames, go
 
-from gpax_lab.experiment import Simulated, guard, run
-from gpax_lab.experiment.suspended import BEAT_S, STILL_S, Watch, now
+from gpax_lab.experiment import Simulated, run
+from gpax_lab.experiment import _guard as guard
+from gpax_lab.experiment._suspended import BEAT_S, STILL_S, Watch, now
 from gpax_lab.settings import parse, to_toml
 from gpax_lab.storage import Clock, Journal, read
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage._campaign import Campaign
 
 STEPS = 4
 HOUR_S = 3600.0

@@ -6,9 +6,9 @@ import jaxlib
 import pytest
 from small_campaign import fixed, frames, go
 
-from gpax_lab.environment import processor
-from gpax_lab.experiment import versions
-from gpax_lab.experiment.versions import differences, going_on_with, withdrawal
+from gpax_lab.core._environment import processor
+from gpax_lab.experiment import _versions as versions
+from gpax_lab.experiment._versions import differences, going_on_with, withdrawal
 from gpax_lab.storage import JournalRecord
 
 

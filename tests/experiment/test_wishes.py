@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from small_campaign import Noted, bits, cut_before_reading, frames, go, only_at
 
+from gpax_lab.core._observations import MEASURED, VETOED
 from gpax_lab.experiment import Simulated
 from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto
-from gpax_lab.observations import MEASURED, VETOED
 
 STEPS = 5
 

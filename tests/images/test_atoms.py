@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from gpax_lab.images.atoms import around_atoms, find_atoms
-from gpax_lab.physics.graphene import CARBON, EDGE, FOREIGN, MOLECULE, graphene
-from gpax_lab.physics.unit_cells import film_of_cells
+from gpax_lab.simulators.graphene import CARBON, EDGE, FOREIGN, MOLECULE, graphene
+from gpax_lab.simulators.unit_cells import film_of_cells
 
 KEY = jax.random.key(4)
 ATOMS = Path(__file__).resolve().parents[2] / "../shared/data/atoms"

@@ -5,12 +5,12 @@ import socket
 import time
 
 import numpy as np
-from gpax_instruments import codecs
-from gpax_instruments.band_excitation import BandExcitation
-from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments.drivers.band_excitation import BandExcitation
+from gpax_instruments.drivers.domain_writer import DomainWriter
+from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.limits import Axis
-from gpax_instruments.pfm import PFM
-from gpax_instruments.stem import STEM
 
 SPAN = 1e-6
 AXES = (Axis("x", "m", 0.0, SPAN, tolerance=1e-9), Axis("y", "m", 0.0, SPAN, tolerance=1e-9))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from gpax_instruments.band_excitation import BandExcitation
+from gpax_instruments.drivers.band_excitation import BandExcitation
 from gpax_instruments.errors import LINK_FAULTS, MoveRefused
 from gpax_instruments.limits import Axis
 from gpax_instruments.twins import start_pfm

@@ -3,15 +3,15 @@
 import jax
 import numpy as np
 import pytest
-from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.drivers.domain_writer import DomainWriter
 from gpax_instruments.errors import BadFrame, DeviceError, MoveRefused, PulseLost
 from gpax_instruments.protocols import Checkable, Instrument, Readable, SafeState, Stoppable
 from gpax_instruments.twins import start_pfm
 from gpax_instruments.twins.writer import TRUTH, UNIT_M, law_of
 
-from gpax_lab import acquire, bayes_opt, hypotheses, model_average, run, smc
+from gpax_lab import acquisition, bayes_opt, hypotheses, model_average, run, smc
 from gpax_lab.images.domains import domain_radius
-from gpax_lab.storage.campaign import Campaign
+from gpax_lab.storage._campaign import Campaign
 
 STRONG = np.array([8.0, 0.0])
 
@@ -179,8 +179,8 @@ def test_the_law_is_not_told():
 def test_a_campaign_over_the_wire_finds_the_law(tmp_path, law):
     bounds = [[1.0, 10.0], [-3.0, 2.0]]
     models = hypotheses({name: model for name, (model, _) in TRUTH.items()}, bounds=bounds, scale=(3.0, 3.0))
-    candidates = acquire.grid(bounds, (12, 12))
-    experiment = bayes_opt(models, model_average(smc(128)), acquire.expected_information_gain(), candidates)
+    candidates = acquisition.grid(bounds, (12, 12))
+    experiment = bayes_opt(models, model_average(smc(128)), acquisition.expected_information_gain(), candidates)
     header = {
         "settings": {},
         "axes": [{"name": "bias", "unit": "V"}, {"name": "log10 duration", "unit": "log10(s)"}],

@@ -5,9 +5,9 @@ import socket
 import time
 
 import pytest
-from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.drivers.domain_writer import DomainWriter
 from gpax_instruments.errors import LINK_FAULTS, InstrumentError, LinkTimeout, StillBusy, UnknownOutcome
-from gpax_instruments.link import SocketLink
+from gpax_instruments.links.link import SocketLink
 from scripted import KINDS, Scripted, eventually, impatient
 
 ACT = {"pfm": "MEAS:LOOP", "writer": "PULS", "band": "MEAS:BAND", "stem": "MEAS:EELS"}

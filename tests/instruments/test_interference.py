@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.drivers.domain_writer import DomainWriter
+from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import (
     DeviceError,
     DoseSpent,
@@ -12,8 +14,6 @@ from gpax_instruments.errors import (
     PulseLost,
     UnknownOutcome,
 )
-from gpax_instruments.pfm import PFM
-from gpax_instruments.stem import STEM
 from gpax_instruments.twins import start_pfm, start_stem
 from scripted import AXES, KINDS, PLACE, Scripted, impatient, wave_of
 

@@ -2,9 +2,9 @@ import socket
 import time
 
 import pytest
-from gpax_instruments.deadline import after
 from gpax_instruments.errors import BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.link import MAX_LINE_BYTES, Link, SocketLink, open_link
+from gpax_instruments.links._deadline import after
+from gpax_instruments.links.link import MAX_LINE_BYTES, Link, SocketLink, open_link
 from scripted import given_up
 
 PATIENCE = 0.2  # of a call that is to end by its deadline
@@ -144,6 +144,6 @@ def test_importing_does_not_load_pyvisa_or_jax():
     import sys
 
     heavy = "pyvisa", "jax", "h5py"
-    code = f"import sys, gpax_instruments.pfm, gpax_instruments.replay; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, gpax_instruments.drivers.pfm, gpax_instruments.drivers.replay; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,14 +5,14 @@ import re
 
 import numpy as np
 import pytest
-from gpax_instruments.band_excitation import BandExcitation
-from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.drivers.band_excitation import BandExcitation
+from gpax_instruments.drivers.domain_writer import DomainWriter
+from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers.stage import Stage
+from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import BadFrame, DeviceError, DoseSpent, InstrumentError
 from gpax_instruments.limits import Axis
-from gpax_instruments.link import open_link
-from gpax_instruments.pfm import PFM
-from gpax_instruments.stage import Stage
-from gpax_instruments.stem import STEM
+from gpax_instruments.links.link import open_link
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, block
 
 NOWHERE = "tcp://127.0.0.1:1"

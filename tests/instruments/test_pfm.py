@@ -5,7 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from gpax_instruments import codecs
+from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.errors import (
     BadFrame,
     DeviceError,
@@ -15,7 +16,6 @@ from gpax_instruments.errors import (
     UnknownOutcome,
 )
 from gpax_instruments.limits import Axis
-from gpax_instruments.pfm import PFM
 from gpax_instruments.protocols import (
     Checkable,
     Instrument,

@@ -3,12 +3,12 @@
 import socket
 
 import pytest
-from gpax_instruments.band_excitation import BandExcitation
-from gpax_instruments.domain_writer import DomainWriter
+from gpax_instruments.drivers.band_excitation import BandExcitation
+from gpax_instruments.drivers.domain_writer import DomainWriter
+from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import DeviceError, PulseLost, UnknownOutcome
 from gpax_instruments.limits import Axis
-from gpax_instruments.pfm import PFM
-from gpax_instruments.stem import STEM
 from gpax_instruments.twins import start_pfm, start_stem
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, impatient
 

@@ -3,13 +3,13 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from gpax_instruments.drivers.replay import Replay
 from gpax_instruments.errors import MoveRefused
 from gpax_instruments.limits import Axis
 from gpax_instruments.protocols import Instrument, Measurement
-from gpax_instruments.replay import Replay
 
 from gpax_lab.storage import Dataset, load
-from gpax_lab.storage.dataset import axis
+from gpax_lab.storage._dataset import axis
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "loops" / "BEPS_PTO_50x50.h5"
 

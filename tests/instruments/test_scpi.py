@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from gpax_instruments import codecs
+from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, DeviceError, LinkLost, LinkTimeout
-from gpax_instruments.link import SocketLink
-from gpax_instruments.scpi import TAG_ECHO, TAG_ESE, Scpi
+from gpax_instruments.links.link import SocketLink
+from gpax_instruments.links.scpi import TAG_ECHO, TAG_ESE, Scpi
 from scripted import given_up
 
 RAMP = np.arange(1000, dtype="<f4")

@@ -6,13 +6,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import DeviceError, DoseSpent, LinkLost, MoveRefused, PulseLost, UnknownOutcome
 from gpax_instruments.limits import Axis
-from gpax_instruments.stem import STEM
 from gpax_instruments.twins import start_stem
 
-from gpax_lab.experiment.tracked import Tracked
-from gpax_lab.physics import stem_sample
+from gpax_lab.experiment._tracked import Tracked
+from gpax_lab.simulators import stem_sample
 
 AXES = [Axis(n, "m", 0.0, 1e-7, tolerance=1e-10, settle_s=0.0) for n in ("x", "y")]
 PLACE = np.array([4e-8, 6e-8])

@@ -18,7 +18,7 @@ from gpax_instruments.twins.dialect import Dialect, split
 from gpax_instruments.twins.hislip import Kind, packets, receive, send
 from gpax_instruments.twins.microscope import RAIL, SIZE_M
 
-from gpax_lab.physics import ferroelectric
+from gpax_lab.simulators import ferroelectric
 from gpax_lab.spectra.loops import triangle
 
 PAUSE = 0.4  # what STALL and LATE take

@@ -8,14 +8,17 @@ import pytest
 from flax import linen as nn
 from scipy.ndimage import gaussian_filter
 
-from gpax_lab import acquire, bayes_opt, ensemble, gp, laplace, layers, nuts, observations, simulate
+from gpax_lab import acquisition, bayes_opt, ensemble, gp, laplace, nuts, observations, simulate
 from gpax_lab.images.patches import around, pixel_positions
-from gpax_lab.infer.space import unconstrained_density
+from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import linear as linear_kernel
-from gpax_lab.models import SpectralBasis, encoders, pretrain, multi_output
-from gpax_lab.models.deep_kernel import REACH, deep_kernel, effective_rank, embed
-from gpax_lab.models.structure import BRIGHTNESS, PATTERN, PLACE, descriptions
-from gpax_lab.models.vector import vector_moments
+from gpax_lab.models import SpectralBasis, multi_output
+from gpax_lab.models._deep_kernel import REACH, deep_kernel, effective_rank, embed
+from gpax_lab.models._multi_output import vector_moments
+from gpax_lab.models._structure import BRIGHTNESS, PATTERN, PLACE, descriptions
+from gpax_lab.nn import _encoders as encoders
+from gpax_lab.nn import _layers as layers
+from gpax_lab.nn import _pretrain as pretrain
 from gpax_lab.priors import sample
 
 KEY = jax.random.key(0)
@@ -212,7 +215,7 @@ class TestEnsemble:
 
     def test_a_campaign_on_structure(self):
         truth, places = jnp.asarray(self.truth), PLACES
-        plan = bayes_opt(self.model, self.sampler, acquire.ucb(1.0), acquire.pool(places), batch=2)
+        plan = bayes_opt(self.model, self.sampler, acquisition.ucb(1.0), acquisition.pool(places), batch=2)
         _, obs = self.data(6)
 
         def measure(key, x):

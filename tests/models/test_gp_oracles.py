@@ -10,9 +10,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Matern, WhiteKernel
 
 from gpax_lab import kernels
-from gpax_lab.linalg import jitter
+from gpax_lab.core._linalg import jitter
+from gpax_lab.core._observations import add_pending, observations
 from gpax_lab.models import gp
-from gpax_lab.observations import add_pending, observations
 
 X = np.array([[0.1], [0.45], [0.8]])
 Y = np.array([1.3, -0.4, 0.7])

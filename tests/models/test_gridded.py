@@ -8,10 +8,11 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from gpax_lab import kernels
-from gpax_lab.infer import outcomes
-from gpax_lab.infer.reconstruct import learn, reconstruct
-from gpax_lab.linalg import jitter
-from gpax_lab.models import gridded, kronecker
+from gpax_lab.core._linalg import jitter
+from gpax_lab.inference import outcomes
+from gpax_lab.inference._reconstruct import learn, reconstruct
+from gpax_lab.models import _kronecker as kronecker
+from gpax_lab.models import gridded
 
 SHAPE = (6, 5)
 MEASURED = np.random.default_rng(0).random(SHAPE) < 0.6

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from gpax_lab import gp, over_compositions, priors
-from gpax_lab.linalg import jitter
-from gpax_lab.observations import observations
+from gpax_lab.core._linalg import jitter
+from gpax_lab.core._observations import observations
 
 X = np.random.default_rng(0).dirichlet(np.ones(3), 6)
 Y = np.array([0.3, -0.4, 0.7, 0.2, 1.1, -0.2])

@@ -9,10 +9,10 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from gpax_lab import HeteroscedasticNoise, kernels, nuts
-from gpax_lab.infer import outcomes
-from gpax_lab.linalg import jitter
+from gpax_lab.core._linalg import jitter
+from gpax_lab.core._observations import add_pending, observations
+from gpax_lab.inference import outcomes
 from gpax_lab.models import gp, parametric
-from gpax_lab.observations import add_pending, observations
 
 X = np.array([[2.1], [2.45], [2.8], [3.9]])
 Y = np.array([1.3, -0.4, 0.7, 0.2])

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab import acquire, bayes_opt, gp, laplace, observations, vae
-from gpax_lab.experiment.simulate import measure
-from gpax_lab.models.model import COMPILED
+from gpax_lab import acquisition, bayes_opt, gp, laplace, observations, vae
+from gpax_lab.experiment._simulate import measure
+from gpax_lab.models._model import COMPILED
 
 PARAMS = {"lengthscale": jnp.array([0.3]), "variance": jnp.array(1.0), "noise": jnp.array(0.01)}
 X = jnp.linspace(0.0, 1.0, 5)[:, None]
@@ -58,7 +58,7 @@ def test_a_pickled_model_computes_the_same():
 
 
 def test_a_simulated_reading_outside_jit_compiles_nothing_the_second_time(compiled):
-    plan = bayes_opt(gp.exact(1), laplace(8, 2, 10), acquire.log_ei(), acquire.grid([[0.0, 1.0]], (7,)))
+    plan = bayes_opt(gp.exact(1), laplace(8, 2, 10), acquisition.log_ei(), acquisition.grid([[0.0, 1.0]], (7,)))
     state = plan.init(jax.random.key(0), seeds())
     state, x = plan.propose(state)
 

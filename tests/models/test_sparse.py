@@ -10,10 +10,10 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from gpax_lab import gp, kernels, laplace
-from gpax_lab.infer import outcomes
-from gpax_lab.linalg import jitter
-from gpax_lab.models.sparse import inducing_points, sparse
-from gpax_lab.observations import FAILED, add_pending, observations
+from gpax_lab.core._linalg import jitter
+from gpax_lab.core._observations import FAILED, add_pending, observations
+from gpax_lab.inference import outcomes
+from gpax_lab.models._sparse import inducing_points, sparse
 
 RNG = np.random.default_rng(0)
 X = RNG.random((30, 2))
@@ -64,7 +64,7 @@ def dense_moments(x):
 
 @pytest.mark.parametrize("chunk", [1024, 8])
 def test_the_bound_is_the_dense_one_in_chunks_too(monkeypatch, chunk):
-    monkeypatch.setattr(importlib.import_module("gpax_lab.models.sparse"), "CHUNK", chunk)
+    monkeypatch.setattr(importlib.import_module("gpax_lab.models._sparse"), "CHUNK", chunk)
     np.testing.assert_allclose(model().log_likelihood(PARAMS, OBS), dense_bound(), atol=1e-8)
 
 

@@ -8,11 +8,11 @@ import pytest
 from scipy import special, stats
 
 from gpax_lab import StudentNoise, kernels, smc, sparse
-from gpax_lab.linalg import jitter
+from gpax_lab.core._linalg import jitter
+from gpax_lab.core._observations import observations
 from gpax_lab.models import gp, parametric
-from gpax_lab.models.noise import log_excess
-from gpax_lab.models.scaling import standardisation
-from gpax_lab.observations import observations
+from gpax_lab.models._noise import log_excess
+from gpax_lab.models._scaling import standardisation
 
 X = np.array([[0.1], [0.35], [0.6], [0.9]])
 Y = np.array([0.3, -0.4, 7.0, 0.2])

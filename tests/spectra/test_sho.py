@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from gpax_lab.physics.band_excitation import be_spectrum
+from gpax_lab.simulators.band_excitation import be_spectrum
 from gpax_lab.spectra import fit as fitting
 from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response, sho_start
 

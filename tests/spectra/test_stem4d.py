@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab.physics import diffraction as sim
+from gpax_lab.simulators import diffraction as sim
 from gpax_lab.spectra.stem4d import detectors, fields, strain
 
 KEY = jax.random.key(0)

@@ -7,7 +7,7 @@ import numpy as np
 import vendors
 
 from gpax_lab.storage import save
-from gpax_lab.storage.dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis
+from gpax_lab.storage._dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis
 
 IMAGE = np.random.default_rng(8).normal(size=(3, 4)).astype(np.float32)
 NM = ("nm", 0.5, 1.0), ("nm", 0.25, -1.0)

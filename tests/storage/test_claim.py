@@ -9,8 +9,9 @@ import tempfile
 
 import pytest
 
-from gpax_lab.storage import claim, lock
-from gpax_lab.storage.claim import InstrumentInUse, claimed, names
+from gpax_lab.storage import _claim as claim
+from gpax_lab.storage import _lock as lock
+from gpax_lab.storage._claim import InstrumentInUse, claimed, names
 
 ADDRESS = "tcp://127.0.0.1:5025"
 
@@ -75,7 +76,7 @@ def test_a_journal_whose_name_is_no_text_holds_its_instrument_too():
 
 _HOLD = """
 import sys
-from gpax_lab.storage.claim import claimed
+from gpax_lab.storage._claim import claimed
 with claimed(sys.argv[1], "journal c"):
     print("held", flush=True)
     sys.stdin.read()

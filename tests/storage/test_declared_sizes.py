@@ -11,10 +11,12 @@ import pytest
 import vendors
 from test_round_trip import needed
 
-from gpax_lab.storage import UnreadableFile, inside, load, object_headers
-from gpax_lab.storage.dataset import SPATIAL
-from gpax_lab.storage.inside import check_heaps
-from gpax_lab.storage.readers.bounds import OPTIONS
+from gpax_lab.storage import UnreadableFile, load
+from gpax_lab.storage import _inspection as inside
+from gpax_lab.storage import _object_headers as object_headers
+from gpax_lab.storage._dataset import SPATIAL
+from gpax_lab.storage._inspection import check_heaps
+from gpax_lab.storage.readers._bounds import OPTIONS
 
 SECRET = 777.25
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpax_lab.storage import ForeignFile, Journal, JournalEmpty, JournalError, JournalFull, files, read
+from gpax_lab.storage import ForeignFile, Journal, JournalEmpty, JournalError, JournalFull, read
+from gpax_lab.storage import _files as files
 
 _PAGE = 4096
 

@@ -7,7 +7,8 @@ import h5py
 import numpy as np
 import pytest
 
-from gpax_lab.storage import DiskFull, ExportError, Journal, export_hdf5, files
+from gpax_lab.storage import DiskFull, ExportError, Journal, export_hdf5
+from gpax_lab.storage import _files as files
 
 
 def _export(tmp_path, n=5, **options):
@@ -264,7 +265,7 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path):
 
 def test_raw_arrays_go_through_memory_piece_by_piece(tmp_path, monkeypatch):
     """Of 40 images of 256 kB no two pieces are held at once: the export never asks for more than 4 MB of them."""
-    from gpax_lab.storage import nsid
+    from gpax_lab.storage import _nsid as nsid
 
     images = np.random.default_rng(5).random((40, 256, 128))
     with Journal.create(tmp_path / "a.gpxj", {}) as journal:

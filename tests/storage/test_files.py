@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.storage import UnreadableFile, load, save
-from gpax_lab.storage.dataset import SPATIAL, SPECTRAL, Dataset, axis
+from gpax_lab.storage._dataset import SPATIAL, SPECTRAL, Dataset, axis
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 RNG = np.random.default_rng(0)

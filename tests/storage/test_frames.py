@@ -10,9 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from gpax_lab.storage.errors import ForeignFile, JournalCorrupt
-from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, SIGNATURE, JournalRecord, Stamp, beginning, decode, encode, scan
-from gpax_lab.storage.plain import dumps, loads
+from gpax_lab.storage._errors import ForeignFile, JournalCorrupt
+from gpax_lab.storage._json_codec import dumps, loads
+from gpax_lab.storage._records import (
+    BEGINNING,
+    OLD_HEADER,
+    SIGNATURE,
+    JournalRecord,
+    Stamp,
+    beginning,
+    decode,
+    encode,
+    scan,
+)
 
 _TEXT = st.text(max_size=12)
 _LEAF = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | _TEXT
@@ -91,7 +101,9 @@ def test_an_array_that_looks_like_a_frame_is_not_taken_for_one(campaign, place):
     """Not even one that carries the identity of this very campaign: as part of a whole frame, and of a torn one."""
     inner = encode(JournalRecord("reading", 7, {}, {}, 0.0, 0.0), Stamp(campaign, *place))
     data = beginning(_OURS) + encode(JournalRecord("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
-    outer = encode(JournalRecord("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), Stamp(_OURS, 1, 1, 1))
+    outer = encode(
+        JournalRecord("state", 0, {}, {"bytes": np.frombuffer(inner, np.uint8)}, 0.0, 0.0), Stamp(_OURS, 1, 1, 1)
+    )
     assert inner in outer
     torn = scan(data + outer[:-1])
     assert torn.spans == ((BEGINNING, len(data)),)

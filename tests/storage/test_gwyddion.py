@@ -7,7 +7,7 @@ import pytest
 import vendors
 
 from gpax_lab.storage import UnreadableFile, load
-from gpax_lab.storage.dataset import SPATIAL, SPECTRAL
+from gpax_lab.storage._dataset import SPATIAL, SPECTRAL
 
 IMAGE = np.random.default_rng(6).normal(size=(3, 4))
 

@@ -5,8 +5,8 @@ import pytest
 from formats import along, signal
 
 from gpax_lab.storage import UnreadableFile, load
-from gpax_lab.storage.dataset import SPATIAL, SPECTRAL, axis
-from gpax_lab.storage.readers import expression
+from gpax_lab.storage._dataset import SPATIAL, SPECTRAL, axis
+from gpax_lab.storage.readers import _expression as expression
 
 
 def written(path, data, axes, quantity=""):

@@ -5,7 +5,7 @@ import pytest
 import vendors
 
 from gpax_lab.storage import UnreadableFile, load
-from gpax_lab.storage.dataset import SPATIAL
+from gpax_lab.storage._dataset import SPATIAL
 
 RNG = np.random.default_rng(5)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from test_round_trip import needed
 
-from gpax_lab.storage import UnreadableFile, inside, load
+from gpax_lab.storage import UnreadableFile, load
+from gpax_lab.storage import _inspection as inside
 
 NEEDED = ("quantity", "units", "main_data_name", "data_type", "modality", "source")
 

@@ -16,10 +16,10 @@ from gpax_lab.storage import (
     JournalError,
     JournalExists,
     JournalLocked,
-    lock,
     read,
 )
-from gpax_lab.storage.frames import BEGINNING, OLD_HEADER, JournalRecord, Stamp, encode, scan
+from gpax_lab.storage import _lock as lock
+from gpax_lab.storage._records import BEGINNING, OLD_HEADER, JournalRecord, Stamp, encode, scan
 
 
 def _entry(step, size=5):
@@ -64,7 +64,7 @@ def test_a_journal_goes_on_after_it_was_closed(path):
 
 
 def test_one_call_is_one_write_and_one_sync(path, monkeypatch):
-    from gpax_lab.storage import files
+    from gpax_lab.storage import _files as files
 
     calls = []
     with Journal.create(path, {}) as journal:
@@ -279,7 +279,7 @@ def test_a_second_writer_is_noticed_by_its_entries(path, monkeypatch):
 
 
 def test_two_writers_in_the_same_instant_lose_nothing(path, monkeypatch):
-    from gpax_lab.storage import files
+    from gpax_lab.storage import _files as files
 
     monkeypatch.setattr(lock, "_take", lambda descriptor: None)
     with Journal.create(path, {}) as one, Journal.open(path) as two:
@@ -306,7 +306,9 @@ def test_two_writers_in_the_same_instant_lose_nothing(path, monkeypatch):
 def test_a_journal_of_the_first_version_goes_on(path):
     data = OLD_HEADER
     for step, kind in enumerate(["campaign", "reading", "reading"]):
-        data += encode(JournalRecord(kind, step, {}, {"x": np.arange(3.0)}, 1.0, 2.0), Stamp(b"", 0, len(data), len(data)))
+        data += encode(
+            JournalRecord(kind, step, {}, {"x": np.arange(3.0)}, 1.0, 2.0), Stamp(b"", 0, len(data), len(data))
+        )
     at = scan(data).spans[2][0]
     # The second as a program of that time left it: the offsets in all frames behind the stray bytes are 2 too small.
     for old in (data, data[:at] + b"x\n" + data[at:]):

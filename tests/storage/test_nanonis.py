@@ -5,7 +5,7 @@ import pytest
 import vendors
 
 from gpax_lab.storage import UnreadableFile, load, save
-from gpax_lab.storage.dataset import SPECTRAL
+from gpax_lab.storage._dataset import SPECTRAL
 
 RNG = np.random.default_rng(3)
 

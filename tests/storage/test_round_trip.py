@@ -11,8 +11,8 @@ import vendors
 from formats import FORMATS, IMAGE, IMAGEJ, NEEDS, OURS, make
 
 from gpax_lab.storage import UnreadableFile, load, save
-from gpax_lab.storage.loading import READERS
-from gpax_lab.storage.readers.rosetta import HDF5_PLUGINS, LEFT_OUT, PLUGINS, TABLE_PLUGINS
+from gpax_lab.storage._loading import READERS
+from gpax_lab.storage.readers._rosetta import HDF5_PLUGINS, LEFT_OUT, PLUGINS, TABLE_PLUGINS
 
 
 def needed(name):

@@ -10,7 +10,8 @@ import pytest
 from scipy import integrate, stats
 
 from gpax_lab import vae
-from gpax_lab.vae import bounds, likelihoods
+from gpax_lab.vae import _elbo as bounds
+from gpax_lab.vae import _likelihoods as likelihoods
 
 KEY = jax.random.key(2)
 
@@ -178,7 +179,7 @@ def test_turning_a_picture_by_a_quarter_leaves_the_bound_as_it_is():
 
 
 def test_the_trained_bound_hardly_depends_on_where_an_object_lies(turned):
-    from gpax_lab.physics.glyphs import glyphs
+    from gpax_lab.simulators.glyphs import glyphs
 
     bound = []
     for angle, shift in ((0.0, 0.0), (0.5, 0.0), (-0.5, 0.08)):

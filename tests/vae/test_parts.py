@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from gpax_lab.vae import parts
+from gpax_lab.vae import _parts as parts
 
 KEY = jax.random.key(0)
 PARTS = {

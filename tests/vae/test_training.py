@@ -12,8 +12,8 @@ import optax
 import pytest
 
 from gpax_lab import vae
-from gpax_lab.vae import training
-from gpax_lab.vae.checkpoints import CheckpointMismatch
+from gpax_lab.vae import _training as training
+from gpax_lab.vae._checkpoints import CheckpointMismatch
 
 KEY = jax.random.key(5)
 

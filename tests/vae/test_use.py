@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab import acquire, bayes_opt, gp, laplace, observations, plot, simulate, vae
-from gpax_lab.physics.glyphs import glyphs
-from gpax_lab.physics.loop_family import loop_family
+from gpax_lab import acquisition, bayes_opt, gp, laplace, observations, plot, simulate, vae
+from gpax_lab.simulators.glyphs import glyphs
+from gpax_lab.simulators.loop_family import loop_family
 
 KEY = jax.random.key(8)
 
@@ -183,7 +183,7 @@ def test_a_property_is_optimised_over_the_latent_space(turned):
     z = jnp.asarray(angle)[:, None]
     value = jnp.asarray(np.cos(np.asarray(truth.angle, float) - 0.3))
     box = np.array([[angle.min() - 0.1, angle.max() + 0.1]])
-    plan = bayes_opt(gp.exact(1, bounds=box), laplace(64), acquire.ucb(1.0), acquire.pool(z))
+    plan = bayes_opt(gp.exact(1, bounds=box), laplace(64), acquisition.ucb(1.0), acquisition.pool(z))
 
     def measure(key, x):
         return value[jnp.argmin(jnp.abs(z[:, 0] - x[0]))]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.inputs import floating
+from gpax_lab.core._inputs import floating
 
 
 def radii(shape: tuple[int, int], centre: ArrayLike) -> Array:

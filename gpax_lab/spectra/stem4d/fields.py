@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.linalg import cholesky, solve_lower, solve_upper
+from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
 
 VACUUM_PERMITTIVITY = 0.0552634936
 """epsilon_0 in e / (V nm): CODATA 2022."""

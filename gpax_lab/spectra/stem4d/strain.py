@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.linalg import cholesky, solve_lower, solve_upper
+from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
 
 OK, FEW_DISCS, POOR_FIT, UNCHECKED = range(4)
 WORDS = {

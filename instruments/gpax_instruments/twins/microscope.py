@@ -19,7 +19,7 @@ from gpax_instruments.twins.common import check_target
 from gpax_instruments.twins.dialect import ScpiError
 from gpax_instruments.twins.results import Results, key_part
 from gpax_instruments.twins.writer import Writer
-from gpax_lab.physics import ferroelectric
+from gpax_lab.simulators import ferroelectric
 from gpax_lab.spectra.loops import triangle_at
 
 SIZE_M = 2e-6

@@ -22,7 +22,7 @@ def dialect_of(dialect: Dialect, scope: "Scope", faults: Faults) -> None:
     import numpy as np
 
     from gpax_instruments.twins import stem_scope
-    from gpax_lab.physics import diffraction, stem_sample
+    from gpax_lab.simulators import diffraction, stem_sample
 
     side = stem_scope.SIZE_M
     blocks = teach_common(dialect, scope, faults, "STEM", side)

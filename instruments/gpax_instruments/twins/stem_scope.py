@@ -16,7 +16,7 @@ from gpax_instruments.twins import faults
 from gpax_instruments.twins.common import check_target
 from gpax_instruments.twins.dialect import ScpiError
 from gpax_instruments.twins.results import Results, key_part
-from gpax_lab.physics import diffraction, stem_sample
+from gpax_lab.simulators import diffraction, stem_sample
 
 SIZE_M = 100e-9
 """Side of the field of view, m."""

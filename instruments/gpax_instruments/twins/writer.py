@@ -1,6 +1,6 @@
 """Domain writing on the simulated microscope: a pulse of bias on a fresh cell of film, and an image of what it left.
 
-The radius follows one of the laws of `gpax_lab.physics.domains`, chosen at start and never told over the wire. Its
+The radius follows one of the laws of `gpax_lab.laws.domain_writing`, chosen at start and never told over the wire. Its
 unit is 10 nm. As with loops, everything random follows from the seed and the token only.
 """
 
@@ -16,8 +16,8 @@ import numpy as np
 
 from gpax_instruments.twins.dialect import ScpiError
 from gpax_instruments.twins.results import Results, key_part
-from gpax_lab.physics import domains
-from gpax_lab.physics.domain_image import domain_image, written_radius
+from gpax_lab.laws import domain_writing as domains
+from gpax_lab.simulators.domain_image import domain_image, written_radius
 
 UNIT_M = 1e-8
 """m: the unit of the radius in which the laws are known."""

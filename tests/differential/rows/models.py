@@ -9,14 +9,16 @@ import numpyro.distributions as dist
 from table import EVERYWHERE, FEW, Row, row
 
 from gpax_lab import HeteroscedasticNoise, deep_kernel, gp, kernels, parametric, priors, sparse
-from gpax_lab.models import SpectralBasis, conditioning, encoders, multi_output
-from gpax_lab.models.deep_kernel import effective_rank, embed
-from gpax_lab.models.encoders import mlp
-from gpax_lab.models.mixture import over_compositions
-from gpax_lab.models.model import Model
-from gpax_lab.models.noise import StudentNoise
-from gpax_lab.models.scaling import inside, standardisation
-from gpax_lab.observations import Observations, add_pending, observations
+from gpax_lab.core._observations import Observations, add_pending, observations
+from gpax_lab.models import SpectralBasis, multi_output
+from gpax_lab.models import _conditioning as conditioning
+from gpax_lab.models._deep_kernel import effective_rank, embed
+from gpax_lab.models._mixture import over_compositions
+from gpax_lab.models._model import Model
+from gpax_lab.models._noise import StudentNoise
+from gpax_lab.models._scaling import inside, standardisation
+from gpax_lab.nn import _encoders as encoders
+from gpax_lab.nn._encoders import mlp
 
 LOW, WIDTH = 300.0, 60.0
 
@@ -84,7 +86,7 @@ KERNELS = {
     "add": kernels.add(*SCALED),
     "multiply": kernels.multiply(SCALED[0], kernels.scope("b", kernels.periodic)),
 }
-COVERED = "models.gp.exact models.frame.frame models.frame.Frame.parts models.frame.Frame.unit "
+COVERED = "models.gp.exact models._transform.frame models._transform.DataTransform.parts models._transform.DataTransform.unit "
 BOX = [[LOW, LOW + WIDTH]]
 
 
@@ -165,23 +167,27 @@ PEAK = {
 }
 FEW_ANCHORS = {"anchors": lambda params: jnp.linspace(LOW, LOW + WIDTH, 12)[:, None].astype(params["variance"].dtype)}
 VARIANTS = {
-    "mean": (16, lambda: gp.exact(1, mean=peak, prior=PEAK, bounds=BOX, **FEW_ANCHORS), "models.frame.Frame.mean_at"),
-    "known noise": (16, lambda: gp.exact(1, noise="known", bounds=BOX, **FEW_ANCHORS), "models.noise.noise_rule"),
+    "mean": (
+        16,
+        lambda: gp.exact(1, mean=peak, prior=PEAK, bounds=BOX, **FEW_ANCHORS),
+        "models._transform.DataTransform.mean_at",
+    ),
+    "known noise": (16, lambda: gp.exact(1, noise="known", bounds=BOX, **FEW_ANCHORS), "models._noise.noise_rule"),
     "smooth noise": (
         16,
         lambda: gp.exact(1, noise=HeteroscedasticNoise(4), bounds=BOX, **FEW_ANCHORS),
-        "models.noise.noise_rule",
+        "models._noise.noise_rule",
     ),
     "uncertain": (
         16,
         lambda: gp.exact(1, uncertain_inputs=16, bounds=BOX, **FEW_ANCHORS),
-        "models.noise.displacement_rule models.frame.Frame.variance_at",
+        "models._noise.displacement_rule models._transform.DataTransform.variance_at",
     ),
     "heavy tails": (
         8,
         lambda: gp.exact(1, noise=StudentNoise(capacity=8), bounds=BOX, **FEW_ANCHORS),
-        "models.noise.StudentNoise.times models.noise.log_excess models.scaling.median models.frame.Frame.unread "
-        "models.frame.Frame.noise_variance",
+        "models._noise.StudentNoise.times models._noise.log_excess models._scaling.median models._transform.DataTransform.unread "
+        "models._transform.DataTransform.noise_variance",
     ),
     "unscaled": (16, lambda: gp.exact(1, standardize=False, bounds=BOX, **FEW_ANCHORS), ""),
     "fixed scale": (8, lambda: gp.exact(1, standardize=(0.1, 2.0), bounds=BOX, **FEW_ANCHORS), ""),
@@ -223,15 +229,15 @@ def seen_through() -> Model:
 OTHERS = {
     "coregion": ("kernels.coregion kernels.scope", two_tasks, {"dim": 2, "tasks": 2}),
     "active": ("kernels.active", first_input, {"dim": 2, "capacity": 16}),
-    "parametric": ("models.parametric.parametric", lambda: parametric(1, peak, PEAK, bounds=BOX), {}),
+    "parametric": ("models._parametric.parametric", lambda: parametric(1, peak, PEAK, bounds=BOX), {}),
     "heavy tails": (
-        "models.parametric.parametric models.noise.StudentNoise.log_density",
+        "models._parametric.parametric models._noise.StudentNoise.log_density",
         lambda: parametric(1, peak, PEAK, noise=StudentNoise(), bounds=BOX),
         {},
     ),
-    "sparse": ("models.sparse.sparse", lambda: sparse(1, inducing=6, bounds=BOX), {"capacity": 16}),
-    "deep kernel": ("models.deep_kernel.deep_kernel models.encoders.mlp", seen_through, {"dim": 2}),
-    "vector": ("models.vector.vector", lambda: multi_output(gp.exact(1, bounds=BOX), 2), {"outputs": 2}),
+    "sparse": ("models._sparse.sparse", lambda: sparse(1, inducing=6, bounds=BOX), {"capacity": 16}),
+    "deep kernel": ("models._deep_kernel.deep_kernel nn._encoders.mlp", seen_through, {"dim": 2}),
+    "vector": ("models._multi_output.multi_output", lambda: multi_output(gp.exact(1, bounds=BOX), 2), {"outputs": 2}),
 }
 
 
@@ -264,7 +270,7 @@ def algebra() -> list[Row]:
         return x * (p["lengthscale"] / 0.3)[None]
 
     def put(name, function, *args, **rest):
-        return row(f"models.conditioning.{name}", lambda: (function, (params, *args)), **rest)
+        return row(f"models._conditioning.{name}", lambda: (function, (params, *args)), **rest)
 
     key = jax.random.key(0)
     gram = lambda p, x: of.gram(k, p, x, x)  # noqa: E731
@@ -282,7 +288,7 @@ def algebra() -> list[Row]:
         ),
         *(
             row(
-                "models.mixture.over_compositions",
+                "models._mixture.over_compositions",
                 lambda name=name: view(name, over_compositions(3), of_shares(), jnp.asarray(shares)),
                 note=name,
                 contexts=("jit", "vmap"),
@@ -315,10 +321,10 @@ def pieces() -> list[Row]:
         return 0.5 * jax.random.normal(jax.random.key(2), (encoder.size,))
 
     def put(name, encoder, **rest):
-        return row(f"models.encoders.{name}", lambda: (encoder.apply, (weights(encoder), shown)), **rest)
+        return row(f"nn._encoders.{name}", lambda: (encoder.apply, (weights(encoder), shown)), **rest)
 
     def fixed(name, encoder, **rest):
-        return row(f"models.encoders.{name}", lambda: (lambda x: encoder.apply(jnp.zeros(0), x), (shown,)), **rest)
+        return row(f"nn._encoders.{name}", lambda: (lambda x: encoder.apply(jnp.zeros(0), x), (shown,)), **rest)
 
     def standard(y, obs):
         return standardisation(obs._replace(y=y), True, True), standardisation(obs._replace(y=y), (0.1, 2.0), False)
@@ -332,9 +338,9 @@ def pieces() -> list[Row]:
     single = {"tolerance": 1e-4}
     narrow = encoders.in_precision(small, np.dtype(np.float32))
     return [
-        row("models.scaling.standardisation", lambda: (standard, (obs.y, obs)), core=("grad branch",)),
+        row("models._scaling.standardisation", lambda: (standard, (obs.y, obs)), core=("grad branch",)),
         row(
-            "models.scaling.inside",
+            "models._scaling.inside",
             lambda: (lambda x, o: inside(o._replace(x=x)), (obs.x, obs)),
             contexts=("jit", "vmap"),
         ),
@@ -348,16 +354,16 @@ def pieces() -> list[Row]:
         put("last_layer", encoders.last_layer(small, weights(small)), contexts=("jit", "grad")),
         fixed("linear", encoders.linear(directions.T, shape=(6, 6)), contexts=("jit", "grad")),
         row(
-            "models.deep_kernel.embed",
+            "models._deep_kernel.embed",
             lambda: (
                 lambda w, x: embed(small, lambda x: jnp.sin(x[:, :1] * jnp.arange(36)[None]), w, x),
                 (weights(small), obs.x),
             ),
             contexts=("jit", "vmap", "grad"),
         ),
-        row("models.deep_kernel.effective_rank", lambda: (effective_rank, (flat,))),
+        row("models._deep_kernel.effective_rank", lambda: (effective_rank, (flat,))),
         row(
-            "models.vector.SpectralBasis.coefficients models.vector.SpectralBasis.spectra",
+            "models._multi_output.SpectralBasis.coefficients models._multi_output.SpectralBasis.spectra",
             lambda: (spectrum, (jnp.asarray([[0.2, 0.3], [-0.4, 0.1]]),)),
             contexts=("jit", "vmap", "grad"),
         ),

@@ -1,28 +1,29 @@
-"""Laws, means, formulas, simulated samples and images, diffraction, poses."""
+"""Laws, means, formulas, simulated samples and images, diffraction, core._poses."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from table import EVERYWHERE, FEW, Row, row
 
-from gpax_lab import formulas, layers, means, poses, priors
-from gpax_lab.physics import (
+from gpax_lab import means, priors
+from gpax_lab.core import _poses as poses
+from gpax_lab.hypotheses import _formulas as formulas
+from gpax_lab.laws import domain_writing as domains
+from gpax_lab.laws import mixtures, shapes, transitions
+from gpax_lab.nn import _layers as layers
+from gpax_lab.simulators import (
     band_excitation,
     diffraction,
     domain_image,
-    domains,
     ferroelectric,
     glyphs,
     loop_family,
-    mixtures,
-    shapes,
     stem_sample,
-    transitions,
     unit_cells,
 )
 from gpax_lab.spectra.loops import LoopParams
 from gpax_lab.spectra.sho import ShoParams
-from rows.infer import KEY
+from rows.inference import KEY
 
 X, Y = (300.0, 360.0), (0.0, 2.0)
 SHORT = ("jit", "vmap", "grad")
@@ -40,7 +41,7 @@ def law_of(room: str, name: str) -> means.Law:
 
 
 def at(law: means.Law) -> jax.Array:
-    """Three places of a law's inputs."""
+    """Three places of a law's core._inputs."""
     if "domain" in law.source.lower() or law.dim == 2:
         return jnp.asarray([[3.0, -1.2], [5.5, 0.3], [7.0, 1.4]])
     share = jnp.asarray([[0.2, 0.3, 0.5], [0.1, 0.7, 0.2], [0.4, 0.4, 0.2]])
@@ -97,15 +98,15 @@ def laws() -> list[Row]:
             own(means.growing_oscillation, **parameters(means.growing_oscillation)),
             contexts=SHORT,
         ),
-        put("formulas.formula formulas.evaluate", lambda: formulas.formula(text, prior)),
+        put("hypotheses._formulas.formula hypotheses._formulas.evaluate", lambda: formulas.formula(text, prior)),
         row(
-            "formulas.function",
+            "hypotheses._formulas.function",
             lambda: (lambda x: formulas.function("sin(3*x) + x**2")(x), (jnp.asarray([0.4]),)),
             contexts=SHORT,
         ),
-        row("physics.mixtures.marginal", marginal, contexts=("jit", "grad")),
+        row("laws.mixtures.marginal", marginal, contexts=("jit", "grad")),
         row(
-            "physics.shapes.power_of",
+            "laws.shapes.power_of",
             lambda: (lambda x: shapes.power_of(x, 1.3), (jnp.asarray([0.0, 0.4, 2.0]),)),
             contexts=SHORT,
         ),
@@ -132,13 +133,13 @@ def samples() -> list[Row]:
         return jax.tree.map(lambda leaf: leaf.astype(float), ferroelectric.film(KEY))
 
     def of_film(name, function, contexts=SHORT, **rest):
-        return row(f"physics.ferroelectric.{name}", lambda: (function, (place, film())), contexts=contexts, **rest)
+        return row(f"simulators.ferroelectric.{name}", lambda: (function, (place, film())), contexts=contexts, **rest)
 
     def specimen():
         return jax.tree.map(lambda leaf: leaf.astype(float), stem_sample.specimen(KEY, 5))
 
     def of_specimen(name, function):
-        return row(f"physics.stem_sample.{name}", lambda: (function, (spot, specimen())), contexts=SHORT)
+        return row(f"simulators.stem_sample.{name}", lambda: (function, (spot, specimen())), contexts=SHORT)
 
     def of_key(name, function, contexts=("jit", "vmap"), **rest):
         return row(f"physics.{name}", lambda: (function, (KEY,)), contexts=contexts, **rest)
@@ -159,7 +160,7 @@ def samples() -> list[Row]:
         of_key("band_excitation.be_spectrum", lambda key: band_excitation.be_spectrum(key, band, *sho, 0.1)),
         of_key("band_excitation.be_sample", lambda key: band_excitation.be_sample(key, 8), ("jit",), **single),
         row(
-            "physics.band_excitation.be_switching",
+            "simulators.band_excitation.be_switching",
             lambda: (lambda v: band_excitation.be_switching(band, v, sho, loop), (bias,)),
             contexts=SHORT,
         ),
@@ -203,17 +204,17 @@ def waves() -> list[Row]:
             probe = beam()
             return lambda first, *rest: function(probe, first, *rest), (first, *(make() for make in rest))
 
-        return row(f"physics.diffraction.{name}", make, contexts=contexts)
+        return row(f"simulators.diffraction.{name}", make, contexts=contexts)
 
     return [
-        put("physics.diffraction.atoms", lambda p: diffraction.atoms(p, 0.4, 0.05, size, 1.2), spots),
+        put("simulators.diffraction.atoms", lambda p: diffraction.atoms(p, 0.4, 0.05, size, 1.2), spots),
         put(
-            "physics.diffraction.perovskite",
+            "simulators.diffraction.perovskite",
             lambda d: diffraction.perovskite(2, size, 0.4, d),
             np.asarray([0.03, 0.01]),
         ),
         put(
-            "physics.diffraction.probe",
+            "simulators.diffraction.probe",
             lambda v: diffraction.probe(size, 1.2, 80e3, 8.0, v),
             np.asarray(3.0),
             contexts=FEW,
@@ -221,10 +222,10 @@ def waves() -> list[Row]:
         through("pattern", lambda b, p, v: diffraction.pattern(b, v, p), spots[0], crystal),
         through("scan", lambda b, p, v: diffraction.scan(b, v, p), spots, crystal, contexts=("jit", "vmap")),
         through("seen_field", diffraction.seen_field, np.cos(np.add.outer(np.arange(16.0), 0.3 * np.arange(16.0)))),
-        put("poses.to_object", lambda p: poses.to_object(jnp.asarray(points), p), pose),
-        put("poses.turned_copies", lambda x: poses.turned_copies(x, 4), pictures),
-        put("poses.turned_back", lambda p: poses.turned_back(p, jnp.asarray([0.2, 0.4])), pose),
-        put("layers.halved", layers.halved, pictures[..., None]),
+        put("core._poses.to_object", lambda p: poses.to_object(jnp.asarray(points), p), pose),
+        put("core._poses.turned_copies", lambda x: poses.turned_copies(x, 4), pictures),
+        put("core._poses.turned_back", lambda p: poses.turned_back(p, jnp.asarray([0.2, 0.4])), pose),
+        put("nn._layers.halved", layers.halved, pictures[..., None]),
     ]
 
 

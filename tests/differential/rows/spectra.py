@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from table import EVERYWHERE, FEW, Row, row
 
-from gpax_lab.physics import diffraction
+from gpax_lab.simulators import diffraction
 from gpax_lab.spectra import (
     edx,
     eels,
@@ -26,7 +26,7 @@ from gpax_lab.spectra import (
     sts,
 )
 from gpax_lab.spectra.stem4d import detectors, fields, strain
-from rows.infer import KEY
+from rows.inference import KEY
 
 RNG = np.random.default_rng(5)
 BAND = np.linspace(320e3, 380e3, 24)
@@ -190,7 +190,14 @@ def curves() -> list[Row]:
         free = normal_equations.free_parameters(where, b, task)
         held = normal_equations.fix_params(a, free)
         eye = jnp.eye(4)[..., None]
-        return where, normal_equations.curve(formula, x, where), a, b, cost, normal_equations.gauss_jordan_solve(held, eye)
+        return (
+            where,
+            normal_equations.curve(formula, x, where),
+            a,
+            b,
+            cost,
+            normal_equations.gauss_jordan_solve(held, eye),
+        )
 
     a = np.asarray([[3.0, 1.0], [1.0, 2.0]])
 
@@ -214,8 +221,8 @@ def curves() -> list[Row]:
     several += "spectra.outcome.summary spectra.least_squares.fit_all "
     several += "spectra.normal_equations.spectra_as_real spectra.normal_equations.parts_of"
     of_pieces = "normal_equations.normal spectra.normal_equations.curve spectra.normal_equations.data "
-    of_pieces += "spectra.normal_equations.free_parameters spectra.normal_equations.held "
-    of_pieces += "spectra.normal_equations.eliminate spectra.normal_equations.within"
+    of_pieces += "spectra.normal_equations.free_parameters spectra.normal_equations.fix_params "
+    of_pieces += "spectra.normal_equations.gauss_jordan_solve spectra.normal_equations.within"
     combined = "scalarize.scalarizer spectra.scalarize.combine spectra.scalarize.ratio spectra.scalarize.difference "
     return [
         put(several, fitted, y),
@@ -234,7 +241,7 @@ def curves() -> list[Row]:
             FEW,
             1e-8,
         ),
-        put("normal_equations.pull", lambda s: normal_equations.huber_weight(s, limit), size, FEW, 1e-8),
+        put("normal_equations.huber_weight", lambda s: normal_equations.huber_weight(s, limit), size, FEW, 1e-8),
         put(
             "normal_equations.huber_limit",
             lambda s: normal_equations.huber_limit(s, jnp.ones_like(s), True, 1.345, jnp.inf),
@@ -356,7 +363,7 @@ def patterns() -> list[Row]:
     names = "strain.find_discs spectra.stem4d.strain.fit_lattice spectra.stem4d.strain.strain"
     discs = lambda d: diffraction.discs(SIZE, jnp.asarray(PLACES), 1.5, jnp.ones(4), d, KEY)  # noqa: E731
     return [
-        row("physics.diffraction.discs", lambda: (discs, (np.asarray(500.0),)), contexts=FIT),
+        row("simulators.diffraction.discs", lambda: (discs, (np.asarray(500.0),)), contexts=FIT),
         put("detectors.radii", lambda c: detectors.radii((6, 7), c), np.asarray([2.3, 3.1]), FEW),
         put("detectors.annular", lambda r: detectors.annular((8, 8), (3.5, 4.1), 1.0, r), np.asarray(3.0), FEW),
         put("detectors.segment", lambda r: detectors.segment((8, 8), (3.5, 4.1), 1.0, r, 1), np.asarray(3.0), FEW),

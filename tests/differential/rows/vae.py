@@ -8,10 +8,14 @@ import numpy as np
 from table import FEW, Row, row
 
 from gpax_lab import gridded, kernels, vae
-from gpax_lab.models import kronecker
-from gpax_lab.vae import bounds, checks, parts, training, waves
-from gpax_lab.vae.use import anomaly, decode, encode, manifold, predict, reconstruct, traversal
-from rows.infer import KEY
+from gpax_lab.models import _kronecker as kronecker
+from gpax_lab.vae import _elbo as bounds
+from gpax_lab.vae import _fourier as waves
+from gpax_lab.vae import _metrics as checks
+from gpax_lab.vae import _parts as parts
+from gpax_lab.vae import _training as training
+from gpax_lab.vae._inference import anomaly, decode, encode, manifold, predict, reconstruct, traversal
+from rows.inference import KEY
 
 SHORT = ("jit", "vmap", "grad")
 PICTURES = np.random.default_rng(9).uniform(0.1, 0.9, size=(3, 6, 6))
@@ -70,19 +74,17 @@ def bounded() -> list[Row]:
         def make():
             return used(function), (of_pictures() if first is None else first, posed()[1])
 
-        return row(f"vae.use.{name}", make, contexts=contexts, **rest)
+        return row(f"vae._inference.{name}", make, contexts=contexts, **rest)
 
     content = np.asarray([[0.3], [-0.4]])
     return [
-        put("bounds.bound vae.model.VAE.latents", lambda p, k, d: vae.elbo(posed()[0], p, k, d), posed),
-        put("bounds.bound", lambda p, k, d: vae.elbo(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
-        put("bounds.importance_bound", lambda p, k, d: vae.importance_elbo(posed()[0], p, k, d, 3), posed),
-        put("bounds.look vae.bounds.Seen.log_class vae.bounds.split", seen, posed, contexts=FEW),
-        put(
-            "training.mean_bound", lambda p, k, d: training.mean_elbo(posed()[0], p, k, d, 2), posed, contexts=("jit",)
-        ),
+        put("bounds.elbo vae._model.VAE.latents", lambda p, k, d: vae.elbo(posed()[0], p, k, d), posed),
+        put("bounds.elbo", lambda p, k, d: vae.elbo(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
+        put("bounds.importance_elbo", lambda p, k, d: vae.importance_elbo(posed()[0], p, k, d, 3), posed),
+        put("bounds.encoded vae._elbo.EncoderOutput.log_class vae._elbo.split", seen, posed, contexts=FEW),
+        put("training.mean_elbo", lambda p, k, d: training.mean_elbo(posed()[0], p, k, d, 2), posed, contexts=("jit",)),
         turned("encode", lambda t, x: encode(t, x)),
-        turned("decode vae.model.VAE.decode vae.model.VAE.code", lambda t, z: decode(t, z), content, SHORT),
+        turned("decode vae._model.VAE.decode vae._model.VAE.code", lambda t, z: decode(t, z), content, SHORT),
         turned("reconstruct", lambda t, x: reconstruct(t, x)),
         turned("predict", lambda t, x: predict(t, KEY, x, draws=2)),
         turned("traversal", lambda t, z: traversal(t, 0, 3, z[0]), content),
@@ -122,10 +124,10 @@ def pieces() -> list[Row]:
     return [
         put(" vae.".join(f"parts.Gaussian.{n}" for n in names), of_part(shift, 4), raw),
         put(" vae.".join(f"parts.Angle.{n}" for n in names), of_part(turn, 3), raw),
-        put("parts.Gaussian.draw vae.parts.Angle.draw", draws, KEY, contexts=("jit", "vmap")),
+        put("parts.Gaussian.draw vae._parts.Angle.draw", draws, KEY, contexts=("jit", "vmap")),
         put("parts.wrapped_entropy", parts.wrapped_entropy, np.asarray([0.05, 0.7, 4.0])),
         put(
-            "likelihoods.bernoulli vae.likelihoods.continuous_bernoulli vae.likelihoods.gaussian",
+            "likelihoods.bernoulli vae._likelihoods.continuous_bernoulli vae._likelihoods.gaussian",
             log_probs,
             raw,
             core=("grad",),
@@ -181,7 +183,7 @@ def grids() -> list[Row]:
 
     pair = np.random.default_rng(3).normal(size=(2, 3))
     names = (
-        "kronecker.analyse models.kronecker.synthesise models.kronecker.normal_product models.kronecker.precondition"
+        "kronecker.analyse models._kronecker.synthesise models._kronecker.normal_product models._kronecker.precondition"
     )
     return [
         row(
@@ -196,7 +198,7 @@ def grids() -> list[Row]:
             contexts=SHORT,
         ),
         put(
-            "gridded.mean models.gridded.condition models.kronecker.solve models.kronecker.prepare",
+            "gridded.mean models.gridded.condition models._kronecker.solve models._kronecker.prepare",
             lambda s, y: gridded.mean(s, y, *few)[0],
         ),
         put("gridded.paths", lambda s, y: gridded.paths(s, y, KEY, 2, *few)[0]),
@@ -211,11 +213,11 @@ def grids() -> list[Row]:
         put("gridded.moments", lambda s, y: gridded.moments(s, y, KEY, 2, *few)[:2]),
         put(names, products),
         row(
-            "models.kronecker.along_axes",
+            "models._kronecker.along_axes",
             lambda: (lambda a: kronecker.along_axes([a, a[:, :2] + 1.0], jnp.ones((1, 3, 2))), (pair,)),
             contexts=SHORT,
         ),
-        row("models.kronecker.outer", lambda: (lambda a: kronecker.outer([a[0], a[1]]), (pair,)), contexts=SHORT),
+        row("models._kronecker.outer", lambda: (lambda a: kronecker.outer([a[0], a[1]]), (pair,)), contexts=SHORT),
     ]
 
 

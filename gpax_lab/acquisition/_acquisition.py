@@ -1,0 +1,207 @@
+"""A score says how much a point is worth measuring: larger is better. Scores add up, so do penalties."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.acquisition._domain import Domain, Region, as_region, domain_of
+from gpax_lab.core._interning import interned
+from gpax_lab.core._observations import Observations
+from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.inference._posterior import Posterior, mixture
+
+
+class AcquisitionContext(NamedTuple):
+    """What every term of a score may look at: the posterior's view of m candidates, computed once.
+
+    Attributes:
+        posterior: the posterior, with variances that know of pending points.
+        obs: observations.
+        x: (m, d) candidates in the user's units.
+        mean: (draws, m) noise-free mean, draw by draw.
+        std: (draws, m) its standard deviation.
+        log_weight: (draws,) normalised log weights of the draws.
+        key: random key for scores that draw.
+        domain: the readings that count as the best so far; None for all of them.
+    """
+
+    posterior: Posterior | ModelAverage
+    obs: Observations
+    x: Array
+    mean: Array
+    std: Array
+    log_weight: Array
+    key: Array
+    domain: Domain | None = None
+
+    def moments(self) -> tuple[Array, Array]:
+        """Mean (m,) and standard deviation (m,) of the mixture over draws, by the law of total variance."""
+        mean, variance = mixture(self.mean, self.std**2, self.log_weight)
+        return mean, jnp.sqrt(variance)
+
+    def counting(self, among: Array) -> Array:
+        """(capacity,) bool: those of the slots `among` that lie where may be asked."""
+        return among if self.domain is None else among & self.domain.inside
+
+    def best(self, at: Array, among: Array, sign: Array) -> Array:
+        """(draws, ...) the largest of what is believed at the slots, draw by draw, times `sign`.
+
+        Where no reading counts, what is predicted at some places of the domain stands in for them; 0 where there is no
+        domain either.
+
+        Args:
+            at: (draws, ..., capacity) believed at the slots.
+            among: (capacity,) bool, slots that may count.
+            sign: +1 for the largest, -1 for the smallest.
+        """
+        counts = self.counting(among)
+        best = jnp.max(jnp.where(counts.reshape((1,) * (at.ndim - 1) + (-1,)), sign * at, -jnp.inf), axis=-1)
+        if self.domain is not None:
+            predicted = jnp.max(sign * self.domain.predicted, axis=1)
+            best = jnp.where(counts.any(), best, predicted.reshape((-1,) + (1,) * (best.ndim - 1)))
+        return jnp.where(jnp.isfinite(best), best, 0.0)
+
+
+Settings: TypeAlias = dict[str, Array]
+Term: TypeAlias = Callable[[AcquisitionContext, Settings], Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Acquisition:
+    """A weighted sum of terms. Weights and settings are arrays, so they change without recompiling.
+
+    Attributes:
+        settings: one mapping of arrays per term.
+        weights: one () array per term.
+        terms: functions (outlook, settings) -> (m,) values (static).
+        names: a name per term, for records and legends (static).
+        joint: whether a term needs all candidates in one piece (static).
+        own_pending: whether a term deals with pending points itself, and wants a posterior that does not know of
+            them (static).
+    """
+
+    settings: tuple[Settings, ...]
+    weights: tuple[Array, ...]
+    terms: tuple[Term, ...] = field(metadata={"static": True})
+    names: tuple[str, ...] = field(metadata={"static": True})
+    joint: bool = field(default=False, metadata={"static": True})
+    own_pending: bool = field(default=False, metadata={"static": True})
+
+    @jax.jit
+    def __call__(
+        self,
+        posterior: Posterior | ModelAverage,
+        obs: Observations,
+        x: Array,
+        key: Array | None = None,
+        domain: Domain | None = None,
+    ) -> Array:
+        """Values (m,) at candidates x (m, d); `key` is needed by scores that draw (Thompson).
+
+        `domain` says which readings an improvement is over, see `candidates.domain`; without one, over all.
+        """
+        mean, variance = posterior.predict(x)
+        if mean.ndim != 2:
+            raise ValueError(f"a score looks at one quantity: this model has {mean.shape[-1]}.")
+        some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there
+        std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
+        key = jax.random.key(0) if key is None else key
+        outlook = AcquisitionContext(posterior, obs, x, mean, std, posterior.log_weight, key, domain)
+        parts = [w * t(outlook, s) for w, t, s in zip(self.weights, self.terms, self.settings, strict=True)]
+        return jnp.sum(jnp.stack(parts), axis=0)
+
+    def __add__(self, other: "Acquisition") -> "Acquisition":
+        """Sum of two scores; in log space this multiplies them."""
+        return Acquisition(
+            self.settings + other.settings,
+            self.weights + other.weights,
+            self.terms + other.terms,
+            self.names + other.names,
+            self.joint or other.joint,
+            self.own_pending or other.own_pending,
+        )
+
+    def __rmul__(self, factor: float) -> "Acquisition":
+        """The score times a number."""
+        return replace(self, weights=tuple(factor * w for w in self.weights))
+
+    def __neg__(self) -> "Acquisition":
+        """The score with its sign turned."""
+        return -1.0 * self
+
+    def __sub__(self, other: "Acquisition") -> "Acquisition":
+        """Difference of two scores."""
+        return self + (-other)
+
+
+def term(
+    name: str, function: Term, joint: bool = False, own_pending: bool = False, **settings: float | Array
+) -> Acquisition:
+    """A score of one term.
+
+    Args:
+        name: for records and legends.
+        function: (outlook, settings) -> (m,) values, larger is better.
+        joint: whether it needs all candidates at once.
+        own_pending: whether it deals with pending points itself.
+        **settings: numbers the function reads, kept as arrays.
+    """
+    arrays = {key: jnp.asarray(value) for key, value in settings.items()}
+    return Acquisition((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint, own_pending)
+
+
+def only_among(function: Term, among: Region | ArrayLike | None) -> Term:
+    """The term with improvement over readings in a region: x (d,) -> bool, or bounds (d, 2); None for the domain's."""
+    region = as_region(among)
+    return function if region is None else _in_region(function, region)
+
+
+@lru_cache  # the same function for the same arguments, so that equal scores share what is compiled
+def _in_region(function: Term, region: Region) -> Term:
+    def within(outlook: AcquisitionContext, settings: Settings) -> Array:
+        inside = jax.vmap(region)(outlook.obs.x)
+        places = outlook.x if outlook.domain is None else outlook.domain.places
+        domain = domain_of(outlook.posterior, outlook.obs, inside, places)
+        return function(outlook._replace(domain=domain), settings)
+
+    return within
+
+
+@interned
+def of_moments(function: Callable[[Array, Array], Array]) -> Acquisition:
+    """A score of your own from the posterior mean (m,) and standard deviation (m,), both in the user's units.
+
+    Example:
+        >>> of_moments(lambda mean, std: 5 * std + 10 * mean).names
+        ('of_moments',)
+    """
+    return term("of_moments", lambda outlook, _: function(*outlook.moments()))
+
+
+def goals(acquisition: Acquisition) -> tuple[bool, ...]:
+    """Which terms of a score seek an optimum: those that have a sign, and what users write of mean and std."""
+    return tuple("sign" in s or n == "of_moments" for s, n in zip(acquisition.settings, acquisition.names, strict=True))
+
+
+def as_acquisition(function: Acquisition | Callable[[Array, Array], Array]) -> Acquisition:
+    """A Acquisition as it is; a plain function of (mean, std) made into one.
+
+    Raises:
+        TypeError: neither.
+    """
+    if isinstance(function, Acquisition):
+        return function
+    name = getattr(function, "__name__", "score")
+    if getattr(function, "__module__", "").startswith("gpax_lab.acquisition"):
+        raise TypeError(f"this is the function that makes a score: write {name}() instead of {name}.")
+    if callable(function) and len(inspect.signature(function).parameters) == 2:
+        return of_moments(function)
+    raise TypeError("a score is one of gpax_lab.acquisition (log_ei(), ucb(), ...) or a function of (mean, std).")

@@ -1,0 +1,184 @@
+"""The commands of `gpax-lab`."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from gpax_instruments.errors import InstrumentError
+from rich.console import Console
+
+from gpax_lab.cli import _run_campaign as drive
+from gpax_lab.cli._demo import demo_settings
+from gpax_lab.cli._outputs import check_own, check_replaceable, is_picture, products, quoted
+from gpax_lab.cli._review import finished, in_force, plan_of, review
+from gpax_lab.cli._summary import summary
+from gpax_lab.cli._terminal import consoles, say
+from gpax_lab.core._environment import Stopwatch, setup
+from gpax_lab.experiment import _versions as versions
+from gpax_lab.settings import Settings, SettingsError, agreed, changes, going_on, load, to_toml
+from gpax_lab.settings._schema import Recorded
+from gpax_lab.storage import ExportError, JournalError
+from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage._claim import InstrumentInUse
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+_EXPECTED = (SettingsError, InstrumentError, InstrumentInUse, JournalError, ExportError, OSError)
+"""Errors whose text explains itself; of any other one the class is named too."""
+
+Journal = Annotated[Path, typer.Argument(metavar="FILE", help="Journal of a campaign (.gpxj).")]
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+) -> None:
+    """An instrument that decides where to measure next."""
+    context.obj = debug
+    setup(tell=False)  # the progress line says it
+
+
+@app.command()
+def demo(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("gpax-lab-demo"),
+    steps: Annotated[int, typer.Option(help="Points to choose after the seeds.")] = 30,
+    seed: Annotated[int, typer.Option(help="Which simulated film.")] = 0,
+) -> None:
+    """Find and map the region of largest loop area on a simulated microscope."""
+    with _explained(context) as console:
+        _start(demo_settings(steps, seed), out, console)
+
+
+@app.command()
+def run(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings (TOML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default named like CONFIG.")] = None,
+) -> None:
+    """Run a campaign from your own settings."""
+    with _explained(context) as console:
+        settings = load(config)
+        recorded = [Path(settings.instrument.file)] if isinstance(settings.instrument, Recorded) else []
+        _start(settings, out or Path(config.stem), console, [config, *recorded])
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    file: Journal,
+    settings: Annotated[
+        Path | None, typer.Option(help="Settings to go on with; by default settings.toml beside FILE.")
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Where the instrument is now.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Settings that differ from the journal's are meant.")] = False,
+    as_journalled: Annotated[
+        bool, typer.Option("--as-journalled", help="Go on with the journal's settings, whatever files say.")
+    ] = False,
+    another: Annotated[
+        bool, typer.Option("--another", help="The instrument is another one, or allows more, and that is meant.")
+    ] = False,
+) -> None:
+    """Go on with a campaign that was paused or interrupted.
+
+    Limits may be narrower than at the start, and never wider.
+    """
+    with _explained(context) as console:
+        started, watch = time.monotonic(), Stopwatch()
+        with Campaign.open(file) as campaign:
+            if campaign.journal.told:
+                say(console, campaign.journal.told)
+            check_own(products(file))
+            plan = plan_of(campaign.header, file)
+            now = in_force(plan, campaign.history)
+            wanted, source = drive.wanted(now, products(file), settings, as_journalled)
+            agreed(changes(now, wanted), source, yes)
+            then = drive.moved(wanted, address)
+            found = changes(now, then)
+            if finished(campaign.history) and not found:
+                say(console, "This campaign is finished; what it left is written anew.")
+                campaign.export()
+                drive.write_outputs(file)
+                return
+            if changed := versions.differences(campaign.history, versions.versions()):
+                say(console, versions.withdrawal(changed))
+            plan = going_on(plan, then)
+            if found:
+                say(console, f"From now on: {'; '.join(map(str, found))}.")
+                drive.change(campaign, found, then, now, wanted)
+            ended = drive.run_campaign(plan, campaign, console, watch, started, another)
+        _close(ended, file, console)
+
+
+@app.command()
+def plot(
+    context: typer.Context,
+    file: Journal,
+    out: Annotated[Path | None, typer.Option(help="Picture to write; by default beside FILE.")] = None,
+) -> None:
+    """Draw the picture of a campaign."""
+    with _explained(context) as console:
+        target = out or file.with_suffix(".png")
+        check_replaceable(target, is_picture(target))  # before the work
+        drive.draw(review(file), target)
+        say(console, str(target))
+
+
+@app.command()
+def show(context: typer.Context, file: Journal) -> None:
+    """Tell what a campaign did, found and cost."""
+    with _explained(context) as console:
+        told = review(file)
+        say(console, f"{to_toml(told.plan.settings)}\n{summary(told)}")
+
+
+def _start(settings: Settings, folder: Path, console: Console, given: Sequence[Path] = ()) -> None:
+    watch = Stopwatch()
+    ended = drive.begin(settings, folder, console, watch, given=given)
+    _close(ended, folder / settings.campaign.journal, console)
+
+
+def _close(ended: drive.Ended, path: Path, console: Console) -> None:
+    if not ended.outcome.finished:
+        steps, begun = ended.outcome.steps, ended.outcome.state is not None or ended.outcome.steps > 0
+        when = f"after {steps} {'step' if steps == 1 else 'steps'}" if begun else "before the first fit"
+        reason = "" if ended.signal is not None and not ended.unsafe else f": {ended.outcome.reason}"
+        say(console, f"\nPaused {when}{reason}. Go on with: gpax-lab resume {quoted(path)}")
+        raise typer.Exit(ended.exit_code)
+    told = drive.write_outputs(path)
+    say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
+
+
+@contextmanager
+def _explained(context: typer.Context) -> Iterator[Console]:
+    """Errors as one paragraph and exit status 1; 130 after a second Ctrl-C."""
+    console, complaints = consoles()
+    try:
+        yield console
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt as stopped:
+        say(complaints, _sentences("Stopped at once.", *getattr(stopped, "__notes__", [])))
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if context.obj:
+            raise
+        say(complaints, _sentences(f"error: {_words(error)}", *getattr(error, "__notes__", [])))
+        raise typer.Exit(1) from None
+
+
+def _sentences(*parts: str) -> str:
+    """One paragraph; nothing is put behind the last part, which may be a command to copy."""
+    return " ".join([*(part if part.endswith((".", "!", "?", ")")) else f"{part}." for part in parts[:-1]), parts[-1]])
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.filename}: {error.strerror}." if error.filename is not None else error.strerror
+    if isinstance(error, _EXPECTED):
+        return str(error)
+    return f"{type(error).__name__}: {error} (gpax-lab --debug ... shows where.)"

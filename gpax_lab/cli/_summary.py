@@ -1,0 +1,234 @@
+"""A campaign in words: what was found, how good the map is, whether the sampler can be trusted, where the time went."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from gpax_lab.cli._review import Review
+from gpax_lab.cli._units import place, span_unit, value
+from gpax_lab.experiment import reach
+from gpax_lab.experiment._versions import withdrawal
+from gpax_lab.inference import coverage, outcomes, recalibration
+from gpax_lab.settings._schema import Recorded
+
+
+def summary(review: Review) -> str:
+    """The summary, several paragraphs of plain text."""
+    parts = [
+        _head(review),
+        _found(review),
+        _map(review),
+        _model(review),
+        _intervals_so_far(review),
+        _sampler(review),
+        _events(review),
+        _time(review),
+    ]
+    return "\n".join("\n".join(lines) for part in parts if (lines := list(part))) + "\n"
+
+
+def _head(review: Review) -> Iterator[str]:
+    chosen, points = review.plan.settings.campaign, review.points
+    last = review.contents.of("stop", "reading", "intent", "fault")[-1:]
+    orderly = bool(last) and last[0].kind == "stop"
+    why = last[0].header["reason"] if orderly else "not stopped in an orderly way, or still under way"
+    yield f'Campaign "{chosen.name}": {len(points.y)} points measured, {int(points.seed.sum())} of them seeds; {why}.'
+    yield ""
+
+
+def _found(review: Review) -> Iterator[str]:
+    plan, belief = review.plan, review.belief
+    name, unit = plan.quantity["name"], plan.quantity["unit"]
+    sign, word = (1.0, "Largest") if plan.maximize else (-1.0, "Smallest")
+    yield f"{word} {name}"
+    good = np.isfinite(review.points.y)
+    if good.any():
+        at = int(np.nanargmax(sign * review.points.y))
+        yield f"  reading             {value(review.points.y[at], unit)} at {place(review.points.x[at], plan.axes)}"
+    if belief is not None:
+        at = int(np.argmax(sign * belief.mean))
+        number = value(belief.mean[at], unit, belief.std[at])
+        yield f"  posterior mean      {number} at {place(review.places[at], plan.axes)}"
+        yield from _against_truth(review, at, sign)
+    yield ""
+
+
+def _against_truth(review: Review, at: int, sign: float) -> Iterator[str]:
+    if review.truth is None or not np.isfinite(review.truth).any():
+        return
+    unit, word = review.plan.quantity["unit"], _truth_word(review)
+    top = int(np.nanargmax(sign * review.truth))
+    yield f"  {word:<20}{value(review.truth[top], unit)} at {place(review.places[top], review.plan.axes)}"
+    if not np.isfinite(review.truth[at]):
+        yield f"  regret              unknown: the place found has no usable {word} value"
+        return
+    regret = sign * (review.truth[top] - review.truth[at])
+    share = 100.0 * regret / np.nanstd(review.truth)
+    yield f"  regret              {value(regret, unit)} ({share:.1f} percent of the map's standard deviation)"
+
+
+def _truth_word(review: Review) -> str:
+    return "recorded" if isinstance(review.plan.settings.instrument, Recorded) else "truth"
+
+
+def map_error(review: Review) -> dict[str, float]:
+    """RMSE, NRMSE (RMSE over the standard deviation of the truth; 1 is no skill) and coverage of the 95 percent band.
+
+    Places that were measured are left out of a recorded map, where they are known by heart; an empty mapping where
+    there is no truth or no posterior.
+    """
+    if review.truth is None or review.belief is None:
+        return {}
+    use = np.isfinite(review.truth)
+    if isinstance(review.plan.settings.instrument, Recorded):
+        seen = {tuple(x) for x in review.points.x.tolist()}
+        use &= np.array([tuple(x) not in seen for x in review.places.tolist()])
+    error, std = (review.belief.mean - review.truth)[use], review.belief.std[use]
+    rmse = float(np.sqrt(np.mean(error**2)))
+    if isinstance(review.plan.settings.instrument, Recorded) and review.posterior is not None:
+        std = np.sqrt(std**2 + _noise_variance(review)[use])  # recorded values are readings, with their noise
+    inside = float(np.mean(np.abs(error) <= 1.96 * std))
+    return {
+        "rmse": rmse,
+        "nrmse": rmse / float(np.std(review.truth[use])),
+        "coverage": inside,
+        "places": int(use.sum()),
+    }
+
+
+def _map(review: Review) -> Iterator[str]:
+    error = map_error(review)
+    if not error:
+        return
+    against = "the unmeasured usable places" if isinstance(review.plan.settings.instrument, Recorded) else "places"
+    yield f"Map against the {_truth_word(review)}, over {error['places']} {against}"
+    yield f"  RMSE                {value(error['rmse'], review.plan.quantity['unit'])}"
+    yield f"  NRMSE               {error['nrmse']:.3f} (1 is no skill)"
+    yield f"  95 percent band     holds {100 * error['coverage']:.1f} percent of them"
+    yield ""
+
+
+def _noise_variance(review: Review) -> np.ndarray:
+    """(m,) of a reading at the places of the map."""
+    assert review.posterior is not None
+    posterior = review.posterior
+    return np.exp(np.asarray(posterior.log_weight)) @ np.asarray(posterior.noise_variance(jnp.asarray(review.places)))
+
+
+def _model(review: Review) -> Iterator[str]:
+    if review.posterior is None:
+        return
+    posterior, plan = review.posterior, review.plan
+    weight = np.exp(np.asarray(posterior.log_weight))
+    yield f"Model: Gaussian process, kernel {plan.settings.model.kernel}"
+    if "lengthscale" in posterior.params:
+        size, unit = span_unit(plan.axes)
+        spans = np.array([axis.high - axis.low for axis in plan.axes])
+        scales = np.asarray(posterior.params["lengthscale"]).reshape(weight.size, -1) * spans / size
+        mean = weight @ scales
+        sd = np.sqrt(weight @ (scales - mean) ** 2)
+        both = ", ".join(f"{axis.name} {value(m, unit, s)}" for axis, m, s in zip(plan.axes, mean, sd, strict=True))
+        yield f"  length scales       {both}"
+    yield f"  noise of a reading  {value(np.sqrt(_noise_variance(review).mean()), plan.quantity['unit'])}"
+    yield ""
+
+
+def _intervals_so_far(review: Review) -> Iterator[str]:
+    if review.posterior is None or review.obs is None:
+        return
+    inside, readings = (int(n) for n in coverage(review.posterior, review.obs))
+    factor = float(recalibration(review.posterior, review.obs))
+    held = f"{inside} of {readings} readings lie in the 90 percent interval that the others give for them"
+    yield "Intervals"
+    yield f"  coverage so far     {held}"
+    yield f"  spread that holds   {factor:.2f} times the model's, by leave-one-out"
+    if words := reach(review.places, review.points.x).words:
+        yield f"  beware              {words}"
+    yield ""
+
+
+def _sampler(review: Review) -> Iterator[str]:
+    frames = review.contents.of("posterior")
+    if not frames:
+        return
+    infos = [frame.header["diagnostics"] for frame in frames]
+    codes = [int(info["outcome"]) for info in infos]
+    good = codes.count(outcomes.OK)
+    yield f"Sampler: {good} of {len(codes)} fits passed every check"
+    for code in sorted(set(codes) - {outcomes.OK}):
+        count = codes.count(code)
+        yield f"  {count} {'fit' if count == 1 else 'fits'}: {outcomes.message(code)}"
+    last = infos[-1]
+    if not np.isfinite(last["r_hat"]):  # a sampler without chains has none
+        yield ""
+        return
+    text = f"R-hat {last['r_hat']:.3f}, effective draws {last['ess_bulk']:.0f} (bulk) and {last['ess_tail']:.0f} (tail)"
+    yield f"  last fit            {text}, {last['divergences']:.0f} divergences"
+    yield ""
+
+
+def _events(review: Review) -> Iterator[str]:
+    contents = review.contents
+    again = {frame.header["token"] for frame in contents.of("reread")}
+    bad = [frame for frame in contents.of("reading") if not frame.header.get("ok", True)]
+    failed = [frame for frame in bad if frame.header["token"] not in again]
+    yield f"Readings: {len(failed)} failed"
+    reasons = [frame.header.get("reason") or "no reason given" for frame in failed]
+    for reason in dict.fromkeys(reasons):
+        yield f"  {reasons.count(reason)} of them: {reason}"
+    if again:
+        yield f"  {len(again)} that the scalarizer could not use at first were read again later"
+    elsewhere = sum("position_differs" in frame.header.get("flags", ()) for frame in contents.of("reading"))
+    if elsewhere:
+        yield f"  {elsewhere} were taken elsewhere than asked, and are learned where they were taken"
+    for frame in contents.of("fault"):
+        words = " ".join([frame.header["text"], *frame.header.get("notes", ())])
+        yield f"  fault after step {frame.step}: {frame.header['error']}: {words}"
+    for frame in contents.of("lost"):
+        yield f"  the instrument could not be reached after step {frame.step}: {frame.header['text']}"
+    for frame in contents.of("suspended"):
+        seconds = frame.header["seconds"]
+        yield f"  the program or the machine stood still for {seconds:.0f} s after step {frame.step}"
+    actions = [frame.header["action"] for frame in contents.of("intervention")]
+    yield f"Interventions: {', '.join(actions) if actions else 'none'}"
+    for frame in contents.of("settings"):
+        yield f"Settings changed after step {frame.step}: {'; '.join(frame.header['changes'])}"
+    if resumed := len(contents.of("resume")):
+        yield f"Resumed {'once' if resumed == 1 else f'{resumed} times'}"
+    if changed := [words for frame in contents.of("resume") for words in frame.header.get("changed", ())]:
+        yield withdrawal(dict.fromkeys(changed))
+    if contents.ignored:
+        yield f"{contents.ignored} bytes of the journal belong to no entry (an unfinished write, or another program's)"
+    yield ""
+
+
+def _time(review: Review) -> Iterator[str]:
+    steps = _intervals(review)
+    timings = [frame.header for frame in review.contents.of("timing")]
+    if not steps["instrument"]:
+        return
+    yield "Time"
+    yield f"  instrument          {np.median(steps['instrument']):.3g} s a point (median)"
+    if steps["statistics"]:
+        yield f"  statistics          {np.median(steps['statistics']):.3g} s a step (median): fit and next proposal"
+    if timings:
+        compiling, wall = (sum(t[name] for t in timings) for name in ("compile_s", "wall_s"))
+        yield f"  compiling           {compiling:.3g} s of {wall:.3g} s in all"
+
+
+def _intervals(review: Review) -> dict[str, list[Any]]:
+    """Seconds between a reading and the next intent (statistics), and within measurements (instrument)."""
+    found: dict[str, list[Any]] = {"instrument": [], "statistics": []}
+    since: float | None = None
+    for frame in review.contents.frames:
+        if frame.kind == "reading":
+            since = frame.monotonic
+            found["instrument"] += [frame.header["seconds"]] if "seconds" in frame.header else []
+        elif frame.kind == "intent" and since is not None and frame.header.get("phase") != "seed":
+            found["statistics"].append(frame.monotonic - since)
+            since = None
+        elif frame.kind in ("resume", "stop", "suspended"):
+            since = None
+    return found

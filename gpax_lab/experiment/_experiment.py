@@ -1,0 +1,134 @@
+"""An experiment is a pure state machine: init, propose, observe."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpax_lab.acquisition._acquisition import Acquisition
+from gpax_lab.acquisition._candidates import Candidates, Choice
+from gpax_lab.core._inputs import traced
+from gpax_lab.core._observations import Observations
+from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.inference._posterior import Posterior
+from gpax_lab.models._model import Model
+
+
+class State(NamedTuple):
+    """All that an experiment carries from one point to the next.
+
+    Attributes:
+        key: random key; split at every use.
+        obs: observations, with pending slots for what is under way.
+        posterior: what is believed now; a ModelAverage where hypotheses compete.
+        acquisition: what makes a point worth measuring; its weights may be changed between steps.
+        candidates: where a point may lie.
+        value: () score of the last proposal.
+        fallback: () bool, whether the last proposal was chosen by distance because no score was finite.
+        asked: (capacity, d) where each slot was asked for, while `obs.x` holds where it was measured: a stage goes a
+            little beside. By this a point of a pool is known.
+    """
+
+    key: Array
+    obs: Observations
+    posterior: Posterior | ModelAverage
+    acquisition: Acquisition
+    candidates: Candidates
+    value: Array
+    fallback: Array
+    asked: Array
+
+
+class NothingLeft(ValueError):
+    """Every candidate is measured, pending, failed or vetoed: there is nothing to propose."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "no candidate is left to measure: each one is measured, pending, failed or vetoed. The campaign is at its "
+            "end, unless readings are still to come; acquisition.pool(points, repeat=True) measures points again."
+        )
+
+
+class Experiment(NamedTuple):
+    """Three pure functions, and what places they may be given, in the manner of an optax transformation.
+
+    Attributes:
+        init: (key, obs) -> state.
+        propose: state -> state, x (q, d); the proposed points are now pending. Where fewer than q candidates are left
+            these are proposed, and with none `NothingLeft` is raised; under jit, where shapes are fixed, the rows that
+            are missing are NaN, and the state's value is -inf where all are.
+        observe: (state, x (q, d), y (q,), noise (q,) or 0, asked (q, d) or None) -> state; a non-finite y is a failed
+            reading, `noise` the known variances. Answers may come in any order and in any portion. x is where it was
+            measured, which is what is learned; the pending point that it answers is `asked`, or else the nearest one
+            within `Candidates.tolerance`.
+        check: (places (n, d), their name) -> None; raises ValueError for places that `init` and `observe` would refuse,
+            so that no instrument is sent there.
+    """
+
+    init: Callable[[Array, Observations], State]
+    propose: Callable[[State], tuple[State, Array]]
+    observe: Callable[..., State]
+    check: Callable[[np.ndarray, str], None] = lambda places, whose: None
+
+
+def models_of(posterior: Posterior | ModelAverage) -> tuple[Model, ...]:
+    """The models behind a posterior: one, or one for each hypothesis."""
+    return (posterior.model,) if isinstance(posterior, Posterior) else tuple(posterior.hypotheses.models.values())
+
+
+Objective = Callable[[Array, Array], Array]
+"""A simulated measurement: (key, x (d,)) -> y (), which may be NaN where the reading fails."""
+
+
+def measurement_key(state: State) -> Array:
+    """The key of the measurement that follows this state's proposal; the same in `simulate` and `run`."""
+    return jax.random.fold_in(state.key, 1)
+
+
+def token_of(key: Array, mark: str = "") -> str:
+    """A measurement's name: its random key in hexadecimal, the same when a campaign is resumed.
+
+    Args:
+        key: of the measurement.
+        mark: of the campaign, which tells its measurements from those of another one with the same key.
+    """
+    return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key))) + (f"-{mark}" if mark else "")
+
+
+def key_of(token: str) -> Array:
+    """The random key that a token spells; simulated instruments draw their noise from it.
+
+    Raises:
+        ValueError, TypeError: the token does not begin with a key in hexadecimal digits.
+    """
+    token = token.partition("-")[0]
+    words = [int(token[i : i + 8], 16) for i in range(0, len(token), 8)]
+    return jax.random.wrap_key_data(jnp.asarray(words, jnp.uint32))
+
+
+def left_of(x: Array) -> Array:
+    """The points of a proposal that are there: the first ones. Outside jit.
+
+    Raises:
+        NothingLeft: none is.
+    """
+    count = int(np.isfinite(np.asarray(x)).all(axis=1).sum())
+    if count == 0:
+        raise NothingLeft
+    return x if count == len(x) else x[:count]
+
+
+def as_asked(state: State) -> Observations:
+    """The observations with every slot where it was asked for."""
+    return state.obs._replace(x=state.asked)
+
+
+def empty_choice(obs: Observations) -> Choice:
+    """A choice not made yet."""
+    if not traced(obs.x):
+        x = np.asarray(obs.x)
+        return Choice(jnp.asarray(x[0]), jnp.asarray(np.array(np.nan, x.dtype)), jnp.asarray(np.array(False)))
+    return Choice(obs.x[0], jnp.asarray(jnp.nan, obs.x.dtype), jnp.asarray(False))

@@ -1,0 +1,113 @@
+"""Where is measured first, and where a reading was: by the word of the instrument, as far as that is believed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gpax_lab.acquisition._candidates import Candidates
+from gpax_lab.core._inputs import places
+from gpax_lab.experiment._experiment import State, models_of
+from gpax_lab.experiment._rescalarize import storable
+
+FAR = 1.0
+"""Widths outside the candidates' box beyond which a position is taken for a mistake, or for other coordinates."""
+
+
+def first_points(seeds: Any) -> np.ndarray:
+    """(n, d) the seeds, checked before the instrument moves.
+
+    Raises:
+        ValueError: none, or such as are no points.
+    """
+    kind = np.float32 if getattr(seeds, "dtype", None) == np.float32 else np.float64
+    points = places(np.atleast_2d(seeds), kind, "seeds")
+    if len(points) == 0:
+        raise ValueError(f"a campaign begins with one seed or more, (n, d); got {points.shape}.")
+    return points
+
+
+@dataclass(frozen=True)
+class MeasuredAt:
+    """What a position says.
+
+    Attributes:
+        place: (d,) where the reading is learned.
+        position: what the instrument told; None for nothing that can be recorded.
+        believed: whether the reading may be used.
+        reason: why not, in words.
+        flags: the same, in single words.
+    """
+
+    place: np.ndarray
+    position: np.ndarray | None
+    believed: bool = True
+    reason: str = ""
+    flags: tuple[str, ...] = ()
+
+    def arrays(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """For the journal: the position as it came, and the place that is learned where it differs from x."""
+        told = {} if self.position is None else {"position": self.position}
+        return told if np.array_equal(self.place, x) else told | {"place": self.place}
+
+
+def measured_at(
+    x: np.ndarray, position: Any, state: State | None = None, spread: np.ndarray | None = None
+) -> MeasuredAt:
+    """Where a reading asked for at x (d,) is learned.
+
+    A position of another size, or one that is masked or not finite, says nothing, and the reading is learned at x. Any
+    other one is believed; with the flag "position_differs" where it lies farther from x than the candidates' tolerance,
+    and not at all, so that the reading is a failed one, where it lies more than a width outside of their box or is too
+    far for the model.
+
+    Args:
+        x: (d,) the place asked for.
+        position: as the instrument told it, in the coordinates of x; or None.
+        state: of the campaign; None before the first fit.
+        spread: (d,) of the seeds; before the first fit, a hundredth of it is the tolerance.
+    """
+    told = None if position is None else storable(position)
+    if told is None or told.dtype.kind not in "fiu":
+        return MeasuredAt(x, None)
+    if np.ma.is_masked(position):
+        return MeasuredAt(x, None, flags=("position_unclear",))
+    if told.size == x.size and told.shape in ((), (1, x.size)):  # a number, or a row of a table
+        told = told.reshape(x.shape)
+    if told.shape != x.shape or not np.isfinite(told).all():
+        return MeasuredAt(x, told, flags=("position_unclear",))
+    place = told.astype(x.dtype if x.dtype.kind == "f" else np.float64)
+    if np.array_equal(place, x):
+        return MeasuredAt(place, told)
+    if state is not None:
+        room = np.asarray(_tolerance(state.candidates, x))
+    else:
+        wide = np.full(x.shape, np.inf) if spread is None else spread
+        room = np.where(wide > 0, 0.01 * wide, 1e-3 * np.maximum(np.abs(x), 1.0))
+    if not np.any(np.abs(place - x) > room):
+        return MeasuredAt(place, told)
+    if state is not None and _far(place, state):
+        reason = (
+            f"measured at {told.tolist()} by its position, asked at {x.tolist()}: far outside of where candidates lie. "
+            "If it is told in other coordinates than x, convert it, or hand back position=None"
+        )
+        return MeasuredAt(x, told, False, reason, ("position_outside",))
+    return MeasuredAt(place, told, flags=("position_differs",))
+
+
+def _far(place: np.ndarray, state: State) -> bool:
+    low, high = (np.asarray(corner) for corner in state.candidates.corners)
+    width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
+    try:
+        for model in models_of(state.posterior):
+            model.check_places(place[None], "the place measured")
+    except ValueError:
+        return True
+    return bool(np.any((place < low - FAR * width) | (place > high + FAR * width)))
+
+
+@jax.jit
+def _tolerance(candidates: Candidates, x: jax.Array) -> jax.Array:
+    return candidates.tolerance(jnp.asarray(x)[None])[0]

@@ -1,0 +1,302 @@
+"""A campaign as a sequence of records, and the pure fold that turns them back into a state.
+
+A record is (kind, step, header, arrays). After every reading is assimilated a `state` record holds the state's
+arrays; what follows it (interventions, readings) is replayed through the same pure functions that ran live.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpax_lab.core._observations import Observations
+from gpax_lab.experiment._experiment import Experiment, State
+from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, from_record, join_pins, widened
+from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+
+Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
+
+Extend = Callable[[Hypotheses], Experiment]
+"""The same experiment with other hypotheses, e.g. `lambda h: bayes_opt(h, race(smc(256)), score, candidates)`."""
+
+
+class JournalRecord(Protocol):
+    """What the fold needs of a journal frame."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of the record."""
+
+    @property
+    def step(self) -> int:
+        """Step of the campaign."""
+
+    @property
+    def header(self) -> Mapping[str, Any]:
+        """Plain values."""
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Arrays."""
+
+
+class Answer(NamedTuple):
+    """What a measurement gave.
+
+    Attributes:
+        y: value; NaN where it failed.
+        noise: its variance.
+        place: (d,) where it was measured, as far as it is known.
+    """
+
+    y: float
+    noise: float
+    place: np.ndarray
+
+
+def place_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(d,) the place of a recorded reading that the model learns: where it was measured, or else where it was asked."""
+    return arrays.get("place", arrays["x"])
+
+
+class Progress(NamedTuple):
+    """How far a journal says the campaign has come.
+
+    Attributes:
+        state: the last recorded state with later interventions applied; None before the first fit.
+        step: number of finished campaign steps.
+        asked: whether a person was asked before the step under way; if so, the state knows all that was wished.
+        pinned: (q, d) points that a person asked for next, or None.
+        scalarizer: name of the scalarizer in force, or None for the first.
+        readings: by token, of every measurement whose reading is recorded.
+        places: (d,) point by token of every measurement that was begun.
+        begun: tokens of measurements that were begun and have no reading.
+        experiment: the experiment, with the laws that were adopted.
+        adopted: these laws in order.
+        recorded: the state's arrays as the journal holds them, without what followed the last record of a state.
+    """
+
+    state: State | None
+    step: int
+    asked: bool
+    pinned: np.ndarray | None
+    scalarizer: str | None
+    readings: dict[str, Answer]
+    places: dict[str, np.ndarray]
+    begun: frozenset[str]
+    experiment: Experiment
+    adopted: tuple[Adopt, ...]
+    recorded: dict[str, np.ndarray]
+
+
+def _leaves(state: State) -> list[tuple[str, Array]]:
+    """The state's arrays by path, without the factor, which follows from the rest."""
+    slim = state._replace(posterior=state.posterior.without_factor())
+    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(slim)[0]]
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+_ROWS, _VALUES = "#rows", "#values"
+_OVERHEAD = 128
+"""Bytes that a second array costs in a record, about: what fewer rows must save."""
+
+
+def snapshot(state: State, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What of the state's arrays differs from the `known` ones; keys as their integer data. `merge` takes it in.
+
+    A buffer for n readings changes in one row a step; written whole, a campaign's journal would grow with n squared.
+    So of an array in which few rows have changed only these are given, under two names that begin with its own.
+    """
+    arrays = {name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in _leaves(state)}
+    changed: dict[str, np.ndarray] = {}
+    for name, value in arrays.items():
+        if name not in known:
+            changed[name] = value
+        elif not _same(known[name], value):
+            changed |= difference(name, known[name], value)
+    return changed
+
+
+def difference(name: str, before: np.ndarray, now: np.ndarray) -> dict[str, np.ndarray]:
+    """An array of the state as a record of it holds it: the rows that differ from before, or whole; see `merge`."""
+    if before.dtype != now.dtype or before.shape != now.shape or now.ndim == 0 or now.size == 0:
+        return {name: now}
+    bits = [np.ascontiguousarray(array).view(np.uint8).reshape(len(now), -1) for array in (before, now)]
+    rows = np.flatnonzero((bits[0] != bits[1]).any(1)).astype(np.int32)
+    part = {f"{name}{_ROWS}": rows, f"{name}{_VALUES}": now[rows]}
+    return part if sum(array.nbytes for array in part.values()) + _OVERHEAD < now.nbytes else {name: now}
+
+
+def merge(arrays: dict[str, np.ndarray], changes: Mapping[str, np.ndarray], own: set[str] | None = None) -> None:
+    """Take what `snapshot` gave into the arrays known so far, in place.
+
+    Args:
+        arrays: by name.
+        changes: whole arrays, or rows of those that are known.
+        own: names whose arrays may be written into, and are by nobody else held; names are added. None: all are copied.
+
+    Raises:
+        ValueError: rows of an array that is not known or has no such rows: entries before this one are missing.
+    """
+    for name, value in changes.items():
+        if name.endswith(_VALUES):
+            continue
+        if not name.endswith(_ROWS):
+            arrays[name] = value
+            if own is not None:
+                own.discard(name)
+            continue
+        whole = name.removesuffix(_ROWS)
+        known = arrays.get(whole)
+        if known is None or not _fits(known, value, changes.get(f"{whole}{_VALUES}")):
+            raise ValueError(
+                f"a state in the journal changes rows of {whole!r} that none before it has: it is damaged."
+            )
+        if own is None or whole not in own:
+            known = arrays[whole] = known.copy()
+        if own is not None:
+            own.add(whole)
+        known[value] = changes[f"{whole}{_VALUES}"]
+
+
+def _fits(known: np.ndarray, rows: np.ndarray, values: np.ndarray | None) -> bool:
+    fitting = values is not None and values.shape == (*rows.shape, *known.shape[1:]) and values.dtype == known.dtype
+    return fitting and bool(np.all((rows >= 0) & (rows < len(known))))
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
+    """The state whose arrays these are; its factor is computed anew by the function that made it.
+
+    Raises:
+        ValueError: the arrays belong to an experiment of another structure.
+    """
+    obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
+    arrays = {".asked": arrays[".obs.x"], **arrays}  # journals of before measured, by their own account, where asked
+    template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
+    expected = dict(_leaves(template))
+    if set(expected) != set(arrays) or any(
+        arrays[name].shape != leaf.shape for name, leaf in expected.items() if not _is_key(leaf)
+    ):
+        raise ValueError("the journal was written by another experiment: its settings or the version differ.")
+    values = [
+        jax.random.wrap_key_data(jnp.asarray(arrays[name])) if _is_key(leaf) else jnp.asarray(arrays[name])
+        for name, leaf in expected.items()
+    ]
+    slim = template._replace(posterior=template.posterior.without_factor())
+    state = jax.tree.unflatten(jax.tree.structure(slim), values)
+    return state._replace(posterior=state.posterior.conditioned(state.obs))
+
+
+def extended(experiment: Experiment, known: Hypotheses, actions: Sequence[Adopt], extend: Extend | None) -> Experiment:
+    """The experiment with laws adopted.
+
+    Raises:
+        ValueError: nobody said how, or a law does not fit.
+    """
+    if not actions:
+        return experiment
+    if extend is None:
+        raise ValueError(
+            "a law was adopted: pass extend=lambda h: bayes_opt(h, race(...), ...), which builds this experiment anew "
+            "with other hypotheses."
+        )
+    return extend(widened(known, actions))
+
+
+def hypotheses_of(posterior: Any) -> Hypotheses:
+    """What competes in a posterior.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    if type(posterior) is not ModelAverage:
+        raise ValueError("a law can be adopted only where hypotheses compete: race(...) over hypotheses({...}).")
+    return posterior.hypotheses
+
+
+def _grown(experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Sequence[Adopt], extend: Extend | None):
+    if not adopted:
+        return experiment
+    obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
+    template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
+    return extended(experiment, hypotheses_of(template.posterior), adopted, extend)
+
+
+def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend | None = None) -> Progress:
+    """Replay a journal: the last state, and what has happened since.
+
+    Args:
+        experiment: the experiment that wrote it, built from the same settings.
+        frames: all frames in order.
+        extend: needed where laws were adopted; see `Extend`.
+
+    Returns:
+        Progress, from which `run` continues the same trajectory.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    own: set[str] = set()
+    later: list[Intervention] = []
+    adopted: list[Adopt] = []
+    step, asked, scalarizer = 0, False, None
+    readings: dict[str, Answer] = {}
+    places: dict[str, np.ndarray] = {}
+    begun: set[str] = set()
+    for frame in frames:
+        match frame.kind:
+            case "state":
+                merge(arrays, frame.arrays, own)
+                scalarizer = _named(later, scalarizer)
+                adopted += [action for action in later if isinstance(action, Adopt)]
+                step, asked, later = frame.step, False, []
+            case "intervention":
+                later.append(from_record(frame.header, frame.arrays))
+            case "proposal":
+                asked = True
+                scalarizer = _named(later, scalarizer)
+            case "intent":
+                begun.add(frame.header["token"])
+                places[frame.header["token"]] = frame.arrays["x"]
+            case "reading":
+                token = frame.header["token"]
+                arrays_of = frame.arrays
+                readings[token] = Answer(float(arrays_of["y"]), float(arrays_of["noise"]), place_of(arrays_of))
+                begun.discard(token)
+            case "reread":
+                token = frame.header["token"]
+                y, noise = (float(frame.arrays[name]) for name in ("y", "noise"))
+                readings[token] = readings[token]._replace(y=y, noise=noise)
+    experiment = _grown(experiment, arrays, adopted, extend)
+    state = restore(experiment, arrays) if arrays else None
+    pinned = None
+    if state is not None:
+        for action in later if asked else ():  # wishes whose proposal is missing were in a write that never finished
+            state = apply(state, action)
+            pinned = join_pins(pinned, action)
+    known = frozenset(begun)
+    laws = tuple(adopted)
+    return Progress(state, step, asked, pinned, scalarizer, readings, places, known, experiment, laws, arrays)
+
+
+def _named(actions: Sequence[Intervention], before: str | None) -> str | None:
+    """The scalarizer that people chose last."""
+    return next((action.scalarizer for action in reversed(actions) if isinstance(action, Rescale)), before)
+
+
+def posterior_summary(state: State) -> dict[str, Any]:
+    """Mean and standard deviation of every parameter, and the diagnostics, as plain values."""
+    mean, sd = state.posterior.summary()
+    return {
+        "mean": {name: value.tolist() for name, value in mean.items()},
+        "sd": {name: value.tolist() for name, value in sd.items()},
+        "diagnostics": {name: np.asarray(v).item() for name, v in state.posterior.info._asdict().items()},
+    }

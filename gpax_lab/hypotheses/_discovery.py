@@ -1,0 +1,398 @@
+"""Candidate laws from readings: exact Bayesian regression over every small subset of a library of terms.
+
+y = c + sum_j b_j t_j(x) + noise, with few b_j that are not zero. Parameters inside terms are not fitted: x ** p needs
+its p. Source: the library of terms is that of SINDy (Brunton et al. 2016, PNAS 113, 3932); here subsets are weighed by
+their evidence instead of a threshold.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro.distributions as dist
+from jax import Array
+from jax.scipy.special import gammaln
+from jax.typing import ArrayLike
+
+from gpax_lab.core import _inputs as inputs
+from gpax_lab.core._linalg import cholesky, in_chunks, jitter, solve_lower, solve_upper
+from gpax_lab.core._observations import Observations
+from gpax_lab.hypotheses import _formulas as formulas
+from gpax_lab.means import Law
+
+SHAPE, RATE = 1.0, 0.01
+"""Inverse gamma prior of the noise variance relative to that of the readings: half of it below 0.014, a heavy tail
+above, so that neither a precise instrument nor pure noise is excluded."""
+
+
+@dataclass(frozen=True)
+class TermLibrary:
+    """Terms that a law may be made of, each a formula of the inputs; the constant is always there besides.
+
+    Attributes:
+        names: the formulas.
+        inputs: names of the inputs in order.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[str, ...] = ("x",)
+
+    def __call__(self, x: ArrayLike) -> Array:
+        """(n, p) every term at x (n, d)."""
+        each = [jax.vmap(formulas.function(name, self.inputs)) for name in self.names]
+        points = jnp.asarray(x, jnp.result_type(float))
+        return jnp.stack([term(points) for term in each], axis=1)
+
+
+def term_library(*terms: str, inputs: Sequence[str] = ("x",), degree: int = 0) -> TermLibrary:
+    """A library of terms.
+
+    Args:
+        *terms: formulas of the inputs, e.g. "sin(x)", "exp(-V / 2)".
+        inputs: names of the inputs in order.
+        degree: all products of inputs up to this degree come first.
+
+    Raises:
+        ValueError: a term is no formula, reads what is no input, or reads no input; or there is no term.
+
+    Example:
+        >>> library("sin(x)", degree=2).names
+        ('x', 'x ** 2', 'sin(x)')
+    """
+    products = [
+        _product(inputs, chosen)
+        for size in range(1, degree + 1)
+        for chosen in itertools.combinations_with_replacement(range(len(inputs)), size)
+    ]
+    texts = tuple(dict.fromkeys(formulas.normal(text) for text in (*products, *terms)))
+    for text in texts:
+        formulas.function(text, inputs)
+        if not formulas.names(formulas.parse(text)):
+            raise ValueError(f"the term {text!r} reads no input: the constant is part of every candidate already.")
+    if not texts:
+        raise ValueError("a library needs a term: give formulas, or a degree of at least 1.")
+    return TermLibrary(texts, tuple(inputs))
+
+
+def _product(inputs: Sequence[str], chosen: tuple[int, ...]) -> str:
+    powers = [(inputs[i], chosen.count(i)) for i in sorted(set(chosen))]
+    return " * ".join(name if power == 1 else f"{name} ** {power}" for name, power in powers)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One candidate: some terms and what the readings say of their coefficients.
+
+    Attributes:
+        terms: formulas of the terms besides the constant.
+        mean: (1 + k,) posterior means: the constant, then one coefficient per term, in the user's units.
+        sd: (1 + k,) posterior standard deviations.
+        log_evidence: log marginal likelihood of the readings in the user's units.
+        probability: posterior probability among all subsets that were looked at.
+        rmse: root mean square error of every reading as predicted by all others (unit of y).
+        inputs: names of the inputs.
+        x: (n, d) where readings were taken.
+        span: lowest and highest reading.
+    """
+
+    terms: tuple[str, ...]
+    mean: np.ndarray
+    sd: np.ndarray
+    log_evidence: float
+    probability: float
+    rmse: float
+    inputs: tuple[str, ...]
+    x: np.ndarray = field(repr=False)
+    span: tuple[float, float] = field(repr=False)
+
+    @property
+    def formula(self) -> str:
+        """The candidate with its numbers."""
+        parts = [f"{self.mean[0]:.4g}"]
+        for value, term in zip(self.mean[1:], self.terms, strict=True):
+            parts.append(f"{'-' if value < 0 else '+'} {abs(value):.4g} * {_bracketed(term)}")
+        return " ".join(parts)
+
+    @property
+    def centres(self) -> np.ndarray:
+        """(k,) mean of each term over the readings, to eight digits."""
+        if not self.terms:
+            return np.zeros(0)
+        return np.array(
+            [float(f"{value:.8g}") for value in np.asarray(TermLibrary(self.terms, self.inputs)(self.x)).mean(0)]
+        )
+
+    @property
+    def text(self) -> str:
+        """The candidate with letters for numbers: C for its mean, k1, k2, ... for the terms, less their own means."""
+        letters = _letters(len(self.terms), self.inputs)
+        each = zip(letters[1:], self.terms, self.centres, strict=True)
+        parts = [f"{k} * (({t}) {'-' if c >= 0 else '+'} {abs(float(c))!r})" for k, t, c in each]
+        return formulas.normal(" + ".join([letters[0], *parts]))
+
+    def law(self, y: tuple[float, float] | None = None) -> Law:
+        """The candidate as a law, with priors that are wide over the range of y.
+
+        They are not the posterior: the readings that suggested the law may not be used twice. The constant is normal
+        around the middle, half the range wide; terms count from their mean over the points measured, and a coefficient
+        is normal around 0, such that its term sways by about half the range there.
+
+        Args:
+            y: lowest and highest value that the quantity may take; None for the range of the readings, which is all
+                that they give to the prior then.
+
+        Raises:
+            ValueError: not low < high.
+        """
+        low, high = self.span if y is None else y
+        if not low < high:
+            raise ValueError(f"the range of y is (low, high) with low < high; got {(low, high)}.")
+        letters, half = _letters(len(self.terms), self.inputs), 0.5 * (high - low)
+        prior = {letters[0]: dist.Normal(0.5 * (low + high), half)}
+        units = {letters[0]: "y"}
+        sway = np.asarray(TermLibrary(self.terms, self.inputs)(self.x)).std(axis=0) if self.terms else ()
+        for letter, term, width in zip(letters[1:], self.terms, sway, strict=True):
+            prior[letter], units[letter] = dist.Normal(0.0, half / float(width)), f"y / ({term})"
+        return formulas.formula(self.text, prior, units, self.inputs, "sparse regression over terms")
+
+
+def _bracketed(term: str) -> str:
+    return f"({term})" if any(sign in term for sign in (" + ", " - ")) or term.startswith("-") else term
+
+
+def _letters(count: int, inputs: Sequence[str]) -> list[str]:
+    """Names of constant and coefficients, none of which names an input."""
+    wanted = ["C", *(f"k{i + 1}" for i in range(count))]
+    return [f"{name}_" if name in inputs else name for name in wanted]
+
+
+@dataclass(frozen=True)
+class Proposals:
+    """Candidates in the order of their probability.
+
+    Attributes:
+        best: the most probable ones.
+        inclusion: posterior probability of each term of the library that it is part of the law.
+        looked_at: number of subsets that were weighed.
+        complete: whether these were all; else probabilities are among those of a greedy search.
+    """
+
+    best: tuple[Proposal, ...]
+    inclusion: dict[str, float]
+    looked_at: int
+    complete: bool
+
+    def __getitem__(self, index: int) -> Proposal:
+        return self.best[index]
+
+    def __iter__(self) -> Iterator[Proposal]:
+        return iter(self.best)
+
+    def __len__(self) -> int:
+        return len(self.best)
+
+    def __str__(self) -> str:
+        how = f"all {self.looked_at} subsets" if self.complete else f"{self.looked_at} subsets of a greedy search"
+        lines = [f"probability  left-out error  formula   (among {how})"]
+        lines += [f"{p.probability:11.3f}  {p.rmse:14.4g}  {p.formula}" for p in self.best]
+        lines.append("in the law:  " + ", ".join(f"{name}: {p:.2f}" for name, p in self.inclusion.items()))
+        return "\n".join(lines)
+
+
+def discover_laws(
+    x: ArrayLike | Observations,
+    y: ArrayLike | None = None,
+    terms: TermLibrary | None = None,
+    *,
+    most: int = 4,
+    keep: int = 5,
+    width: float = 30.0,
+    limit: int = 200_000,
+    beam: int = 200,
+) -> Proposals:
+    """Which few terms explain the readings, and how probable each choice is.
+
+    Readings and terms are scaled to mean 0 and standard deviation 1. Constant and coefficients are normal with variance
+    width^2 sigma^2, sigma^2 is inverse gamma (`SHAPE`, `RATE`), so the evidence of a subset is that of a multivariate t
+    (Bishop 2006, sec. 3.5). Every number of terms 0..most is as probable as any other before, and shared evenly among
+    the subsets of that number, so that a large library earns nothing by its size (Scott & Berger 2010, Ann. Statist.
+    38, 2587).
+
+    Args:
+        x: (n, d) inputs; or observations, of which the measured ones count.
+        y: (n,) readings; None with observations.
+        terms: from `term_library`; None for powers of up to 3 of inputs called x, or x0, x1, ...
+        most: largest number of terms besides the constant.
+        keep: number of candidates returned.
+        width: prior standard deviation of a coefficient in units of the noise: the signal to noise to be expected. Too
+            small a width favours terms that need no large coefficients; terms that resemble each other cancel with
+            large ones.
+        limit: largest number of subsets weighed one by one; beyond it, a greedy search widens the `beam` best ones by
+            one term at a time, and `Proposals.complete` is False.
+        beam: see `limit`.
+
+    Raises:
+        ValueError: fewer than 3 readings or not finite, observations of unequal known variance, readings that are all
+            the same, a term that is not finite or the same at all points, or numbers out of range.
+
+    Example:
+        >>> x = jnp.linspace(-1.0, 1.0, 9)[:, None]
+        >>> propose(x, 1.0 + 2.0 * x[:, 0], library(degree=3))[0].terms
+        ('x',)
+    """
+    points, values = _taken(x, y)
+    if not (most >= 1 and keep >= 1 and width > 0 and limit >= 1 and beam >= 1):
+        raise ValueError(f"most, keep, limit, beam >= 1 and width > 0 needed; got {(most, keep, limit, beam, width)}.")
+    if terms is None:
+        dim = points.shape[1]
+        terms = term_library(inputs=["x"] if dim == 1 else [f"x{i}" for i in range(dim)], degree=3)
+    if len(terms.inputs) != points.shape[1]:
+        raise ValueError(f"the library has the inputs {list(terms.inputs)}, the points have {points.shape[1]} columns.")
+    table = _columns(terms, points)
+    count = len(terms.names)
+    most = min(most, count)
+    centre, spread = table.mean(axis=0), table.std(axis=0)
+    location, scale = values.mean(), values.std()
+    # The constant comes first; the last column is the term that is not there.
+    design = np.column_stack([np.ones(len(values)), (table - centre) / spread, np.zeros(len(values))])
+    target = (values - location) / scale
+    weigh = functools.partial(_evidences, jnp.asarray(design), jnp.asarray(target), width)
+    total = sum(math.comb(count, k) for k in range(most + 1))
+    subsets, evidence = _all(weigh, count, most) if total <= limit else _greedy(weigh, count, most, beam)
+
+    sizes = (subsets <= count).sum(axis=1)
+    score = evidence - np.log([(most + 1) * math.comb(count, k) for k in range(most + 1)])[sizes]
+    share = np.exp(score - score.max())
+    share /= share.sum()
+    inclusion = {name: float(share[(subsets == j + 1).any(axis=1)].sum()) for j, name in enumerate(terms.names)}
+
+    def candidate(i: int) -> Proposal:
+        chosen = subsets[i][subsets[i] <= count]
+        index = np.concatenate([[0], chosen])
+        mean, covariance, left_out = _fit(jnp.asarray(design[:, index]), jnp.asarray(target), width)
+        # b_j (t_j - centre) / spread, in the user's units: b_j / spread t_j, and the rest joins the constant.
+        back = np.diag(np.concatenate([[1.0], 1.0 / spread[chosen - 1]]))
+        back[0, 1:] = -centre[chosen - 1] / spread[chosen - 1]
+        coefficients = scale * back @ np.asarray(mean)
+        coefficients[0] += location
+        return Proposal(
+            tuple(terms.names[j - 1] for j in chosen),
+            coefficients,
+            scale * np.sqrt(np.diagonal(back @ np.asarray(covariance) @ back.T)),
+            float(evidence[i] - len(values) * np.log(scale)),
+            float(share[i]),
+            float(scale * np.sqrt(np.mean(np.asarray(left_out) ** 2))),
+            terms.inputs,
+            points,
+            (float(values.min()), float(values.max())),
+        )
+
+    order = np.argsort(-score, kind="stable")[:keep]
+    return Proposals(tuple(map(candidate, order)), inclusion, len(subsets), total <= limit)
+
+
+def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+    if isinstance(x, Observations):
+        if y is not None:
+            raise ValueError("observations hold their readings: leave y out.")
+        measured = np.asarray(x.measured)
+        if np.ptp(np.asarray(x.noise)[measured]) > 0:
+            raise ValueError(
+                "the readings have known variances that differ, and here all weigh the same: pass x and y."
+            )
+        points, values = np.asarray(x.x)[measured], np.asarray(x.y)[measured]
+    else:
+        points, values = inputs.numbers(x, "x", missing=True), inputs.numbers(y, "y", missing=True)
+        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    if points.ndim != 2 or values.shape != points.shape[:1] or len(values) < 3:
+        raise ValueError(f"x (n, d) and y (n,) with n >= 3 needed; got shapes {points.shape} and {values.shape}.")
+    if not (np.isfinite(points).all() and np.isfinite(values).all()):
+        raise ValueError("points and readings must be finite: leave failed readings out.")
+    if not values.std() > 0:
+        raise ValueError("all readings are the same: there is nothing to explain.")
+    return points, values
+
+
+def _columns(terms: TermLibrary, points: np.ndarray) -> np.ndarray:
+    table = np.asarray(terms(points))
+    for name, column in zip(terms.names, table.T, strict=True):
+        if not np.isfinite(column).all():
+            place = points[~np.isfinite(column)][0].tolist()
+            raise ValueError(f"the term {name!r} is not finite at {place}: leave it out, or shift its input.")
+        if column.std() <= 1e-12 * np.abs(column).max():
+            raise ValueError(f"the term {name!r} is the same at all points, as the constant is: leave it out.")
+    return table
+
+
+def _all(weigh: Callable, count: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every subset (s, most) of 1..count, filled up with count + 1, and its evidence (s,)."""
+    each = [
+        chosen + (count + 1,) * (most - size)
+        for size in range(most + 1)
+        for chosen in itertools.combinations(range(1, count + 1), size)
+    ]
+    subsets = np.array(each, int)
+    return subsets, np.asarray(weigh(jnp.asarray(subsets)))
+
+
+def _greedy(weigh: Callable, count: int, most: int, beam: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same for subsets that grow from the best ones that are smaller by a term."""
+    front: list[tuple[int, ...]] = [()]
+    found, evidence = list(front), [np.asarray(weigh(jnp.full((1, most), count + 1)))]
+    for size in range(1, most + 1):
+        wider = {tuple(sorted({*old, j})) for old in front for j in range(1, count + 1) if j not in old}
+        level = sorted(wider)
+        rows = np.array([chosen + (count + 1,) * (most - size) for chosen in level], int)
+        values = np.asarray(weigh(jnp.asarray(rows)))
+        front = [level[i] for i in np.argsort(-values, kind="stable")[:beam]]
+        found += level
+        evidence.append(values)
+    return np.array([chosen + (count + 1,) * (most - len(chosen)) for chosen in found], int), np.concatenate(evidence)
+
+
+@functools.partial(jax.jit, static_argnames="width")
+def _evidences(design: Array, target: Array, width: float, subsets: Array) -> Array:
+    """(s,) log evidence of subsets (s, k) of the columns of design (n, p), the constant in front of each."""
+    gram, moment, square = design.T @ design, design.T @ target, target @ target
+    n, constant = target.size, jnp.zeros(1, subsets.dtype)
+
+    def one(chosen: Array) -> Array:
+        index = jnp.concatenate([constant, chosen])
+        # A column of zeros, the term that is not there, has the precision of its prior and changes nothing.
+        lower, rest = _reduced(gram[index][:, index], moment[index], square, width)
+        end = SHAPE + 0.5 * n
+        return (
+            gammaln(end)
+            - gammaln(SHAPE)
+            + SHAPE * jnp.log(RATE)
+            - end * jnp.log(RATE + 0.5 * rest)
+            - 0.5 * n * jnp.log(2 * jnp.pi)
+            - jnp.sum(jnp.log(jnp.diagonal(lower)))
+            - index.size * jnp.log(width)
+        )
+
+    return in_chunks(jax.vmap(one), subsets, 4096)
+
+
+def _reduced(gram: Array, moment: Array, square: Array, width: float) -> tuple[Array, Array]:
+    """Cholesky factor of the precision, and what is left of the squared readings: y'y - m' A^-1 m >= 0."""
+    lower, _ = cholesky(gram + jnp.eye(gram.shape[0], dtype=gram.dtype) / width**2)
+    white = solve_lower(lower, moment)
+    # Rounding may take it below zero where a subset explains the readings to the last digit.
+    return lower, jnp.maximum(square - white @ white, jitter(gram.dtype) ** 1.5 * square)
+
+
+@functools.partial(jax.jit, static_argnames="width")
+def _fit(design: Array, target: Array, width: float) -> tuple[Array, Array, Array]:
+    """Posterior mean (k,) and covariance (k, k) of the coefficients, and the left-out errors (n,) in closed form."""
+    lower, rest = _reduced(design.T @ design, design.T @ target, target @ target, width)
+    mean = solve_upper(lower, solve_lower(lower, design.T @ target))
+    half = solve_lower(lower, jnp.eye(mean.size, dtype=mean.dtype))
+    noise = (RATE + 0.5 * rest) / (SHAPE + 0.5 * target.size - 1.0)
+    leverage = jnp.sum((half @ design.T) ** 2, axis=0)
+    return mean, noise * half.T @ half, (target - design @ mean) / (1.0 - leverage)

@@ -1,0 +1,235 @@
+"""Weighted draws of a model's parameters, conditioned and ready to predict; and the contract of a sampler."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from gpax_lab.core._ahead import Ahead
+from gpax_lab.core._linalg import in_chunks, over_draws
+from gpax_lab.core._observations import PENDING, Observations
+from gpax_lab.inference import outcomes
+from gpax_lab.inference._weights import systematic_resample
+from gpax_lab.models._exactness import Needs, contradictory
+from gpax_lab.models._model import Model
+
+CHUNK = 4096
+"""Points at which the moments of a mixture are computed at a time."""
+
+
+class Info(NamedTuple):
+    """What is only reported of an inference run; all entries are () arrays.
+
+    Attributes:
+        outcome: code of `inference.outcomes`; `outcomes.message` gives it in words with its remedy.
+        r_hat: the largest rank-normalised split R-hat over parameters (NaN where it has no meaning).
+        ess_bulk: the smallest bulk effective sample size over parameters.
+        ess_tail: the smallest tail effective sample size over parameters.
+        divergences: number of divergent transitions among the draws.
+        saturated: fraction of draws whose trajectory hit the largest tree depth.
+        acceptance: mean acceptance statistic of the draws.
+        gradients: number of gradient evaluations, warm-up included.
+        failures: number of kept draws whose covariance had no Cholesky factor.
+        evidence_error: Monte Carlo standard error of the log evidence (NaN where there is none).
+    """
+
+    outcome: Array
+    r_hat: Array
+    ess_bulk: Array
+    ess_tail: Array
+    divergences: Array
+    saturated: Array
+    acceptance: Array
+    gradients: Array
+    failures: Array
+    evidence_error: Array
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Posterior:
+    """Draws from a posterior.
+
+    Attributes:
+        params: constrained values by name, each (draws, ...).
+        log_weight: (draws,) normalised log weights.
+        log_evidence: () log marginal likelihood, NaN where the sampler gives none.
+        factor: the model's conditioned factor for each draw, leading axis draws.
+        info: diagnostics.
+        tuning: what the sampler carries on to the next update.
+        model: the model (static).
+        seen: (capacity,) bool, slots whose readings it knows; set by `conditioned`.
+    """
+
+    params: dict[str, Array]
+    log_weight: Array
+    log_evidence: Array
+    factor: Any
+    info: Info
+    tuning: Any
+    model: Model = field(metadata={"static": True})
+    seen: Array | None = None
+
+    @jax.jit
+    def predict(self, x: Array) -> tuple[Array, Array]:
+        """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""
+        return over_draws(lambda params, factor: self.model.predict(params, factor, x), self.params, self.factor)
+
+    @jax.jit
+    def moments(self, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance.
+
+        Points are taken in chunks, so that memory grows with the draws and not with draws times points.
+        """
+        return mixture_moments(self.predict, self.log_weight, x)
+
+    @partial(jax.jit, static_argnames="count")
+    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:
+        """(draws, count, m) functions drawn from the posterior, `count` from each draw, at x (m, d).
+
+        The same key gives the same functions, so that they can be looked at here and there (pathwise conditioning).
+        """
+        keys = jax.random.split(key, self.log_weight.size)
+        return over_draws(lambda p, f, k: self.model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
+
+    def joint(self, index: Array, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), of draw number `index`."""
+        params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
+        return self.model.joint(params, factor, x)
+
+    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Array:
+        """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
+        params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
+        return self.model.paths(params, factor, obs, key, 1, x)[0]
+
+    @jax.jit
+    def noise_variance(self, x: Array) -> Array:
+        """(draws, m) variance that a new reading at x (m, d) adds, in the user's unit squared."""
+        return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
+
+    @jax.jit
+    def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (draws, capacity) of each reading given the others, draw by draw, noise included.
+
+        The draws themselves know all readings. Meaningful in measured slots; a vector model has a last axis more.
+        """
+        return over_draws(lambda params: self.model.leave_one_out(params, obs), self.params)
+
+    def conditioned(self, obs: Observations) -> "Posterior":
+        """The posterior with its factor computed from its draws and the readings."""
+        factor = condition_draws(self.model, self.params, obs)
+        weight, info, seen = _settled(factor.ok, self.log_weight, self.info, obs, self.model.needs_noise)
+        return replace(self, log_weight=weight, factor=factor, seen=seen, info=info)
+
+    def with_pending(self, obs: Observations) -> "Posterior":
+        """The same posterior whose variances, not means, know of the pending points. Costs nothing where none is."""
+
+        def shrunk() -> Any:
+            return over_draws(lambda p, f: self.model.condition_on_pending(p, f, obs), self.params, self.factor)
+
+        pending = jnp.any(obs.status == PENDING)
+        return replace(self, factor=jax.lax.cond(pending, shrunk, lambda: self.factor))
+
+    def thinned(self, key: Array, count: int) -> "Posterior":
+        """At most `count` of the draws, chosen by weight (systematic resampling), each of equal weight.
+
+        For decisions that cost more per draw than the posterior does. Parameters, factor and weights are those of the
+        chosen draws; what the sampler carries on is left as it is.
+        """
+        if self.log_weight.size <= count:
+            return self
+        index = systematic_resample(key, self.log_weight, count)
+        params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
+        even = jnp.full(count, -math.log(count), self.log_weight.dtype)
+        return replace(self, params=params, factor=factor, log_weight=even)
+
+    def summary(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Mean and standard deviation of every parameter, by name (outside jit)."""
+        weight = np.exp(np.asarray(self.log_weight, np.float64))
+        draws = {name: np.asarray(value, np.float64) for name, value in self.params.items()}
+        mean = {name: np.tensordot(weight, value, axes=1) for name, value in draws.items()}
+        sd = {name: np.sqrt(np.tensordot(weight, (draws[name] - mean[name]) ** 2, axes=1)) for name in draws}
+        return mean, sd
+
+    def save(self, path: str | Path) -> None:
+        """Write it into an .npz file, from which `load_posterior(path, model)` reads it in another program."""
+        from gpax_lab.inference._stored import save  # it knows of races too, which know of posteriors
+
+        save(self, path)
+
+    def without_factor(self) -> "Posterior":
+        """What has to be stored: the factor follows from the rest, see `conditioned`."""
+        return replace(self, factor=None)
+
+
+def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Array]:
+    """Mean (m,) and variance (m,) of a mixture of draws (draws, m), by the law of total variance."""
+    weight = jnp.exp(log_weight)
+    centre = weight @ mean
+    return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
+
+
+def mixture_moments(
+    predict: Callable[[Array], tuple[Array, Array]], log_weight: Array, x: Array
+) -> tuple[Array, Array]:
+    """Mean (m,) and variance (m,) of the mixture of what `predict` gives at x (m, d), in chunks of points."""
+
+    def of_chunk(x: Array) -> tuple[Array, Array]:
+        mean, variance = predict(x)
+        return mixture(mean, variance, log_weight)
+
+    return in_chunks(of_chunk, x, CHUNK)
+
+
+class Sampler(NamedTuple):
+    """Turns observations into a posterior.
+
+    Attributes:
+        init: (key, model, obs) -> posterior.
+        update: (key, posterior, obs) -> posterior; warm start with the same model and more data.
+        yields_evidence: whether its posteriors know their log evidence.
+        several: whether it follows several hypotheses at once, instead of one model.
+        programs: (ahead, key, model, obs) -> shapes of the posterior; hands what `init` calls to `ahead.Ahead`. None
+            where everything is compiled as it comes.
+    """
+
+    init: Callable[[Array, Any, Observations], Any]
+    update: Callable[[Array, Any, Observations], Any]
+    yields_evidence: bool = True
+    several: bool = False
+    programs: Callable[[Ahead, Array, Any, Observations], Any] | None = None
+
+
+def conditioning_ahead(ahead: Ahead, posterior: Posterior, obs: Observations) -> Posterior:
+    """Shapes of `posterior.conditioned(obs)` from those of the posterior, its programs handed to `ahead`."""
+    factor = ahead(condition_draws, posterior.model, posterior.params, obs)
+    needs = posterior.model.needs_noise
+    weight, info, seen = ahead(_settled, factor.ok, posterior.log_weight, posterior.info, obs, needs)
+    return replace(posterior, log_weight=weight, factor=factor, seen=seen, info=info)
+
+
+@partial(jax.jit, static_argnames="needs")
+def _settled(ok: Array, log_weight: Array, info: Info, obs: Observations, needs: Needs) -> tuple[Array, Info, Array]:
+    """Weights and diagnostics once it is known which draws have a factor (draws,), and the slots they have seen."""
+    failures = jnp.sum(~ok)
+    bad = (failures > 0) & (info.outcome == outcomes.OK)
+    outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, info.outcome)
+    if needs != "nothing":
+        outcome = jnp.where(contradictory(obs, needs), outcomes.CONTRADICTION, outcome)
+    # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
+    weight = jnp.where(ok, log_weight, -jnp.inf)
+    weight = jnp.where((failures > 0) & ok.any(), weight - jax.scipy.special.logsumexp(weight), log_weight)
+    return weight, info._replace(outcome=outcome, failures=failures), obs.measured
+
+
+@partial(jax.jit, static_argnames="model")
+def condition_draws(model: Model, params: dict[str, Array], obs: Observations) -> Any:
+    """The model's factor for every draw. Compiled on its own, so that a restored state gets the same bits."""
+    return over_draws(lambda p: model.condition(p, obs), params)

@@ -1,0 +1,199 @@
+"""Deep kernels: an exact Gaussian process on what a neural network makes of the structure at a place.
+
+Three ways of learning, one model. `encoders.frozen` leaves only the kernel to infer (with any sampler); an encoder with
+its weights is fitted by `inference.ensemble`; `encoders.last_layer` leaves a linear layer and the kernel to `inference.nuts`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.core._interning import interned
+from gpax_lab.core._observations import Observations
+from gpax_lab.core._sequence import additive_recurrence
+from gpax_lab.kernels import Kernel, active, matern52
+from gpax_lab.means import Mean
+from gpax_lab.models import gp
+from gpax_lab.models._model import Model
+from gpax_lab.models._noise import Noise
+from gpax_lab.models._scaling import box
+from gpax_lab.priors import Params, Prior
+
+if TYPE_CHECKING:  # Flax is loaded where networks are made
+    from gpax_lab.nn._encoders import Encoder
+
+REACH = 3.0
+"""Half width of the box of features: three standard deviations of what an untrained encoder returns. The kernel's
+lengthscales are in units of that box, as they are in units of the user's box for other models."""
+
+TINY, HUGE = 1e-4, 50.0
+"""Sizes of what is seen at a few places (largest and median absolute value) outside of which an untrained network is
+constant, or its features fly out of their box."""
+
+
+@interned
+def deep_kernel(
+    encoder: Encoder,
+    inputs: Callable[[Array], Array] | None = None,
+    *,
+    dim: int | None = None,
+    kernel: Kernel = matern52,
+    mean: Mean | None = None,
+    prior: Prior | None = None,
+    noise: Noise = "inferred",
+    bounds: ArrayLike | None = None,
+    places: bool = False,
+    standardize: bool | tuple[float, float] = True,
+) -> Model:
+    """A Gaussian process y(x) = mean(x) + f(g(s(x); w)) + noise (Wilson et al. 2016, arXiv:1511.02222).
+
+    s(x) is what is seen at x, such as the patch of an image around a pixel; g the encoder with weights w; f a process
+    with the given kernel on the features g. With a mean function it is a structured deep kernel: physics where it is
+    known, the network for the rest.
+
+    The prior of the network's weights is made for inputs of order one (`images.patches.normalized`). Encoders that were
+    made for given inputs (`linear`, and what `pretrain` returns) take them in their own units.
+
+    An exact process on learned features is too sure of itself where few readings meet many weights (Ober et al. 2021,
+    arXiv:2102.12108): compare with `encoders.linear` on principal components, which has no weights to learn.
+
+    Args:
+        encoder: of `models.encoders`.
+        inputs: s, points (m, d) -> inputs of the encoder (m, *shape), e.g. `images.patches.around(image, 16)`; None
+            where a point is itself the (flattened) input.
+        dim: number of inputs d of a point; 2 (row, column) with `inputs`, else the length of an input.
+        kernel: k(z, z', params) on the features, mapped from [-3, 3] to the unit cube.
+        mean: m(x, params) of the point in the user's units; None for the average of the readings.
+        prior: of the kernel's, the noise's and the mean's parameters, as in `gp.exact`; that of the `weights` is
+            N(0, 1).
+        noise: as in `gp.exact`.
+        bounds: (d, 2) box of points in the user's units; needed with `places`. A check that readings lie in it, and
+            where functions are drawn (batches, posterior sampling) the box in which they are exact at 256 places:
+            without it they lose their variance with four features or more.
+        places: whether the kernel also sees the point itself, mapped from `bounds` to the unit cube: features first.
+        standardize: as in `gp.exact`.
+
+    Returns:
+        A Model with a parameter `weights` (encoder.size,) beside those of the process.
+
+    Raises:
+        ValueError: inputs that the encoder can not take or that are far from order one, `places` without bounds, or
+            what `gp.exact` refuses.
+
+    Example:
+        >>> import jax
+        >>> from gpax_lab.images import patches
+        >>> from gpax_lab.models import encoders
+        >>> image = jax.random.normal(jax.random.key(0), (32, 32))
+        >>> model = deep_kernel(encoders.mlp((8, 8)), patches.around(image, 8))
+        >>> model.dim
+        2
+    """
+    length = int(np.prod(encoder.shape))
+    dim = dim or (length if inputs is None else 2)
+    if places and bounds is None:
+        raise ValueError("places=True measures distances between points: give bounds=[[low, high], ...].")
+    low, width = box(bounds, dim)
+    _check_inputs(encoder, inputs, dim, None if bounds is None else np.stack([low, low + width], axis=1))
+    features = encoder.features
+    keeps_x = places or mean is not None
+    first = dim if keeps_x else 0
+    edges = np.concatenate([np.stack([low, low + width], axis=1)[:first], [[-REACH, REACH]] * features])
+    columns = [first + i for i in range(features)] + (list(range(dim)) if places else [])
+    process = gp.exact(
+        first + features,
+        active(columns, kernel) if keeps_x else kernel,
+        None if mean is None else lambda u, params: mean(u[:dim], params),
+        prior,
+        noise,
+        edges,
+        standardize,
+        anchors=None if bounds is None else lambda params: seen(params, evenly(params)),
+    )
+
+    def evenly(params: Params) -> Array:
+        """Places all over the box."""
+        dtype = jnp.result_type(*params.values())
+        share = additive_recurrence(gp.ANCHORS, dim).astype(dtype)
+        return jnp.asarray(low, dtype)[None] + jnp.asarray(width, dtype)[None] * share
+
+    def weights_of(params: Params, x: Array) -> Array:
+        return params["weights"] if encoder.size else jnp.zeros(0, x.dtype)
+
+    def seen(params: Params, x: Array) -> Array:
+        z = embed(encoder, inputs, weights_of(params, x), x)
+        return jnp.concatenate([x, z], axis=1) if keeps_x else z
+
+    def of(params: Params, obs: Observations) -> Observations:
+        return obs._replace(x=seen(params, obs.x))
+
+    def program() -> dict[str, Array]:
+        values = process.prior()
+        if encoder.size:
+            values |= {"weights": numpyro.sample("weights", dist.Normal(jnp.zeros(encoder.size), 1.0))}
+        return values
+
+    return Model(
+        prior=program,
+        log_likelihood=lambda params, obs: process.log_likelihood(params, of(params, obs)),
+        condition=lambda params, obs: process.condition(params, of(params, obs)),
+        condition_on_pending=lambda params, factor, obs: process.condition_on_pending(params, factor, of(params, obs)),
+        predict=lambda params, factor, x: process.predict(params, factor, seen(params, x)),
+        joint=lambda params, factor, x: process.joint(params, factor, seen(params, x)),
+        paths=lambda params, factor, obs, key, count, x: process.paths(
+            params, factor, of(params, obs), key, count, seen(params, x)
+        ),
+        noise_variance=lambda params, factor, x: process.noise_variance(params, factor, seen(params, x)),
+        leave_one_out=lambda params, obs: process.leave_one_out(params, of(params, obs)),
+        dim=dim,
+        standardized=process.standardized,
+        tails=process.tails,
+        needs_noise=process.needs_noise,
+        bounds=None if bounds is None else np.asarray(bounds, np.float64),
+    )
+
+
+def embed(encoder: Encoder, inputs: Callable[[Array], Array] | None, weights: Array, x: Array) -> Array:
+    """Features (m, k) of points x (m, d) for one set of weights (size,)."""
+    shown = x if inputs is None else inputs(x)
+    return encoder.apply(weights, shown.reshape(x.shape[0], *encoder.shape).astype(x.dtype))
+
+
+def effective_rank(features: Array) -> Array:
+    """() how many directions the features (m, k) really use: (tr C)^2 / tr C^2 of their covariance, 1 to k.
+
+    The participation ratio. Near 1 with k > 1, the encoder has collapsed onto a line, and the kernel sees one number.
+    """
+    centred = features - jnp.mean(features, axis=0, keepdims=True)
+    covariance = centred.T @ centred / features.shape[0]
+    total = jnp.trace(covariance)
+    return total**2 / jnp.maximum(jnp.sum(covariance**2), jnp.finfo(features.dtype).tiny)
+
+
+def _check_inputs(
+    encoder: Encoder, inputs: Callable[[Array], Array] | None, dim: int, bounds: np.ndarray | None
+) -> None:
+    shown = np.zeros((2, dim)).shape if inputs is None else inputs(jnp.zeros((2, dim))).shape
+    if shown[0] != 2 or int(np.prod(shown[1:])) != int(np.prod(encoder.shape)):
+        raise ValueError(
+            f"the encoder takes inputs of shape {encoder.shape}, and a point (of {dim} numbers) shows {shown[1:]}: "
+            "give the encoder that shape, or other inputs."
+        )
+    if encoder.scaled or inputs is None:
+        return
+    share = np.asarray(additive_recurrence(16, dim))
+    places = share if bounds is None else bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * share
+    size = np.abs(np.asarray(inputs(jnp.asarray(places))))
+    if np.median(size) > HUGE or 0 < size.max() < TINY:
+        raise ValueError(
+            f"what is seen is of size {np.median(size):.1g}, and networks are made for numbers of order one: "
+            "look at images.patches.normalized(image)."
+        )

@@ -1,0 +1,315 @@
+"""Sparse Gaussian processes for scattered readings by the thousands: inducing points and the collapsed bound.
+
+With m inducing points z the process is described by its values there. The parameters are learned from a lower bound of
+the log marginal likelihood (Titsias 2009, AISTATS, eq. 9; here with a noise variance for each reading),
+
+    log N(r | 0, Q + D) - tr(D^-1 (K - Q)) / 2,    Q = K_nm K_mm^-1 K_mn,
+
+and predictions are those of the optimal variational distribution. Readings are taken in chunks, so that time is
+O(N m^2) and memory O(m^2 + chunk m), gradients included.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.core._interning import interned
+from gpax_lab.core._linalg import cholesky, in_chunks, jitter, solve_lower
+from gpax_lab.core._observations import Observations, as_if_measured
+from gpax_lab.core._sequence import additive_recurrence
+from gpax_lab.kernels import Kernel, matern52
+from gpax_lab.means import Mean
+from gpax_lab.models._conditioning import gram, prior_paths
+from gpax_lab.models._model import Model
+from gpax_lab.models._noise import Noise, only_known
+from gpax_lab.models._scaling import Scale, box
+from gpax_lab.models._transform import frame
+from gpax_lab.models.gp import ANCHORS
+from gpax_lab.priors import Params, Prior
+
+CHUNK = 1024
+"""Readings taken at a time."""
+
+
+class SparseFactor(NamedTuple):
+    """All that prediction needs, for one set of parameters.
+
+    Attributes:
+        whiten: (m, m) L^-1, with K_mm = L L'. A product with it is what would be a triangular solve in the loop over
+            chunks, where LAPACK is not allowed.
+        reduce: (m, m) M^-1, with I + L^-1 K_mn D^-1 K_nm L^-T = M M'.
+        weights: (m,) the mean of the residual process at x is k(x, z) weights.
+        scale: of the readings.
+        ok: () bool, whether both factors exist.
+    """
+
+    whiten: Array
+    reduce: Array
+    weights: Array
+    scale: Scale
+    ok: Array
+
+
+class _Sums(NamedTuple):
+    """Over all active readings: (m, m) A A', (m,) A r, () r'r, log |D|, tr D^-1 (K - Q), number; A whitened twice."""
+
+    square: Array
+    projected: Array
+    energy: Array
+    log_noise: Array
+    left_out: Array
+    number: Array
+
+
+@interned
+def sparse(
+    dim: int,
+    kernel: Kernel = matern52,
+    mean: Mean | None = None,
+    prior: Prior | None = None,
+    noise: Noise = "inferred",
+    bounds: ArrayLike | None = None,
+    standardize: bool | tuple[float, float] = True,
+    inducing: int | ArrayLike = 128,
+) -> Model:
+    """A Gaussian process for up to tens of thousands of readings: as `gp.exact`, seen through inducing points.
+
+    Use `laplace` with few starts above a few thousand readings. The approximation is good where inducing points lie
+    closer than a lengthscale; the bound, as the evidence of a sampler, tells which number is enough.
+
+    Args:
+        dim: number of inputs d.
+        kernel: as in `gp.exact`.
+        mean: as in `gp.exact`.
+        prior: as in `gp.exact`.
+        noise: as in `gp.exact`.
+        bounds: as in `gp.exact`.
+        standardize: as in `gp.exact`.
+        inducing: (m, d) inducing points in the user's units, e.g. from `inducing_points`; or their number, to fill the
+            box evenly, which is good for up to three inputs.
+
+    Returns:
+        A Model whose log likelihood is the bound.
+
+    Raises:
+        ValueError: as in `gp.exact`, or no inducing point.
+
+    Example:
+        >>> from gpax_lab import laplace, observations
+        >>> x = np.random.default_rng(0).random((2000, 1))
+        >>> obs = observations(x, np.sin(9 * x[:, 0]), capacity=2000)
+        >>> posterior = laplace(draws=4, starts=1, iterations=10).init(jax.random.key(0), sparse(1, inducing=16), obs)
+        >>> bool(abs(posterior.moments(jnp.array([[0.5]]))[0][0] - np.sin(4.5)) < 0.01)
+        True
+    """
+    of = frame(dim, kernel, mean, prior, noise, bounds, standardize)
+    z = _places(inducing, dim, bounds)
+
+    def inducing_at(dtype: jnp.dtype) -> Array:
+        return jnp.asarray(z, dtype)
+
+    def whitening(params: Params, dtype: jnp.dtype) -> tuple[Array, Array]:
+        points = inducing_at(dtype)
+        k = gram(kernel, params, points, points)
+        lower, ok = cholesky(k + jitter(dtype) * jnp.mean(jnp.diagonal(k)) * jnp.eye(len(z), dtype=dtype))
+        return solve_lower(lower, jnp.eye(len(z), dtype=dtype)), ok
+
+    def stable(params: Params, variance: Array) -> Array:
+        # The jitter that `gp.exact` puts on the diagonal: readings may be known without error.
+        first = inducing_at(variance.dtype)[0]
+        return variance + jitter(variance.dtype) * kernel(first, first, params)
+
+    def sums(params: Params, whiten: Array, x: Array, residual: Array, variance: Array, active: Array) -> _Sums:
+        rows = min(CHUNK, x.shape[0])
+        count = -(-x.shape[0] // rows)
+        points = inducing_at(x.dtype)
+
+        def cut(values: Array, fill: float) -> Array:
+            widths = [(0, count * rows - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
+            return jnp.pad(values, widths, constant_values=fill).reshape(count, rows, *values.shape[1:])
+
+        def of_chunk(chunk: tuple[Array, Array, Array, Array]) -> _Sums:
+            x, residual, variance, active = chunk
+            variance = jnp.where(active, stable(params, variance), 1.0)
+            shrunk = jnp.where(active, 1.0 / jnp.sqrt(variance), 0.0)
+            projection = whiten @ gram(kernel, params, points, x)
+            own = jax.vmap(lambda a: kernel(a, a, params))(x)
+            left = jnp.where(active, (own - jnp.sum(projection**2, axis=0)) / variance, 0.0)
+            a, r = projection * shrunk[None], jnp.where(active, residual, 0.0) * shrunk
+            return _Sums(a @ a.T, a @ r, r @ r, jnp.sum(jnp.log(variance)), jnp.sum(left), jnp.sum(active))
+
+        chunks = cut(x, 0.5), cut(residual, 0.0), cut(variance, 1.0), cut(active, False)
+        # A chunk is computed again when the gradient comes back: nothing of size N m is kept.
+        total = jax.lax.map(jax.checkpoint(of_chunk), chunks)
+        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), total)
+
+    def reduced(square: Array) -> tuple[Array, Array]:
+        lower, ok = cholesky(jnp.eye(len(z), dtype=square.dtype) + square)
+        return solve_lower(lower, jnp.eye(len(z), dtype=square.dtype)), ok
+
+    def log_likelihood(params: Params, obs: Observations) -> Array:
+        x, residual, variance, scale = of.parts(params, obs)
+        whiten, ok = whitening(params, x.dtype)
+        total = sums(params, whiten, x, residual, variance, obs.measured)
+        lower, positive = cholesky(jnp.eye(len(z), dtype=x.dtype) + total.square)
+        fitted = solve_lower(lower, total.projected)
+        constant = total.number * (jnp.log(2 * jnp.pi) + 2 * jnp.log(scale.scale))
+        log_det = total.log_noise + 2 * jnp.sum(jnp.log(jnp.where(positive, jnp.diagonal(lower), 1.0)))
+        value = -0.5 * (constant + log_det + total.energy - fitted @ fitted + total.left_out)
+        return jnp.where(ok & positive, value, -jnp.inf)
+
+    def condition(params: Params, obs: Observations) -> SparseFactor:
+        x, residual, variance, scale = of.parts(params, obs)
+        whiten, ok = whitening(params, x.dtype)
+        total = sums(params, whiten, x, residual, variance, obs.measured)
+        reduce, positive = reduced(total.square)
+        weights = whiten.T @ (reduce.T @ (reduce @ total.projected))
+        return SparseFactor(whiten, reduce, weights, scale, ok & positive)
+
+    def shrink(params: Params, factor: SparseFactor, obs: Observations) -> SparseFactor:
+        variance = of.variance_at(params, obs, obs.x, factor.scale)
+        total = sums(params, factor.whiten, of.unit(obs.x), jnp.zeros_like(obs.y), variance, as_if_measured(obs))
+        reduce, positive = reduced(total.square)
+        return factor._replace(reduce=reduce, ok=factor.ok & positive)
+
+    def predict(params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
+        def of_chunk(x: Array) -> tuple[Array, Array]:
+            cross = gram(kernel, params, inducing_at(x.dtype), of.unit(x))
+            white = factor.whiten @ cross
+            own = jax.vmap(lambda a: kernel(a, a, params))(of.unit(x))
+            variance = own - jnp.sum(white**2, axis=0) + jnp.sum((factor.reduce @ white) ** 2, axis=0)
+            return factor.weights @ cross, jnp.maximum(variance, jitter(own.dtype) * own)
+
+        f, variance = in_chunks(of_chunk, x, CHUNK)
+        scale = factor.scale.scale
+        return of.mean_at(params, factor.scale, x) + scale * f, scale**2 * variance
+
+    def joint(params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
+        u = of.unit(x)
+        cross = gram(kernel, params, inducing_at(x.dtype), u)
+        white = factor.whiten @ cross
+        kept = factor.reduce @ white
+        covariance = gram(kernel, params, u, u) - white.T @ white + kept.T @ kept
+        scale = factor.scale.scale
+        return of.mean_at(params, factor.scale, x) + scale * (factor.weights @ cross), scale**2 * covariance
+
+    def paths(params: Params, factor: SparseFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
+        key_prior, key_values = jax.random.split(key)
+        points = inducing_at(x.dtype)
+        places = jnp.concatenate([points, additive_recurrence(ANCHORS, dim, 0.5).astype(x.dtype)])
+        values, prior = prior_paths(kernel, params, places, jnp.ones(len(places), bool), key_prior, count)
+        white = jax.random.normal(key_values, (len(z), count), x.dtype)
+        # Matheron's rule at the inducing points: a function of the prior, with its values there replaced by known ones.
+        update = factor.weights[:, None] + factor.whiten.T @ (
+            factor.reduce.T @ white - factor.whiten @ values[: len(z)]
+        )
+        f = prior.at[: len(z)].add(update).T @ gram(kernel, params, places, of.unit(x))
+        return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
+
+    def noise_variance(params: Params, factor: SparseFactor, x: Array) -> Array:
+        return of.noise_variance(params, factor.scale, x)
+
+    def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
+        x, residual, variance, scale = of.parts(params, obs)
+        factor = condition(params, obs)
+
+        def of_chunk(x: Array) -> tuple[Array, Array, Array]:
+            cross = gram(kernel, params, inducing_at(x.dtype), x)
+            white = factor.whiten @ cross
+            own = jax.vmap(lambda a: kernel(a, a, params))(x)
+            return factor.weights @ cross, jnp.sum((factor.reduce @ white) ** 2, 0), own - jnp.sum(white**2, 0)
+
+        # R&W 2006, eq. 5.12, for the covariance Q + D; what Q leaves out of the variance is added as in `predict`.
+        f, kept, left = in_chunks(of_chunk, x, CHUNK)
+        variance = stable(params, variance)
+        precision = (1.0 - kept / variance) / variance
+        alone = residual - (residual - f) / variance / precision
+        mean = of.mean_at(params, scale, obs.x) + scale.scale * alone
+        return mean, scale.scale**2 * of.unread(params, obs, scale, 1.0 / precision + left)
+
+    return Model(
+        prior=of.prior,
+        log_likelihood=log_likelihood,
+        condition=condition,
+        condition_on_pending=shrink,
+        predict=predict,
+        joint=joint,
+        paths=paths,
+        noise_variance=noise_variance,
+        leave_one_out=leave_one_out,
+        dim=dim,
+        standardized=of.standardize is True,
+        tails=of.rule.tails,
+        bounds=of.bounds,
+        needs_noise="all" if only_known(noise, prior) else "nothing",
+    )
+
+
+def _places(inducing: int | ArrayLike, dim: int, bounds: ArrayLike | None) -> np.ndarray:
+    """(m, d) inducing points in the unit cube."""
+    if np.ndim(inducing) == 0:
+        count = np.asarray(inducing)
+        if count.dtype.kind not in "iu" or count < 1:
+            raise ValueError(f"inducing must be a number of points, at least 1, or points (m, {dim}); got {inducing}.")
+        return np.asarray(additive_recurrence(int(count), dim))
+    points = np.asarray(inducing, float)
+    if points.ndim != 2 or points.shape[1] != dim or len(points) == 0 or not np.isfinite(points).all():
+        raise ValueError(f"inducing points must be finite and (m, {dim}), m at least 1; got shape {points.shape}.")
+    low, width = box(bounds, dim)
+    unit = (points - low) / width
+    if not ((unit > -0.5) & (unit < 1.5)).all(axis=1).any():
+        raise ValueError(
+            f"all inducing points lie far outside the bounds {np.stack([low, low + width], 1).tolist()}: both are in "
+            "the user's units."
+        )
+    return unit
+
+
+def inducing_points(
+    x: ArrayLike, count: int, bounds: ArrayLike | None = None, lengthscale: float | None = None
+) -> np.ndarray:
+    """(count, d) of the readings' places, each where the ones before leave most variance.
+
+    Greedy conditional variance, which is a pivoted Cholesky factorisation (Burt, Rasmussen & van der Wilk 2020, JMLR
+    21, 131), for a Matern 5/2 kernel. Time O(N count^2), memory O(N count).
+
+    Args:
+        x: (N, d) places of readings in the user's units.
+        count: how many to take, at most N.
+        bounds: as in `gp.exact`.
+        lengthscale: in the unit cube; by default 0.3 sqrt(d), the median of the house's prior.
+
+    Raises:
+        ValueError: x is not (N, d), or count is not between 1 and N.
+    """
+    places = np.asarray(x, float)
+    if places.ndim != 2 or not 1 <= count <= len(places) or not np.isfinite(places).all():
+        raise ValueError(f"x must be finite, (N, d), N >= count >= 1; got shape {places.shape} and count {count}.")
+    if lengthscale is not None and not lengthscale > 0:
+        raise ValueError(f"the lengthscale must be positive, in lengths of the box; got {lengthscale}.")
+    low, width = box(bounds, places.shape[1])
+    scale = 0.3 * np.sqrt(places.shape[1]) if lengthscale is None else lengthscale
+    return places[np.asarray(_greedy(jnp.asarray((places - low) / width / scale), count))]
+
+
+@partial(jax.jit, static_argnames="count")
+def _greedy(x: Array, count: int) -> Array:
+    params = {"variance": jnp.ones((), x.dtype), "lengthscale": jnp.ones(x.shape[1], x.dtype)}
+
+    def step(k: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        rows, left, picked = carry
+        i = jnp.argmax(left)
+        row = (gram(matern52, params, x[i][None], x)[0] - rows[:, i] @ rows) / jnp.sqrt(
+            jnp.maximum(left[i], jnp.finfo(x.dtype).tiny)
+        )
+        # What was picked, and its repetitions, have nothing left; -1 keeps them from coming again.
+        rest = jnp.where(left < 0, -1.0, jnp.maximum(left - row**2, 0.0)).at[i].set(-1.0)
+        return rows.at[k].set(row), rest, picked.at[k].set(i)
+
+    begin = jnp.zeros((count, x.shape[0]), x.dtype), jnp.ones(x.shape[0], x.dtype), jnp.zeros(count, int)
+    return jax.lax.fori_loop(0, count, step, begin)[2]

@@ -1,0 +1,106 @@
+"""What every Gaussian process of the house shares: units, standardisation, mean, noise, places and prior."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.typing import ArrayLike
+
+from gpax_lab.core._observations import Observations
+from gpax_lab.kernels import Kernel
+from gpax_lab.means import Mean
+from gpax_lab.models._noise import InputNoise, Noise, NoiseModel, displacement_rule, noise_rule
+from gpax_lab.models._scaling import Scale, box, checked, inside, standardisation
+from gpax_lab.priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
+
+
+@dataclass(frozen=True, eq=False)
+class DataTransform:
+    """From observations to a residual process in the unit cube, and back.
+
+    Attributes:
+        low: (d,) lower corner of the box in the user's units.
+        width: (d,) of the box, likewise.
+        mean: m(x, params), or None for the average of the readings.
+        rule: the noise of readings.
+        displaced: where they were taken.
+        standardize: as in `gp.exact`.
+        prior: of all parameters.
+    """
+
+    low: np.ndarray
+    width: np.ndarray
+    mean: Mean | None
+    rule: NoiseModel
+    displaced: InputNoise
+    standardize: bool | tuple[float, float]
+    prior: Program
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """(d, 2) the box."""
+        return np.stack([self.low, self.low + self.width], axis=1)
+
+    def unit(self, x: Array) -> Array:
+        """(m, d) points of the user's box in the unit cube."""
+        return (x - jnp.asarray(self.low[None], x.dtype)) / jnp.asarray(self.width[None], x.dtype)
+
+    def mean_at(self, params: Params, scale: Scale, x: Array) -> Array:
+        """(m,) mean function at x (m, d), both in the user's units."""
+        if self.mean is None:
+            return jnp.broadcast_to(scale.location, x.shape[:1])
+        mean = self.mean
+        return jax.vmap(lambda a: mean(a, params))(x)
+
+    def variance_at(self, params: Params, obs: Observations, x: Array, scale: Scale) -> Array:
+        """(capacity,) noise variance of standardised readings if they were taken at x (capacity, d)."""
+        variance, tails = self.rule.variance(params, self.unit(x), obs.noise, scale), self.rule.tails
+        return variance if tails is None else variance * tails.times(params, obs.capacity)
+
+    def parts(self, params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
+        """Places in the unit cube (capacity, d), standardised residuals and noise variances (capacity,), the scale."""
+        scale = standardisation(obs, self.standardize, self.mean is None, self.rule.tails is not None)
+        safe = inside(obs)
+        residual = (obs.y - self.mean_at(params, scale, safe)) / scale.scale
+        return self.unit(obs.x), residual, self.variance_at(params, obs, safe, scale), scale
+
+    def noise_variance(self, params: Params, scale: Scale, x: Array) -> Array:
+        """(m,) variance that a new reading at x (m, d) adds, in the user's unit squared."""
+        variance = self.rule.variance(params, self.unit(x), jnp.zeros_like(x[:, 0]), scale)
+        return scale.scale**2 * (variance if self.rule.tails is None else self.rule.tails.fresh * variance)
+
+    def unread(self, params: Params, obs: Observations, scale: Scale, spread: Array) -> Array:
+        """(capacity,) variance of readings given all others, from `spread`, in which they share their own excess.
+
+        A reading is left out with all that it tells: its excess is then as that of a new one.
+        """
+        if self.rule.tails is None:
+            return spread
+        variance = self.rule.variance(params, self.unit(inside(obs)), obs.noise, scale)
+        return spread + variance * (self.rule.tails.fresh - self.rule.tails.times(params, obs.capacity))
+
+
+def frame(
+    dim: int,
+    kernel: Kernel,
+    mean: Mean | None,
+    prior: Prior | None,
+    noise: Noise,
+    bounds: ArrayLike | None,
+    standardize: bool | tuple[float, float],
+    uncertain_inputs: int | None = None,
+) -> DataTransform:
+    """The frame of a process; arguments and errors as in `gp.exact`."""
+    low, width = box(bounds, dim)
+    standardize = checked(standardize)
+    known = given_shapes(prior)
+    rule = noise_rule(noise, dim, known)
+    displaced = displacement_rule(uncertain_inputs, dim, width)
+    physics = {} if mean is None else parameter_shapes(mean, 1, dim, known)
+    reads = parameter_shapes(kernel, 2, dim, known) | rule.reads | displaced.reads | physics
+    excess = {} if rule.tails is None else rule.tails.prior
+    reads |= {name: known.get(name, value.shape()) for name, value in excess.items()}
+    program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior | excess)
+    return DataTransform(low, width, mean, rule, displaced, standardize, program)

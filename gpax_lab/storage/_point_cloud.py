@@ -1,0 +1,209 @@
+"""Readings of a campaign as point clouds: scalars, status and stacked raw arrays at their measured positions."""
+
+import re
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gpax_lab.core._observations import FAILED, MEASURED
+from gpax_lab.storage._contents import RAW
+from gpax_lab.storage._errors import ExportError
+from gpax_lab.storage._nsid import Axis, Column, Main, Stacked
+from gpax_lab.storage._records import JournalRecord
+
+_COLUMNS = {"step", "reason", "elapsed", "wall", "x"}
+_RESERVED = {"status", "readings", "proposals", "log", "settings", "reading", "reading_index", "metadata"}
+
+
+class _Stack(NamedTuple):
+    name: str
+    rows: tuple[int, ...]
+    values: Stacked  # (len(rows), ...)
+    unit: str
+    shared: bool  # the same vector in every reading
+
+
+class _Points(NamedTuple):
+    positions: np.ndarray  # (n, d)
+    names: tuple[str, ...]
+    units: tuple[str, ...]
+
+    def cloud(self, rows: tuple[int, ...]) -> tuple[np.ndarray, str]:
+        unit = self.units[0] if len(set(self.units)) == 1 else ", ".join(self.units)
+        return self.positions[list(rows)], unit
+
+
+def _unit(value: Any) -> str:
+    return str(value) if value else "1"  # readers refuse an empty unit
+
+
+def slug(name: str, taken: set[str]) -> str:
+    """A name that HDF5 paths and attributes of Python objects can carry, not yet taken; it is added to `taken`."""
+    base = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "data"
+    number, free = 1, base
+    while free in taken:
+        number += 1
+        free = f"{base}_{number}"
+    taken.add(free)
+    return free
+
+
+def _points(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> _Points:
+    rows = [np.ravel(_place(frame)) for frame in readings]
+    sizes = {row.size for row in rows}
+    if len(sizes) > 1 or 0 in sizes:
+        raise ExportError(f"the readings have positions of {sorted(sizes)} coordinates; all need the same number")
+    axes = campaign.header.get("axes") or []
+    size = sizes.pop()
+    if len(axes) != size:
+        axes = [{"name": f"x{index}"} for index in range(size)]
+    taken: set[str] = set()
+    names = tuple(slug(str(axis.get("name", "x")), taken) for axis in axes)
+    return _Points(np.array(rows, np.float64), names, tuple(_unit(axis.get("unit")) for axis in axes))
+
+
+def _place(frame: JournalRecord) -> Any:
+    """Where a reading was taken: by its position, unless that was not believed."""
+    doubted = any(flag in frame.header.get("flags", ()) for flag in ("position_unclear", "position_outside"))
+    names = ("x",) if doubted and "x" in frame.arrays else ("place", "position", "x")
+    return next((frame.arrays[name] for name in names if name in frame.arrays), ())
+
+
+def _stacks(readings: tuple[JournalRecord, ...]) -> list[_Stack]:
+    found: dict[tuple[str, Any, str], list[int]] = {}
+    for row, frame in enumerate(readings):
+        for name, array in frame.arrays.items():
+            if name.startswith(RAW) and array.size:
+                found.setdefault((name, array.shape, array.dtype.str), []).append(row)
+    stacks = []
+    for (name, _, _), rows in found.items():
+        units = readings[rows[0]].header.get("units") or {}
+        short = name[len(RAW) :]
+        values = Stacked([readings[row].arrays[name] for row in rows])
+        unit = _unit(units.get(short, units.get(name)))
+        stacks.append(_Stack(short, tuple(rows), values, unit, _is_shared(values)))
+    return stacks
+
+
+def _is_shared(values: Stacked) -> bool:
+    if len(values.shape) != 2:
+        return False
+    first = values.row(0).tobytes()
+    return all(values.row(index).tobytes() == first for index in range(values.shape[0]))
+
+
+def _pair(stacks: list[_Stack], readings: tuple[JournalRecord, ...]) -> dict[int, int]:
+    """Which stack (by index) is the axis of which: as the header says, else the first shared one of equal length."""
+    pairs: dict[int, int] = {}
+    for index, stack in enumerate(stacks):
+        named = readings[stack.rows[0]].header.get("axes")
+        said = named.get(stack.name) if isinstance(named, dict) else None
+        for other, axis in enumerate(stacks):
+            fits = other != index and axis.shared and axis.values.shape[1:] == stack.values.shape[1:]
+            fits = fits and axis.values.dtype.kind != "c" and set(stack.rows) <= set(axis.rows)
+            inferred = len(axis.rows) > 1 and not stack.shared
+            if fits and (axis.name == said if said else inferred):
+                pairs[index] = other
+                break
+    return pairs
+
+
+def _index(rows: tuple[int, ...]) -> Axis:
+    return Axis("reading", np.arange(len(rows)), "1", "reading", "POINT_CLOUD")
+
+
+def _channels(stack: _Stack, axis: _Stack | None, taken: set[str]) -> tuple[Axis, ...]:
+    if axis is not None:
+        return (Axis(slug(axis.name, taken), axis.values.row(0), axis.unit, axis.name, "SPECTRAL"),)
+    shape = stack.values.shape[1:]
+    kinds = ["SPECTRAL"] if len(shape) == 1 else ["CHANNEL"] * len(shape)
+    return tuple(
+        Axis(slug("channel", taken), np.arange(size), "1", "channel", kind)
+        for size, kind in zip(shape, kinds, strict=True)
+    )
+
+
+def _raw(stacks: list[_Stack], readings: tuple[JournalRecord, ...], points: _Points, taken: set[str]) -> list[Main]:
+    pairs = _pair(stacks, readings)
+    mains = []
+    for index, stack in enumerate(stacks):
+        if index in pairs.values() and index not in pairs:
+            continue  # it is written as the axis of another
+        name = slug(stack.name, taken)
+        axis = stacks[pairs[index]] if index in pairs else None
+        axes = (_index(stack.rows), *_channels(stack, axis, {name, *_RESERVED}))
+        where, unit = points.cloud(stack.rows)
+        columns: dict[str, np.ndarray | list[str]] = {"reading_index": np.array(stack.rows, np.int64)}
+        title = stack.name
+        mains.append(Main(name, title, stack.values, stack.unit, title, "POINT_CLOUD", axes, where, unit, columns))
+    return mains
+
+
+def _scalars(
+    campaign: JournalRecord, readings: tuple[JournalRecord, ...], points: _Points, taken: set[str]
+) -> list[Main]:
+    quantity = campaign.header.get("quantity") or {}
+    quantities = quantity if isinstance(quantity, list) else [quantity]
+    rows = [np.ravel(_number(frame.header.get("value"))) for frame in readings]
+    width = max(row.size for row in rows)
+    every = tuple(range(len(readings)))
+    where, unit = points.cloud(every)
+    mains = []
+    for column in range(width):
+        about = quantities[column] if column < len(quantities) else {}
+        title = str(about.get("name") or ("value" if width == 1 else f"value {column}"))
+        values = np.array([row[column] if column < row.size else np.nan for row in rows])
+        name, measure = slug(title, taken), _unit(about.get("unit"))
+        mains.append(Main(name, title, values, measure, title, "POINT_CLOUD", (_index(every),), where, unit, {}))
+    return mains
+
+
+def _number(value: Any) -> np.ndarray:
+    """A reading's scalar or list of scalars; None (it failed) is NaN."""
+    return np.asarray(np.nan if value is None else value, np.float64)
+
+
+def _table(readings: tuple[JournalRecord, ...], points: _Points, status: np.ndarray, start: float) -> dict[str, Column]:
+    headers = [frame.header for frame in readings]
+    table = {
+        "step": Column(np.array([frame.step for frame in readings], np.int64), "1"),
+        "status": Column(status, "1"),
+        "reason": Column([str(header.get("reason") or "") for header in headers], "1"),
+        "elapsed": Column(np.array([frame.monotonic - start for frame in readings]), "s"),
+        "wall": Column(np.array([frame.wall for frame in readings]), "s"),
+    }
+    for index, (name, unit) in enumerate(zip(points.names, points.units, strict=True)):
+        table[f"position_{name}"] = Column(points.positions[:, index].copy(), unit)
+    inputs = [np.ravel(frame.arrays.get("x", ())) for frame in readings]
+    if len({row.size for row in inputs}) == 1 and inputs[0].size:
+        table["x"] = Column(np.array(inputs, np.float64), "1")
+    return table
+
+
+def from_readings(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> tuple[list[Main], dict[str, Column]]:
+    """Point clouds and the table of the readings, failed ones included.
+
+    Args:
+        campaign: the entry that names axes and quantity.
+        readings: the entries of kind "reading".
+
+    Returns:
+        The data sets (measured quantity first, then status, then raw arrays) and the columns of the table; both empty
+        where there is no reading.
+
+    Raises:
+        ExportError: positions with different numbers of coordinates.
+    """
+    if not readings:
+        return [], {}
+    points = _points(campaign, readings)
+    status = np.array([MEASURED if frame.header.get("ok", True) else FAILED for frame in readings], np.int8)
+    taken = set(_RESERVED) | _COLUMNS | {"posterior_mean", "posterior_sd", "posterior_diagnostics"}
+    every = tuple(range(len(readings)))
+    where, unit = points.cloud(every)
+    marks = Main("status", "status", status, "1", "status", "POINT_CLOUD", (_index(every),), where, unit, {})
+    scalars = _scalars(campaign, readings, points, taken)
+    mains = [*scalars, marks, *_raw(_stacks(readings), readings, points, taken)]
+    table = _table(readings, points, status, campaign.monotonic)
+    # Once more as columns: rosettasciio shows the units of columns, but not those of an NXdata signal.
+    return mains, {**table, **{main.name: Column(np.asarray(main.values), main.unit) for main in scalars}}
