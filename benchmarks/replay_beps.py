@@ -50,7 +50,7 @@ def settings(path: Path, steps: int, key: int, sampler: dict) -> dict:
         "sampler": sampler,
         # Failed pixels come in patches: beside a failed one two of three fail, two pixels (8e-8 m) away every second.
         "acquisition": {
-            "score": "log_ei",
+            "function": "log_ei",
             "learn_every": 0,
             "candidates": {"kind": "pool"},
             "feasible": {"radius": 8e-8},

@@ -98,7 +98,7 @@ def expected_information_gain(within: float = 0.1, draws: int = 32) -> Acquisiti
     """
     if not 0 <= within <= 1 or draws < 2:
         raise ValueError(f"information needs 0 <= within <= 1 and draws of at least 2; got {within} and {draws}.")
-    return term("information", _expected_information_gain(draws), within=within)
+    return term("expected_information_gain", _expected_information_gain(draws), within=within)
 
 
 def _believed(outlook: AcquisitionContext, settings: Settings) -> Array:

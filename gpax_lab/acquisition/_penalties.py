@@ -59,7 +59,7 @@ def distance_penalty(radius: ArrayLike) -> Acquisition:
     Args:
         radius: scalar or (d,), in units of x.
     """
-    return term("closeness", _distance_penalty, radius=jnp.asarray(radius))
+    return term("distance_penalty", _distance_penalty, radius=jnp.asarray(radius))
 
 
 def _feasible(outlook: AcquisitionContext, settings: Settings) -> Array:

@@ -239,7 +239,7 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     else:
         z, evidence = draw(key_draw, proposal, settings.draws, jnp.zeros((), dtype)), mass
     known = jnp.isfinite(modes.energy)[:, None]
-    gradients = jnp.sum(ends.tries) + 2 * space.size * jnp.sum(known)
+    gradients = jnp.sum(ends.num_evals) + 2 * space.size * jnp.sum(known)
     info = _report(evidence, modes.slope[0], positive, modes.more, log_weight, gradients, settings)
     params = jax.vmap(space.constrain)(z)
     return Posterior(params, log_weight, evidence, None, info, Tuning(jnp.where(known, modes.z, jnp.nan)), model)

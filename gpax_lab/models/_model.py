@@ -23,7 +23,7 @@ NARROW = 1e-3
 
 
 COMPILED = (
-    "log_likelihood", "condition", "shrink", "predict", "joint", "paths", "noise_variance", "leave_one_out",
+    "log_likelihood", "condition", "condition_on_pending", "predict", "joint", "paths", "noise_variance", "leave_one_out",
 )  # fmt: skip
 """Functions of a model that are compiled as they are called."""
 

@@ -54,18 +54,18 @@ def _acquisition(settings: Settings) -> None:
         if getattr(chosen, name) is not None and name not in row.arguments:
             users = one_of_words(word for word, other in ACQUISITIONS.items() if name in other.arguments)
             raise SettingsError(
-                f'acquisition.{name} has no meaning for score = "{chosen.function}"; it belongs to {users}.'
+                f'acquisition.{name} has no meaning for function = "{chosen.function}"; it belongs to {users}.'
             )
     if chosen.learn_every == 1:
         raise SettingsError(
             "acquisition.learn_every = 1 would spend every point on learning; 2 or more, or 0 for none."
         )
-    for name in ("explore", "travel", "closeness", "feasible"):
+    for name in ("explore", "travel", "distance_penalty", "feasible"):
         if getattr(chosen, name) is not None and not row.logarithm:
             users = one_of_words(word for word, other in ACQUISITIONS.items() if other.logarithm)
             raise SettingsError(
-                f'acquisition.{name} is added in log space and has no meaning for score = "{chosen.function}"; '
-                f"use score = {users}."
+                f'acquisition.{name} is added in log space and has no meaning for function = "{chosen.function}"; '
+                f"use function = {users}."
             )
 
 

@@ -107,7 +107,7 @@ def test_proposals_keep_within_the_limits_of_now_and_the_state_stays_as_it_was(k
 
     from gpax_lab.core._observations import observations
 
-    given = table() | {"acquisition": {"score": "uncertainty", "candidates": {"kind": kind}}}
+    given = table() | {"acquisition": {"function": "uncertainty", "candidates": {"kind": kind}}}
     plan = build(parse(given))
     low, high = 1.2e-6, 1.9e-6
     narrow = given | {"instrument": given["instrument"] | {"x": {"low": low, "high": high}}}

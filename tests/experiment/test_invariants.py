@@ -102,7 +102,7 @@ def views(fitted):
     def of(params, obs):
         density, slope = jax.value_and_grad(gp.log_likelihood)(params, obs)
         factor = gp.condition(params, obs)
-        shrunk = gp.shrink(params, factor, obs)
+        shrunk = gp.condition_on_pending(params, factor, obs)
         mean, covariance = gp.joint(params, shrunk, CANDIDATES)
         return {
             "density": density,

@@ -32,7 +32,7 @@ NUMBERS = {  # driver, its number, a good value, the first beyond it
     "bins": (BandExcitation, 64, 65_537),
     "spectrum_timeout_s": (BandExcitation, 30.0, 86401.0),
 }
-ATTRIBUTE = {"loop_timeout_s": "patience_s", "shot_timeout_s": "patience_s", "spectrum_timeout_s": "patience_s"}
+ATTRIBUTE = {"loop_timeout_s": "busy_timeout_s", "shot_timeout_s": "busy_timeout_s", "spectrum_timeout_s": "busy_timeout_s"}
 BAD = [
     80_000_000_000_000_000,
     1e300,
@@ -150,8 +150,8 @@ BEYOND = {  # kind, what is forced, and the place
     "shot": ("stem", lambda d, _: forced(d, "max_shot", math.nan), PLACE),
     "high shot": ("stem", lambda d, m: strong(d, m, 1e300), PLACE),
     "any shot": ("stem", lambda d, m: strong(d, m, math.inf), PLACE),
-    "patience": ("pfm", lambda d, _: forced(d, "patience_s", math.nan), PLACE),
-    "any patience": ("stem", lambda d, _: forced(d, "patience_s", math.inf), PLACE),
+    "patience": ("pfm", lambda d, _: forced(d, "busy_timeout_s", math.nan), PLACE),
+    "any patience": ("stem", lambda d, _: forced(d, "busy_timeout_s", math.inf), PLACE),
 }
 
 DOORS = [  # an act without a place is done where the instrument is

@@ -49,7 +49,7 @@ def test_random_answers(serve, kind):
         microscope = Fickle(model, kind, dice)
         server = serve(microscope)
         device = driver(server.address, **({"timeout_s": 0.1} | options))
-        device.patience_s = 0.1
+        device.busy_timeout_s = 0.1
         if kind == "writer":
             device.image_timeout_s = 0.1
             device.axes = (device.axes[0], Axis("log10 duration", "log10(s)", -3.0, -1.0, tolerance=0.005))

@@ -21,7 +21,7 @@ def seeds():
 CALLS = {
     "log_likelihood": lambda model, factor, obs: model.log_likelihood(PARAMS, obs),
     "condition": lambda model, factor, obs: model.condition(PARAMS, obs),
-    "shrink": lambda model, factor, obs: model.shrink(PARAMS, factor, obs),
+    "condition_on_pending": lambda model, factor, obs: model.condition_on_pending(PARAMS, factor, obs),
     "predict": lambda model, factor, obs: model.predict(PARAMS, factor, X),
     "joint": lambda model, factor, obs: model.joint(PARAMS, factor, X),
     "paths": lambda model, factor, obs: model.paths(PARAMS, factor, obs, jax.random.key(0), 2, X),

@@ -211,7 +211,7 @@ def test_pictures_are_drawn(turned):
     classes = plot.latent_map(np.zeros((20, 30)), places, np.arange(12) % 3, "class")
     assert [t.get_text() for t in classes.axes[0].get_legend().get_texts()] == ["0", "1", "2"]
     course = plot.training(turned.history)
-    np.testing.assert_allclose(course.axes[0].lines[0].get_ydata(), turned.history.terms.bound)
+    np.testing.assert_allclose(course.axes[0].lines[0].get_ydata(), turned.history.terms.elbo)
     with pytest.raises(ValueError, match="positions"):
         plot.latent_map(np.zeros((20, 30)), places[:3], np.zeros(4))
 

@@ -180,8 +180,8 @@ class DomainWriter(ScpiInstrument):
         low, high = self._limits[[0, 2]], self._limits[[1, 3]]
         bias, duration = np.clip([float(goal[0]), 10.0 ** float(goal[1])], low, high).tolist()
         self.scpi.errors()  # what is told after the pulse shall be about the pulse
-        patience_s = judged(self, "image_timeout_s") + 2.0 * duration
-        self._act(token, f'PULS {bias!r},{duration!r},"{token}"', patience_s, "; is there fresh film?")
+        busy_timeout_s = judged(self, "image_timeout_s") + 2.0 * duration
+        self._act(token, f'PULS {bias!r},{duration!r},"{token}"', busy_timeout_s, "; is there fresh film?")
 
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         return self._read(goal, fresh)

@@ -94,7 +94,7 @@ class Stage(ScpiInstrument):
 
         Raises:
             ValueError: the token is none.
-            StillBusy: it was busy for longer than `patience_s`; nothing was done.
+            StillBusy: it was busy for longer than `busy_timeout_s`; nothing was done.
             PulseLost: an act under token had begun, or may have; nothing was done.
             Interference, DoseSpent: as ``measure``; nothing was done.
             UnknownOutcome: the act may have happened.

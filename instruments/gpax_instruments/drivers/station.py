@@ -429,8 +429,8 @@ class ScpiInstrument(ABC):
         )
 
     def _wait_idle(self, busy_timeout_s: float | None = None) -> None:
-        """Return when idle. Raises StillBusy after patience_s, None for `busy_timeout_s`."""
-        seconds = judged(self, "patience_s") if busy_timeout_s is None else busy_timeout_s
+        """Return when idle. Raises StillBusy after busy_timeout_s, None for `busy_timeout_s`."""
+        seconds = judged(self, "busy_timeout_s") if busy_timeout_s is None else busy_timeout_s
         deadline = after(seconds)
         while (state := self.scpi.read_again("STAT?").strip().upper()) != "IDLE":
             if not time.monotonic() <= deadline:

@@ -1,0 +1,1 @@
+"""Links: how words reach an instrument and come back."""
