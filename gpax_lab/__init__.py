@@ -12,19 +12,19 @@ from gpax_lab.hypotheses import (
     bandit,
     comparison_report,
     discover_laws,
+    formula,
     hypotheses,
+    load_posterior,
     model_average,
     predictive_check,
     prior_sweep,
     term_library,
 )
-from gpax_lab.hypotheses._formulas import formula
 from gpax_lab.inference import (
     coverage,
     ensemble,
     intervals,
     laplace,
-    load_posterior,
     nuts,
     recalibration,
     reconstruct,

@@ -22,6 +22,7 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
 from gpax_lab.inference._posterior import Info, Posterior, Sampler, mixture_moments
+from gpax_lab.inference._stored import pack, write
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
 from gpax_lab.models import gp
@@ -272,9 +273,11 @@ class ModelAverage:
 
     def save(self, path: str | Path) -> None:
         """Write it into an .npz file, from which `load_posterior(path, hypotheses)` reads it in another program."""
-        from gpax_lab.inference._stored import save
-
-        save(self, path)
+        if type(self) is not ModelAverage:
+            raise TypeError(f"save writes a Posterior or a ModelAverage; got {type(self).__name__}.")
+        arrays = {"log_prior": np.asarray(self.log_prior)}
+        each = [pack(one, f"{i}/", arrays) for i, one in enumerate(self.posteriors)]
+        write(path, {"names": list(self.names), "each": each}, arrays)
 
     def conditioned(self, obs: Observations) -> "ModelAverage":
         """All posteriors conditioned on the readings."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -160,7 +160,7 @@ class Posterior:
 
     def save(self, path: str | Path) -> None:
         """Write it into an .npz file, from which `load_posterior(path, model)` reads it in another program."""
-        from gpax_lab.inference._stored import save  # it knows of races too, which know of posteriors
+        from gpax_lab.inference._stored import save  # it builds posteriors
 
         save(self, path)
 
@@ -186,6 +186,23 @@ def mixture_moments(
         return mixture(mean, variance, log_weight)
 
     return in_chunks(of_chunk, x, CHUNK)
+
+
+class Predictive(Protocol):
+    """What predicts with weighted draws: a `Posterior`, or a model average over several."""
+
+    @property
+    def log_weight(self) -> Array:
+        """(draws,) normalised."""
+
+    def moments(self, x: Array) -> tuple[Array, Array]:
+        """Mean and variance (m,) at x (m, d), over all draws."""
+
+    def noise_variance(self, x: Array) -> Array:
+        """(draws, m) variance of a new observation about the quantity."""
+
+    def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (draws, capacity) of each observation given all others."""
 
 
 class Sampler(NamedTuple):

@@ -8,21 +8,20 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.core._observations import Observations
-from gpax_lab.hypotheses._model_average import ModelAverage
-from gpax_lab.inference._posterior import Posterior, mixture
+from gpax_lab.inference._posterior import Predictive, mixture
 
 CAUTION = 10.0
 """Readings that the belief in the model's own spread is worth: with as many, the factor goes half of the way."""
 
 
-def leave_one_out_scores(posterior: Posterior | ModelAverage, obs: Observations) -> Array:
+def leave_one_out_scores(posterior: Predictive, obs: Observations) -> Array:
     """How far each reading lies from what the others say of it, in standard deviations; 0 in unmeasured slots.
 
     z_i = (y_i - m_i) / s_i with the mean and the standard deviation, noise included, of the mixture over draws (and
     hypotheses) given all other readings, in closed form (R&W 2006, eq. 5.12). The draws know all of them.
 
     Args:
-        posterior: of a model, or a race.
+        posterior: of a model, or a model average.
         obs: what it was fitted to.
 
     Returns:
@@ -39,11 +38,11 @@ def leave_one_out_scores(posterior: Posterior | ModelAverage, obs: Observations)
 
 
 @partial(jax.jit, static_argnames="level")
-def coverage(posterior: Posterior | ModelAverage, obs: Observations, level: float = 0.9) -> tuple[Array, Array]:
+def coverage(posterior: Predictive, obs: Observations, level: float = 0.9) -> tuple[Array, Array]:
     """How many readings lie inside the interval that the others give for them, and how many readings there are.
 
     Args:
-        posterior: of a model, or a race.
+        posterior: of a model, or a model average.
         obs: what it was fitted to.
         level: probability that the interval should have.
 
@@ -55,7 +54,7 @@ def coverage(posterior: Posterior | ModelAverage, obs: Observations, level: floa
 
 
 @partial(jax.jit, static_argnames="level")
-def recalibration(posterior: Posterior | ModelAverage, obs: Observations, level: float = 0.9) -> Array:
+def recalibration(posterior: Predictive, obs: Observations, level: float = 0.9) -> Array:
     """() factor by which standard deviations are to be multiplied so that intervals of `level` hold.
 
     The ceil((n + 1) level)-th smallest |z| of n leave-one-out scores (split conformal prediction's correction for few
@@ -66,7 +65,7 @@ def recalibration(posterior: Posterior | ModelAverage, obs: Observations, level:
     quantity is large, and how the model errs there says less of other places. `benchmarks/stuck.py` measures both.
 
     Args:
-        posterior: of a model, or a race.
+        posterior: of a model, or a model average.
         obs: what it was fitted to.
         level: probability that the interval should have.
     """
@@ -80,7 +79,7 @@ def recalibration(posterior: Posterior | ModelAverage, obs: Observations, level:
 
 
 def intervals(
-    posterior: Posterior | ModelAverage,
+    posterior: Predictive,
     obs: Observations,
     x: Array,
     level: float = 0.9,
@@ -91,7 +90,7 @@ def intervals(
     """Lower and upper ends (m,) of the intervals at x (m, d), in the user's unit: mean -+ quantile times spread.
 
     Args:
-        posterior: of a model, or a race.
+        posterior: of a model, or a model average.
         obs: what it was fitted to.
         x: (m, d) points.
         level: probability that they should hold.
@@ -110,7 +109,7 @@ def intervals(
     return mean - half, mean + half
 
 
-def _scores(posterior: Posterior | ModelAverage, obs: Observations) -> tuple[Array, Array]:
+def _scores(posterior: Predictive, obs: Observations) -> tuple[Array, Array]:
     """The scores, and which of them there are, of one shape."""
     z = leave_one_out_scores(posterior, obs)
     used = obs.measured.reshape((-1,) + (1,) * (z.ndim - 1))

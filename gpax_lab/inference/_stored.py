@@ -18,7 +18,6 @@ from jax import Array
 
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations
 from gpax_lab.core._sequence import additive_recurrence
-from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, condition_draws
 from gpax_lab.models._model import Model
@@ -28,38 +27,30 @@ PLACES = 5
 """Points of the box at which predictions are compared."""
 
 
-def save(posterior: Posterior | ModelAverage, path: str | Path) -> None:
-    """Write a posterior, or a race of several, into one .npz file; `load_posterior` reads it.
+def save(posterior: Posterior, path: str | Path) -> None:
+    """Write a posterior into one .npz file; `load_posterior` reads it.
 
     Raises:
-        TypeError: it is neither, or was made by a sampler of your own.
+        TypeError: it is none, or was made by a sampler of your own.
     """
-    if type(posterior) is ModelAverage:
-        arrays = {"log_prior": np.asarray(posterior.log_prior)}
-        about: dict[str, Any] = {"format": FORMAT, "names": list(posterior.names), "each": []}
-        for i, one in enumerate(posterior.posteriors):
-            about["each"].append(_pack(one, f"{i}/", arrays))
-    elif isinstance(posterior, Posterior):
-        arrays = {}
-        about = {"format": FORMAT, "each": [_pack(posterior, "0/", arrays)]}
-    else:
+    if not isinstance(posterior, Posterior):
         raise TypeError(f"save writes a Posterior or a ModelAverage; got {type(posterior).__name__}.")
+    arrays: dict[str, np.ndarray] = {}
+    write(path, {"each": [pack(posterior, "0/", arrays)]}, arrays)
+
+
+def write(path: str | Path, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """The file of arrays, and in it what there is to know of them."""
+    text = json.dumps({"format": FORMAT, **about})
     with Path(path).open("wb") as file:
-        np.savez(file, allow_pickle=False, about=np.asarray(json.dumps(about)), **arrays)
+        np.savez(file, allow_pickle=False, about=np.asarray(text), **arrays)
 
 
-def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
-    """The posterior that `save` wrote: it predicts, and a campaign goes on from it, as from the one that was saved.
-
-    Args:
-        path: of the .npz file.
-        model: the model, or the hypotheses, built by the same lines as the one that was fitted.
-
-    Returns:
-        A Posterior, or a ModelAverage where hypotheses were saved.
+def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """What `write` wrote.
 
     Raises:
-        ValueError: no such file content, or another model: its parameters, names or predictions differ.
+        ValueError: no such file content, or one of another version.
     """
     if Path(path).is_file() and not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
         raise ValueError(f"{path} holds no posterior: it is no .npz file, or it was cut off while it was written.")
@@ -69,19 +60,10 @@ def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
         about, arrays = json.loads(str(file["about"])), {name: file[name] for name in file.files}
     if about["format"] != FORMAT:
         raise ValueError(f"{path} is of format {about['format']}, and this version reads {FORMAT}.")
-    names = about.get("names")
-    if names is None:
-        if not isinstance(model, Model):
-            raise ValueError(f"{path} holds the posterior of one model: give that model.")
-        return _unpack(about["each"][0], "0/", arrays, model)
-    if not isinstance(model, Hypotheses) or list(model.names) != names:
-        raise ValueError(f"{path} holds a race of {names}: give hypotheses of these names, in this order.")
-    each = zip(about["each"], model.models.values(), strict=True)
-    posteriors = tuple(_unpack(one, f"{i}/", arrays, of) for i, (one, of) in enumerate(each))
-    return ModelAverage(posteriors, jnp.asarray(arrays["log_prior"]), model)
+    return about, arrays
 
 
-def _pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+def pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Put the arrays of one posterior among the others; what else there is to know comes back."""
     made_by = type(posterior.tuning)
     if not made_by.__module__.startswith("gpax_lab.inference."):
@@ -106,7 +88,7 @@ def _pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> d
     return {"params": list(posterior.params), "counts": counts, "tuning": f"{made_by.__module__}:{made_by.__name__}"}
 
 
-def _unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], model: Model) -> Posterior:
+def unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], model: Model) -> Posterior:
     params = {name: jnp.asarray(arrays[f"{prefix}params/{name}"]) for name in about["params"]}
     log_weight = jnp.asarray(arrays[f"{prefix}log_weight"])
     _check_parameters(params, model, log_weight.dtype)

@@ -106,7 +106,7 @@ def test_other_hypotheses_are_refused(rivals):
     with pytest.raises(ValueError, match="its prior, kernel, mean or scale differs"):
         load_posterior(folder / "race.npz", module.build(width=2.0))
     other = hypotheses({"any": gp.exact(1, standardize=False), "line": gp.exact(1, standardize=False)})
-    with pytest.raises(ValueError, match=r"a race of \['line', 'any'\]"):
+    with pytest.raises(ValueError, match=r"a model average of \['line', 'any'\]"):
         load_posterior(folder / "race.npz", other)
 
 

@@ -1,0 +1,36 @@
+"""Posteriors in files: those of competing hypotheses, and the door through which any of them is read back."""
+
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.inference._stored import read, unpack
+from gpax_lab.models._model import Model
+
+
+def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
+    """The posterior that `save` wrote: it predicts, and a campaign goes on from it, as from the one that was saved.
+
+    Args:
+        path: of the .npz file.
+        model: the model, or the hypotheses, built by the same lines as the one that was fitted.
+
+    Returns:
+        A Posterior, or a ModelAverage where hypotheses were saved.
+
+    Raises:
+        ValueError: no such file content, or another model: its parameters, names or predictions differ.
+    """
+    about, arrays = read(path)
+    names = about.get("names")
+    if names is None:
+        if not isinstance(model, Model):
+            raise ValueError(f"{path} holds the posterior of one model: give that model.")
+        return unpack(about["each"][0], "0/", arrays, model)
+    if not isinstance(model, Hypotheses) or list(model.names) != names:
+        raise ValueError(f"{path} holds a model average of {names}: give hypotheses of these names, in this order.")
+    each = zip(about["each"], model.models.values(), strict=True)
+    posteriors = tuple(unpack(one, f"{i}/", arrays, of) for i, (one, of) in enumerate(each))
+    return ModelAverage(posteriors, jnp.asarray(arrays["log_prior"]), model)

@@ -1,0 +1,1 @@
+"""Laws: physics mean functions with priors, units, formula and source."""

@@ -1,0 +1,1 @@
+"""Neural networks that the rooms share: encoders, im2spec, training without labels."""

@@ -1,0 +1,1 @@
+"""Simulated samples and the physics of the microscopes that look at them."""
