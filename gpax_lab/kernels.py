@@ -1,20 +1,69 @@
-"""Kernels k(x, z, params): plain functions of one pair of points; the library vmaps.
+"""Kernels k(x, z, params): functions of one pair of points; the library vmaps.
 
 `x` and `z` have shape (d,) and lie in the unit cube. A parameter `lengthscale` of shape (d,) gives one scale per
-input (ARD), of shape () one for all. Write your own with the same signature, naming its parameters as you like.
+input (ARD), of shape () one for all. Write your own as a plain function with the same signature, naming its parameters
+as you like. Kernels add and multiply: `rbf + scope("fast", periodic)`, `matern52 * own_function`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
+from gpax_lab.core._structural import Structural
 from gpax_lab.priors import Params, Scoped, with_dim
 
-Kernel: TypeAlias = Callable[[Array, Array, Params], Array]
+KernelLike: TypeAlias = Callable[[Array, Array, Params], Array]
+"""A `Kernel`, or a plain function k(x, z, params)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel(Structural):
+    """A kernel that adds and multiplies with others, and with plain functions.
+
+    Attributes:
+        function: (x (d,), z (d,), params) -> () covariance.
+    """
+
+    function: KernelLike
+
+    def __post_init__(self) -> None:
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            if hasattr(self.function, name):
+                object.__setattr__(self, name, getattr(self.function, name))
+
+    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+        """() covariance of the values at x and z."""
+        return self.function(x, z, params)
+
+    def __add__(self, other: KernelLike) -> "Kernel":
+        """The sum; parameters of equal names are shared, see `scope`."""
+        return add(self, _kernel(other))
+
+    def __radd__(self, other: KernelLike) -> "Kernel":
+        """The sum with a plain function."""
+        return add(_kernel(other), self)
+
+    def __mul__(self, other: KernelLike) -> "Kernel":
+        """The product; parameters of equal names are shared, see `scope`."""
+        return multiply(self, _kernel(other))
+
+    def __rmul__(self, other: KernelLike) -> "Kernel":
+        """The product with a plain function."""
+        return multiply(_kernel(other), self)
+
+
+def _kernel(other: Any) -> KernelLike:
+    if not callable(other):
+        raise TypeError(
+            f"a kernel adds and multiplies with kernels k(x, z, params); got {other!r}. A factor is the prior of "
+            "`variance`."
+        )
+    return other
 
 
 def _scaled_square(x: Array, z: Array, params: Params) -> Array:
@@ -28,45 +77,53 @@ def _scaled_distance(x: Array, z: Array, params: Params) -> Array:
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))  # NaN stays NaN
 
 
+@Kernel
 def rbf(x: Array, z: Array, params: Params) -> Array:
     """Squared exponential: variance exp(-r^2 / 2), r^2 = sum ((x - z) / lengthscale)^2 (R&W 2006, eq. 4.9)."""
     return params["variance"] * jnp.exp(-0.5 * _scaled_square(x, z, params))
 
 
+@Kernel
 def matern12(x: Array, z: Array, params: Params) -> Array:
     """Matern 1/2 (exponential): variance exp(-r) (R&W 2006, eq. 4.18)."""
     return params["variance"] * jnp.exp(-_scaled_distance(x, z, params))
 
 
+@Kernel
 def matern32(x: Array, z: Array, params: Params) -> Array:
     """Matern 3/2: variance (1 + sqrt(3) r) exp(-sqrt(3) r) (R&W 2006, eq. 4.17)."""
     r = jnp.sqrt(3.0) * _scaled_distance(x, z, params)
     return params["variance"] * (1.0 + r) * jnp.exp(-r)
 
 
+@Kernel
 def matern52(x: Array, z: Array, params: Params) -> Array:
     """Matern 5/2: variance (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r) (R&W 2006, eq. 4.17)."""
     r = jnp.sqrt(5.0) * _scaled_distance(x, z, params)
     return params["variance"] * (1.0 + r + r**2 / 3.0) * jnp.exp(-r)
 
 
+@Kernel
 def rational_quadratic(x: Array, z: Array, params: Params) -> Array:
     """Rational quadratic: variance (1 + r^2 / (2 alpha))^-alpha (R&W 2006, eq. 4.19); RBF as alpha grows."""
     alpha = params["alpha"]
     return params["variance"] * jnp.exp(-alpha * jnp.log1p(0.5 * _scaled_square(x, z, params) / alpha))
 
 
+@Kernel
 def periodic(x: Array, z: Array, params: Params) -> Array:
     """Periodic: variance exp(-2 sum sin^2(pi (x - z) / period) / lengthscale^2) (R&W 2006, eq. 4.31)."""
     wave = jnp.sin(jnp.pi * (x - z) / params["period"]) / params["lengthscale"]
     return params["variance"] * jnp.exp(-2.0 * jnp.sum(wave**2))
 
 
+@Kernel
 def linear(x: Array, z: Array, params: Params) -> Array:
     """Linear: variance (1 + sum (x - 1/2)(z - 1/2) / lengthscale^2), centred on the unit cube."""
     return params["variance"] * (1.0 + jnp.sum((x - 0.5) * (z - 0.5) / params["lengthscale"] ** 2))
 
 
+@Kernel
 def mixing(x: Array, z: Array, params: Params) -> Array:
     """Straight lines between pure components: pure sum_i x_i z_i, for fractions x that sum to one.
 
@@ -77,13 +134,13 @@ def mixing(x: Array, z: Array, params: Params) -> Array:
 
 
 @interned
-def add(*kernels: Kernel) -> Kernel:
+def add(*kernels: KernelLike) -> Kernel:
     """Sum of kernels. Give each its own parameters with `scope`; names left equal are shared."""
-    return lambda x, z, params: sum((k(x, z, params) for k in kernels[1:]), start=kernels[0](x, z, params))
+    return Kernel(lambda x, z, params: sum((k(x, z, params) for k in kernels[1:]), start=kernels[0](x, z, params)))
 
 
 @interned
-def multiply(*kernels: Kernel) -> Kernel:
+def multiply(*kernels: KernelLike) -> Kernel:
     """Product of kernels. Give each its own parameters with `scope`; names left equal are shared."""
 
     def product(x: Array, z: Array, params: Params) -> Array:
@@ -92,17 +149,17 @@ def multiply(*kernels: Kernel) -> Kernel:
             value = value * k(x, z, params)
         return value
 
-    return product
+    return Kernel(product)
 
 
 @interned
-def scope(name: str, kernel: Kernel) -> Kernel:
+def scope(name: str, kernel: KernelLike) -> Kernel:
     """The same kernel with parameters called `name/lengthscale`, `name/variance`, and so on."""
-    return lambda x, z, params: kernel(x, z, Scoped(params, name))
+    return Kernel(lambda x, z, params: kernel(x, z, Scoped(params, name)))
 
 
 @interned
-def active(dims: Sequence[int], kernel: Kernel) -> Kernel:
+def active(dims: Sequence[int], kernel: KernelLike) -> Kernel:
     """A kernel that sees only the inputs `dims`; its lengthscale has shape (len(dims),).
 
     Raises:
@@ -115,11 +172,11 @@ def active(dims: Sequence[int], kernel: Kernel) -> Kernel:
             raise ValueError(f"active inputs {list(dims)}: a point has inputs 0 to {x.size - 1} only.")
         return kernel(x[index], z[index], with_dim(params, len(dims)))
 
-    return part
+    return Kernel(part)
 
 
 @interned
-def coregion(tasks: int, kernel: Kernel) -> Kernel:
+def coregion(tasks: int, kernel: KernelLike) -> Kernel:
     """Several related quantities: k(x, z) B[s, t], B = W W^T + diag(v), the task being the last input.
 
     The intrinsic coregionalisation model (Bonilla et al. 2008; Alvarez et al. 2012, arXiv:1106.6251, sec. 4.2). The
@@ -146,7 +203,7 @@ def coregion(tasks: int, kernel: Kernel) -> Kernel:
         related = jnp.sum(shares[s] * shares[t]) + jnp.where(s == t, params["v"][s], 0.0)
         return related * kernel(x[:-1], z[:-1], with_dim(params, x.size - 1))
 
-    return pair
+    return Kernel(pair)
 
 
 def coregion_prior(tasks: int, rank: int = 1) -> dict[str, dist.Distribution]:

@@ -25,7 +25,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class _Unequal(Exception):
+class Unequal(Exception):
     """A part that can be compared with nothing: a traced value, or an object of somebody else's that does not hash."""
 
 
@@ -48,7 +48,7 @@ def interned(factory: Callable[P, T]) -> Callable[P, T]:
             given.apply_defaults()
             key = (jax.config.read("jax_enable_x64"), *(fingerprint(value) for value in given.arguments.values()))
             hash(key)
-        except (_Unequal, TypeError):  # a wrong call, of which the factory says what is wrong
+        except (Unequal, TypeError):  # a wrong call, of which the factory says what is wrong
             return factory(*args, **kwargs)
         kept = made.get(key)
         if kept is None:
@@ -90,12 +90,12 @@ def fingerprint(part: Any) -> Hashable:
     """A key that is equal for equal parts.
 
     Raises:
-        _Unequal: nothing is known to be equal to it.
+        Unequal: nothing is known to be equal to it.
     """
     if part is None or isinstance(part, bool | int | float | complex | str | bytes | np.generic):
         return type(part), (part.dtype.str, part.tobytes()) if isinstance(part, np.generic) else repr(part)
     if isinstance(part, jax.core.Tracer):
-        raise _Unequal
+        raise Unequal
     if isinstance(part, np.ndarray | jax.Array):
         return _of_array(part)
     if isinstance(part, dist.Distribution):
@@ -114,7 +114,7 @@ def fingerprint(part: Any) -> Hashable:
     try:
         hash(part)
     except TypeError as error:
-        raise _Unequal from error
+        raise Unequal from error
     return part
 
 
@@ -141,7 +141,7 @@ def _of_distribution(prior: dist.Distribution) -> Hashable:
     for leaf in leaves:
         # An array of the user's is held as it is, and may be changed; a number that numpyro reshaped is its own.
         if isinstance(leaf, np.ndarray) and leaf.flags.writeable and (leaf.size > 1 or leaf.base is None):
-            raise _Unequal
+            raise Unequal
     return type(prior), structure, tuple(_Same(leaf) if own(leaf) else fingerprint(leaf) for leaf in leaves)
 
 
@@ -167,7 +167,7 @@ def _of_array(array: np.ndarray | jax.Array) -> Hashable:
         return "key", str(array.dtype), _of_array(jax.random.key_data(array))
     values = np.asarray(array)
     if values.dtype.hasobject:
-        raise _Unequal
+        raise Unequal
     data = values.tobytes()
     return (
         "array",

@@ -18,7 +18,7 @@ from gpax_lab.hypotheses._model_average import NONE_OF_THESE, ModelAverage
 from gpax_lab.hypotheses._sensitivity import prior_sweep, with_width
 from gpax_lab.inference import outcomes
 from gpax_lab.inference._posterior import Posterior
-from gpax_lab.models._model import Model
+from gpax_lab.models._model import DrawsJointly, Model, able
 from gpax_lab.priors import Params
 
 REPLICATES = 64
@@ -106,7 +106,7 @@ def _residuals(model: Model, params: Params, obs: Observations) -> _Residuals:
 
     def of_one(params: Params) -> _Residuals:
         factor = model.condition(params, nothing)
-        mean, covariance = model.joint(params, factor, obs.x)
+        mean, covariance = able(model, DrawsJointly).joint(params, factor, obs.x)
         noise = model.noise_variance(params, factor, obs.x)
         noise = obs.noise + (noise if tails is None else noise / tails.fresh)
         residual = jnp.where(measured, obs.y - mean, 0.0)

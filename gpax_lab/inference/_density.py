@@ -15,7 +15,7 @@ from numpyro.infer.util import constrain_fn, potential_energy, unconstrain_fn
 from gpax_lab.core._linalg import over_draws
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, log_observed, vetted
-from gpax_lab.models._model import Model
+from gpax_lab.models._model import Density
 
 
 class UnconstrainedDensity(NamedTuple):
@@ -40,7 +40,7 @@ class UnconstrainedDensity(NamedTuple):
     tempered: Callable[[Array, Observations, Array, Array], tuple[Array, Array, Array]]
 
 
-def unconstrained_density(model: Model, dtype: jnp.dtype) -> UnconstrainedDensity:
+def unconstrained_density(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
     """Lay out the parameters of a model as a vector of `dtype`. What its prior program has observed is none.
 
     The model keeps what was made for it, and its functions are traced once for all programs that call them.
@@ -51,7 +51,7 @@ def unconstrained_density(model: Model, dtype: jnp.dtype) -> UnconstrainedDensit
     return kept[kind]
 
 
-def _laid_out(model: Model, dtype: jnp.dtype) -> UnconstrainedDensity:
+def _laid_out(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
     prior = vetted(model.prior)
     latent, observed = latent_and_observed(prior)
     unconditioned = handlers.block(prior, hide=list(observed)) if observed else prior

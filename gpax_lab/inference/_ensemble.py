@@ -16,7 +16,7 @@ from gpax_lab.core._observations import Observations
 from gpax_lab.inference import outcomes
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
-from gpax_lab.models._model import Model
+from gpax_lab.models._model import LeavesOneOut, Model, able
 
 DECAY = (0.9, 0.99)
 """Adam's memory of gradients and of their squares (Kingma & Ba 2015, arXiv:1412.6980, with a shorter second one: a fit
@@ -114,7 +114,7 @@ def _starts(key: Array, model: Model, obs: Observations, members: int) -> Array:
 
 def _score(space: UnconstrainedDensity, model: Model, z: Array, obs: Observations) -> Array:
     """() mean leave-one-out log score of the measured readings; -inf where it is not a number."""
-    mean, variance = model.leave_one_out(space.constrain(z), obs)
+    mean, variance = able(model, LeavesOneOut).leave_one_out(space.constrain(z), obs)
     terms = -0.5 * (jnp.log(2 * jnp.pi * variance) + (obs.y - mean) ** 2 / variance)
     of_reading = jnp.sum(terms.reshape(obs.capacity, -1), axis=1)  # a vector model has several columns
     total = jnp.sum(jnp.where(obs.measured, of_reading, 0.0)) / jnp.maximum(jnp.sum(obs.measured), 1)

@@ -18,7 +18,7 @@ from gpax_lab.core._observations import PENDING, Observations
 from gpax_lab.inference import outcomes
 from gpax_lab.inference._weights import systematic_resample
 from gpax_lab.models._exactness import Needs, contradictory
-from gpax_lab.models._model import Model
+from gpax_lab.models._model import ConditionsOnPending, DrawsJointly, DrawsPaths, LeavesOneOut, Model, able
 
 CHUNK = 4096
 """Points at which the moments of a mixture are computed at a time."""
@@ -97,17 +97,18 @@ class Posterior:
         The same key gives the same functions, so that they can be looked at here and there (pathwise conditioning).
         """
         keys = jax.random.split(key, self.log_weight.size)
-        return over_draws(lambda p, f, k: self.model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
+        model = able(self.model, DrawsPaths)
+        return over_draws(lambda p, f, k: model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
 
     def joint(self, index: Array, x: Array) -> tuple[Array, Array]:
         """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), of draw number `index`."""
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
-        return self.model.joint(params, factor, x)
+        return able(self.model, DrawsJointly).joint(params, factor, x)
 
     def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Array:
         """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
-        return self.model.paths(params, factor, obs, key, 1, x)[0]
+        return able(self.model, DrawsPaths).paths(params, factor, obs, key, 1, x)[0]
 
     @jax.jit
     def noise_variance(self, x: Array) -> Array:
@@ -120,7 +121,8 @@ class Posterior:
 
         The draws themselves know all readings. Meaningful in measured slots; a vector model has a last axis more.
         """
-        return over_draws(lambda params: self.model.leave_one_out(params, obs), self.params)
+        model = able(self.model, LeavesOneOut)
+        return over_draws(lambda params: model.leave_one_out(params, obs), self.params)
 
     def conditioned(self, obs: Observations) -> "Posterior":
         """The posterior with its factor computed from its draws and the readings."""
@@ -131,11 +133,13 @@ class Posterior:
     def with_pending(self, obs: Observations) -> "Posterior":
         """The same posterior whose variances, not means, know of the pending points. Costs nothing where none is."""
 
-        def shrunk() -> Any:
-            return over_draws(lambda p, f: self.model.condition_on_pending(p, f, obs), self.params, self.factor)
+        model = able(self.model, ConditionsOnPending)
+
+        def conditioned() -> Any:
+            return over_draws(lambda p, f: model.condition_on_pending(p, f, obs), self.params, self.factor)
 
         pending = jnp.any(obs.status == PENDING)
-        return replace(self, factor=jax.lax.cond(pending, shrunk, lambda: self.factor))
+        return replace(self, factor=jax.lax.cond(pending, conditioned, lambda: self.factor))
 
     def thinned(self, key: Array, count: int) -> "Posterior":
         """At most `count` of the draws, chosen by weight (systematic resampling), each of equal weight.

@@ -18,7 +18,7 @@ from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import matern52
 from gpax_lab.models import gridded
 from gpax_lab.models._scaling import Scale, standardisation
-from gpax_lab.models.gridded import Blocks, Process
+from gpax_lab.models.gridded import Blocks, KroneckerGP
 
 STARTS = (0.5, 0.16, 0.025)
 """The optimiser starts from these quantiles of every parameter's prior: its median, and one and two standard deviations
@@ -103,7 +103,7 @@ class _Search(NamedTuple):
 
 
 @cache
-def _default(axes: int) -> Process:
+def _default(axes: int) -> KroneckerGP:
     return gridded.process((matern52,) * axes, (matern52,) * axes, prior=smooth_and_textured(axes))
 
 
@@ -120,7 +120,7 @@ def smooth_and_textured(axes: int) -> dict[str, dist.Distribution]:
 def reconstruct(
     key: Array,
     image: ArrayLike,
-    process: Process | None = None,
+    process: KroneckerGP | None = None,
     samples: int = 64,
     tolerance: float = 3e-3,
     iterations: int | None = None,
@@ -228,7 +228,7 @@ def _begin(key: Array, y: Array, measured: Array) -> tuple[tuple[Array, Array, A
 
 
 @partial(jax.jit, static_argnames="process")
-def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
+def learn(key: Array, process: KroneckerGP, blocks: Blocks) -> Mode:
     """The mode of prior times composite likelihood in unconstrained coordinates, the best that several starts lead to.
 
     Args:
@@ -236,7 +236,7 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
         process: the process.
         blocks: from `gridded.blocks_of`.
     """
-    space = unconstrained_density(process.model, blocks.y.dtype)
+    space = unconstrained_density(process, blocks.y.dtype)
     draws = jax.vmap(space.draw)(jax.random.split(key, DRAWS))
     starts = jnp.quantile(draws, jnp.asarray(STARTS, draws.dtype), axis=0)
     every, filled = blocks.y.shape[0], jnp.sum(blocks.used.any(axis=1))
@@ -267,7 +267,7 @@ def learn(key: Array, process: Process, blocks: Blocks) -> Mode:
 
 @partial(jax.jit, static_argnames="process")
 def _solve(
-    process: Process,
+    process: KroneckerGP,
     mode: Mode,
     y: Array,
     pixel: Array,
@@ -283,7 +283,7 @@ def _solve(
 @partial(jax.jit, static_argnames=("process", "samples", "leading", "ranks"))
 def _fill(
     key: Array,
-    process: Process,
+    process: KroneckerGP,
     mode: Mode,
     y: Array,
     measured: Array,

@@ -15,7 +15,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
-from gpax_lab.kernels import Kernel
+from gpax_lab.kernels import KernelLike
 from gpax_lab.laws.shapes import Range, level, span
 from gpax_lab.means import Law, Mean
 from gpax_lab.priors import Params, as_program, sample
@@ -103,7 +103,7 @@ class Marginal(NamedTuple):
     """
 
     mean: Mean
-    kernel: Kernel
+    kernel: KernelLike
     prior: dict[str, Any]
 
 

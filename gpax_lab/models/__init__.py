@@ -1,17 +1,30 @@
 """A model is a prior, a log-likelihood and a predictor."""
 
 from gpax_lab.models import gp, gridded
-from gpax_lab.models._deep_kernel import deep_kernel
+from gpax_lab.models._deep_kernel import DeepKernelGP, deep_kernel
+from gpax_lab.models._exact import ExactGP
 from gpax_lab.models._mixture import over_compositions
-from gpax_lab.models._model import Model
-from gpax_lab.models._multi_output import SpectralBasis, multi_output
+from gpax_lab.models._model import ConditionsOnPending, Density, DrawsJointly, DrawsPaths, LeavesOneOut, Model
+from gpax_lab.models._multi_output import MultiOutput, SpectralBasis, multi_output
 from gpax_lab.models._noise import HeteroscedasticNoise, StudentNoise
-from gpax_lab.models._parametric import parametric
-from gpax_lab.models._sparse import inducing_points, sparse
+from gpax_lab.models._parametric import Parametric, parametric
+from gpax_lab.models._sparse import SparseGP, inducing_points, sparse
+from gpax_lab.models.gridded import KroneckerGP
 
 __all__ = [
+    "ConditionsOnPending",
+    "DeepKernelGP",
+    "Density",
+    "DrawsJointly",
+    "DrawsPaths",
+    "ExactGP",
     "HeteroscedasticNoise",
+    "KroneckerGP",
+    "LeavesOneOut",
     "Model",
+    "MultiOutput",
+    "Parametric",
+    "SparseGP",
     "SpectralBasis",
     "StudentNoise",
     "deep_kernel",

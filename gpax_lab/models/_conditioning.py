@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.core._linalg import centred_log_density, cholesky, jitter, solve_lower, solve_upper
-from gpax_lab.kernels import Kernel
+from gpax_lab.kernels import KernelLike
 from gpax_lab.priors import Params
 
 
@@ -34,7 +34,7 @@ class Factor(NamedTuple):
     ok: Array
 
 
-def gram(kernel: Kernel, params: Params, x: Array, z: Array) -> Array:
+def gram(kernel: KernelLike, params: Params, x: Array, z: Array) -> Array:
     """(n, m) kernel matrix of x (n, d) and z (m, d)."""
     return jax.vmap(lambda a: jax.vmap(lambda b: kernel(a, b, params))(z))(x)
 
@@ -50,7 +50,7 @@ def masked(k: Array, noise: Array, active: Array) -> Array:
     return jnp.where(pair, k, 0.0) + jnp.diag(diagonal)
 
 
-def log_marginal(kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, active: Array) -> Array:
+def log_marginal(kernel: KernelLike, params: Params, x: Array, residual: Array, noise: Array, active: Array) -> Array:
     """() log N(residual | 0, K + noise) over the active slots (R&W 2006, eq. 2.30)."""
     return log_marginal_of(gram(kernel, params, x, x), residual, noise, active)
 
@@ -62,7 +62,7 @@ def log_marginal_of(k: Array, residual: Array, noise: Array, active: Array) -> A
     return centred_log_density(k, jnp.where(active, residual, 0.0)) - constant
 
 
-def condition(kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, measured: Array) -> Factor:
+def condition(kernel: KernelLike, params: Params, x: Array, residual: Array, noise: Array, measured: Array) -> Factor:
     """Condition on the measured residuals."""
     lower, ok = cholesky(masked(gram(kernel, params, x, x), noise, measured))
     weights = solve_upper(lower, solve_lower(lower, jnp.where(measured, residual, 0.0)))
@@ -70,7 +70,7 @@ def condition(kernel: Kernel, params: Params, x: Array, residual: Array, noise: 
 
 
 def condition_on_pending(
-    kernel: Kernel, params: Params, factor: Factor, x: Array, noise: Array, active: Array
+    kernel: KernelLike, params: Params, factor: Factor, x: Array, noise: Array, active: Array
 ) -> Factor:
     """The same means, with the variances that will hold once all `active` slots are measured.
 
@@ -83,12 +83,12 @@ def condition_on_pending(
     return Factor(x, lower, weights, active, factor.ok & ok)
 
 
-def _whitened_cross(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
+def _whitened_cross(kernel: KernelLike, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
     cross = jnp.where(factor.active[:, None], gram(kernel, params, factor.x, x), 0.0)
     return cross, solve_lower(factor.lower, cross)
 
 
-def moments(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
+def moments(kernel: KernelLike, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
     """Mean (m,) and variance (m,) of the residual process at x (m, d) (R&W 2006, eq. 2.25 and 2.26).
 
     The variance is floored at the house's jitter times the prior variance, where rounding would make it negative.
@@ -99,14 +99,14 @@ def moments(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[A
     return factor.weights @ cross, variance
 
 
-def joint_moments(kernel: Kernel, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
+def joint_moments(kernel: KernelLike, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
     """Mean (m,) and covariance (m, m) of the residual process at x (m, d)."""
     cross, white = _whitened_cross(kernel, params, factor, x)
     return factor.weights @ cross, gram(kernel, params, x, x) - white.T @ white
 
 
 def paths(
-    kernel: Kernel, params: Params, factor: Factor, noise: Array, anchors: Array, key: Array, count: int, x: Array
+    kernel: KernelLike, params: Params, factor: Factor, noise: Array, anchors: Array, key: Array, count: int, x: Array
 ) -> Array:
     """(count, m) values at x (m, d) of functions drawn from the residual process, the same ones for the same key.
 
@@ -138,7 +138,7 @@ def paths(
 
 
 def prior_paths(
-    kernel: Kernel, params: Params, places: Array, used: Array, key: Array, count: int
+    kernel: KernelLike, params: Params, places: Array, used: Array, key: Array, count: int
 ) -> tuple[Array, Array]:
     """Functions drawn from the prior: values (n, count) at places (n, d), and weights (n, count) to evaluate them.
 
@@ -152,7 +152,7 @@ def prior_paths(
 
 
 def leave_one_out(
-    kernel: Kernel, params: Params, x: Array, residual: Array, noise: Array, active: Array
+    kernel: KernelLike, params: Params, x: Array, residual: Array, noise: Array, active: Array
 ) -> tuple[Array, Array]:
     """Mean (n,) and variance (n,) of each reading given all others (R&W 2006, eq. 5.12), noise included."""
     lower, _ = cholesky(masked(gram(kernel, params, x, x), noise, active))

@@ -7,6 +7,8 @@ its weights is fitted by `inference.ensemble`; `encoders.last_layer` leaves a li
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -19,13 +21,15 @@ from jax.typing import ArrayLike
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._sequence import additive_recurrence
-from gpax_lab.kernels import Kernel, active, matern52
+from gpax_lab.kernels import KernelLike, active, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models import gp
+from gpax_lab.models._exact import ANCHORS, ExactGP, GPFactor
+from gpax_lab.models._exactness import Needs
 from gpax_lab.models._model import Model
-from gpax_lab.models._noise import Noise
+from gpax_lab.models._noise import Noise, StudentNoise
 from gpax_lab.models._scaling import box
-from gpax_lab.priors import Params, Prior
+from gpax_lab.priors import Params, Prior, Program
 
 if TYPE_CHECKING:  # Flax is loaded where networks are made
     from gpax_lab.nn._encoders import Encoder
@@ -39,20 +43,119 @@ TINY, HUGE = 1e-4, 50.0
 constant, or its features fly out of their box."""
 
 
+@dataclass(frozen=True, eq=False)
+class DeepKernelGP(Model):
+    """An exact process on features; build it by `deep_kernel`.
+
+    Attributes:
+        encoder: from what is seen at a point to its features.
+        inputs: points (m, d) -> inputs of the encoder (m, *shape); None where a point is itself the input.
+        process: the exact process on the features, and on the point itself where `keeps_point`.
+        box: (d, 2) box of points in the user's units; None where none was given.
+        size: number of inputs d of a point.
+        keeps_point: whether the process sees the point beside its features.
+    """
+
+    encoder: Encoder
+    inputs: Callable[[Array], Array] | None
+    process: ExactGP
+    box: np.ndarray | None
+    size: int
+    keeps_point: bool
+
+    @property
+    def dim(self) -> int:
+        """Number of inputs d of a point."""
+        return self.size
+
+    @property
+    def bounds(self) -> np.ndarray | None:
+        """(d, 2) box of points in the user's units."""
+        return self.box
+
+    @property
+    def standardized(self) -> bool:
+        """Whether readings are standardised by themselves."""
+        return self.process.standardized
+
+    @property
+    def tails(self) -> StudentNoise | None:
+        """What makes the noise heavier than normal."""
+        return self.process.tails
+
+    @property
+    def needs_noise(self) -> Needs:
+        """Which readings need a known variance."""
+        return self.process.needs_noise
+
+    @cached_property
+    def prior(self) -> Program:
+        """Of the process, and N(0, 1) of the encoder's weights."""
+
+        def program() -> dict[str, Array]:
+            values = self.process.prior()
+            if self.encoder.size:
+                values |= {"weights": numpyro.sample("weights", dist.Normal(jnp.zeros(self.encoder.size), 1.0))}
+            return values
+
+        return program
+
+    def seen(self, params: Params, x: Array) -> Array:
+        """(m, k) what the process sees of points x (m, d)."""
+        weights = params["weights"] if self.encoder.size else jnp.zeros(0, x.dtype)
+        z = embed(self.encoder, self.inputs, weights, x)
+        return jnp.concatenate([x, z], axis=1) if self.keeps_point else z
+
+    def log_likelihood(self, params: Params, obs: Observations) -> Array:
+        """() log marginal likelihood of the measured readings."""
+        return self.process.log_likelihood(params, self._embedded(params, obs))
+
+    def condition(self, params: Params, obs: Observations) -> GPFactor:
+        """The factor of the process on the features."""
+        return self.process.condition(params, self._embedded(params, obs))
+
+    def condition_on_pending(self, params: Params, factor: GPFactor, obs: Observations) -> GPFactor:
+        """The factor with the variances that will hold once the pending points are measured."""
+        return self.process.condition_on_pending(params, factor, self._embedded(params, obs))
+
+    def predict(self, params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and variance (m,) at x (m, d)."""
+        return self.process.predict(params, factor, self.seen(params, x))
+
+    def joint(self, params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and covariance (m, m) at x (m, d)."""
+        return self.process.joint(params, factor, self.seen(params, x))
+
+    def paths(self, params: Params, factor: GPFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
+        """(count, m) functions drawn from the process."""
+        return self.process.paths(params, factor, self._embedded(params, obs), key, count, self.seen(params, x))
+
+    def noise_variance(self, params: Params, factor: GPFactor, x: Array) -> Array:
+        """(m,) variance that a new reading at x (m, d) adds."""
+        return self.process.noise_variance(params, factor, self.seen(params, x))
+
+    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (capacity,) of each reading given the others."""
+        return self.process.leave_one_out(params, self._embedded(params, obs))
+
+    def _embedded(self, params: Params, obs: Observations) -> Observations:
+        return obs._replace(x=self.seen(params, obs.x))
+
+
 @interned
 def deep_kernel(
     encoder: Encoder,
     inputs: Callable[[Array], Array] | None = None,
     *,
     dim: int | None = None,
-    kernel: Kernel = matern52,
+    kernel: KernelLike = matern52,
     mean: Mean | None = None,
     prior: Prior | None = None,
     noise: Noise = "inferred",
     bounds: ArrayLike | None = None,
     places: bool = False,
     standardize: bool | tuple[float, float] = True,
-) -> Model:
+) -> DeepKernelGP:
     """A Gaussian process y(x) = mean(x) + f(g(s(x); w)) + noise (Wilson et al. 2016, arXiv:1511.02222).
 
     s(x) is what is seen at x, such as the patch of an image around a pixel; g the encoder with weights w; f a process
@@ -82,7 +185,7 @@ def deep_kernel(
         standardize: as in `gp.exact`.
 
     Returns:
-        A Model with a parameter `weights` (encoder.size,) beside those of the process.
+        A `DeepKernelGP` with a parameter `weights` (encoder.size,) beside those of the process.
 
     Raises:
         ValueError: inputs that the encoder can not take or that are far from order one, `places` without bounds, or
@@ -108,6 +211,13 @@ def deep_kernel(
     first = dim if keeps_x else 0
     edges = np.concatenate([np.stack([low, low + width], axis=1)[:first], [[-REACH, REACH]] * features])
     columns = [first + i for i in range(features)] + (list(range(dim)) if places else [])
+
+    def evenly(params: Params) -> Array:
+        """What the process sees of places all over the box."""
+        dtype = jnp.result_type(*params.values())
+        share = additive_recurrence(ANCHORS, dim).astype(dtype)
+        return model.seen(params, jnp.asarray(low, dtype)[None] + jnp.asarray(width, dtype)[None] * share)
+
     process = gp.exact(
         first + features,
         active(columns, kernel) if keeps_x else kernel,
@@ -116,49 +226,11 @@ def deep_kernel(
         noise,
         edges,
         standardize,
-        anchors=None if bounds is None else lambda params: seen(params, evenly(params)),
+        anchors=None if bounds is None else evenly,
     )
-
-    def evenly(params: Params) -> Array:
-        """Places all over the box."""
-        dtype = jnp.result_type(*params.values())
-        share = additive_recurrence(gp.ANCHORS, dim).astype(dtype)
-        return jnp.asarray(low, dtype)[None] + jnp.asarray(width, dtype)[None] * share
-
-    def weights_of(params: Params, x: Array) -> Array:
-        return params["weights"] if encoder.size else jnp.zeros(0, x.dtype)
-
-    def seen(params: Params, x: Array) -> Array:
-        z = embed(encoder, inputs, weights_of(params, x), x)
-        return jnp.concatenate([x, z], axis=1) if keeps_x else z
-
-    def of(params: Params, obs: Observations) -> Observations:
-        return obs._replace(x=seen(params, obs.x))
-
-    def program() -> dict[str, Array]:
-        values = process.prior()
-        if encoder.size:
-            values |= {"weights": numpyro.sample("weights", dist.Normal(jnp.zeros(encoder.size), 1.0))}
-        return values
-
-    return Model(
-        prior=program,
-        log_likelihood=lambda params, obs: process.log_likelihood(params, of(params, obs)),
-        condition=lambda params, obs: process.condition(params, of(params, obs)),
-        condition_on_pending=lambda params, factor, obs: process.condition_on_pending(params, factor, of(params, obs)),
-        predict=lambda params, factor, x: process.predict(params, factor, seen(params, x)),
-        joint=lambda params, factor, x: process.joint(params, factor, seen(params, x)),
-        paths=lambda params, factor, obs, key, count, x: process.paths(
-            params, factor, of(params, obs), key, count, seen(params, x)
-        ),
-        noise_variance=lambda params, factor, x: process.noise_variance(params, factor, seen(params, x)),
-        leave_one_out=lambda params, obs: process.leave_one_out(params, of(params, obs)),
-        dim=dim,
-        standardized=process.standardized,
-        tails=process.tails,
-        needs_noise=process.needs_noise,
-        bounds=None if bounds is None else np.asarray(bounds, np.float64),
-    )
+    given = None if bounds is None else np.asarray(bounds, np.float64)
+    model = DeepKernelGP(encoder, inputs, process, given, dim, keeps_x)
+    return model
 
 
 def embed(encoder: Encoder, inputs: Callable[[Array], Array] | None, weights: Array, x: Array) -> Array:

@@ -5,7 +5,7 @@ import math
 import numpyro.distributions as dist
 
 from gpax_lab.core._interning import interned
-from gpax_lab.kernels import Kernel, add, matern52, mixing
+from gpax_lab.kernels import KernelLike, add, matern52, mixing
 from gpax_lab.models import gp
 from gpax_lab.models._model import Model
 from gpax_lab.models._noise import Noise
@@ -21,7 +21,7 @@ BENT, EITHER_WAY = 0.5, 1.0
 @interned
 def over_compositions(
     components: int,
-    kernel: Kernel = matern52,
+    kernel: KernelLike = matern52,
     prior: Prior | None = None,
     noise: Noise = "inferred",
     standardize: bool | tuple[float, float] = True,

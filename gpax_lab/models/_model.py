@@ -1,18 +1,16 @@
-"""The contract that every model of the house fulfils."""
+"""What inference and acquisition need of a model, and what only some models can do."""
 
-import pickle
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NoReturn, Protocol, runtime_checkable
 
-import jax
 import numpy as np
 from jax import Array
 
 from gpax_lab.core import _compiler as compiler
 from gpax_lab.core._inputs import resolved, traced
 from gpax_lab.core._observations import MEASURED, Observations
+from gpax_lab.core._structural import Structural
 from gpax_lab.models._exactness import Needs, refuse_contradictions, refuse_impossible
 from gpax_lab.models._noise import StudentNoise
 from gpax_lab.models._outlier import warn_of_a_lone_reading
@@ -22,77 +20,83 @@ NARROW = 1e-3
 """Share of the box within which no kernel of the default priors tells places apart."""
 
 
-COMPILED = (
-    "log_likelihood", "condition", "condition_on_pending", "predict", "joint", "paths", "noise_variance", "leave_one_out",
-)  # fmt: skip
-"""Functions of a model that are compiled as they are called."""
+class Density(Protocol):
+    """What a sampler needs: a prior and a log likelihood of data of any type."""
+
+    @property
+    def prior(self) -> Program:
+        """Numpyro program that returns a mapping of every parameter."""
+
+    def log_likelihood(self, params: Params, obs: Any, /) -> Array:
+        """() log density of the data."""
 
 
-@dataclass(frozen=True, eq=False)
-class Model:
-    """Static structure: functions only, no data. Two models are equal if they are the same object.
+class Model(Structural, ABC):
+    """A prior, a log likelihood and a predictor, as an immutable value without data.
 
-    Attributes:
-        prior: numpyro program that returns a mapping of every parameter.
-        log_likelihood: (params, obs) -> () log density of the measured readings in the user's units.
-        condition: (params, obs) -> factor, a pytree that holds all that prediction needs; `factor.ok` () bool says
-            whether it could be computed.
-        condition_on_pending: (params, factor, obs) -> factor with the same means and the variances that will hold once the
-            pending points are measured.
-        predict: (params, factor, x (m, d)) -> mean (m,) and variance (m,) of the noise-free quantity, user's units.
-        joint: (params, factor, x (m, d)) -> mean (m,) and covariance (m, m), likewise.
-        paths: (params, factor, obs, key, count, x (m, d)) -> (count, m) functions drawn from the process, user's units;
-            the same key gives the same functions, wherever they are evaluated.
-        noise_variance: (params, factor, x (m, d)) -> (m,) variance that a new reading at x adds to the noise-free
-            quantity.
-        leave_one_out: (params, obs) -> mean (capacity,) and variance (capacity,) of each reading given the others,
-            noise included; meaningful in measured slots.
-        dim: number of inputs d.
-        standardized: whether readings are standardised by themselves, so that the prior depends on them and the
-            evidence can not be compared with that of another model.
-        bounds: (d, 2) box in the user's units that the model is made for; None where it makes no difference.
-        tails: None for Gaussian noise, or what makes it heavier, so that one reading far from all others does not set
-            their scale.
-        outputs: number of quantities.
-        needs_noise: which readings need a known variance, because the model adds none.
+    A model is a frozen dataclass; two are equal if their fields are, see `Structural`. To write one, give the
+    properties and methods below. What only some can do has a protocol of its own: `DrawsJointly`, `DrawsPaths`,
+    `LeavesOneOut`, `ConditionsOnPending`.
     """
 
-    prior: Program
-    log_likelihood: Callable[[Params, Observations], Array]
-    condition: Callable[[Params, Observations], Any]
-    condition_on_pending: Callable[[Params, Any, Observations], Any]
-    predict: Callable[[Params, Any, Array], tuple[Array, Array]]
-    joint: Callable[[Params, Any, Array], tuple[Array, Array]]
-    paths: Callable[[Params, Any, Observations, Array, int, Array], Array]
-    noise_variance: Callable[[Params, Any, Array], Array]
-    leave_one_out: Callable[[Params, Observations], tuple[Array, Array]]
-    dim: int
-    standardized: bool
-    bounds: np.ndarray | None
-    tails: StudentNoise | None = None
-    outputs: int = 1
-    needs_noise: Needs = "nothing"
+    compiled: ClassVar[dict[str, tuple[int, ...]]] = {
+        "log_likelihood": (), "condition": (), "condition_on_pending": (), "predict": (), "joint": (), "paths": (4,),
+        "noise_variance": (), "leave_one_out": (),
+    }  # fmt: skip
 
-    def __post_init__(self) -> None:
-        # Called op by op, a density is a hundred programs for the compiler; as one it is one, and is traced once.
-        for name in COMPILED:
-            function = getattr(self, name)
-            if not hasattr(function, "lower"):
-                count = 4 if name == "paths" else ()
-                object.__setattr__(self, name, jax.jit(function, static_argnums=count))
+    @property
+    @abstractmethod
+    def prior(self) -> Program:
+        """Numpyro program that returns a mapping of every parameter."""
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[bytes]]:
-        """For pickle: a model is made of functions, which cloudpickle can write and pickle alone can not."""
-        try:
-            import cloudpickle
-        except ImportError as error:
-            raise TypeError(
-                "a model is made of functions, which do not pickle: keep a posterior by posterior.save(path), read it "
-                "by load_posterior(path, model), or install cloudpickle."
-            ) from error
-        parts = {one.name: getattr(self, one.name) for one in fields(self)}
-        plain = {name: getattr(part, "__wrapped__", part) if name in COMPILED else part for name, part in parts.items()}
-        return _rebuilt, (cloudpickle.dumps(plain),)
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Number of inputs d."""
+
+    @property
+    @abstractmethod
+    def standardized(self) -> bool:
+        """Whether readings are standardised by themselves.
+
+        Then the prior depends on them, and the evidence can not be compared with that of another model.
+        """
+
+    @property
+    def bounds(self) -> np.ndarray | None:
+        """(d, 2) box in the user's units that the model is made for; None where it makes no difference."""
+        return None
+
+    @property
+    def tails(self) -> StudentNoise | None:
+        """None for Gaussian noise, or what makes it heavier: one reading far from all others then sets no scale."""
+        return None
+
+    @property
+    def outputs(self) -> int:
+        """Number of quantities."""
+        return 1
+
+    @property
+    def needs_noise(self) -> Needs:
+        """Which readings need a known variance, because the model adds none."""
+        return "nothing"
+
+    @abstractmethod
+    def log_likelihood(self, params: Params, obs: Observations) -> Array:
+        """() log density of the measured readings, in the user's units."""
+
+    @abstractmethod
+    def condition(self, params: Params, obs: Observations) -> Any:
+        """Factor: a pytree of all that prediction needs; `factor.ok` () bool says whether it could be computed."""
+
+    @abstractmethod
+    def predict(self, params: Params, factor: Any, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and variance (m,) of the noise-free quantity at x (m, d), in the user's units."""
+
+    @abstractmethod
+    def noise_variance(self, params: Params, factor: Any, x: Array) -> Array:
+        """(m,) variance that a new reading at x (m, d) adds to the noise-free quantity."""
 
     def check(self, obs: Observations) -> None:
         """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).
@@ -132,7 +136,7 @@ class Model:
             raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
         found = 1 if obs.y.ndim == 1 else obs.y.shape[1]
         if found != self.outputs:
-            remedy = "models.vector.vector(model, m), or one column of y" if self.outputs == 1 else "y (n, m)"
+            remedy = "models.multi_output(model, m), or one column of y" if self.outputs == 1 else "y (n, m)"
             raise ValueError(
                 f"this model looks at {self.outputs} quantities, the readings hold {found}: give {remedy}."
             )
@@ -185,5 +189,55 @@ class Model:
         )
 
 
-def _rebuilt(packed: bytes) -> Model:
-    return Model(**pickle.loads(packed))
+@runtime_checkable
+class DrawsJointly(Protocol):
+    """A model that knows how its values at several points go together."""
+
+    def joint(self, params: Params, factor: Any, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), in the user's units."""
+
+
+@runtime_checkable
+class DrawsPaths(Protocol):
+    """A model from which whole functions are drawn."""
+
+    def paths(self, params: Params, factor: Any, obs: Observations, key: Array, count: int, x: Array) -> Array:
+        """(count, m) functions at x (m, d), user's units; a key gives the same ones, wherever they are looked at."""
+
+
+@runtime_checkable
+class LeavesOneOut(Protocol):
+    """A model that says in closed form what its other readings say of each."""
+
+    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (capacity,) of each reading given the others, noise included; of measured slots."""
+
+
+@runtime_checkable
+class ConditionsOnPending(Protocol):
+    """A model whose variances know of points that are asked for and not yet answered."""
+
+    def condition_on_pending(self, params: Params, factor: Any, obs: Observations) -> Any:
+        """Factor with the same means, and the variances that will hold once the pending points are measured."""
+
+
+ABILITIES: dict[object, str] = {
+    DrawsJointly: "joint draws at several points",
+    DrawsPaths: "functions drawn from it",
+    LeavesOneOut: "leave-one-out predictions",
+    ConditionsOnPending: "variances that know of pending points",
+}
+
+
+def able(model: Model, ability: type) -> Any:
+    """The model, if it can do that.
+
+    Raises:
+        TypeError: it can not, in words.
+    """
+    return model if isinstance(model, ability) else _refuse(model, ability)
+
+
+def _refuse(model: Model, ability: type) -> NoReturn:
+    hint = "; take a model of one of its quantities" if model.outputs > 1 else ""
+    raise TypeError(f"{type(model).__name__} has no {ABILITIES[ability]}{hint}.")

@@ -1,5 +1,7 @@
 """Several quantities of one place at once, such as the principal components of its spectrum."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -10,8 +12,10 @@ from jax import Array
 from gpax_lab.core._inputs import unmasked
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.models._exactness import Needs
 from gpax_lab.models._model import Model
-from gpax_lab.priors import Params
+from gpax_lab.models._noise import StudentNoise
+from gpax_lab.priors import Params, Program
 
 
 class VectorFactor(NamedTuple):
@@ -21,8 +25,96 @@ class VectorFactor(NamedTuple):
     ok: Array
 
 
+@dataclass(frozen=True, eq=False)
+class MultiOutput(Model):
+    """One model for every column of y; build it by `multi_output`.
+
+    It draws no functions and no joint values: its columns are independent given the parameters, so draw from a model
+    of one of them.
+
+    Attributes:
+        model: of a single quantity.
+        columns: number of them.
+    """
+
+    model: Any
+    columns: int
+
+    @property
+    def outputs(self) -> int:
+        """Number of quantities."""
+        return self.columns
+
+    @property
+    def prior(self) -> Program:
+        """Of the common parameters."""
+        return self.model.prior
+
+    @property
+    def dim(self) -> int:
+        """Number of inputs d."""
+        return self.model.dim
+
+    @property
+    def standardized(self) -> bool:
+        """Whether each column is standardised by itself."""
+        return self.model.standardized
+
+    @property
+    def tails(self) -> StudentNoise | None:
+        """What makes the noise heavier than normal."""
+        return self.model.tails
+
+    @property
+    def bounds(self) -> np.ndarray | None:
+        """(d, 2) box in the user's units."""
+        return self.model.bounds
+
+    @property
+    def needs_noise(self) -> Needs:
+        """Which readings need a known variance."""
+        return self.model.needs_noise
+
+    def log_likelihood(self, params: Params, obs: Observations) -> Array:
+        """() sum over columns, independent given the parameters."""
+        return jnp.sum(self._each(self.model.log_likelihood, params, obs))
+
+    def condition(self, params: Params, obs: Observations) -> VectorFactor:
+        """A factor for each column."""
+        factor = self._each(self.model.condition, params, obs)
+        return VectorFactor(factor, jnp.all(factor.ok))
+
+    def condition_on_pending(self, params: Params, factor: VectorFactor, obs: Observations) -> VectorFactor:
+        """The factors with the variances that will hold once the pending points are measured."""
+        first = obs._replace(y=obs.y.reshape(obs.capacity, -1)[:, 0])  # variances do not depend on the readings
+        columns = jax.vmap(lambda one: self.model.condition_on_pending(params, one, first))(factor.columns)
+        return VectorFactor(columns, jnp.all(columns.ok))
+
+    def predict(self, params: Params, factor: VectorFactor, x: Array) -> tuple[Array, Array]:
+        """Mean (m, outputs) and variance (m, outputs) at x (m, d)."""
+        return jax.vmap(lambda one: self.model.predict(params, one, x), out_axes=-1)(factor.columns)
+
+    def noise_variance(self, params: Params, factor: VectorFactor, x: Array) -> Array:
+        """(m, outputs) variance that a new reading at x (m, d) adds."""
+        return jax.vmap(lambda one: self.model.noise_variance(params, one, x), out_axes=-1)(factor.columns)
+
+    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (capacity, outputs) of each reading given the others of its column."""
+        mean, variance = self._each(self.model.leave_one_out, params, obs)
+        return mean.T, variance.T
+
+    def _each(self, function: Callable[..., Any], params: Params, obs: Observations) -> Any:
+        if self.columns == 1 and obs.y.ndim == 1:  # a column of readings is kept as (capacity,)
+            obs = obs._replace(y=obs.y[:, None])
+        if obs.y.ndim != 2 or obs.y.shape[1] != self.columns:
+            raise ValueError(
+                f"this model has {self.columns} outputs: y must be (capacity, {self.columns}), got {obs.y.shape}."
+            )
+        return jax.vmap(lambda y: function(params, obs._replace(y=y)), in_axes=1)(obs.y)
+
+
 @interned
-def multi_output(model: Model, outputs: int) -> Model:
+def multi_output(model: Model, outputs: int) -> MultiOutput:
     """The same model for every column of y (capacity, outputs), with common parameters.
 
     Given the parameters (kernel, noise relative to each column's scale, weights of an encoder) the columns are
@@ -42,51 +134,9 @@ def multi_output(model: Model, outputs: int) -> Model:
         ValueError: fewer than one column.
     """
     if outputs < 1:
-        raise ValueError(f"vector needs at least one output; got {outputs}.")
+        raise ValueError(f"multi_output needs at least one output; got {outputs}.")
 
-    def each(function, params: Params, obs: Observations):
-        if outputs == 1 and obs.y.ndim == 1:  # a column of readings is kept as (capacity,)
-            obs = obs._replace(y=obs.y[:, None])
-        if obs.y.ndim != 2 or obs.y.shape[1] != outputs:
-            raise ValueError(f"this model has {outputs} outputs: y must be (capacity, {outputs}), got {obs.y.shape}.")
-        return jax.vmap(lambda y: function(params, obs._replace(y=y)), in_axes=1)(obs.y)
-
-    def condition(params: Params, obs: Observations) -> VectorFactor:
-        factor = each(model.condition, params, obs)
-        return VectorFactor(factor, jnp.all(factor.ok))
-
-    def of_columns(function, factor: VectorFactor):
-        return jax.vmap(function, out_axes=-1)(factor.columns)
-
-    def shrink(params: Params, factor: VectorFactor, obs: Observations) -> VectorFactor:
-        first = obs._replace(y=obs.y.reshape(obs.capacity, -1)[:, 0])  # variances do not depend on the readings
-        columns = jax.vmap(lambda one: model.condition_on_pending(params, one, first))(factor.columns)
-        return VectorFactor(columns, jnp.all(columns.ok))
-
-    def no_draws(*_: Any) -> Any:
-        raise NotImplementedError("a vector model draws no functions: draw from a model of one of its columns.")
-
-    def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
-        mean, variance = each(model.leave_one_out, params, obs)
-        return mean.T, variance.T
-
-    return Model(
-        prior=model.prior,
-        log_likelihood=lambda params, obs: jnp.sum(each(model.log_likelihood, params, obs)),
-        condition=condition,
-        condition_on_pending=shrink,
-        predict=lambda params, factor, x: of_columns(lambda one: model.predict(params, one, x), factor),
-        joint=no_draws,
-        paths=no_draws,
-        noise_variance=lambda params, factor, x: of_columns(lambda one: model.noise_variance(params, one, x), factor),
-        leave_one_out=leave_one_out,
-        dim=model.dim,
-        standardized=model.standardized,
-        tails=model.tails,
-        bounds=model.bounds,
-        outputs=outputs,
-        needs_noise=model.needs_noise,
-    )
+    return MultiOutput(model, outputs)
 
 
 FOLDS = 20
@@ -154,7 +204,7 @@ class SpectralBasis(NamedTuple):
 
 
 def vector_moments(posterior: Any, x: Array) -> tuple[Array, Array]:
-    """Mean (m, outputs) and variance (m, outputs) of the mixture over draws of a `multi_output` model's posterior."""
+    """Mean (m, outputs) and variance (m, outputs) of the mixture over draws of the posterior of a `MultiOutput`."""
     mean, variance = posterior.predict(x)
     weight = jnp.exp(posterior.log_weight)
     centre = jnp.tensordot(weight, mean, axes=1)

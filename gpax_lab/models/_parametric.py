@@ -1,19 +1,22 @@
 """A physics model without a Gaussian process around it: a mean function and independent noise."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.means import Mean
+from gpax_lab.models._exactness import Needs
 from gpax_lab.models._model import Model
-from gpax_lab.models._noise import Noise, noise_rule, only_known
+from gpax_lab.models._noise import Noise, NoiseModel, StudentNoise, noise_rule, only_known
 from gpax_lab.models._scaling import Scale, box, checked, inside, standardisation
-from gpax_lab.priors import Params, Prior, complete, given_shapes, parameter_shapes
+from gpax_lab.priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
 
 
 class ParametricFactor(NamedTuple):
@@ -21,6 +24,113 @@ class ParametricFactor(NamedTuple):
 
     scale: Scale
     ok: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Parametric(Model):
+    """y = mean(x) + noise; build it by `parametric`.
+
+    Attributes:
+        mean: m(x, params) for one point, in the user's units.
+        low: (d,) lower corner of the box that a noise function sees as the unit cube, in the user's units.
+        width: (d,) of the box, likewise.
+        rule: the noise of readings.
+        standardize: as in `gp.exact`.
+        program: prior of all parameters.
+        noiseless: whether readings scatter by their known variances alone.
+    """
+
+    mean: Mean
+    low: np.ndarray
+    width: np.ndarray
+    rule: NoiseModel
+    standardize: bool | tuple[float, float]
+    program: Program
+    noiseless: bool
+
+    @property
+    def prior(self) -> Program:
+        """Of all parameters."""
+        return self.program
+
+    @property
+    def dim(self) -> int:
+        """Number of inputs d."""
+        return self.low.size
+
+    @property
+    def standardized(self) -> bool:
+        """Whether readings are standardised by themselves."""
+        return self.standardize is True
+
+    @property
+    def tails(self) -> StudentNoise | None:
+        """What makes the noise heavier than normal."""
+        return self.rule.tails
+
+    @property
+    def needs_noise(self) -> Needs:
+        """All readings, where the model adds no noise of its own."""
+        return "all" if self.noiseless else "nothing"
+
+    def log_likelihood(self, params: Params, obs: Observations) -> Array:
+        """() log density of the measured readings, independent given the parameters."""
+        variance = jnp.where(obs.measured, self._spread(params, obs), 1.0)
+        residual = jnp.where(obs.measured, obs.y - self._at(params, inside(obs)), 0.0)
+        if self.tails is not None:
+            return jnp.sum(jnp.where(obs.measured, self.tails.log_density(residual, variance), 0.0))
+        terms = residual**2 / variance + jnp.log(2 * jnp.pi * variance)
+        return -0.5 * jnp.sum(jnp.where(obs.measured, terms, 0.0))
+
+    def condition(self, params: Params, obs: Observations) -> ParametricFactor:
+        """The scale of the readings; the parameters say the rest."""
+        return ParametricFactor(self._scale(obs), jnp.asarray(True))
+
+    def condition_on_pending(self, params: Params, factor: ParametricFactor, obs: Observations) -> ParametricFactor:
+        """The same factor: given the parameters nothing is left to learn of the mean."""
+        return factor
+
+    def predict(self, params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) at x (m, d), and no variance: the spread is that between draws."""
+        value = self._at(params, x)
+        return value, jnp.zeros_like(value)
+
+    def joint(self, params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and a covariance (m, m) of zeros."""
+        value = self._at(params, x)
+        return value, jnp.zeros((value.size, value.size), value.dtype)
+
+    def paths(
+        self, params: Params, factor: ParametricFactor, obs: Observations, key: Array, count: int, x: Array
+    ) -> Array:
+        """(count, m) times the mean function."""
+        return jnp.broadcast_to(self._at(params, x)[None], (count, x.shape[0]))
+
+    def noise_variance(self, params: Params, factor: ParametricFactor, x: Array) -> Array:
+        """(m,) variance that a new reading at x (m, d) adds."""
+        return self._fresh * self._variance_at(params, x, jnp.zeros_like(x[:, 0]), factor.scale)
+
+    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (capacity,) of each reading: given the parameters the others say nothing of it."""
+        return self._at(params, obs.x), self._fresh * self._spread(params, obs)
+
+    @property
+    def _fresh(self) -> float:
+        return 1.0 if self.tails is None else self.tails.fresh
+
+    def _variance_at(self, params: Params, x: Array, known: Array, scale: Scale) -> Array:
+        unit = (x - jnp.asarray(self.low[None], x.dtype)) / jnp.asarray(self.width[None], x.dtype)
+        return scale.scale**2 * self.rule.variance(params, unit, known, scale)
+
+    def _at(self, params: Params, x: Array) -> Array:
+        mean = self.mean
+        return jax.vmap(lambda a: mean(a, params))(x)
+
+    def _scale(self, obs: Observations) -> Scale:
+        return standardisation(obs, self.standardize, centred=False, robust=self.tails is not None)
+
+    def _spread(self, params: Params, obs: Observations) -> Array:
+        return self._variance_at(params, inside(obs), obs.noise, self._scale(obs))
 
 
 @interned
@@ -31,7 +141,7 @@ def parametric(
     noise: Noise = "inferred",
     bounds: ArrayLike | None = None,
     standardize: bool | tuple[float, float] = True,
-) -> Model:
+) -> Parametric:
     """y = mean(x) + noise: all uncertainty lies in the parameters of the physics and in the noise.
 
     Args:
@@ -53,67 +163,5 @@ def parametric(
     known = given_shapes(prior)
     rule = noise_rule(noise, dim, known)
     physics = parameter_shapes(mean, 1, dim, known)
-    reads, tails = physics | rule.reads, rule.tails
-    fresh = 1.0 if tails is None else tails.fresh
-
-    def variance_at(params: Params, x: Array, known: Array, scale: Scale) -> Array:
-        unit = (x - jnp.asarray(low[None], x.dtype)) / jnp.asarray(width[None], x.dtype)
-        return scale.scale**2 * rule.variance(params, unit, known, scale)
-
-    def at(params: Params, x: Array) -> Array:
-        return jax.vmap(lambda a: mean(a, params))(x)
-
-    def scale_of(obs: Observations) -> Scale:
-        return standardisation(obs, standardize, centred=False, robust=tails is not None)
-
-    def spread(params: Params, obs: Observations) -> Array:
-        scale = scale_of(obs)
-        return variance_at(params, inside(obs), obs.noise, scale)
-
-    def log_likelihood(params: Params, obs: Observations) -> Array:
-        variance = jnp.where(obs.measured, spread(params, obs), 1.0)
-        residual = jnp.where(obs.measured, obs.y - at(params, inside(obs)), 0.0)
-        if tails is not None:
-            return jnp.sum(jnp.where(obs.measured, tails.log_density(residual, variance), 0.0))
-        terms = residual**2 / variance + jnp.log(2 * jnp.pi * variance)
-        return -0.5 * jnp.sum(jnp.where(obs.measured, terms, 0.0))
-
-    def condition(params: Params, obs: Observations) -> ParametricFactor:
-        return ParametricFactor(scale_of(obs), jnp.asarray(True))
-
-    def shrink(params: Params, factor: ParametricFactor, obs: Observations) -> ParametricFactor:
-        return factor
-
-    def predict(params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
-        value = at(params, x)
-        return value, jnp.zeros_like(value)
-
-    def joint(params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
-        value = at(params, x)
-        return value, jnp.zeros((value.size, value.size), value.dtype)
-
-    def paths(params: Params, factor: ParametricFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
-        return jnp.broadcast_to(at(params, x)[None], (count, x.shape[0]))
-
-    def noise_variance(params: Params, factor: ParametricFactor, x: Array) -> Array:
-        return fresh * variance_at(params, x, jnp.zeros_like(x[:, 0]), factor.scale)
-
-    def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
-        return at(params, obs.x), fresh * spread(params, obs)
-
-    return Model(
-        prior=complete(prior, reads, dim, physics, rule.prior),
-        log_likelihood=log_likelihood,
-        condition=condition,
-        condition_on_pending=shrink,
-        predict=predict,
-        joint=joint,
-        paths=paths,
-        noise_variance=noise_variance,
-        leave_one_out=leave_one_out,
-        dim=dim,
-        standardized=standardize is True,
-        tails=tails,
-        bounds=None,
-        needs_noise="all" if only_known(noise, prior) else "nothing",
-    )
+    program = complete(prior, physics | rule.reads, dim, physics, rule.prior)
+    return Parametric(mean, low, width, rule, standardize, program, only_known(noise, prior))

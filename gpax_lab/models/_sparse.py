@@ -9,6 +9,7 @@ and predictions are those of the optimal variational distribution. Readings are 
 O(N m^2) and memory O(m^2 + chunk m), gradients included.
 """
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -22,14 +23,15 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, in_chunks, jitter, solve_lower
 from gpax_lab.core._observations import Observations, as_if_measured
 from gpax_lab.core._sequence import additive_recurrence
-from gpax_lab.kernels import Kernel, matern52
+from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models._conditioning import gram, prior_paths
-from gpax_lab.models._model import Model
-from gpax_lab.models._noise import Noise, only_known
+from gpax_lab.models._exact import ANCHORS
+from gpax_lab.models._exactness import Needs
+from gpax_lab.models._noise import Noise
+from gpax_lab.models._process import Process
 from gpax_lab.models._scaling import Scale, box
-from gpax_lab.models._transform import frame
-from gpax_lab.models.gp import ANCHORS
+from gpax_lab.models._transform import data_transform
 from gpax_lab.priors import Params, Prior
 
 CHUNK = 1024
@@ -66,17 +68,170 @@ class _Sums(NamedTuple):
     number: Array
 
 
+@dataclass(frozen=True, eq=False)
+class SparseGP(Process):
+    """A Gaussian process seen through inducing points; build it by `sparse`.
+
+    Attributes:
+        kernel: k(x, z, params) for one pair of points of the unit cube.
+        transform: from readings to the process and back.
+        inducing: (m, d) inducing points in the unit cube.
+    """
+
+    inducing: np.ndarray
+
+    @property
+    def bounds(self) -> np.ndarray | None:
+        """None: readings are spread over the box, and points outside it are predicted by the prior."""
+        return None
+
+    @property
+    def needs_noise(self) -> Needs:
+        """All readings, where the model adds no noise of its own."""
+        return "all" if self.transform.noiseless else "nothing"
+
+    def log_likelihood(self, params: Params, obs: Observations) -> Array:
+        """() lower bound of the log marginal likelihood (Titsias 2009, eq. 9)."""
+        x, residual, variance, scale = self.transform.parts(params, obs)
+        whiten, ok = self._whitening(params, x.dtype)
+        total = self._sums(params, whiten, x, residual, variance, obs.measured)
+        lower, positive = cholesky(jnp.eye(len(self.inducing), dtype=x.dtype) + total.square)
+        fitted = solve_lower(lower, total.projected)
+        constant = total.number * (jnp.log(2 * jnp.pi) + 2 * jnp.log(scale.scale))
+        log_det = total.log_noise + 2 * jnp.sum(jnp.log(jnp.where(positive, jnp.diagonal(lower), 1.0)))
+        value = -0.5 * (constant + log_det + total.energy - fitted @ fitted + total.left_out)
+        return jnp.where(ok & positive, value, -jnp.inf)
+
+    def condition(self, params: Params, obs: Observations) -> SparseFactor:
+        """The optimal variational distribution of the values at the inducing points."""
+        x, residual, variance, scale = self.transform.parts(params, obs)
+        whiten, ok = self._whitening(params, x.dtype)
+        total = self._sums(params, whiten, x, residual, variance, obs.measured)
+        reduce, positive = self._reduced(total.square)
+        weights = whiten.T @ (reduce.T @ (reduce @ total.projected))
+        return SparseFactor(whiten, reduce, weights, scale, ok & positive)
+
+    def condition_on_pending(self, params: Params, factor: SparseFactor, obs: Observations) -> SparseFactor:
+        """The factor with the variances that will hold once the pending points are measured."""
+        of = self.transform
+        variance = of.variance_at(params, obs, obs.x, factor.scale)
+        total = self._sums(params, factor.whiten, of.unit(obs.x), jnp.zeros_like(obs.y), variance, as_if_measured(obs))
+        reduce, positive = self._reduced(total.square)
+        return factor._replace(reduce=reduce, ok=factor.ok & positive)
+
+    def predict(self, params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and variance (m,) at x (m, d)."""
+
+        def of_chunk(x: Array) -> tuple[Array, Array]:
+            cross, own = self._cross(params, self.transform.unit(x))
+            white = factor.whiten @ cross
+            variance = own - jnp.sum(white**2, axis=0) + jnp.sum((factor.reduce @ white) ** 2, axis=0)
+            return factor.weights @ cross, jnp.maximum(variance, jitter(own.dtype) * own)
+
+        f, variance = in_chunks(of_chunk, x, CHUNK)
+        return self._in_units(params, factor.scale, x, f, variance)
+
+    def joint(self, params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
+        """Mean (m,) and covariance (m, m) at x (m, d)."""
+        u = self.transform.unit(x)
+        cross = gram(self.kernel, params, self._inducing(x.dtype), u)
+        white = factor.whiten @ cross
+        kept = factor.reduce @ white
+        covariance = gram(self.kernel, params, u, u) - white.T @ white + kept.T @ kept
+        return self._in_units(params, factor.scale, x, factor.weights @ cross, covariance)
+
+    def paths(self, params: Params, factor: SparseFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
+        """(count, m) functions drawn from the process, by Matheron's rule at the inducing points."""
+        of, m = self.transform, len(self.inducing)
+        key_prior, key_values = jax.random.split(key)
+        points = self._inducing(x.dtype)
+        places = jnp.concatenate([points, additive_recurrence(ANCHORS, self.dim, 0.5).astype(x.dtype)])
+        values, prior = prior_paths(self.kernel, params, places, jnp.ones(len(places), bool), key_prior, count)
+        white = jax.random.normal(key_values, (m, count), x.dtype)
+        # A function of the prior, with its values at the inducing points replaced by known ones.
+        update = factor.weights[:, None] + factor.whiten.T @ (factor.reduce.T @ white - factor.whiten @ values[:m])
+        f = prior.at[:m].add(update).T @ gram(self.kernel, params, places, of.unit(x))
+        return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
+
+    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
+        """Mean and variance (capacity,) of each reading given the others.
+
+        R&W 2006, eq. 5.12, for the covariance Q + D; what Q leaves out of the variance is added as in `predict`.
+        """
+        x, residual, variance, scale = self.transform.parts(params, obs)
+        factor = self.condition(params, obs)
+
+        def of_chunk(x: Array) -> tuple[Array, Array, Array]:
+            cross, own = self._cross(params, x)
+            white = factor.whiten @ cross
+            return factor.weights @ cross, jnp.sum((factor.reduce @ white) ** 2, 0), own - jnp.sum(white**2, 0)
+
+        f, kept, left = in_chunks(of_chunk, x, CHUNK)
+        variance = self._stable(params, variance)
+        precision = (1.0 - kept / variance) / variance
+        alone = residual - (residual - f) / variance / precision
+        spread = self.transform.unread(params, obs, scale, 1.0 / precision + left)
+        return self._in_units(params, scale, obs.x, alone, spread)
+
+    def _inducing(self, dtype: jnp.dtype) -> Array:
+        return jnp.asarray(self.inducing, dtype)
+
+    def _cross(self, params: Params, u: Array) -> tuple[Array, Array]:
+        """(m, n) covariance of inducing points with u (n, d) of the unit cube, and their own variance (n,)."""
+        kernel = self.kernel
+        return gram(kernel, params, self._inducing(u.dtype), u), jax.vmap(lambda a: kernel(a, a, params))(u)
+
+    def _whitening(self, params: Params, dtype: jnp.dtype) -> tuple[Array, Array]:
+        points, eye = self._inducing(dtype), jnp.eye(len(self.inducing), dtype=dtype)
+        k = gram(self.kernel, params, points, points)
+        lower, ok = cholesky(k + jitter(dtype) * jnp.mean(jnp.diagonal(k)) * eye)
+        return solve_lower(lower, eye), ok
+
+    def _stable(self, params: Params, variance: Array) -> Array:
+        # The jitter that `gp.exact` puts on the diagonal: readings may be known without error.
+        first = self._inducing(variance.dtype)[0]
+        return variance + jitter(variance.dtype) * self.kernel(first, first, params)
+
+    def _reduced(self, square: Array) -> tuple[Array, Array]:
+        eye = jnp.eye(len(self.inducing), dtype=square.dtype)
+        lower, ok = cholesky(eye + square)
+        return solve_lower(lower, eye), ok
+
+    def _sums(self, params: Params, whiten: Array, x: Array, residual: Array, variance: Array, active: Array) -> _Sums:
+        rows = min(CHUNK, x.shape[0])
+        count = -(-x.shape[0] // rows)
+
+        def cut(values: Array, fill: float) -> Array:
+            widths = [(0, count * rows - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
+            return jnp.pad(values, widths, constant_values=fill).reshape(count, rows, *values.shape[1:])
+
+        def of_chunk(chunk: tuple[Array, Array, Array, Array]) -> _Sums:
+            x, residual, variance, active = chunk
+            variance = jnp.where(active, self._stable(params, variance), 1.0)
+            shrunk = jnp.where(active, 1.0 / jnp.sqrt(variance), 0.0)
+            cross, own = self._cross(params, x)
+            projection = whiten @ cross
+            left = jnp.where(active, (own - jnp.sum(projection**2, axis=0)) / variance, 0.0)
+            a, r = projection * shrunk[None], jnp.where(active, residual, 0.0) * shrunk
+            return _Sums(a @ a.T, a @ r, r @ r, jnp.sum(jnp.log(variance)), jnp.sum(left), jnp.sum(active))
+
+        chunks = cut(x, 0.5), cut(residual, 0.0), cut(variance, 1.0), cut(active, False)
+        # A chunk is computed again when the gradient comes back: nothing of size N m is kept.
+        total = jax.lax.map(jax.checkpoint(of_chunk), chunks)
+        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), total)
+
+
 @interned
 def sparse(
     dim: int,
-    kernel: Kernel = matern52,
+    kernel: KernelLike = matern52,
     mean: Mean | None = None,
     prior: Prior | None = None,
     noise: Noise = "inferred",
     bounds: ArrayLike | None = None,
     standardize: bool | tuple[float, float] = True,
     inducing: int | ArrayLike = 128,
-) -> Model:
+) -> SparseGP:
     """A Gaussian process for up to tens of thousands of readings: as `gp.exact`, seen through inducing points.
 
     Use `laplace` with few starts above a few thousand readings. The approximation is good where inducing points lie
@@ -94,7 +249,7 @@ def sparse(
             box evenly, which is good for up to three inputs.
 
     Returns:
-        A Model whose log likelihood is the bound.
+        A `SparseGP`, whose log likelihood is the bound.
 
     Raises:
         ValueError: as in `gp.exact`, or no inducing point.
@@ -107,147 +262,8 @@ def sparse(
         >>> bool(abs(posterior.moments(jnp.array([[0.5]]))[0][0] - np.sin(4.5)) < 0.01)
         True
     """
-    of = frame(dim, kernel, mean, prior, noise, bounds, standardize)
-    z = _places(inducing, dim, bounds)
-
-    def inducing_at(dtype: jnp.dtype) -> Array:
-        return jnp.asarray(z, dtype)
-
-    def whitening(params: Params, dtype: jnp.dtype) -> tuple[Array, Array]:
-        points = inducing_at(dtype)
-        k = gram(kernel, params, points, points)
-        lower, ok = cholesky(k + jitter(dtype) * jnp.mean(jnp.diagonal(k)) * jnp.eye(len(z), dtype=dtype))
-        return solve_lower(lower, jnp.eye(len(z), dtype=dtype)), ok
-
-    def stable(params: Params, variance: Array) -> Array:
-        # The jitter that `gp.exact` puts on the diagonal: readings may be known without error.
-        first = inducing_at(variance.dtype)[0]
-        return variance + jitter(variance.dtype) * kernel(first, first, params)
-
-    def sums(params: Params, whiten: Array, x: Array, residual: Array, variance: Array, active: Array) -> _Sums:
-        rows = min(CHUNK, x.shape[0])
-        count = -(-x.shape[0] // rows)
-        points = inducing_at(x.dtype)
-
-        def cut(values: Array, fill: float) -> Array:
-            widths = [(0, count * rows - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
-            return jnp.pad(values, widths, constant_values=fill).reshape(count, rows, *values.shape[1:])
-
-        def of_chunk(chunk: tuple[Array, Array, Array, Array]) -> _Sums:
-            x, residual, variance, active = chunk
-            variance = jnp.where(active, stable(params, variance), 1.0)
-            shrunk = jnp.where(active, 1.0 / jnp.sqrt(variance), 0.0)
-            projection = whiten @ gram(kernel, params, points, x)
-            own = jax.vmap(lambda a: kernel(a, a, params))(x)
-            left = jnp.where(active, (own - jnp.sum(projection**2, axis=0)) / variance, 0.0)
-            a, r = projection * shrunk[None], jnp.where(active, residual, 0.0) * shrunk
-            return _Sums(a @ a.T, a @ r, r @ r, jnp.sum(jnp.log(variance)), jnp.sum(left), jnp.sum(active))
-
-        chunks = cut(x, 0.5), cut(residual, 0.0), cut(variance, 1.0), cut(active, False)
-        # A chunk is computed again when the gradient comes back: nothing of size N m is kept.
-        total = jax.lax.map(jax.checkpoint(of_chunk), chunks)
-        return jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), total)
-
-    def reduced(square: Array) -> tuple[Array, Array]:
-        lower, ok = cholesky(jnp.eye(len(z), dtype=square.dtype) + square)
-        return solve_lower(lower, jnp.eye(len(z), dtype=square.dtype)), ok
-
-    def log_likelihood(params: Params, obs: Observations) -> Array:
-        x, residual, variance, scale = of.parts(params, obs)
-        whiten, ok = whitening(params, x.dtype)
-        total = sums(params, whiten, x, residual, variance, obs.measured)
-        lower, positive = cholesky(jnp.eye(len(z), dtype=x.dtype) + total.square)
-        fitted = solve_lower(lower, total.projected)
-        constant = total.number * (jnp.log(2 * jnp.pi) + 2 * jnp.log(scale.scale))
-        log_det = total.log_noise + 2 * jnp.sum(jnp.log(jnp.where(positive, jnp.diagonal(lower), 1.0)))
-        value = -0.5 * (constant + log_det + total.energy - fitted @ fitted + total.left_out)
-        return jnp.where(ok & positive, value, -jnp.inf)
-
-    def condition(params: Params, obs: Observations) -> SparseFactor:
-        x, residual, variance, scale = of.parts(params, obs)
-        whiten, ok = whitening(params, x.dtype)
-        total = sums(params, whiten, x, residual, variance, obs.measured)
-        reduce, positive = reduced(total.square)
-        weights = whiten.T @ (reduce.T @ (reduce @ total.projected))
-        return SparseFactor(whiten, reduce, weights, scale, ok & positive)
-
-    def shrink(params: Params, factor: SparseFactor, obs: Observations) -> SparseFactor:
-        variance = of.variance_at(params, obs, obs.x, factor.scale)
-        total = sums(params, factor.whiten, of.unit(obs.x), jnp.zeros_like(obs.y), variance, as_if_measured(obs))
-        reduce, positive = reduced(total.square)
-        return factor._replace(reduce=reduce, ok=factor.ok & positive)
-
-    def predict(params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
-        def of_chunk(x: Array) -> tuple[Array, Array]:
-            cross = gram(kernel, params, inducing_at(x.dtype), of.unit(x))
-            white = factor.whiten @ cross
-            own = jax.vmap(lambda a: kernel(a, a, params))(of.unit(x))
-            variance = own - jnp.sum(white**2, axis=0) + jnp.sum((factor.reduce @ white) ** 2, axis=0)
-            return factor.weights @ cross, jnp.maximum(variance, jitter(own.dtype) * own)
-
-        f, variance = in_chunks(of_chunk, x, CHUNK)
-        scale = factor.scale.scale
-        return of.mean_at(params, factor.scale, x) + scale * f, scale**2 * variance
-
-    def joint(params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
-        u = of.unit(x)
-        cross = gram(kernel, params, inducing_at(x.dtype), u)
-        white = factor.whiten @ cross
-        kept = factor.reduce @ white
-        covariance = gram(kernel, params, u, u) - white.T @ white + kept.T @ kept
-        scale = factor.scale.scale
-        return of.mean_at(params, factor.scale, x) + scale * (factor.weights @ cross), scale**2 * covariance
-
-    def paths(params: Params, factor: SparseFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
-        key_prior, key_values = jax.random.split(key)
-        points = inducing_at(x.dtype)
-        places = jnp.concatenate([points, additive_recurrence(ANCHORS, dim, 0.5).astype(x.dtype)])
-        values, prior = prior_paths(kernel, params, places, jnp.ones(len(places), bool), key_prior, count)
-        white = jax.random.normal(key_values, (len(z), count), x.dtype)
-        # Matheron's rule at the inducing points: a function of the prior, with its values there replaced by known ones.
-        update = factor.weights[:, None] + factor.whiten.T @ (
-            factor.reduce.T @ white - factor.whiten @ values[: len(z)]
-        )
-        f = prior.at[: len(z)].add(update).T @ gram(kernel, params, places, of.unit(x))
-        return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
-
-    def noise_variance(params: Params, factor: SparseFactor, x: Array) -> Array:
-        return of.noise_variance(params, factor.scale, x)
-
-    def leave_one_out(params: Params, obs: Observations) -> tuple[Array, Array]:
-        x, residual, variance, scale = of.parts(params, obs)
-        factor = condition(params, obs)
-
-        def of_chunk(x: Array) -> tuple[Array, Array, Array]:
-            cross = gram(kernel, params, inducing_at(x.dtype), x)
-            white = factor.whiten @ cross
-            own = jax.vmap(lambda a: kernel(a, a, params))(x)
-            return factor.weights @ cross, jnp.sum((factor.reduce @ white) ** 2, 0), own - jnp.sum(white**2, 0)
-
-        # R&W 2006, eq. 5.12, for the covariance Q + D; what Q leaves out of the variance is added as in `predict`.
-        f, kept, left = in_chunks(of_chunk, x, CHUNK)
-        variance = stable(params, variance)
-        precision = (1.0 - kept / variance) / variance
-        alone = residual - (residual - f) / variance / precision
-        mean = of.mean_at(params, scale, obs.x) + scale.scale * alone
-        return mean, scale.scale**2 * of.unread(params, obs, scale, 1.0 / precision + left)
-
-    return Model(
-        prior=of.prior,
-        log_likelihood=log_likelihood,
-        condition=condition,
-        condition_on_pending=shrink,
-        predict=predict,
-        joint=joint,
-        paths=paths,
-        noise_variance=noise_variance,
-        leave_one_out=leave_one_out,
-        dim=dim,
-        standardized=of.standardize is True,
-        tails=of.rule.tails,
-        bounds=of.bounds,
-        needs_noise="all" if only_known(noise, prior) else "nothing",
-    )
+    transform = data_transform(dim, kernel, mean, prior, noise, bounds, standardize)
+    return SparseGP(kernel, transform, _places(inducing, dim, bounds))
 
 
 def _places(inducing: int | ArrayLike, dim: int, bounds: ArrayLike | None) -> np.ndarray:

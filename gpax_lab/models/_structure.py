@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from gpax_lab.core._inputs import numbers
 from gpax_lab.core._interning import interned
 from gpax_lab.images.patches import around, normalized
-from gpax_lab.kernels import Kernel, matern52
+from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.models import gp
 from gpax_lab.models._deep_kernel import deep_kernel
 from gpax_lab.models._model import Model
@@ -28,7 +28,7 @@ def descriptions(
     *,
     components: int = 5,
     brightness: Callable[[Array], Array] | None = None,
-    kernel: Kernel = matern52,
+    kernel: KernelLike = matern52,
     standardize: bool | tuple[float, float] = True,
 ) -> dict[str, Model]:
     """Three processes of a quantity at places of an image: on the place, on the brightness, on the pattern around it.

@@ -8,10 +8,11 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.kernels import Kernel
+from gpax_lab.kernels import KernelLike
 from gpax_lab.means import Mean
-from gpax_lab.models._noise import InputNoise, Noise, NoiseModel, displacement_rule, noise_rule
+from gpax_lab.models._noise import InputNoise, Noise, NoiseModel, displacement_rule, noise_rule, only_known
 from gpax_lab.models._scaling import Scale, box, checked, inside, standardisation
 from gpax_lab.priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
 
@@ -28,6 +29,7 @@ class DataTransform:
         displaced: where they were taken.
         standardize: as in `gp.exact`.
         prior: of all parameters.
+        noiseless: whether readings scatter by their known variances alone, at the places where they were asked for.
     """
 
     low: np.ndarray
@@ -37,6 +39,7 @@ class DataTransform:
     displaced: InputNoise
     standardize: bool | tuple[float, float]
     prior: Program
+    noiseless: bool
 
     @property
     def bounds(self) -> np.ndarray:
@@ -82,9 +85,10 @@ class DataTransform:
         return spread + variance * (self.rule.tails.fresh - self.rule.tails.times(params, obs.capacity))
 
 
-def frame(
+@interned
+def data_transform(
     dim: int,
-    kernel: Kernel,
+    kernel: KernelLike,
     mean: Mean | None,
     prior: Prior | None,
     noise: Noise,
@@ -92,7 +96,7 @@ def frame(
     standardize: bool | tuple[float, float],
     uncertain_inputs: int | None = None,
 ) -> DataTransform:
-    """The frame of a process; arguments and errors as in `gp.exact`."""
+    """The transform of a process; arguments and errors as in `gp.exact`."""
     low, width = box(bounds, dim)
     standardize = checked(standardize)
     known = given_shapes(prior)
@@ -103,4 +107,6 @@ def frame(
     excess = {} if rule.tails is None else rule.tails.prior
     reads |= {name: known.get(name, value.shape()) for name, value in excess.items()}
     program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior | excess)
-    return DataTransform(low, width, mean, rule, displaced, standardize, program)
+    # Where readings may lie beside where they were asked for, two different ones at one place are no contradiction.
+    noiseless = only_known(noise, prior) and uncertain_inputs is None
+    return DataTransform(low, width, mean, rule, displaced, standardize, program, noiseless)

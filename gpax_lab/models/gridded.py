@@ -12,10 +12,10 @@ as the full one has, so that it is unbiased; it is deterministic, which a stocha
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial, reduce
 from itertools import zip_longest
-from typing import Any, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,12 @@ from jax import Array
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, in_chunks, solve_lower
 from gpax_lab.core._observations import capacity_for
-from gpax_lab.kernels import Kernel
+from gpax_lab.core._structural import Structural
+from gpax_lab.kernels import KernelLike
 from gpax_lab.models import _kronecker as kronecker
 from gpax_lab.models import gp
 from gpax_lab.models._conditioning import gram, log_marginal_of, masked
 from gpax_lab.models._kronecker import Solution, System
-from gpax_lab.models._model import Model
 from gpax_lab.priors import Params, Prior, Program, Scoped, sample, with_dim
 
 VECTOR = 1 << 22
@@ -88,21 +88,41 @@ class Moments(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Process:
-    """Static structure of a process on a grid. Build one and keep it: each compiles its functions once per image shape.
+class KroneckerGP(Structural):
+    """A process on a grid; build it by `process`. It is a `Density` of `Blocks`, from which its parameters are learned.
 
     Attributes:
         parts: for each part, k_a(x, z, params) of each axis, for points of one input.
-        model: prior, and the composite log likelihood of `Blocks`.
+        prior: of all parameters.
     """
 
-    parts: tuple[tuple[Kernel, ...], ...]
-    model: Model
+    compiled: ClassVar[dict[str, tuple[int, ...]]] = {"log_likelihood": ()}
+
+    parts: tuple[tuple[KernelLike, ...], ...]
+    prior: Program
 
     @property
     def axes(self) -> int:
         """Number of axes of the images it describes."""
         return len(self.parts[0])
+
+    def log_likelihood(self, params: Params, blocks: Blocks) -> Array:
+        """() composite log likelihood: every block with its exact marginal likelihood, times its weight."""
+        # Pixels have few distances along an axis: tables of them cost a sixth of what a kernel for each pair would.
+        tables = self.rows(params, blocks.axes)
+
+        def one(block: tuple[Array, Array, Array]) -> Array:
+            pixel, y, used = block
+
+            def log_marginal() -> Array:
+                return log_marginal_of(_from_tables(tables, pixel, pixel), y, params["noise"], used)
+
+            # Blocks that only fill the array up, or that the caller leaves out, cost nothing.
+            return jax.lax.cond(jnp.any(used), log_marginal, lambda: jnp.zeros((), y.dtype))
+
+        cut = blocks.pixel, blocks.y, blocks.used
+        on_cpu = jax.default_backend() == "cpu"  # one by one: batches of eight are no faster there
+        return blocks.weight * jnp.sum(jax.lax.map(one, cut) if on_cpu else jax.vmap(one)(cut))
 
     def rows(self, params: Params, axes: Sequence[Array]) -> list[list[Array]]:
         """(n_a,) covariance of the first pixel with all of each axis, of each part; the first carries the variance."""
@@ -127,7 +147,7 @@ def _lags(pixel: Array) -> Array:
 
 
 def _from_tables(tables: Sequence[Sequence[Array]], pixels: Array, others: Array) -> Array:
-    """(n, m) covariance of pixels (n, d) and others (m, d) from what `Process.rows` returns."""
+    """(n, m) covariance of pixels (n, d) and others (m, d) from what `KroneckerGP.rows` returns."""
     lags = [jnp.abs(i[:, None] - j[None, :]) for i, j in zip(pixels.T, others.T, strict=True)]
     size = math.prod(row.size for row in tables[0])
     if size > pixels.shape[0] * others.shape[0]:
@@ -140,7 +160,7 @@ def _from_tables(tables: Sequence[Sequence[Array]], pixels: Array, others: Array
     return table[flat]
 
 
-def _named(parts: Sequence[tuple[Kernel, ...]]) -> list[tuple[str, tuple[Kernel, ...]]]:
+def _named(parts: Sequence[tuple[KernelLike, ...]]) -> list[tuple[str, tuple[KernelLike, ...]]]:
     """The parts with what their parameters are called by: nothing where there is one, else part0/, part1/, ..."""
     return [("" if len(parts) == 1 else f"part{k}/", kernels) for k, kernels in enumerate(parts)]
 
@@ -151,7 +171,7 @@ def unit_axis(n: int) -> np.ndarray:
 
 
 @interned
-def process(*parts: Sequence[Kernel], prior: Prior | None = None) -> Process:
+def process(*parts: Sequence[KernelLike], prior: Prior | None = None) -> KroneckerGP:
     """f(x) with covariance sum_p variance_p prod_a k_pa(x_a, z_a), and readings y = f + noise.
 
     Parameters are `noise` and, for a single part, `variance` and those of axis a as `axis{a}/lengthscale` and so on;
@@ -170,7 +190,7 @@ def process(*parts: Sequence[Kernel], prior: Prior | None = None) -> Process:
     Example:
         >>> from gpax_lab import priors
         >>> from gpax_lab.kernels import matern52
-        >>> names = priors.sample(jax.random.key(0), process((matern52, matern52)).model.prior)
+        >>> names = priors.sample(jax.random.key(0), process((matern52, matern52)).prior)
         >>> sorted(names)
         ['axis0/lengthscale', 'axis1/lengthscale', 'noise', 'variance']
     """
@@ -189,38 +209,19 @@ def process(*parts: Sequence[Kernel], prior: Prior | None = None) -> Process:
             total = total + value
         return total
 
-    exact = gp.exact(len(every[0]), kernel, prior=prior, standardize=False)
-    _check_stationary(every, exact.prior)
-
-    def log_likelihood(params: Params, blocks: Any) -> Array:
-        # Pixels have few distances along an axis: tables of them cost a sixth of what a kernel for each pair would.
-        tables = grid.rows(params, blocks.axes)
-
-        def one(block: tuple[Array, Array, Array]) -> Array:
-            pixel, y, used = block
-
-            def log_marginal() -> Array:
-                return log_marginal_of(_from_tables(tables, pixel, pixel), y, params["noise"], used)
-
-            # Blocks that only fill the array up, or that the caller leaves out, cost nothing.
-            return jax.lax.cond(jnp.any(used), log_marginal, lambda: jnp.zeros((), y.dtype))
-
-        cut = blocks.pixel, blocks.y, blocks.used
-        on_cpu = jax.default_backend() == "cpu"  # one by one: batches of eight are no faster there
-        return blocks.weight * jnp.sum(jax.lax.map(one, cut) if on_cpu else jax.vmap(one)(cut))
-
-    grid = Process(every, replace(exact, log_likelihood=log_likelihood))
-    return grid
+    prior_of_all = gp.exact(len(every[0]), kernel, prior=prior, standardize=False).prior
+    _check_stationary(every, prior_of_all)
+    return KroneckerGP(every, prior_of_all)
 
 
-def _check_stationary(parts: Sequence[tuple[Kernel, ...]], prior: Program) -> None:
+def _check_stationary(parts: Sequence[tuple[KernelLike, ...]], prior: Program) -> None:
     """Raise ValueError for a kernel that sees more than the distance of two points."""
 
     @jax.jit
     def pairs(x: Array) -> list[tuple[Array, Array]]:
         params = sample(jax.random.key(0), prior)
 
-        def one(name: str, axis: int, k: Kernel) -> tuple[Array, Array]:
+        def one(name: str, axis: int, k: KernelLike) -> tuple[Array, Array]:
             near, far = (k(at[:1], at[1:], _OfAxis(params, name, axis)) for at in x)
             return near, far
 
@@ -287,19 +288,19 @@ def blocks_of(
     return Blocks(jnp.asarray(pixel), jnp.asarray(read), jnp.asarray(used), coordinates, weight)
 
 
-def ranks(grid: Process, params: Params, shape: tuple[int, ...]) -> tuple[int, ...]:
+def ranks(grid: KroneckerGP, params: Params, shape: tuple[int, ...]) -> tuple[int, ...]:
     """Modes of each axis that carry the process, see `kronecker.enough`: static, for `condition`."""
     values = _eigenvalues(grid, dict(params), shape)
     return kronecker.enough([[np.asarray(w) for w in part] for part in values], float(params["noise"]))
 
 
 @partial(jax.jit, static_argnames=("grid", "shape"))
-def _eigenvalues(grid: Process, params: Params, shape: tuple[int, ...]) -> list[list[Array]]:
+def _eigenvalues(grid: KroneckerGP, params: Params, shape: tuple[int, ...]) -> list[list[Array]]:
     return [[jnp.linalg.eigvalsh(k) for k in part] for part in grid.grams(params, shape)]
 
 
 def condition(
-    grid: Process, params: Params, measured: Array, leading: int = 2048, ranks: Sequence[int] | None = None
+    grid: KroneckerGP, params: Params, measured: Array, leading: int = 2048, ranks: Sequence[int] | None = None
 ) -> System:
     """Everything that prediction needs but the readings.
 
@@ -314,12 +315,14 @@ def condition(
 
 
 @partial(jax.jit, static_argnames=("grid", "leading", "ranks"))
-def _condition(grid: Process, params: Params, measured: Array, leading: int, ranks: tuple[int, ...] | None) -> System:
+def _condition(
+    grid: KroneckerGP, params: Params, measured: Array, leading: int, ranks: tuple[int, ...] | None
+) -> System:
     return kronecker.prepare(grid.grams(params, measured.shape), measured, params["noise"], leading, ranks)
 
 
 @partial(jax.jit, static_argnames="grid")
-def direct(grid: Process, params: Params, y: Array, pixel: Array, used: Array, axes: Sequence[Array]) -> Moments:
+def direct(grid: KroneckerGP, params: Params, y: Array, pixel: Array, used: Array, axes: Sequence[Array]) -> Moments:
     """Posterior of few readings by one Cholesky factor, exact in mean and standard deviation.
 
     m readings cost m^3 / 3 and m^2 for each pixel of the image; see R&W 2006, eq. 2.25 and 2.26. The jitter of the

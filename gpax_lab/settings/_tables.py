@@ -8,11 +8,11 @@ from jax import Array
 
 from gpax_lab import acquisition, kernels
 from gpax_lab.acquisition import Acquisition
-from gpax_lab.kernels import Kernel
+from gpax_lab.kernels import KernelLike
 from gpax_lab.settings._check import Check, number
 from gpax_lab.spectra import loops
 
-KERNELS: Mapping[str, Kernel] = {
+KERNELS: Mapping[str, KernelLike] = {
     "rbf": kernels.rbf,
     "matern12": kernels.matern12,
     "matern32": kernels.matern32,

@@ -32,7 +32,11 @@ NUMBERS = {  # driver, its number, a good value, the first beyond it
     "bins": (BandExcitation, 64, 65_537),
     "spectrum_timeout_s": (BandExcitation, 30.0, 86401.0),
 }
-ATTRIBUTE = {"loop_timeout_s": "busy_timeout_s", "shot_timeout_s": "busy_timeout_s", "spectrum_timeout_s": "busy_timeout_s"}
+ATTRIBUTE = {
+    "loop_timeout_s": "busy_timeout_s",
+    "shot_timeout_s": "busy_timeout_s",
+    "spectrum_timeout_s": "busy_timeout_s",
+}
 BAD = [
     80_000_000_000_000_000,
     1e300,

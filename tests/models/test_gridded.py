@@ -181,7 +181,7 @@ def test_one_block_has_the_exact_likelihood_and_gradient(grid):
         k = k + (float(params["noise"]) + jitter(np.float64) * level) * np.eye(seen.sum())
         return multivariate_normal(np.zeros(seen.sum()), k).logpdf(Y.ravel()[seen])
 
-    value, gradient = jax.value_and_grad(grid.model.log_likelihood)(params, blocks())
+    value, gradient = jax.value_and_grad(grid.log_likelihood)(params, blocks())
     np.testing.assert_allclose(value, expected(params), atol=1e-9)
     for name, at in params.items():
         up, down = (expected(params | {name: at + s * 1e-6}) for s in (1, -1))

@@ -86,7 +86,11 @@ MISTAKES = [  # field, value, what the message must say
     ("acquisition", {"function": "log_ei", "beta": 2.0}, ["acquisition.beta has no meaning", '"ucb"']),
     ("acquisition.learn_every", 1, ["every point on learning", "0 for none"]),
     ("acquisition", {"function": "ucb", "explore": 1.0}, ["acquisition.explore", "log space"]),
-    ("acquisition", {"function": "ucb", "distance_penalty": {"radius": 1e-7}}, ["acquisition.distance_penalty", "log space"]),
+    (
+        "acquisition",
+        {"function": "ucb", "distance_penalty": {"radius": 1e-7}},
+        ["acquisition.distance_penalty", "log space"],
+    ),
     ("acquisition.travel", {"speed": 1e-6}, ["acquisition.travel.measure_s is missing", "s at a point"]),
     ("acquisition.candidates", {"kind": "grid", "shape": [32]}, ["acquisition.candidates.shape", "a list of 2"]),
     ("acquisition.candidates", {"kind": "grid", "shape": [3, "3"]}, ["acquisition.candidates.shape[1] = '3'"]),

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
 from gpax_instruments.errors import BadFrame
 
 if TYPE_CHECKING:

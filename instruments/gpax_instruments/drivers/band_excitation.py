@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers._kept import Kept

@@ -7,6 +7,7 @@ is asked for the token of its last loop whenever there is doubt.
 from collections.abc import Sequence
 
 import numpy as np
+
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.drivers._kept import Kept
 from gpax_instruments.drivers.stage import Stage

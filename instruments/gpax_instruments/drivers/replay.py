@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.errors import MoveRefused
 from gpax_instruments.limits import Axis, check_all

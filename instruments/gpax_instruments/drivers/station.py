@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+
 from gpax_instruments.errors import (
     LINK_FAULTS,
     DeviceError,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers.stage import Stage

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import numpy as np
+
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, DeviceError, InstrumentError
 from gpax_instruments.links._deadline import after

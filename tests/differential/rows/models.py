@@ -302,7 +302,12 @@ def algebra() -> list[Row]:
         put("condition", lambda p, x: of.condition(k, p, x, y, noise, active), x, contexts=FEW),
         put("moments", conditioned(lambda p, f, x: of.moments(k, p, f, x)), new, contexts=FEW),
         put("joint_moments", conditioned(lambda p, f, x: of.joint_moments(k, p, f, x)), new, contexts=FEW),
-        put("condition_on_pending", conditioned(lambda p, f, a: of.condition_on_pending(k, p, f, x, noise, a)), jnp.ones(8, bool), contexts=FEW),
+        put(
+            "condition_on_pending",
+            conditioned(lambda p, f, a: of.condition_on_pending(k, p, f, x, noise, a)),
+            jnp.ones(8, bool),
+            contexts=FEW,
+        ),
         put("paths", conditioned(lambda p, f, z: of.paths(k, p, f, noise, x[:3] + 0.05, key, 2, z)), new, contexts=FEW),
         put("prior_paths", lambda p, x: of.prior_paths(k, p, x, active, key, 2), x, contexts=FEW),
         put("leave_one_out", lambda p, x: of.leave_one_out(k, p, x, y, noise, active), x),

@@ -188,7 +188,7 @@ def grids() -> list[Row]:
     return [
         row(
             "models.gridded.process",
-            lambda: (grid.model.log_likelihood, (params, blocks)),
+            lambda: (grid.log_likelihood, (params, blocks)),
             contexts=("jit", "vmap", "grad", "branch"),
             core=("jit",),
         ),

@@ -1,0 +1,69 @@
+"""Values of static structure: frozen dataclasses that are equal where their parts are, and compile their methods."""
+
+import pickle
+from collections.abc import Callable, Hashable
+from dataclasses import fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+import jax
+
+from gpax_lab.core._interning import Unequal, fingerprint
+
+
+class Structural:
+    """Base of frozen dataclasses without arrays that JAX traces: models, kernels, parts of them.
+
+    Two are equal if their types and fields are: numbers, arrays and distributions by value, functions by identity (and
+    by the numbers that they read from around them), see `interning.fingerprint`. So they serve as static arguments of
+    `jax.jit`, and what was compiled for one serves its equals.
+
+    Attributes:
+        compiled: names of methods that are compiled as they are called, with the places of their static arguments.
+            Called op by op, a density is a hundred programs for the compiler; as one it is one, and is traced once.
+    """
+
+    compiled: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def __post_init__(self) -> None:
+        """Put a compiled method in the place of each that `compiled` names."""
+        for name, static in self.compiled.items():
+            if hasattr(self, name):
+                object.__setattr__(self, name, jax.jit(getattr(self, name), static_argnums=static))
+
+    @cached_property
+    def _structure(self) -> Hashable:
+        try:
+            key = fingerprint(self)
+            hash(key)
+        except (Unequal, TypeError):
+            return object()
+        return key
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self._structure)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Structural) and type(self) is type(other) and self._structure == other._structure
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[type, bytes]]:
+        """For pickle: such values hold functions, which cloudpickle can write and pickle alone can not."""
+        try:
+            import cloudpickle
+        except ImportError as error:
+            raise TypeError(
+                "a model is made of functions, which do not pickle: keep a posterior by posterior.save(path), read it "
+                "by load_posterior(path, model), or install cloudpickle."
+            ) from error
+        parts = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
+        return _rebuilt, (type(self), cloudpickle.dumps(parts))
+
+
+def _rebuilt(kind: type, packed: bytes) -> Any:
+    return kind(**pickle.loads(packed))
