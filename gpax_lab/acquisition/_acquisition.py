@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from gpax_lab.acquisition._domain import Domain, Region, as_region, domain_of
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior, mixture
 
 
@@ -32,7 +32,7 @@ class AcquisitionContext(NamedTuple):
         domain: the readings that count as the best so far; None for all of them.
     """
 
-    posterior: Posterior | ModelAverage
+    posterior: Posterior | HypothesisMixture
     obs: Observations
     x: Array
     mean: Array
@@ -98,7 +98,7 @@ class Acquisition:
     @jax.jit
     def __call__(
         self,
-        posterior: Posterior | ModelAverage,
+        posterior: Posterior | HypothesisMixture,
         obs: Observations,
         x: Array,
         key: Array | None = None,

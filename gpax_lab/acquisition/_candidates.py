@@ -17,7 +17,7 @@ from gpax_lab.core._inputs import places, resolved, traced
 from gpax_lab.core._linalg import in_chunks
 from gpax_lab.core._observations import EMPTY, VETOED, Observations, float_dtype
 from gpax_lab.core._sequence import additive_recurrence
-from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.models._scaling import box as edges
 
@@ -245,7 +245,7 @@ class Box:
 Candidates: TypeAlias = Pool | Box
 
 
-def domain(candidates: Candidates, posterior: Posterior | ModelAverage, obs: Observations) -> Domain:
+def domain(candidates: Candidates, posterior: Posterior | HypothesisMixture, obs: Observations) -> Domain:
     """The readings with which a new one has to compete, for a `Acquisition`; `obs.x` is where was asked."""
     return domain_of(posterior, obs, candidates.inside(obs), candidates.places())
 

@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import numbers
 from gpax_lab.core._observations import Observations
-from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 
 PLACES = 128
@@ -69,7 +69,7 @@ def as_region(among: Region | ArrayLike | None) -> Region | None:
     return Window(tuple((low, high) for low, high in bounds.tolist()))
 
 
-def domain_of(posterior: Posterior | ModelAverage, obs: Observations, inside: Array, places: Array) -> Domain:
+def domain_of(posterior: Posterior | HypothesisMixture, obs: Observations, inside: Array, places: Array) -> Domain:
     """The domain whose slots are `inside`; the posterior is asked about the places only if no reading is."""
     shape = jax.eval_shape(posterior.predict, places)[0]
     nothing = jnp.zeros(shape.shape, shape.dtype)

@@ -11,7 +11,7 @@ from jax import Array
 
 from gpax_lab.acquisition._acquisition import Acquisition, AcquisitionContext, Settings, Term, goals, term
 from gpax_lab.core._interning import interned
-from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import mixture
 
 NODES = 7
@@ -50,8 +50,8 @@ def _informations(mean: Array, std: Array, log_weight: Array, owner: np.ndarray)
     return expected(own - every), expected(alone - own)
 
 
-def _race(outlook: AcquisitionContext) -> ModelAverage:
-    if not isinstance(outlook.posterior, ModelAverage):
+def _race(outlook: AcquisitionContext) -> HypothesisMixture:
+    if not isinstance(outlook.posterior, HypothesisMixture):
         raise TypeError(
             "this score compares hypotheses: use bayes_opt(hypotheses({...}), race(smc(...)), ...). For one model, "
             "uncertainty() and disagreement() say where to learn."

@@ -23,7 +23,8 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
 from gpax_lab.experiment._buffer import reserved, tolerance_of, with_buffer, with_room_for_answers
 from gpax_lab.experiment._experiment import Experiment, State, as_asked, empty_choice, left_of
-from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.hypotheses._mixture import Hypotheses
+from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.inference._posterior import Sampler
 from gpax_lab.models._model import Model
 from gpax_lab.models._outlier import warn_of_a_lone_reading

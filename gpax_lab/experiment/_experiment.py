@@ -12,7 +12,7 @@ from gpax_lab.acquisition._acquisition import Acquisition
 from gpax_lab.acquisition._candidates import Candidates, Choice
 from gpax_lab.core._inputs import traced
 from gpax_lab.core._observations import Observations
-from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.models._model import Model
 
@@ -34,7 +34,7 @@ class State(NamedTuple):
 
     key: Array
     obs: Observations
-    posterior: Posterior | ModelAverage
+    posterior: Posterior | HypothesisMixture
     acquisition: Acquisition
     candidates: Candidates
     value: Array
@@ -74,7 +74,7 @@ class Experiment(NamedTuple):
     check: Callable[[np.ndarray, str], None] = lambda places, whose: None
 
 
-def models_of(posterior: Posterior | ModelAverage) -> tuple[Model, ...]:
+def models_of(posterior: Posterior | HypothesisMixture) -> tuple[Model, ...]:
     """The models behind a posterior: one, or one for each hypothesis."""
     return (posterior.model,) if isinstance(posterior, Posterior) else tuple(posterior.hypotheses.models.values())
 

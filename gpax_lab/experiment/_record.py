@@ -15,7 +15,8 @@ from jax import Array
 from gpax_lab.core._observations import Observations
 from gpax_lab.experiment._experiment import Experiment, State
 from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, from_record, join_pins, widened
-from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.hypotheses._mixture import Hypotheses
+from gpax_lab.hypotheses._model_average import ModelAverage
 
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
 

@@ -14,7 +14,7 @@ from gpax_lab.experiment._experiment import Experiment, Objective, State
 from gpax_lab.experiment._simulate import measure
 from gpax_lab.experiment._study import check_measure, initial_observations, over_keys
 from gpax_lab.hypotheses._bandit import Bandit
-from gpax_lab.hypotheses._model_average import NONE_OF_THESE, ModelAverage
+from gpax_lab.hypotheses._mixture import NONE_OF_THESE, HypothesisMixture
 from gpax_lab.inference import outcomes
 
 
@@ -185,7 +185,7 @@ def recovery(
     return Recovery(tuple(experiments), tuple(truths), known, belief, rewards, x, trouble, seeds, x.shape[4])
 
 
-def _posterior(experiment: Experiment, domain: Candidates) -> ModelAverage:
+def _posterior(experiment: Experiment, domain: Candidates) -> HypothesisMixture:
     """Shape of what an experiment believes, by tracing alone."""
 
     def first(key: Array) -> Any:
@@ -193,14 +193,14 @@ def _posterior(experiment: Experiment, domain: Candidates) -> ModelAverage:
         return experiment.init(key, initial_observations(experiment, x, jnp.zeros(1, x.dtype), 1)).posterior
 
     posterior = jax.eval_shape(first, jax.random.key(0))
-    if not isinstance(posterior, ModelAverage):
+    if not isinstance(posterior, HypothesisMixture):
         raise TypeError("recovery is of hypotheses: every experiment needs race(...) or bandit(...) as its sampler.")
     return posterior
 
 
 def _belief(state: State) -> Array:
     posterior = state.posterior
-    assert isinstance(posterior, ModelAverage)  # as checked by _posterior
+    assert isinstance(posterior, HypothesisMixture)  # as checked by _posterior
     return posterior.reward if isinstance(posterior, Bandit) else posterior.probability
 
 

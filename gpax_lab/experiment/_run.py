@@ -25,7 +25,8 @@ from gpax_lab.experiment._simulate import batch_of
 from gpax_lab.experiment._versions import going_on_with
 from gpax_lab.experiment.interventions import Adopt, Rescale, apply, join_pins, joined, share_of, to_record
 from gpax_lab.experiment.stopping import Rule, all_done
-from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.hypotheses._mixture import Hypotheses
+from gpax_lab.hypotheses._model_average import ModelAverage
 
 
 def run(
@@ -128,7 +129,7 @@ class _Driver:
         self.failures, self.failed, self.why = failures, 0, ""
         self.mended: dict[str, record.Answer] = {}
         self.scalarizers = scalarize if isinstance(scalarize, Mapping) else {"value": scalarize}
-        self.stop, self.tell, self.extend = stop, tell, extend
+        self.stop, self.callback, self.extend = stop, callback, extend
         self.known: dict[str, np.ndarray] = {}
         self.mark = str(campaign.history[0].header.get("mark", "")) if campaign.history else ""
         self.state: State | None = None
@@ -220,11 +221,11 @@ class _Driver:
         for i, x in enumerate(seeds):
             token = token_of(jax.random.fold_in(key_seed, i), self.mark)
             readings.append(self.measure(x, token, 0, "seed"))
-            self.tell(Event("seed", i + 1, len(seeds), readings[-1].place, readings[-1].y, None))
+            self.callback(Event("seed", i + 1, len(seeds), readings[-1].place, readings[-1].y, None))
         places = np.array([reading.place for reading in readings])
         self.pause_after_failures()
         self.secure()  # the first fit compiles, which takes minutes
-        self.tell(Event("model", 0, steps, None, None, None))
+        self.callback(Event("model", 0, steps, None, None, None))
         y, noise = np.array([reading[:2] for reading in readings]).T
         obs = observations(places, y, noise)
         batch = batch_of(self.experiment, key_start, obs, steps)
@@ -265,7 +266,7 @@ class _Driver:
             state = self.learn(state, x, readings)
             self.step += 1
             self.remember(state)
-            self.tell(Event("learn", self.step, steps, readings[-1].place, readings[-1].y, state))
+            self.callback(Event("learn", self.step, steps, readings[-1].place, readings[-1].y, state))
 
     def learn(self, state: State, x: jax.Array, readings: Sequence[record.Answer]) -> State:
         """The state that knows the answers to the points x (q, d), each where it was measured."""
@@ -332,10 +333,10 @@ class _Driver:
         def first(n: int) -> Hypotheses:
             return replace(race.hypotheses, models=dict(models[:n]), prior=race.hypotheses.prior[:n])
 
-        begun = ModelAverage(race.posteriors[:count], race.log_prior[:count], first(count))
+        begun = ModelAverage(race.posteriors[:count], first(count), race.log_prior[:count])
         for n, action in enumerate(self.adopted, start=count):
             begun = joined(begun, race.posteriors[n], share_of(action, begun.hypotheses), first(n + 1))
-        return ModelAverage(begun.posteriors, begun.log_prior, race.hypotheses)
+        return ModelAverage(begun.posteriors, race.hypotheses, begun.log_prior)
 
     def choose(self, scalarizer: str) -> None:
         if scalarizer not in self.scalarizers:
@@ -392,7 +393,7 @@ class _Driver:
 
     def await_return(self, fault: Exception) -> None:
         """Wait for a lost instrument, and see that it is the same and allows no more."""
-        self.tell(Event("lost", self.step, 0, None, None, self.state))
+        self.callback(Event("lost", self.step, 0, None, None, self.state))
         self.guard.await_return(fault, self.step, self.recognise_again)
 
     def recognise_again(self) -> None:

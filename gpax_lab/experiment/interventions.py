@@ -14,7 +14,8 @@ from gpax_lab.core._observations import PENDING, VETOED
 from gpax_lab.experiment._buffer import reserved, with_buffer
 from gpax_lab.experiment._experiment import State, models_of
 from gpax_lab.hypotheses import _formulas as formulas
-from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.hypotheses._mixture import Hypotheses
+from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.means import Law
 from gpax_lab.models._model import Model
@@ -198,7 +199,7 @@ def joined(race: ModelAverage, posterior: Posterior, share: float, wider: Hypoth
     mixture = logsumexp(jnp.where(jnp.isfinite(race.log_evidence), race.log_prior + race.log_evidence, -jnp.inf))
     odds: Array = jnp.log(share) - jnp.log1p(-share)
     log_prior = jnp.append(race.log_prior, odds + mixture - posterior.log_evidence)
-    return ModelAverage((*race.posteriors, posterior), log_prior, wider)
+    return ModelAverage((*race.posteriors, posterior), wider, log_prior)
 
 
 def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:

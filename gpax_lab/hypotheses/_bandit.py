@@ -15,13 +15,13 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
 from gpax_lab.inference._posterior import Posterior, Sampler
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Bandit(ModelAverage):
+class Bandit(HypothesisMixture):
     """Hypotheses and their rewards; predicts as the one that was chosen last.
 
     Attributes:
@@ -44,15 +44,6 @@ class Bandit(ModelAverage):
     def log_probability(self) -> Array:
         """(M,) 0 for the chosen hypothesis, -inf for the others: this algorithm has no probabilities."""
         return jnp.where(jnp.arange(self.reward.size) == self.chosen, 0.0, -jnp.inf).astype(self.reward.dtype)
-
-    @property
-    def probability_error(self) -> Array:
-        """(M,) zeros."""
-        return jnp.zeros_like(self.reward)
-
-    def floored(self, floor: float) -> "Bandit":
-        """Itself: this algorithm follows the chosen one alone."""
-        return self
 
 
 @interned
@@ -99,8 +90,7 @@ def bandit(
         medians = _medians(each, where, obs)
         first = jnp.argmin(medians)
         reward, pulls = _rewarded(jnp.zeros(count, dtype), jnp.zeros(count, int), first, jnp.ones((), dtype))
-        log_prior = jnp.log(jnp.asarray(model.prior, dtype))
-        return Bandit(each, log_prior, model, reward, pulls, medians[first], first, jnp.asarray(1), where)
+        return Bandit(each, model, reward, pulls, medians[first], first, jnp.asarray(1), where)
 
     def update(key: Array, posterior: Bandit, obs: Observations) -> Bandit:
         key_choose, key_explore, key_fit = jax.random.split(key, 3)

@@ -14,7 +14,8 @@ from jax import Array
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._linalg import cholesky, over_draws, solve_lower
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations
-from gpax_lab.hypotheses._model_average import NONE_OF_THESE, ModelAverage
+from gpax_lab.hypotheses._mixture import NONE_OF_THESE
+from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.hypotheses._sensitivity import prior_sweep, with_width
 from gpax_lab.inference import outcomes
 from gpax_lab.inference._posterior import Posterior

@@ -5,7 +5,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from gpax_lab.hypotheses._model_average import Hypotheses, ModelAverage
+from gpax_lab.hypotheses._mixture import Hypotheses
+from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.inference._stored import read, unpack
 from gpax_lab.models._model import Model
 
@@ -33,4 +34,4 @@ def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
         raise ValueError(f"{path} holds a model average of {names}: give hypotheses of these names, in this order.")
     each = zip(about["each"], model.models.values(), strict=True)
     posteriors = tuple(unpack(one, f"{i}/", arrays, of) for i, (one, of) in enumerate(each))
-    return ModelAverage(posteriors, jnp.asarray(arrays["log_prior"]), model)
+    return ModelAverage(posteriors, model, jnp.asarray(arrays["log_prior"]))

@@ -11,7 +11,7 @@ from scipy import stats
 from gpax_lab.core._observations import observations
 from gpax_lab.hypotheses import comparison_report, hypotheses, model_average, predictive_check, prior_sweep
 from gpax_lab.hypotheses._comparison import held_out
-from gpax_lab.hypotheses._model_average import NONE_OF_THESE
+from gpax_lab.hypotheses._mixture import NONE_OF_THESE
 from gpax_lab.hypotheses._sensitivity import widened
 from gpax_lab.inference import smc
 from gpax_lab.inference._posterior import Info, Posterior

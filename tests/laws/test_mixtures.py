@@ -11,7 +11,8 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from gpax_lab.core._observations import observations
-from gpax_lab.hypotheses._model_average import hypotheses, model_average
+from gpax_lab.hypotheses._mixture import hypotheses
+from gpax_lab.hypotheses._model_average import model_average
 from gpax_lab.inference._smc import smc
 from gpax_lab.laws import mixtures
 from gpax_lab.means import Law
