@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "inferenc
 from reference import CASES, CORE, Case, unconstrained  # noqa: E402
 
 from gpax_lab import laplace, nuts, smc  # noqa: E402
-from gpax_lab.inference import outcomes  # noqa: E402
+from gpax_lab.core import Status  # noqa: E402
 
 ACCURATE = {
     "nuts 500 + 2000 x 2": nuts(500, 2000, num_chains=2, draws=None),
@@ -68,10 +68,10 @@ def main() -> None:
         for name, sampler in ACCURATE.items():
             error, outcome = fit(report, case, name, sampler)
             if case.mean is None:
-                report.claim(f"{name}, {case.name}: trusted", outcome == outcomes.OK)
+                report.claim(f"{name}, {case.name}: trusted", outcome == Status.OK)
                 report.claim(f"{name}, {case.name}: means within {ASKED} sd", error < ASKED)
             else:
-                honest = error < 2 * ASKED or (outcome != outcomes.OK and not name.startswith("smc"))
+                honest = error < 2 * ASKED or (outcome != Status.OK and not name.startswith("smc"))
                 report.claim(f"{name}, {case.name}: means within {2 * ASKED} sd, or it says that it is lost", honest)
         jax.clear_caches()
     for name, sampler in {} if quick else DEFAULT.items():

@@ -19,9 +19,9 @@ from bo_step import BOUNDS, KEY, candidates, objective, quality, seeds  # noqa: 
 
 import gpax_lab  # noqa: E402
 from gpax_lab import acquisition, bayes_opt, gp, kernels, nuts, observations, smc  # noqa: E402
+from gpax_lab.core import Status  # noqa: E402
 from gpax_lab.experiment import buffer_for  # noqa: E402
 from gpax_lab.experiment._simulate import measure  # noqa: E402
-from gpax_lab.inference import outcomes  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 
@@ -76,7 +76,7 @@ def main():
     report.result("smc: first step, compilation included", float(streamed[0]), "s", float(sampled[0]))
     best, other_best = quality(state.obs.x), quality(other.obs.x)
     report.result("smc: best noise-free value found", best, "y", other_best, best / other_best)
-    report.result("smc: fits whose outcome is not OK", sum(c != outcomes.OK for c in codes), "fits", 0)
+    report.result("smc: fits whose outcome is not OK", sum(c != Status.OK for c in codes), "fits", 0)
     long = nuts(1000, 1000 if quick else 20000, draws=None).init(jax.random.key(7), MODEL, state.obs)
     short = nuts(300, 300, draws=64).init(jax.random.key(8), MODEL, state.obs)
     mean, sd = distance(state.posterior, long)
@@ -86,7 +86,7 @@ def main():
     effective = float(state.posterior.info.ess_bulk) / 2
     error = 5 * np.sqrt(1 / effective + 10 / len(flat(long)[0]))
     report.claim("smc's means agree with a long run of NUTS within five Monte Carlo standard errors", mean < error)
-    report.claim("no fit reported trouble", all(c == outcomes.OK for c in codes))
+    report.claim("no fit reported trouble", all(c == Status.OK for c in codes))
     if not quick:  # a few short steps measure what else the machine does
         report.claim("a step of smc costs at most a third of one of NUTS 300 + 300", 3 * ours <= theirs)
     again = [float(smc(1024).init(jax.random.key(k), MODEL, state.obs).log_evidence) for k in range(2 if quick else 5)]

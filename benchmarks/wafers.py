@@ -35,9 +35,9 @@ from scipy.special import logsumexp  # noqa: E402
 
 import gpax_lab  # noqa: E402
 from gpax_lab import acquisition, bayes_opt, gp, hypotheses, model_average, observations, parametric, smc  # noqa: E402
+from gpax_lab.core import Status  # noqa: E402
 from gpax_lab.core._compositions import normalized  # noqa: E402
 from gpax_lab.experiment._simulate import measure  # noqa: E402
-from gpax_lab.inference import outcomes  # noqa: E402
 from gpax_lab.laws import mixtures  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
@@ -187,7 +187,7 @@ def followed(report, name, x, y):
         report.result("its standard error", error, "nat")
         report.result("its outcome (0: no trouble)", int(posterior.info.outcome), "1")
         # More than the stated error, which does not know of particles that lag behind on so long a way.
-        trusted = int(posterior.info.outcome) == outcomes.OK
+        trusted = int(posterior.info.outcome) == Status.OK
         text = "smc finds the evidence to a nat" if trusted else "smc, which says that it did not mix, finds it to 3"
         report.claim(f"{name}, {law}: {text}", abs(value - expected) < (1.0 if trusted else 3.0))
     report.claim(f"{name}: smc ranks the laws alike", bool((np.diff(np.asarray(belief.log_evidence)) > 0).all()))

@@ -8,9 +8,10 @@ import numpy as np
 
 from gpax_lab.cli._review import Review
 from gpax_lab.cli._units import place, span_unit, value
+from gpax_lab.core import Status
 from gpax_lab.experiment import reach
 from gpax_lab.experiment._versions import withdrawal
-from gpax_lab.inference import coverage, outcomes, recalibration
+from gpax_lab.inference import coverage, recalibration
 from gpax_lab.settings._schema import Recorded
 
 
@@ -155,11 +156,11 @@ def _sampler(review: Review) -> Iterator[str]:
         return
     infos = [frame.header["diagnostics"] for frame in frames]
     codes = [int(info["outcome"]) for info in infos]
-    good = codes.count(outcomes.OK)
+    good = codes.count(Status.OK)
     yield f"Sampler: {good} of {len(codes)} fits passed every check"
-    for code in sorted(set(codes) - {outcomes.OK}):
+    for code in sorted(set(codes) - {Status.OK}):
         count = codes.count(code)
-        yield f"  {count} {'fit' if count == 1 else 'fits'}: {outcomes.message(code)}"
+        yield f"  {count} {'fit' if count == 1 else 'fits'}: {Status.of(code).describe()}"
     last = infos[-1]
     if not np.isfinite(last["r_hat"]):  # a sampler without chains has none
         yield ""

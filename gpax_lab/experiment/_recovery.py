@@ -10,12 +10,12 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.acquisition._candidates import Candidates
+from gpax_lab.core import Status
 from gpax_lab.experiment._experiment import Experiment, Objective, State
 from gpax_lab.experiment._simulate import measure
 from gpax_lab.experiment._study import check_measure, initial_observations, over_keys
 from gpax_lab.hypotheses._bandit import Bandit
 from gpax_lab.hypotheses._mixture import NONE_OF_THESE, HypothesisMixture
-from gpax_lab.inference import outcomes
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def recovery(
     shape = len(experiments), len(truths), keys.size
     belief, x, codes = (np.stack(part).reshape(*shape, *part[0].shape[1:]) for part in zip(*rows, strict=True))
     rewards = np.array([isinstance(posterior, Bandit) for posterior in shapes])
-    trouble = np.mean(codes != outcomes.OK, axis=-1)
+    trouble = np.mean(codes != Status.OK, axis=-1)
     return Recovery(tuple(experiments), tuple(truths), known, belief, rewards, x, trouble, seeds, x.shape[4])
 
 

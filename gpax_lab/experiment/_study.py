@@ -14,10 +14,10 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpax_lab.acquisition._candidates import Candidates, Pool
+from gpax_lab.core import Status
 from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, SMALLEST_CAPACITY, Observations
 from gpax_lab.experiment._experiment import Experiment, Objective
 from gpax_lab.experiment._simulate import simulate
-from gpax_lab.inference import outcomes
 
 _AXIS = "campaigns"
 
@@ -167,7 +167,7 @@ def study(
             x, y, codes = over_keys(campaign, domain, keys, devices)
             regret = _regret(problem, domain, x, y, maximize)
             seconds = time.perf_counter() - started
-            rows.append((x, y, regret, np.mean(codes != outcomes.OK, axis=1), seconds))
+            rows.append((x, y, regret, np.mean(codes != Status.OK, axis=1), seconds))
             callback(f"{name} on {title}: {keys.size} campaigns in {seconds:.1f} s")
     shape = len(experiments), len(objectives)
     x, y, regret, trouble, spent = (

@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._linalg import cholesky, over_draws, solve_lower
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations
 from gpax_lab.hypotheses._mixture import NONE_OF_THESE
 from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.hypotheses._sensitivity import prior_sweep, with_width
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.models._model import DrawsJointly, Model, able
 from gpax_lab.priors import Params
@@ -213,8 +213,8 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
     lines += _with_other_priors(posterior)
     for i in order:
         code = int(posterior.posteriors[i].info.outcome)
-        if code != outcomes.OK:
-            lines.append(f"{posterior.names[i]}: {outcomes.message(code)}")
+        if code != Status.OK:
+            lines.append(f"{posterior.names[i]}: {Status.of(code).describe()}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,5 @@
 """A sampler turns observations into weighted draws: `init` once, `update` after every reading."""
 
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._ensemble import ensemble
 from gpax_lab.inference._laplace import laplace
 from gpax_lab.inference._nuts import nuts
@@ -21,7 +20,6 @@ __all__ = [
     "laplace",
     "leave_one_out_scores",
     "nuts",
-    "outcomes",
     "recalibration",
     "reconstruct",
     "smc",

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import over_draws
 from gpax_lab.core._observations import Observations
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.models._model import LeavesOneOut, Model, able
@@ -158,8 +158,7 @@ def _train(model: Model, obs: Observations, tuning: Tuning, settings: Settings, 
 
 
 def _report(end: _Course, settings: Settings) -> Info:
-    outcome = jnp.where(jnp.all(jnp.isfinite(end.score)), outcomes.OK, outcomes.NOT_FINITE)
-    nan, zero = jnp.full((), jnp.nan, end.score.dtype), jnp.asarray(0)
+    outcome = Status.worst((~jnp.all(jnp.isfinite(end.score)), Status.NOT_FINITE))
     gradients = jnp.sum(end.checks) * settings.every
     size = jnp.asarray(float(settings.members), end.score.dtype)
-    return Info(outcome, nan, size, nan, zero, nan, nan, gradients, zero, nan)
+    return Info.unknown(size.dtype)._replace(outcome=outcome, ess_bulk=size, gradients=gradients)

@@ -10,11 +10,11 @@ import numpy as np
 from jax import Array
 from jax.scipy.special import logsumexp
 
+from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, solve_upper
 from gpax_lab.core._observations import Observations
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._bfgs import BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._importance import WIDE, Proposal, Weighted, adapted, draw, weigh
@@ -259,17 +259,17 @@ def _report(
     # Below a quarter posteriors were found wrong by a third of a standard deviation (`benchmarks/posteriors.py`).
     least = max(0.25 * draws, min(2.0, 0.5 * draws))
     heavy = (pareto_k(log_weight) > 0.7) & (size < 0.5 * draws)  # k alone scatters where draws are few
-    codes = [
-        (~jnp.isfinite(evidence), outcomes.NOT_FINITE),
-        (~at_mode(slope), outcomes.STILL_CLIMBING),
-        (~positive, outcomes.NOT_CONVERGED),
-        (more, outcomes.MORE_MODES),
-        ((size < least) | heavy, outcomes.NOT_GAUSSIAN),
-    ]
-    outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
+    outcome = Status.worst(
+        (~jnp.isfinite(evidence), Status.NOT_FINITE),
+        (~at_mode(slope), Status.STILL_CLIMBING),
+        (~positive, Status.NOT_CONVERGED),
+        (more, Status.MORE_MODES),
+        ((size < least) | heavy, Status.NOT_GAUSSIAN),
+    )
     nan = jnp.full((), jnp.nan, evidence.dtype)
-    zero = jnp.asarray(0)
     # The evidence is a mean of weights; without weights it has no error that draws could tell.
     error = jnp.sqrt(weight_variance(log_weight)) if settings.weighted else nan
     error = jnp.where(jnp.isfinite(evidence), error, jnp.nan)
-    return Info(outcome, nan, size, nan, zero, nan, nan, gradients, zero, error)
+    return Info.unknown(evidence.dtype)._replace(
+        outcome=outcome, ess_bulk=size, gradients=gradients, evidence_error=error
+    )

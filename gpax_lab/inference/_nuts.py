@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from jax import Array
 from numpyro.infer import NUTS
 
+from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.inference import _diagnostics as diagnostics
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._density import UnconstrainedDensity, start, unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.models._model import Model
@@ -78,7 +78,7 @@ def nuts(
         min_ess: bulk effective sample size below which the outcome is "not mixed".
 
     Returns:
-        A Sampler whose posterior carries R-hat, ESS, divergences and an outcome (`inference.outcomes`).
+        A Sampler whose posterior carries R-hat, ESS, divergences and a `Status`.
 
     Raises:
         ValueError: a count is too small for diagnostics.
@@ -180,13 +180,19 @@ def _diagnose(after: _Trace, gradients: Array, started: Array, settings: Setting
     r_hat, bulk, tail = jnp.max(r_hat), jnp.min(bulk), jnp.min(tail)
     divergences = jnp.sum(after.diverging)
     saturated = jnp.mean(after.steps >= 2**settings.max_tree_depth - 1)
-    codes = [
-        (~jnp.any(started), outcomes.NOT_FINITE),
-        (divergences > 0.01 * after.diverging.size, outcomes.DIVERGENT),
-        (saturated > 0.5, outcomes.SATURATED),
-        (~(r_hat <= settings.max_r_hat) | (bulk < settings.min_ess), outcomes.NOT_MIXED),
-    ]
-    outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
-    nan, none = jnp.full((), jnp.nan, r_hat.dtype), jnp.asarray(0)
-    acceptance = jnp.mean(after.accept)
-    return Info(outcome, r_hat, bulk, tail, divergences, saturated, acceptance, gradients, none, nan)
+    outcome = Status.worst(
+        (~jnp.any(started), Status.NOT_FINITE),
+        (divergences > 0.01 * after.diverging.size, Status.DIVERGENT),
+        (saturated > 0.5, Status.SATURATED),
+        (~(r_hat <= settings.max_r_hat) | (bulk < settings.min_ess), Status.NOT_MIXED),
+    )
+    return Info.unknown(r_hat.dtype)._replace(
+        outcome=outcome,
+        r_hat=r_hat,
+        ess_bulk=bulk,
+        ess_tail=tail,
+        divergences=divergences,
+        saturated=saturated,
+        acceptance=jnp.mean(after.accept),
+        gradients=gradients,
+    )

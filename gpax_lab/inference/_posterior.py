@@ -5,17 +5,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
 from gpax_lab.core._linalg import in_chunks, over_draws
 from gpax_lab.core._observations import PENDING, Observations
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._weights import systematic_resample
 from gpax_lab.models._exactness import Needs, contradictory
 from gpax_lab.models._model import ConditionsOnPending, DrawsJointly, DrawsPaths, LeavesOneOut, Model, able
@@ -28,7 +28,7 @@ class Info(NamedTuple):
     """What is only reported of an inference run; all entries are () arrays.
 
     Attributes:
-        outcome: code of `inference.outcomes`; `outcomes.message` gives it in words with its remedy.
+        outcome: code of `Status`; `Status.of(outcome).describe()` gives it in words with its remedy.
         r_hat: the largest rank-normalised split R-hat over parameters (NaN where it has no meaning).
         ess_bulk: the smallest bulk effective sample size over parameters.
         ess_tail: the smallest tail effective sample size over parameters.
@@ -50,6 +50,12 @@ class Info(NamedTuple):
     gradients: Array
     failures: Array
     evidence_error: Array
+
+    @classmethod
+    def unknown(cls, dtype: jnp.dtype) -> Self:
+        """`OK`, nothing counted, and NaN for every number that a sampler may give."""
+        nan, zero = jnp.full((), jnp.nan, dtype), jnp.asarray(0)
+        return cls(Status.worst(), nan, nan, nan, zero, nan, nan, zero, zero, nan)
 
 
 @jax.tree_util.register_dataclass
@@ -240,10 +246,10 @@ def conditioning_ahead(ahead: Ahead, posterior: Posterior, obs: Observations) ->
 def _settled(ok: Array, log_weight: Array, info: Info, obs: Observations, needs: Needs) -> tuple[Array, Info, Array]:
     """Weights and diagnostics once it is known which draws have a factor (draws,), and the slots they have seen."""
     failures = jnp.sum(~ok)
-    bad = (failures > 0) & (info.outcome == outcomes.OK)
-    outcome = jnp.where(bad, outcomes.FACTORISATION_FAILED, info.outcome)
+    bad = (failures > 0) & (info.outcome == Status.OK)
+    outcome = jnp.where(bad, Status.FACTORISATION_FAILED, info.outcome)
     if needs != "nothing":
-        outcome = jnp.where(contradictory(obs, needs), outcomes.CONTRADICTION, outcome)
+        outcome = jnp.where(contradictory(obs, needs), Status.CONTRADICTION, outcome)
     # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
     weight = jnp.where(ok, log_weight, -jnp.inf)
     weight = jnp.where((failures > 0) & ok.any(), weight - jax.scipy.special.logsumexp(weight), log_weight)

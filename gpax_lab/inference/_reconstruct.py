@@ -11,8 +11,8 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
+from gpax_lab.core import Status
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations, capacity_for, float_dtype
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._bfgs import MODE_GTOL, BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import matern52
@@ -57,7 +57,7 @@ class Reconstruction(NamedTuple):
             their axis.
         residual: () the largest error of a linear solution, in posterior standard deviations; see `kronecker.Solution`.
         iterations: () steps of conjugate gradients, mean and all draws; 0 for a direct solution.
-        outcome: () code of `inference.outcomes`.
+        outcome: () code of `Status`.
     """
 
     mean: Array
@@ -71,7 +71,7 @@ class Reconstruction(NamedTuple):
     @property
     def message(self) -> str:
         """The outcome in words, with its remedy."""
-        return outcomes.message(self.outcome)
+        return Status.of(self.outcome).describe()
 
 
 class Mode(NamedTuple):
@@ -313,8 +313,9 @@ def _told(
     learned = jnp.isfinite(mode.log_density)
     # Twice: the residual is computed anew, and rounding parts it from the one that stopped the loop.
     solved = ok & (residual <= 2 * tolerance) & jnp.isfinite(mean).all() & jnp.isfinite(std).all()
-    codes = outcomes.NOT_FINITE, outcomes.NOT_SOLVED, outcomes.STILL_CLIMBING
-    outcome = jnp.select([~learned, ~solved, ~at_mode(mode.slope)], [jnp.asarray(c) for c in codes], outcomes.OK)
+    outcome = Status.worst(
+        (~learned, Status.NOT_FINITE), (~solved, Status.NOT_SOLVED), (~at_mode(mode.slope), Status.STILL_CLIMBING)
+    )
     # A failure is told by the outcome; what then comes back is what was known before, and never NaN.
     usable = jnp.isfinite(mean) & jnp.isfinite(std)
     return Reconstruction(

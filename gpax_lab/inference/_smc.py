@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, solve_lower
 from gpax_lab.core._observations import EMPTY, Observations
-from gpax_lab.inference import outcomes
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.inference._weights import ess_fraction, systematic_resample, weight_variance
@@ -430,14 +430,19 @@ def _report(cloud: SMCState, settings: Settings) -> Info:
     share = ess_fraction(cloud.log_weight)
     # With n draws an estimated correlation scatters by 1 / sqrt(n); it does not count as failure below that.
     limit = settings.max_correlation + 2.0 / math.sqrt(settings.draws)
-    codes = [
-        (~jnp.isfinite(cloud.log_evidence), outcomes.NOT_FINITE),
-        (cloud.lam < 1, outcomes.BRIDGE_NOT_CROSSED),
-        (cloud.divergences > 0.01 * jnp.maximum(cloud.gradients, 1), outcomes.DIVERGENT),
-        (cloud.correlation > limit, outcomes.MOVES_NOT_MIXED),
-    ]
-    outcome = jnp.select([c for c, _ in codes], [jnp.asarray(o) for _, o in codes], jnp.asarray(outcomes.OK))
-    nan, zero = jnp.full((), jnp.nan, share.dtype), jnp.asarray(0)
+    outcome = Status.worst(
+        (~jnp.isfinite(cloud.log_evidence), Status.NOT_FINITE),
+        (cloud.lam < 1, Status.BRIDGE_NOT_CROSSED),
+        (cloud.divergences > 0.01 * jnp.maximum(cloud.gradients, 1), Status.DIVERGENT),
+        (cloud.correlation > limit, Status.MOVES_NOT_MIXED),
+    )
     size = share * settings.draws
     error = jnp.sqrt(cloud.evidence_variance + weight_variance(cloud.log_weight))
-    return Info(outcome, nan, size, nan, cloud.divergences, nan, cloud.acceptance, cloud.gradients, zero, error)
+    return Info.unknown(size.dtype)._replace(
+        outcome=outcome,
+        ess_bulk=size,
+        divergences=cloud.divergences,
+        acceptance=cloud.acceptance,
+        gradients=cloud.gradients,
+        evidence_error=error,
+    )

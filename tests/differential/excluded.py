@@ -16,7 +16,7 @@ EXCLUDED = {
         experiment.stopping. experiment._study. experiment._suspended. experiment._tracked. experiment._versions.
         hypotheses._formulas.as_data hypotheses._formulas.distribution hypotheses._formulas.names
         hypotheses._formulas.normal hypotheses._formulas.parse images.atoms. images.descriptors.factors images.registration.words
-        hypotheses._comparison.comparison_report inference.outcomes. inference._posterior.Posterior.save inference._posterior.Posterior.summary
+        hypotheses._comparison.comparison_report inference._posterior.Posterior.save inference._posterior.Posterior.summary
         inference.model_average.ModelAverage.save inference.model_average.ModelAverage.summary inference._reconstruct. hypotheses._sensitivity.PriorSweep.
         hypotheses._sensitivity.prior_sweep inference._stored. hypotheses._discovery. core._inputs. models._exactness. models.gridded.blocks_of
         models.gridded.ranks models._kronecker.enough models._outlier. models._model.Model. nn._pretrain.

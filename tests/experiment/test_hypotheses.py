@@ -26,9 +26,9 @@ from gpax_lab import (
     smc,
 )
 from gpax_lab.acquisition._information import _informations, telling_apart
+from gpax_lab.core import Status
 from gpax_lab.experiment import Simulated, buffer_for
 from gpax_lab.experiment._record import fold
-from gpax_lab.inference import outcomes
 from gpax_lab.storage import read
 from gpax_lab.storage._campaign import Campaign
 
@@ -145,7 +145,7 @@ def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
     obs = buffer_for(observations(X[:1], Y[:1]), 6)
     state, path = simulate(LEARNING, line, jax.random.key(0), 6, obs)
     assert path.log_evidence.shape == (6, 2)
-    assert np.all(path.info.outcome == outcomes.OK)
+    assert np.all(path.info.outcome == Status.OK)
     # A level that was read at 0.1 and a line through 0 differ most at the far end.
     assert float(path.x[0, 0, 0]) == 1.0
     assert float(state.posterior.probability[1]) > 0.95

@@ -6,9 +6,10 @@ import pytest
 from small_campaign import BOUNDS, KEY, SEEDS, bits, cut_before_reading, go, model, objective
 
 from gpax_lab import acquisition
+from gpax_lab.core import Status
 from gpax_lab.core._observations import observations
 from gpax_lab.experiment import bayes_opt, simulate
-from gpax_lab.inference import outcomes, smc
+from gpax_lab.inference import smc
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,7 @@ def test_run_and_simulate_are_one_program(experiment, end):
     assert bits(state.obs) == bits(end.state.obs)
     assert bits(state.posterior.params) == bits(end.state.posterior.params)
     assert bits(state.posterior.log_evidence) == bits(end.state.posterior.log_evidence)
-    assert int(state.posterior.info.outcome) == outcomes.OK
+    assert int(state.posterior.info.outcome) == Status.OK
 
 
 @pytest.mark.slow

@@ -7,8 +7,9 @@ import numpyro.distributions as dist
 import pytest
 from scipy import stats
 
+from gpax_lab.core import Status
 from gpax_lab.core._observations import observations
-from gpax_lab.inference import laplace, outcomes
+from gpax_lab.inference import laplace
 from gpax_lab.inference._importance import FACTOR, WIDE, Proposal, adapted, draw, log_densities, weigh
 from gpax_lab.inference._weights import ess_fraction
 from gpax_lab.models import parametric
@@ -89,7 +90,7 @@ def test_laplace_draws_around_every_mode():
     model = parametric(1, lambda x, p: p["a"] ** 2 + 0 * x[0], {"a": dist.Normal(0.3, 1.0)}, "known", standardize=False)
     obs = observations([[0.0], [1.0]], [1.9, 2.1], noise=0.05)
     posterior = laplace(512).init(jax.random.key(0), model, obs)
-    assert int(posterior.info.outcome) == outcomes.OK
+    assert int(posterior.info.outcome) == Status.OK
     grid = np.linspace(-5, 5, 200_001)
     log = stats.norm.logpdf(grid, 0.3) + sum(stats.norm.logpdf(y, grid**2, np.sqrt(0.05)) for y in (1.9, 2.1))
     mass = np.exp(log - log.max())
@@ -106,4 +107,4 @@ def test_more_modes_than_are_drawn_around_are_told():
         1, lambda x, p: jnp.sin(p["a"]) + 0 * x[0], {"a": dist.Uniform(0.0, 60.0)}, "known", standardize=False
     )
     posterior = laplace(64, starts=32).init(jax.random.key(0), model, observations([[0.0]], [0.0], noise=1e-3))
-    assert int(posterior.info.outcome) == outcomes.MORE_MODES
+    assert int(posterior.info.outcome) == Status.MORE_MODES

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from reference import CASES, CORE, Case, resonance, unconstrained
 
-from gpax_lab.inference import laplace, nuts, outcomes, smc
+from gpax_lab.core import Status
+from gpax_lab.inference import laplace, nuts, smc
 
 SAMPLERS = {
     "nuts": nuts(500, 2000, num_chains=2, draws=None),
@@ -44,8 +45,8 @@ def test_posterior_is_that_of_the_reference(case: Case, name: str):
     assert reference.effective > 500
     outcome = int(posterior.info.outcome)
     if case.mean is None:
-        assert outcome == outcomes.OK, outcomes.message(outcome)
-    elif outcome != outcomes.OK and name != "smc":
+        assert outcome == Status.OK, Status.of(outcome).describe()
+    elif outcome != Status.OK and name != "smc":
         return  # bent posteriors: whoever can not follow them has to say so; smc has to follow them
     weight = np.exp(np.asarray(posterior.log_weight))
     z = unconstrained(case, posterior.params)

@@ -12,9 +12,10 @@ import pytest
 from scipy import integrate, stats
 
 from gpax_lab import kernels
+from gpax_lab.core import Status
 from gpax_lab.core._linalg import LARGE
 from gpax_lab.core._observations import observations
-from gpax_lab.inference import laplace, nuts, outcomes, smc
+from gpax_lab.inference import laplace, nuts, smc
 from gpax_lab.models import gp, parametric
 
 laplace_module = importlib.import_module("gpax_lab.inference._laplace")
@@ -60,7 +61,7 @@ def test_conjugate_target(sampler):
     precision = 1 / 9 + np.sum(X**2) / 0.09
     weight, draws = weighted(posterior, "slope")
     check(draws, weight, np.sum(X[:, 0] * Y) / 0.09 / precision, precision**-0.5, float(posterior.info.ess_bulk))
-    assert int(posterior.info.outcome) == outcomes.OK
+    assert int(posterior.info.outcome) == Status.OK
 
 
 def test_asymmetric_target(sampler):
@@ -132,13 +133,13 @@ def test_outcomes_name_the_remedy():
     nowhere = parametric(1, lambda x, p: jnp.nan * p["a"], {"a": dist.Normal(0.0, 1.0)}, "known", standardize=False)
     for sampler in (nuts(10, 10), laplace(8, 1, 3)):
         posterior = sampler.init(jax.random.key(0), nowhere, LINE_OBS)
-        assert int(posterior.info.outcome) == outcomes.NOT_FINITE
-    assert "physics function" in outcomes.message(outcomes.NOT_FINITE)
+        assert int(posterior.info.outcome) == Status.NOT_FINITE
+    assert "physics function" in Status.of(Status.NOT_FINITE).describe()
     short = nuts(10, 10).init(jax.random.key(0), LINE, LINE_OBS)
-    assert int(short.info.outcome) == outcomes.NOT_MIXED
+    assert int(short.info.outcome) == Status.NOT_MIXED
     broken = gp.exact(1, lambda x, z, p: jnp.where(x[0] == z[0], -1.0, 0.0) * p["variance"], noise="known")
     posterior = laplace(4, 1, 2).init(jax.random.key(0), broken, observations(X, Y))
-    assert int(posterior.info.outcome) in (outcomes.NOT_FINITE, outcomes.FACTORISATION_FAILED)
+    assert int(posterior.info.outcome) in (Status.NOT_FINITE, Status.FACTORISATION_FAILED)
 
 
 @pytest.mark.slow
@@ -187,14 +188,14 @@ def test_laplace_fits_more_readings_than_our_own_algebra_takes():
     posterior = laplace(draws=8, starts=1, iterations=30).init(
         jax.random.key(0), gp.exact(1, kernels.rbf), observations(x, y, capacity=len(x))
     )
-    assert int(posterior.info.outcome) == outcomes.OK
+    assert int(posterior.info.outcome) == Status.OK
     noise = np.asarray(posterior.noise_variance(jnp.array([[0.5]])))[:, 0]
     assert abs(np.sqrt(noise.mean()) / 0.1 - 1) < 5 / np.sqrt(2 * len(x))
 
 
 def test_laplace_says_where_its_search_was_cut_short():
     posterior = laplace(8, starts=1, iterations=1).init(jax.random.key(0), gp.exact(1, kernels.rbf), observations(X, Y))
-    assert int(posterior.info.outcome) == outcomes.STILL_CLIMBING
+    assert int(posterior.info.outcome) == Status.STILL_CLIMBING
 
 
 def test_laplace_does_not_trust_a_curvature_that_is_not_a_number():
@@ -204,14 +205,14 @@ def test_laplace_does_not_trust_a_curvature_that_is_not_a_number():
         return p["variance"] * jnp.exp(-jnp.sum(jnp.abs((x - z) / p["lengthscale"]) ** 1.5))
 
     posterior = laplace(8, starts=1).init(jax.random.key(0), gp.exact(1, rough), observations(X, Y))
-    assert int(posterior.info.outcome) == outcomes.NOT_CONVERGED
+    assert int(posterior.info.outcome) == Status.NOT_CONVERGED
 
 
 @pytest.mark.parametrize("draws", [4, 8, 20, 64])
 def test_weights_that_collapse_are_told_with_few_draws_too(draws):
     settings = laplace_module.Settings(draws, 1, 1, True, 0)
     one, even = jnp.full(draws, -jnp.inf).at[0].set(0.0), jnp.full(draws, -jnp.log(draws))
-    for weight, expected in ((one, outcomes.NOT_GAUSSIAN), (even, outcomes.OK)):
+    for weight, expected in ((one, Status.NOT_GAUSSIAN), (even, Status.OK)):
         zero, yes, no = jnp.zeros(()), jnp.asarray(True), jnp.asarray(False)
         info = laplace_module._report(zero, zero, yes, no, weight, jnp.asarray(0), settings)
         assert int(info.outcome) == expected

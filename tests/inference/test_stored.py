@@ -10,10 +10,11 @@ import numpyro.distributions as dist
 import pytest
 
 from gpax_lab import load_posterior
+from gpax_lab.core import Status
 from gpax_lab.core._observations import observations
 from gpax_lab.hypotheses import hypotheses, model_average
 from gpax_lab.hypotheses._bandit import bandit
-from gpax_lab.inference import outcomes, smc
+from gpax_lab.inference import smc
 from gpax_lab.models import gp, parametric
 from gpax_lab.models._exactness import contradictory
 
@@ -123,8 +124,8 @@ def test_readings_known_exactly_that_contradict_are_an_outcome_with_the_remedy_t
     sampler = smc(8)
     first = sampler.init(jax.random.key(0), model, observations([[0.5]], [0.2], noise=0.1))
     twice = sampler.update(jax.random.key(1), first, observations([[0.5], [0.5]], [0.2, 0.4], noise=[0.1, 0.0]))
-    assert int(twice.info.outcome) == outcomes.CONTRADICTION
-    assert "variances of the readings" in outcomes.message(twice.info.outcome)
+    assert int(twice.info.outcome) == Status.CONTRADICTION
+    assert "variances of the readings" in Status.of(twice.info.outcome).describe()
     pair = observations([[0.5], [0.5], [0.7]], [0.2, 0.4, 0.4])
     assert bool(jax.jit(contradictory, static_argnames="needs")(pair, needs="repeats"))
     assert not bool(contradictory(observations([[0.5], [0.5]], [0.2, 0.2]), "repeats"))

@@ -9,9 +9,9 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from gpax_lab import HeteroscedasticNoise, kernels, nuts
+from gpax_lab.core import Status
 from gpax_lab.core._linalg import jitter
 from gpax_lab.core._observations import add_pending, observations
-from gpax_lab.inference import outcomes
 from gpax_lab.models import gp, parametric
 
 X = np.array([[2.1], [2.45], [2.8], [3.9]])
@@ -95,7 +95,7 @@ def test_nuts_finds_where_readings_scatter():
     process = gp.exact(1, kernels.rbf, noise=HeteroscedasticNoise(8))
     # 600 draws pass every check whichever way the rounding of a processor turns the chain; 200 do on some only.
     posterior = nuts(600, 600).init(jax.random.key(0), process, observations(x[:, None], y))
-    assert int(posterior.info.outcome) == outcomes.OK, posterior.info
+    assert int(posterior.info.outcome) == Status.OK, posterior.info
     found = 0.5 * np.log(np.asarray(posterior.noise_variance(jnp.array([[0.1], [0.25], [0.75], [0.9]]))))
     truth = np.log([0.02, 0.02, 0.4, 0.4])
     # 100 effective draws put the error of a mean at a tenth of its sd; 3.1 sd for four comparisons.

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from gpax_lab import gp, kernels, laplace
+from gpax_lab.core import Status
 from gpax_lab.core._linalg import jitter
 from gpax_lab.core._observations import FAILED, add_pending, observations
-from gpax_lab.inference import outcomes
 from gpax_lab.models._sparse import inducing_points, sparse
 
 RNG = np.random.default_rng(0)
@@ -172,7 +172,7 @@ def test_a_thousand_readings_by_laplace():
     posterior = laplace(draws=16, starts=1, iterations=25).init(
         jax.random.key(0), process, observations(x, y, capacity=1500)
     )
-    assert int(posterior.info.outcome) == outcomes.OK
+    assert int(posterior.info.outcome) == Status.OK
     grid = jnp.linspace(0.02, 0.98, 40)[:, None]
     mean, variance = posterior.moments(grid)
     error = np.abs(np.asarray(mean) - np.sin(12 * np.asarray(grid[:, 0])))
