@@ -1,6 +1,7 @@
 """Square images as readings."""
 
 import numpy as np
+
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.protocols import Measurement
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers.station import INTERFERENCE, LITTLE_ENDIAN, ScpiInstrument
 from gpax_instruments.errors import LINK_FAULTS, DeviceError

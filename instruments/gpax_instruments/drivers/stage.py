@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
+
 from gpax_instruments.drivers.station import ScpiInstrument, check_token
 from gpax_instruments.errors import DeviceError, InstrumentError, MoveRefused, StillBusy, UnknownOutcome
 from gpax_instruments.limits import Axis, check_all, plan_path
