@@ -123,7 +123,7 @@ class _Lost(Exception):
 class _Driver:
     """One run: the journal, the instrument and the counters that the loop shares."""
 
-    def __init__(self, experiment, guard, campaign, scalarize, stop, tell, extend, failures, another) -> None:
+    def __init__(self, experiment, guard, campaign, scalarize, stop, callback, extend, failures, another) -> None:
         self.experiment, self.campaign = experiment, campaign
         self.guard, self.instrument, self.another = guard, guard.instrument, another
         self.failures, self.failed, self.why = failures, 0, ""
