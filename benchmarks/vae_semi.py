@@ -79,7 +79,12 @@ def main() -> None:
         )  # fmt: skip
         weights = vae.Weights(label=100.0, content=optax.linear_schedule(20.0, 1.0, epochs))
         trained = vae.train(
-            jax.random.key(seed), model, vae.examples(truth.images, label=label), epochs, learning_rate=2e-3, weights=weights,
+            jax.random.key(seed),
+            model,
+            vae.examples(truth.images, label=label),
+            epochs,
+            learning_rate=2e-3,
+            weights=weights,
             progress=False,
         )  # fmt: skip
         found = np.asarray(vae.encode(trained, truth.images).label)

@@ -46,21 +46,22 @@ def bayes_opt(
     """Measure where the score is largest, learn, repeat.
 
     Args:
-        model: prior, likelihood and predictor of the quantity; or several that compete, with a `model_average(...)` as sampler.
-        sampler: `inference.nuts(...)`, `inference.smc(...)` or `inference.laplace(...)`; `inference.model_average(...)` for hypotheses.
+        model: prior, likelihood and predictor of the quantity; or several that compete, with a `model_average(...)` as
+            sampler.
+        sampler: `nuts(...)`, `smc(...)` or `laplace(...)`; `hypotheses.model_average(...)` for hypotheses.
         acquisition: one of `acquisition`, a sum of them, or a function of the posterior (mean, std).
         candidates: `acquisition.grid`, `acquisition.pool` or `acquisition.box`.
         batch: points proposed at once; each one is pending when the next one is chosen, so it shrinks the variance
             there, or enters the joint improvement of `acquisition.q_log_nei`.
         by_travel: whether the points of a batch are handed out in the order of the shortest path from the last point.
         draws: how many draws of the posterior a choice looks at, resampled by weight where there are more; None for
-            all. A choice costs far more per draw than `inference.smc` does, so that `smc(1024)` with 64 of them here keeps
-            the exact posterior and the speed.
+            all. A choice costs far more per draw than `inference.smc` does, so that `smc(1024)` with 64 of them here
+            keeps the exact posterior and the speed.
         floor: where hypotheses compete and the score seeks an optimum: share of their probability that decisions give
             to all of them evenly, whatever the evidence. What is reported is not touched. 0 trusts the evidence.
         apart_every: likewise, every so-manieth point (seeds counted) is measured where the rivals part most
-            (`acquisition.parting`, with the penalties of the score); None for never. Both keep a campaign from ending at
-            the optimum of a wrong hypothesis that explained the first readings (`benchmarks/stuck.py`).
+            (`acquisition.parting`, with the penalties of the score); None for never. Both keep a campaign from ending
+            at the optimum of a wrong hypothesis that explained the first readings (`benchmarks/stuck.py`).
         among: which readings an improvement is over and a stopping rule looks at: a function x (d,) -> bool, or bounds
             (d, 2), such as a task or a feasible set. None for those inside the box that the candidates span; inputs
             that are the same for all candidates have to agree.

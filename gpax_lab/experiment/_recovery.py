@@ -138,7 +138,8 @@ def recovery(
     Campaigns of one key begin with the same seed points and readings, whatever the experiment.
 
     Args:
-        experiments: by name, e.g. `bayes_opt(hypotheses, race(smc(128)), acquisition.expected_information_gain(), domain)`; all of the
+        experiments: by name, e.g. `bayes_opt(hypotheses, race(smc(128)), acquisition.expected_information_gain(),
+        domain)`; all of the
             same hypotheses.
         truths: (key, x (d,)) -> y (), a simulated reading, by the name of the hypothesis that is true in it; any other
             name where none is.

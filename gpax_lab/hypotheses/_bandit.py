@@ -1,8 +1,8 @@
 """Hypothesis learning as published: rewards for a shrinking variance (Ziatdinov et al. 2021, arXiv:2112.06649).
 
 For parity with what was published. A hypothesis is rewarded for being sure and not for being right: one with fewer
-parameters is sure sooner, so that a line is preferred to the parabola that is true where the noise is known. `model_average`,
-which lets the readings decide, is the default of this library.
+parameters is sure sooner, so that a line is preferred to the parabola that is true where the noise is known.
+`model_average`, which lets the readings decide, is the default of this library.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,8 @@ def bandit(
 
     In the warm-up all hypotheses are fitted and the one with the smallest median predictive variance (noise included)
     over the unmeasured points is rewarded by 1. Later one is chosen by its mean reward and fitted; its reward is 1 if
-    its median is below that of the step before, else -1. Together with `acquisition.uncertainty()` this is the published
+    its median is below that of the step before, else -1. Together with `acquisition.uncertainty()` this is the
+    published
     loop: `bayes_opt(hypotheses, bandit(nuts(), candidates.points), acquisition.uncertainty(), candidates)`.
 
     Args:

@@ -60,8 +60,9 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
 
     In unconstrained coordinates z with mode z^ and Hessian H of minus the log density, q = N(z^, H^-1); with several
     modes the mixture of these, each with the mass that its Gaussian has. Draws carry importance weights p(z) / q(z),
-    and q is adapted to them (`inference.proposal`) unless they are even, as they are where the posterior is Gaussian. The
-    evidence is the mean weight; without weights it is log sum_k p(z_k) (2 pi)^(p/2) |H_k|^(-1/2) (MacKay 2003, ch. 27).
+    and q is adapted to them (`inference.proposal`) unless they are even, as they are where the posterior is Gaussian.
+    The evidence is the mean weight; without weights it is log sum_k p(z_k) (2 pi)^(p/2) |H_k|^(-1/2) (MacKay 2003, ch.
+    27).
 
     Where it fails, the weights tell and the outcome says so: less than a quarter of the draws is effective, or less
     than half with Pareto's k above 0.7. That is so for most physics with a few readings, and with tens of parameters:

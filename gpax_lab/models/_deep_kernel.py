@@ -1,7 +1,8 @@
 """Deep kernels: an exact Gaussian process on what a neural network makes of the structure at a place.
 
 Three ways of learning, one model. `encoders.frozen` leaves only the kernel to infer (with any sampler); an encoder with
-its weights is fitted by `inference.ensemble`; `encoders.last_layer` leaves a linear layer and the kernel to `inference.nuts`.
+its weights is fitted by `inference.ensemble`; `encoders.last_layer` leaves a linear layer and the kernel to
+`inference.nuts`.
 """
 
 from __future__ import annotations

@@ -34,9 +34,9 @@ def descriptions(
     """Three processes of a quantity at places of an image: on the place, on the brightness, on the pattern around it.
 
     Which of them holds is not known beforehand, and a network that has to find it out needs more readings than most
-    campaigns have. Let them compete by `model_average(laplace())` on `hypotheses(...)` of them, made with (location, scale):
-    on a measured map of hysteresis loops this found the best spectra as fast as the right one of the three would have,
-    and faster than any deep kernel (`benchmarks/dkl_active.py`).
+    campaigns have. Let them compete by `model_average(laplace())` on `hypotheses(...)` of them, made with (location,
+    scale): on a measured map of hysteresis loops this found the best spectra as fast as the right one of the three
+    would have, and faster than any deep kernel (`benchmarks/dkl_active.py`).
 
     Args:
         image: (h, w).

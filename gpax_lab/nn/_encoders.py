@@ -235,7 +235,8 @@ def body(inner: Encoder, weights: Array) -> Encoder:
 
 @interned
 def last_layer(inner: Encoder, weights: Array, features: int | None = None) -> Encoder:
-    """The frozen body of an encoder under a linear last layer that is to be inferred: fully Bayesian, by `inference.nuts`.
+    """The frozen body of an encoder under a linear last layer that is to be inferred: fully Bayesian, by
+    `inference.nuts`.
 
     z = W h(x) / sqrt(width), W (features, width) ~ N(0, 1): few enough numbers for Hamiltonian Monte Carlo. The body is
     taken for known: train it without labels (`pretrain.autoencoder`), or on other readings than those that W meets.

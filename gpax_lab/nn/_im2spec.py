@@ -20,7 +20,8 @@ class Translation(NamedTuple):
 
     Attributes:
         weights: (members, p) of encoder and decoder, float32.
-        residual_variance: (n,) variance of what the ensemble left open on held-out pairs, of standardised channels, flattened.
+        residual_variance: (n,) variance of what the ensemble left open on held-out pairs, of standardised channels,
+        flattened.
         input_stats: (2,) mean and standard deviation of the inputs.
         output_stats: (2, *shape) mean and standard deviation of the outputs, channel by channel.
         loss: (members, checks) mean squared error on held-out pairs in the course of training, standardised.

@@ -68,8 +68,9 @@ def glyphs(
     """Glyphs of equally frequent kinds, turned, shifted and magnified at random, drawn exactly.
 
     A pixel at u is bright where the nearest stroke of the glyph is within `thickness` of
-    v = R(-angle) (u - shift)/scale (`gpax_lab.core._poses`): sigmoid((thickness - distance)/0.025), in half widths. So the
-    angle is the turn of the glyph, from rows towards columns: +pi/2 turns what lies below (higher rows) to the right.
+    v = R(-angle) (u - shift)/scale (`gpax_lab.core._poses`): sigmoid((thickness - distance)/0.025), in half widths. So
+    the angle is the turn of the glyph, from rows towards columns: +pi/2 turns what lies below (higher rows) to the
+    right.
 
     Letters are a hard choice where one holds the other (F in P in R), and G nearly repeats after half a turn.
 

@@ -78,8 +78,11 @@ def test_scores_of_the_mixture(posterior):
 def test_every_third_point_is_for_learning_and_penalties_stay(posterior):
     spread = SCORES["uncertainty"](posterior, OBS, NEW)
     near = acquisition.distance_penalty(0.1)
-    cases = {"seek": (acquisition.seek(every=3), acquisition.ucb(), spread),
-             "log": (acquisition.learning(acquisition.log_ei() + near, 3), acquisition.log_ei() + near, None)}  # fmt: skip
+    improving = acquisition.log_ei() + near
+    cases = {
+        "seek": (acquisition.seek(every=3), acquisition.ucb(), spread),
+        "log": (acquisition.learning(improving, 3), improving, None),
+    }
     for name, (score, plain, learned) in cases.items():
         if learned is None:
             learned = jnp.log(spread) + near(posterior, OBS, NEW)

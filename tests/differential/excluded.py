@@ -8,47 +8,205 @@ LOOPS = "a whole campaign: `tests/experiment` compares `run`, `simulate` and `vm
 
 EXCLUDED = {
     HOST: """
-        acquisition._domain.as_region core._ahead. core._environment. core._interning. experiment._simulate.as_partial
-        inference._posterior.conditioning_ahead acquisition._acquisition.as_acquisition acquisition._acquisition.only_among core._compiler. core._compositions.
-        experiment._contracts. experiment._guard.
-        experiment._reach. experiment.interventions. experiment._positions. experiment._record. experiment._recovery.
-        experiment._rescalarize. experiment._buffer. experiment._run. experiment._signals. experiment._simulated.
-        experiment.stopping. experiment._study. experiment._suspended. experiment._tracked. experiment._versions.
-        hypotheses._formulas.as_data hypotheses._formulas.distribution hypotheses._formulas.names
-        hypotheses._formulas.normal hypotheses._formulas.parse images.atoms. images.descriptors.factors images.registration.words
-        hypotheses._comparison.comparison_report inference._posterior.Posterior.save inference._posterior.Posterior.summary
-        inference.model_average.ModelAverage.save inference.model_average.ModelAverage.summary inference._reconstruct. hypotheses._sensitivity.PriorSweep.
-        hypotheses._sensitivity.prior_sweep inference._stored. hypotheses._discovery. core._inputs. models._exactness. models.gridded.blocks_of
-        models.gridded.ranks models._kronecker.enough models._outlier. models._model.Model. nn._pretrain.
-        models._sparse.inducing_points models._structure. models._multi_output.SpectralBasis.of core._observations.capacity_for
-        core._observations.float_dtype core._observations.grow core._observations.observations core._observations.used simulators.graphene.
-        core._programs.check_distribution core._programs.latent_and_observed core._programs.parameter core._programs.vetted spectra.edx.shapes
-        spectra.fit.words spectra.forc.split_cycles spectra.scalarize.HasArrays. spectra.scalarize.of_reading
-        spectra.streams.Source. spectra.streams.blocks spectra.streams.filtered spectra.streams.stream vae._checkpoints.
-        vae._examples.examples vae._examples.unit_range vae._files. vae._model.VAE.check vae._stored. vae._inference.encode_windows
-        vae._inference.trajectories nn._im2spec.Translation.predict
+        acquisition._acquisition.as_acquisition
+        acquisition._acquisition.only_among
+        acquisition._domain.as_region
+        core._ahead.
+        core._compiler.
+        core._compositions.
+        core._environment.
+        core._inputs.
+        core._interning.
+        core._observations.capacity_for
+        core._observations.float_dtype
+        core._observations.grow
+        core._observations.observations
+        core._observations.used
+        core._programs.check_distribution
+        core._programs.latent_and_observed
+        core._programs.parameter
+        core._programs.vetted
+        core._status.Status.describe
+        core._status.Status.of
+        experiment._buffer.
+        experiment._contracts.
+        experiment._guard.
+        experiment._positions.
+        experiment._reach.
+        experiment._record.
+        experiment._recovery.
+        experiment._rescalarize.
+        experiment._run.
+        experiment._signals.
+        experiment._simulate.as_partial
+        experiment._simulated.
+        experiment._study.
+        experiment._suspended.
+        experiment._tracked.
+        experiment._versions.
+        experiment.interventions.
+        experiment.stopping.
+        hypotheses._comparison.comparison_report
+        hypotheses._discovery.
+        hypotheses._formulas.as_data
+        hypotheses._formulas.distribution
+        hypotheses._formulas.names
+        hypotheses._formulas.normal
+        hypotheses._formulas.parse
+        hypotheses._mixture.HypothesisMixture.save
+        hypotheses._mixture.HypothesisMixture.summary
+        hypotheses._model_average.ModelAverage.save
+        hypotheses._sensitivity.PriorSweep.
+        hypotheses._sensitivity.prior_sweep
+        hypotheses._stored.
+        images.atoms.
+        images.descriptors.factors
+        images.registration.words
+        inference._posterior.Posterior.save
+        inference._posterior.Posterior.summary
+        inference._posterior.Predictive.
+        inference._posterior.conditioning_ahead
+        inference._reconstruct.
+        inference._stored.
+        models._exactness.
+        models._kronecker.enough
+        models._model.
+        models._multi_output.SpectralBasis.of
+        models._outlier.
+        models._sparse.inducing_points
+        models._structure.
+        models.gridded.blocks_of
+        models.gridded.ranks
+        nn._im2spec.Translation.predict
+        nn._pretrain.
+        simulators.graphene.
+        spectra.edx.shapes
+        spectra.fit.words
+        spectra.forc.split_cycles
+        spectra.scalarize.HasArrays.
+        spectra.scalarize.of_reading
+        spectra.streams.Source.
+        spectra.streams.blocks
+        spectra.streams.filtered
+        spectra.streams.stream
+        vae._checkpoints.
+        vae._examples.examples
+        vae._examples.unit_range
+        vae._files.
+        vae._inference.encode_windows
+        vae._inference.trajectories
+        vae._model.VAE.check
+        vae._stored.
     """,
     STATIC: """
-        experiment._experiment. images.descriptors.windows images.patches.pixel_positions inference.model_average.Hypotheses.names
-        inference.model_average.ModelAverage.names inference._posterior.Posterior.without_factor inference.model_average.ModelAverage.without_factor
-        inference.model_average.ModelAverage.owner core._linalg.jitter models._transform.DataTransform.bounds models.gp.GPFactor.ok
-        models.gridded.Process.axes models.gridded.unit_axis models._noise.StudentNoise.fresh models._scaling.box
-        models._scaling.checked core._observations.Observations.capacity simulators.diffraction.interaction
-        simulators.diffraction.wavelength laws.mixtures.pairs laws.shapes.span core._poses.axes core._poses.grid
-        priors.given_shapes priors.parameter_shapes priors.with_dim spectra.streams.band_pass spectra.streams.comb
-        vae._examples.Examples. vae._model.VAE.branches vae._model.VAE.invariances vae._model.VAE.latent
-        vae._parts.Gaussian.raw vae._training.Trained. vae._inference.Encoded. vae._fourier.Lattice. vae._fourier.lattice
-        acquisition._functions.sign_of acquisition._acquisition.goals acquisition.expected_information_gain.seeks_optimum models._noise.only_known
+        acquisition._acquisition.goals
+        acquisition._functions.sign_of
+        acquisition._information.seeks_optimum
+        core._linalg.jitter
+        core._observations.Observations.capacity
+        core._poses.axes
+        core._poses.grid
+        experiment._experiment.
+        hypotheses._mixture.Hypotheses.names
+        hypotheses._mixture.HypothesisMixture.names
+        hypotheses._mixture.HypothesisMixture.floored
+        hypotheses._mixture.HypothesisMixture.log_probability
+        hypotheses._mixture.HypothesisMixture.probability_error
+        hypotheses._mixture.HypothesisMixture.owner
+        hypotheses._mixture.HypothesisMixture.without_factor
+        images.descriptors.windows
+        images.patches.pixel_positions
+        inference._posterior.Info.unknown
+        inference._posterior.Posterior.without_factor
+        laws.mixtures.pairs
+        laws.shapes.span
+        models._deep_kernel.DeepKernelGP.bounds
+        models._deep_kernel.DeepKernelGP.dim
+        models._deep_kernel.DeepKernelGP.needs_noise
+        models._deep_kernel.DeepKernelGP.seen
+        models._deep_kernel.DeepKernelGP.standardized
+        models._deep_kernel.DeepKernelGP.tails
+        models._exact.ExactGP.needs_noise
+        models._exact.GPFactor.ok
+        models._multi_output.MultiOutput.bounds
+        models._multi_output.MultiOutput.dim
+        models._multi_output.MultiOutput.needs_noise
+        models._multi_output.MultiOutput.outputs
+        models._multi_output.MultiOutput.prior
+        models._multi_output.MultiOutput.standardized
+        models._multi_output.MultiOutput.tails
+        models._noise.StudentNoise.fresh
+        models._noise.only_known
+        models._parametric.Parametric.dim
+        models._parametric.Parametric.needs_noise
+        models._parametric.Parametric.prior
+        models._parametric.Parametric.standardized
+        models._parametric.Parametric.tails
+        models._process.Process.bounds
+        models._process.Process.dim
+        models._process.Process.prior
+        models._process.Process.standardized
+        models._process.Process.tails
+        models._scaling.box
+        models._scaling.checked
+        models._sparse.SparseGP.bounds
+        models._sparse.SparseGP.needs_noise
+        models._transform.DataTransform.bounds
+        models.gridded.KroneckerGP.axes
+        models.gridded.unit_axis
+        priors.given_shapes
+        priors.parameter_shapes
+        priors.with_dim
+        simulators.diffraction.interaction
+        simulators.diffraction.wavelength
+        spectra.streams.band_pass
+        spectra.streams.comb
+        vae._examples.Examples.
+        vae._fourier.Lattice.
+        vae._fourier.lattice
+        vae._inference.Encoded.
+        vae._model.VAE.branches
+        vae._model.VAE.invariances
+        vae._model.VAE.latent
+        vae._parts.Gaussian.raw
+        vae._training.Trained.
     """,
     BUILDS: """
-        acquisition._candidates.box acquisition._candidates.domain acquisition._candidates.grid acquisition._candidates.pool
-        experiment._bayes_opt. hypotheses._bandit. inference.model_average.hypotheses inference.model_average.model_average kernels.coregion_prior
-        means.two_dips_prior nn._encoders.encoder models._noise.HeteroscedasticNoise.prior models._noise.StudentNoise.prior
-        laws.shapes.height laws.shapes.level priors.as_program priors.complete priors.default vae._model.model
-        vae._model.VAE.init vae._networks. vae._parts.rotation vae._parts.scaling vae._parts.translation vae._schedules.
+        acquisition._candidates.box
+        acquisition._candidates.domain
+        acquisition._candidates.grid
+        acquisition._candidates.pool
+        experiment._bayes_opt.
+        hypotheses._bandit.
+        hypotheses._mixture.hypotheses
+        hypotheses._model_average.model_average
+        kernels.coregion_prior
+        laws.shapes.height
+        laws.shapes.level
+        means.two_dips_prior
+        models._noise.HeteroscedasticNoise.prior
+        models._noise.StudentNoise.prior
+        nn._encoders.encoder
+        priors.as_program
+        priors.complete
+        priors.default
+        vae._model.VAE.init
+        vae._model.model
+        vae._networks.
+        vae._parts.rotation
+        vae._parts.scaling
+        vae._parts.translation
+        vae._schedules.
     """,
-    CHAOTIC: "inference._ensemble. inference._nuts. nn._im2spec.im2spec vae._training.train",
-    LOOPS: "experiment._simulate.",
+    CHAOTIC: """
+        inference._ensemble.
+        inference._nuts.
+        nn._im2spec.im2spec
+        vae._training.train
+    """,
+    LOOPS: """
+        experiment._simulate.
+    """,
 }
 
 

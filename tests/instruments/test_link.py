@@ -144,6 +144,7 @@ def test_importing_does_not_load_pyvisa_or_jax():
     import sys
 
     heavy = "pyvisa", "jax", "h5py"
-    code = f"import sys, gpax_instruments.drivers.pfm, gpax_instruments.drivers.replay; print([m for m in {heavy} if m in sys.modules])"
+    code = "import sys, gpax_instruments.drivers.pfm, gpax_instruments.drivers.replay\n"
+    code += f"print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

@@ -17,32 +17,32 @@ from rows.inference import KEY, belief, plain, race_of
 from rows.models import places, readings
 
 SCORES = {
-    "scores.log_ei": acquisition.log_ei,
-    "scores.log_pi": acquisition.log_pi,
-    "scores.ucb": acquisition.ucb,
-    "scores.seek": acquisition.seek,
-    "scores.learning": lambda: acquisition.learning(acquisition.log_ei()),
-    "scores.uncertainty": acquisition.uncertainty,
-    "scores.disagreement": acquisition.disagreement,
-    "scores.thompson": acquisition.thompson,
-    "score.of_moments": lambda: acquisition.of_moments(lambda mean, std: 5 * std + 10 * mean),
-    "penalties.distance_penalty": lambda: acquisition.distance_penalty(3.0),
-    "penalties.feasible": lambda: acquisition.feasible(4.0),
-    "batches.q_log_ei": acquisition.q_log_ei,
-    "batches.q_log_nei": acquisition.q_log_nei,
-    "batches.thompson_path": acquisition.thompson_path,
-    "batches.ucb_pe": acquisition.ucb_pe,
+    "_functions.log_ei": acquisition.log_ei,
+    "_functions.log_pi": acquisition.log_pi,
+    "_functions.ucb": acquisition.ucb,
+    "_functions.seek": acquisition.seek,
+    "_functions.learning": lambda: acquisition.learning(acquisition.log_ei()),
+    "_functions.uncertainty": acquisition.uncertainty,
+    "_functions.disagreement": acquisition.disagreement,
+    "_functions.thompson": acquisition.thompson,
+    "_acquisition.of_moments": lambda: acquisition.of_moments(lambda mean, std: 5 * std + 10 * mean),
+    "_penalties.distance_penalty": lambda: acquisition.distance_penalty(3.0),
+    "_penalties.feasible": lambda: acquisition.feasible(4.0),
+    "_batches.q_log_ei": acquisition.q_log_ei,
+    "_batches.q_log_nei": acquisition.q_log_nei,
+    "_batches.thompson_path": acquisition.thompson_path,
+    "_batches.ucb_pe": acquisition.ucb_pe,
 }
 FLAT = {
-    "scores.random": acquisition.random,
-    "penalties.travel": lambda: acquisition.travel(0.5, 1.0, 0.2),
-    "batches.min_distance": lambda: acquisition.min_distance(2.0),
+    "_functions.random": acquisition.random,
+    "_penalties.travel": lambda: acquisition.travel(0.5, 1.0, 0.2),
+    "_batches.min_distance": lambda: acquisition.min_distance(2.0),
 }
 OF_RIVALS = {
-    "information.expected_information_gain": acquisition.expected_information_gain,
-    "information.uncertainty_of_one": acquisition.uncertainty_of_one,
-    "information.parting acquisition.expected_information_gain.between": parting,
-    "information.telling_apart": lambda: telling_apart(acquisition.log_ei() + acquisition.distance_penalty(3.0)),
+    "_information.expected_information_gain": acquisition.expected_information_gain,
+    "_information.uncertainty_of_one": acquisition.uncertainty_of_one,
+    "_information.parting acquisition._information.between": parting,
+    "_information.telling_apart": lambda: telling_apart(acquisition.log_ei() + acquisition.distance_penalty(3.0)),
 }
 
 
@@ -66,7 +66,7 @@ def scored(make, of=None):
 def scores() -> list[Row]:
     found = []
     for name, make in SCORES.items():
-        core = ("grad",) if name == "scores.log_ei" else ()
+        core = ("grad",) if name == "_functions.log_ei" else ()
         found.append(row(f"acquisition.{name}", scored(make), contexts=("jit", "grad"), core=core))
     found += [row(f"acquisition.{name}", scored(make), contexts=("jit", "vmap")) for name, make in FLAT.items()]
     found += [

@@ -11,6 +11,7 @@ import numpyro.distributions as dist
 from table import FEW, NO_SLOPE, Row, row
 
 from gpax_lab import StudentNoise, gp, hypotheses, laplace, parametric, priors, smc
+from gpax_lab.core import Status
 from gpax_lab.core import _linalg as linalg
 from gpax_lab.core import _sequence as sequence
 from gpax_lab.core._observations import Observations, add_pending, answered_slot, as_if_measured, assimilate
@@ -277,7 +278,7 @@ def beliefs() -> list[Row]:
         return row(name, lambda: (function, (x, (of or (lambda o: belief(plain(), o)))(obs), obs, KEY, *args)), **rest)
 
     def both(name):
-        return f"inference._posterior.Posterior.{name}", f"inference.model_average.ModelAverage.{name}"
+        return f"inference._posterior.Posterior.{name}", f"hypotheses._mixture.HypothesisMixture.{name}"
 
     def whole(o):
         return race_of(o)
@@ -303,8 +304,15 @@ def beliefs() -> list[Row]:
         if name in ("predict", "joint", "path", "noise_variance", "leave_one_out"):
             found.append(put(many, look, of=whole, contexts=("jit",)))
     chances = lambda x, p, o, k: (p.log_probability, p.probability, p.probability_error, p.log_weight)  # noqa: E731
-    covers = "inference.model_average.ModelAverage.log_probability inference.model_average.ModelAverage.probability inference.model_average.ModelAverage.probability_error "
-    covers += "inference.model_average.ModelAverage.log_weight inference.model_average.ModelAverage.log_evidence inference.model_average.ModelAverage.info"
+    covers = (
+        "hypotheses._model_average.ModelAverage.log_probability "
+        "hypotheses._mixture.HypothesisMixture.probability "
+        "hypotheses._model_average.ModelAverage.probability_error "
+    )
+    covers += (
+        "hypotheses._mixture.HypothesisMixture.log_weight "
+        "hypotheses._mixture.HypothesisMixture.log_evidence hypotheses._mixture.HypothesisMixture.info"
+    )
     logs = jnp.log(jnp.asarray([0.2, 0.8]))
     mean, variance = jnp.asarray([[0.1, 0.4], [0.3, -0.2]]), jnp.asarray([[0.1, 0.4], [0.3, 0.2]])
     two = lambda o: belief(multi_output(plain(), 2), o._replace(y=jnp.stack([o.y, jnp.cos(o.y)], axis=1)))  # noqa: E731
@@ -313,19 +321,24 @@ def beliefs() -> list[Row]:
         put("models._multi_output.vector_moments", lambda x, p, o, k: vector_moments(p, x), of=two, contexts=("jit",)),
         put(covers, chances, of=whole, contexts=("jit",)),
         put(
-            "inference.model_average.ModelAverage.floored",
+            "hypotheses._model_average.ModelAverage.floored",
             lambda x, p, o, k: p.floored(0.2).log_probability,
             of=whole,
             contexts=("jit",),
         ),
         put(
-            "inference.model_average.ModelAverage.moments inference.model_average.ModelAverage.conditioned inference.model_average.ModelAverage.with_pending inference.model_average.ModelAverage.thinned",
+            (
+                "hypotheses._mixture.HypothesisMixture.moments "
+                "hypotheses._mixture.HypothesisMixture.conditioned "
+                "hypotheses._mixture.HypothesisMixture.with_pending "
+                "hypotheses._mixture.HypothesisMixture.thinned"
+            ),
             lambda x, p, o, k: p.conditioned(o).with_pending(o).thinned(k, 2).moments(x),
             of=whole,
             contexts=("jit",),
         ),
         put(
-            "inference.model_average.ModelAverage.paths",
+            "hypotheses._mixture.HypothesisMixture.paths",
             lambda x, p, o, k: p.paths(o, k, x, 1),
             of=whole,
             contexts=("jit",),
@@ -359,7 +372,10 @@ def beliefs() -> list[Row]:
             note="of heavy tails",
         ),
         put(
-            "inference._recalibration.leave_one_out_scores inference._recalibration.coverage inference._recalibration.recalibration",
+            (
+                "inference._recalibration.leave_one_out_scores inference._recalibration.coverage "
+                "inference._recalibration.recalibration"
+            ),
             lambda x, p, o, k: (leave_one_out_scores(p, o), coverage(p, o), recalibration(p, o)),
             contexts=("jit",),
         ),
@@ -377,6 +393,11 @@ def beliefs() -> list[Row]:
             "hypotheses._sensitivity.widened",
             lambda: (lambda f: widened(PEAK["width"], f).log_prob(2.3), (np.asarray(1.4),)),
             contexts=("jit", "grad"),
+        ),
+        row(
+            "core._status.Status.worst",
+            lambda: (lambda a: Status.worst((a > 0, Status.NOT_MIXED), (a > 1, Status.NOT_FINITE)), (jnp.arange(3.0),)),
+            contexts=NO_SLOPE,
         ),
         row(
             "core._programs.log_observed",

@@ -10,7 +10,7 @@ from table import EVERYWHERE, FEW, Row, row
 
 from gpax_lab import HeteroscedasticNoise, deep_kernel, gp, kernels, parametric, priors, sparse
 from gpax_lab.core._observations import Observations, add_pending, observations
-from gpax_lab.models import SpectralBasis, multi_output
+from gpax_lab.models import DeepKernelGP, ExactGP, MultiOutput, Parametric, SparseGP, SpectralBasis, multi_output
 from gpax_lab.models import _conditioning as conditioning
 from gpax_lab.models._deep_kernel import effective_rank, embed
 from gpax_lab.models._mixture import over_compositions
@@ -86,8 +86,29 @@ KERNELS = {
     "add": kernels.add(*SCALED),
     "multiply": kernels.multiply(SCALED[0], kernels.scope("b", kernels.periodic)),
 }
-COVERED = "models.gp.exact models._transform.frame models._transform.DataTransform.parts models._transform.DataTransform.unit "
+COVERED = (
+    "models.gp.exact models._transform.data_transform models._transform.DataTransform.parts "
+    "models._transform.DataTransform.unit "
+)
 BOX = [[LOW, LOW + WIDTH]]
+
+
+CLASSES = {
+    "models.gp.exact": ExactGP,
+    "models._parametric.parametric": Parametric,
+    "models._sparse.sparse": SparseGP,
+    "models._deep_kernel.deep_kernel": DeepKernelGP,
+    "models._multi_output.multi_output": MultiOutput,
+}
+
+
+def methods_of(covers: str, function: str) -> str:
+    """The methods of a model's class that a view of it calls, as the table names them."""
+    kind = next((CLASSES[name] for name in covers.split() if name in CLASSES), ExactGP)
+    name = "condition_on_pending" if function.startswith("shrink") else function
+    names = [name] if name in ("log_likelihood", "leave_one_out") else [name, "condition"]
+    methods = [getattr(kind, name) for name in names]
+    return " ".join(f"{one.__module__.removeprefix('gpax_lab.')}.{one.__qualname__}" for one in methods)
 
 
 def process(
@@ -108,6 +129,7 @@ def process(
         obs, x = readings(dim, capacity, dtype, outputs, tasks), places(dim, dtype, tasks)
         return view(function, build(), obs, x)
 
+    covers = f"{covers} {methods_of(covers, function)}"
     tolerance = 1e-8 if dtype is np.float64 else 3e-3
     kind = np.dtype(dtype).name
     where = f"{note} {dim}d {capacity} of {kind}: {function}"
@@ -186,7 +208,8 @@ VARIANTS = {
     "heavy tails": (
         8,
         lambda: gp.exact(1, noise=StudentNoise(capacity=8), bounds=BOX, **FEW_ANCHORS),
-        "models._noise.StudentNoise.times models._noise.log_excess models._scaling.median models._transform.DataTransform.unread "
+        "models._noise.StudentNoise.times models._noise.log_excess models._scaling.median "
+        "models._transform.DataTransform.unread "
         "models._transform.DataTransform.noise_variance",
     ),
     "unscaled": (16, lambda: gp.exact(1, standardize=False, bounds=BOX, **FEW_ANCHORS), ""),
@@ -250,7 +273,7 @@ def by_kind() -> list[Row]:
         contexts = ("jit", "grad", "branch") if "parametric" in covers else ("jit", "vmap", "branch", "grad branch")
         found.append(process(note, build, "log_likelihood", covers=covers, contexts=contexts, **where, **core))
         functions = ["predict", "leave_one_out", "shrink predict", "noise_variance"]
-        functions += [] if note == "vector" else ["joint"]
+        functions += [] if note == "vector" else ["joint", "paths"]
         found += [process(note, build, name, covers=covers, contexts=("jit",), **where) for name in functions]
     return found
 

@@ -8,8 +8,7 @@ from table import EVERYWHERE, FEW, Row, row
 from gpax_lab import means, priors
 from gpax_lab.core import _poses as poses
 from gpax_lab.hypotheses import _formulas as formulas
-from gpax_lab.laws import domain_writing as domains
-from gpax_lab.laws import mixtures, shapes, transitions
+from gpax_lab.laws import domain_writing, mixtures, shapes, transitions
 from gpax_lab.nn import _layers as layers
 from gpax_lab.simulators import (
     band_excitation,
@@ -31,17 +30,22 @@ LAWS = {
     "shapes": ("flat", "line", "parabola", "kink", "step", "peak", "dip", "power", "hill"),
     "transitions": ("second_order", "first_order", "landau_second", "landau_first", "curie_weiss", "arrhenius"),
     "mixtures": ("constant", "vegard", "nordheim", "redlich_kister"),
-    "domains": ("thermodynamic", "wall_kinetics", "charge_injection", "wall_pinning"),
+    "domain_writing": ("thermodynamic", "wall_kinetics", "charge_injection", "wall_pinning"),
 }
 
 
 def law_of(room: str, name: str) -> means.Law:
-    make = getattr({"shapes": shapes, "transitions": transitions, "mixtures": mixtures, "domains": domains}[room], name)
-    return {"mixtures": lambda: make(3, Y), "domains": lambda: make((2.0, 8.0), 60.0)}.get(room, lambda: make(X, Y))()
+    make = getattr(
+        {"shapes": shapes, "transitions": transitions, "mixtures": mixtures, "domain_writing": domain_writing}[room],
+        name,
+    )
+    return {"mixtures": lambda: make(3, Y), "domain_writing": lambda: make((2.0, 8.0), 60.0)}.get(
+        room, lambda: make(X, Y)
+    )()
 
 
 def at(law: means.Law) -> jax.Array:
-    """Three places of a law's core._inputs."""
+    """Three points of a law's inputs."""
     if "domain" in law.source.lower() or law.dim == 2:
         return jnp.asarray([[3.0, -1.2], [5.5, 0.3], [7.0, 1.4]])
     share = jnp.asarray([[0.2, 0.3, 0.5], [0.1, 0.7, 0.2], [0.4, 0.4, 0.2]])
@@ -56,7 +60,7 @@ def drawn(law: means.Law):
 
 def laws() -> list[Row]:
     found = [
-        row(f"physics.{room}.{name}", lambda of=(room, name): drawn(law_of(*of)), contexts=("jit", "grad"))
+        row(f"laws.{room}.{name}", lambda of=(room, name): drawn(law_of(*of)), contexts=("jit", "grad"))
         for room, names in LAWS.items()
         for name in names
     ]
@@ -142,7 +146,7 @@ def samples() -> list[Row]:
         return row(f"simulators.stem_sample.{name}", lambda: (function, (spot, specimen())), contexts=SHORT)
 
     def of_key(name, function, contexts=("jit", "vmap"), **rest):
-        return row(f"physics.{name}", lambda: (function, (KEY,)), contexts=contexts, **rest)
+        return row(f"simulators.{name}", lambda: (function, (KEY,)), contexts=contexts, **rest)
 
     f = ferroelectric
     single = {"tolerance": 1e-5}

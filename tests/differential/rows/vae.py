@@ -78,11 +78,13 @@ def bounded() -> list[Row]:
 
     content = np.asarray([[0.3], [-0.4]])
     return [
-        put("bounds.elbo vae._model.VAE.latents", lambda p, k, d: vae.elbo(posed()[0], p, k, d), posed),
-        put("bounds.elbo", lambda p, k, d: vae.elbo(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
-        put("bounds.importance_elbo", lambda p, k, d: vae.importance_elbo(posed()[0], p, k, d, 3), posed),
-        put("bounds.encoded vae._elbo.EncoderOutput.log_class vae._elbo.split", seen, posed, contexts=FEW),
-        put("training.mean_elbo", lambda p, k, d: training.mean_elbo(posed()[0], p, k, d, 2), posed, contexts=("jit",)),
+        put("_elbo.elbo vae._model.VAE.latents", lambda p, k, d: vae.elbo(posed()[0], p, k, d), posed),
+        put("_elbo.elbo", lambda p, k, d: vae.elbo(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
+        put("_elbo.importance_elbo", lambda p, k, d: vae.importance_elbo(posed()[0], p, k, d, 3), posed),
+        put("_elbo.encoded vae._elbo.EncoderOutput.log_class vae._elbo.split", seen, posed, contexts=FEW),
+        put(
+            "_training.mean_elbo", lambda p, k, d: training.mean_elbo(posed()[0], p, k, d, 2), posed, contexts=("jit",)
+        ),
         turned("encode", lambda t, x: encode(t, x)),
         turned("decode vae._model.VAE.decode vae._model.VAE.code", lambda t, z: decode(t, z), content, SHORT),
         turned("reconstruct", lambda t, x: reconstruct(t, x)),
@@ -122,37 +124,40 @@ def pieces() -> list[Row]:
 
     names = "posterior", "kl", "log_prior", "log_posterior"
     return [
-        put(" vae.".join(f"parts.Gaussian.{n}" for n in names), of_part(shift, 4), raw),
-        put(" vae.".join(f"parts.Angle.{n}" for n in names), of_part(turn, 3), raw),
-        put("parts.Gaussian.draw vae._parts.Angle.draw", draws, KEY, contexts=("jit", "vmap")),
-        put("parts.wrapped_entropy", parts.wrapped_entropy, np.asarray([0.05, 0.7, 4.0])),
+        put(" vae.".join(f"_parts.Gaussian.{n}" for n in names), of_part(shift, 4), raw),
+        put(" vae.".join(f"_parts.Angle.{n}" for n in names), of_part(turn, 3), raw),
+        put("_parts.Gaussian.draw vae._parts.Angle.draw", draws, KEY, contexts=("jit", "vmap")),
+        put("_parts.wrapped_entropy", parts.wrapped_entropy, np.asarray([0.05, 0.7, 4.0])),
         put(
-            "likelihoods.bernoulli vae._likelihoods.continuous_bernoulli vae._likelihoods.gaussian",
+            "_likelihoods.bernoulli vae._likelihoods.continuous_bernoulli vae._likelihoods.gaussian",
             log_probs,
             raw,
             core=("grad",),
         ),
         put(
-            "waves.picture",
+            "_fourier.picture",
             lambda w, m: waves.picture(lattice, w, m, jnp.asarray([[0.1, 0.2], [0.0, -0.1]])),
             coefficients,
             matrix,
         ),
         put(
-            "waves.spectrum",
+            "_fourier.spectrum",
             lambda w: waves.spectrum(line, w[:, : 2 * line.count], jnp.ones(2), jnp.zeros(2)),
             coefficients,
         ),
-        put("checks.circular_correlation", lambda a: checks.circular_correlation(a, other), angle),
-        put("checks.angle_error", lambda a: checks.angle_error(a, other), angle),
+        put("_metrics.circular_correlation", lambda a: checks.circular_correlation(a, other), angle),
+        put("_metrics.angle_error", lambda a: checks.angle_error(a, other), angle),
         put(
-            "checks.shift_correlation",
+            "_metrics.shift_correlation",
             lambda a: checks.shift_correlation(a, jnp.asarray(raw.T)),
             raw.T + 0.1 * raw.T**2,
             contexts=("jit",),
         ),
         put(
-            "checks.explained", lambda a: checks.explained(a, jnp.asarray(raw.T)), raw.T[:, :1] ** 2, contexts=("jit",)
+            "_metrics.explained",
+            lambda a: checks.explained(a, jnp.asarray(raw.T)),
+            raw.T[:, :1] ** 2,
+            contexts=("jit",),
         ),
     ]
 
@@ -182,18 +187,17 @@ def grids() -> list[Row]:
         return c * c, [b**2 for b in back]
 
     pair = np.random.default_rng(3).normal(size=(2, 3))
-    names = (
-        "kronecker.analyse models._kronecker.synthesise models._kronecker.normal_product models._kronecker.precondition"
-    )
+    algebra = "analyse", "synthesise", "normal_product", "precondition"
+    names = " models.".join(f"_kronecker.{name}" for name in algebra)
     return [
         row(
-            "models.gridded.process",
+            "models.gridded.process models.gridded.KroneckerGP.log_likelihood",
             lambda: (grid.log_likelihood, (params, blocks)),
             contexts=("jit", "vmap", "grad", "branch"),
             core=("jit",),
         ),
         row(
-            "models.gridded.Process.rows models.gridded.Process.grams",
+            "models.gridded.KroneckerGP.rows models.gridded.KroneckerGP.grams",
             lambda: (lambda p: (grid.grams(p, shape), grid.rows(p, [jnp.linspace(0, 1, 3)] * 2)), (params,)),
             contexts=SHORT,
         ),
