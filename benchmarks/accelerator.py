@@ -150,7 +150,7 @@ def fits(part: Part) -> None:
         each, _ = spectra.scipy_all(spectra.sho_curve, np.tile(spectra.BAND, 2), stacked, starts, maxfev=20000)
         seconds, fit = part.timed(f"{count} resonances", lambda h=h: spectra.sho_fit(spectra.BAND, h))
         part.result(f"{count} resonances, time of a fit beside scipy's curve_fit", seconds / count, "s", each)
-        part.result(f"{count} resonances, share that is good", float(np.mean(np.asarray(fit.flag) == 0)), "1")
+        part.result(f"{count} resonances, share that is good", float(np.mean(np.asarray(fit.status) == 0)), "1")
     for count in loops:
         _, bias, response = spectra.simulated_loops(count)
         starts = np.asarray(spectra.loop_start(bias, response[:few]))
@@ -159,7 +159,7 @@ def fits(part: Part) -> None:
         each, _ = spectra.scipy_all(curve, np.asarray(bias), rows, starts, maxfev=20000)
         seconds, fit = part.timed(f"{count} loops", lambda b=bias, r=response: spectra.loop_fit(b, r))
         part.result(f"{count} loops, time of a fit beside scipy's curve_fit", seconds / count, "s", each)
-        part.result(f"{count} loops, share that is good", float(np.mean(np.asarray(fit.flag) == 0)), "1")
+        part.result(f"{count} loops, share that is good", float(np.mean(np.asarray(fit.status) == 0)), "1")
 
 
 def surface(x):

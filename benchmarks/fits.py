@@ -23,8 +23,8 @@ import numpy as np  # noqa: E402
 from scipy.optimize import curve_fit as scipy_fit  # noqa: E402
 from scipy.special import erf  # noqa: E402
 
+from gpax_lab.core import Status  # noqa: E402
 from gpax_lab.simulators.band_excitation import be_spectrum  # noqa: E402
-from gpax_lab.spectra.fit import OK, UNRESOLVED, WORDS  # noqa: E402
 from gpax_lab.spectra.loop_fit import loop_fit, loop_start  # noqa: E402
 from gpax_lab.spectra.loops import despike, loop_function, rising, triangle  # noqa: E402
 from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response, sho_start  # noqa: E402
@@ -146,10 +146,10 @@ def bound(slopes, noise):
 
 
 def flags(name, fit, report):
-    flag = np.asarray(fit.flag).ravel()
-    for code, text in WORDS.items():
-        if np.any(flag == code):
-            report.result(f"{name}: share with flag '{text.split(':')[0].split(';')[0]}'", np.mean(flag == code), "1")
+    codes = np.asarray(fit.status).ravel()
+    for status in Status:
+        if np.any(codes == status):
+            report.result(f"{name}: share with status {status.name}", np.mean(codes == status), "1")
 
 
 def bands(side, subset, report):
@@ -179,7 +179,7 @@ def loops(count, subset, report):
     starts = {"same start": np.asarray(loop_start(bias, response[:subset])), "start at the steepest step": usual}
     fit = speed("loop", lambda: loop_fit(bias, response), curve, np.asarray(bias), rows, starts, count, report)
     flags("loop", fit, report)
-    good = np.asarray(fit.flag) == OK
+    good = np.asarray(fit.status) == Status.OK
     slopes = np.asarray(jax.vmap(jax.jacfwd(lambda p: loop_function(bias, p)))(jnp.array(truth)))
     error = (np.asarray(fit.params) - truth)[good]
     names = [f"{kind}{k}" for kind, n in (("a", 5), ("b", 4)) for k in range(n)]
@@ -198,9 +198,9 @@ def real_map(folder, subset, report):
     report.result("BEPS map: 2500 fits, first call with compilation", first, "s")
     report.result("BEPS map: 2500 fits, warm", warm, "s")
     flags("BEPS map", fit, report)
-    usable = np.isin(np.asarray(fit.flag), (OK, UNRESOLVED))
+    usable = np.isin(np.asarray(fit.status), (Status.OK, Status.UNRESOLVED))
     report.result("BEPS map: share of usable fits (good or unresolved corner)", usable.mean(), "1")
-    flat = np.asarray(fit.flag) == OK
+    flat = np.asarray(fit.status) == Status.OK
     chosen = np.flatnonzero(flat)[:subset]
     scale = np.max(np.abs(np.asarray(response)[chosen]), axis=1)
     unit = np.stack([scale, scale, *[np.ones_like(scale)] * 2, scale, *[np.ones_like(scale)] * 4], axis=1)

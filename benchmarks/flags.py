@@ -30,7 +30,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from scipy.stats import binomtest  # noqa: E402
 
-from gpax_lab.spectra.fit import OK  # noqa: E402
+from gpax_lab.core import Status  # noqa: E402
 from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, scalars  # noqa: E402
 from gpax_lab.spectra.loops import despike, loop_area, loop_function, triangle  # noqa: E402
 from gpax_lab.spectra.scalarize import scalarizer  # noqa: E402
@@ -84,7 +84,7 @@ def interval(k, n):
 def counted(value, std, flag, truth, spare=0.0):
     """Right, right and accepted, wrong, wrong and accepted, all, accepted, accepted beyond three deviations."""
     away = np.abs(value - truth) / np.sqrt(std**2 + spare**2)
-    good, right, wrong = flag == OK, away <= RIGHT, ~(away <= WRONG)
+    good, right, wrong = flag == Status.OK, away <= RIGHT, ~(away <= WRONG)
     parts = right, right & good, wrong, wrong & good
     return np.array([*(v.sum() for v in parts), away.size, good.sum(), (good & ~right).sum()])
 
@@ -143,11 +143,11 @@ def main() -> None:
             clean, noisy, params = simulated(kind, count, draw)
             fit = loop_fit(BIAS, noisy)
             found, truth = scalars(fit, BIAS), truths(kind, clean, params)
-            unflagged.append(np.mean(np.asarray(fit.flag) == OK))
+            unflagged.append(np.mean(np.asarray(fit.status) == Status.OK))
             for k, name in enumerate(NAMES):
                 known = np.isfinite(truth[:, k])
                 place = LoopScalars._fields.index(name)
-                numbers = [np.asarray(v)[known, place] for v in (found.params, found.std, found.flag)]
+                numbers = [np.asarray(v)[known, place] for v in (found.params, found.std, found.status)]
                 here[name] += counted(*numbers, truth[known, k])
                 pulls += [(numbers[0] - truth[known, 0]) / numbers[1]] if name == "area" else []
         report.result(f"{kind}: fits without any flag", float(np.mean(unflagged)), "1")
@@ -183,7 +183,7 @@ def alike(count, report, quick):
             noisy = simulated(kind, count, 104)[1]
             found = scalars(loop_fit(BIAS, noisy), BIAS)
             value, variance = (np.asarray(v) for v in jax.vmap(scalar)(noisy))
-            good = np.asarray(found.flag)[:, k] == OK
+            good = np.asarray(found.status)[:, k] == Status.OK
             numbers = (value, found.params[:, k], 1e-3), (variance, found.std[:, k] ** 2, 1e-2)
             same = np.all([np.isclose(one, other, rtol=close) for one, other, close in numbers], axis=0)
             differ += int(np.sum((np.isfinite(value) != good) | (good & ~same)))
@@ -199,12 +199,12 @@ def nothing(count, report, quick):
     dice = np.random.default_rng(105)
     tilt = dice.uniform(-0.3, 0.3, (count, 1))
     found = scalars(loop_fit(BIAS, tilt * BIAS + dice.normal(size=(count, 64))), BIAS)
-    flag, names = np.asarray(found.flag), LoopScalars._fields
+    flag, names = np.asarray(found.status), LoopScalars._fields
     for name in ("coercive_up", "coercive_down", "imprint", "nucleation_up", "nucleation_down"):
-        k = int(np.sum(flag[:, names.index(name)] == OK))
+        k = int(np.sum(flag[:, names.index(name)] == Status.OK))
         report.result(f"lines in noise: {name} accepted", k / count, "1")
         report.claim(f"lines in noise: at most 2 percent have a {name}", interval(k, count)[not quick] <= 0.02)
-    sums = counted(*(np.asarray(v)[:, 0] for v in (found.params, found.std, found.flag)), 0.0)
+    sums = counted(*(np.asarray(v)[:, 0] for v in (found.params, found.std, found.status)), 0.0)
     told("lines in noise: area", sums, report)
 
 
@@ -228,7 +228,7 @@ def measured(folder, report):
     spare = np.sqrt(np.var(left, axis=1) * (weight @ weight) + 2.0 * (height * step) ** 2 / 12.0)
     for name, loops in (("as measured", response[good]), ("spikes repaired", repaired[good])):
         found = scalars(loop_fit(bias[even], loops[:, even]), bias[even])
-        numbers = (np.asarray(v)[:, 0] for v in (found.params, found.std, found.flag))
+        numbers = (np.asarray(v)[:, 0] for v in (found.params, found.std, found.status))
         claims(f"BEPS map, {name}, every second reading", counted(*numbers, reference, spare), report)
 
 
@@ -244,7 +244,7 @@ def shapes(bias, loops, report):
         for draw in range(4):
             dice = np.random.default_rng([106, draw])
             found = scalars(loop_fit(bias, clean + times * noise * dice.normal(size=clean.shape)), bias)
-            sums += counted(*(np.asarray(v)[:, 0] for v in (found.params, found.std, found.flag)), truth)
+            sums += counted(*(np.asarray(v)[:, 0] for v in (found.params, found.std, found.status)), truth)
         claims(f"measured shapes, noise x {times:g}: area", sums, report)
 
 

@@ -12,32 +12,53 @@ from jax.typing import ArrayLike
 class Status(IntEnum):
     """What a fit, a sampler or a measurement of an image came to. `describe()` says what to do about it.
 
-    Numbers are written into files and never change their meaning; how bad an outcome is follows the order in which the
-    members stand here, from `OK` to what leaves no result at all, and `worst` picks the last one that applies.
+    Numbers are written into files and never change their meaning. The members of a group (samplers, fits, gaps, shifts
+    of images) stand in the order of their severity, and `worst` picks the last one that applies.
     """
 
     OK = 0
-    # Samplers: the draws are there.
+    # Samplers.
     NOT_GAUSSIAN = 7
     MORE_MODES = 12
     NOT_MIXED = 1
     MOVES_NOT_MIXED = 8
     SATURATED = 3
     DIVERGENT = 2
-    NOT_CONVERGED = 6
+    NOT_A_MAXIMUM = 6
     STILL_CLIMBING = 11
     BRIDGE_NOT_CROSSED = 9
     NOT_SOLVED = 10
     FACTORISATION_FAILED = 4
     CONTRADICTION = 13
     NOT_FINITE = 5
+    # Fits of curves, spectra and lattices.
+    POOR_FIT = 20
+    UNCHECKED = 21
+    RISING_BACKGROUND = 22
+    EMPTY_CHANNELS = 23
+    UNRESOLVED = 24
+    AT_BOUND = 25
+    NOT_CONVERGED = 26
+    SINGULAR = 27
+    FEW_DISCS = 28
+    NO_COUNTS = 29
+    # Gaps and peaks in a range.
+    THRESHOLD_RECROSSED = 30
+    OUTSIDE_RANGE = 31
+    NO_GAP = 32
+    # Shifts between images.
+    UNEVEN_SHIFT = 33
+    AMBIGUOUS_SHIFT = 34
+    UNRELATED_IMAGES = 35
+    # Any of these.
+    BAD_INPUT = 36
 
     def describe(self) -> str:
         """What it means and what to do about it.
 
         Example:
             >>> Status.OK.describe().split(":")[0]
-            'The draws can be trusted'
+            'Good'
         """
         return _WORDS[self]
 
@@ -66,7 +87,7 @@ class Status(IntEnum):
 
 
 _WORDS = {
-    Status.OK: ("The draws can be trusted: none of the checks of this sampler failed."),
+    Status.OK: "Good: none of the checks failed, and the result can be trusted.",
     Status.NOT_GAUSSIAN: (
         "The posterior is far from Gaussians around its modes: a few draws carry most of the weight. Use smc, or "
         "more draws."
@@ -91,7 +112,7 @@ _WORDS = {
         "Trajectories diverged in more than 1 percent of the draws: raise target_accept towards 0.95, or loosen a "
         "prior that squeezes a parameter against its edge."
     ),
-    Status.NOT_CONVERGED: (
+    Status.NOT_A_MAXIMUM: (
         "The optimiser stopped where the curvature is not that of a maximum (not positive, or not a number). Use "
         "nuts for this posterior; it needs first derivatives only."
     ),
@@ -119,5 +140,53 @@ _WORDS = {
     Status.NOT_FINITE: (
         "The log density was not finite at any starting point: a prior allows values where the mean or kernel is "
         "NaN or infinite. Check the physics function at the edges of its priors."
+    ),
+    Status.POOR_FIT: (
+        "Poor fit: the model does not describe the data (R^2 or chi^2 is beyond its limit, or what is left is not "
+        "noise). Take another model (a second peak, a missing element, other indices, two grains) or another fit "
+        "window below all structure; or there is no signal here."
+    ),
+    Status.UNCHECKED: (
+        "Three discs make a lattice, but none is left to tell whether their indices are right: take more discs."
+    ),
+    Status.RISING_BACKGROUND: (
+        "The background rises with energy, as no tail does: the fit window holds structure or too few counts."
+    ),
+    Status.EMPTY_CHANNELS: ("Channels of the fit window are empty, which biases the logarithm: use method='poisson'."),
+    Status.UNRESOLVED: (
+        "Unresolved: a corner or width is sharper than the steps of the axis resolve; the other numbers are good."
+    ),
+    Status.AT_BOUND: (
+        "At a bound: a parameter lies at its bound and has no standard deviation. Widen the bound or fix the parameter."
+    ),
+    Status.NOT_CONVERGED: ("Not converged: give a better start, several starts, more steps or another fit window."),
+    Status.SINGULAR: "Singular: the data do not determine the parameters. Take a simpler model.",
+    Status.FEW_DISCS: (
+        "Fewer than three discs that span the plane have enough counts: a larger dose, window or semi-angle."
+    ),
+    Status.NO_COUNTS: (
+        "No counts, or in fewer than three channels of the fit window: a wider window or a longer dwell time."
+    ),
+    Status.THRESHOLD_RECROSSED: (
+        "Beyond an edge of the gap the conductance falls far below the threshold again: raise it, or smooth more."
+    ),
+    Status.OUTSIDE_RANGE: (
+        "A peak or an edge lies at the end of the measured range or outside: shift or widen the band or the sweep."
+    ),
+    Status.NO_GAP: "No gap: the conductance at zero bias is above the threshold.",
+    Status.UNEVEN_SHIFT: (
+        "Parts of the image moved differently (drift during the scan?), or differently from the whole (a spot or "
+        "column of the camera that stands still?): scan faster, register smaller parts, or take out what stands still."
+    ),
+    Status.AMBIGUOUS_SHIFT: (
+        "A second peak of the correlation is nearly as high (a lattice?): limit the shift with reach or use a larger "
+        "field."
+    ),
+    Status.UNRELATED_IMAGES: (
+        "The images hardly resemble each other: another channel, flattening, or a smaller step between images."
+    ),
+    Status.BAD_INPUT: (
+        "Bad input: values that are not finite, too few of them, negative counts, a constant image, or a model that "
+        "is not finite at the start. Repair or leave out what is bad."
     ),
 }

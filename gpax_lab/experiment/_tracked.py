@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.images.registration import OK, WORDS, register
+from gpax_lab.core._status import Status
+from gpax_lab.images.registration import register
 
 
 class Imaging(Protocol):
@@ -115,7 +116,8 @@ class Tracked:
         if now.shape == self._shape:
             found = register(self._reference, self._prepare(jnp.asarray(now, self._reference.dtype)), **self._options)
             # The shift to apply to the new frame is minus the way the sample has gone.
-            self._judge(-np.asarray(found.shift), WORDS[int(found.flag)] if int(found.flag) != OK else "")
+            status = Status.of(found.status)
+            self._judge(-np.asarray(found.shift), "" if status == Status.OK else status.describe())
         else:
             shapes = f"the image has shape {now.shape}, the reference {self._shape}"
             if self._since is None and not self._vain:

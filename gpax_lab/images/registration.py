@@ -1,4 +1,4 @@
-"""Where one frame lies on another: sub-pixel shifts by correlation, with a standard deviation and a flag.
+"""Where one frame lies on another: sub-pixel shifts by correlation, with a standard deviation and a status.
 
 The sign, once: `register(reference, moving).shift` is the shift TO APPLY to `moving`, in pixels (row, column), and
 `frames.shift_image(moving, shift)` then lies on `reference`; that moves what is seen towards larger indices.
@@ -17,19 +17,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
+from gpax_lab.core._status import Status
 from gpax_lab.images.frames import shift_spectrum, waves
-
-OK, AMBIGUOUS, WEAK, BAD_INPUT, UNEVEN = range(5)
-"""Values of `Registration.flag`."""
-
-WORDS = {
-    OK: "good",
-    AMBIGUOUS: "a second peak is nearly as high (a lattice?); limit the shift with `reach` or use a larger field",
-    WEAK: "the frames hardly resemble each other; another channel, flattening, or a smaller step between frames",
-    BAD_INPUT: "a pixel is not finite, or a frame is constant but for single outliers; repair or drop the frame",
-    UNEVEN: "parts of the frame moved differently (drift during the scan?), or differently from the whole (a spot or "
-    "column of the camera that stands still?); scan faster, register smaller parts, or take out what stands still",
-}
 
 
 class Registration(NamedTuple):
@@ -45,7 +34,7 @@ class Registration(NamedTuple):
         height: (...) the peak: 1 for equal frames, less for others, but far from 0 for smooth unrelated ones.
         second: (...) the next highest local maximum as a fraction of it.
         significance: (...) the correlation at this shift over what unrelated frames as smooth reach by chance.
-        flag: (...) int8; in words: `WORDS`.
+        status: (...) int8 code of `Status`.
     """
 
     shift: Array
@@ -53,7 +42,7 @@ class Registration(NamedTuple):
     height: Array
     second: Array
     significance: Array
-    flag: Array
+    status: Array
 
 
 QUIET = 10.0
@@ -75,11 +64,6 @@ TILE_NOISE = 3.0
 
 ALIKE = 0.9
 """Correlation of two frames above which they belong together however few modes they have."""
-
-
-def words(flag: int) -> str:
-    """What a flag says and what to do about it."""
-    return WORDS[int(flag)]
 
 
 def register(
@@ -120,10 +104,11 @@ def register(
         passes: looks at the moved frame after the first; each leaves a fraction of the error that the window makes,
             which pulls the shift towards 0 (static).
         reach: largest shift along an axis, pixels, to within one.
-        ambiguous: second peak, as a fraction of the first, above which the flag is AMBIGUOUS.
-        weak: significance below which the flag is WEAK; few modes (a small and smooth frame) are never significant.
-        uneven: pixels by which the quarters may scatter, root mean square along an axis, before the flag is UNEVEN,
-            and by which their mean may differ from the shift of the whole.
+        ambiguous: second peak, as a fraction of the first, above which the status is AMBIGUOUS_SHIFT.
+        weak: significance below which the status is UNRELATED_IMAGES; few modes (a small and smooth frame) are never
+            significant.
+        uneven: pixels by which the quarters may scatter, root mean square along an axis, before the status is
+            UNEVEN_SHIFT, and by which their mean may differ from the shift of the whole.
 
     Returns:
         `Registration`.
@@ -214,10 +199,14 @@ def _register(
         limits = (reach, ambiguous, weak)
         scatter, apart = _apart(a, shift_spectrum(spectrum, shift), shift, limits, whiten, upsample)
     std = jnp.sqrt(std**2 + jnp.maximum(0.5 * scatter, apart) ** 2)
-    kinds = [~good, (significance < weak) & (alike < ALIKE), ratio > ambiguous, jnp.max(apart) > uneven]
-    flag = jnp.select(kinds, [jnp.int8(k) for k in (BAD_INPUT, WEAK, AMBIGUOUS, UNEVEN)], 0)
+    status = Status.worst(
+        (~good, Status.BAD_INPUT),
+        ((significance < weak) & (alike < ALIKE), Status.UNRELATED_IMAGES),
+        (ratio > ambiguous, Status.AMBIGUOUS_SHIFT),
+        (jnp.max(apart) > uneven, Status.UNEVEN_SHIFT),
+    )
     values = [jnp.where(good, v, jnp.nan) for v in (shift, std, height, ratio, significance)]
-    return Registration(values[0], values[1], values[2], values[3], values[4], flag.astype(jnp.int8))
+    return Registration(values[0], values[1], values[2], values[3], values[4], status)
 
 
 def _scaled(frame: Array) -> tuple[Array, Array]:

@@ -263,7 +263,7 @@ def _report(
     outcome = Status.worst(
         (~jnp.isfinite(evidence), Status.NOT_FINITE),
         (~at_mode(slope), Status.STILL_CLIMBING),
-        (~positive, Status.NOT_CONVERGED),
+        (~positive, Status.NOT_A_MAXIMUM),
         (more, Status.MORE_MODES),
         ((size < least) | heavy, Status.NOT_GAUSSIAN),
     )

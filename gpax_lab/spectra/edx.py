@@ -18,10 +18,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native, traced
 from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
-
-OK, EMPTY, BAD_INPUT, POOR_FIT = range(4)
-"""Values of `Lines.flag`: good, no counts at all, not finite or negative counts, counts that these lines do not explain
-(an element is missing from the list, or the axis is off: look at the residual)."""
+from gpax_lab.core._status import Status
 
 LINES = {
     "O K": 0.525,
@@ -60,13 +57,13 @@ class Lines(NamedTuple):
         counts: (..., m) counts of each component, lines first and then the background.
         covariance: (..., m, m) inverse of the Fisher information; a bound where an intensity is 0.
         deviance: (...) of the fit; at few counts a channel it is not chi^2, so compare pixels with each other.
-        flag: (...) int8.
+        status: (...) int8 code of `Status`.
     """
 
     counts: Array
     covariance: Array
     deviance: Array
-    flag: Array
+    status: Array
 
 
 def line_width(energy: ArrayLike, mn_fwhm: ArrayLike = 0.130) -> Array:
@@ -172,11 +169,10 @@ def _fit_all(y: Array, s: Array, steps: int) -> Lines:
     # Pearson's sum has the mean n and the variance 2 n + sum 1 / mean for any Poisson means.
     pearson, channels = jnp.sum((y - mean) ** 2 / floor, axis=-1), y.shape[1]
     poor = pearson > channels + POOR * jnp.sqrt(2.0 * channels + jnp.sum(1.0 / floor, axis=-1))
-    cases = {BAD_INPUT: ~finite, EMPTY: total <= 0, POOR_FIT: poor}
-    flag = jnp.select(list(cases.values()), [jnp.int8(k) for k in cases], jnp.int8(OK))
-    good = flag != BAD_INPUT
+    status = Status.worst((~finite, Status.BAD_INPUT), (total <= 0, Status.NO_COUNTS), (poor, Status.POOR_FIT))
+    good = status != Status.BAD_INPUT
     return Lines(
-        jnp.where(good[:, None], a, jnp.nan), jnp.where(good[:, None, None], covariance, jnp.nan), deviance, flag
+        jnp.where(good[:, None], a, jnp.nan), jnp.where(good[:, None, None], covariance, jnp.nan), deviance, status
     )
 
 
@@ -188,11 +184,11 @@ def _inverse(a: Array) -> Array:
 
 
 def line_scalar(components: ArrayLike, which: int) -> Callable[[Array], tuple[Array, Array]]:
-    """Scalarizer spectrum (n,) -> (counts of component `which`, variance), NaN both where the flag is not OK."""
+    """Scalarizer spectrum (n,) -> (counts of component `which`, variance), NaN both where the status is not OK."""
 
     def scalar(counts: Array) -> tuple[Array, Array]:
         found = fit_lines(counts, components)
-        good = (found.flag == OK) & jnp.isfinite(found.covariance[which, which])
+        good = (found.status == Status.OK) & jnp.isfinite(found.covariance[which, which])
         values = found.counts[which], found.covariance[which, which]
         return jnp.where(good, values[0], jnp.nan), jnp.where(good, values[1], jnp.nan)
 

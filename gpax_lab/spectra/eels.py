@@ -6,6 +6,7 @@ hold the channels low <= E < high. Fits of peaks are in `gpax_lab.spectra.peaks`
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -17,25 +18,16 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native
-
-OK, RISING, POOR_FIT, FEW_COUNTS, NO_COUNTS, BAD_FIT, BAD_INPUT = range(7)
-"""Values of `flag`."""
-
-WORDS = {
-    OK: "good",
-    NO_COUNTS: "fewer than three channels with counts in the fit window: a wider window or longer dwell",
-    RISING: "the background rises with energy, as no tail does: the window holds structure or too few counts",
-    POOR_FIT: "the fit window holds more than a power law (chi^2): another window, below all structure",
-    FEW_COUNTS: "channels of the fit window are empty, which biases the logarithm: use method='poisson'",
-    BAD_FIT: "the power law does not converge: another fit window",
-    BAD_INPUT: "counts that are not finite",
-}
+from gpax_lab.core._status import Status
 
 STEPS = 12
 """Scoring steps of the Poisson fit: quadratic convergence from the log-log start; more do not move a good fit."""
 
 POOR = 6.0
-"""Standard deviations of chi^2 above 1 from which a background is flagged."""
+"""Standard deviations of chi^2 above 1 from which a background is a poor fit."""
+
+DOUBTS = (Status.OK, Status.POOR_FIT, Status.RISING_BACKGROUND, Status.EMPTY_CHANNELS)
+"""Statuses of a background under which the counts of an edge are stated."""
 
 LEAST_EDGE = 4.0
 """Counts of an edge over their standard deviation from which something may be divided by them. Of 1,000 tails of few
@@ -53,7 +45,7 @@ class Background(NamedTuple):
         covariance: (..., 2, 2) of (log_amplitude, exponent).
         chi_square: (...) sum (y - b)^2 / (gain b) over the fit window, per degree of freedom: 1 for a good fit.
         reference: () eV, inside the fit window: there the two are nearly independent.
-        flag: (...) int8; in words: `WORDS`.
+        status: (...) int8 code of `Status`.
     """
 
     log_amplitude: Array
@@ -61,19 +53,20 @@ class Background(NamedTuple):
     covariance: Array
     chi_square: Array
     reference: Array
-    flag: Array
+    status: Array
 
 
 class Edge(NamedTuple):
     """Counts above the background and their variance; of batch shape (...). NaN where the fit failed.
 
-    Up to `FEW_COUNTS` a flag is a doubt: the counts are there, and the scalarizers take them for failed readings.
+    POOR_FIT, RISING_BACKGROUND and EMPTY_CHANNELS are doubts: the counts are there, and the scalarizers take them for
+    failed measurements.
     """
 
     counts: Array
     variance: Array
     background: Array
-    flag: Array
+    status: Array
 
 
 def power_law(
@@ -113,8 +106,8 @@ def _power_law(x: Array, y: Array, inside: Array, gain: Array, method: str) -> B
     # Outside the window an energy may be anything: the reference stands in for it.
     lever = jnp.where(inside, jnp.log(jnp.where(inside, x, reference) / reference), 0.0)
     fit = jax.vmap(lambda row: _fit_one(lever, row, inside, gain, method))(y.reshape(-1, y.shape[-1]))
-    params, covariance, chi, flag = (leaf.reshape(y.shape[:-1] + leaf.shape[1:]) for leaf in fit)
-    return Background(params[..., 0], params[..., 1], covariance, chi, reference, flag)
+    params, covariance, chi, status = (leaf.reshape(y.shape[:-1] + leaf.shape[1:]) for leaf in fit)
+    return Background(params[..., 0], params[..., 1], covariance, chi, reference, status)
 
 
 def _fit_one(log_energy: Array, y: Array, inside: Array, gain: Array, method: str) -> tuple[Array, Array, Array, Array]:
@@ -156,16 +149,15 @@ def _fit_one(log_energy: Array, y: Array, inside: Array, gain: Array, method: st
     # sum (y - b)^2 / b of Poisson counts varies by 2 n + sum 1/b.
     spread = jnp.sqrt(2.0 * free + jnp.sum(jnp.where(inside, gain / below, 0.0))) / free
     empty = (method == "log") & (jnp.sum(there) < jnp.sum(inside))
-    cases = {
-        BAD_INPUT: ~finite,
-        NO_COUNTS: few,
-        BAD_FIT: ~good,
-        FEW_COUNTS: empty,
-        RISING: params[1] <= 0,
-        POOR_FIT: chi > 1.0 + POOR * spread,
-    }
-    flag = jnp.select(list(cases.values()), [jnp.int8(k) for k in cases], jnp.int8(OK))
-    return params, covariance, chi, flag
+    status = Status.worst(
+        (~finite, Status.BAD_INPUT),
+        (few, Status.NO_COUNTS),
+        (~good, Status.NOT_CONVERGED),
+        (empty, Status.EMPTY_CHANNELS),
+        (params[1] <= 0, Status.RISING_BACKGROUND),
+        (chi > 1.0 + POOR * spread, Status.POOR_FIT),
+    )
+    return params, covariance, chi, status
 
 
 def _moments(log_energy: Array, weight: Array, target: Array) -> tuple[Array, Array]:
@@ -237,10 +229,11 @@ def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> Ed
     spread = jnp.sum(slope[..., :, None] * fit.covariance * slope[..., None, :], axis=(-2, -1))
     variance = gain * jnp.maximum(total, 1.0) + spread
     under = jnp.sum(below, axis=-1)
-    flag = jnp.where(jnp.isfinite(total) & jnp.any(inside), fit.flag, jnp.int8(BAD_INPUT))
-    good = (flag <= FEW_COUNTS) & jnp.isfinite(variance)
+    status = jnp.where(jnp.isfinite(total) & jnp.any(inside), fit.status, jnp.int8(Status.BAD_INPUT))
+    stated = functools.reduce(jnp.logical_or, [status == doubt for doubt in DOUBTS])
+    good = stated & jnp.isfinite(variance)
     values = [jnp.where(good, v, jnp.nan) for v in (total - under, variance, under)]
-    last = jnp.where(good | (flag > FEW_COUNTS), flag, jnp.int8(BAD_FIT)).astype(jnp.int8)
+    last = jnp.where(good | ~stated, status, jnp.int8(Status.NOT_CONVERGED)).astype(jnp.int8)
     return Edge(values[0], values[1], values[2], last)
 
 
@@ -252,11 +245,11 @@ def edges(
 
 
 def edge_scalar(energy: ArrayLike, fit_window: Window, window: Window, **options) -> Callable[[Array], tuple]:
-    """Scalarizer spectrum (n,) -> (counts of an edge, variance), NaN both unless the flag is OK."""
+    """Scalarizer spectrum (n,) -> (counts of an edge, variance), NaN both unless the status is OK."""
 
     def scalar(spectrum: Array) -> tuple[Array, Array]:
         found = edge(energy, spectrum, fit_window, window, **options)
-        good = found.flag == OK
+        good = found.status == Status.OK
         return jnp.where(good, found.counts, jnp.nan), jnp.where(good, found.variance, jnp.nan)
 
     return scalar
@@ -272,7 +265,12 @@ def edge_ratio(energy: ArrayLike, first: tuple, second: tuple, **options) -> Cal
         a, b = (edge(energy, spectrum, *pair, **options) for pair in (first, second))
         ratio = a.counts / b.counts
         variance = (a.variance + ratio**2 * b.variance) / b.counts**2
-        good = (a.flag == OK) & (b.flag == OK) & (b.counts > LEAST_EDGE * jnp.sqrt(b.variance)) & jnp.isfinite(variance)
+        good = (
+            (a.status == Status.OK)
+            & (b.status == Status.OK)
+            & (b.counts > LEAST_EDGE * jnp.sqrt(b.variance))
+            & jnp.isfinite(variance)
+        )
         return jnp.where(good, ratio, jnp.nan), jnp.where(good, variance, jnp.nan)
 
     return scalar

@@ -1,4 +1,4 @@
-"""Least squares for many spectra at once: Levenberg-Marquardt with standard deviations and a flag for each fit.
+"""Least squares for many spectra at once: Levenberg-Marquardt with standard deviations and a status for each fit.
 
 A model is `model(x, params)` for one point x of the axis and one vector of parameters, real or complex; the library
 maps it over points and pixels.
@@ -17,20 +17,10 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.core._inputs import floating, inexact, native
+from gpax_lab.core._status import Status
 from gpax_lab.spectra.least_squares import fit_all
 from gpax_lab.spectra.normal_equations import STRIDE, Formula, Jacobian, Model, Task, gauss_jordan_solve
-from gpax_lab.spectra.outcome import (
-    AT_BOUND,
-    BAD_INPUT,
-    EDGE,
-    NOT_CONVERGED,
-    OK,
-    POOR_FIT,
-    SINGULAR,
-    UNRESOLVED,
-    WORDS,
-    Fit,
-)
+from gpax_lab.spectra.outcome import Fit
 
 MOVED = 2.0
 """Standard deviations by which a number may change when what is unresolved is let go."""
@@ -38,8 +28,8 @@ MOVED = 2.0
 RIVALS = 3.0
 """Standard deviations by which a number may differ between two sets of parameters that describe the data as well."""
 
-REOPENED = (AT_BOUND, NOT_CONVERGED, UNRESOLVED, POOR_FIT)
-"""Flags of a fit of which single numbers may be good, if it has their errors with what is unresolved let go."""
+REOPENED = (Status.AT_BOUND, Status.NOT_CONVERGED, Status.UNRESOLVED, Status.POOR_FIT)
+"""Statuses of a fit of which single numbers may be good, if it has their errors with what is unresolved let go."""
 
 HUBER = 1.345
 """Tuning constant: 95 percent efficiency for normal errors (Huber, Robust Statistics, 1981)."""
@@ -79,7 +69,7 @@ def curve_fit(
         huber: residuals beyond this many standard deviations pull only linearly (1.345 is usual), and in the end
             not at all beyond four times as many; the scale is sigma, or else 1.4826 median |residual|.
             Default: least squares.
-        least_r_squared: below it the flag is POOR_FIT.
+        least_r_squared: below it the status is POOR_FIT.
         max_steps: steps of the longest fit.
         chunk: pixels handled together: bounds the memory (static). Default: 64 on a CPU, 16384 elsewhere.
 
@@ -153,13 +143,8 @@ def _begin(starts: list[Array], batch: tuple[int, ...]) -> Array:
 
 
 def usable(fit: Fit) -> Array:
-    """(...) bool: the flag is OK."""
-    return fit.flag == OK
-
-
-def words(flag: int) -> str:
-    """What a flag says and what to do about it."""
-    return WORDS[int(flag)]
+    """(...) bool: the status is OK."""
+    return fit.status == Status.OK
 
 
 def _box(lower: ArrayLike | None, upper: ArrayLike | None, p: int, dtype) -> tuple[Array, Array]:
@@ -191,8 +176,8 @@ def _checked(x: Any, y: Array, starts: list[Array]) -> tuple[int, tuple[int, ...
 def transformed(fit: Fit, function: Callable[..., Array], *args: Any) -> Fit:
     """The fit in other parameters: q = function(p, *args) of shape (m,), covariance D C D^T with D = dq/dp.
 
-    The delta method: right where the function is close to linear over a few standard deviations. Flags stay; those of
-    the new numbers are given by `judged`.
+    The delta method: right where the function is close to linear over a few standard deviations. Statuses stay; those
+    of the new numbers are given by `judged`.
 
     Args:
         fit: of any batch shape.
@@ -203,7 +188,7 @@ def transformed(fit: Fit, function: Callable[..., Array], *args: Any) -> Fit:
 
 
 def judged(fit: Fit) -> Fit:
-    """Flags of the numbers themselves, and their errors with all that is unresolved let go.
+    """Statuses of the numbers themselves, and their errors with all that is unresolved let go.
 
     A number may be good although the fit is not: the area of a loop whose corner is sharper than the steps. What the
     fit could not determine is let go (see `Fit.released`); the number is good if this leaves it an error, and does not
@@ -214,52 +199,52 @@ def judged(fit: Fit) -> Fit:
         fit: of `curve_fit` or of `transformed`, of any batch shape (...).
 
     Returns:
-        `Fit` with flag (..., p), std and covariance; EDGE and BAD_INPUT stay, and POOR_FIT where the fit has no errors
-        with what is unresolved let go.
+        `Fit` with status (..., p), std and covariance; OUTSIDE_RANGE and BAD_INPUT stay, and POOR_FIT where the fit has
+        no errors with what is unresolved let go.
     """
     return _judged(fit)
 
 
 @jax.jit
 def _judged(fit: Fit) -> Fit:
-    flag = jnp.broadcast_to(fit.flag[..., None], fit.params.shape)
+    status = jnp.broadcast_to(fit.status[..., None], fit.params.shape)
     if fit.released is None or fit.step is None:
-        return fit._replace(flag=flag)
+        return fit._replace(status=status)
     known = jnp.isfinite(fit.released)
     covariance = jnp.where(known, fit.released + fit.step[..., :, None] * fit.step[..., None, :], fit.covariance)
     variance, released = (_diagonal(matrix) for matrix in (covariance, fit.released))
-    flag = judged_flag(flag, fit.params, released, fit.step)
+    status = judged_status(status, fit.params, released, fit.step)
     if fit.rival is not None:
         same = (fit.rival - fit.params) ** 2 <= RIVALS**2 * variance
-        flag = jnp.where((flag == OK) & ~same, jnp.int8(POOR_FIT), flag)
-    return fit._replace(flag=flag, std=jnp.sqrt(jnp.maximum(variance, 0.0)), covariance=covariance)
+        status = jnp.where((status == Status.OK) & ~same, jnp.int8(Status.POOR_FIT), status)
+    return fit._replace(status=status, std=jnp.sqrt(jnp.maximum(variance, 0.0)), covariance=covariance)
 
 
 def _diagonal(matrix: Array) -> Array:
     return jnp.stack([matrix[..., k, k] for k in range(matrix.shape[-1])], axis=-1)
 
 
-def judged_flag(flag: Array, value: Array, variance: Array, change: Array) -> Array:
-    """OK where a number is good although the fit is not; else the flag of the fit.
+def judged_status(status: Array, value: Array, variance: Array, change: Array) -> Array:
+    """OK where a number is good although the fit is not; else the status of the fit.
 
     Args:
-        flag: (...) int8, of the fit.
+        status: (...) int8, of the fit.
         value, variance: (...) of the number, with what is unresolved let go.
         change: (...) of the number when that is let go, in its unit.
 
     Returns:
         (...) int8.
     """
-    open_ = functools.reduce(jnp.logical_or, [flag == k for k in REOPENED])
+    open_ = functools.reduce(jnp.logical_or, [status == k for k in REOPENED])
     known = jnp.isfinite(value) & jnp.isfinite(variance) & (variance >= 0) & (change**2 <= MOVED**2 * variance)
-    return jnp.where(open_ & known, jnp.int8(OK), flag)
+    return jnp.where(open_ & known, jnp.int8(Status.OK), status)
 
 
 def refused(fit: Fit, where: Array) -> Fit:
-    """The fit with flag POOR_FIT where (...) is true, so that `judged` does not find a number of it good again."""
-    open_ = where & functools.reduce(jnp.logical_or, [fit.flag == k for k in (OK, *REOPENED)])
+    """The fit with status POOR_FIT where (...) is true, so that `judged` does not find a number of it good again."""
+    open_ = where & functools.reduce(jnp.logical_or, [fit.status == k for k in (Status.OK, *REOPENED)])
     released = None if fit.released is None else jnp.where(open_[..., None, None], jnp.nan, fit.released)
-    return fit._replace(flag=jnp.where(open_, jnp.int8(POOR_FIT), fit.flag), released=released)
+    return fit._replace(status=jnp.where(open_, jnp.int8(Status.POOR_FIT), fit.status), released=released)
 
 
 @partial(jax.jit, static_argnames="function")
@@ -283,7 +268,7 @@ def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, A
         other = None if rival is None else jnp.where(jnp.all(rival == p), value, function(rival, *args))
         return value, spread, std, loose, moved, other
 
-    for _ in fit.flag.shape:
+    for _ in fit.status.shape:
         one = jax.vmap(one)
     found = one(fit.params, fit.covariance, fit.released, fit.step, fit.rival)
     return dict(zip(("params", "covariance", "std", "released", "step", "rival"), found, strict=True))
@@ -295,22 +280,12 @@ def normal_solve(a: Array, b: Array) -> Array:
 
 
 __all__ = [
-    "AT_BOUND",
-    "BAD_INPUT",
-    "EDGE",
-    "NOT_CONVERGED",
-    "OK",
-    "POOR_FIT",
-    "SINGULAR",
-    "UNRESOLVED",
-    "WORDS",
     "Fit",
     "curve_fit",
     "judged",
-    "judged_flag",
+    "judged_status",
     "normal_solve",
     "refused",
     "transformed",
     "usable",
-    "words",
 ]

@@ -18,17 +18,8 @@ from jax.typing import ArrayLike
 from numpy.polynomial.chebyshev import cheb2poly, chebfit, chebpts1
 from scipy.special import erfcx
 
-from gpax_lab.spectra.fit import (
-    AT_BOUND,
-    BAD_INPUT,
-    OK,
-    POOR_FIT,
-    UNRESOLVED,
-    Fit,
-    curve_fit,
-    judged,
-    transformed,
-)
+from gpax_lab.core._status import Status
+from gpax_lab.spectra.fit import Fit, curve_fit, judged, transformed
 from gpax_lab.spectra.loop_start import inputs, loop_start, starts_of
 from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function, rising, sweep_step
 from gpax_lab.spectra.residual import misfit, neighbour_correlation, widening
@@ -129,12 +120,13 @@ def loop_fit(
         up: bool (n,), the rising branch; read from the cyclic sweep if not given.
         repair: `despike` the loops first (the standard deviations then take the repaired points for measured).
         careful: start from the best shape of each of three corner widths and keep the best fit: three times the work.
-        least_r_squared: below it the flag of the fit is POOR_FIT; single numbers, as the area, may be good (`scalars`).
+        least_r_squared: below it the status of the fit is POOR_FIT; single numbers, as the area, may be good
+            (`scalars`).
         **options: of `curve_fit`.
 
     Returns:
-        `Fit` of the nine `LoopParams`, in their order. Flag UNRESOLVED instead of AT_BOUND where nothing but corners of
-        the smallest width lie at a bound: a film that switches within one step of the sweep, not a failed fit.
+        `Fit` of the nine `LoopParams`, in their order. Status UNRESOLVED instead of AT_BOUND where nothing but corners
+        of the smallest width lie at a bound: a film that switches within one step of the sweep, not a failed fit.
 
     Raises:
         ValueError: shapes that do not belong together, or a sweep without two branches of at least four points.
@@ -173,7 +165,7 @@ def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None
 
 
 def scalars(fit: Fit, bias: ArrayLike, up: ArrayLike | None = None) -> Fit:
-    """The nine `LoopScalars` of fitted loops as a `Fit`, with covariance by the delta method and a flag for each.
+    """The nine `LoopScalars` of fitted loops as a `Fit`, with covariance by the delta method and a status for each.
 
     Each number is judged by its own error and its change when what the fit left unresolved is let go (`fit.judged`):
     the area of a loop is good though a corner is sharper than the steps, or lies at the end of the sweep, or the fit
@@ -187,7 +179,7 @@ def scalars(fit: Fit, bias: ArrayLike, up: ArrayLike | None = None) -> Fit:
         bias: (n,) V and up: bool (n,), the sweep of the fit.
 
     Returns:
-        `Fit` with flag (..., 9), in the order of `LoopScalars`.
+        `Fit` with status (..., 9), in the order of `LoopScalars`.
     """
     v = jnp.asarray(bias, fit.params.dtype)
     found = transformed(fit, loop_scalars, v, rising(v) if up is None else jnp.asarray(up))
@@ -202,7 +194,7 @@ def _widened(found: Fit, fit: Fit) -> Fit:
     value = dict(zip(LoopScalars._fields, jnp.moveaxis(found.params, -1, 0), strict=True))
     least = SATURATED * fit.std[..., 1]
     away = [value[f"nucleation_{way}"] - value[f"coercive_{way}"] for way in ("up", "down")]
-    tails = [jnp.where(fit.flag != OK, TAIL * far, 0.0) for far in away]
+    tails = [jnp.where(fit.status != Status.OK, TAIL * far, 0.0) for far in away]
     more = jnp.stack([*[jnp.zeros_like(least)] * 4, *[least] * 3, *tails], axis=-1)
     more = jnp.where(jnp.isfinite(more), more, 0.0) ** 2
     return found._replace(released=found.released + _diagonals(more))
@@ -254,7 +246,7 @@ def _box(v: Array) -> tuple[Array, Array]:
 def _resolved(
     fit: Fit, v: Array, up: Array, response: Array, box: tuple[Array, Array], least: ArrayLike, known: bool
 ) -> Fit:
-    """With flag UNRESOLVED where only widths lie at a bound, and at their lower one, and the switch let go there."""
+    """With status UNRESOLVED where only widths lie at a bound, and at their lower one, and the switch let go there."""
     lower, upper = box
     p, spread = jnp.moveaxis(fit.params, -1, 0), jnp.moveaxis(fit.std, -1, 0)
     held = spread == 0.0  # of the covariance of a fit at its bound, see `Fit`
@@ -264,8 +256,9 @@ def _resolved(
         wide = p[k] > 0.5 * (lower[k] + upper[k])
         wrong = wrong | (held[k] & wide)
         sharp.append(held[k] & ~wide)
-    flag = jnp.where((fit.flag == AT_BOUND) & ~wrong, jnp.int8(UNRESOLVED), fit.flag)
-    flag = jnp.where((fit.flag != BAD_INPUT) & ~(fit.r_squared >= least), jnp.int8(POOR_FIT), flag)
+    status = jnp.where((fit.status == Status.AT_BOUND) & ~wrong, jnp.int8(Status.UNRESOLVED), fit.status)
+    poor = (fit.status != Status.BAD_INPUT) & ~(fit.r_squared >= least)
+    status = jnp.where(poor, jnp.int8(Status.POOR_FIT), status)
     # A switch within one step lies anywhere in it.
     within = (lower[5] / SHARPEST) ** 2 / 12.0
     more = jnp.zeros_like(fit.params)
@@ -274,15 +267,15 @@ def _resolved(
     assert fit.released is not None  # `curve_fit` gives both
     assert fit.step is not None
     released = fit.released + _diagonals(more)
-    poor = (flag == POOR_FIT)[..., None]
+    poor = (status == Status.POOR_FIT)[..., None]
     exact = jnp.zeros_like(fit.params).at[..., :2].set(_rounding(response)[..., None] ** 2)
     released = released + _diagonals(exact)
     released = released + jnp.where(poor[..., None], fit.step[..., :, None] * fit.step[..., None, :], 0.0)
     curve = _curves(v, fit.params, up)
-    rough = jnp.where(flag != OK, ROUGH**2, 1.0) * _misfit(response - curve, fit.chi_square, known)
+    rough = jnp.where(status != Status.OK, ROUGH**2, 1.0) * _misfit(response - curve, fit.chi_square, known)
     released, step = rough[..., None, None] * released, jnp.where(poor, 0.0, fit.step)
     return fit._replace(
-        flag=flag, released=released, step=step, rival=_rival(fit._replace(released=released), v, up, response)
+        status=status, released=released, step=step, rival=_rival(fit._replace(released=released), v, up, response)
     )
 
 

@@ -1,4 +1,4 @@
-"""What a fit says: its parameters, their covariance, how good it is, and a flag with words."""
+"""What a fit says: its parameters, their covariance, how good it is, and a status."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._status import Status
 from gpax_lab.spectra.normal_equations import (
     Formula,
     Task,
@@ -21,28 +22,12 @@ from gpax_lab.spectra.normal_equations import (
     parts_of,
 )
 
-OK, POOR_FIT, AT_BOUND, NOT_CONVERGED, SINGULAR, BAD_INPUT, EDGE, UNRESOLVED = range(8)
-"""Values of `Fit.flag`; the worst one that applies. In words: `WORDS`."""
-
-WORDS = {
-    OK: "good",
-    POOR_FIT: "poor fit: R^2 is below the limit, or what is left is not noise; another model (a second peak?), or no "
-    "signal in this spectrum",
-    AT_BOUND: "a parameter lies at its bound and has no standard deviation; widen the bound or fix the parameter",
-    NOT_CONVERGED: "not converged; give a better start, several starts or more steps",
-    SINGULAR: "singular: the data do not determine the parameters; a simpler model",
-    BAD_INPUT: "too few finite values, or the model is not finite at the start",
-    UNRESOLVED: "a corner or width is sharper than the steps of the axis resolve; the other numbers are good",
-    EDGE: "the peak lies at the edge of the band or outside; shift or widen the band",
-}
-
-
 NEAR = 5e-4
 """A fit has converged if a further Gauss-Newton step would lower chi^2 by less than twice this: 0.03 of an sd."""
 
 
 class Fit(NamedTuple):
-    """Fits of any batch shape (...). Where `flag` is not OK, read `WORDS` before using a number.
+    """Fits of any batch shape (...). Where `status` is not OK, read what it says before using a number.
 
     Attributes:
         params: (..., p) in the units of the model; NaN under BAD_INPUT.
@@ -51,7 +36,7 @@ class Fit(NamedTuple):
         r_squared: (...) coefficient of determination.
         chi_square: (...) sum of (residual / sigma)^2 per degree of freedom; with sigma unknown the estimated variance
             of the noise, in the unit of y squared.
-        flag: (...) int8.
+        status: (...) int8 code of `Status`.
         released: (..., p, p) covariance if all that is held at a bound, or not determined, were let go, each by as much
             as its bounds leave; the same as `covariance` of a good fit. NaN where there is none, and of a
             POOR_FIT of which no number is good.
@@ -64,7 +49,7 @@ class Fit(NamedTuple):
     covariance: Array
     r_squared: Array
     chi_square: Array
-    flag: Array
+    status: Array
     released: Array | None = None
     step: Array | None = None
     rival: Array | None = None
@@ -110,22 +95,18 @@ def summary(
     r_squared = 1.0 - squares / _about_mean(task, y, weight, robust)
     bad = (count <= p) | ~jnp.isfinite(cost)
     floor = (8 * eps) ** 2 * y.shape[0]
-    flag = jnp.select(
-        [
-            bad,
-            pivot <= 8 * eps,
-            decrement > jnp.maximum(NEAR * variance, floor),
-            jnp.any(~free, axis=0),
-            ~(r_squared >= least),
-        ],
-        [jnp.int8(k) for k in (BAD_INPUT, SINGULAR, NOT_CONVERGED, AT_BOUND, POOR_FIT)],
-        jnp.int8(OK),
+    status = Status.worst(
+        (bad, Status.BAD_INPUT),
+        (pivot <= 8 * eps, Status.SINGULAR),
+        (decrement > jnp.maximum(NEAR * variance, floor), Status.NOT_CONVERGED),
+        (jnp.any(~free, axis=0), Status.AT_BOUND),
+        (~(r_squared >= least), Status.POOR_FIT),
     )
     lost = bad | (pivot <= 8 * eps)
     covariance = jnp.where(lost[None, None], jnp.nan, covariance)
     std = jnp.sqrt(jnp.stack([jnp.maximum(covariance[i, i], 0.0) for i in range(p)]))
     released, step = _let_go(task, u, h, gradient, spread)
-    fine = (flag == OK) | (flag == POOR_FIT)
+    fine = (status == Status.OK) | (status == Status.POOR_FIT)
     released = jnp.where(fine, covariance, released)
     released = jnp.where(bad | ~(r_squared >= least), jnp.nan, released)
     fit = Fit(
@@ -134,7 +115,7 @@ def summary(
         jnp.moveaxis(covariance, -1, 0),
         jnp.where(bad, jnp.nan, r_squared),
         jnp.where(bad, jnp.nan, variance * scale**2),
-        flag,
+        status,
         jnp.moveaxis(released, -1, 0),
         jnp.where(fine[None], 0.0, step).T,
     )

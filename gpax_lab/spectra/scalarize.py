@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.spectra.fit import OK, Fit, judged, transformed
+from gpax_lab.core._status import Status
+from gpax_lab.spectra.fit import Fit, judged, transformed
 
 Scalar = Callable[..., tuple[Array, Array]]
 """Arrays of one spectrum -> () value and () variance; NaN both where the fit failed."""
@@ -27,15 +28,18 @@ class HasArrays(Protocol):
         """Raw arrays by name."""
 
 
-def scalarizer(fit: Callable[..., Fit], quantity: Callable[[Array], Array], accept: tuple[int, ...] = (OK,)) -> Scalar:
+def scalarizer(
+    fit: Callable[..., Fit], quantity: Callable[[Array], Array], accept: tuple[Status, ...] = (Status.OK,)
+) -> Scalar:
     """Compose a fit and a quantity: value f(p), variance (df/dp)^T C (df/dp) by the delta method.
 
     Args:
         fit: arrays of one spectrum -> `Fit` without batch.
         quantity: parameters (p,) -> (), differentiable: one of them, a ratio, a logarithm, an area.
-        accept: flags that count as good, of the quantity: `fit.judged` finds it good where the fit could not determine
-            all of its parameters if it has an error with these let go, and does not change by more (its variance is
-            then that one), and refuses it where other parameters describe the spectrum as well and give another one.
+        accept: statuses that count as good, of the quantity: `fit.judged` finds it good where the fit could not
+            determine all of its parameters if it has an error with these let go, and does not change by more (its
+            variance is then that one), and refuses it where other parameters describe the spectrum as well and give
+            another one.
 
     Returns:
         Function of the same arrays -> (value, variance), compiled once; `jax.vmap` maps it over spectra.
@@ -60,12 +64,12 @@ def scalarizer(fit: Callable[..., Fit], quantity: Callable[[Array], Array], acce
     @jax.jit
     def read(found: Fit) -> tuple[Array, Array]:
         one = judged(transformed(found, number))
-        good = jnp.any(jnp.stack([one.flag[0] == flag for flag in accept]))
+        good = jnp.any(jnp.stack([one.status[0] == status for status in accept]))
         return _checked(one.params[0], one.covariance[0, 0], good)
 
     def scalar(*arrays: Any) -> tuple[Array, Array]:
         found = fitted(*arrays)
-        if found.flag.ndim:
+        if found.status.ndim:
             raise ValueError("a scalarizer takes one spectrum; map it over a batch with jax.vmap.")
         return read(found)
 

@@ -1,7 +1,7 @@
 """Band excitation: amplitude, resonance, Q and phase of a simple harmonic oscillator from spectra of a band.
 
 Frequencies are in Hz, phases in rad. A fit takes any batch (..., n) of spectra, complex or of amplitude only, begins at
-a closed-form estimate and returns the four (three) numbers with their covariance and a flag.
+a closed-form estimate and returns the four (three) numbers with their covariance and a status.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
-from gpax_lab.spectra.fit import BAD_INPUT, EDGE, Fit, curve_fit, judged, refused, transformed
+from gpax_lab.core._status import Status
+from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused, transformed
 from gpax_lab.spectra.residual import LITTLE, misfit, neighbour_correlation, widening
 from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
 
@@ -84,10 +85,11 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
             be drawn through any noise (four parameters, 64 bins: R^2 about 0.1).
 
     Returns:
-        `Fit` of (amplitude, resonance Hz, Q, phase rad in (-pi, pi]). Flag EDGE where the resonance is not inside the
-        band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations, and where what
-        is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED` and `LEAST`). The fit runs in
-        the Cartesian parts of the drive, which are smooth where the amplitude vanishes; it is never negative.
+        `Fit` of (amplitude, resonance Hz, Q, phase rad in (-pi, pi]). Status OUTSIDE_RANGE where the resonance is not
+        inside the band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations, and
+        where what is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED` and `LEAST`). The
+        fit runs in the Cartesian parts of the drive, which are smooth where the amplitude vanishes; it is never
+        negative.
 
     Raises:
         ValueError: the spectra are not complex, or do not belong to the frequencies.
@@ -224,7 +226,7 @@ def _left(
         return ~told | poor, wider
 
     weight = jnp.broadcast_to(jnp.ones(()) if sigma is None else 1.0 / jnp.asarray(sigma), h.shape)
-    for _ in fit.flag.shape:
+    for _ in fit.status.shape:
         one = jax.vmap(one)
     left, wider = one(fit.params, h, weight)
     return jnp.asarray(left), jnp.asarray(wider, fit.params.dtype)
@@ -232,13 +234,17 @@ def _left(
 
 @jax.jit
 def _judged(fit: Fit, f: Array, left: Array) -> Fit:
-    """The fit with flag EDGE where the resonance is not a bin inside the band, POOR_FIT where no signal stands out."""
+    """The fit with status OUTSIDE_RANGE where the resonance is not a bin inside the band.
+
+    And POOR_FIT where no signal stands out.
+    """
     bin_width = (f[-1] - f[0]) / (f.shape[0] - 1)
     resonance = fit.params[..., 1]
     outside = ~((resonance > f[0] + bin_width) & (resonance < f[-1] - bin_width))
     faint = ~(fit.params[..., 0] > LEAST_SIGNAL * judged(fit).std[..., 0])
     fit = refused(fit, faint | left)
-    return fit._replace(flag=jnp.where(outside & (fit.flag != BAD_INPUT), jnp.int8(EDGE), fit.flag))
+    outside = outside & (fit.status != Status.BAD_INPUT)
+    return fit._replace(status=jnp.where(outside, jnp.int8(Status.OUTSIDE_RANGE), fit.status))
 
 
 __all__ = ["LEAST_SIGNAL", "ShoParams", "sho_amplitude_fit", "sho_fit", "sho_response", "sho_start"]

@@ -16,30 +16,20 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native, numbers, traced
-
-OK, NO_GAP, OUTSIDE, BAD_INPUT, UNSURE = range(5)
-"""Values of `Gap.flag`."""
-
-WORDS = {
-    OK: "good",
-    NO_GAP: "the conductance at zero bias is above the threshold: no gap",
-    OUTSIDE: "an edge lies beyond the sweep: widen the bias range",
-    BAD_INPUT: "the spectrum is not finite",
-    UNSURE: "beyond an edge the conductance falls far below the threshold again: raise it, or smooth more",
-}
+from gpax_lab.core._status import Status
 
 BOLTZMANN = 8.617333262e-5
 """eV/K, CODATA 2018."""
 
 
 class Gap(NamedTuple):
-    """Of batch shape (...), V; NaN where the flag is not OK.
+    """Of batch shape (...), V; NaN where the status is not OK.
 
     Attributes:
         width: (...) upper less lower edge.
         lower, upper: (...) edges.
         width_variance, lower_variance, upper_variance: (...) V^2, from the noise of the conductance.
-        flag: (...) int8; in words: `WORDS`.
+        status: (...) int8 code of `Status`.
     """
 
     width: Array
@@ -48,7 +38,7 @@ class Gap(NamedTuple):
     width_variance: Array
     lower_variance: Array
     upper_variance: Array
-    flag: Array
+    status: Array
 
 
 def derivative(
@@ -150,7 +140,7 @@ def gap(
         bias: (n,) V, rising.
         conductance: (..., n), smoothed (`derivative`).
         threshold: () or (...) conductance; five sigma or more above the floor in the gap: at three, spikes of the noise
-            are taken for edges, most of them flagged UNSURE, and the scatter is 1.4 times what is stated.
+            are taken for edges, most of them THRESHOLD_RECROSSED, and the scatter is 1.4 times what is stated.
         sigma: () standard deviation of the conductance; measure it in the gap.
         window, order: of the `derivative` that made the conductance (static); 1 where noise of neighbours is
             independent, as from a lock-in.
@@ -208,22 +198,21 @@ def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float)
     lower, lower_variance = crossing(left + 1, left)
     # Within the noise of the threshold a rising conductance may dip below it; two deviations below, it has not risen.
     again = jnp.any((y < limit - 2.0 * noise) & ((place > right) | (place < left)))
-    cases = {
-        BAD_INPUT: ~jnp.all(jnp.isfinite(y)),
-        NO_GAP: high[middle],
-        OUTSIDE: (right == n) | (left < 0),
-        UNSURE: again,
-    }
-    flag = jnp.select(list(cases.values()), [jnp.int8(k) for k in cases], jnp.int8(OK))
+    status = Status.worst(
+        (~jnp.all(jnp.isfinite(y)), Status.BAD_INPUT),
+        (high[middle], Status.NO_GAP),
+        ((right == n) | (left < 0), Status.OUTSIDE_RANGE),
+        (again, Status.THRESHOLD_RECROSSED),
+    )
     values = (upper - lower, lower, upper, lower_variance + upper_variance, lower_variance, upper_variance)
-    w, lo, up, w_var, lo_var, up_var = (jnp.where(flag == OK, value, jnp.nan) for value in values)
-    return Gap(w, lo, up, w_var, lo_var, up_var, flag)
+    w, lo, up, w_var, lo_var, up_var = (jnp.where(status == Status.OK, value, jnp.nan) for value in values)
+    return Gap(w, lo, up, w_var, lo_var, up_var, status)
 
 
 def gap_scalar(
     bias: ArrayLike, threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2
 ) -> Callable[[Array], tuple[Array, Array]]:
-    """Scalarizer conductance (n,) -> (width of the gap in V, variance), NaN both where the flag is not OK."""
+    """Scalarizer conductance (n,) -> (width of the gap in V, variance), NaN both where the status is not OK."""
 
     def scalar(conductance: Array) -> tuple[Array, Array]:
         found = gap(bias, conductance, threshold, sigma, window, order)

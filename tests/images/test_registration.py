@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from gpax_lab.core import Status
 from gpax_lab.images.frames import flatten, plane, shift_image
-from gpax_lab.images.registration import AMBIGUOUS, BAD_INPUT, OK, UNEVEN, WEAK, _median, register
+from gpax_lab.images.registration import _median, register
 
 COUNT = 60
 """Pairs of frames in every statistical test: one size of batch, so that tests of one size of frame share a program."""
@@ -37,7 +38,7 @@ def test_known_shifts_of_a_cut_out_come_back_with_the_sign_that_brings_them_home
     second = np.stack([at(m) for at, m in zip(pictures, moves, strict=True)])
     found = register(first, second, whiten=whiten)
     assert np.sqrt(np.mean((np.asarray(found.shift) + moves) ** 2)) < 0.02
-    assert (np.asarray(found.flag) == OK).all()
+    assert (np.asarray(found.status) == Status.OK).all()
 
 
 def test_a_periodic_image_returns_to_its_place_under_the_shift_that_was_found():
@@ -86,7 +87,12 @@ def test_a_lattice_is_ambiguous_noise_is_weak_and_a_hole_is_bad_input():
     first = np.stack([lattice, rng.normal(size=(64, 64)), hole, np.ones((64, 64))])
     second = np.stack([lattice, rng.normal(size=(64, 64)), hole, np.ones((64, 64))])
     found = register(first, second, window=False, whiten=0.0)
-    assert found.flag.tolist() == [AMBIGUOUS, WEAK, BAD_INPUT, BAD_INPUT]
+    assert found.status.tolist() == [
+        Status.AMBIGUOUS_SHIFT,
+        Status.UNRELATED_IMAGES,
+        Status.BAD_INPUT,
+        Status.BAD_INPUT,
+    ]
     assert np.isnan(found.shift[2]).all()
 
 
@@ -101,7 +107,7 @@ def test_unrelated_frames_are_weak_whatever_their_smoothness(n, sigma):
     rng = np.random.default_rng(7)
     found = register(smooth(rng, COUNT, n, sigma), smooth(rng, COUNT, n, sigma))
     # 2 of 100 were accepted when the limit was made: 5 of 60 or more would happen in 1 of 100 such tests.
-    assert np.sum(np.asarray(found.flag) == OK) <= 4
+    assert np.sum(np.asarray(found.status) == Status.OK) <= 4
 
 
 @pytest.mark.parametrize(("n", "sigma", "error"), [(64, 2.0, 0.16), (128, 4.0, 0.35)])
@@ -110,7 +116,7 @@ def test_smooth_frames_in_noise_are_found_by_default(n, sigma, error):
     large = smooth(rng, COUNT, n + 16, sigma)
     frames = [large[:, 8 - r : 8 - r + n, 8 - c : 8 - c + n] for r, c in ((0, 0), (-3, 4))]
     found = register(*(frame + 0.5 * rng.normal(size=frame.shape) for frame in frames))
-    good = np.asarray(found.flag) == OK
+    good = np.asarray(found.status) == Status.OK
     # Of 180 such pairs of either kind at most 3 were not accepted: 5 of 60 or more would happen in 1 of 200 such tests.
     assert good.sum() >= COUNT - 4
     away = np.asarray(found.shift)[good] - [3.0, -4.0]
@@ -131,7 +137,7 @@ def test_reach_keeps_a_lattice_from_jumping_by_a_period():
     moved = np.stack([np.roll(lattice, move, (0, 1)) for move in moves])
     found = register(np.stack([lattice] * 4), moved, window=False, reach=3.5, whiten=0.0)
     assert np.allclose(found.shift, -np.array(moves), atol=1e-6)
-    assert (np.asarray(found.flag) == OK).all()
+    assert (np.asarray(found.status) == Status.OK).all()
 
 
 @pytest.mark.parametrize("size", [7, 8])
@@ -187,7 +193,7 @@ def test_the_unit_of_the_frames_does_not_matter():
     noise = 0.05 * np.random.default_rng(12).normal(size=(2, 64, 64))
     first, second = ((at(s, 64) + n) * units for s, n in zip(((0, 0), (2.5, -1.25)), noise, strict=True))
     found = register(*(frame.astype(np.float32) for frame in (first, second)))
-    assert (np.asarray(found.flag) == OK).all()
+    assert (np.asarray(found.status) == Status.OK).all()
     for values in found[:5]:
         np.testing.assert_allclose(values, np.broadcast_to(values[0], values.shape), rtol=1e-2, atol=1e-3)
     assert np.allclose(found.shift, [-2.5, 1.25], atol=0.02)
@@ -211,10 +217,10 @@ def test_single_outliers_do_not_decide(where):
     found = register(np.stack(pairs[0]), np.stack(pairs[1]))
     away = np.abs(np.asarray(found.shift) - np.array([-5, 3])).max(axis=1)
     assert (away < 0.1).all()
-    assert (np.asarray(found.flag) == OK).all()
+    assert (np.asarray(found.status) == Status.OK).all()
     flat = np.ones((16, 16))
     flat[5, 5] = 9.0
-    assert int(register(flat, flat).flag) == BAD_INPUT
+    assert int(register(flat, flat).status) == Status.BAD_INPUT
 
 
 def test_lines_and_points_that_make_up_a_frame_are_no_outliers():
@@ -238,7 +244,7 @@ def test_drift_within_the_frame_is_in_the_error_and_told(noise):
     moved = np.stack([[at((-s * k / 63, 0), 64)[k] for k in lines] for s in stretch])
     grain = noise * still.std() * rng.normal(size=(2, 3, 64, 64))
     found = register(still + grain[0], moved + grain[1])
-    assert found.flag.tolist() == [OK, OK, UNEVEN]
+    assert found.status.tolist() == [Status.OK, Status.OK, Status.UNEVEN_SHIFT]
     std = np.asarray(found.std)
     # The quarters lie a fourth of the stretch to either side of the middle, less what the window pulls them there.
     assert std[2, 0] > 0.15 * 8.0
@@ -285,7 +291,7 @@ def test_a_spot_that_stands_still_does_not_pass_for_the_sample():
     found = register(*map(np.stack, zip(*pairs, strict=True)))
     away = np.abs(np.asarray(found.shift) - [7.0, -4.0]).max(axis=1)
     assert away[0] < 0.05
-    assert int(found.flag[0]) == OK
+    assert int(found.status[0]) == Status.OK
     assert np.all(away[1:] > 1.0)
-    assert np.asarray(found.flag)[1:].tolist() == [UNEVEN] * 5
+    assert np.asarray(found.status)[1:].tolist() == [Status.UNEVEN_SHIFT] * 5
     assert np.all(np.abs(np.asarray(found.shift) - [7.0, -4.0]) < 3.0 * np.asarray(found.std))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpax_lab.core import Status
 from gpax_lab.spectra import edx
 
 REAL = Path(__file__).resolve().parents[2] / "../shared/data/spectral_maps/edx_88_ES-LP_G8_selection2_cropped2.hspy"
@@ -57,7 +58,7 @@ def test_flags_and_the_scalarizer():
     y = np.zeros((3, 300))
     y[0] = 100 * np.asarray(s[0] + s[4])
     y[2, 5] = -1
-    assert edx.fit_lines(y, s).flag.tolist() == [edx.OK, edx.EMPTY, edx.BAD_INPUT]
+    assert edx.fit_lines(y, s).status.tolist() == [Status.OK, Status.NO_COUNTS, Status.BAD_INPUT]
     value, variance = jax.vmap(edx.line_scalar(s, 0))(jnp.asarray(y))
     assert np.isclose(value[0], 100, rtol=0.05)
     assert variance[0] > 90
@@ -78,11 +79,11 @@ def test_k_beta_is_not_taken_for_the_next_element_and_a_missing_one_is_flagged()
     y = rng.poisson(1e4 * np.asarray(there.sum(0)) + 2.0, (40, energy.size))
     asked = {k: edx.LINES[k] for k in ("K K", "Ca K", "Mn K", "Fe K")}
     found = edx.fit_lines(y, edx.shapes(energy, asked))
-    assert (np.asarray(found.flag) == edx.OK).all()
+    assert (np.asarray(found.status) == Status.OK).all()
     absent = np.asarray(found.counts)[:, [1, 3]]
     assert absent.mean() < 60  # with K-alpha alone: 378 and 917
     missing = edx.fit_lines(y, edx.shapes(energy, {"K K": edx.LINES["K K"]}))
-    assert (np.asarray(missing.flag) == edx.POOR_FIT).all()
+    assert (np.asarray(missing.status) == Status.POOR_FIT).all()
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the mineral map ../shared/data/spectral_maps is not here")
@@ -96,7 +97,7 @@ def test_maps_of_the_minerals_agree_with_counts_in_windows():
     names = {k: edx.LINES[f"{k} K"] for k in ("Mg", "Al", "Si", "Ca", "Fe", "Cu")}
     inside = energy < 9.5
     found = edx.fit_lines(data[..., inside], edx.shapes(energy[inside], names))
-    assert np.isin(found.flag, (edx.OK, edx.POOR_FIT)).all()  # there is more in a mineral than six elements
+    assert np.isin(found.status, (Status.OK, Status.POOR_FIT)).all()  # there is more in a mineral than six elements
     for k, name in enumerate(("Mg", "Al", "Si", "Ca", "Fe")):
         alpha = names[name][0][0] if isinstance(names[name], tuple) else names[name]
         half = float(edx.line_width(alpha))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from gpax_lab.spectra import fit as fitting
+from gpax_lab.core import Status
 from gpax_lab.spectra.fit import curve_fit, transformed, usable
 
 X = jnp.linspace(-4.0, 4.0, 60)
@@ -83,7 +83,7 @@ def test_complex_residuals_and_missing_bins():
     p, c = scipy.optimize.curve_fit(both, np.concatenate([x, x]), stacked, truth, sigma, absolute_sigma=True)
     np.testing.assert_allclose(found.params, p, atol=1e-6)
     np.testing.assert_allclose(found.covariance, c, rtol=1e-4, atol=1e-8)
-    assert int(found.flag) == fitting.OK
+    assert int(found.status) == Status.OK
 
 
 def test_standard_deviations_are_true():
@@ -107,25 +107,25 @@ def test_several_starts_keep_the_best(spectra):
 def test_a_bound_holds_and_is_flagged():
     y = 1.0 + 2.0 * X + 0.1 * jax.random.normal(jax.random.key(3), X.shape)
     found = curve_fit(line, X, y, jnp.array([0.0, 0.0]), upper=jnp.array([jnp.inf, 1.5]))
-    assert int(found.flag) == fitting.AT_BOUND
+    assert int(found.status) == Status.AT_BOUND
     assert float(found.params[1]) == 1.5
     assert float(found.std[1]) == 0.0
     assert float(found.params[0]) == pytest.approx(float(jnp.mean(y - 1.5 * X)), abs=1e-6)
     inside = curve_fit(line, X, y, jnp.array([0.0, 0.0]), upper=jnp.array([jnp.inf, 5.0]))
     np.testing.assert_allclose(inside.params, np.polyfit(X, y, 1)[::-1], atol=1e-6)
-    assert int(inside.flag) == fitting.OK
+    assert int(inside.status) == Status.OK
 
 
 def test_every_flag_can_be_raised(spectra):
     y, start = jnp.broadcast_to(spectra[0], (6, X.size)), jnp.broadcast_to(START, (6, 4))
     y = y.at[1].set(jnp.nan).at[2, 4:].set(jnp.nan)
-    flags = curve_fit(peak, X, y, start.at[3, 2].set(jnp.nan)).flag
-    assert flags.tolist() == [fitting.OK] + 3 * [fitting.BAD_INPUT] + 2 * [fitting.OK]
-    assert int(curve_fit(twice, X, 3.0 * X, jnp.array([1.0, 1.0])).flag) == fitting.SINGULAR
-    assert set(curve_fit(peak, X, spectra, START, max_steps=2).flag.tolist()) == {fitting.NOT_CONVERGED}
+    flags = curve_fit(peak, X, y, start.at[3, 2].set(jnp.nan)).status
+    assert flags.tolist() == [Status.OK] + 3 * [Status.BAD_INPUT] + 2 * [Status.OK]
+    assert int(curve_fit(twice, X, 3.0 * X, jnp.array([1.0, 1.0])).status) == Status.SINGULAR
+    assert set(curve_fit(peak, X, spectra, START, max_steps=2).status.tolist()) == {Status.NOT_CONVERGED}
     noise = jax.random.normal(jax.random.key(4), X.shape)
-    assert int(curve_fit(line, X, noise, jnp.zeros(2), least_r_squared=0.5).flag) == fitting.POOR_FIT
-    assert all(fitting.words(k) for k in range(8))
+    assert int(curve_fit(line, X, noise, jnp.zeros(2), least_r_squared=0.5).status) == Status.POOR_FIT
+    assert all(status.describe() for status in Status)
 
 
 def test_failed_fits_are_nan_and_do_not_touch_their_neighbours(spectra):

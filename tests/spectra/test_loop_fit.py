@@ -5,7 +5,7 @@ import pytest
 import scipy.optimize
 from scipy.special import erf
 
-from gpax_lab.spectra import fit as fitting
+from gpax_lab.core import Status
 from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, loop_start, on_off, scalars
 from gpax_lab.spectra.loops import loop_function, rising, triangle
 from gpax_lab.spectra.scalarize import scalarizer
@@ -29,8 +29,8 @@ def loops():
 
 def test_all_nine_parameters_at_the_cramer_rao_bound(loops):
     truth, _, found = loops
-    assert np.mean(np.asarray(found.flag) == fitting.OK) > 0.99
-    good = np.asarray(found.flag) == fitting.OK
+    assert np.mean(np.asarray(found.status) == Status.OK) > 0.99
+    good = np.asarray(found.status) == Status.OK
     z = ((np.asarray(found.params) - np.asarray(truth)) / np.asarray(found.std))[good]
     assert np.all(np.abs(z.std(axis=0) - 1.0) < 4 / np.sqrt(2 * COUNT))
     slope = jax.vmap(jax.jacfwd(lambda p: loop_function(BIAS, p)))(truth)
@@ -69,7 +69,7 @@ def test_derived_numbers_have_true_errors(loops):
     truth, _, found = loops
     derived = scalars(found, BIAS)
     true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(truth))
-    good = np.asarray(found.flag) == fitting.OK
+    good = np.asarray(found.status) == Status.OK
     z = ((np.asarray(derived.params) - true) / np.asarray(derived.std))[good]
     assert np.all(np.abs(z.std(axis=0) - 1.0) < 4 / np.sqrt(2 * COUNT))
 
@@ -97,7 +97,7 @@ def test_spikes_are_survived_by_huber_and_by_repair(loops):
     torn = noisy.at[:, 10].add(100.0).at[:, 27].add(-60.0)
     for options in ({"huber": 1.345}, {"repair": True}):
         found = loop_fit(BIAS, torn, **options)
-        good = np.asarray(found.flag) == fitting.OK
+        good = np.asarray(found.status) == Status.OK
         z = np.abs(np.asarray(found.params) - np.asarray(truth))[good] / np.asarray(found.std)[good]
         assert good.mean() > 0.99
         # 0.6745 for normal errors, known to 1.17/sqrt(n) of itself; a twentieth more for the two readings lost.
@@ -109,10 +109,10 @@ def test_a_spike_within_the_switch_is_rejected_in_most_loops(loops):
     _, noisy, _ = loops
     torn = loop_fit(BIAS, noisy.at[:, 37].add(-60.0), huber=1.345)
     missing = loop_fit(BIAS, noisy.at[:, 37].set(jnp.nan))
-    assert np.mean(np.asarray(missing.flag) == fitting.OK) > 0.97
-    share = np.mean(np.asarray(torn.flag) == fitting.OK)
+    assert np.mean(np.asarray(missing.status) == Status.OK) > 0.97
+    share = np.mean(np.asarray(torn.status) == Status.OK)
     assert share > 0.87 - 4 * np.sqrt(0.87 * 0.13 / COUNT)  # the others stay bent to a sharp corner, and say so
-    good = (np.asarray(torn.flag) == fitting.OK) & (np.asarray(missing.flag) == fitting.OK)
+    good = (np.asarray(torn.status) == Status.OK) & (np.asarray(missing.status) == Status.OK)
     away = np.abs(np.asarray(torn.params) - np.asarray(missing.params))[good] / np.asarray(missing.std)[good]
     assert np.quantile(away.max(axis=1), 0.9) < 1.0  # the weights differ, so the estimates do by part of an sd
 
@@ -123,9 +123,9 @@ def test_a_switch_within_one_step_is_called_unresolved_and_noise_poor(loops):
     stack = stack + 0.01 * jax.random.normal(jax.random.key(3), stack.shape)
     stack = stack.at[2].set(jnp.nan)
     found = loop_fit(BIAS, jnp.concatenate([stack, loops[1][3:]]))
-    assert int(found.flag[0]) == fitting.UNRESOLVED
-    assert int(found.flag[2]) == fitting.BAD_INPUT
-    assert int(found.flag[1]) not in (fitting.OK, fitting.UNRESOLVED)
+    assert int(found.status[0]) == Status.UNRESOLVED
+    assert int(found.status[2]) == Status.BAD_INPUT
+    assert int(found.status[1]) not in (Status.OK, Status.UNRESOLVED)
     derived = LoopScalars(*loop_scalars(found.params[0], BIAS))
     assert derived.coercive_up == pytest.approx(2.11, abs=0.5)
     assert derived.imprint == pytest.approx(0.09, abs=0.4)
@@ -144,12 +144,12 @@ def test_numbers_are_judged_by_themselves_and_not_by_the_parameters(loops):
     clean = np.asarray(jax.vmap(lambda p: loop_function(BIAS, p))(truth))
     seen = clean + noise[:, None] * dice.normal(size=clean.shape)
     fit = loop_fit(BIAS, seen)
-    assert np.mean(np.asarray(fit.flag)[:200] == fitting.OK) < 0.3, "as fits they are refused"
+    assert np.mean(np.asarray(fit.status)[:200] == Status.OK) < 0.3, "as fits they are refused"
     found = scalars(fit, BIAS)
-    assert found.flag.shape == (COUNT, 9)
+    assert found.status.shape == (COUNT, 9)
     true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(truth))
     away = np.abs(np.asarray(found.params) - true) / np.asarray(found.std)
-    accepted = np.asarray(found.flag) == fitting.OK
+    accepted = np.asarray(found.status) == Status.OK
     # Of 400 normal numbers one is beyond three standard deviations, and none beyond five.
     area = away[:, 0]
     assert np.mean(area < 3) > 0.98
@@ -159,10 +159,10 @@ def test_numbers_are_judged_by_themselves_and_not_by_the_parameters(loops):
         assert np.mean(accepted[kind, 1:3]) > 0.9
         assert np.mean((away[kind, 1:3] > 5) & accepted[kind, 1:3]) < 0.03
     nothing = scalars(loop_fit(BIAS, 0.1 * dice.normal(size=clean.shape)), BIAS)
-    flags = np.asarray(nothing.flag)
-    assert np.mean(flags[:, 0] == fitting.OK) > 0.95, "the area of nothing is 0 within its error"
+    flags = np.asarray(nothing.status)
+    assert np.mean(flags[:, 0] == Status.OK) > 0.95, "the area of nothing is 0 within its error"
     assert np.mean(np.abs(nothing.params[:, 0]) < 4 * nothing.std[:, 0]) > 0.95
-    assert np.mean(flags[:, 1] == fitting.OK) < 0.05, "but nothing switches nowhere"
+    assert np.mean(flags[:, 1] == Status.OK) < 0.05, "but nothing switches nowhere"
 
 
 @pytest.mark.parametrize("name", ["area", "coercive_down", "remanence_up"])
@@ -177,7 +177,7 @@ def test_a_scalarizer_accepts_what_scalars_does(loops, name):
     value, variance = (np.asarray(v) for v in jax.vmap(scalar)(noisy))
     fit = loop_fit(BIAS, noisy)
     found = scalars(fit, BIAS)
-    good = np.asarray(found.flag)[:, k] == fitting.OK
+    good = np.asarray(found.status)[:, k] == Status.OK
     np.testing.assert_array_equal(np.isfinite(value), good)
     np.testing.assert_allclose(value[good], found.params[good, k], rtol=1e-3, atol=1e-6)
     if name != "remanence_up":  # whose least error only `scalars` knows
@@ -194,7 +194,7 @@ def test_lines_in_noise_switch_nowhere():
     found = scalars(loop_fit(BIAS, noise), BIAS)
     for k, name in enumerate(LoopScalars._fields):
         if name.startswith(("coercive", "imprint", "nucleation")):
-            assert np.sum(np.asarray(found.flag)[:, k] == fitting.OK) <= 10 + 4 * np.sqrt(10)
+            assert np.sum(np.asarray(found.status)[:, k] == Status.OK) <= 10 + 4 * np.sqrt(10)
 
 
 def test_a_slanted_loop_may_be_upside_down_and_a_saturated_one_is_not():
@@ -207,9 +207,9 @@ def test_a_slanted_loop_may_be_upside_down_and_a_saturated_one_is_not():
         fit = loop_fit(BIAS, loops)
         turned = np.asarray(fit.params[:, 2] < fit.params[:, 3])
         assert turned.any()
-        flags = np.asarray(scalars(fit, BIAS).flag)[turned]
-        assert np.all((flags[:, 1] == fitting.OK) == accepted)
-        assert np.all(flags[:, 0] == fitting.OK), "the area is the same either way"
+        flags = np.asarray(scalars(fit, BIAS).status)[turned]
+        assert np.all((flags[:, 1] == Status.OK) == accepted)
+        assert np.all(flags[:, 0] == Status.OK), "the area is the same either way"
 
 
 def test_errors_grow_where_the_loop_is_not_of_the_fitted_form(loops):
@@ -223,7 +223,7 @@ def test_errors_grow_where_the_loop_is_not_of_the_fitted_form(loops):
     away = np.abs(np.asarray(found.params)[:, 1:4] - true[:, 1:4]) / np.asarray(found.std)[:, 1:4]
     # Normal numbers: 1.1 of 400 beyond three, and four standard deviations of that number.
     assert np.all(np.sum(away > 3, axis=0) <= 1.1 + 4 * np.sqrt(1.1))
-    good = np.asarray(bent.flag) == fitting.OK
+    good = np.asarray(bent.status) == Status.OK
     rest = np.einsum("kii->ki", np.asarray(bent.released))[good] / np.asarray(bent.std)[good] ** 2
     assert np.median(rest) > 4
 
@@ -236,7 +236,7 @@ def test_a_batch_is_its_members_and_float32_works(loops):
     np.testing.assert_allclose(square.params.reshape(4, 9), found.params[:4], rtol=1e-4, atol=1e-6)
     single = loop_fit(BIAS.astype(jnp.float32), noisy.astype(jnp.float32), NOISE)
     assert single.params.dtype == jnp.float32
-    both = (np.asarray(single.flag) == fitting.OK) & (np.asarray(found.flag) == fitting.OK)
+    both = (np.asarray(single.status) == Status.OK) & (np.asarray(found.status) == Status.OK)
     assert both.mean() > 0.95
     away = np.abs(np.asarray(single.params) - np.asarray(found.params))[both] / np.asarray(found.std)[both]
     assert np.quantile(away, 0.99) < 0.1
@@ -262,9 +262,9 @@ def test_most_real_loops_are_described(data_folder):
         group = file["Channel_000/generic"]
         bias, response = jnp.array(group["Voltage"][()]), jnp.array(group["generic"][:20, :20])
     found = loop_fit(bias, response.reshape(COUNT, 64), repair=True)
-    good = np.isin(np.asarray(found.flag), (fitting.OK, fitting.UNRESOLVED))
+    good = np.isin(np.asarray(found.status), (Status.OK, Status.UNRESOLVED))
     assert good.mean() > 0.5
-    assert np.mean(np.asarray(scalars(found, bias).flag)[:, 0] == fitting.OK) > 0.95
+    assert np.mean(np.asarray(scalars(found, bias).status)[:, 0] == Status.OK) > 0.95
     assert float(jnp.nanmedian(found.r_squared)) > 0.9
 
 
@@ -277,9 +277,9 @@ def test_a_gap_over_a_switch_leaves_no_bias_and_no_area():
     right = np.asarray(loop_scalars(truth, BIAS))
     for gap in (up & (bias > 1.0), up & (bias > 1.0) & (bias < 4.5), np.arange(64) < 30):
         found = scalars(loop_fit(BIAS, np.where(gap, np.nan, seen)), BIAS)
-        good = np.asarray(found.flag) == fitting.OK
+        good = np.asarray(found.status) == Status.OK
         assert np.mean(good[:, :2]) < 0.02
     off = scalars(loop_fit(BIAS, np.where(up & (bias < -4.0), np.nan, seen)), BIAS)
-    assert np.mean(np.asarray(off.flag)[:, :3] == fitting.OK) > 0.95
+    assert np.mean(np.asarray(off.status)[:, :3] == Status.OK) > 0.95
     away = (np.asarray(off.params) - right)[:, :3] / np.asarray(off.std)[:, :3]
     assert np.mean(np.abs(away) < 3) > 0.95

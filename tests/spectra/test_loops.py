@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpax_lab.core import Status
 from gpax_lab.spectra import loops
-from gpax_lab.spectra.fit import OK
 from gpax_lab.spectra.loop_fit import loop_fit, scalars
 from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangle_at
 
@@ -189,8 +189,8 @@ def test_a_sweep_that_does_not_close_has_no_area():
         area = loop_area(bias, loop_function(bias, params))
         assert bool(jnp.isfinite(area)) == closed
         found = scalars(loop_fit(bias, loop_function(bias, params)), bias)
-        assert (int(found.flag[0]) == OK) == closed
-        assert int(found.flag[1]) == OK, "where it switches is known all the same"
+        assert (int(found.status[0]) == Status.OK) == closed
+        assert int(found.status[1]) == Status.OK, "where it switches is known all the same"
 
 
 @pytest.mark.parametrize(("points", "readings", "volts"), [(64, 2, 1e-3), (64, 2, 5e-3), (1000, 1, 0.02)])

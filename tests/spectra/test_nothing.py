@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from gpax_lab.core import Status
 from gpax_lab.spectra import eels, peaks, sts
 from gpax_lab.spectra import fit as fitting
 from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, scalars
@@ -28,8 +29,8 @@ def test_noise_has_no_resonance(bins, tails):
     real, imag = dice.normal(size=size) if tails == "normal" else dice.standard_t(3, size=size)
     band = np.linspace(320e3, 380e3, bins)
     for fit in (sho_fit(band, real + 1j * imag), sho_amplitude_fit(band, np.hypot(real, imag))):
-        for flag in (fit.flag, *np.asarray(fitting.judged(fit).flag).T):
-            assert np.sum(np.asarray(flag) == fitting.OK) <= at_most(0.01 if tails == "normal" else 0.02)
+        for flag in (fit.status, *np.asarray(fitting.judged(fit).status).T):
+            assert np.sum(np.asarray(flag) == Status.OK) <= at_most(0.01 if tails == "normal" else 0.02)
 
 
 def test_noise_has_no_peak_with_a_place_and_a_width():
@@ -60,7 +61,7 @@ def test_noise_has_no_gap_and_no_edge_to_divide_by():
     dice = np.random.default_rng(3)
     bias = np.linspace(-2.0, 2.0, 201)
     found = sts.gap(bias, 0.1 * dice.normal(size=(COUNT, 201)), 0.5, 0.1)
-    assert np.sum(np.asarray(found.flag) == sts.OK) <= at_most(0.002)
+    assert np.sum(np.asarray(found.status) == Status.OK) <= at_most(0.002)
     energy = np.arange(100.0, 500.0)
     tail = dice.poisson(50.0 * (energy / 150.0) ** -3, (COUNT, 400)).astype(float)
     ratio = eels.edge_ratio(
@@ -76,7 +77,7 @@ def test_a_line_without_noise_switches_nowhere():
     offset = np.array([0.0, 3.3, 0.1, -7.7, 1e-9, 123456.789, 1 / 3, *np.linspace(-3.0, 3.0, 93)])
     tilt = np.array([*[0.0] * 7, *np.linspace(-0.5, 0.5, 93)])
     found = scalars(loop_fit(bias, tilt[:, None] * bias + offset[:, None]), bias)
-    good = np.asarray(found.flag) == fitting.OK
+    good = np.asarray(found.status) == Status.OK
     for k, name in enumerate(LoopScalars._fields):
         if name.startswith(("coercive", "imprint", "nucleation")):
             assert not np.any(good[:, k]), name

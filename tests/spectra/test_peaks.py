@@ -1,5 +1,6 @@
 import numpy as np
 
+from gpax_lab.core import Status
 from gpax_lab.spectra import fit as fitting
 from gpax_lab.spectra.peaks import fit_peak, gaussian
 
@@ -16,10 +17,10 @@ def test_two_peaks_are_no_good_fit_of_one():
     one = at(5.0, 1.0)
     for other, rows in zip((at(6.5, 1.0), at(8.0, 1.0), at(7.0, 0.4)), noise[1:], strict=True):
         found = fit_peak(X, one + other + rows, (0.0, 10.0))
-        for flag in (found.flag, fitting.judged(found).flag):
-            assert np.mean(np.asarray(flag) == fitting.OK) < 0.01
+        for flag in (found.status, fitting.judged(found).status):
+            assert np.mean(np.asarray(flag) == Status.OK) < 0.01
     found = fit_peak(X, one + noise[0], (0.0, 10.0))
-    assert np.mean(np.asarray(found.flag) == fitting.OK) >= 0.99
+    assert np.mean(np.asarray(found.status) == Status.OK) >= 0.99
     away = (np.asarray(found.params)[:, :3] - [1.0, 5.0, 1.0]) / np.asarray(found.std)[:, :3]
     # The spread of 300 normal numbers is known to 1/sqrt(600) of itself.
     assert np.all(np.abs(np.std(away, axis=0) - 1.0) < 4.0 / np.sqrt(600))

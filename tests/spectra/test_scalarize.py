@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab.spectra import fit as fitting
+from gpax_lab.core import Status
 from gpax_lab.spectra import scalarize
 from gpax_lab.spectra.fit import curve_fit
 from gpax_lab.spectra.scalarize import combine, difference, log10, of_reading, ratio, scalarizer
@@ -58,7 +58,7 @@ def test_a_bad_fit_is_a_failed_reading(spectra):
     for y in (jnp.full(40, jnp.nan), noise):
         assert all(np.isnan(v) for v in slope(y))
         assert all(np.isnan(v) for v in combine(lambda a: 2 * a, slope)(y))
-    tolerant = scalarizer(fit, lambda p: p[1], accept=(fitting.OK, fitting.POOR_FIT))
+    tolerant = scalarizer(fit, lambda p: p[1], accept=(Status.OK, Status.POOR_FIT))
     assert np.isfinite(float(tolerant(noise)[0]))
     assert all(np.isnan(v) for v in log10(scalarizer(fit, lambda p: -p[1]))(spectra[0]))
 

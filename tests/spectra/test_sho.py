@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import scipy.optimize
 
+from gpax_lab.core import Status
 from gpax_lab.simulators.band_excitation import be_spectrum
-from gpax_lab.spectra import fit as fitting
 from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response, sho_start
 
 BAND = jnp.linspace(320e3, 380e3, 64)
@@ -42,7 +42,7 @@ def test_the_response_is_its_formula():
 def test_estimates_reach_the_cramer_rao_bound(grid):
     """The bound is computed in numpy from the true parameters by differences, not from the fit."""
     truth, _, found = grid
-    assert np.all(np.asarray(found.flag) == fitting.OK)
+    assert np.all(np.asarray(found.status) == Status.OK)
     error = np.asarray(found.params) - np.asarray(truth)
     error[:, 3] = wrapped(error[:, 3])
     f = np.asarray(BAND)
@@ -113,8 +113,8 @@ def test_flags_of_spectra_that_hold_no_answer(grid):
     keys = jax.random.split(jax.random.key(6), 396)
     nothing = jax.vmap(lambda k: be_spectrum(k, BAND, 0.0, 350e3, 100.0, 0.5, NOISE))(keys)
     found = sho_fit(BAND, jnp.concatenate([jnp.stack([outside, few, some, noise]), nothing]), NOISE)
-    assert np.mean(np.asarray(found.flag[3:]) == fitting.OK) < 0.01
-    assert [int(k) for k in found.flag[:3]] == [fitting.EDGE, fitting.BAD_INPUT, fitting.OK]
+    assert np.mean(np.asarray(found.status[3:]) == Status.OK) < 0.01
+    assert [int(k) for k in found.status[:3]] == [Status.OUTSIDE_RANGE, Status.BAD_INPUT, Status.OK]
     assert float(found.params[0, 1]) == pytest.approx(395e3, rel=1e-3)
 
 
@@ -128,16 +128,16 @@ def test_two_modes_in_one_band_are_no_good_fit_and_one_mode_is(grid):
     two = jnp.stack([one + sho_response(BAND, ShoParams(*m)) for m in second])
     noise = np.random.default_rng(5).normal(size=(2, len(second), 64))
     two = two + NOISE * jnp.array(noise[0] + 1j * noise[1])
-    flags = np.asarray(sho_fit(BAND, jnp.concatenate([two, h[len(second) :]])).flag)
-    assert np.mean(flags[: len(second)] != fitting.OK) > 0.95
-    assert np.mean(flags[len(second) :] == fitting.OK) > 0.99
+    flags = np.asarray(sho_fit(BAND, jnp.concatenate([two, h[len(second) :]])).status)
+    assert np.mean(flags[: len(second)] != Status.OK) > 0.95
+    assert np.mean(flags[len(second) :] == Status.OK) > 0.99
     rough = h + 15.0 * jnp.array(np.random.default_rng(6).normal(size=(2, 400, 64)).T @ np.array([1, 1j])).T
-    assert np.mean(np.asarray(sho_fit(BAND, rough).flag) == fitting.OK) > 0.97, "noise is no second mode"
-    sizes = np.asarray(sho_amplitude_fit(BAND, jnp.abs(jnp.concatenate([two, h[len(second) :]]))).flag)
-    assert np.mean(sizes[: len(second)] != fitting.OK) > 0.75  # without phases two modes look more like one
-    assert np.mean(sizes[len(second) :] == fitting.OK) > 0.99
+    assert np.mean(np.asarray(sho_fit(BAND, rough).status) == Status.OK) > 0.97, "noise is no second mode"
+    sizes = np.asarray(sho_amplitude_fit(BAND, jnp.abs(jnp.concatenate([two, h[len(second) :]]))).status)
+    assert np.mean(sizes[: len(second)] != Status.OK) > 0.75  # without phases two modes look more like one
+    assert np.mean(sizes[len(second) :] == Status.OK) > 0.99
     torn = h.at[:, 20].add(60.0)
-    assert np.mean(np.asarray(sho_fit(BAND, torn, huber=1.345).flag) == fitting.OK) > 0.95
+    assert np.mean(np.asarray(sho_fit(BAND, torn, huber=1.345).status) == Status.OK) > 0.95
 
 
 def test_amplitudes_alone_give_three_of_the_four(grid):
@@ -146,7 +146,7 @@ def test_amplitudes_alone_give_three_of_the_four(grid):
     exact = sho_amplitude_fit(BAND, jnp.abs(clean))
     np.testing.assert_allclose(exact.params, truth[:, :3], rtol=1e-6)
     found = sho_amplitude_fit(BAND, jnp.abs(h))
-    assert np.mean(np.asarray(found.flag) == fitting.OK) > 0.99
+    assert np.mean(np.asarray(found.status) == Status.OK) > 0.99
     z = (np.asarray(found.params) - np.asarray(truth)[:, :3]) / np.asarray(found.std)
     # The median size of n normal numbers is known to 1.17/sqrt(n) of itself; 0.05 more, for amplitudes are Rician.
     assert np.all(np.abs(np.median(np.abs(z), axis=0) / 0.6745 - 1.0) < 4 * 1.17 / np.sqrt(400) + 0.05)
@@ -156,7 +156,7 @@ def test_float32_is_good_to_a_hundredth_of_a_standard_deviation_or_so(grid):
     _truth, h, found = grid
     single = sho_fit(BAND.astype(jnp.float32), h.astype(jnp.complex64), NOISE)
     assert single.params.dtype == jnp.float32
-    assert np.mean(np.asarray(single.flag) == fitting.OK) > 0.99
+    assert np.mean(np.asarray(single.status) == Status.OK) > 0.99
     error = np.abs(np.asarray(single.params) - np.asarray(found.params))[:, :3] / np.asarray(found.std)[:, :3]
     assert np.quantile(error, 0.99) < 0.1
 
@@ -178,8 +178,8 @@ def test_a_mode_beside_another_and_a_saturated_amplifier_leave_no_good_fit(grid)
     cut = one * jnp.minimum(1.0, 80.0 / jnp.abs(one))
     wrong = jnp.concatenate([jnp.repeat(beside, 50, axis=0), jnp.repeat(cut[None], 200, axis=0)]) + 0.5 * noise
     for sigma in (None, 0.5):
-        assert np.mean(np.asarray(sho_fit(BAND, wrong, sigma).flag) == fitting.OK) < 0.01
-    assert np.mean(np.asarray(sho_fit(BAND, h).flag) == fitting.OK) > 0.99
+        assert np.mean(np.asarray(sho_fit(BAND, wrong, sigma).status) == Status.OK) < 0.01
+    assert np.mean(np.asarray(sho_fit(BAND, h).status) == Status.OK) > 0.99
     # Less is in the errors: chi^2 of a second mode too faint and too near to be refused is not hidden by sigma.
     faint = (one + sho_response(BAND, ShoParams(0.03, 352e3, 150.0, -0.7)))[None] + 0.1 * noise
     known, unknown = sho_fit(BAND, faint, 0.1), sho_fit(BAND, faint)

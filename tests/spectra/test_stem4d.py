@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpax_lab.core import Status
 from gpax_lab.simulators import diffraction as sim
 from gpax_lab.spectra.stem4d import detectors, fields, strain
 
@@ -221,7 +222,7 @@ class TestStrain:
         expected = jnp.asarray(32.0 + self.indices @ self.base)
         found = strain.find_discs(self.patterns(self.deformed(), 200), expected, 7.5)
         lattice = strain.fit_lattice(found, self.indices)
-        assert np.all(np.asarray(lattice.flag) == strain.OK)
+        assert np.all(np.asarray(lattice.status) == Status.OK)
         result = strain.strain(lattice, self.base)
         got = np.stack([result.tensor[:, 0, 0], result.tensor[:, 1, 1], result.tensor[:, 0, 1], result.rotation], -1)
         truth = np.array([0.02, -0.015, 0.007, 0.01])
@@ -236,14 +237,14 @@ class TestStrain:
         expected = jnp.asarray(32.0 + self.indices @ self.base)
         found = strain.find_discs(self.patterns(self.base, 2), expected, 7.5)
         lost = found._replace(variance=found.variance.at[0, 2:].set(jnp.inf))
-        flags = strain.fit_lattice(lost, self.indices).flag
-        assert flags.tolist() == [strain.FEW_DISCS, strain.OK]
+        flags = strain.fit_lattice(lost, self.indices).status
+        assert flags.tolist() == [Status.FEW_DISCS, Status.OK]
         swapped = self.indices[[1, 0, *range(2, 9)]]
         wrong = strain.fit_lattice(found, swapped)
-        assert wrong.flag.tolist() == [strain.POOR_FIT] * 2
+        assert wrong.status.tolist() == [Status.POOR_FIT] * 2
         assert np.isnan(strain.strain(wrong, self.base).tensor).all()
         three = strain.Discs(*(leaf[:, [0, 1, 3]] for leaf in found))
-        assert strain.fit_lattice(three, self.indices[[0, 1, 3]]).flag.tolist() == [strain.UNCHECKED] * 2
+        assert strain.fit_lattice(three, self.indices[[0, 1, 3]]).status.tolist() == [Status.UNCHECKED] * 2
 
     def test_one_count_in_a_window_is_one_uncertain_disc(self):
         centres = 32.0 + self.indices @ self.base
@@ -253,7 +254,7 @@ class TestStrain:
         dim = jnp.where(near, 0.0, dim).at[int(centres[0, 0]), int(centres[0, 1])].set(1.0)
         found = strain.find_discs(dim, centres, 7.5)
         lattice = strain.fit_lattice(found, self.indices)
-        assert lattice.flag == strain.OK
+        assert lattice.status == Status.OK
         assert np.isfinite(lattice.vectors).all()
 
     def test_a_sparse_background_is_taken_off_and_counted_in_the_error(self):

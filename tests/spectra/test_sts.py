@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpax_lab.core import Status
 from gpax_lab.spectra import sts
 from gpax_lab.spectra.fit import curve_fit
 
@@ -45,7 +46,7 @@ def test_edges_lie_where_the_conductance_crosses_and_the_variance_covers():
     assert np.allclose([exact.lower, exact.upper, exact.width], [-0.9, 0.7, 1.6], atol=1e-9)
     noisy = conductance(-0.705, 0.505) + np.random.default_rng(2).normal(scale=sigma, size=(repeats, 201))
     found = sts.gap(BIAS, noisy, threshold, sigma)
-    good = np.asarray(found.flag) == sts.OK
+    good = np.asarray(found.status) == Status.OK
     assert good.mean() > 0.97
     error = np.asarray(found.width)[good] - 1.61
     # Noise shifts a first crossing inwards by part of a deviation; each edge has one of sigma/slope times 0.7 to 1.
@@ -63,7 +64,7 @@ def test_smoothed_noise_at_a_low_threshold_is_covered_or_flagged(height, flagged
     sigma = 1e-4 * float(np.sqrt(variance[200]))
     exact = sts.gap(bias, sts.derivative(bias, clean, 11)[0], height * sigma, sigma)
     found = sts.gap(bias, slope, height * sigma, sigma, window=11)
-    good = np.asarray(found.flag) == sts.OK
+    good = np.asarray(found.status) == Status.OK
     assert 1 - good.mean() <= flagged
     z = (np.asarray(found.width) - float(exact.width))[good] / np.sqrt(np.asarray(found.width_variance)[good])
     # 1000 draws: 0.022; the slope changes over the window, which the formula does not know.
@@ -79,14 +80,15 @@ def test_a_cold_level_is_fitted_in_single_precision():
     y = jax.vmap(sts.thermal_peak, (0, None))(jnp.asarray(bias), truth)
     y = y + 0.01 * np.random.default_rng(4).normal(size=401).astype(np.float32)
     fit = curve_fit(sts.thermal_peak, jnp.asarray(bias), y, truth * jnp.array([0.8, 1.0, 1.5, 1.0, 1.0], jnp.float32))
-    assert fit.flag == 0
+    assert fit.status == Status.OK
     assert abs(float(fit.params[2]) - width) < 4 * float(fit.std[2])
 
 
 def test_flags_and_the_scalarizer():
     y = np.stack([conductance(), np.ones(201), np.zeros(201), conductance()])
     y[3, 4] = np.nan
-    assert sts.gap(BIAS, y, 0.2, 0.01).flag.tolist() == [sts.OK, sts.NO_GAP, sts.OUTSIDE, sts.BAD_INPUT]
+    expected = [Status.OK, Status.NO_GAP, Status.OUTSIDE_RANGE, Status.BAD_INPUT]
+    assert sts.gap(BIAS, y, 0.2, 0.01).status.tolist() == expected
     value, variance = jax.vmap(sts.gap_scalar(BIAS, 0.2, 0.01))(jnp.asarray(y))
     assert np.isclose(value[0], 1.6)
     assert variance[0] > 0

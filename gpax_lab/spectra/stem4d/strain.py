@@ -8,14 +8,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
-
-OK, FEW_DISCS, POOR_FIT, UNCHECKED = range(4)
-WORDS = {
-    OK: "good",
-    FEW_DISCS: "fewer than three discs that span the plane have enough counts; a larger dose, window or semi-angle",
-    UNCHECKED: "three discs make a lattice, but none is left to tell whether their indices are right; take more discs",
-    POOR_FIT: "the discs do not lie on one lattice; wrong indices, two grains, or a window that holds two discs",
-}
+from gpax_lab.core._status import Status
 
 
 class Discs(NamedTuple):
@@ -35,30 +28,30 @@ class Lattice(NamedTuple):
         covariance: (..., 2, 2) of (the first, the second vector) along either axis, pixels squared; multiplied by
             chi_square where that is above 1.
         chi_square: (...) squared misfit over what the counts explain, per degree of freedom; NaN for three discs.
-        flag: (...) int8, in words: `WORDS`.
+        status: (...) int8 code of `Status`.
     """
 
     origin: Array
     vectors: Array
     covariance: Array
     chi_square: Array
-    flag: Array
+    status: Array
 
 
 class Strain(NamedTuple):
-    """NaN unless the lattice's flag is OK or UNCHECKED.
+    """NaN unless the lattice's status is OK or UNCHECKED.
 
     Attributes:
         tensor: (..., 2, 2) symmetric.
         rotation: (...) rad.
         std: (..., 4) of e_rr, e_cc, e_rc and rotation.
-        flag: (...) int8, that of the lattice.
+        status: (...) int8 code of `Status`, that of the lattice.
     """
 
     tensor: Array
     rotation: Array
     std: Array
-    flag: Array
+    status: Array
 
 
 def find_discs(patterns: ArrayLike, expected: ArrayLike, window: float, passes: int = 4) -> Discs:
@@ -117,7 +110,7 @@ def fit_lattice(discs: Discs, indices: ArrayLike, poor: float = 5.0) -> Lattice:
     Args:
         discs: of `find_discs`; those with infinite variance are left out.
         indices: (m, 2) h and k of each disc.
-        poor: reduced chi^2 above which the fit is flagged.
+        poor: reduced chi^2 above which the status is POOR_FIT.
     """
     design = jnp.concatenate([jnp.ones((len(jnp.asarray(indices)), 1)), jnp.asarray(indices, float)], axis=1)
 
@@ -141,12 +134,11 @@ def fit_lattice(discs: Discs, indices: ArrayLike, poor: float = 5.0) -> Lattice:
         spans = (
             ok & (count >= 3) & (jnp.max(jnp.diagonal(covariance)) < 1e6 * jnp.min(jnp.where(weight > 0, each, 1e30)))
         )
-        kinds = {FEW_DISCS: ~spans, UNCHECKED: count == 3, POOR_FIT: chi > poor}
-        flag = jnp.select(list(kinds.values()), [jnp.int8(k) for k in kinds], jnp.int8(OK))
-        bad = flag == FEW_DISCS
+        status = Status.worst((~spans, Status.FEW_DISCS), (count == 3, Status.UNCHECKED), (chi > poor, Status.POOR_FIT))
+        bad = status == Status.FEW_DISCS
         vectors = jnp.where(bad, jnp.nan, found[1:])
         spread = covariance[1:, 1:] * jnp.maximum(chi, 1.0)
-        return Lattice(jnp.where(bad, jnp.nan, found[0]), vectors, spread, jnp.where(count > 3, chi, jnp.nan), flag)
+        return Lattice(jnp.where(bad, jnp.nan, found[0]), vectors, spread, jnp.where(count > 3, chi, jnp.nan), status)
 
     flat = [a.reshape(-1, *a.shape[-2:]) for a in (discs.centre, discs.variance)]
     fitted = jax.vmap(one)(*flat)
@@ -182,6 +174,6 @@ def strain(lattice: Lattice, reference: ArrayLike) -> Strain:
     value, std = value.reshape(*lead, 4), std.reshape(*lead, 4)
     e_rr, e_cc, e_rc, rotation = jnp.moveaxis(value, -1, 0)
     tensor = jnp.stack([jnp.stack([e_rr, e_rc], axis=-1), jnp.stack([e_rc, e_cc], axis=-1)], axis=-2)
-    good = (lattice.flag == OK) | (lattice.flag == UNCHECKED)
+    good = (lattice.status == Status.OK) | (lattice.status == Status.UNCHECKED)
     values = [jnp.where(good.reshape(lead + (1,) * (v.ndim - len(lead))), v, jnp.nan) for v in (tensor, rotation, std)]
-    return Strain(values[0], values[1], values[2], lattice.flag)
+    return Strain(values[0], values[1], values[2], lattice.status)

@@ -215,7 +215,7 @@ def curves() -> list[Row]:
     def put(name, function, first, contexts=FIT, tolerance=FITTED, **rest):
         return row(f"spectra.{name}", lambda: (function, (first,)), "", contexts, tolerance=tolerance, **rest)
 
-    several = "fit.curve_fit spectra.fit.transformed spectra.fit.judged spectra.fit.judged_flag spectra.fit.usable "
+    several = "fit.curve_fit spectra.fit.transformed spectra.fit.judged spectra.fit.judged_status spectra.fit.usable "
     several += "spectra.fit.refused "
     several += "spectra.normal_equations.as_real "
     several += "spectra.outcome.summary spectra.least_squares.fit_all "
