@@ -61,7 +61,6 @@ EXCLUDED = {
         hypotheses._stored.
         images.atoms.
         images.descriptors.factors
-        images.registration.words
         inference._posterior.Posterior.save
         inference._posterior.Posterior.summary
         inference._posterior.Predictive.
@@ -81,7 +80,6 @@ EXCLUDED = {
         nn._pretrain.
         simulators.graphene.
         spectra.edx.shapes
-        spectra.fit.words
         spectra.forc.split_cycles
         spectra.scalarize.HasArrays.
         spectra.scalarize.of_reading

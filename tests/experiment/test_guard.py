@@ -163,7 +163,7 @@ class Unplugged(Noted):
 def test_a_lost_instrument_is_waited_for_and_the_campaign_goes_on(plain, plain_end, path, impatient, at):
     told = []
     instrument = Unplugged(at, 3)
-    end = go(path, plain, STEPS, instrument, wait_s=60.0, tell=told.append)
+    end = go(path, plain, STEPS, instrument, wait_s=60.0, callback=told.append)
     assert bits(end.state) == bits(plain_end.state)
     assert "lost" in [event.phase for event in told]
     assert frames(path, "lost")[0].header["text"] == "the cable is out"

@@ -155,7 +155,7 @@ def test_who_removes_the_folder_of_a_campaign_is_told_where_its_entries_are(plai
             shutil.rmtree(folder)
 
     with pytest.raises(JournalMissing) as caught:
-        go(folder / "a.gpxj", plain, STEPS, tell=remove)
+        go(folder / "a.gpxj", plain, STEPS, callback=remove)
     (rescue,) = rescued.glob("a.rescue*")
     assert any(str(rescue) in note for note in caught.value.__notes__)
     assert len(frames(rescue, "reading")) == len(SEEDS) + 1

@@ -35,12 +35,12 @@ def experiment():
 def test_400_steps(tmp_path, compiled):
     path, steps = tmp_path / "a.gpxj", []
 
-    def tell(event):
+    def callback(event):
         if event.phase == "learn":
             steps.append((len(compiled), sum(array.nbytes for array in jax.live_arrays()), path.stat().st_size))
 
     instrument = Counted()
-    end = go(path, experiment(), STEPS, instrument, tell=tell)
+    end = go(path, experiment(), STEPS, instrument, callback=callback)
     assert (end.steps, end.reason) == (STEPS, f"all {STEPS} steps are done")
     assert len(set(instrument.tokens)) == len(instrument.tokens) == len(SEEDS) + STEPS
     programs, memory, sizes = np.array(steps).T

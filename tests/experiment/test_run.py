@@ -349,7 +349,7 @@ def test_known_variances_travel_from_the_scalarizer_to_the_observations(plain, p
 
 def test_the_display_is_told_of_every_measurement(plain, path):
     events = []
-    go(path, plain, 2, tell=events.append)
+    go(path, plain, 2, callback=events.append)
     assert [event.phase for event in events] == ["seed"] * 3 + ["model"] + ["learn"] * 2
     assert [event.step for event in events] == [1, 2, 3, 0, 1, 2]
     assert all(event.total == 3 for event in events[:3])

@@ -81,7 +81,7 @@ MISTAKES = [  # field, value, what the message must say
     ("sampler", {"kind": "nuts", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
     ("sampler", {"kind": "smc", "draws": 4}, ["sampler.draws = 4", "at least 8"]),
     ("sampler", {"kind": "laplace", "num_samples": 40}, ["sampler.num_samples is unknown", "draws, starts"]),
-    ("acquisition.score", "log_e", ["acquisition.score = 'log_e'", '"thompson"', 'Did you mean "log_ei"?']),
+    ("acquisition.function", "log_e", ["acquisition.function = 'log_e'", '"thompson"', 'Did you mean "log_ei"?']),
     ("acquisition", {"function": "ucb", "xi": 0.1}, ["acquisition.xi has no meaning", '"log_ei" or "log_pi"']),
     ("acquisition", {"function": "log_ei", "beta": 2.0}, ["acquisition.beta has no meaning", '"ucb"']),
     ("acquisition.learn_every", 1, ["every point on learning", "0 for none"]),
