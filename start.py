@@ -1,7 +1,8 @@
-"""The two commands of the README, on any platform, with nothing but Python and pip.
+"""The commands of the README, on any platform, with nothing but Python and pip.
 
     python start.py demo     a simulated microscope steers itself; pictures and records land in gpax-lab-demo/
     python start.py test     the test suite
+    python start.py docs     the documentation, as pages for a browser: docs/_build/html/index.html
 
 `run CONFIG`, `resume FILE`, `plot FILE` and `show FILE` are handed to the command line `gpax-lab` in the same way.
 
@@ -21,6 +22,10 @@ HOME = Path(os.environ.get("GPAX_LAB_VENV", ROOT / ".venv"))
 PYTHON = HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 JOBS = {name: ("app", ["-m", "gpax_lab.cli", name]) for name in ("demo", "run", "resume", "plot", "show")}
 JOBS["test"] = ("app,test", ["-m", "pytest"])
+JOBS["docs"] = (
+    "app,docs",
+    ["-m", "sphinx", "-b", "html", "-W", "--keep-going", "-n", "-q", "docs", "docs/_build/html"],
+)
 
 
 def install(extras: str) -> None:
@@ -51,7 +56,7 @@ def main() -> None:
         sys.exit(__doc__)
     extras, job = JOBS[sys.argv[1]]
     install(extras)
-    if sys.argv[1] == "test":
+    if sys.argv[1] in ("test", "docs"):
         os.chdir(ROOT)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         # Ctrl-C reaches the job too, which makes the instrument safe and ends by itself: wait for that.

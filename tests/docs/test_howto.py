@@ -1,0 +1,41 @@
+"""The code of the pages runs as printed, from top to bottom."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gpax_lab
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = [DOCS / "quickstart.md", *sorted((DOCS / "howto").glob("*.md"))]
+SLOW = {"which-law", "on-a-cluster", "from-gpim", "from-gpax", "from-botorch", "list-of-wells"}
+
+
+def code(page: Path) -> str:
+    """The Python of a page, each block on the lines that it has there."""
+    lines, inside = [], False
+    for line in page.read_text(encoding="utf-8").split("\n"):
+        fence = line.startswith("```")
+        inside = line == "```python" if fence else inside
+        lines.append(line if inside and not fence else "")
+    return "\n".join(lines)
+
+
+WITH_CODE = [page for page in PAGES if code(page).strip()]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, id=page.stem, marks=[pytest.mark.slow] * (page.stem in SLOW)) for page in WITH_CODE],
+)
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(gpax_lab, "setup", lambda: None)  # conftest has done it
+    exec(compile(code(page), str(page), "exec"), {"__name__": page.stem})
+
+
+def test_the_pages_that_stand_first_have_code():
+    listed = re.findall(r"^[a-z-]+$", (DOCS / "howto" / "index.md").read_text(encoding="utf-8"), re.M)
+    assert [DOCS / "howto" / f"{name}.md" in WITH_CODE for name in listed[:3]] == [True] * 3
+    assert set(listed) == {page.stem for page in (DOCS / "howto").glob("*.md")} - {"index"}
