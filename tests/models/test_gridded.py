@@ -200,7 +200,7 @@ def test_blocks_cover_the_readings_twice_and_each_is_dense():
         if flat.size:
             covariance = k[np.ix_(flat, flat)] + (0.05 + jitter(np.float64) * 1.3) * np.eye(flat.size)
             total += 0.5 * multivariate_normal(np.zeros(flat.size), covariance).logpdf(Y.ravel()[flat])
-    np.testing.assert_allclose(ONE.model.log_likelihood(PARAMS[ONE], made), total, atol=1e-9)
+    np.testing.assert_allclose(ONE.log_likelihood(PARAMS[ONE], made), total, atol=1e-9)
 
 
 @pytest.mark.slow
