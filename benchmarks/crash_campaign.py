@@ -16,6 +16,7 @@ import numpy as np
 
 import gpax_lab
 from gpax_lab import acquisition, kernels
+from gpax_lab.core import Instrument
 from gpax_lab.experiment import Experiment, Outcome, Simulated, bayes_opt, run
 from gpax_lab.inference import nuts
 from gpax_lab.inference._density import unconstrained_density
@@ -70,7 +71,7 @@ def simulated() -> Simulated:
     return Simulated(objective)
 
 
-class Bench:
+class Bench(Instrument):
     """An instrument that takes a few milliseconds a point and notes what is asked of it and when.
 
     Attributes:

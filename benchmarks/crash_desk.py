@@ -15,9 +15,9 @@ from gpax_instruments.drivers.domain_writer import DomainWriter
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import LINK_FAULTS
-from gpax_instruments.limits import Axis
 
 from gpax_lab import acquisition, kernels
+from gpax_lab.core import Axis, Instrument, InstrumentError
 from gpax_lab.experiment import bayes_opt, run
 from gpax_lab.experiment._rescalarize import kept
 from gpax_lab.experiment._signals import StopFlag
@@ -86,13 +86,13 @@ def go(name, instrument, path, tell=small.Told.tell, **options):
         )  # fmt: skip
 
 
-class PointLost(Exception):
+class PointLost(InstrumentError):
     """A measurement of which only the failure was recorded."""
 
     point_failed = True
 
 
-class Recorded:
+class Recorded(Instrument):
     """An instrument that gives the readings of a journal again, by token, and fails where they failed."""
 
     repeatable = True

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from damage import append, cut, exaggerate, flip, insert, overwrite
 from gpax_instruments.drivers import _codecs as codecs
-from gpax_instruments.errors import BadFrame, InstrumentError
+from gpax_instruments.errors import BadFrame
 from gpax_instruments.links.link import SocketLink
 from gpax_instruments.links.scpi import TAG_ECHO, Scpi
 from gpax_instruments.twins import start_pfm
@@ -21,6 +21,8 @@ from gpax_instruments.twins.dialect import Block, Dialect
 from gpax_instruments.twins.faults import Faults
 from gpax_instruments.twins.hislip import HislipServer
 from gpax_instruments.twins.scpi_server import Listener, WireLog
+
+from gpax_lab.core import InstrumentError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "instruments"))
 

@@ -16,11 +16,12 @@ import time
 
 import numpy as np
 from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.errors import LINK_FAULTS, MoveRefused
-from gpax_instruments.limits import Axis
+from gpax_instruments.errors import LINK_FAULTS
 from gpax_instruments.links.link import open_link
 from gpax_instruments.links.scpi import TAG_ECHO, Scpi
 from gpax_instruments.twins import start_pfm
+
+from gpax_lab.core import Axis, MoveRefused
 
 MEGA = 1_000_000
 failures: list[str] = []

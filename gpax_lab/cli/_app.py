@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from gpax_instruments.errors import InstrumentError
 from rich.console import Console
 
 from gpax_lab.cli import _run_campaign as drive
@@ -16,6 +15,7 @@ from gpax_lab.cli._outputs import check_own, check_replaceable, is_picture, prod
 from gpax_lab.cli._review import finished, in_force, plan_of, review
 from gpax_lab.cli._summary import summary
 from gpax_lab.cli._terminal import consoles, say
+from gpax_lab.core import InstrumentError
 from gpax_lab.core._environment import Stopwatch, setup
 from gpax_lab.experiment import _versions as versions
 from gpax_lab.settings import Settings, SettingsError, agreed, changes, going_on, load, to_toml

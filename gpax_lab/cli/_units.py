@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from gpax_instruments.limits import Axis
+
+from gpax_lab.core import Axis
 
 _PREFIXES = ((1.0, "m"), (1e-3, "mm"), (1e-6, "um"), (1e-9, "nm"), (1e-12, "pm"))
 

@@ -1,49 +1,15 @@
-"""What `run` drives and tells: the instrument, its readings, the journal, the progress, the end."""
+"""What `run` needs and tells beside the instrument: the journal, the scalarizer, the progress, the end."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
+from gpax_lab.core import Measurement
 from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._experiment import State
 from gpax_lab.experiment.interventions import Intervention
-
-
-class Measurement(Protocol):
-    """What an instrument hands back: raw arrays with units, the read-back position, and whether it may be used.
-
-    The position is in the coordinates of x. It is what the model learns: a stage goes a little beside. None, where an
-    instrument does not know or tells it in other coordinates, stands for the place that was asked.
-    """
-
-    arrays: Mapping[str, np.ndarray]
-    units: Mapping[str, str]
-    position: np.ndarray | None
-    ok: bool
-    reason: str
-    flags: tuple[str, ...]
-
-
-class Instrument(Protocol):
-    """What a campaign drives; see `gpax_instruments.protocols.Instrument`.
-
-    An instrument whose `remembers_token` is true can tell whether the measurement of a token was done, and then hands
-    back that reading instead of measuring twice; it is asked again even where it is not `repeatable`. It may become
-    false for a while, where the instrument was switched off and on and has forgotten.
-    """
-
-    repeatable: bool
-
-    def measure(self, x: np.ndarray, token: str) -> Any:
-        """Measure at x (d,) in the user's units; the token names this one measurement."""
-
-    def make_safe(self) -> None:
-        """Enter a state in which the instrument can be left alone.
-
-        Also called by another thread than `measure`, never at the same time, when a fit takes longer than `idle_s`.
-        """
 
 
 class Journal(Protocol):
@@ -57,15 +23,17 @@ class Journal(Protocol):
         """Make records durable in one write."""
 
     def readings(self) -> Iterable[record.JournalRecord]:
-        """Every reading recorded so far, raw arrays included."""
+        """Every measurement recorded so far, raw arrays included."""
 
     def require_space(self, nbytes: int) -> None:
         """Raise if the disk could not take that many bytes more."""
 
 
-Scalarizer = Callable[[Any], float | tuple[float, float]]
-"""Reading -> value, or (value, variance), in the unit of the quantity. A value or variance that is not finite, masked
-or None is a failed reading; anything else than one number, or a negative variance, is an error."""
+Scalarizer = Callable[[Measurement], float | tuple[float, float]]
+"""Measurement -> value, or (value, variance), in the unit of the quantity.
+
+A value or variance that is not finite, masked or None is a failed measurement; anything else than one number, or a
+negative variance, is an error."""
 
 Hook = Callable[[State], Sequence[Intervention]]
 """Asked between two steps, all about the same state; wishes are journalled and applied, Rescale and Adopt first."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import Any
 
+from gpax_lab.core import Instrument, InstrumentError
+from gpax_lab.core._measurement import require_instrument
 from gpax_lab.experiment._contracts import Journal
 from gpax_lab.experiment._record import JournalRecord, Record
 from gpax_lab.experiment._suspended import Watch, now
@@ -22,8 +24,6 @@ UNSAFE = "The instrument could not be made safe"
 """How a note begins that sends a person to the instrument."""
 
 _PRESSES = 20  # so many times Ctrl-C before the safe state is given up
-_LIMITS = ("vmax", "max_bias", "dose_budget", "max_shot")
-"""Attributes of a driver that bound what acts on the sample."""
 
 
 class Paused(Exception):
@@ -34,8 +34,8 @@ class Guard:
     """What stands between a campaign and its instrument.
 
     Args:
-        instrument: see `contracts.Instrument`.
-        lost: errors that say that it can not be reached.
+        instrument: see `core.Instrument`.
+        lost: errors that say that it can not be reached, beside each `InstrumentError` that is `unreachable`.
         wait_s: seconds that a lost instrument is waited for; 0 for none.
         idle_s: seconds that it may be left as it is between two measurements; None for any.
         stop: whether somebody wants the campaign to stop. Where it raises while a lost instrument is waited for, nobody
@@ -49,7 +49,7 @@ class Guard:
 
     def __init__(
         self,
-        instrument: Any,
+        instrument: Instrument,
         lost: tuple[type[Exception], ...],
         wait_s: float,
         idle_s: float | None,
@@ -68,20 +68,25 @@ class Guard:
         self._waited_in_vain = False
 
     def check(self) -> None:
-        """Look at the times; not when it is made, so that whoever made it can leave the instrument safe with it.
+        """Look at the times and the instrument; not when it is made, so that whoever made it can leave it safe.
 
         Raises:
             ValueError: no seconds, negative ones, or more than can be waited.
+            TypeError: it is no `core.Instrument`.
         """
         for name, value in (("wait_s", self.wait_s), ("idle_s", self.idle_s)):
             if value is None and name == "idle_s":
                 continue
             if not isinstance(value, Real) or not 0.0 <= float(value) <= threading.TIMEOUT_MAX:
                 raise ValueError(f"{name} must be seconds, 0 or more and not beyond any clock; got {value!r}.")
+        require_instrument(self.instrument)
 
     def lost(self, error: BaseException) -> bool:
         """Whether the error says that the instrument can not be reached, or arose because it could not."""
-        return isinstance(error, self._lost) or isinstance(error.__cause__, self._lost)
+        return self._unreachable(error) or self._unreachable(error.__cause__)
+
+    def _unreachable(self, error: BaseException | None) -> bool:
+        return isinstance(error, self._lost) or (isinstance(error, InstrumentError) and error.unreachable)
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
@@ -286,15 +291,15 @@ class Guard:
             self._note(entry)
 
 
-def description(instrument: Any) -> dict[str, Any]:
+def description(instrument: Instrument) -> dict[str, Any]:
     """What an instrument says of itself, as far as it does: `identity`, `axes` and `limits`; empty where nothing."""
     told: dict[str, Any] = {}
-    if callable(identity := getattr(instrument, "identity", None)):
-        told["identity"] = str(identity())
-    with contextlib.suppress(AttributeError, TypeError, ValueError):  # of somebody's own, of any other make
-        told["axes"] = [[str(a.name), str(a.unit), float(a.low), float(a.high)] for a in instrument.axes]
-    limits = {name: value for name in _LIMITS if isinstance(value := getattr(instrument, name, None), int | float)}
-    return told | ({"limits": {name: float(value) for name, value in limits.items()}} if limits else {})
+    if identity := str(instrument.identity()):
+        told["identity"] = identity
+    if (axes := instrument.axes) is not None:
+        told["axes"] = [[str(a.name), str(a.unit), float(a.low), float(a.high)] for a in axes]
+    limits = {name: float(value) for name, value in instrument.limits.items()}
+    return told | ({"limits": limits} if limits else {})
 
 
 def recognised(now: Mapping[str, Any], frames: Sequence[JournalRecord], another: bool) -> bool:

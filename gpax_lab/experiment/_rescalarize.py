@@ -6,22 +6,12 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gpax_lab.core import Measurement
 from gpax_lab.core._observations import FAILED, MEASURED, Observations
 from gpax_lab.experiment._record import Answer, JournalRecord, place_of
 
 _RAW = "raw/"
 _LONGEST = 100_000  # characters of what is kept as text
-
-
-class Kept(NamedTuple):
-    """A reading as the instrument handed it over; see `run.Reading`."""
-
-    arrays: Mapping[str, np.ndarray]
-    units: Mapping[str, str]
-    position: np.ndarray
-    ok: bool
-    reason: str
-    flags: tuple[str, ...]
 
 
 class Received(NamedTuple):
@@ -116,13 +106,15 @@ def _text(value: Any) -> str:
         return f"<{type(value).__name__}>"
 
 
-def kept(frame: JournalRecord) -> Kept:
-    """The reading of a journal frame; not ok where the instrument gave none, or a bad one."""
+def kept(frame: JournalRecord) -> Measurement:
+    """The measurement of a journal record; not ok where the instrument gave none, or a bad one."""
     header = frame.header
     arrays = {name.removeprefix(_RAW): array for name, array in frame.arrays.items() if name.startswith(_RAW)}
     position = frame.arrays.get("position", frame.arrays["x"])
     usable = bool(header.get("usable", False))
-    return Kept(arrays, header.get("units", {}), position, usable, header.get("reason", ""), tuple(header["flags"]))
+    units = {name: header.get("units", {}).get(name, "") for name in arrays}
+    reason = header.get("reason") or ("" if usable else "no reason was recorded")
+    return Measurement(arrays, units, position, usable, reason, tuple(header["flags"]))
 
 
 def mended(obs: Observations, answers: Iterable[Answer]) -> Observations | None:

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpax_lab.core import Instrument, InstrumentError
 from gpax_lab.core._inputs import one_value
 from gpax_lab.core._observations import Observations, observations
 from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._buffer import buffer_for
-from gpax_lab.experiment._contracts import Event, Hook, Instrument, Journal, Outcome, Scalarizer
+from gpax_lab.experiment._contracts import Event, Hook, Journal, Outcome, Scalarizer
 from gpax_lab.experiment._experiment import Experiment, NothingLeft, State, left_of, measurement_key, token_of
 from gpax_lab.experiment._guard import LOSSES, Guard, Paused, leave_safe, recognised, refuse
 from gpax_lab.experiment._positions import first_points, measured_at
@@ -53,7 +54,7 @@ def run(
 
     Args:
         experiment: the state machine, e.g. `bayes_opt(...)`.
-        instrument: measures one point at a time.
+        instrument: measures one point at a time; see `core.Instrument`.
         campaign: the journal; see `gpax_lab.storage.Campaign`. A `mark` in its header goes into every token: of two
             campaigns with one key at an instrument that remembers tokens, the second would else be handed the
             readings of the first. `gpax-lab` draws one.
@@ -74,7 +75,8 @@ def run(
         wait_s: how long a lost instrument is waited for, s. Once it is back it is made safe, its identity and limits
             are compared, and the measurement that was under way is treated as one that a killed program left behind:
             asked for again under its token where the instrument may repeat or remembers it, and else a failed reading.
-        lost: errors by which an instrument says that it can not be reached.
+        lost: errors by which an instrument says that it can not be reached, beside each `core.InstrumentError` that
+            is `unreachable`.
         another: whether the instrument may be another one than the journal knows, or allow more; see `guard`.
 
     An instrument has to end by itself: `measure` is not interrupted. The drivers of `gpax_instruments` have a deadline
@@ -93,7 +95,7 @@ def run(
     Raises:
         ValueError: no seeds, seeds that are not finite or that the model is not made for, a scalarizer that gives
             something else than one number, or another instrument than the journal knows.
-        TypeError: a reading that is not made of numbers; what can be kept of it is recorded.
+        TypeError: no instrument, or a reading that is not made of numbers; what can be kept of it is recorded.
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
@@ -425,7 +427,7 @@ class _Driver:
 
     def ask(self, x: np.ndarray, token: str, step: int, phase: str, state: State | None) -> record.Answer:
         """Announce the measurement, have it done, and record it."""
-        may_repeat = self.instrument.repeatable or getattr(self.instrument, "remembers_token", False)
+        may_repeat = self.instrument.repeatable or self.instrument.remembers_token
         doubtful = token in self.begun and not may_repeat
         self.campaign.require_space(_SPARE_BYTES + 2 * self.largest)
         self.flush(("intent", step, {"token": token, "phase": phase}, {"x": x}))
@@ -438,7 +440,7 @@ class _Driver:
                 entered = True
                 reading = self.instrument.measure(x, token)
         except Exception as error:
-            if entered and getattr(error, "point_failed", False):
+            if entered and isinstance(error, InstrumentError) and error.point_failed:
                 return self.file_lost(step, token, x, str(error), type(error).__name__)
             if self.guard.lost(error):
                 raise _Lost(error, entered) from error

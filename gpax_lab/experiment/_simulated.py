@@ -1,50 +1,38 @@
 """A simulated objective behind the face of an instrument."""
 
-from dataclasses import dataclass, field
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpax_lab.core import Instrument, Measurement
 from gpax_lab.experiment._experiment import Objective, key_of
 from gpax_lab.experiment._simulate import as_partial, reading_of
 
 _reading = jax.jit(reading_of)
 
 
-@dataclass(frozen=True)
-class SimulatedReading:
-    """One value, always usable unless it is not finite."""
-
-    arrays: dict[str, np.ndarray]
-    position: np.ndarray
-    ok: bool
-    reason: str
-    units: dict[str, str] = field(default_factory=lambda: {"value": "1"})
-    flags: tuple[str, ...] = ()
-
-
-class Simulated:
+class Simulated(Instrument):
     """An instrument that measures a pure function (key, x (d,)) -> y (), with the noise `simulate` would draw.
 
     Use `Simulated.scalarize` with `run` to get its value back.
     """
 
     repeatable = True
+    remembers_token = False
 
     def __init__(self, objective: Objective):
         self._objective = as_partial(objective)
 
-    def measure(self, x: np.ndarray, token: str) -> SimulatedReading:
+    def measure(self, x: np.ndarray, token: str) -> Measurement:
         """The objective at x, with the random key that the token spells."""
         value = np.asarray(_reading(self._objective, key_of(token), jnp.asarray(x)), np.float64)
         ok = bool(np.isfinite(value))
-        return SimulatedReading({"value": value}, np.asarray(x), ok, "" if ok else "not finite")
+        return Measurement({"value": value}, {"value": "1"}, np.asarray(x), ok, "" if ok else "not finite")
 
     def make_safe(self) -> None:
         """Nothing moves."""
 
     @staticmethod
-    def scalarize(reading: SimulatedReading) -> float:
+    def scalarize(measurement: Measurement) -> float:
         """The value itself."""
-        return float(reading.arrays["value"])
+        return float(measurement.arrays["value"])

@@ -1,42 +1,18 @@
 """An instrument that keeps its place on a drifting sample by looking at it again."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.core._status import Status
+from gpax_lab.core import Instrument, Measurement, Status
 from gpax_lab.images.registration import register
 
 
-class Imaging(Protocol):
-    """An instrument that can also take an image of its field of view."""
-
-    repeatable: bool
-
-    def measure(self, x: np.ndarray, token: str) -> Any:
-        """Measure at x (d,)."""
-
-    def make_safe(self) -> None:
-        """Enter a state in which the instrument can be left alone."""
-
-
-@dataclass(frozen=True)
-class TrackedReading:
-    """A reading with the place on the sample at which it was taken; see `Tracked`."""
-
-    arrays: Mapping[str, np.ndarray]
-    units: Mapping[str, str]
-    position: np.ndarray
-    ok: bool
-    reason: str
-    flags: tuple[str, ...]
-
-
-class Tracked:
+class Tracked(Instrument):
     """The same instrument in coordinates of the sample.
 
     A campaign's places are places on the sample as the reference image shows it. Every `every` measurements, and before
@@ -68,7 +44,7 @@ class Tracked:
 
     def __init__(
         self,
-        instrument: Imaging,
+        instrument: Instrument,
         image: Callable[[], Any],
         reference: np.ndarray,
         *,
@@ -104,7 +80,16 @@ class Tracked:
     @property
     def remembers_token(self) -> bool:
         """As the instrument."""
-        return getattr(self._instrument, "remembers_token", False)
+        return self._instrument.remembers_token
+
+    @property
+    def limits(self) -> Mapping[str, float]:
+        """As the instrument."""
+        return self._instrument.limits
+
+    def identity(self) -> str:
+        """As the instrument."""
+        return self._instrument.identity()
 
     def look(self) -> np.ndarray:
         """Image, register, and take over the drift (2,) in units of x, unless it is not to be believed.
@@ -139,23 +124,22 @@ class Tracked:
         else:
             self._vain += 1
 
-    def measure(self, x: np.ndarray, token: str) -> TrackedReading:
+    def measure(self, x: np.ndarray, token: str) -> Measurement:
         """Measure at the place x (2,) of the sample, wherever it is now."""
         if self._since is None or not self.sure or (self._every is not None and self._since >= self._every):
             self.look()
         arrays, units = {"drift": self.drift.copy()}, {"drift": self._unit}
         if self._vain >= self._patience:
             reason = f"where the sample is now is not known after {self._vain} looks: {self.reason}"
-            return TrackedReading(arrays, units, np.asarray(x, float), False, reason, ("drift unsure",))
-        reading = self._instrument.measure(np.asarray(x, float) + self.drift, token)
+            return Measurement(arrays, units, np.asarray(x, float), False, reason, ("drift unsure",))
+        there = self._instrument.measure(np.asarray(x, float) + self.drift, token)
         self._since = None if self._since is None else self._since + 1
-        return TrackedReading(
-            {**reading.arrays, **arrays},
-            {**reading.units, **units},
-            np.asarray(reading.position, float) - self.drift,
-            reading.ok,
-            reading.reason,
-            tuple(getattr(reading, "flags", ())) + (() if self.sure else ("drift unsure",)),
+        return replace(
+            there,
+            arrays={**there.arrays, **arrays},
+            units={**there.units, **units},
+            position=None if there.position is None else np.asarray(there.position, float) - self.drift,
+            flags=there.flags if self.sure else (*there.flags, "drift unsure"),
         )
 
     def make_safe(self) -> None:

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gpax_instruments.drivers.replay import Replay
-from gpax_instruments.limits import Axis
 from gpax_instruments.twins import microscope
 from jax import Array
 
 from gpax_lab import acquisition, inference
 from gpax_lab.acquisition._candidates import Candidates
+from gpax_lab.core import Axis
 from gpax_lab.experiment import Experiment, State, bayes_opt, stopping
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.models import gp

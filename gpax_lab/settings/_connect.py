@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
 from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.errors import LINK_FAULTS, InstrumentError
-from gpax_instruments.protocols import Instrument
+from gpax_instruments.errors import LINK_FAULTS
 
+from gpax_lab.core import Instrument, InstrumentError
 from gpax_lab.experiment._guard import UNSAFE, Guard
 from gpax_lab.experiment._record import Record
 from gpax_lab.settings._build import TWIN_RESPONSE, Plan

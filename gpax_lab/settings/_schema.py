@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.limits import LONGEST_SETTLE_S
 
+from gpax_lab.core._axes import LONGEST_SETTLE_S
 from gpax_lab.settings._check import (
     either,
     entry,

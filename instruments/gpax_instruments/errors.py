@@ -1,25 +1,18 @@
-"""What can go wrong between the computer and an instrument, as one small family of exceptions.
+"""What can go wrong between the computer and an instrument, as one small family of exceptions."""
 
-A reading that is merely bad (not a number, saturated) is no exception: it is a
-:class:`~gpax_instruments.protocols.Reading` with ``ok=False``.
-"""
-
-
-class InstrumentError(Exception):
-    """Base of every error that this package raises about an instrument or its link.
-
-    ``point_failed`` tells a campaign that only this point is lost: nothing is in doubt, and it may go on to another.
-    """
-
-    point_failed = False
+from gpax_lab.core import InstrumentError
 
 
 class LinkLost(InstrumentError):
     """The other side closed, reset or refused the connection. Reconnect before the next call."""
 
+    unreachable = True
+
 
 class LinkTimeout(InstrumentError):
     """The deadline passed. The link is closed, so that a late answer can reach nobody. Reconnect."""
+
+    unreachable = True
 
 
 class StillBusy(LinkTimeout):
@@ -28,6 +21,8 @@ class StillBusy(LinkTimeout):
 
 class BadFrame(InstrumentError):
     """Bytes arrived that are not the answer asked for. The link is closed. Reconnect."""
+
+    unreachable = True
 
 
 class DeviceError(InstrumentError):
@@ -39,12 +34,6 @@ class Interference(DeviceError):
 
     Nothing more is measured until ``connect`` is called again, once the instrument is ours alone.
     """
-
-
-class MoveRefused(InstrumentError):
-    """A target was refused before any byte was sent, or the read-back differs from the target."""
-
-    point_failed = True
 
 
 class PulseLost(InstrumentError):

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from gpax_instruments.limits import Axis
 from rich.console import Console
 
 from gpax_lab import acquisition, bayes_opt, gp, laplace, observations
 from gpax_lab.cli._progress import Display
+from gpax_lab.core import Axis
 from gpax_lab.experiment import Event
 
 PLACES = np.random.default_rng(0).uniform(size=(400, 2))

@@ -8,15 +8,18 @@ LOOPS = "a whole campaign: `tests/experiment` compares `run`, `simulate` and `vm
 
 EXCLUDED = {
     HOST: """
+        _lazy.
         acquisition._acquisition.as_acquisition
         acquisition._acquisition.only_among
         acquisition._domain.as_region
         core._ahead.
+        core._axes.
         core._compiler.
         core._compositions.
         core._environment.
         core._inputs.
         core._interning.
+        core._measurement.
         core._observations.capacity_for
         core._observations.float_dtype
         core._observations.grow

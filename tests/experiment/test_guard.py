@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, frames, go
 
+from gpax_lab.core import InstrumentError
 from gpax_lab.core._observations import FAILED, MEASURED
 from gpax_lab.experiment import Simulated, run
 from gpax_lab.experiment import _guard as guard
@@ -25,12 +26,28 @@ def guarded(instrument, **options):
     return Guard(instrument, **given | options)
 
 
-class MoveLost(Exception):
+class MoveLost(InstrumentError):
     point_failed = True
 
 
 def refuse(x, number):
     raise MoveLost("the stage stands at its end")
+
+
+def test_what_is_no_instrument_is_refused_in_words(plain, path):
+    class Bare:
+        repeatable, safe = True, False
+
+        def measure(self, x, token):
+            return x  # pragma: no cover
+
+        def make_safe(self):
+            self.safe = True
+
+    bare = Bare()
+    with pytest.raises(TypeError, match=r"Bare is no instrument, it has no remembers_token, axes, limits, identity:"):
+        go(path, plain, 1, bare)
+    assert bare.safe
 
 
 # --- failures in a row ------------------------------------------------------------------------------------------------
@@ -128,6 +145,8 @@ def test_readings_that_failed_and_were_learned_as_failed_come_back(plain, path):
 class Unplugged(Noted):
     """Loses its link at the measurement of that number, before or after it is done, and for some attempts."""
 
+    axes, vmax = None, None
+
     def __init__(self, at, attempts, done=False, **options):
         super().__init__(**options)
         self.at, self.attempts, self.done, self.out = at, attempts, done, False
@@ -136,6 +155,10 @@ class Unplugged(Noted):
 
     def identity(self):
         return self.name
+
+    @property
+    def limits(self):
+        return {} if self.vmax is None else {"vmax": self.vmax}
 
     def measure(self, x, token):
         if self.out:

@@ -240,7 +240,7 @@ def test_one_thread_at_a_time_is_in_the_instrument(plain, path):
 def test_a_description_waits_for_the_thread_that_makes_safe():
     inside, may_go, order = threading.Event(), threading.Event(), []
 
-    class Slow:
+    class Slow(Noted):
         def make_safe(self):
             inside.set()
             may_go.wait(20.0)
@@ -281,12 +281,17 @@ def axis(name="x", unit="m", low=0.0, high=1.0):
 class Back(Noted):
     """Is lost once, at the fifth measurement, and may have changed when it is back."""
 
-    gone = False
+    gone, axes = False, None
 
     def __init__(self, changed=None, shaky=0):
         super().__init__()
         self.axes, self.max_bias, self.max_shot = [axis()], 2.0, 1e3
         self.changed, self.shaky = changed or {}, shaky
+
+    @property
+    def limits(self):
+        told = {"max_bias": self.max_bias, "max_shot": self.max_shot}
+        return {name: value for name, value in told.items() if value is not None}
 
     def identity(self):
         if self.gone and self.shaky:

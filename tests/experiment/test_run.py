@@ -21,6 +21,7 @@ from small_campaign import (
 )
 
 from gpax_lab import acquisition
+from gpax_lab.core import InstrumentError
 from gpax_lab.core._observations import FAILED, MEASURED, VETOED, observations
 from gpax_lab.experiment import Simulated, bayes_opt, simulate
 from gpax_lab.experiment._buffer import with_buffer
@@ -129,7 +130,7 @@ def test_an_instrument_that_remembers_its_token_is_asked_again(plain, plain_end,
     assert bits(end.state) == bits(plain_end.state)
 
 
-class PointLost(Exception):
+class PointLost(InstrumentError):
     point_failed = True
 
 

@@ -1,18 +1,17 @@
 """An instrument that looks where it is: a fake one over a picture that drifts."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from gpax_lab.core import Instrument, Measurement
 from gpax_lab.experiment._tracked import Tracked
 
 WORLD = gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), 1.5, mode="wrap")
 SIZE = 64
 
 
-class Scope:
+class Scope(Instrument):
     """Looks at WORLD where `gone` pixels of drift have taken it; `spoil` what the next images are to be instead."""
 
     repeatable = True
@@ -29,7 +28,7 @@ class Scope:
 
     def measure(self, x, token):
         self.went.append(np.array(x))
-        return SimpleNamespace(arrays={"y": np.ones(1)}, units={"y": "1"}, position=x, ok=True, reason="", flags=())
+        return Measurement({"y": np.ones(1)}, {"y": "1"}, position=x)
 
     def make_safe(self):
         pass

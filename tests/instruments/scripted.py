@@ -10,7 +10,8 @@ from gpax_instruments.drivers.band_excitation import BandExcitation
 from gpax_instruments.drivers.domain_writer import DomainWriter
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.drivers.stem import STEM
-from gpax_instruments.limits import Axis
+
+from gpax_lab.core import Axis
 
 SPAN = 1e-6
 AXES = (Axis("x", "m", 0.0, SPAN, tolerance=1e-9), Axis("y", "m", 0.0, SPAN, tolerance=1e-9))

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from gpax_instruments.drivers.band_excitation import BandExcitation
-from gpax_instruments.errors import LINK_FAULTS, MoveRefused
-from gpax_instruments.limits import Axis
+from gpax_instruments.errors import LINK_FAULTS
 from gpax_instruments.twins import start_pfm
 from gpax_instruments.twins.results import key_part
 
+from gpax_lab.core import Axis, MoveRefused
 from gpax_lab.spectra.sho import sho_fit
 
 AXES = [Axis(n, "m", 0.0, 2e-6, tolerance=1e-10, settle_s=0.0) for n in ("x", "y")]

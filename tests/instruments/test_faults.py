@@ -9,12 +9,13 @@ import warnings
 import numpy as np
 import pytest
 from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.errors import LINK_FAULTS, BadFrame, LinkLost, LinkTimeout, MoveRefused
-from gpax_instruments.limits import Axis
+from gpax_instruments.errors import LINK_FAULTS, BadFrame, LinkLost, LinkTimeout
 from gpax_instruments.links.link import SocketLink, open_link
 from gpax_instruments.links.scpi import TAG_ECHO, Scpi
 from gpax_instruments.twins import start_pfm
 from scripted import impatient
+
+from gpax_lab.core import Axis, MoveRefused
 
 PATIENCE, LATENESS, AMPLE = 0.3, 600.0, 30.0
 

@@ -6,9 +6,11 @@ import time
 
 import pytest
 from gpax_instruments.drivers.domain_writer import DomainWriter
-from gpax_instruments.errors import LINK_FAULTS, InstrumentError, LinkTimeout, StillBusy, UnknownOutcome
+from gpax_instruments.errors import LINK_FAULTS, LinkTimeout, StillBusy, UnknownOutcome
 from gpax_instruments.links.link import SocketLink
 from scripted import KINDS, Scripted, eventually, impatient
+
+from gpax_lab.core import InstrumentError
 
 ACT = {"pfm": "MEAS:LOOP", "writer": "PULS", "band": "MEAS:BAND", "stem": "MEAS:EELS"}
 BUSY_S = {"pfm": "loop_timeout_s", "writer": "image_timeout_s", "band": "spectrum_timeout_s", "stem": "shot_timeout_s"}

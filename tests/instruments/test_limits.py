@@ -2,10 +2,11 @@ import math
 
 import numpy as np
 import pytest
-from gpax_instruments.errors import MoveRefused
-from gpax_instruments.limits import Axis, check_all, plan_path
 from hypothesis import given
 from hypothesis import strategies as st
+
+from gpax_lab.core import Axis, MoveRefused
+from gpax_lab.core._axes import check_all, plan_path
 
 X = Axis("x", "m", 0.0, 2e-6, max_step=3e-7, tolerance=1e-9)
 

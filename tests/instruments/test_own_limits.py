@@ -10,10 +10,11 @@ from gpax_instruments.drivers.domain_writer import DomainWriter
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.drivers.stage import Stage
 from gpax_instruments.drivers.stem import STEM
-from gpax_instruments.errors import BadFrame, DeviceError, DoseSpent, InstrumentError
-from gpax_instruments.limits import Axis
+from gpax_instruments.errors import BadFrame, DeviceError, DoseSpent
 from gpax_instruments.links.link import open_link
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, block
+
+from gpax_lab.core import Axis, InstrumentError
 
 NOWHERE = "tcp://127.0.0.1:1"
 

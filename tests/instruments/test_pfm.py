@@ -7,25 +7,10 @@ import numpy as np
 import pytest
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.errors import (
-    BadFrame,
-    DeviceError,
-    LinkLost,
-    LinkTimeout,
-    MoveRefused,
-    UnknownOutcome,
-)
-from gpax_instruments.limits import Axis
-from gpax_instruments.protocols import (
-    Checkable,
-    Instrument,
-    Locatable,
-    Movable,
-    Readable,
-    SafeState,
-    Stoppable,
-    Triggerable,
-)
+from gpax_instruments.errors import BadFrame, DeviceError, LinkLost, LinkTimeout, UnknownOutcome
+from gpax_instruments.protocols import Checkable, Locatable, Movable, Readable, SafeState, Stoppable, Triggerable
+
+from gpax_lab.core import Axis, Instrument, MoveRefused
 
 SPAN = 2e-6
 AXES = (Axis("x", "m", 0.0, SPAN, tolerance=1e-9), Axis("y", "m", 0.0, SPAN, tolerance=1e-9))

@@ -8,9 +8,10 @@ from gpax_instruments.drivers.domain_writer import DomainWriter
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import DeviceError, PulseLost, UnknownOutcome
-from gpax_instruments.limits import Axis
 from gpax_instruments.twins import start_pfm, start_stem
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, impatient
+
+from gpax_lab.core import Axis
 
 ONCE = ("pfm", "writer", "stem")
 """Whose act spends its place."""

@@ -4,9 +4,10 @@ import contextlib
 import random
 
 import pytest
-from gpax_instruments.errors import DoseSpent, InstrumentError
-from gpax_instruments.limits import Axis
+from gpax_instruments.errors import DoseSpent
 from scripted import KINDS, Scripted, eventually
+
+from gpax_lab.core import Axis, InstrumentError
 
 ANSWERS = [
     "nan", "inf", "-1", "0", "1", "x", "", "1,2", "0,nan", "1e400", "9.91E37", "\x01", "a" * 300, '"t"', "BUSY", "IDLE",

@@ -4,10 +4,8 @@ import h5py
 import numpy as np
 import pytest
 from gpax_instruments.drivers.replay import Replay
-from gpax_instruments.errors import MoveRefused
-from gpax_instruments.limits import Axis
-from gpax_instruments.protocols import Instrument, Measurement
 
+from gpax_lab.core import Axis, Instrument, Measurement, MoveRefused
 from gpax_lab.storage import Dataset, load
 from gpax_lab.storage._dataset import axis
 

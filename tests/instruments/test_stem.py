@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 from gpax_instruments.drivers.stem import STEM
-from gpax_instruments.errors import DeviceError, DoseSpent, LinkLost, MoveRefused, PulseLost, UnknownOutcome
-from gpax_instruments.limits import Axis
+from gpax_instruments.errors import DeviceError, DoseSpent, LinkLost, PulseLost, UnknownOutcome
 from gpax_instruments.twins import start_stem
 
+from gpax_lab.core import Axis, MoveRefused
 from gpax_lab.experiment._tracked import Tracked
 from gpax_lab.simulators import stem_sample
 

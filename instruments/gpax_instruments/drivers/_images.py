@@ -3,7 +3,7 @@
 import numpy as np
 
 from gpax_instruments.drivers import _codecs as codecs
-from gpax_instruments.protocols import Measurement
+from gpax_lab.core import Measurement
 
 
 def image_measurement(name: str, values: np.ndarray, edge: int, pixel_m: float, position: np.ndarray) -> Measurement:

@@ -10,13 +10,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers.station import INTERFERENCE, LITTLE_ENDIAN, ScpiInstrument
 from gpax_instruments.errors import LINK_FAULTS, DeviceError
-from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.links.link import Link
 from gpax_instruments.links.scpi import TAG_ECHO, Scpi
-from gpax_instruments.protocols import Measurement
+from gpax_lab.core import Axis, Measurement
 
 ROUNDING = 1e-9  # V, and log10 of s
 

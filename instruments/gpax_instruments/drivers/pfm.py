@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._kept import Kept
 from gpax_instruments.drivers.stage import Stage
 from gpax_instruments.drivers.station import INTERFERENCE, LITTLE_ENDIAN
 from gpax_instruments.errors import DeviceError
-from gpax_instruments.limits import Axis, Bounded, judged
 from gpax_instruments.links.link import Link
 from gpax_instruments.links.scpi import TAG_ECHO, Scpi
-from gpax_instruments.protocols import Measurement
+from gpax_lab.core import Axis, Measurement
 
 BIAS_TOLERANCE = 0.01
 """Share of vmax by which the waveform that comes home may differ: a gain error as calibrations leave it."""
@@ -54,6 +54,7 @@ class PFM(Stage):
     model = "PFM"
     act, word = "loop", "LOOP"
     cost = "its place has had a part of the pulse"
+    repeatable = False
 
     MAX_BIAS_V = 20.0
     """V: outputs of microscope controllers reach 10 V; twice that leaves room for an amplifier, and more across a film
@@ -90,6 +91,11 @@ class PFM(Stage):
         self.rail: float | None = None
         self._pulsed = ""  # token of the loop that we have asked for last
         self._fetched = ("", np.zeros(2))  # token of the loop that was read last, and its place in m
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """`vmax` and `max_bias`, V."""
+        return {"vmax": float(self.vmax), "max_bias": float(self.max_bias)}
 
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)

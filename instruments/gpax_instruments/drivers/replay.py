@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from gpax_instruments.drivers import _codecs as codecs
-from gpax_instruments.errors import MoveRefused
-from gpax_instruments.limits import Axis, check_all
-from gpax_instruments.protocols import Measurement
+from gpax_lab.core import Axis, Instrument, Measurement, MoveRefused
+from gpax_lab.core._axes import check_all
 
 
-class Replay:
+class Replay(Instrument):
     """A recorded map as an instrument.
 
     Args:
@@ -30,6 +29,7 @@ class Replay:
     """
 
     repeatable = True
+    axes: tuple[Axis, ...] = ()
 
     def __init__(
         self,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpax_instruments.drivers.station import ScpiInstrument, check_token
-from gpax_instruments.errors import DeviceError, InstrumentError, MoveRefused, StillBusy, UnknownOutcome
-from gpax_instruments.limits import Axis, check_all, plan_path
+from gpax_instruments.errors import DeviceError, StillBusy, UnknownOutcome
 from gpax_instruments.links.link import Link
 from gpax_instruments.links.scpi import Scpi
 from gpax_instruments.protocols import Location
+from gpax_lab.core import Axis, InstrumentError, MoveRefused
+from gpax_lab.core._axes import check_all, plan_path
 
 
 class Stage(ScpiInstrument):

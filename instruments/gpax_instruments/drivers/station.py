@@ -3,7 +3,7 @@
 import contextlib
 import re
 import time
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
@@ -11,21 +11,21 @@ from typing import Self
 
 import numpy as np
 
+from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.errors import (
     LINK_FAULTS,
     DeviceError,
     DoseSpent,
-    InstrumentError,
     Interference,
     PulseLost,
     StillBusy,
     UnknownOutcome,
 )
-from gpax_instruments.limits import Axis, Bounded, check_all, judged
 from gpax_instruments.links._deadline import after
 from gpax_instruments.links.link import Link, open_link
 from gpax_instruments.links.scpi import Scpi
-from gpax_instruments.protocols import Measurement
+from gpax_lab.core import Axis, Instrument, InstrumentError, Measurement
+from gpax_lab.core._axes import check_all
 
 LITTLE_ENDIAN = "FORM:BORD SWAP"
 """Makes an instrument send blocks in little-endian order (SCPI 1999, FORMat:BORDer)."""
@@ -51,7 +51,7 @@ def check_token(token: str) -> None:
         raise ValueError(f"token {token!r}: letters, digits and _.:- only, 64 at most")
 
 
-class ScpiInstrument(ABC):
+class ScpiInstrument(Instrument):
     """A microscope over SCPI, whose measurement acts at most once under a token. Nothing is opened before ``connect``.
 
     A driver says what its instrument is called, what it needs, which settings act on the sample, how the act is done,

@@ -11,21 +11,15 @@ from dataclasses import replace
 import numpy as np
 
 from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers.stage import Stage
 from gpax_instruments.drivers.station import LITTLE_ENDIAN
-from gpax_instruments.errors import (
-    LINK_FAULTS,
-    DeviceError,
-    DoseSpent,
-    Interference,
-    MoveRefused,
-    UnknownOutcome,
-)
-from gpax_instruments.limits import Axis, Bounded, check_all, judged
+from gpax_instruments.errors import LINK_FAULTS, DeviceError, DoseSpent, Interference, UnknownOutcome
 from gpax_instruments.links.link import Link
 from gpax_instruments.links.scpi import TAG_ECHO, Scpi
-from gpax_instruments.protocols import Measurement
+from gpax_lab.core import Axis, Measurement, MoveRefused
+from gpax_lab.core._axes import check_all
 
 MODES = {"eels": "EELS", "diffraction": "DIFF"}
 """What a shot may be, and what the instrument calls it."""
@@ -98,6 +92,11 @@ class STEM(Stage):
         self.pixel_m, self.pixels = 0.0, 0
         self._doses: np.ndarray | None = None  # (3,) electrons of each mode's shot and of an image, as first told
         self._had = 0.0  # electrons: the highest dose that was ever told
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """`dose_budget` and `max_shot`, electrons."""
+        return {"dose_budget": float(self.dose_budget), "max_shot": float(self.max_shot)}
 
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)

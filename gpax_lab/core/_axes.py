@@ -1,84 +1,19 @@
-"""Axes with finite limits. A target outside is refused before any byte is sent, and never clamped.
+"""Axes with finite limits. A target outside is refused before anything is sent, and never clamped.
 
-Clamping would measure a place nobody asked for; and the usual clamp turns NaN into the lower limit.
+Clamping would measure at a point nobody asked for; and the usual clamp turns NaN into the lower limit.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
 
 import numpy as np
 
-from gpax_instruments.errors import MoveRefused
+from gpax_lab.core._faults import MoveRefused
 
 LONGEST_SETTLE_S = 3600.0
 """s: an axis that needs an hour after every move does not settle, it drifts."""
-
-
-class Bounded:
-    """A number of a driver that stays within its limits whoever sets it: constructor, settings or attribute.
-
-    Args:
-        unit: for messages.
-        low: lowest value allowed.
-        high: name of the class attribute that holds the highest value allowed, or of another such number of the driver,
-            which may have been narrowed.
-        above: low itself is refused.
-        whole: only whole numbers are allowed.
-        none: None is allowed, and stands for the highest value.
-
-    Example:
-        >>> class Source:
-        ...     MAX_BIAS_V = 20.0
-        ...     vmax = Bounded("V", 0.0, "MAX_BIAS_V", above=True)
-        >>> source = Source()
-        >>> source.vmax = 80
-        Traceback (most recent call last):
-        ValueError: vmax = 80 V: give a finite number above 0 and at most 20, the driver's own limit; nothing was sent
-    """
-
-    def __init__(
-        self, unit: str, low: float, high: str, *, above: bool = False, whole: bool = False, none: bool = False
-    ) -> None:
-        self.unit, self.low, self.high = unit, low, high
-        self.above, self.whole, self.none = above, whole, none
-        self.name = ""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = name
-
-    def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        return self if instance is None else instance.__dict__[self.name]
-
-    def __set__(self, instance: Any, value: object) -> None:
-        instance.__dict__[self.name] = self.check(instance, value)
-
-    def limit(self, instance: Any) -> float:
-        """The highest value that instance allows now."""
-        high = getattr(type(instance), self.high)  # of the class: an attribute of the object can not widen it
-        return float(getattr(instance, self.high) if isinstance(high, Bounded) else high)
-
-    def check(self, instance: Any, value: object) -> float | int:
-        """Return value as a float, or an int where it must be whole. Raises ValueError outside the limits."""
-        high = self.limit(instance)
-        if value is None and self.none:
-            return high
-        good = _finite(value) and self.low <= value <= high and not (self.above and value == self.low)  # type: ignore[operator]
-        if not good or (self.whole and value != int(value)):  # type: ignore[call-overload]
-            kind = "a whole number" if self.whole else "a finite number"
-            least = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
-            raise ValueError(
-                f"{self.name} = {value!r} {self.unit}: give {kind} {least} and at most {high:g}, "
-                "the driver's own limit; nothing was sent"
-            )
-        return int(value) if self.whole else float(value)  # type: ignore[call-overload, arg-type]
-
-
-def judged(instance: Any, name: str) -> float:
-    """A `Bounded` number of a driver, judged once more: within its limits, whoever has touched the driver."""
-    return float(getattr(type(instance), name).check(instance, getattr(instance, name)))
 
 
 @dataclass(frozen=True)
@@ -103,7 +38,7 @@ class Axis:
         [5e-07, 1e-06]
         >>> x.check(float("nan"))
         Traceback (most recent call last):
-        gpax_instruments.errors.MoveRefused: axis x: target nan is not a finite real number; nothing was sent
+        gpax_lab.core._faults.MoveRefused: axis x: target nan is not a finite real number; nothing was sent
     """
 
     name: str
@@ -117,16 +52,16 @@ class Axis:
     def __post_init__(self) -> None:
         if not (self.name and self.unit):
             raise ValueError("an axis needs a name and a unit")
-        if not (_finite(self.low) and _finite(self.high) and self.low < self.high):
+        if not (finite(self.low) and finite(self.high) and self.low < self.high):
             raise ValueError(
                 f"axis {self.name}: limits must be finite with low < high, got {self.low!r}, {self.high!r}"
             )
         if not math.isfinite(float(self.high) - float(self.low)):
             raise ValueError(f"axis {self.name}: the span of the limits overflows")
         for label, value in (("max_step", self.max_step), ("tolerance", self.tolerance)):
-            if value is not None and not (_finite(value) and value > 0):
+            if value is not None and not (finite(value) and value > 0):
                 raise ValueError(f"axis {self.name}: {label} must be finite and positive, got {value!r}")
-        if not (_finite(self.settle_s) and 0 <= self.settle_s <= LONGEST_SETTLE_S):
+        if not (finite(self.settle_s) and 0 <= self.settle_s <= LONGEST_SETTLE_S):
             raise ValueError(
                 f"axis {self.name}: settle_s must be finite, not negative and at most {LONGEST_SETTLE_S:g} s, "
                 f"got {self.settle_s!r}"
@@ -141,7 +76,7 @@ class Axis:
 
     def check(self, target: object) -> float:
         """Return target as a float, or raise MoveRefused. Nothing is rounded, clamped or guessed."""
-        if not _finite(target):
+        if not finite(target):
             raise MoveRefused(f"axis {self.name}: target {target!r} is not a finite real number; nothing was sent")
         value = float(target)  # type: ignore[arg-type]  # a finite Real
         if not self.low <= value <= self.high:
@@ -171,7 +106,7 @@ class Axis:
         if not abs(readback - target) <= self.allowed_error:  # NaN fails too
             raise MoveRefused(
                 f"axis {self.name}: sent to {target!r} {self.unit} but reads {readback!r} "
-                f"(tolerance {self.allowed_error:.3g}); the place is not measured. Check the stage and its limits"
+                f"(tolerance {self.allowed_error:.3g}); the point is not measured. Check the stage and its limits"
             )
 
 
@@ -212,7 +147,8 @@ def _standing(axis: Axis, start: float) -> float:
     return min(max(float(start), axis.low), axis.high)
 
 
-def _finite(value: object) -> bool:
+def finite(value: object) -> bool:
+    """Whether value is a finite real number, and no bool."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         return False
     try:
