@@ -1,4 +1,4 @@
-"""The site: `python start.py docs` builds it into docs/_build/html. Nothing is fetched, and no page loads from elsewhere."""
+"""The site: `python start.py docs` builds it into docs/_build/html. Nothing is fetched, now or by a browser later."""
 
 import sys
 from importlib.metadata import version as version_of

@@ -1,7 +1,7 @@
 """The public names of the project: what the faces of its packages list in `__all__`.
 
-A module is public when no part of its path begins with an underscore. A name that several faces list has its home in the
-one deepest in the tree, where the reference describes it; the others link there.
+A module is public when no part of its path begins with an underscore. A name that several faces list has its home in
+the one deepest in the tree, where the reference describes it; the others link there.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Looks through the pages that were built: no broken link or anchor, and nothing that a browser would load from elsewhere."""
+"""Looks through the built pages: no broken link or anchor, nothing that a browser would load from elsewhere."""
 
 import re
 from collections.abc import Iterator

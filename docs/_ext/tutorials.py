@@ -1,4 +1,4 @@
-"""The notebooks as tutorials: their cells from `notebooks/`, their outputs from `notebooks/execute.py --outputs FOLDER`.
+"""The notebooks as tutorials: cells from `notebooks/`, outputs from `notebooks/execute.py --outputs FOLDER`.
 
 The folder is `notebooks/outputs`, or the one that the variable GPAX_LAB_NOTEBOOK_OUTPUTS names. The last figure of each
 stands in the gallery of the first page.
