@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,22 @@ class Measurement:
             raise ValueError("a failed measurement must say why: give a reason")
 
 
+if TYPE_CHECKING:
+    default = property
+else:
+
+    class default(property):
+        """A property that a derived class, or an instance, replaces by assigning to it."""
+
+        def __get__(self, instance: Any, owner: type | None = None) -> Any:
+            if instance is None or self.fget.__name__ not in vars(instance):
+                return super().__get__(instance, owner)
+            return vars(instance)[self.fget.__name__]
+
+        def __set__(self, instance: Any, value: Any) -> None:
+            vars(instance)[self.fget.__name__] = value
+
+
 @runtime_checkable
 class Instrument(Protocol):
     """What a campaign drives: `measure` is a function from a point to a `Measurement`.
@@ -66,7 +82,7 @@ class Instrument(Protocol):
         9.0
     """
 
-    @property
+    @default
     def repeatable(self) -> bool:
         """Whether a measurement whose outcome is unknown may be done again at the same point.
 
@@ -74,7 +90,7 @@ class Instrument(Protocol):
         """
         return False
 
-    @property
+    @default
     def remembers_token(self) -> bool:
         """Whether it can tell whether the measurement of a token was done, and then hands that one back.
 
@@ -83,12 +99,12 @@ class Instrument(Protocol):
         """
         return False
 
-    @property
+    @default
     def axes(self) -> Sequence[Axis] | None:
         """Coordinates of x with their limits; None where they are not told. A campaign is held to them."""
         return None
 
-    @property
+    @default
     def limits(self) -> Mapping[str, float]:
         """Highest values allowed of what acts on the sample, by name; a campaign is held to them, too."""
         return {}

@@ -18,7 +18,6 @@ class Simulated(Instrument):
     """
 
     repeatable = True
-    remembers_token = False
 
     def __init__(self, objective: Objective):
         self._objective = as_partial(objective)

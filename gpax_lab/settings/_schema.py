@@ -59,7 +59,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Span:
-    """Limits of one axis, m; see `gpax_instruments.limits.Axis`."""
+    """Limits of one axis, m; see `gpax_lab.core.Axis`."""
 
     low: float = entry(number(), needed_for="lowest position, m")
     high: float = entry(number(), needed_for="highest position, m")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gpax_lab.core import Instrument, Measurement
+from gpax_lab.core import Axis, Instrument, Measurement
 
 
 def test_an_array_needs_a_unit_and_a_failure_a_reason():
@@ -25,6 +25,10 @@ def test_an_instrument_needs_two_methods_and_has_the_cautious_defaults():
     assert isinstance(bench, Instrument)
     assert (bench.repeatable, bench.remembers_token, bench.axes, bench.identity()) == (False, False, None, "")
     assert bench.limits == {}
+    bench.repeatable, bench.axes = True, (Axis("x", "m", 0.0, 1.0),)  # as a constructor does
+    assert bench.repeatable
+    assert bench.axes[0].name == "x"
+    assert not Bench().repeatable
     assert bench.measure(np.ones(2), "t").position.tolist() == [1.0, 1.0]
     with pytest.raises(TypeError, match="abstract"):
         type("Half", (Instrument,), {"make_safe": Bench.make_safe})()

@@ -145,7 +145,7 @@ def test_readings_that_failed_and_were_learned_as_failed_come_back(plain, path):
 class Unplugged(Noted):
     """Loses its link at the measurement of that number, before or after it is done, and for some attempts."""
 
-    axes, vmax = None, None
+    vmax = None
 
     def __init__(self, at, attempts, done=False, **options):
         super().__init__(**options)

@@ -281,7 +281,7 @@ def axis(name="x", unit="m", low=0.0, high=1.0):
 class Back(Noted):
     """Is lost once, at the fifth measurement, and may have changed when it is back."""
 
-    gone, axes = False, None
+    gone = False
 
     def __init__(self, changed=None, shaky=0):
         super().__init__()

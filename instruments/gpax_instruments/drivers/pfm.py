@@ -54,7 +54,7 @@ class PFM(Stage):
     model = "PFM"
     act, word = "loop", "LOOP"
     cost = "its place has had a part of the pulse"
-    repeatable = False
+    repeatable: bool = False
 
     MAX_BIAS_V = 20.0
     """V: outputs of microscope controllers reach 10 V; twice that leaves room for an amplifier, and more across a film
