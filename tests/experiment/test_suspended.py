@@ -125,7 +125,7 @@ def test_a_lost_instrument_is_waited_for_while_this_process_runs(monkeypatch):
 
 
 _PATIENT = """
-from gpax_lab.experiment import suspended
+from gpax_lab.experiment import _suspended as suspended
 suspended.BEAT_S, suspended.STILL_S = 0.1, 2.0
 from gpax_lab.cli import main
 main()

@@ -39,7 +39,7 @@ np.save(sys.argv[2] + "/moments.npy", np.stack([np.stack(one.moments(at)) for on
 
 RIVALS = """
 import numpyro.distributions as dist
-from gpax_lab.inference import hypotheses
+from gpax_lab.hypotheses import hypotheses
 from gpax_lab.models import gp, parametric
 
 def slope(x, params):

@@ -79,5 +79,5 @@ def test_a_bound_and_first_parameters_are_few_programs(compiled):
     assert len(compiled) == 1
     compiled.clear()
     vae.elbo(model, params, key, x)
-    assert [one for one in compiled if one.startswith("jit(_")] == ["jit(_bound)"]
+    assert [one for one in compiled if one.startswith("jit(_")] == ["jit(_elbo)"]
     assert len(compiled) <= 3

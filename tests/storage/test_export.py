@@ -225,7 +225,7 @@ def test_what_does_not_read_back_is_refused(tmp_path, monkeypatch):
 
 _KILLED = """
 import os, signal, sys
-from gpax_lab.storage import export_hdf5, files, nsid
+from gpax_lab.storage import _files as files, _nsid as nsid, export_hdf5
 calls = int(sys.argv[3])
 def counted(real):
     def call(*arguments, **options):
