@@ -346,7 +346,8 @@ def dkl(part: Part) -> None:
     import numpy as np
     import structure_maps as maps
 
-    from gpax_lab import acquisition, bayes_opt, deep_kernel, ensemble, observations
+    from gpax_lab import acquisition, bayes_opt, deep_kernel, observations
+    from gpax_lab.inference import ensemble
     from gpax_lab.nn import _encoders as encoders
 
     film = maps.twin()

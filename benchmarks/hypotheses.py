@@ -35,8 +35,9 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import acquisition, bandit, bayes_opt, hypotheses, model_average, parametric, recovery, simulate, smc  # noqa: E402
+from gpax_lab import acquisition, bayes_opt, hypotheses, model_average, parametric, recovery, simulate, smc  # noqa: E402
 from gpax_lab.experiment._study import initial_observations  # noqa: E402
+from gpax_lab.hypotheses import bandit  # noqa: E402
 from gpax_lab.laws import shapes, transitions  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)

@@ -47,12 +47,12 @@ def wide():
     """A campaign of fixed parameters with as many candidates as it will ever ask for."""
     import crash_campaign as small
 
-    from gpax_lab import acquire, kernels
+    from gpax_lab import acquisition, kernels
     from gpax_lab.experiment import bayes_opt
     from gpax_lab.models import gp
 
     model = gp.exact(1, kernels.matern52, bounds=[[0.0, 1.0]])
-    return bayes_opt(model, small.prior_draws(2), acquire.log_ei(), acquire.grid([[0.0, 1.0]], (500,)))
+    return bayes_opt(model, small.prior_draws(2), acquisition.log_ei(), acquisition.grid([[0.0, 1.0]], (500,)))
 
 
 def recorded(path, points):

@@ -31,8 +31,9 @@ from sklearn.metrics import adjusted_rand_score  # noqa: E402
 from wafers import LAWS, closed_form, columns  # noqa: E402
 
 import gpax_lab  # noqa: E402
-from gpax_lab import laplace, observations, over_compositions  # noqa: E402
+from gpax_lab import laplace, observations  # noqa: E402
 from gpax_lab.core._compositions import barycentric, checked, normalized  # noqa: E402
+from gpax_lab.models import over_compositions  # noqa: E402
 
 gpax_lab.setup(cache=False, tell=False)
 

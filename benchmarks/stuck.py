@@ -47,21 +47,10 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
-from gpax_lab import (  # noqa: E402
-    acquisition,
-    bayes_opt,
-    coverage,
-    gp,
-    hypotheses,
-    kernels,
-    laplace,
-    model_average,
-    observations,
-    reach,
-    recalibration,
-    simulate,
-)
+from gpax_lab import acquisition, bayes_opt, gp, hypotheses, kernels, laplace, model_average, observations, simulate  # noqa: E402
+from gpax_lab.experiment import reach  # noqa: E402
 from gpax_lab.experiment._study import initial_observations, over_keys  # noqa: E402
+from gpax_lab.inference import coverage, recalibration  # noqa: E402
 
 PLACES, SEEDS, STEPS, LAST, NOISE, NEAR = 240, 5, 35, 10, 0.05, 0.1
 WIDTH, CORNER, EDGE = 0.14, 0.1, 1.6449

@@ -10,96 +10,47 @@ from gpax_lab._lazy import lazy
 
 if TYPE_CHECKING:
     from gpax_lab import acquisition, kernels, means, priors
+    from gpax_lab._version import __version__
     from gpax_lab.core._environment import setup
     from gpax_lab.core._observations import Observations, observations
-    from gpax_lab.experiment import Problem, Simulated, bayes_opt, reach, recovery, run, simulate, study
-    from gpax_lab.hypotheses import (
-        bandit,
-        comparison_report,
-        discover_laws,
-        formula,
-        hypotheses,
-        load_posterior,
-        model_average,
-        predictive_check,
-        prior_sweep,
-        term_library,
-    )
-    from gpax_lab.inference import (
-        coverage,
-        ensemble,
-        intervals,
-        laplace,
-        nuts,
-        recalibration,
-        reconstruct,
-        smc,
-    )
-    from gpax_lab.models import (
-        HeteroscedasticNoise,
-        StudentNoise,
-        deep_kernel,
-        gp,
-        gridded,
-        inducing_points,
-        over_compositions,
-        parametric,
-        sparse,
-    )
+    from gpax_lab.experiment import Problem, bayes_opt, recovery, run, simulate, study
+    from gpax_lab.hypotheses import comparison_report, formula, hypotheses, model_average
+    from gpax_lab.inference import laplace, nuts, reconstruct, smc
+    from gpax_lab.models import deep_kernel, gp, parametric, sparse
 else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
             __name__: "acquisition kernels means priors",
+            "gpax_lab._version": "__version__",
             "gpax_lab.core._environment": "setup",
             "gpax_lab.core._observations": "Observations observations",
-            "gpax_lab.experiment": "Problem Simulated bayes_opt reach recovery run simulate study",
-            "gpax_lab.hypotheses": (
-                "bandit comparison_report discover_laws formula hypotheses load_posterior model_average "
-                "predictive_check prior_sweep term_library"
-            ),
-            "gpax_lab.inference": "coverage ensemble intervals laplace nuts recalibration reconstruct smc",
-            "gpax_lab.models": (
-                "HeteroscedasticNoise StudentNoise deep_kernel gp gridded inducing_points over_compositions "
-                "parametric sparse"
-            ),
+            "gpax_lab.experiment": "Problem bayes_opt recovery run simulate study",
+            "gpax_lab.hypotheses": "comparison_report formula hypotheses model_average",
+            "gpax_lab.inference": "laplace nuts reconstruct smc",
+            "gpax_lab.models": "deep_kernel gp parametric sparse",
         },
     )
 
 __all__ = [
-    "HeteroscedasticNoise",
     "Observations",
     "Problem",
-    "Simulated",
-    "StudentNoise",
+    "__version__",
     "acquisition",
-    "bandit",
     "bayes_opt",
     "comparison_report",
-    "coverage",
     "deep_kernel",
-    "discover_laws",
-    "ensemble",
     "formula",
     "gp",
-    "gridded",
     "hypotheses",
-    "inducing_points",
-    "intervals",
     "kernels",
     "laplace",
-    "load_posterior",
     "means",
     "model_average",
     "nuts",
     "observations",
-    "over_compositions",
     "parametric",
-    "predictive_check",
-    "prior_sweep",
     "priors",
-    "reach",
-    "recalibration",
     "reconstruct",
     "recovery",
     "run",
@@ -108,5 +59,4 @@ __all__ = [
     "smc",
     "sparse",
     "study",
-    "term_library",
 ]

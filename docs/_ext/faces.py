@@ -110,14 +110,15 @@ def is_function_like(value: Any) -> bool:
 def _text_below(module: str, name: str) -> str:
     """The string that stands below `name = ...` in this module, or in the one that it was imported from."""
     source = Path(inspect.getsourcefile(importlib.import_module(module)) or "")
-    body = ast.parse(source.read_text(encoding="utf-8")).body
-    for before, after in zip(body, [*body[1:], None], strict=True):
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    for before, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         targets = before.targets if isinstance(before, ast.Assign) else [getattr(before, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
             text = after.value if isinstance(after, ast.Expr) else None
             return inspect.cleandoc(text.value) if isinstance(text, ast.Constant) else ""
-        if isinstance(before, ast.ImportFrom) and before.module:
-            for alias in before.names:
+    for node in ast.walk(tree):  # those below `if TYPE_CHECKING:` as well
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
                 if (alias.asname or alias.name) == name:
-                    return _text_below(before.module, alias.name)
+                    return _text_below(node.module, alias.name)
     return ""

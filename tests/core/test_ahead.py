@@ -6,20 +6,9 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from gpax_lab import (
-    acquisition,
-    bayes_opt,
-    ensemble,
-    gp,
-    hypotheses,
-    laplace,
-    model_average,
-    nuts,
-    observations,
-    parametric,
-    smc,
-)
+from gpax_lab import acquisition, bayes_opt, gp, hypotheses, laplace, model_average, nuts, observations, parametric, smc
 from gpax_lab.core._ahead import Ahead, compile_ahead
+from gpax_lab.inference import ensemble
 
 BOX = [[0.0, 2.0]]
 SAMPLERS = {

@@ -12,7 +12,6 @@ from scipy.special import logsumexp
 
 from gpax_lab import (
     acquisition,
-    bandit,
     bayes_opt,
     gp,
     hypotheses,
@@ -29,6 +28,7 @@ from gpax_lab.acquisition._information import _informations, telling_apart
 from gpax_lab.core import Status
 from gpax_lab.experiment import Simulated, buffer_for
 from gpax_lab.experiment._record import fold
+from gpax_lab.hypotheses import bandit
 from gpax_lab.storage import read
 from gpax_lab.storage._campaign import Campaign
 

@@ -9,10 +9,9 @@ import numpy as np
 import numpyro.distributions as dist
 import pytest
 
-from gpax_lab import load_posterior
 from gpax_lab.core import Status
 from gpax_lab.core._observations import observations
-from gpax_lab.hypotheses import hypotheses, model_average
+from gpax_lab.hypotheses import hypotheses, load_posterior, model_average
 from gpax_lab.hypotheses._bandit import bandit
 from gpax_lab.inference import smc
 from gpax_lab.models import gp, parametric
@@ -27,7 +26,7 @@ import pickle, sys
 import jax
 jax.config.update("jax_enable_x64", True)
 import numpy as np
-from gpax_lab import load_posterior
+from gpax_lab.hypotheses import load_posterior
 sys.path.insert(0, sys.argv[1])
 from rivals import build
 at = np.array([[0.05], [0.45], [0.8]])

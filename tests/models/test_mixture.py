@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from gpax_lab import gp, over_compositions, priors
+from gpax_lab import gp, priors
 from gpax_lab.core._linalg import jitter
 from gpax_lab.core._observations import observations
+from gpax_lab.models import over_compositions
 
 X = np.random.default_rng(0).dirichlet(np.ones(3), 6)
 Y = np.array([0.3, -0.4, 0.7, 0.2, 1.1, -0.2])

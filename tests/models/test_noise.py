@@ -8,11 +8,11 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from gpax_lab import HeteroscedasticNoise, kernels, nuts
+from gpax_lab import kernels, nuts
 from gpax_lab.core import Status
 from gpax_lab.core._linalg import jitter
 from gpax_lab.core._observations import add_pending, observations
-from gpax_lab.models import gp, parametric
+from gpax_lab.models import HeteroscedasticNoise, gp, parametric
 
 X = np.array([[2.1], [2.45], [2.8], [3.9]])
 Y = np.array([1.3, -0.4, 0.7, 0.2])

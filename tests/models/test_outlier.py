@@ -6,9 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from gpax_lab import StudentNoise
 from gpax_lab.core._observations import observations
-from gpax_lab.models import gp, parametric
+from gpax_lab.models import StudentNoise, gp, parametric
 from gpax_lab.models._outlier import lone_reading
 
 X = np.linspace(0.0, 1.0, 6)[:, None]

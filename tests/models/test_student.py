@@ -7,10 +7,10 @@ import numpyro.distributions as dist
 import pytest
 from scipy import special, stats
 
-from gpax_lab import StudentNoise, kernels, smc, sparse
+from gpax_lab import kernels, smc, sparse
 from gpax_lab.core._linalg import jitter
 from gpax_lab.core._observations import observations
-from gpax_lab.models import gp, parametric
+from gpax_lab.models import StudentNoise, gp, parametric
 from gpax_lab.models._noise import log_excess
 from gpax_lab.models._scaling import standardisation
 

@@ -10,7 +10,7 @@ import numpyro
 import numpyro.distributions as dist
 from table import FEW, NO_SLOPE, Row, row
 
-from gpax_lab import StudentNoise, gp, hypotheses, laplace, parametric, priors, smc
+from gpax_lab import gp, hypotheses, laplace, parametric, priors, smc
 from gpax_lab.core import Status
 from gpax_lab.core import _linalg as linalg
 from gpax_lab.core import _sequence as sequence
@@ -26,6 +26,7 @@ from gpax_lab.inference import _weights as weights
 from gpax_lab.inference._bfgs import at_mode, minimize_bfgs
 from gpax_lab.inference._density import start, unconstrained_density
 from gpax_lab.inference._recalibration import coverage, intervals, leave_one_out_scores, recalibration
+from gpax_lab.models import StudentNoise
 from gpax_lab.models._model import Model
 from gpax_lab.models._multi_output import multi_output, vector_moments
 from rows.models import BOX, PEAK, peak, places, readings

@@ -8,9 +8,18 @@ import numpy as np
 import numpyro.distributions as dist
 from table import EVERYWHERE, FEW, Row, row
 
-from gpax_lab import HeteroscedasticNoise, deep_kernel, gp, kernels, parametric, priors, sparse
+from gpax_lab import deep_kernel, gp, kernels, parametric, priors, sparse
 from gpax_lab.core._observations import Observations, add_pending, observations
-from gpax_lab.models import DeepKernelGP, ExactGP, MultiOutput, Parametric, SparseGP, SpectralBasis, multi_output
+from gpax_lab.models import (
+    DeepKernelGP,
+    ExactGP,
+    HeteroscedasticNoise,
+    MultiOutput,
+    Parametric,
+    SparseGP,
+    SpectralBasis,
+    multi_output,
+)
 from gpax_lab.models import _conditioning as conditioning
 from gpax_lab.models._deep_kernel import effective_rank, embed
 from gpax_lab.models._mixture import over_compositions

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from table import FEW, Row, row
 
-from gpax_lab import gridded, kernels, vae
+from gpax_lab import kernels, vae
 from gpax_lab.models import _kronecker as kronecker
+from gpax_lab.models import gridded
 from gpax_lab.vae import _elbo as bounds
 from gpax_lab.vae import _fourier as waves
 from gpax_lab.vae import _metrics as checks
