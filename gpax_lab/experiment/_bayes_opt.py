@@ -24,7 +24,6 @@ from gpax_lab.core._observations import EMPTY, PENDING, VETOED, Observations, ad
 from gpax_lab.experiment._buffer import reserved, tolerance_of, with_buffer, with_room_for_answers
 from gpax_lab.experiment._experiment import Experiment, State, as_asked, empty_choice, left_of
 from gpax_lab.hypotheses._mixture import Hypotheses
-from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.inference._posterior import Sampler
 from gpax_lab.models._model import Model
 from gpax_lab.models._outlier import warn_of_a_lone_reading
@@ -180,7 +179,7 @@ def _propose(
     posterior, start = state.posterior, state.key
     # Scores that compare hypotheses need their probabilities as they are; the published bandit has none.
     rivals = False
-    if type(posterior) is ModelAverage and seeks_optimum(state.acquisition):
+    if posterior.competes and seeks_optimum(state.acquisition):
         rivals, posterior = True, posterior.floored(floor)
     if draws is not None:
         start, key_draws = jax.random.split(start)

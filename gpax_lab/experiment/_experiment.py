@@ -14,7 +14,6 @@ from gpax_lab.core._inputs import traced
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
-from gpax_lab.models._model import Model
 
 
 class State(NamedTuple):
@@ -72,11 +71,6 @@ class Experiment(NamedTuple):
     propose: Callable[[State], tuple[State, Array]]
     observe: Callable[..., State]
     check: Callable[[np.ndarray, str], None] = lambda places, whose: None
-
-
-def models_of(posterior: Posterior | HypothesisMixture) -> tuple[Model, ...]:
-    """The models behind a posterior: one, or one for each hypothesis."""
-    return (posterior.model,) if isinstance(posterior, Posterior) else tuple(posterior.hypotheses.models.values())
 
 
 Objective = Callable[[Array, Array], Array]

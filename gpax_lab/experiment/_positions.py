@@ -9,7 +9,7 @@ import numpy as np
 
 from gpax_lab.acquisition._candidates import Candidates
 from gpax_lab.core._inputs import places
-from gpax_lab.experiment._experiment import State, models_of
+from gpax_lab.experiment._experiment import State
 from gpax_lab.experiment._rescalarize import storable
 
 FAR = 1.0
@@ -101,7 +101,7 @@ def _far(place: np.ndarray, state: State) -> bool:
     low, high = (np.asarray(corner) for corner in state.candidates.corners)
     width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
     try:
-        for model in models_of(state.posterior):
+        for model in state.posterior.models:
             model.check_places(place[None], "the place measured")
     except ValueError:
         return True

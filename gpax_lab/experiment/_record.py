@@ -4,7 +4,7 @@ A record is (kind, step, header, arrays). After every reading is assimilated a `
 arrays; what follows it (interventions, readings) is replayed through the same pure functions that ran live.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -13,15 +13,11 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.core._observations import Observations
+from gpax_lab.experiment._adoption import Extend, competing, extended
 from gpax_lab.experiment._experiment import Experiment, State
-from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, from_record, join_pins, widened
-from gpax_lab.hypotheses._mixture import Hypotheses
-from gpax_lab.hypotheses._model_average import ModelAverage
+from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, from_record, join_pins
 
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
-
-Extend = Callable[[Hypotheses], Experiment]
-"""The same experiment with other hypotheses, e.g. `lambda h: bayes_opt(h, race(smc(256)), score, candidates)`."""
 
 
 class JournalRecord(Protocol):
@@ -198,39 +194,12 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
     return state._replace(posterior=state.posterior.conditioned(state.obs))
 
 
-def extended(experiment: Experiment, known: Hypotheses, actions: Sequence[Adopt], extend: Extend | None) -> Experiment:
-    """The experiment with laws adopted.
-
-    Raises:
-        ValueError: nobody said how, or a law does not fit.
-    """
-    if not actions:
-        return experiment
-    if extend is None:
-        raise ValueError(
-            "a law was adopted: pass extend=lambda h: bayes_opt(h, race(...), ...), which builds this experiment anew "
-            "with other hypotheses."
-        )
-    return extend(widened(known, actions))
-
-
-def hypotheses_of(posterior: Any) -> Hypotheses:
-    """What competes in a posterior.
-
-    Raises:
-        ValueError: nothing does.
-    """
-    if type(posterior) is not ModelAverage:
-        raise ValueError("a law can be adopted only where hypotheses compete: race(...) over hypotheses({...}).")
-    return posterior.hypotheses
-
-
 def _grown(experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Sequence[Adopt], extend: Extend | None):
     if not adopted:
         return experiment
     obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
     template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
-    return extended(experiment, hypotheses_of(template.posterior), adopted, extend)
+    return extended(experiment, competing(template.posterior).hypotheses, adopted, extend)
 
 
 def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend | None = None) -> Progress:

@@ -6,17 +6,13 @@ from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
-from jax.scipy.special import logsumexp
 
 from gpax_lab.core._inputs import numbers, points_of, traced
 from gpax_lab.core._observations import PENDING, VETOED
 from gpax_lab.experiment._buffer import reserved, with_buffer
-from gpax_lab.experiment._experiment import State, models_of
+from gpax_lab.experiment._experiment import State
 from gpax_lab.hypotheses import _formulas as formulas
 from gpax_lab.hypotheses._mixture import Hypotheses
-from gpax_lab.hypotheses._model_average import ModelAverage
-from gpax_lab.inference._posterior import Posterior
 from gpax_lab.means import Law
 from gpax_lab.models._model import Model
 from gpax_lab.models._parametric import parametric
@@ -140,7 +136,7 @@ def apply(state: State, action: Intervention) -> State:
     match action:
         case Pin(x) | Veto(x):
             points = points_of(x, state.obs.x.shape[1], state.obs.x.dtype, "the points")
-            for model in models_of(state.posterior):
+            for model in state.posterior.models:
                 model.check_places(points, f"the points to {type(action).__name__.lower()}")
             state = with_buffer(state, len(points))
             return reserved(state, jnp.asarray(points), VETOED if isinstance(action, Veto) else PENDING)
@@ -154,52 +150,6 @@ def apply(state: State, action: Intervention) -> State:
             return state._replace(acquisition=replace(state.acquisition, weights=arrays))
         case Rescale() | Adopt() | Reject():  # `run` does the first two: they need a fit
             return state
-
-
-def widened(known: Hypotheses, actions: Sequence[Adopt]) -> Hypotheses:
-    """The hypotheses with the adopted ones behind them, in order.
-
-    Raises:
-        ValueError: a name that is there already, a share that is no probability, or other inputs.
-    """
-    for action in actions:
-        share, model = share_of(action, known), action.model(known)
-        dim = next(iter(known.models.values())).dim
-        if action.name in known.names:
-            raise ValueError(f"there is a hypothesis {action.name!r} already: give the new one another name.")
-        if not 0 < share < 1:
-            raise ValueError(f"the share of {action.name!r} must lie between 0 and 1; got {share}.")
-        if model.dim != dim:
-            raise ValueError(f"{action.name!r} has {model.dim} inputs, the other hypotheses have {dim}.")
-        prior = np.append((1 - share) * known.prior, share)
-        models = {**known.models, action.name: model}
-        known = Hypotheses(models, prior, known.scale, (*known.adopted, action.name))
-    return known
-
-
-def share_of(action: Adopt, known: Hypotheses) -> float:
-    """Probability of a law at the moment when it joins these hypotheses."""
-    return 1 / (len(known.models) + 1) if action.share is None else float(action.share)
-
-
-def joined(race: ModelAverage, posterior: Posterior, share: float, wider: Hypotheses) -> ModelAverage:
-    """The race with one more posterior, whose probability is `share` now and moves with what is read from now on.
-
-    The readings so far suggested the hypothesis, so they say nothing for it: what it explains of them better or worse
-    than the mixture of the others is taken back. That is done in the prior,
-    p(new) = s / (1 - s) * sum_m p_m Z_m / Z_new, and not in the evidence, as `laplace` finds the whole evidence anew
-    after every reading.
-
-    Args:
-        race: of M hypotheses.
-        posterior: of the new one, fitted to all readings.
-        share: s.
-        wider: the M + 1 hypotheses.
-    """
-    mixture = logsumexp(jnp.where(jnp.isfinite(race.log_evidence), race.log_prior + race.log_evidence, -jnp.inf))
-    odds: Array = jnp.log(share) - jnp.log1p(-share)
-    log_prior = jnp.append(race.log_prior, odds + mixture - posterior.log_evidence)
-    return ModelAverage((*race.posteriors, posterior), wider, log_prior)
 
 
 def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:

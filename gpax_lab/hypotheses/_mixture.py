@@ -47,6 +47,36 @@ class Hypotheses:
         """Names in order."""
         return tuple(self.models)
 
+    def share_of_newcomer(self, share: float | None = None) -> float:
+        """Probability of one more hypothesis at the moment when it joins; None for one among equals, 1 / (M + 1)."""
+        return 1 / (len(self.models) + 1) if share is None else float(share)
+
+    def with_model(self, name: str, model: Model, share: float | None = None) -> "Hypotheses":
+        """These hypotheses and one more behind them, which joined during a campaign.
+
+        Args:
+            name: of the new one.
+            model: of the same inputs as the others.
+            share: its prior probability, as in `share_of_newcomer`; the others keep the rest in their proportions.
+
+        Raises:
+            ValueError: a name that is there already, a share that is no probability, or other inputs.
+        """
+        probability = self.share_of_newcomer(share)
+        dim = next(iter(self.models.values())).dim
+        if name in self.names:
+            raise ValueError(f"there is a hypothesis {name!r} already: give the new one another name.")
+        if not 0 < probability < 1:
+            raise ValueError(f"the share of {name!r} must lie between 0 and 1; got {probability}.")
+        if model.dim != dim:
+            raise ValueError(f"{name!r} has {model.dim} inputs, the other hypotheses have {dim}.")
+        prior = np.append((1 - probability) * self.prior, probability)
+        return Hypotheses({**self.models, name: model}, prior, self.scale, (*self.adopted, name))
+
+    def first(self, count: int) -> "Hypotheses":
+        """The first `count` of them, with the prior numbers that they have here."""
+        return replace(self, models=dict(list(self.models.items())[:count]), prior=self.prior[:count])
+
 
 NONE_OF_THESE = "none of these"
 """Name of the flexible process that runs along, so that a set of hypotheses without the truth is noticed."""
@@ -156,6 +186,16 @@ class HypothesisMixture:
     def names(self) -> tuple[str, ...]:
         """Names of the hypotheses, in order."""
         return self.hypotheses.names
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Models of the hypotheses, in order."""
+        return tuple(self.hypotheses.models.values())
+
+    @property
+    def competes(self) -> bool:
+        """Whether it has probabilities that the observations decide, as a `ModelAverage` has."""
+        return False
 
     @property
     def log_evidence(self) -> Array:

@@ -6,6 +6,7 @@ hypotheses that makes their posterior probabilities.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.scipy.special import logsumexp
 
 from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
-from gpax_lab.inference._posterior import Sampler
+from gpax_lab.inference._posterior import Posterior, Sampler
 from gpax_lab.inference._stored import pack, write
 
 
@@ -32,6 +34,11 @@ class ModelAverage(HypothesisMixture):
     """
 
     log_prior: Array
+
+    @property
+    def competes(self) -> bool:
+        """Yes."""
+        return True
 
     @property
     def log_probability(self) -> Array:
@@ -56,6 +63,37 @@ class ModelAverage(HypothesisMixture):
         mixed = jnp.where(competes, jnp.logaddexp(math.log1p(-floor) + log_p, even), -jnp.inf)
         shift = jnp.where(competes, mixed - self.log_evidence, -jnp.inf)
         return replace(self, log_prior=shift.astype(self.log_prior.dtype))
+
+    def with_posterior(self, posterior: Posterior, share: float, wider: Hypotheses) -> "ModelAverage":
+        """With one more posterior, whose probability is `share` now and moves with what is observed from now on.
+
+        The observations so far suggested the hypothesis, so they say nothing for it: what it explains of them better or
+        worse than the mixture of the others is taken back. That is done in the prior,
+        p(new) = s / (1 - s) * sum_m p_m Z_m / Z_new, and not in the evidence, as `laplace` finds the whole evidence
+        anew after every observation.
+
+        Args:
+            posterior: of the new hypothesis, fitted to all observations.
+            share: s.
+            wider: the M + 1 hypotheses.
+        """
+        mixture = logsumexp(jnp.where(jnp.isfinite(self.log_evidence), self.log_prior + self.log_evidence, -jnp.inf))
+        odds: Array = jnp.log(share) - jnp.log1p(-share)
+        log_prior = jnp.append(self.log_prior, odds + mixture - posterior.log_evidence)
+        return ModelAverage((*self.posteriors, posterior), wider, log_prior)
+
+    def joined_anew(self, shares: Sequence[float | None]) -> "ModelAverage":
+        """The same posteriors, the last of which join again one after the other, with the share that they had at first.
+
+        Args:
+            shares: of the last ones, as in `Hypotheses.share_of_newcomer`.
+        """
+        count = len(self.posteriors) - len(shares)
+        begun = ModelAverage(self.posteriors[:count], self.hypotheses.first(count), self.log_prior[:count])
+        for n, share in enumerate(shares, start=count):
+            newcomer = begun.hypotheses.share_of_newcomer(share)
+            begun = begun.with_posterior(self.posteriors[n], newcomer, self.hypotheses.first(n + 1))
+        return ModelAverage(begun.posteriors, self.hypotheses, begun.log_prior)
 
     def save(self, path: str | Path) -> None:
         """Write it into an .npz file, from which `load_posterior(path, hypotheses)` reads it in another program."""

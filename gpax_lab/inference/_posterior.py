@@ -83,6 +83,16 @@ class Posterior:
     model: Model = field(metadata={"static": True})
     seen: Array | None = None
 
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models behind it: one."""
+        return (self.model,)
+
+    @property
+    def competes(self) -> bool:
+        """Whether hypotheses compete in it: no."""
+        return False
+
     @jax.jit
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""

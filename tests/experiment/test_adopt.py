@@ -20,6 +20,7 @@ from gpax_lab import (
 )
 from gpax_lab.core._observations import MEASURED
 from gpax_lab.experiment import Simulated
+from gpax_lab.experiment._adoption import widened
 from gpax_lab.experiment._record import fold
 from gpax_lab.experiment.interventions import (
     Adopt,
@@ -27,9 +28,7 @@ from gpax_lab.experiment.interventions import (
     Reject,
     Rescale,
     from_record,
-    joined,
     to_record,
-    widened,
 )
 from gpax_lab.hypotheses import discover_laws, term_library
 from gpax_lab.storage import read
@@ -147,7 +146,7 @@ def test_readings_after_adoption_count_in_full(sampler):
     posterior = model_average(sampler).init(jax.random.key(0), WRONG, few)
     alone = sampler.init(jax.random.key(1), PARABOLA.model(WRONG), few)
     wider = widened(WRONG, [PARABOLA])
-    begun = joined(posterior, alone, 0.2, wider)
+    begun = posterior.with_posterior(alone, 0.2, wider)
     assert float(begun.probability[2]) == pytest.approx(0.2, rel=1e-9)
     later = model_average(sampler).update(jax.random.key(2), begun, all_)
     gain = later.log_evidence - begun.log_evidence
