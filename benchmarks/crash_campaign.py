@@ -49,7 +49,7 @@ def prior_draws(count: int) -> Sampler:
     def init(key, model, obs):
         space = unconstrained_density(model, obs.y.dtype)
         params = jax.vmap(lambda k: space.constrain(space.draw(k)))(jax.random.split(key, count))
-        info = Info(*(jnp.zeros((), int) for _ in Info._fields))
+        info = Info.unknown(obs.y.dtype)
         even = jnp.full(count, -jnp.log(count), obs.y.dtype)
         nan = jnp.full((), jnp.nan, obs.y.dtype)
         return Posterior(params, even, nan, None, info, None, model).conditioned(obs)

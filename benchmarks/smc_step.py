@@ -93,7 +93,7 @@ def main():
     gap = float(state.posterior.log_evidence) - float(np.mean(again))
     report.result("smc: log evidence of the stream, above that of fresh clouds of 1024", gap, "nat")
     report.result("scatter of the fresh clouds", float(np.std(again)), "nat")
-    # Each reweighting leaves at least bridge_above of the draws; most readings need none.
+    # Each reweighting leaves at least temper_above of the draws; most readings need none.
     report.claim(
         "the evidence agrees with fresh clouds within five Monte Carlo standard errors",
         abs(gap) < 5 * np.sqrt(n / (0.3 * draws)),

@@ -26,7 +26,7 @@ class Status(IntEnum):
     DIVERGENT = 2
     NOT_A_MAXIMUM = 6
     STILL_CLIMBING = 11
-    BRIDGE_NOT_CROSSED = 9
+    TEMPERING_INCOMPLETE = 9
     NOT_SOLVED = 10
     FACTORISATION_FAILED = 4
     CONTRADICTION = 13
@@ -121,8 +121,8 @@ _WORDS = {
         "Narrow the priors of scales, take another key, or raise the iterations of laplace (those of reconstruct "
         "belong to its solver)."
     ),
-    Status.BRIDGE_NOT_CROSSED: (
-        "The last readings contradict what was believed so much that the bridge to them was not crossed. Look at "
+    Status.TEMPERING_INCOMPLETE: (
+        "The last readings contradict what was believed so much that tempering did not reach them. Look at "
         "these readings; if they are right, raise max_stages or begin anew with init on all readings."
     ),
     Status.NOT_SOLVED: (

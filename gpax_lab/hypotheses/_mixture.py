@@ -233,18 +233,18 @@ class HypothesisMixture:
     def info(self) -> Info:
         """The worst of all: the first outcome that is not OK, the largest R-hat, the fewest effective draws."""
         infos = [posterior.info for posterior in self.posteriors]
-        each = Info(*(jnp.stack(values) for values in zip(*infos, strict=True)))
+        each = jax.tree.map(lambda *values: jnp.stack(values), *infos)
         return Info(
-            each.outcome[jnp.argmax(each.outcome != 0)],
-            jnp.max(each.r_hat),
-            jnp.min(each.ess_bulk),
-            jnp.min(each.ess_tail),
-            jnp.sum(each.divergences),
-            jnp.max(each.saturated),
-            jnp.min(each.acceptance),
-            jnp.sum(each.gradients),
-            jnp.sum(each.failures),
-            jnp.max(each.evidence_error),
+            outcome=each.outcome[jnp.argmax(each.outcome != 0)],
+            r_hat=jnp.max(each.r_hat),
+            ess_bulk=jnp.min(each.ess_bulk),
+            ess_tail=jnp.min(each.ess_tail),
+            divergences=jnp.sum(each.divergences),
+            saturated=jnp.max(each.saturated),
+            acceptance=jnp.min(each.acceptance),
+            gradients=jnp.sum(each.gradients),
+            failures=jnp.sum(each.failures),
+            evidence_error=jnp.max(each.evidence_error),
         )
 
     @jax.jit

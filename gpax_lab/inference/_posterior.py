@@ -55,7 +55,18 @@ class Info(NamedTuple):
     def unknown(cls, dtype: jnp.dtype) -> Self:
         """`OK`, nothing counted, and NaN for every number that a sampler may give."""
         nan, zero = jnp.full((), jnp.nan, dtype), jnp.asarray(0)
-        return cls(Status.worst(), nan, nan, nan, zero, nan, nan, zero, zero, nan)
+        return cls(
+            outcome=Status.worst(),
+            r_hat=nan,
+            ess_bulk=nan,
+            ess_tail=nan,
+            divergences=zero,
+            saturated=nan,
+            acceptance=nan,
+            gradients=zero,
+            failures=zero,
+            evidence_error=nan,
+        )
 
 
 @jax.tree_util.register_dataclass

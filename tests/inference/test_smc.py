@@ -1,4 +1,4 @@
-"""Particles that follow the readings: evidence against closed forms and quadrature, bridges, honest failure."""
+"""Particles that follow the observations: evidence against closed forms and quadrature, tempering, honest failure."""
 
 from dataclasses import replace
 
@@ -42,7 +42,7 @@ def moments(posterior, name):
 
 
 def test_evidence_of_a_line_at_every_reading():
-    """Conjugate: log N(y | 0, 9 x x^T + noise). The error grows with the number of reweighted bridges."""
+    """Conjugate: log N(y | 0, 9 x x^T + noise). The error grows with the number of reweightings."""
     draws = 1000
     for n, posterior in enumerate(stream(smc(draws), LINE, X, Y, noise=0.09), start=1):
         exact = stats.multivariate_normal(np.zeros(n), 9.0 * X[:n] @ X[:n].T + 0.09 * np.eye(n)).logpdf(Y[:n])
@@ -92,8 +92,8 @@ def test_all_readings_at_once_and_one_by_one_agree():
     assert abs(float(one_by_one.log_evidence - at_once.log_evidence)) < 5 * np.sqrt(2 * 12 / (0.3 * draws))
 
 
-def test_a_reading_that_surprises_is_bridged():
-    """Ten standard deviations off: reweighting alone would leave one draw; the bridge keeps the evidence right."""
+def test_a_reading_that_surprises_is_tempered():
+    """Ten standard deviations off: reweighting alone would leave one draw; tempering keeps the evidence right."""
     x, y = np.vstack([X[:6], X[-1:]]), np.append(2.0 * X[:6, 0], 8.0)
     draws = 1000
     *_, posterior = stream(smc(draws), LINE, x, y, noise=0.09)
@@ -106,7 +106,7 @@ def test_a_reading_that_surprises_is_bridged():
 def test_what_does_not_work_says_so():
     x, y = np.vstack([X[:6], X[-1:]]), np.append(2.0 * X[:6, 0], 80.0)
     *_, posterior = stream(smc(100, max_stages=1), LINE, x, y, noise=0.001, first=6)
-    assert int(posterior.info.outcome) == Status.BRIDGE_NOT_CROSSED
+    assert int(posterior.info.outcome) == Status.TEMPERING_INCOMPLETE
     lazy = smc(200, max_moves=1, max_leapfrog=1, target_accept=0.999)
     posterior = next(stream(lazy, LINE, X, Y, noise=0.001, first=12))
     assert int(posterior.info.outcome) == Status.MOVES_NOT_MIXED
@@ -131,7 +131,7 @@ def test_failed_and_missing_readings_change_nothing():
     np.testing.assert_allclose(padded.log_evidence, plain.log_evidence, atol=1e-9)
 
 
-@pytest.mark.parametrize("arguments", [{"draws": 4}, {"bridge_above": 0.9}, {"max_moves": 0}])
+@pytest.mark.parametrize("arguments", [{"num_samples": 4}, {"temper_above": 0.9}, {"max_moves": 0}])
 def test_settings_are_checked(arguments):
     with pytest.raises(ValueError, match="smc needs"):
         smc(**arguments)
