@@ -193,7 +193,7 @@ def batch(part: Part) -> None:
     obs = readings(n, n + q)
     model = gp.exact(2, kernels.rbf, bounds=[[0, 1], [0, 1]])
     experiment = bayes_opt(
-        model, nuts(warmup, warmup, draws=16), acquisition.q_log_nei(), acquisition.pool(points), batch=q
+        model, nuts(warmup, warmup, thin_to=16), acquisition.q_log_nei(), acquisition.pool(points), batch_size=q
     )
     begun = time.perf_counter()
     state = jax.block_until_ready(experiment.init(jax.random.key(3), obs))

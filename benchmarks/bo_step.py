@@ -38,7 +38,7 @@ def objective(key, x):
 
 def seeds():
     """Five points and their readings."""
-    points = acquisition.box(BOUNDS).spread(jax.random.key(1), 5)
+    points = acquisition.box(BOUNDS).space_filling(jax.random.key(1), 5)
     values = jax.vmap(objective)(jax.random.split(jax.random.key(2), 5), points)
     return np.asarray(points), np.asarray(values)
 
@@ -133,7 +133,7 @@ def quality(x):
 
 def scanned(report, steps, seeds_count, alone):
     """Whole campaigns in one scan: seconds per campaign-step, alone and vmapped over keys."""
-    sampler = nuts(300, 300, draws=64, max_tree_depth=10)
+    sampler = nuts(300, 300, thin_to=64, max_tree_depth=10)
     experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquisition.log_ei(), candidates())
     obs = buffer_for(observations(*seeds()), steps)
     keys = jax.random.split(KEY, seeds_count)
@@ -160,7 +160,7 @@ def main():
     quick = parser.parse_args().quick
     report = Report()
     steps, usual_steps = (8, 2) if quick else (30, 30)
-    sampler = nuts(300, 300, draws=64, max_tree_depth=10)
+    sampler = nuts(300, 300, thin_to=64, max_tree_depth=10)
     seconds, best = ours(steps, sampler)
     reference, usual_best = usual(usual_steps)
     total, usual_total = seconds.sum(), reference.sum()
@@ -172,7 +172,7 @@ def main():
     report.claim("20 times less per step, once compiled", usual_later >= 20 * later)
     if not quick:
         report.claim("10 times less in total, compilation included", usual_total >= 10 * total)
-        warm, _ = ours(steps, nuts(300, 300, draws=64, max_tree_depth=10, rewarm=50))
+        warm, _ = ours(steps, nuts(300, 300, thin_to=64, max_tree_depth=10, rewarm=50))
         report.result("one step, warm start with 50 iterations (median)", float(np.median(warm[1:])), "s", usual_later)
     scanned(report, 2 if quick else 30, 2 if quick else 16, alone=not quick)
     report.finish()

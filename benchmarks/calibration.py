@@ -37,7 +37,7 @@ PRIOR = {
 }
 MODEL = gp.exact(1, kernels.matern52, prior=PRIOR, standardize=False)
 SAMPLERS = {
-    "nuts": nuts(300, 600, draws=128),
+    "nuts": nuts(300, 600, thin_to=128),
     "smc": smc(128),
     "laplace": laplace(128),
     "laplace, not weighted": laplace(128, weighted=False),

@@ -61,7 +61,7 @@ def prior_draws(count: int) -> Sampler:
 def experiment(kind: str) -> Experiment:
     """The state machine: 50 points on a line, log expected improvement."""
     model = gp.exact(1, kernels.matern52, bounds=[[0.0, 1.0]])
-    sampler = nuts(20, 20, draws=8, max_tree_depth=5) if kind == "nuts" else prior_draws(8)
+    sampler = nuts(20, 20, thin_to=8, max_tree_depth=5) if kind == "nuts" else prior_draws(8)
     return bayes_opt(model, sampler, acquisition.log_ei(), acquisition.grid([[0.0, 1.0]], (50,)))
 
 

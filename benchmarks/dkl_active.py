@@ -56,7 +56,7 @@ def methods(of: maps.Map, quick: bool) -> dict:
     network = encoders.rotation_pooled(encoders.convolutional((of.size, of.size), 2, (4, 8), 16))
     plain = encoders.mlp((of.size, of.size))
     turned = encoders.rotation_pooled(plain, mirrored=True)  # where in the patch something lies still matters
-    simple = laplace(draws=16, starts=2, iterations=40)
+    simple = laplace(num_samples=16, starts=2, iterations=40)
     rivals = {
         "coordinates": gp.exact(2, bounds=box, **FIXED),
         "brightness": deep_kernel(one, bright, **FIXED),

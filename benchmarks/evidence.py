@@ -59,7 +59,7 @@ def by_quadrature_of_two():
 def by_bridge(model, obs, draws):
     """Log evidence by bridge sampling from a long run, and its scatter between the halves of the run swapped."""
     space = unconstrained_density(model, jnp.float64)
-    long = nuts(2000, draws, draws=None, target_accept=0.95).init(jax.random.key(5), model, obs)
+    long = nuts(2000, draws, thin_to=None, target_accept=0.95).init(jax.random.key(5), model, obs)
 
     @jax.jit
     @jax.vmap

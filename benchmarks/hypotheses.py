@@ -173,7 +173,7 @@ def published(report, count, draws):
     @jax.jit
     def chosen(key):
         key_place, key_read = jax.random.split(jax.random.fold_in(key, 1))
-        x = domain.spread(key_place, 4)
+        x = domain.space_filling(key_place, 4)
         y = jax.vmap(read)(jax.random.split(key_read, 4), x)
         state, _ = simulate(experiments[REWARD], read, key, 14, initial_observations(experiments[REWARD], x, y, 14))
         return state.posterior.pulls

@@ -37,7 +37,7 @@ def judged(report, name, model, count):
     x, new = rng.random((count, 2)), rng.random((2000, 2))
     y = surface(x) + NOISE_SD * rng.standard_normal(count)
     noisy = surface(new) + NOISE_SD * rng.standard_normal(len(new))
-    obs, sampler = observations(x, y, capacity=count), laplace(draws=16, starts=1, iterations=20)
+    obs, sampler = observations(x, y, capacity=count), laplace(num_samples=16, starts=1, iterations=20)
     for what in ("first fit, compilation included", "fit, once compiled"):
         start = time.perf_counter()
         posterior = jax.block_until_ready(sampler.init(jax.random.key(0), model, obs))

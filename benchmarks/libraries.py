@@ -108,7 +108,7 @@ def follow(model, x, rows, values):
     """(n, m) posterior means everywhere of m quantities (len(rows), m) measured at some rows."""
     means = []
     for column in values.T:
-        belief = laplace(draws=8).init(jax.random.key(0), model, observations(x[rows], column, capacity=128))
+        belief = laplace(num_samples=8).init(jax.random.key(0), model, observations(x[rows], column, capacity=128))
         means.append(np.asarray(belief.moments(jnp.asarray(x))[0]))
     return np.stack(means, axis=1)
 
@@ -181,7 +181,7 @@ def lines(report, truths=12, noise=0.03):
                 true = phi @ np.where(order == 0, dice.uniform(size=order.size), wide * dice.normal(size=order.size))
                 obs = observations(x[:count], true[:count] + noise * dice.normal(size=count), capacity=16)
                 for way, model in models.items():
-                    belief = laplace(draws=16).init(jax.random.key(0), model, obs)
+                    belief = laplace(num_samples=16).init(jax.random.key(0), model, obs)
                     away = np.asarray(belief.moments(jnp.asarray(x[count:]))[0]) - true[count:]
                     missed[way].append(np.sqrt(np.mean(away**2)))
             for way, values in missed.items():

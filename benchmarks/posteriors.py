@@ -27,7 +27,7 @@ from gpax_lab import laplace, nuts, smc  # noqa: E402
 from gpax_lab.core import Status  # noqa: E402
 
 ACCURATE = {
-    "nuts 500 + 2000 x 2": nuts(500, 2000, num_chains=2, draws=None),
+    "nuts 500 + 2000 x 2": nuts(500, 2000, num_chains=2, thin_to=None),
     "smc 1024": smc(1024),
     "laplace 1024": laplace(1024),
 }

@@ -205,8 +205,8 @@ def main() -> None:
     options = line.parse_args()
     path, report = find(options.data), Report()
     keys, budget = (2, FIRST) if options.quick else (options.keys, WHOLE)
-    laplace = {"kind": "laplace", "draws": 8, "starts": 2, "iterations": 15}
-    nuts = {"kind": "nuts", "num_warmup": 100, "num_samples": 100, "draws": 32, "rewarm": 30}
+    laplace = {"kind": "laplace", "num_samples": 8, "starts": 2, "iterations": 15}
+    nuts = {"kind": "nuts", "num_warmup": 100, "num_samples": 100, "thin_to": 32, "rewarm": 30}
     plan = build(parse(settings(path, budget - SEEDS, 0, laplace)))
     study = Study(plan, 64 if options.quick else 128)
     check_map(study.values, report)

@@ -65,7 +65,7 @@ def main():
     quick = parser.parse_args().quick
     report, steps, draws = Report(), 10 if quick else 45, 128
     streamed, state, codes = campaign(smc(draws), steps)
-    sampled, other, _ = campaign(nuts(300, 300, draws=64), steps)
+    sampled, other, _ = campaign(nuts(300, 300, thin_to=64), steps)
     tail = slice(-5 if quick else -15, None)
     ours, theirs = float(np.median(streamed[tail])), float(np.median(sampled[tail]))
     n = 5 + steps
@@ -77,8 +77,8 @@ def main():
     best, other_best = quality(state.obs.x), quality(other.obs.x)
     report.result("smc: best noise-free value found", best, "y", other_best, best / other_best)
     report.result("smc: fits whose outcome is not OK", sum(c != Status.OK for c in codes), "fits", 0)
-    long = nuts(1000, 1000 if quick else 20000, draws=None).init(jax.random.key(7), MODEL, state.obs)
-    short = nuts(300, 300, draws=64).init(jax.random.key(8), MODEL, state.obs)
+    long = nuts(1000, 1000 if quick else 20000, thin_to=None).init(jax.random.key(7), MODEL, state.obs)
+    short = nuts(300, 300, thin_to=64).init(jax.random.key(8), MODEL, state.obs)
     mean, sd = distance(state.posterior, long)
     mean_nuts, sd_nuts = distance(short, long)
     report.result("smc: largest error of a mean, in posterior sd", mean, "sd", mean_nuts)

@@ -55,7 +55,7 @@ from gpax_lab.inference import coverage, recalibration  # noqa: E402
 PLACES, SEEDS, STEPS, LAST, NOISE, NEAR = 240, 5, 35, 10, 0.05, 0.1
 WIDTH, CORNER, EDGE = 0.14, 0.1, 1.6449
 METHODS = ["GP on brightness", "GP on principal components", "race of the three", "deep kernel, MLP"]
-SAMPLER = laplace(draws=16, starts=1, iterations=20, rounds=1)
+SAMPLER = laplace(num_samples=16, starts=1, iterations=20, rounds=1)
 
 
 class Sample(NamedTuple):
@@ -186,7 +186,7 @@ class Campaign:
         def measure(key, x):
             return jnp.where(self.of.fails(x), jnp.nan, self.of.truth(x) + NOISE * jax.random.normal(key))
 
-        x = domain.spread(key_place, SEEDS)
+        x = domain.space_filling(key_place, SEEDS)
         y = jax.vmap(measure)(jax.random.split(key_seed, SEEDS), x)
         state, path = simulate(plan, measure, key_go, self.steps, initial_observations(plan, x, y, self.steps))
         mean, variance = state.posterior.moments(domain.points)

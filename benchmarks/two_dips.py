@@ -109,7 +109,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="6 seeds, 10 steps, two models, short chains")
     quick = parser.parse_args().quick
     seeds, steps = (6, 10) if quick else (20, 20)
-    sampler = nuts(100, 100, draws=32, max_tree_depth=6) if quick else nuts(200, 200, draws=64, max_tree_depth=6)
+    sampler = nuts(100, 100, thin_to=32, max_tree_depth=6) if quick else nuts(200, 200, thin_to=64, max_tree_depth=6)
     keys = jax.random.split(jax.random.key(2108), seeds)
     report = Report()
     found = {}

@@ -41,7 +41,7 @@ def replay_settings(recorded):
         "campaign": {"name": "tiny", "steps": 5, "seeds": 5, "key": 3},
         "instrument": {"kind": "replay", "file": str(recorded)},
         "quantity": {"scalarizer": "log_loop_area", "reject_above": 1e-3},
-        "sampler": {"kind": "laplace", "draws": 8, "starts": 2, "iterations": 20},
+        "sampler": {"kind": "laplace", "num_samples": 8, "starts": 2, "iterations": 20},
         "acquisition": {"candidates": {"kind": "pool"}},
     }
 
@@ -52,7 +52,7 @@ def twin_settings():
     return {
         "campaign": {"steps": 6, "seeds": 4, "key": 1},
         "instrument": {"kind": "twin", "seed": 5, "dwell": 0.05},
-        "sampler": {"kind": "nuts", "num_warmup": 20, "num_samples": 20, "draws": 8, "rewarm": 5},
+        "sampler": {"kind": "nuts", "num_warmup": 20, "num_samples": 20, "thin_to": 8, "rewarm": 5},
         "acquisition": {"candidates": {"kind": "grid", "shape": [12, 12]}},
     }
 

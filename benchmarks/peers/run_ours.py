@@ -99,7 +99,7 @@ def experiment_of(sampler, looked_at, candidates):
     """One experiment a sampler, so that a second campaign compiles nothing."""
     if sampler not in _experiments:
         pool = acquisition.pool(candidates)
-        _experiments[sampler] = bayes_opt(MODEL, sampler, acquisition.log_ei(), pool, draws=looked_at)
+        _experiments[sampler] = bayes_opt(MODEL, sampler, acquisition.log_ei(), pool, num_samples=looked_at)
     return _experiments[sampler]
 
 
@@ -156,7 +156,7 @@ if __name__ == "__main__":
         {
             "smc 1024": maker(smc(1024), 5, 64),
             "smc 128": maker(smc(128), 5),
-            "nuts 300 + 300": maker(nuts(300, 300, draws=64)),
+            "nuts 300 + 300": maker(nuts(300, 300, thin_to=64)),
             "laplace": maker(laplace()),
             "smc 64, UCB 0.25, Matern 5/2": OnPool,
             "reconstruct": filled,

@@ -1,4 +1,4 @@
-"""Where to measure next: scores of candidate points, penalties, and the search for the best one."""
+"""Where to measure next: acquisition functions, penalties to add to them, and the search for the best candidate."""
 
 from gpax_lab.acquisition._acquisition import Acquisition, of_moments
 from gpax_lab.acquisition._batches import min_distance, q_log_ei, q_log_nei, thompson_path, ucb_pe

@@ -1,4 +1,4 @@
-"""A score says how much a point is worth measuring: larger is better. Scores add up, so do penalties."""
+"""An acquisition function says how much a point is worth measuring: larger is better. It is a sum of terms."""
 
 import inspect
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from gpax_lab.inference._posterior import Posterior, mixture
 
 
 class AcquisitionContext(NamedTuple):
-    """What every term of a score may look at: the posterior's view of m candidates, computed once.
+    """What every term of an acquisition function may look at: the posterior's view of m candidates, computed once.
 
     Attributes:
         posterior: the posterior, with variances that know of pending points.
@@ -28,8 +28,8 @@ class AcquisitionContext(NamedTuple):
         mean: (draws, m) noise-free mean, draw by draw.
         std: (draws, m) its standard deviation.
         log_weight: (draws,) normalised log weights of the draws.
-        key: random key for scores that draw.
-        domain: the readings that count as the best so far; None for all of them.
+        key: random key for acquisition functions that draw.
+        domain: the observations that count as the best so far; None for all of them.
     """
 
     posterior: Posterior | HypothesisMixture
@@ -53,8 +53,8 @@ class AcquisitionContext(NamedTuple):
     def best(self, at: Array, among: Array, sign: Array) -> Array:
         """(draws, ...) the largest of what is believed at the slots, draw by draw, times `sign`.
 
-        Where no reading counts, what is predicted at some places of the domain stands in for them; 0 where there is no
-        domain either.
+        Where no observation counts, what is predicted at some points of the domain stands in for them; 0 where there is
+        no domain either.
 
         Args:
             at: (draws, ..., capacity) believed at the slots.
@@ -81,7 +81,7 @@ class Acquisition:
     Attributes:
         settings: one mapping of arrays per term.
         weights: one () array per term.
-        terms: functions (outlook, settings) -> (m,) values (static).
+        terms: functions (context, settings) -> (m,) values (static).
         names: a name per term, for records and legends (static).
         joint: whether a term needs all candidates in one piece (static).
         own_pending: whether a term deals with pending points itself, and wants a posterior that does not know of
@@ -104,22 +104,22 @@ class Acquisition:
         key: Array | None = None,
         domain: Domain | None = None,
     ) -> Array:
-        """Values (m,) at candidates x (m, d); `key` is needed by scores that draw (Thompson).
+        """Values (m,) at candidates x (m, d); `key` is needed by acquisition functions that draw (Thompson).
 
-        `domain` says which readings an improvement is over, see `candidates.domain`; without one, over all.
+        `domain` says which observations an improvement is over, see `candidates.domain`; without one, over all.
         """
         mean, variance = posterior.predict(x)
         if mean.ndim != 2:
-            raise ValueError(f"a score looks at one quantity: this model has {mean.shape[-1]}.")
+            raise ValueError(f"an acquisition function looks at one quantity: this model has {mean.shape[-1]}.")
         some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there
         std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
         key = jax.random.key(0) if key is None else key
-        outlook = AcquisitionContext(posterior, obs, x, mean, std, posterior.log_weight, key, domain)
-        parts = [w * t(outlook, s) for w, t, s in zip(self.weights, self.terms, self.settings, strict=True)]
+        context = AcquisitionContext(posterior, obs, x, mean, std, posterior.log_weight, key, domain)
+        parts = [w * t(context, s) for w, t, s in zip(self.weights, self.terms, self.settings, strict=True)]
         return jnp.sum(jnp.stack(parts), axis=0)
 
     def __add__(self, other: "Acquisition") -> "Acquisition":
-        """Sum of two scores; in log space this multiplies them."""
+        """Sum of two acquisition functions; in log space this multiplies them."""
         return Acquisition(
             self.settings + other.settings,
             self.weights + other.weights,
@@ -130,26 +130,26 @@ class Acquisition:
         )
 
     def __rmul__(self, factor: float) -> "Acquisition":
-        """The score times a number."""
+        """The acquisition function times a number."""
         return replace(self, weights=tuple(factor * w for w in self.weights))
 
     def __neg__(self) -> "Acquisition":
-        """The score with its sign turned."""
+        """The acquisition function with its sign turned."""
         return -1.0 * self
 
     def __sub__(self, other: "Acquisition") -> "Acquisition":
-        """Difference of two scores."""
+        """Difference of two acquisition functions."""
         return self + (-other)
 
 
 def term(
     name: str, function: Term, joint: bool = False, own_pending: bool = False, **settings: float | Array
 ) -> Acquisition:
-    """A score of one term.
+    """An acquisition function of one term.
 
     Args:
         name: for records and legends.
-        function: (outlook, settings) -> (m,) values, larger is better.
+        function: (context, settings) -> (m,) values, larger is better.
         joint: whether it needs all candidates at once.
         own_pending: whether it deals with pending points itself.
         **settings: numbers the function reads, kept as arrays.
@@ -159,35 +159,35 @@ def term(
 
 
 def only_among(function: Term, among: Region | ArrayLike | None) -> Term:
-    """The term with improvement over readings in a region: x (d,) -> bool, or bounds (d, 2); None for the domain's."""
+    """The term with improvement over observations in a region: x (d,) -> bool, or bounds (d, 2); None: the domain."""
     region = as_region(among)
     return function if region is None else _in_region(function, region)
 
 
-@lru_cache  # the same function for the same arguments, so that equal scores share what is compiled
+@lru_cache  # the same function for the same arguments, so that equal terms share what is compiled
 def _in_region(function: Term, region: Region) -> Term:
-    def within(outlook: AcquisitionContext, settings: Settings) -> Array:
-        inside = jax.vmap(region)(outlook.obs.x)
-        places = outlook.x if outlook.domain is None else outlook.domain.places
-        domain = domain_of(outlook.posterior, outlook.obs, inside, places)
-        return function(outlook._replace(domain=domain), settings)
+    def within(context: AcquisitionContext, settings: Settings) -> Array:
+        inside = jax.vmap(region)(context.obs.x)
+        points = context.x if context.domain is None else context.domain.points
+        domain = domain_of(context.posterior, context.obs, inside, points)
+        return function(context._replace(domain=domain), settings)
 
     return within
 
 
 @interned
 def of_moments(function: Callable[[Array, Array], Array]) -> Acquisition:
-    """A score of your own from the posterior mean (m,) and standard deviation (m,), both in the user's units.
+    """An acquisition function of your own from posterior mean (m,) and standard deviation (m,) in the user's units.
 
     Example:
         >>> of_moments(lambda mean, std: 5 * std + 10 * mean).names
         ('of_moments',)
     """
-    return term("of_moments", lambda outlook, _: function(*outlook.moments()))
+    return term("of_moments", lambda context, _: function(*context.moments()))
 
 
 def goals(acquisition: Acquisition) -> tuple[bool, ...]:
-    """Which terms of a score seek an optimum: those that have a sign, and what users write of mean and std."""
+    """Which terms seek an optimum: those that have a sign, and what users write of mean and standard deviation."""
     return tuple("sign" in s or n == "of_moments" for s, n in zip(acquisition.settings, acquisition.names, strict=True))
 
 
@@ -201,7 +201,9 @@ def as_acquisition(function: Acquisition | Callable[[Array, Array], Array]) -> A
         return function
     name = getattr(function, "__name__", "score")
     if getattr(function, "__module__", "").startswith("gpax_lab.acquisition"):
-        raise TypeError(f"this is the function that makes a score: write {name}() instead of {name}.")
+        raise TypeError(f"this is the function that makes an acquisition function: write {name}() instead of {name}.")
     if callable(function) and len(inspect.signature(function).parameters) == 2:
         return of_moments(function)
-    raise TypeError("a score is one of gpax_lab.acquisition (log_ei(), ucb(), ...) or a function of (mean, std).")
+    raise TypeError(
+        "an acquisition function is one of gpax_lab.acquisition (log_ei(), ucb(), ...) or a function of (mean, std)."
+    )

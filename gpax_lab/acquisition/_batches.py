@@ -1,4 +1,4 @@
-"""Scores for several points at once. Each looks at the pending points, so a batch grows one point after the other."""
+"""Acquisition functions for batches. Each looks at the pending points, so a batch grows point by point."""
 
 from functools import lru_cache
 
@@ -14,11 +14,11 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, PENDING, VETOED, as_if_measured
 
 
-def _paths(outlook: AcquisitionContext, count: int) -> tuple[Array, Array]:
+def _paths(context: AcquisitionContext, count: int) -> tuple[Array, Array]:
     """Drawn functions at the candidates (draws, count, m) and at the slots (draws, count, capacity)."""
-    x = jnp.concatenate([outlook.x, outlook.obs.x])
-    values = outlook.posterior.paths(outlook.obs, outlook.key, x, count)
-    return values[..., : outlook.x.shape[0]], values[..., outlook.x.shape[0] :]
+    x = jnp.concatenate([context.x, context.obs.x])
+    values = context.posterior.paths(context.obs, context.key, x, count)
+    return values[..., : context.x.shape[0]], values[..., context.x.shape[0] :]
 
 
 def _log_softplus(u: Array) -> Array:
@@ -27,22 +27,22 @@ def _log_softplus(u: Array) -> Array:
     return jnp.where(u > -30.0, jnp.log(jax.nn.softplus(inside)), u)
 
 
-@lru_cache  # the same function for the same arguments, so that equal scores share what is compiled
+@lru_cache  # the same function for the same arguments, so that equal terms share what is compiled
 def _q_log(count: int, noisy: bool) -> Term:
-    return lambda outlook, settings: _q_log_values(outlook, settings, count, noisy)
+    return lambda context, settings: _q_log_values(context, settings, count, noisy)
 
 
-def _q_log_values(outlook: AcquisitionContext, settings: Settings, count: int, noisy: bool) -> Array:
-    sign, obs = settings["sign"].astype(outlook.x.dtype), outlook.obs
-    here, at_slots = _paths(outlook, count)
-    if not noisy:  # a reading counts with its posterior mean, a pending point as the function drawn has it
-        mean, _ = outlook.posterior.predict(obs.x)
+def _q_log_values(context: AcquisitionContext, settings: Settings, count: int, noisy: bool) -> Array:
+    sign, obs = settings["sign"].astype(context.x.dtype), context.obs
+    here, at_slots = _paths(context, count)
+    if not noisy:  # an observation counts with its posterior mean, a pending point as the function drawn has it
+        mean, _ = context.posterior.predict(obs.x)
         at_slots = jnp.where(obs.measured[None, None], mean[:, None], at_slots)
-    best = outlook.best(at_slots, as_if_measured(obs), sign)
+    best = context.best(at_slots, as_if_measured(obs), sign)
     tiny = jnp.finfo(here.dtype).eps * (jnp.max(jnp.abs(here)) + jnp.finfo(here.dtype).tiny)
-    soft = jnp.maximum(settings["temperature"].astype(here.dtype) * outlook.std, tiny)[:, None]
+    soft = jnp.maximum(settings["temperature"].astype(here.dtype) * context.std, tiny)[:, None]
     values = _log_softplus((sign * here - best[..., None]) / soft) + jnp.log(soft)
-    weight = outlook.log_weight[:, None, None] - jnp.log(count)
+    weight = context.log_weight[:, None, None] - jnp.log(count)
     return jax.scipy.special.logsumexp(values + weight, axis=(0, 1))
 
 
@@ -75,10 +75,10 @@ def q_log_ei(
     return term("q_log_ei", function, own_pending=True, sign=sign, temperature=temperature)
 
 
-def _path(outlook: AcquisitionContext, settings: Settings) -> Array:
-    key_which, key_path = jax.random.split(outlook.key)
-    which = jax.random.categorical(key_which, outlook.log_weight)
-    value = outlook.posterior.path(which, outlook.obs, key_path, outlook.x)
+def _path(context: AcquisitionContext, settings: Settings) -> Array:
+    key_which, key_path = jax.random.split(context.key)
+    which = jax.random.categorical(key_which, context.log_weight)
+    value = context.posterior.path(which, context.obs, key_path, context.x)
     return settings["sign"].astype(value.dtype) * value
 
 
@@ -92,17 +92,17 @@ def thompson_path(maximize: bool = True) -> Acquisition:
     return term("thompson_path", _path, own_pending=True, sign=sign_of(maximize))
 
 
-def _ucb_pe(outlook: AcquisitionContext, settings: Settings) -> Array:
-    mean, std = outlook.moments()
+def _ucb_pe(context: AcquisitionContext, settings: Settings) -> Array:
+    mean, std = context.moments()
     sign, beta = settings["sign"].astype(mean.dtype), settings["beta"].astype(mean.dtype)
-    obs = outlook.obs
-    at, _ = outlook.posterior.predict(obs.x)
-    weight = jnp.exp(outlook.log_weight)
+    obs = context.obs
+    at, _ = context.posterior.predict(obs.x)
+    weight = jnp.exp(context.log_weight)
     # At a slot the process is known nearly without doubt, so its mean stands for the lower bound there.
-    floor = jnp.max(jnp.where(outlook.counting(obs.measured), sign * (weight @ at), -jnp.inf))
-    if outlook.domain is not None:
-        predicted = jnp.max(sign * (weight @ outlook.domain.predicted))
-        floor = jnp.where(outlook.counting(obs.measured).any(), floor, predicted)
+    floor = jnp.max(jnp.where(context.counting(obs.measured), sign * (weight @ at), -jnp.inf))
+    if context.domain is not None:
+        predicted = jnp.max(sign * (weight @ context.domain.predicted))
+        floor = jnp.where(context.counting(obs.measured).any(), floor, predicted)
     upper = sign * mean + beta * std
     explore = jnp.where(upper >= floor, std, std - jnp.max(std) - 1.0)
     return jnp.where(jnp.any(obs.status == PENDING), explore, upper)
@@ -114,31 +114,31 @@ def ucb_pe(beta: float = 2.0, maximize: bool = True, among: Region | ArrayLike |
 
     While points are pending, the next is the one of largest standard deviation among those whose upper bound mean +
     beta std reaches the best that is known (arXiv:1304.5350); pending points shrink the deviation and leave the mean.
-    The best is over the readings where may still be asked, or `among` others, as in `log_ei`.
+    The best is over the observations where may still be asked, or `among` others, as in `log_ei`.
     """
     return term("ucb_pe", only_among(_ucb_pe, among), sign=sign_of(maximize), beta=beta)
 
 
 @lru_cache
 def _min_distance(memory: int) -> Term:
-    return lambda outlook, settings: _distance_rule(outlook, settings, memory)
+    return lambda context, settings: _distance_rule(context, settings, memory)
 
 
-def _distance_rule(outlook: AcquisitionContext, settings: Settings, memory: int) -> Array:
-    obs, dtype = outlook.obs, outlook.x.dtype
+def _distance_rule(context: AcquisitionContext, settings: Settings, memory: int) -> Array:
+    obs, dtype = context.obs, context.x.dtype
     visited = (obs.status != EMPTY) & (obs.status != VETOED)
     order = jnp.arange(obs.capacity)
     last = jnp.max(jnp.where(visited, order, -1))
     age = jnp.sum(visited[None, :] & (order[None, :] > order[:, None]), axis=1)  # 0 for the last one
     remembered = visited & (age < memory) & (last >= 0)
     radius = settings["radius"].astype(dtype) * settings["relax"].astype(dtype) ** age
-    distance = jnp.linalg.norm(outlook.x[:, None, :] - obs.x[None, :, :], axis=2)
+    distance = jnp.linalg.norm(context.x[:, None, :] - obs.x[None, :, :], axis=2)
     return jnp.where(jnp.any((distance < radius[None]) & remembered[None], axis=1), -jnp.inf, 0.0)
 
 
 @interned
 def min_distance(radius: float, memory: int = 10, relax: float = 0.8) -> Acquisition:
-    """Forbids points near the last ones, the less the longer ago: GPim's `dscale`, to be added to any score.
+    """Forbids points near the last ones, the less the longer ago: GPim's `dscale`, to be added to any other.
 
     A point closer than radius relax^i to the i-th last point (i = 0, 1, ...) of the last `memory` ones is excluded
     (-inf). Where nothing is left the most remote point is taken. For a gentler rule see `distance_penalty`.

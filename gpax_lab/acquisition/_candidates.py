@@ -11,8 +11,8 @@ import optax
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
-from gpax_lab.acquisition._domain import PLACES, Domain, Region, domain_of
-from gpax_lab.acquisition._neighbours import beside, room_around
+from gpax_lab.acquisition._domain import POINTS, Domain, Region, domain_of
+from gpax_lab.acquisition._neighbours import beside, tolerance_around
 from gpax_lab.core._inputs import places, resolved, traced
 from gpax_lab.core._linalg import in_chunks
 from gpax_lab.core._observations import EMPTY, VETOED, Observations, float_dtype
@@ -24,10 +24,10 @@ from gpax_lab.models._scaling import box as edges
 ValueOf: TypeAlias = Callable[[Array], Array]
 
 SLACK = 1e-3
-"""A reading that lies outside by this share of the width counts as inside: a stage reads back a little beside."""
+"""An observation that lies outside by this share of the width counts as inside: a stage goes a little beside."""
 _GOLDEN = 0.6180339887498949  # multiples of the golden ratio fill the unit interval most evenly
 ANSWER = 1e-2
-"""How far, in widths of a box, a reading may lie from the pending point that it answers."""
+"""How far, in widths of a box, an observation may lie from the pending point that it answers."""
 
 
 class Choice(NamedTuple):
@@ -35,8 +35,9 @@ class Choice(NamedTuple):
 
     Attributes:
         x: (d,) the point; NaN where every candidate is excluded.
-        value: () its score; -inf where every candidate is excluded, NaN where none had a finite score.
-        fallback: () bool, whether the point was chosen by distance because no score was finite.
+        value: () its acquisition value; -inf where every candidate is excluded, NaN where none had a finite acquisition
+            value.
+        fallback: () bool, whether the point was chosen by distance because no acquisition value was finite.
     """
 
     x: Array
@@ -60,7 +61,8 @@ def _choose(x: Array, values: Array, allowed: Array, distance: Callable[[], Arra
     fallback = ~jnp.isfinite(finite[best])
 
     def remote() -> Array:
-        # With no usable score the campaign goes on with the most remote allowed point: space filling, never index 0.
+        # With no usable value the campaign goes on with the most remote allowed point: space filling,
+        # never index 0.
         return jnp.argmax(jnp.where(allowed, jnp.nan_to_num(distance(), posinf=1e30), -1.0))
 
     index = jax.lax.cond(fallback, remote, lambda: best)
@@ -92,7 +94,7 @@ class Pool:
         repeat: whether a point may be measured again (static).
         chunk: candidates scored together; bounds memory (static).
         twins: (m,) how many points before this one are the same; None where all differ.
-        among: readings that count as the best so far, instead of those inside the pool's bounding box (static).
+        among: observations that count as the best so far, instead of those inside the pool's bounding box (static).
     """
 
     points: Array
@@ -103,7 +105,7 @@ class Pool:
     among: Region | None = field(default=None, metadata={"static": True})
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
-        """The allowed point of largest value; `joint` scores all points in one piece."""
+        """The allowed point of largest value; `joint` looks at all points in one piece."""
         count = self.points.shape[0]
         values = value_of(self.points) if joint else in_chunks(value_of, self.points, self.chunk)
         allowed = jnp.ones(count, bool) if self.repeat else ~self.taken(obs)
@@ -132,7 +134,7 @@ class Pool:
         return count > (0 if self.twins is None else self.twins)
 
     def tolerance(self, x: Array, pending: Array | None = None) -> Array:
-        """(n, d) how far from x (n, d) a place may lie and answer it: half the way to the next point of the pool.
+        """(n, d) how far from x (n, d) a point may lie and answer it: half the way to the next point of the pool.
 
         Where `pending` (n,) says that there is nothing to answer it is 0, and takes no time.
         """
@@ -140,7 +142,7 @@ class Pool:
 
         def one(slot: tuple[Array, Array]) -> Array:
             point, asked = slot
-            return jax.lax.cond(asked, lambda x: room_around(self.points, x), jnp.zeros_like, point)
+            return jax.lax.cond(asked, lambda x: tolerance_around(self.points, x), jnp.zeros_like, point)
 
         return jax.lax.map(one, (x, wanted))
 
@@ -159,11 +161,11 @@ class Pool:
     def places(self) -> Array:
         """(n, d) some points of the pool, all of them if they are few."""
         count = self.points.shape[0]
-        if count <= PLACES:
+        if count <= POINTS:
             return self.points
-        return self.points[(np.arange(PLACES) * _GOLDEN % 1.0 * count).astype(int)]
+        return self.points[(np.arange(POINTS) * _GOLDEN % 1.0 * count).astype(int)]
 
-    def spread(self, key: Array, count: int) -> Array:
+    def space_filling(self, key: Array, count: int) -> Array:
         """(count, d) distinct random points of the pool, to begin with."""
         return jax.random.choice(key, self.points, (count,), replace=False)
 
@@ -179,7 +181,7 @@ class Box:
         starts: random points scored first (static).
         refine: the best of them that climb (static).
         iterations: steps of the climb (static).
-        among: readings that count as the best so far, instead of those inside the box (static).
+        among: observations that count as the best so far, instead of those inside the box (static).
     """
 
     low: Array
@@ -190,7 +192,8 @@ class Box:
     among: Region | None = field(default=None, metadata={"static": True})
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
-        """The best point found; a joint score (Thompson) is only scored at the starts, where one function is drawn."""
+        """The best point found; a joint acquisition function (Thompson) is only scored at the starts, where one
+        function is drawn."""
         low, width = self.low[None], (self.high - self.low)[None]
         unit = jax.random.uniform(key, (self.starts, self.low.size), self.low.dtype)
         values = value_of(low + width * unit)
@@ -203,7 +206,7 @@ class Box:
         return _choose(points, values, jnp.ones(values.size, bool), lambda: _nearest(points, obs, width[0]))
 
     def tolerance(self, x: Array, pending: Array | None = None) -> Array:
-        """(n, d) how far from x (n, d) a place may lie and answer it: a hundredth of the box; see `Pool.tolerance`."""
+        """(n, d) how far from x (n, d) a point may lie and answer it: a hundredth of the box; see `Pool.tolerance`."""
         room = jnp.broadcast_to(ANSWER * (self.high - self.low)[None], x.shape)
         return room if pending is None else jnp.where(pending[:, None], room, 0.0)
 
@@ -219,7 +222,7 @@ class Box:
     def places(self) -> Array:
         """(n, d) some points that fill the box evenly."""
         middle = jnp.full(self.low.size, 0.5, self.low.dtype)
-        return self.low[None] + (self.high - self.low)[None] * additive_recurrence(PLACES, self.low.size, middle)
+        return self.low[None] + (self.high - self.low)[None] * additive_recurrence(POINTS, self.low.size, middle)
 
     def _climb(self, value_of: ValueOf, unit: Array) -> Array:
         """Projected Adam in the unit cube; a step that is not finite stays where it was."""
@@ -235,7 +238,7 @@ class Box:
         (unit, _), _ = jax.lax.scan(step, (unit, optimiser.init(unit)), None, length=self.iterations)
         return unit
 
-    def spread(self, key: Array, count: int) -> Array:
+    def space_filling(self, key: Array, count: int) -> Array:
         """(count, d) points that fill the box evenly, from a random shift, to begin with."""
         shift = jax.random.uniform(key, (self.low.size,), self.low.dtype)
         unit = additive_recurrence(count, self.low.size, shift)
@@ -246,7 +249,7 @@ Candidates: TypeAlias = Pool | Box
 
 
 def domain(candidates: Candidates, posterior: Posterior | HypothesisMixture, obs: Observations) -> Domain:
-    """The readings with which a new one has to compete, for a `Acquisition`; `obs.x` is where was asked."""
+    """The observations with which a new one has to compete, for an `Acquisition`; `obs.x` is where was asked."""
     return domain_of(posterior, obs, candidates.inside(obs), candidates.places())
 
 

@@ -1,4 +1,4 @@
-"""What a reading has to be the best of: the readings that lie where may still be asked."""
+"""What an observation has to be the best of: the observations that lie where may still be asked."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,24 +14,24 @@ from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 
-PLACES = 128
-"""Places of a domain that are looked at where no reading lies in it."""
+POINTS = 128
+"""Points of a domain that are looked at where no observation lies in it."""
 
 Region: TypeAlias = Callable[[Array], Array]
 """x (d,) -> () bool, whether it lies inside. Pass the same function object each time: a new one compiles anew."""
 
 
 class Domain(NamedTuple):
-    """Readings with which a new one has to compete.
+    """Observations with which a new one has to compete.
 
     Attributes:
         inside: (capacity,) bool, slots that lie where may still be asked.
-        places: (n, d) some points of the domain.
-        predicted: (draws, n) posterior mean there, draw by draw; 0 where a reading lies inside.
+        points: (n, d) some points of the domain.
+        predicted: (draws, n) posterior mean there, draw by draw; 0 where an observation lies inside.
     """
 
     inside: Array
-    places: Array
+    points: Array
     predicted: Array
 
 
@@ -48,7 +48,7 @@ class Window:
             ValueError: the window has another number of inputs.
         """
         if len(self.bounds) != x.shape[0]:
-            raise ValueError(f"among has bounds of {len(self.bounds)} inputs, and a place has {x.shape[0]}.")
+            raise ValueError(f"among has bounds of {len(self.bounds)} inputs, and a point has {x.shape[0]}.")
         low, high = jnp.asarray(self.bounds, x.dtype).T
         return jnp.all((x >= low) & (x <= high))
 
@@ -69,10 +69,10 @@ def as_region(among: Region | ArrayLike | None) -> Region | None:
     return Window(tuple((low, high) for low, high in bounds.tolist()))
 
 
-def domain_of(posterior: Posterior | HypothesisMixture, obs: Observations, inside: Array, places: Array) -> Domain:
-    """The domain whose slots are `inside`; the posterior is asked about the places only if no reading is."""
-    shape = jax.eval_shape(posterior.predict, places)[0]
+def domain_of(posterior: Posterior | HypothesisMixture, obs: Observations, inside: Array, points: Array) -> Domain:
+    """The domain whose slots are `inside`; the posterior is asked about the points only if no observation is."""
+    shape = jax.eval_shape(posterior.predict, points)[0]
     nothing = jnp.zeros(shape.shape, shape.dtype)
     some = (obs.measured & inside).any()
-    predicted = jax.lax.cond(some, lambda: nothing, lambda: posterior.predict(places)[0])
-    return Domain(inside, places, predicted)
+    predicted = jax.lax.cond(some, lambda: nothing, lambda: posterior.predict(points)[0])
+    return Domain(inside, points, predicted)

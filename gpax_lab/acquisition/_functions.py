@@ -1,4 +1,4 @@
-"""The established scores. Improvement and its probability are averaged over posterior draws in log space."""
+"""The established acquisition functions, averaged over posterior draws, improvement and its probability in logs."""
 
 from dataclasses import replace
 from functools import lru_cache
@@ -25,44 +25,45 @@ def sign_of(maximize: bool) -> float:
     return 1.0 if maximize else -1.0
 
 
-def _gap(outlook: AcquisitionContext, settings: Settings) -> tuple[Array, Array]:
+def _gap(context: AcquisitionContext, settings: Settings) -> tuple[Array, Array]:
     """How far the mean lies above the incumbent, and the standard deviation; (draws, m) both, maximisation sense.
 
     The incumbent of a draw is its largest posterior mean at a measured point of the domain: under noise the largest
-    reading would be the luckiest one (Letham et al. 2019, arXiv:1706.07094).
+    observation would be the luckiest one (Letham et al. 2019, arXiv:1706.07094).
     """
-    obs = outlook.obs
-    at_measured, _ = outlook.posterior.predict(obs.x)
-    sign = settings["sign"].astype(outlook.mean.dtype)
-    best = outlook.best(at_measured, obs.measured, sign)[:, None]
-    tiny = jnp.finfo(outlook.mean.dtype).eps * (jnp.max(jnp.abs(outlook.mean)) + jnp.finfo(outlook.mean.dtype).tiny)
-    return sign * outlook.mean - best - settings["xi"].astype(best.dtype), jnp.maximum(outlook.std, tiny)
+    obs = context.obs
+    at_measured, _ = context.posterior.predict(obs.x)
+    sign = settings["sign"].astype(context.mean.dtype)
+    best = context.best(at_measured, obs.measured, sign)[:, None]
+    tiny = jnp.finfo(context.mean.dtype).eps * (jnp.max(jnp.abs(context.mean)) + jnp.finfo(context.mean.dtype).tiny)
+    return sign * context.mean - best - settings["xi"].astype(best.dtype), jnp.maximum(context.std, tiny)
 
 
-def _log_ei(outlook: AcquisitionContext, settings: Settings) -> Array:
-    gap, std = _gap(outlook, settings)
-    return log_mean_exp(jnp.log(std) + log_improvement(gap / std), outlook.log_weight)
+def _log_ei(context: AcquisitionContext, settings: Settings) -> Array:
+    gap, std = _gap(context, settings)
+    return log_mean_exp(jnp.log(std) + log_improvement(gap / std), context.log_weight)
 
 
 @interned
 def log_ei(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Acquisition:
     """Log expected improvement log E[max(f - best, 0)] (Jones et al. 1998; log form Ament et al. 2023).
 
-    `best` is over the readings that lie where may still be asked: in a campaign those within the candidates' box, so
-    that a reading of another task, of a cheaper fidelity or outside of a window is nothing to improve on. Where none
-    lies there it is the best that is predicted there. Called by itself, without a domain, it is over all readings.
+    `best` is over the observations that lie where may still be asked: in a campaign those within the candidates' box,
+    so that an observation of another task, of a cheaper fidelity or outside of a window is nothing to improve on. Where
+    none lies there it is the best that is predicted there. Called by itself, without a domain, it is over all
+    observations.
 
     Args:
         maximize: False to look for a minimum.
         xi: improvement below this (unit of y) does not count.
-        among: which readings count instead: a function x (d,) -> bool, or bounds (d, 2).
+        among: which observations count instead: a function x (d,) -> bool, or bounds (d, 2).
     """
     return term("log_ei", only_among(_log_ei, among), sign=sign_of(maximize), xi=xi)
 
 
-def _log_pi(outlook: AcquisitionContext, settings: Settings) -> Array:
-    gap, std = _gap(outlook, settings)
-    return log_mean_exp(log_ndtr(gap / std), outlook.log_weight)
+def _log_pi(context: AcquisitionContext, settings: Settings) -> Array:
+    gap, std = _gap(context, settings)
+    return log_mean_exp(log_ndtr(gap / std), context.log_weight)
 
 
 @interned
@@ -71,8 +72,8 @@ def log_pi(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | N
     return term("log_pi", only_among(_log_pi, among), sign=sign_of(maximize), xi=xi)
 
 
-def _ucb(outlook: AcquisitionContext, settings: Settings) -> Array:
-    mean, std = outlook.moments()
+def _ucb(context: AcquisitionContext, settings: Settings) -> Array:
+    mean, std = context.moments()
     return settings["sign"].astype(mean.dtype) * mean + settings["beta"].astype(mean.dtype) * std
 
 
@@ -85,24 +86,24 @@ def ucb(beta: float = 2.0, maximize: bool = True) -> Acquisition:
     return term("ucb", _ucb, sign=sign_of(maximize), beta=beta)
 
 
-@lru_cache  # the same function for the same term, so that equal scores share what is compiled
+@lru_cache  # the same function for the same term, so that equal terms share what is compiled
 def _learning(goal: Term, logarithm: bool) -> Term:
-    def value(outlook: AcquisitionContext, settings: Settings) -> Array:
-        obs, std = outlook.obs, outlook.moments()[1]
+    def value(context: AcquisitionContext, settings: Settings) -> Array:
+        obs, std = context.obs, context.moments()[1]
         asked = jnp.sum((obs.status != EMPTY) & (obs.status != VETOED))
         least = jnp.log(jnp.maximum(std, jnp.finfo(std.dtype).tiny)) if logarithm else std
-        return jnp.where((asked + 1) % settings["every"] == 0, least, goal(outlook, settings))
+        return jnp.where((asked + 1) % settings["every"] == 0, least, goal(context, settings))
 
     return value
 
 
 @interned
 def learning(acquisition: Acquisition, every: int = 3) -> Acquisition:
-    """The same score, but every so-manieth point (seeds counted) is measured where least is known.
+    """The same acquisition function, but every so-manieth point (seeds counted) is measured where least is known.
 
-    A process that explains its first readings may be sure, and wrong, of places that look almost like them; a third of
-    the points keeps a campaign from ending at the optimum of those (`benchmarks/stuck.py`). Terms that seek an optimum
-    give way to the standard deviation, or to its logarithm where they are logarithms; penalties stay.
+    A process that explains its first observations may be sure, and wrong, of points that look almost like them; a third
+    of the points keeps a campaign from ending at the optimum of those (`benchmarks/stuck.py`). Terms that seek an
+    optimum give way to the standard deviation, or to its logarithm where they are logarithms; penalties stay.
 
     Args:
         acquisition: e.g. `log_ei() + feasible(0.1)`.
@@ -144,8 +145,8 @@ def seek(maximize: bool = True, beta: float = 2.0, every: int = 3) -> Acquisitio
     return replace(learning(ucb(beta, maximize), every), names=("seek",))
 
 
-def _uncertainty(outlook: AcquisitionContext, settings: Settings) -> Array:
-    return outlook.moments()[1]
+def _uncertainty(context: AcquisitionContext, settings: Settings) -> Array:
+    return context.moments()[1]
 
 
 @interned
@@ -154,9 +155,9 @@ def uncertainty() -> Acquisition:
     return term("uncertainty", _uncertainty)
 
 
-def _disagreement(outlook: AcquisitionContext, settings: Settings) -> Array:
-    weight = jnp.exp(outlook.log_weight)
-    return jnp.sqrt(weight @ (outlook.mean - (weight @ outlook.mean)[None]) ** 2)
+def _disagreement(context: AcquisitionContext, settings: Settings) -> Array:
+    weight = jnp.exp(context.log_weight)
+    return jnp.sqrt(weight @ (context.mean - (weight @ context.mean)[None]) ** 2)
 
 
 @interned
@@ -168,15 +169,15 @@ def disagreement() -> Acquisition:
     return term("disagreement", _disagreement)
 
 
-def _thompson(outlook: AcquisitionContext, settings: Settings) -> Array:
-    if outlook.x.shape[0] > LARGEST_JOINT_DRAW:
+def _thompson(context: AcquisitionContext, settings: Settings) -> Array:
+    if context.x.shape[0] > LARGEST_JOINT_DRAW:
         raise ValueError(
-            f"Thompson draws jointly over at most {LARGEST_JOINT_DRAW} candidates; got {outlook.x.shape[0]}. Use a "
-            "coarser grid, a random part of the pool, or another score."
+            f"Thompson draws jointly over at most {LARGEST_JOINT_DRAW} candidates; got {context.x.shape[0]}. Use a "
+            "coarser grid, a random part of the pool, or another acquisition function."
         )
-    key_which, key_draw = jax.random.split(outlook.key)
-    which = jax.random.categorical(key_which, outlook.log_weight)
-    mean, covariance = outlook.posterior.joint(which, outlook.x)
+    key_which, key_draw = jax.random.split(context.key)
+    which = jax.random.categorical(key_which, context.log_weight)
+    mean, covariance = context.posterior.joint(which, context.x)
     level = jnp.mean(jnp.diagonal(covariance))
     # A draw needs only a rough square root: a relative nugget of 1e-6 keeps smooth kernels positive definite.
     nugget = jnp.maximum(1e-6, jitter(mean.dtype)) * level + jnp.finfo(mean.dtype).tiny
@@ -193,13 +194,13 @@ def thompson(maximize: bool = True) -> Acquisition:
     return term("thompson", _thompson, joint=True, sign=sign_of(maximize))
 
 
-def _random(outlook: AcquisitionContext, settings: Settings) -> Array:
-    words = jax.lax.bitcast_convert_type(outlook.x, jnp.uint32).reshape(outlook.x.shape[0], -1)
+def _random(context: AcquisitionContext, settings: Settings) -> Array:
+    words = jax.lax.bitcast_convert_type(context.x, jnp.uint32).reshape(context.x.shape[0], -1)
 
     def one(words: Array) -> Array:
-        # The place itself is part of the key: candidates looked at in chunks do not share their luck.
-        key, _ = jax.lax.scan(lambda key, word: (jax.random.fold_in(key, word), None), outlook.key, words)
-        return jax.random.uniform(key, dtype=outlook.x.dtype)
+        # The point itself is part of the key: candidates looked at in chunks do not share their luck.
+        key, _ = jax.lax.scan(lambda key, word: (jax.random.fold_in(key, word), None), context.key, words)
+        return jax.random.uniform(key, dtype=context.x.dtype)
 
     return jax.vmap(one)(words)
 

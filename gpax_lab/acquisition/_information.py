@@ -1,4 +1,4 @@
-"""Where a reading tells most about competing hypotheses: by expected information, or through one of them at a time."""
+"""Where an observation tells most about competing hypotheses: by expected information, or through one at a time."""
 
 import math
 from dataclasses import replace
@@ -27,8 +27,9 @@ def _log_normal(y: Array, mean: Array, std: Array) -> Array:
 def _informations(mean: Array, std: Array, log_weight: Array, owner: np.ndarray) -> tuple[Array, Array]:
     """I(y; hypothesis) () and I(y; parameters | hypothesis) () in nats, for predictive components (S,) of one point.
 
-    A reading's density under a hypothesis is the mixture of its components. Expectations over each component are by
-    Gauss-Hermite quadrature, so that components as narrow as the noise and as far apart as the hypotheses do no harm.
+    An observation's density under a hypothesis is the mixture of its components. Expectations over each component are
+    by Gauss-Hermite quadrature, so that components as narrow as the noise and as far apart as the hypotheses do no
+    harm.
     """
     nodes, share = np.polynomial.hermite_e.hermegauss(NODES)
     share = share / share.sum()
@@ -50,24 +51,25 @@ def _informations(mean: Array, std: Array, log_weight: Array, owner: np.ndarray)
     return expected(own - every), expected(alone - own)
 
 
-def _race(outlook: AcquisitionContext) -> HypothesisMixture:
-    if not isinstance(outlook.posterior, HypothesisMixture):
+def _average(context: AcquisitionContext) -> HypothesisMixture:
+    if not isinstance(context.posterior, HypothesisMixture):
         raise TypeError(
-            "this score compares hypotheses: use bayes_opt(hypotheses({...}), race(smc(...)), ...). For one model, "
+            "this acquisition function compares hypotheses: use bayes_opt(hypotheses({...}), model_average(smc(...)), "
+            "...). For one model, "
             "uncertainty() and disagreement() say where to learn."
         )
-    return outlook.posterior
+    return context.posterior
 
 
-@cache  # equal scores share what is compiled
+@cache  # equal terms share what is compiled
 def _expected_information_gain(draws: int) -> Term:
-    def values(outlook: AcquisitionContext, settings: Settings) -> Array:
-        few = _race(outlook).thinned(outlook.key, draws)
-        mean, variance = few.predict(outlook.x)
-        std = jnp.sqrt(variance + few.noise_variance(outlook.x))
-        # Readings known without error would be told apart with certainty: a thousandth of the spread is the least.
-        spread = jnp.max(jnp.abs(mean - jnp.mean(mean, axis=0)[None]), axis=0)
-        std = jnp.maximum(std, 1e-3 * spread[None] + jnp.finfo(mean.dtype).tiny)
+    def values(context: AcquisitionContext, settings: Settings) -> Array:
+        few = _average(context).thinned(context.key, draws)
+        mean, variance = few.predict(context.x)
+        std = jnp.sqrt(variance + few.noise_variance(context.x))
+        # Observations known without error would be told apart with certainty: a thousandth of the range is the least.
+        extent = jnp.max(jnp.abs(mean - jnp.mean(mean, axis=0)[None]), axis=0)
+        std = jnp.maximum(std, 1e-3 * extent[None] + jnp.finfo(mean.dtype).tiny)
         log_weight, owner = few.log_weight, few.owner
 
         def one(at: tuple[Array, Array]) -> Array:
@@ -81,29 +83,31 @@ def _expected_information_gain(draws: int) -> Term:
 
 
 @interned
-def expected_information_gain(within: float = 0.1, draws: int = 32) -> Acquisition:
-    """Expected information of a reading, in nats: (1 - within) I(y; hypothesis) + within I(y; parameters | hypothesis).
+def expected_information_gain(within: float = 0.1, num_samples: int = 32) -> Acquisition:
+    """Expected information gain: (1 - within) I(y; hypothesis) + within I(y; parameters | hypothesis) [nat].
 
-    The mutual information between the reading and the hypothesis is H[sum_m p_m p(y | m)] - sum_m p_m H[p(y | m)], with
-    p(y | m) the predictive density, noise included (Lindley 1956; Box & Hill 1967, Technometrics 9, 57). It is zero
-    where all hypotheses say the same, however little any of them knows.
+    The mutual information between the observation and the hypothesis is H[sum_m p_m p(y | m)] - sum_m p_m H[p(y | m)],
+    with p(y | m) the predictive density, noise included (Lindley 1956; Box & Hill 1967, Technometrics 9, 57). It is
+    zero where all hypotheses say the same, however little any of them knows.
 
     Args:
         within: weight of learning the parameters of the hypotheses, from 0 to 1; may be changed between steps.
-        draws: draws of each hypothesis that stand for it.
+        num_samples: draws of each hypothesis that stand for it.
 
     Raises:
         ValueError: a weight outside [0, 1], or fewer than two draws.
         TypeError: when used, if no hypotheses compete.
     """
-    if not 0 <= within <= 1 or draws < 2:
-        raise ValueError(f"information needs 0 <= within <= 1 and draws of at least 2; got {within} and {draws}.")
-    return term("expected_information_gain", _expected_information_gain(draws), within=within)
+    if not 0 <= within <= 1 or num_samples < 2:
+        raise ValueError(
+            f"expected_information_gain needs 0 <= within <= 1 and num_samples >= 2; got {within}, {num_samples}."
+        )
+    return term("expected_information_gain", _expected_information_gain(num_samples), within=within)
 
 
-def _believed(outlook: AcquisitionContext, settings: Settings) -> Array:
-    belief = _race(outlook)
-    key_explore, key_which, key_any = jax.random.split(outlook.key, 3)
+def _believed(context: AcquisitionContext, settings: Settings) -> Array:
+    belief = _average(context)
+    key_explore, key_which, key_any = jax.random.split(context.key, 3)
     log_p = belief.log_probability
     # Powers of the probabilities: 1 draws by them, infinity takes the most probable one.
     greedy = jnp.isinf(settings["power"])
@@ -113,9 +117,9 @@ def _believed(outlook: AcquisitionContext, settings: Settings) -> Array:
     explore = jax.random.uniform(key_explore) < settings["epsilon"]
     chosen = jnp.where(explore, jax.random.randint(key_any, (), 0, log_p.size), chosen)
     mine = jnp.asarray(belief.owner) == chosen
-    own = jnp.where(mine, outlook.log_weight, -jnp.inf)
+    own = jnp.where(mine, context.log_weight, -jnp.inf)
     own = own - jax.scipy.special.logsumexp(own)
-    return jnp.sqrt(mixture(outlook.mean, outlook.std**2, own)[1])
+    return jnp.sqrt(mixture(context.mean, context.std**2, own)[1])
 
 
 @interned
@@ -147,13 +151,13 @@ def between(mean: Array, log_weight: Array, owner: Array, count: int) -> Array:
     return jnp.sqrt(share @ (each - (share @ each)[None]) ** 2)
 
 
-def _parting(outlook: AcquisitionContext, settings: Settings) -> Array:
-    belief = _race(outlook)
-    return between(outlook.mean, outlook.log_weight, jnp.asarray(belief.owner), len(belief.posteriors))
+def _parting(context: AcquisitionContext, settings: Settings) -> Array:
+    belief = _average(context)
+    return between(context.mean, context.log_weight, jnp.asarray(belief.owner), len(belief.posteriors))
 
 
-def _log_parting(outlook: AcquisitionContext, settings: Settings) -> Array:
-    part = _parting(outlook, settings)
+def _log_parting(context: AcquisitionContext, settings: Settings) -> Array:
+    part = _parting(context, settings)
     return jnp.log(jnp.maximum(part, jnp.finfo(part.dtype).tiny))
 
 
@@ -161,7 +165,7 @@ def _log_parting(outlook: AcquisitionContext, settings: Settings) -> Array:
 def parting() -> Acquisition:
     """Standard deviation between the means of the hypotheses: where they part (unit of y).
 
-    Cheap beside `expected_information_gain`, which also weighs it against the spread of each and the noise.
+    Cheap beside `expected_information_gain`, which also weighs it against the standard deviation of each and the noise.
 
     Raises:
         TypeError: when used, if no hypotheses compete.
@@ -170,7 +174,7 @@ def parting() -> Acquisition:
 
 
 def telling_apart(acquisition: Acquisition) -> Acquisition:
-    """The score with `parting` in the place of its goal: terms that seek an optimum, by their `sign`.
+    """The acquisition function with `parting` in place of its goal: terms that seek an optimum, by their `sign`.
 
     Penalties stay. Where the goal is a logarithm (`log_ei` and its like) it is the logarithm of `parting`.
     """
@@ -182,5 +186,5 @@ def telling_apart(acquisition: Acquisition) -> Acquisition:
 
 
 def seeks_optimum(acquisition: Acquisition) -> bool:
-    """Whether a term of the score seeks an optimum."""
+    """Whether a term of the acquisition function seeks an optimum."""
     return any(goals(acquisition))

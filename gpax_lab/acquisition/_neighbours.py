@@ -1,7 +1,7 @@
-"""Which point of a pool a place belongs to, where inputs may span many decades and wells may nearly coincide.
+"""Which point of a pool a position belongs to, where inputs may span many decades and wells may nearly coincide.
 
-Distances are counted input by input in steps of the pool: the step of an input at a place is the difference between the
-two values of it nearest to each other there. An input that is the same for all points has no step.
+Distances are counted input by input in steps of the pool: the step of an input at a position is the difference between
+the two values of it nearest to each other there. An input that is the same for all points has no step.
 """
 
 from typing import NamedTuple
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jax import Array
 
 NEAR = 0.05
-"""Share of the way to the next point within which a place counts as the point itself."""
+"""Share of the way to the next point within which a position counts as the point itself."""
 
 
 class _Around(NamedTuple):
-    """The surroundings of a place: the nearest point, how far it is, how far from that the next one is, in steps."""
+    """The surroundings of a position: the nearest point, how far it is, how far from that the next one is, in steps."""
 
     nearest: Array
     miss: Array
@@ -43,7 +43,7 @@ def beside(points: Array, x: Array, largest: Array) -> Array:
 
     Args:
         points: (m, d) of the pool.
-        x: (d,) a place that is none of them.
+        x: (d,) a position that is none of them.
         largest: (d,) largest absolute value of each input in use; an input without steps must agree to 1e-4 of it.
     """
     points, x = _alike(points, x)
@@ -54,14 +54,14 @@ def beside(points: Array, x: Array, largest: Array) -> Array:
     return jnp.all(points == home[None], axis=1) & (around.miss <= NEAR * around.gap) & agree.all()
 
 
-def room_around(points: Array, x: Array) -> Array:
+def tolerance_around(points: Array, x: Array) -> Array:
     """(d,) half the way from x (d,) to the next point of the pool, input by input; 1e-3 of an input without steps."""
-    wide, place = _alike(points, x)
-    around = _around(wide, place)
-    fixed = 1e-3 * jnp.maximum(jnp.abs(place), 1.0)
+    wide, position = _alike(points, x)
+    around = _around(wide, position)
+    fixed = 1e-3 * jnp.maximum(jnp.abs(position), 1.0)
     stepped = jnp.isfinite(around.step)
-    room = jnp.where(stepped, 0.5 * around.gap * jnp.where(stepped, around.step, 0.0), fixed)
-    return jnp.where(jnp.isfinite(room), room, fixed).astype(x.dtype)
+    tolerance = jnp.where(stepped, 0.5 * around.gap * jnp.where(stepped, around.step, 0.0), fixed)
+    return jnp.where(jnp.isfinite(tolerance), tolerance, fixed).astype(x.dtype)
 
 
 def _alike(points: Array, x: Array) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Terms to add to a score: the time a move takes, distance from what has been measured, the chance to fail."""
+"""Terms to add to an acquisition function: time of a move, distance from measured points, the chance to fail."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -15,9 +15,9 @@ def last_point(obs: Observations) -> Array:
     return obs.x[jnp.max(jnp.where(visited, jnp.arange(obs.capacity), 0))]
 
 
-def _travel(outlook: AcquisitionContext, settings: Settings) -> Array:
-    dtype = outlook.x.dtype
-    gap = outlook.x - last_point(outlook.obs)[None]
+def _travel(context: AcquisitionContext, settings: Settings) -> Array:
+    dtype = context.x.dtype
+    gap = context.x - last_point(context.obs)[None]
     square = jnp.sum(gap**2, axis=1)
     moved = square > 0
     distance = jnp.where(moved, jnp.sqrt(jnp.where(moved, square, 1.0)), 0.0)
@@ -27,7 +27,7 @@ def _travel(outlook: AcquisitionContext, settings: Settings) -> Array:
 
 @interned
 def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Acquisition:
-    """Minus the log of the time a measurement takes, to be added to a score in log space.
+    """Minus the log of the time a measurement takes, to be added to an acquisition function in log space.
 
     -log(measure_s + settle_s + |x - x_now| / speed): log_ei() + travel(...) is the log of expected improvement per
     second. Staying where the instrument is costs no settling.
@@ -40,10 +40,10 @@ def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Acquisition
     return term("travel", _travel, speed=speed, measure_s=measure_s, settle_s=settle_s)
 
 
-def _distance_penalty(outlook: AcquisitionContext, settings: Settings) -> Array:
-    obs, dtype = outlook.obs, outlook.x.dtype
-    radius = jnp.broadcast_to(settings["radius"].astype(dtype), outlook.x.shape[1:])
-    gap = (outlook.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
+def _distance_penalty(context: AcquisitionContext, settings: Settings) -> Array:
+    obs, dtype = context.obs, context.x.dtype
+    radius = jnp.broadcast_to(settings["radius"].astype(dtype), context.x.shape[1:])
+    gap = (context.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
     square = jnp.where((obs.status != EMPTY)[None], jnp.sum(gap**2, axis=2), jnp.inf)
     # log(1 - exp(-r^2)), floored so that a measured point is very unattractive but never NaN.
     return jnp.log(-jnp.expm1(-jnp.maximum(jnp.min(square, axis=1), jnp.finfo(dtype).eps)))
@@ -51,7 +51,7 @@ def _distance_penalty(outlook: AcquisitionContext, settings: Settings) -> Array:
 
 @interned
 def distance_penalty(radius: ArrayLike) -> Acquisition:
-    """Penalty for points close to measured, pending, failed and vetoed ones, to be added to a score in log space.
+    """Penalty for points close to measured, pending, failed and vetoed ones, to be added in log space.
 
     log(1 - exp(-r^2)) with r the distance to the nearest such point in units of `radius`: -36 at r = 0, -0.5 at
     r = 1, nothing beyond r = 2.
@@ -62,10 +62,10 @@ def distance_penalty(radius: ArrayLike) -> Acquisition:
     return term("distance_penalty", _distance_penalty, radius=jnp.asarray(radius))
 
 
-def _feasible(outlook: AcquisitionContext, settings: Settings) -> Array:
-    obs, dtype = outlook.obs, outlook.x.dtype
-    radius = jnp.broadcast_to(settings["radius"].astype(dtype), outlook.x.shape[1:])
-    gap = (outlook.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
+def _feasible(context: AcquisitionContext, settings: Settings) -> Array:
+    obs, dtype = context.obs, context.x.dtype
+    radius = jnp.broadcast_to(settings["radius"].astype(dtype), context.x.shape[1:])
+    gap = (context.x[:, None, :] - obs.x[None, :, :]) / radius[None, None, :]
     near = jnp.exp(-0.5 * jnp.sum(gap**2, axis=2))
     good, bad = obs.measured, obs.status == FAILED
     share = (jnp.sum(good) + 1.0) / (jnp.sum(good | bad) + 2.0)  # of the whole campaign, Laplace's rule
@@ -75,15 +75,15 @@ def _feasible(outlook: AcquisitionContext, settings: Settings) -> Array:
 
 @interned
 def feasible(radius: ArrayLike, strength: float = 1.0) -> Acquisition:
-    """Log probability that a reading succeeds, to be added to a score in log space.
+    """Log probability that a measurement succeeds, to be added to an acquisition function in log space.
 
-    Readings that fail near each other (an obstacle, a dead grain, a composition that will not form) are learned from
-    where they failed: log [(strength p + sum_i w_i good_i) / (strength + sum_i w_i)], the mean of a Beta distribution
-    with w_i = exp(-r_i^2 / 2), r_i the distance to reading i in units of `radius`, and p the share of readings of the
-    whole campaign that succeeded.
+    Measurements that fail near each other (an obstacle, a dead grain, a composition that will not form) are learned
+    from where they failed: log [(strength p + sum_i w_i good_i) / (strength + sum_i w_i)], the mean of a Beta
+    distribution with w_i = exp(-r_i^2 / 2), r_i the distance to measurement i in units of `radius`, and p the share of
+    measurements of the whole campaign that succeeded.
 
     Args:
-        radius: scalar or (d,), in units of x: how far the fate of a reading tells about its neighbours.
-        strength: readings that the share p counts for.
+        radius: scalar or (d,), in units of x: how far the fate of a measurement tells about its neighbours.
+        strength: measurements that the share p counts for.
     """
     return term("feasible", _feasible, radius=jnp.asarray(radius), strength=strength)

@@ -17,15 +17,15 @@ def shortest_path(start: Array, x: Array) -> Array:
         [1, 2, 0]
     """
     count = x.shape[0]
-    places = jnp.concatenate([start[None], x])
-    distance = jnp.linalg.norm(places[:, None] - places[None], axis=-1)
+    points = jnp.concatenate([start[None], x])
+    distance = jnp.linalg.norm(points[:, None] - points[None], axis=-1)
     order = _nearest_first(distance)
     swaps = np.array([(i, j) for i in range(1, count + 1) for j in range(i + 1, count + 1)])
     return (_two_opt(distance, order, swaps) if len(swaps) else order)[1:] - 1
 
 
 def _nearest_first(distance: Array) -> Array:
-    """(q + 1,) places in the order of always going to the nearest one left, beginning at place 0."""
+    """(q + 1,) points in the order of always going to the nearest one left, beginning at point 0."""
 
     def go(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
         at, left = carry
@@ -38,7 +38,7 @@ def _nearest_first(distance: Array) -> Array:
 
 
 def length_of(distance: Array, order: Array) -> Array:
-    """() length of the path through the places in this order."""
+    """() length of the path through the points in this order."""
     return jnp.sum(distance[order[:-1], order[1:]])
 
 

@@ -1,4 +1,4 @@
-"""Bayesian optimization, and any other campaign that follows a score over a posterior."""
+"""Bayesian optimization, and any other campaign that follows an acquisition function over a posterior."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +21,7 @@ from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._inputs import answers, points_of, resolved, traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
-from gpax_lab.experiment._buffer import reserved, tolerance_of, with_buffer, with_room_for_answers
+from gpax_lab.experiment._buffer import reserved, tolerance_of, with_buffer, with_buffer_for_answers
 from gpax_lab.experiment._experiment import Experiment, State, as_asked, empty_choice, left_of
 from gpax_lab.hypotheses._mixture import Hypotheses
 from gpax_lab.inference._posterior import Sampler
@@ -35,14 +35,14 @@ def bayes_opt(
     sampler: Sampler,
     acquisition: Acquisition | Callable[[Array, Array], Array],
     candidates: Candidates,
-    batch: int = 1,
+    batch_size: int = 1,
     by_travel: bool = False,
-    draws: int | None = None,
+    num_samples: int | None = None,
     floor: float = 0.1,
     apart_every: int | None = 6,
     among: Region | ArrayLike | None = None,
 ) -> Experiment:
-    """Measure where the score is largest, learn, repeat.
+    """Measure where the acquisition function is largest, learn, repeat.
 
     Args:
         model: prior, likelihood and predictor of the quantity; or several that compete, with a `model_average(...)` as
@@ -50,20 +50,22 @@ def bayes_opt(
         sampler: `nuts(...)`, `smc(...)` or `laplace(...)`; `hypotheses.model_average(...)` for hypotheses.
         acquisition: one of `acquisition`, a sum of them, or a function of the posterior (mean, std).
         candidates: `acquisition.grid`, `acquisition.pool` or `acquisition.box`.
-        batch: points proposed at once; each one is pending when the next one is chosen, so it shrinks the variance
+        batch_size: points proposed at once; each one is pending when the next one is chosen, so it shrinks the variance
             there, or enters the joint improvement of `acquisition.q_log_nei`.
         by_travel: whether the points of a batch are handed out in the order of the shortest path from the last point.
-        draws: how many draws of the posterior a choice looks at, resampled by weight where there are more; None for
-            all. A choice costs far more per draw than `inference.smc` does, so that `smc(1024)` with 64 of them here
-            keeps the exact posterior and the speed.
-        floor: where hypotheses compete and the score seeks an optimum: share of their probability that decisions give
-            to all of them evenly, whatever the evidence. What is reported is not touched. 0 trusts the evidence.
+        num_samples: how many draws of the posterior a choice looks at, resampled by weight where there are more; None
+            for all. A choice costs far more per draw than `inference.smc` does, so that `smc(1024)` with 64 of them
+            here keeps the exact posterior and the speed.
+        floor: where hypotheses compete and the acquisition function seeks an optimum: share of their probability that
+            decisions give to all of them evenly, whatever the evidence. What is reported is not touched. 0 trusts the
+            evidence.
         apart_every: likewise, every so-manieth point (seeds counted) is measured where the rivals part most
-            (`acquisition.parting`, with the penalties of the score); None for never. Both keep a campaign from ending
-            at the optimum of a wrong hypothesis that explained the first readings (`benchmarks/stuck.py`).
-        among: which readings an improvement is over and a stopping rule looks at: a function x (d,) -> bool, or bounds
-            (d, 2), such as a task or a feasible set. None for those inside the box that the candidates span; inputs
-            that are the same for all candidates have to agree.
+            (`acquisition.parting`, with the penalties of the acquisition function); None for never. Both keep a
+            campaign from ending at the optimum of a wrong hypothesis that explained the first observations
+            (`benchmarks/stuck.py`).
+        among: which observations an improvement is over and a stopping rule looks at: a function x (d,) -> bool, or
+            bounds (d, 2), such as a task or a feasible set. None for those inside the box that the candidates span;
+            inputs that are the same for all candidates have to agree.
 
     Returns:
         An Experiment. Every function is pure and may be jitted, vmapped, or driven by `run`; outside jit, propose and
@@ -71,37 +73,37 @@ def bayes_opt(
         pool is used up.
 
     Raises:
-        ValueError: batch < 1, draws < 1, floor outside [0, 1), apart_every < 2, a model of several quantities, or
-            candidates that lie farther outside the box of the model than it is wide, or all within next to nothing of
-            it; or `among` has another number of inputs.
-        TypeError: the sampler is none, or one of a single model where hypotheses compete; the score is neither a
-            Acquisition nor a function of (mean, std); or model or candidates are none.
+        ValueError: batch_size < 1, num_samples < 1, floor outside [0, 1), apart_every < 2, a model of several
+            quantities, or candidates that lie farther outside the box of the model than it is wide, or all within next
+            to nothing of it; or `among` has another number of inputs.
+        TypeError: the sampler is none, or one of a single model where hypotheses compete; the acquisition function is
+            neither an Acquisition nor a function of (mean, std); or model or candidates are none.
     """
-    if batch < 1:
-        raise ValueError(f"batch must be at least 1; got {batch}.")
-    if draws is not None and draws < 1:
-        raise ValueError(f"draws must be at least 1, or None for all of the posterior; got {draws}.")
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
+    if num_samples is not None and num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, or None for all of the posterior; got {num_samples}.")
     if not 0 <= floor < 1 or (apart_every is not None and apart_every < 2):
         raise ValueError(f"bayes_opt needs 0 <= floor < 1 and apart_every >= 2 or None; got {floor} and {apart_every}.")
     if not isinstance(sampler, Sampler):
         name = getattr(sampler, "__name__", repr(sampler))
-        raise TypeError(f"a sampler is what nuts(), smc(), laplace() or race(...) return; got {name}.")
+        raise TypeError(f"a sampler is what nuts(), smc(), laplace() or model_average(...) return; got {name}.")
     if isinstance(model, Hypotheses) and not sampler.several:
-        raise TypeError("several hypotheses are followed by race(smc(...)), not by a sampler of one model.")
+        raise TypeError("several hypotheses are followed by model_average(smc(...)), not by a sampler of one model.")
     models = tuple(model.models.values()) if isinstance(model, Hypotheses) else (model,)
     _check_fit(models, candidates)
     worth = as_acquisition(acquisition)
     if among is not None:
         candidates = replace(candidates, among=as_region(among))
-        jax.eval_shape(lambda c: jax.vmap(c.among)(c.corners[0][None]), candidates)  # it takes places of this width
+        jax.eval_shape(lambda c: jax.vmap(c.among)(c.corners[0][None]), candidates)  # it takes points of this width
 
     def programs(ahead: Ahead, key: Array, model: Model | Hypotheses, obs: Observations) -> None:
         assert sampler.programs is not None  # as asked below
         refuse_quietly(models, obs)
         posterior, nothing = sampler.programs(ahead, key, model, obs), empty_choice(obs)
         state = State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
-        if np.sum(np.asarray(obs.status) == EMPTY) >= batch:  # with less room the buffer is another one by then
-            ahead(_propose, state, batch, by_travel, draws, floor, apart_every)
+        if np.sum(np.asarray(obs.status) == EMPTY) >= batch_size:  # a full buffer is another one by then
+            ahead(_propose, state, batch_size, by_travel, num_samples, floor, apart_every)
 
     def init(key: Array, obs: Observations) -> State:
         key, key_fit = jax.random.split(key)
@@ -111,22 +113,22 @@ def bayes_opt(
         return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
 
     def propose(state: State) -> tuple[State, Array]:
-        state, x = _propose(with_buffer(state, batch), batch, by_travel, draws, floor, apart_every)
+        state, x = _propose(with_buffer(state, batch_size), batch_size, by_travel, num_samples, floor, apart_every)
         return (state, x) if isinstance(x, jax.core.Tracer) else (state, left_of(x))
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0, asked: Array | None = None) -> State:
         x, y, noise, asked = _plain(state.obs, models, x, y, noise, asked)
         sought = x if asked is None else asked
-        state = with_room_for_answers(state, sought)
-        key, key_fit, obs, places = _take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
+        state = with_buffer_for_answers(state, sought)
+        key, key_fit, obs, asked_at = _take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
         if not traced(obs) and any(model.standardized and model.tails is None for model in models):
             warn_of_a_lone_reading(obs, state.obs)
         posterior = sampler.update(key_fit, state.posterior, obs)
-        return state._replace(key=key, obs=obs, posterior=posterior, asked=places)
+        return state._replace(key=key, obs=obs, posterior=posterior, asked=asked_at)
 
-    def check(places: np.ndarray, whose: str) -> None:
+    def check(points: np.ndarray, whose: str) -> None:
         for model in models:
-            model.check_places(places, whose)
+            model.check_places(points, whose)
 
     return Experiment(init, propose, observe, check)
 
@@ -142,8 +144,8 @@ def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
             raise TypeError(f"a model is what gp.exact(...), parametric(...) and the others return; got {name}.")
         if model.outputs != 1:
             raise ValueError(
-                f"a score looks at one quantity: this model has {model.outputs}. Give it a model of that quantity, or "
-                "of a combination of them."
+                f"an acquisition function looks at one quantity: this model has {model.outputs}. Give it a model "
+                "of that quantity, or of a combination of them."
             )
         if not traced(candidates):
             corners = np.stack([np.asarray(corner) for corner in candidates.corners])
@@ -162,13 +164,13 @@ def _plain(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: 
     dim, outputs = obs.x.shape[1], 1 if obs.y.ndim == 1 else obs.y.shape[1]
     taken = answers(x, y, noise, dim, outputs, obs.x.dtype)
     for model in models:
-        model.check_places(taken.x, "the places measured")
+        model.check_places(taken.x, "the points measured")
     where = None if asked is None else points_of(asked, dim, obs.x.dtype, "asked")
     if where is not None:
         if len(where) != len(taken.x):
-            raise ValueError(f"asked has {len(where)} places, x {len(taken.x)}.")
+            raise ValueError(f"asked has {len(where)} points, x {len(taken.x)}.")
         for model in models:
-            model.check_places(where, "the places asked for")
+            model.check_places(where, "the points asked for")
     return *taken, where
 
 
@@ -177,7 +179,7 @@ def _propose(
     state: State, batch: int, by_travel: bool, draws: int | None, floor: float, apart_every: int | None
 ) -> tuple[State, Array]:
     posterior, start = state.posterior, state.key
-    # Scores that compare hypotheses need their probabilities as they are; the published bandit has none.
+    # Acquisition functions that compare hypotheses need their probabilities as they are; the published bandit has none.
     rivals = False
     if posterior.competes and seeks_optimum(state.acquisition):
         rivals, posterior = True, posterior.floored(floor)
@@ -189,23 +191,23 @@ def _propose(
         carry: tuple[Array, Observations, Observations], _: None
     ) -> tuple[tuple[Array, Observations, Observations], Choice]:
         key, obs, asked = carry
-        key, key_search, key_score = jax.random.split(key, 3)
+        key, key_search, key_draw = jax.random.split(key, 3)
         view = posterior if state.acquisition.own_pending else posterior.with_pending(obs)
 
         where = domain(state.candidates, view, asked)
 
         def value_of(x: Array) -> Array:
-            return state.acquisition(view, obs, x, key_score, where)
+            return state.acquisition(view, obs, x, key_draw, where)
 
         def value_apart(x: Array) -> Array:
-            return telling_apart(state.acquisition)(view, obs, x, key_score, where)
+            return telling_apart(state.acquisition)(view, obs, x, key_draw, where)
 
         def best(value: Callable[[Array], Array]) -> Choice:
             return state.candidates.best(key_search, value, asked, state.acquisition.joint)
 
         if rivals and apart_every is not None:
-            turn = (_asked(obs) + 1) % apart_every == 0
-            choice = jax.lax.cond(turn, lambda: best(value_apart), lambda: best(value_of))
+            due = (_asked(obs) + 1) % apart_every == 0
+            choice = jax.lax.cond(due, lambda: best(value_apart), lambda: best(value_of))
         else:
             choice = best(value_of)
         return (key, add_pending(obs, choice.x), add_pending(asked, choice.x)), choice
@@ -244,10 +246,10 @@ def _take_in(
     variances = jnp.broadcast_to(jnp.asarray(noise, obs.y.dtype), (x.shape[0],))
 
     def one(
-        carry: tuple[Observations, Array], reading: tuple[Array, Array, Array, Array]
+        carry: tuple[Observations, Array], answer: tuple[Array, Array, Array, Array]
     ) -> tuple[tuple[Observations, Array], None]:
         obs, asked = carry
-        x, y, noise, sought = reading
+        x, y, noise, sought = answer
         after = assimilate(obs, x, y, noise, tolerance, sought)
         unasked = (after.status != obs.status) & ~answered_slot(obs, sought, tolerance)
         return (after, jnp.where(unasked[:, None], sought[None], asked)), None

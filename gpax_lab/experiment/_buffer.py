@@ -1,4 +1,4 @@
-"""Room in the buffer for the points to come. Growing changes shapes, so it happens outside jit."""
+"""A buffer that is large enough for the points to come. Growing changes shapes, so it happens outside jit."""
 
 import warnings
 
@@ -41,7 +41,8 @@ def buffer_for(obs: Observations, points: int) -> Observations:
 
 
 def with_buffer(state: State, points: int) -> State:
-    """The state with room for `points` more, its posterior conditioned on the buffer; under jit, the state as it is.
+    """The state with a buffer for `points` more, its posterior conditioned on the buffer; under jit, the state as it
+    is.
 
     Where a campaign goes on past its planned end, the next end is unknown: the buffer grows to a power of two.
     """
@@ -68,27 +69,27 @@ def reserved(state: State, x: Array, status: int) -> State:
 
 
 def tolerance_of(candidates: Candidates, obs: Observations, x: Array) -> Array:
-    """(capacity, d) how far from its pending point a reading may lie; 0 where all readings at x (q, d) hit exactly."""
+    """(capacity, d) how far from its pending point an observation may lie; 0 where all at x (q, d) hit exactly."""
     waiting = obs.status == PENDING
     hit = jnp.any(jnp.all(x[:, None] == obs.x[None], axis=2) & waiting[None], axis=1).all()
     return jax.lax.cond(hit, lambda: jnp.zeros_like(obs.x), lambda: candidates.tolerance(obs.x, waiting))
 
 
-def with_room_for_answers(state: State, x: Array) -> State:
-    """The state with room for readings at x (q, d), of which those that answer a pending point have their slots.
+def with_buffer_for_answers(state: State, x: Array) -> State:
+    """The state with a buffer for observations at x (q, d); those that answer a pending point have their slots.
 
-    Warns where readings answer none although points are pending: a stage may have gone farther than the tolerance.
+    Warns where observations answer none although points are pending: a stage may have gone farther than the tolerance.
     """
     if isinstance(state.obs.status, jax.core.Tracer):
         return state
-    places = jnp.asarray(x, state.obs.x.dtype)
-    answered = int(_answers(state.candidates, state.obs, places))
+    points = jnp.asarray(x, state.obs.x.dtype)
+    answered = int(_answers(state.candidates, state.obs, points))
     waiting = int(np.count_nonzero(np.asarray(state.obs.status) == PENDING)) - answered
     if answered < len(x) and waiting > 0:
         warnings.warn(
-            f"{len(x) - answered} of {len(x)} readings lie beside all pending points, of which {waiting} stay pending. "
-            "If a stage went farther than the tolerance of the candidates, say what it answers: observe(..., asked=x) "
-            "with x as it was proposed.",
+            f"{len(x) - answered} of {len(x)} observations lie beside all pending points, of which {waiting} stay "
+            "pending. If a stage went farther than the tolerance of the candidates, say what it answers: "
+            "observe(..., asked=x) with x as it was proposed.",
             stacklevel=3,
         )
     return with_buffer(state, len(x) - answered)
@@ -96,11 +97,11 @@ def with_room_for_answers(state: State, x: Array) -> State:
 
 @jax.jit
 def _answers(candidates: Candidates, obs: Observations, x: Array) -> Array:
-    """() how many of the readings at x (q, d) find a pending point, one after the other."""
+    """() how many of the observations at x (q, d) find a pending point, one after the other."""
     tolerance = tolerance_of(candidates, obs, x)
 
-    def one(status: Array, place: Array) -> tuple[Array, Array]:
-        slot = answered_slot(obs._replace(status=status), place, tolerance)
+    def one(status: Array, point: Array) -> tuple[Array, Array]:
+        slot = answered_slot(obs._replace(status=status), point, tolerance)
         return jnp.where(slot, jnp.int8(EMPTY), status), slot.any()
 
     return jnp.sum(jax.lax.scan(one, obs.status, x)[1])

@@ -25,8 +25,8 @@ class State(NamedTuple):
         posterior: what is believed now; a ModelAverage where hypotheses compete.
         acquisition: what makes a point worth measuring; its weights may be changed between steps.
         candidates: where a point may lie.
-        value: () score of the last proposal.
-        fallback: () bool, whether the last proposal was chosen by distance because no score was finite.
+        value: () acquisition value of the last proposal.
+        fallback: () bool, whether the last proposal was chosen by distance because no acquisition value was finite.
         asked: (capacity, d) where each slot was asked for, while `obs.x` holds where it was measured: a stage goes a
             little beside. By this a point of a pool is known.
     """
@@ -47,12 +47,12 @@ class NothingLeft(ValueError):
     def __init__(self) -> None:
         super().__init__(
             "no candidate is left to measure: each one is measured, pending, failed or vetoed. The campaign is at its "
-            "end, unless readings are still to come; acquisition.pool(points, repeat=True) measures points again."
+            "end, unless measurements are still to come; acquisition.pool(points, repeat=True) measures points again."
         )
 
 
 class Experiment(NamedTuple):
-    """Three pure functions, and what places they may be given, in the manner of an optax transformation.
+    """Three pure functions, and what points they may be given, in the manner of an optax transformation.
 
     Attributes:
         init: (key, obs) -> state.
@@ -60,21 +60,21 @@ class Experiment(NamedTuple):
             these are proposed, and with none `NothingLeft` is raised; under jit, where shapes are fixed, the rows that
             are missing are NaN, and the state's value is -inf where all are.
         observe: (state, x (q, d), y (q,), noise (q,) or 0, asked (q, d) or None) -> state; a non-finite y is a failed
-            reading, `noise` the known variances. Answers may come in any order and in any portion. x is where it was
-            measured, which is what is learned; the pending point that it answers is `asked`, or else the nearest one
-            within `Candidates.tolerance`.
-        check: (places (n, d), their name) -> None; raises ValueError for places that `init` and `observe` would refuse,
+            measurement, `noise` the known variances. Answers may come in any order and in any portion. x is where it
+            was measured, which is what is learned; the pending point that it answers is `asked`, or else the nearest
+            one within `Candidates.tolerance`.
+        check: (points (n, d), their name) -> None; raises ValueError for points that `init` and `observe` would refuse,
             so that no instrument is sent there.
     """
 
     init: Callable[[Array, Observations], State]
     propose: Callable[[State], tuple[State, Array]]
     observe: Callable[..., State]
-    check: Callable[[np.ndarray, str], None] = lambda places, whose: None
+    check: Callable[[np.ndarray, str], None] = lambda points, whose: None
 
 
 Objective = Callable[[Array, Array], Array]
-"""A simulated measurement: (key, x (d,)) -> y (), which may be NaN where the reading fails."""
+"""A simulated measurement: (key, x (d,)) -> y (), which may be NaN where the measurement fails."""
 
 
 def measurement_key(state: State) -> Array:

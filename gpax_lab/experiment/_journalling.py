@@ -56,8 +56,8 @@ class Journalling:
         """How far the journal says that the campaign has come."""
         progress = record.fold(experiment, self._campaign.history, extend)
         self.step, self.state = progress.step, progress.state
-        self.answers, self.begun = dict(progress.readings), set(progress.begun)
-        self._asked, self._known = progress.places, progress.recorded
+        self.answers, self.begun = dict(progress.answers), set(progress.begun)
+        self._asked, self._known = progress.asked_at, progress.recorded
         return progress
 
     def announce(self) -> None:
@@ -142,7 +142,7 @@ class Journalling:
         self._largest = max(self._largest, _size(arrays))
         numbers = {"y": np.asarray(value, np.float64), "noise": np.asarray(noise, np.float64)}
         self.flush(("reading", step, {"token": token, "value": float(value)} | dict(header), arrays | numbers))
-        return record.Answer(float(value), float(noise), record.place_of(arrays))
+        return record.Answer(float(value), float(noise), record.position_of(arrays))
 
     def rescalarized(self, obs: Observations, scalarize: Scalarizers) -> Observations:
         """The observations with every recorded measurement scalarized anew."""

@@ -1,4 +1,5 @@
-"""Where is measured first, and where a reading was: by the word of the instrument, as far as that is believed."""
+"""Where a campaign measures first, and where a measurement was made: by the word of the instrument, as far as that is
+believed."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -34,37 +35,37 @@ class MeasuredAt:
     """What a position says.
 
     Attributes:
-        place: (d,) where the reading is learned.
+        learned_at: (d,) where the measurement is learned.
         position: what the instrument told; None for nothing that can be recorded.
-        believed: whether the reading may be used.
+        believed: whether the measurement may be used.
         reason: why not, in words.
         flags: the same, in single words.
     """
 
-    place: np.ndarray
+    learned_at: np.ndarray
     position: np.ndarray | None
     believed: bool = True
     reason: str = ""
     flags: tuple[str, ...] = ()
 
     def arrays(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """For the journal: the position as it came, and the place that is learned where it differs from x."""
+        """For the journal: the position as it came, and the position that is learned where it differs from x."""
         told = {} if self.position is None else {"position": self.position}
-        return told if np.array_equal(self.place, x) else told | {"place": self.place}
+        return told if np.array_equal(self.learned_at, x) else told | {"place": self.learned_at}
 
 
 def measured_at(
-    x: np.ndarray, position: Any, state: State | None = None, spread: np.ndarray | None = None
+    x: np.ndarray, position: Any, state: State | None = None, width: np.ndarray | None = None
 ) -> MeasuredAt:
-    """Where a reading asked for at x (d,) is learned.
+    """Where a measurement asked for at x (d,) is learned.
 
-    A position of another size, or one that is masked or not finite, says nothing, and the reading is learned at x. Any
-    other one is believed; with the flag "position_differs" where it lies farther from x than the candidates' tolerance,
-    and not at all, so that the reading is a failed one, where it lies more than a width outside of their box or is too
-    far for the model.
+    A position of another size, or one that is masked or not finite, says nothing, and the measurement is learned at x.
+    Any other one is believed; with the flag "position_differs" where it lies farther from x than the candidates'
+    tolerance, and not at all, so that the measurement is a failed one, where it lies more than a width outside of their
+    box or is too far for the model.
 
     Args:
-        x: (d,) the place asked for.
+        x: (d,) the position asked for.
         position: as the instrument told it, in the coordinates of x; or None.
         state: of the campaign; None before the first fit.
         spread: (d,) of the seeds; before the first fit, a hundredth of it is the tolerance.
@@ -78,34 +79,34 @@ def measured_at(
         told = told.reshape(x.shape)
     if told.shape != x.shape or not np.isfinite(told).all():
         return MeasuredAt(x, told, flags=("position_unclear",))
-    place = told.astype(x.dtype if x.dtype.kind == "f" else np.float64)
-    if np.array_equal(place, x):
-        return MeasuredAt(place, told)
+    there = told.astype(x.dtype if x.dtype.kind == "f" else np.float64)
+    if np.array_equal(there, x):
+        return MeasuredAt(there, told)
     if state is not None:
-        room = np.asarray(_tolerance(state.candidates, x))
+        tolerance = np.asarray(_tolerance(state.candidates, x))
     else:
-        wide = np.full(x.shape, np.inf) if spread is None else spread
-        room = np.where(wide > 0, 0.01 * wide, 1e-3 * np.maximum(np.abs(x), 1.0))
-    if not np.any(np.abs(place - x) > room):
-        return MeasuredAt(place, told)
-    if state is not None and _far(place, state):
+        wide = np.full(x.shape, np.inf) if width is None else width
+        tolerance = np.where(wide > 0, 0.01 * wide, 1e-3 * np.maximum(np.abs(x), 1.0))
+    if not np.any(np.abs(there - x) > tolerance):
+        return MeasuredAt(there, told)
+    if state is not None and _far(there, state):
         reason = (
             f"measured at {told.tolist()} by its position, asked at {x.tolist()}: far outside of where candidates lie. "
             "If it is told in other coordinates than x, convert it, or hand back position=None"
         )
         return MeasuredAt(x, told, False, reason, ("position_outside",))
-    return MeasuredAt(place, told, flags=("position_differs",))
+    return MeasuredAt(there, told, flags=("position_differs",))
 
 
-def _far(place: np.ndarray, state: State) -> bool:
+def _far(there: np.ndarray, state: State) -> bool:
     low, high = (np.asarray(corner) for corner in state.candidates.corners)
     width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
     try:
         for model in state.posterior.models:
-            model.check_places(place[None], "the place measured")
+            model.check_places(there[None], "the position measured")
     except ValueError:
         return True
-    return bool(np.any((place < low - FAR * width) | (place > high + FAR * width)))
+    return bool(np.any((there < low - FAR * width) | (there > high + FAR * width)))
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-"""Whether all readings of a campaign lie in one corner of what its places look like."""
+"""Whether all measurements of a campaign lie in one corner of the space of its candidates."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,41 +13,43 @@ from gpax_lab.acquisition._candidates import Pool
 from gpax_lab.core._observations import FAILED, MEASURED
 from gpax_lab.experiment._experiment import State
 
-CORNERED = 0.5
-"""Reach of the readings, 1 for random places, below which a campaign is said to sit in a corner.
+SMALL_SHARE = 0.5
+"""Reach of the measurements, 1 for random points, below which a campaign is said to sit in a corner.
 
-Forty of 240 places of a square: 0.4 for the forty nearest to a point, 0.47 to 0.55 with five random ones among them,
+Forty of 240 points of a square: 0.4 for the forty nearest to a point, 0.47 to 0.55 with five random ones among them,
 0.57 to 0.67 with twelve.
 """
 _PLACES, _DRAWS = 2000, 16
 
 
 class Reach(NamedTuple):
-    """How much of the space of the candidates the readings have reached.
+    """How much of the space of the candidates the measurements have reached.
 
     Attributes:
-        share: candidates as near to a reading as half of them are to as many random places, over a half: about 1 for
-            random places, more for evenly spread ones (at most 2), near 0 in a corner. 1 without readings.
-        readings: how many places have been read, failed ones among them.
+        share: candidates as near to a measurement as half of them are to as many random points, over a half: about 1
+            for random points, more for evenly spread ones (at most 2), near 0 in a corner. 1 without measurements.
+        measurements: how many points have been measured, failed ones among them.
         words: what to do about it, or nothing where all is well.
     """
 
     share: float
-    readings: int
+    measurements: int
     words: str
 
 
-def reach(places: ArrayLike, read: ArrayLike, describe: Callable[[Array], Array] | None = None, seed: int = 0) -> Reach:
-    """How much of the space of the descriptors the readings have reached (outside jit).
+def reach(
+    points: ArrayLike, measured: ArrayLike, describe: Callable[[Array], Array] | None = None, seed: int = 0
+) -> Reach:
+    """How much of the space of the descriptors the measurements have reached (outside jit).
 
-    A model that explains its readings, all of one kind, is sure of places of another kind too. Where its readings lie
-    in one corner, nothing it says elsewhere has been put to the test.
+    A model that explains its measurements, all of one sort, is sure of points of another sort too. Where its
+    measurements lie in one corner, nothing it says elsewhere has been put to the test.
 
     Args:
-        places: (m, d) candidates.
-        read: (n, d) places of the readings.
-        describe: places (m, d) -> descriptors (m, k), such as features of the image around them; None for the places.
-        seed: of the random places that are compared with.
+        points: (m, d) candidates.
+        measured: (n, d) points of the measurements.
+        describe: points (m, d) -> descriptors (m, k), such as features of the image around them; None for the points.
+        seed: of the random points that are compared with.
 
     Example:
         >>> x = np.linspace(0.0, 1.0, 101)[:, None]
@@ -55,7 +57,7 @@ def reach(places: ArrayLike, read: ArrayLike, describe: Callable[[Array], Array]
         True
     """
     rng = np.random.default_rng(seed)
-    candidates, taken = np.asarray(places, float), np.asarray(read, float)
+    candidates, taken = np.asarray(points, float), np.asarray(measured, float)
     if len(candidates) > _PLACES:
         candidates = candidates[rng.choice(len(candidates), _PLACES, replace=False)]
     if not len(taken):
@@ -73,23 +75,23 @@ def reach(places: ArrayLike, read: ArrayLike, describe: Callable[[Array], Array]
     drawn = [nearest(candidates[rng.choice(len(candidates), many, replace=False)]) for _ in range(_DRAWS)]
     share = float(2.0 * np.mean(nearest(taken) <= np.median(drawn)))
     words = ""
-    if share < CORNERED and len(taken) > 2:
+    if share < SMALL_SHARE and len(taken) > 2:
         words = (
-            f"(nearly) all {len(taken)} readings lie in one corner: they reach {100 * share:.0f} percent of what as "
-            "many random places would. Measure some places of another kind (pin them, or use acquisition.learning), or "
-            "distrust the model elsewhere"
+            f"(nearly) all {len(taken)} measurements lie in one corner: they reach {100 * share:.0f} percent of what "
+            "as many random points would. Measure some points of another sort (pin them, or use acquisition.learning), "
+            "or distrust the model elsewhere"
         )
     return Reach(share, len(taken), words)
 
 
 def reach_of(state: State, describe: Callable[[Array], Array] | None = None) -> Reach:
-    """`reach` of a campaign: of its candidates and the readings so far (outside jit).
+    """`reach` of a campaign: of its candidates and the measurements so far (outside jit).
 
     Args:
         state: of the experiment.
         describe: as in `reach`.
     """
     candidates = state.candidates
-    places = candidates.points if isinstance(candidates, Pool) else candidates.spread(jax.random.key(0), 512)
+    points = candidates.points if isinstance(candidates, Pool) else candidates.space_filling(jax.random.key(0), 512)
     status = np.asarray(state.obs.status)
-    return reach(np.asarray(places), np.asarray(state.obs.x)[(status == MEASURED) | (status == FAILED)], describe)
+    return reach(np.asarray(points), np.asarray(state.obs.x)[(status == MEASURED) | (status == FAILED)], describe)

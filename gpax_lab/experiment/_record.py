@@ -1,7 +1,7 @@
 """A campaign as a sequence of records, and the pure fold that turns them back into a state.
 
-A record is (kind, step, header, arrays). After every reading is assimilated a `state` record holds the state's
-arrays; what follows it (interventions, readings) is replayed through the same pure functions that ran live.
+A record is (kind, step, header, arrays). After every measurement is assimilated a `state` record holds the state's
+arrays; what follows it (interventions, measurements) is replayed through the same pure functions that ran live.
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,16 +46,16 @@ class Answer(NamedTuple):
     Attributes:
         y: value; NaN where it failed.
         noise: its variance.
-        place: (d,) where it was measured, as far as it is known.
+        position: (d,) where it was measured, as far as it is known.
     """
 
     y: float
     noise: float
-    place: np.ndarray
+    position: np.ndarray
 
 
-def place_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """(d,) the place of a recorded reading that the model learns: where it was measured, or else where it was asked."""
+def position_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(d,) where the model learns a recorded measurement: where it was measured, or else where it was asked."""
     return arrays.get("place", arrays["x"])
 
 
@@ -68,9 +68,9 @@ class Progress(NamedTuple):
         asked: whether a person was asked before the step under way; if so, the state knows all that was wished.
         pinned: (q, d) points that a person asked for next, or None.
         scalarizer: name of the scalarizer in force, or None for the first.
-        readings: by token, of every measurement whose reading is recorded.
-        places: (d,) point by token of every measurement that was begun.
-        begun: tokens of measurements that were begun and have no reading.
+        answers: by token, of every measurement that is recorded.
+        asked_at: (d,) point by token of every measurement that was begun.
+        begun: tokens of measurements that were begun and have no answer.
         experiment: the experiment, with the laws that were adopted.
         adopted: these laws in order.
         recorded: the state's arrays as the journal holds them, without what followed the last record of a state.
@@ -81,8 +81,8 @@ class Progress(NamedTuple):
     asked: bool
     pinned: np.ndarray | None
     scalarizer: str | None
-    readings: dict[str, Answer]
-    places: dict[str, np.ndarray]
+    answers: dict[str, Answer]
+    asked_at: dict[str, np.ndarray]
     begun: frozenset[str]
     experiment: Experiment
     adopted: tuple[Adopt, ...]
@@ -107,8 +107,9 @@ _OVERHEAD = 128
 def snapshot(state: State, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What of the state's arrays differs from the `known` ones; keys as their integer data. `merge` takes it in.
 
-    A buffer for n readings changes in one row a step; written whole, a campaign's journal would grow with n squared.
-    So of an array in which few rows have changed only these are given, under two names that begin with its own.
+    A buffer for n measurements changes in one row a step; written whole, a campaign's journal would grow with n
+    squared. So of an array in which few rows have changed only these are given, under two names that begin with its
+    own.
     """
     arrays = {name: np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf) for name, leaf in _leaves(state)}
     changed: dict[str, np.ndarray] = {}
@@ -218,8 +219,8 @@ def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend
     later: list[Intervention] = []
     adopted: list[Adopt] = []
     step, asked, scalarizer = 0, False, None
-    readings: dict[str, Answer] = {}
-    places: dict[str, np.ndarray] = {}
+    answers: dict[str, Answer] = {}
+    asked_at: dict[str, np.ndarray] = {}
     begun: set[str] = set()
     for frame in frames:
         match frame.kind:
@@ -235,16 +236,16 @@ def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend
                 scalarizer = _named(later, scalarizer)
             case "intent":
                 begun.add(frame.header["token"])
-                places[frame.header["token"]] = frame.arrays["x"]
+                asked_at[frame.header["token"]] = frame.arrays["x"]
             case "reading":
                 token = frame.header["token"]
                 arrays_of = frame.arrays
-                readings[token] = Answer(float(arrays_of["y"]), float(arrays_of["noise"]), place_of(arrays_of))
+                answers[token] = Answer(float(arrays_of["y"]), float(arrays_of["noise"]), position_of(arrays_of))
                 begun.discard(token)
             case "reread":
                 token = frame.header["token"]
                 y, noise = (float(frame.arrays[name]) for name in ("y", "noise"))
-                readings[token] = readings[token]._replace(y=y, noise=noise)
+                answers[token] = answers[token]._replace(y=y, noise=noise)
     experiment = _grown(experiment, arrays, adopted, extend)
     state = restore(experiment, arrays) if arrays else None
     pinned = None
@@ -254,7 +255,7 @@ def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend
             pinned = join_pins(pinned, action)
     known = frozenset(begun)
     laws = tuple(adopted)
-    return Progress(state, step, asked, pinned, scalarizer, readings, places, known, experiment, laws, arrays)
+    return Progress(state, step, asked, pinned, scalarizer, answers, asked_at, known, experiment, laws, arrays)
 
 
 def _named(actions: Sequence[Intervention], before: str | None) -> str | None:

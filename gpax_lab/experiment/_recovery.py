@@ -31,8 +31,8 @@ class Recovery:
         rewards: (E,) bool, whether an experiment's beliefs are rewards.
         x: (E, T, K, n - 1, q, d) points, seeds left out; NaN once a pool is used up.
         trouble: (E, T, K) share of fits whose outcome was not OK.
-        seeds: readings before the first belief.
-        batch: readings of a step.
+        seeds: observations before the first belief.
+        batch_size: observations of a step.
     """
 
     experiments: tuple[str, ...]
@@ -43,12 +43,12 @@ class Recovery:
     x: np.ndarray
     trouble: np.ndarray
     seeds: int
-    batch: int
+    batch_size: int
 
     @property
     def points(self) -> np.ndarray:
-        """(n,) readings that each belief rests on."""
-        return self.seeds + self.batch * np.arange(self.belief.shape[3])
+        """(n,) observations that each belief rests on."""
+        return self.seeds + self.batch_size * np.arange(self.belief.shape[3])
 
     @property
     def of_truth(self) -> np.ndarray:
@@ -85,14 +85,14 @@ class Recovery:
         return (lead / lead.sum(axis=-1, keepdims=True)).mean(axis=2)
 
     def settled(self, sure: float = 0.95) -> np.ndarray:
-        """(E, T, K) readings until the truth has a probability of `sure` (leads, where there are only rewards), for
+        """(E, T, K) observations until the truth has a probability of `sure` (leads, where there are only rewards), for
         good; infinite where that never comes."""
         holds = np.where(self.rewards[:, None, None, None], self.leads, self.of_truth >= sure)
         for_good = np.flip(np.logical_and.accumulate(np.flip(holds, axis=-1), axis=-1), axis=-1)
         return np.where(for_good.any(axis=-1), self.points[for_good.argmax(axis=-1)], np.inf)
 
     def __str__(self) -> str:
-        """The verdict: how often each truth was found, and how soon."""
+        """The report: how often each truth was found, and how soon."""
         many, last = self.belief.shape[2], self.points[-1]
         rate, soon = self.rates(), self.settled()
         lines = [
@@ -127,7 +127,7 @@ def recovery(
     truths: Mapping[str, Objective],
     domain: Candidates,
     keys: Array,
-    steps: int,
+    num_steps: int,
     *,
     seeds: int = 2,
     devices: Sequence[jax.Device] | None = None,
@@ -135,30 +135,31 @@ def recovery(
 ) -> Recovery:
     """Run every way of learning on every truth from every key, sharded over devices as `study` does.
 
-    Campaigns of one key begin with the same seed points and readings, whatever the experiment.
+    Campaigns of one key begin with the same seed points and observations, whatever the experiment.
 
     Args:
-        experiments: by name, e.g. `bayes_opt(hypotheses, race(smc(128)), acquisition.expected_information_gain(),
+        experiments: by name, e.g. `bayes_opt(hypotheses, model_average(smc(128)),
+            acquisition.expected_information_gain(),
         domain)`; all of the
             same hypotheses.
-        truths: (key, x (d,)) -> y (), a simulated reading, by the name of the hypothesis that is true in it; any other
-            name where none is.
+        truths: (key, x (d,)) -> y (), a simulated observation, by the name of the hypothesis that is true in it; any
+            other name where none is.
         domain: where seeds are drawn.
         keys: (K,) random keys, one per campaign.
-        steps: propose-measure-observe steps of each campaign.
+        num_steps: propose-measure-observe steps of each campaign.
         seeds: points measured before the first fit.
         devices: where to run; all devices by default.
         callback: called with a line of text after each combination.
 
     Returns:
-        Recovery: print it for the verdict; `plot.recovery` and `plot.confusion` draw it.
+        Recovery: print it for the report; `plot.recovery` and `plot.confusion` draw it.
 
     Raises:
         ValueError: nothing to run, a truth that does not return one number, experiments of different hypotheses, or a
             truth that is no hypothesis where no flexible process runs along.
         TypeError: an experiment whose posterior is no ModelAverage.
     """
-    if not experiments or not truths or keys.ndim != 1 or keys.size == 0 or seeds < 1 or steps < 1:
+    if not experiments or not truths or keys.ndim != 1 or keys.size == 0 or seeds < 1 or num_steps < 1:
         raise ValueError("recovery needs experiments, truths, keys of shape (K,), at least one seed and one step.")
     for name, read in truths.items():
         check_measure(name, read, domain)
@@ -176,7 +177,7 @@ def recovery(
     which = np.repeat(np.arange(len(truths)), keys.size)
     rows = []
     for name, experiment in experiments.items():
-        campaign = _Campaign(experiment, tuple(truths.values()), steps, seeds)
+        campaign = _Campaign(experiment, tuple(truths.values()), num_steps, seeds)
         rows.append(over_keys(campaign, domain, everyone, devices, which))
         callback(f"{name}: {keys.size} campaigns of each of {len(truths)} truths done")
     shape = len(experiments), len(truths), keys.size
@@ -190,12 +191,12 @@ def _posterior(experiment: Experiment, domain: Candidates) -> HypothesisMixture:
     """Shape of what an experiment believes, by tracing alone."""
 
     def first(key: Array) -> Any:
-        x = domain.spread(key, 1)
+        x = domain.space_filling(key, 1)
         return experiment.init(key, initial_observations(experiment, x, jnp.zeros(1, x.dtype), 1)).posterior
 
     posterior = jax.eval_shape(first, jax.random.key(0))
     if not isinstance(posterior, HypothesisMixture):
-        raise TypeError("recovery is of hypotheses: every experiment needs race(...) or bandit(...) as its sampler.")
+        raise TypeError("recovery is of hypotheses: every experiment needs model_average(...) or bandit(...).")
     return posterior
 
 
@@ -218,8 +219,8 @@ class _Campaign:
         def read(key: Array, x: Array) -> Array:
             return jax.lax.switch(which, [lambda k, x, f=f: f(k, x).astype(x.dtype) for f in self.reads], key, x)
 
-        key_place, key_seed, key_go = jax.random.split(key, 3)
-        x = domain.spread(key_place, self.seeds)
+        key_points, key_seed, key_go = jax.random.split(key, 3)
+        x = domain.space_filling(key_points, self.seeds)
         y = jax.vmap(read)(jax.random.split(key_seed, self.seeds), x)
         state = self.experiment.init(key_go, initial_observations(self.experiment, x, y, self.steps))
 
@@ -229,5 +230,5 @@ class _Campaign:
             return state, (_belief(state), x, state.posterior.info.outcome)
 
         first = _belief(state)
-        _, (later, places, codes) = jax.lax.scan(step, state, None, length=self.steps)
-        return jnp.concatenate([first[None], later]), places, codes
+        _, (later, points, codes) = jax.lax.scan(step, state, None, length=self.steps)
+        return jnp.concatenate([first[None], later]), points, codes

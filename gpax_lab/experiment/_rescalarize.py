@@ -1,4 +1,4 @@
-"""Readings as a journal keeps them, and past ones seen through another scalarizer."""
+"""Measurements as a journal keeps them, and past ones seen through another scalarizer."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import numpy as np
 
 from gpax_lab.core import Measurement
 from gpax_lab.core._observations import FAILED, MEASURED, Observations
-from gpax_lab.experiment._record import Answer, JournalRecord, place_of
+from gpax_lab.experiment._record import Answer, JournalRecord, position_of
 
 _RAW = "raw/"
 _LONGEST = 100_000  # characters of what is kept as text
@@ -38,12 +38,12 @@ class Received(NamedTuple):
     error: TypeError | None
 
 
-def received(reading: Any) -> Received:
+def received(measurement: Any) -> Received:
     """Whatever an instrument hands back after it has acted, without an error: the act can not be undone."""
-    given, units = _part(reading, "arrays"), _part(reading, "units")
+    given, units = _part(measurement, "arrays"), _part(measurement, "units")
     arrays: dict[str, np.ndarray] = {}
     words: dict[str, str] = {}
-    flags = _flags(_part(reading, "flags"))
+    flags = _flags(_part(measurement, "flags"))
     for name, value in given.items() if isinstance(given, Mapping) else ():
         stored = storable(value)
         if stored is None:
@@ -53,22 +53,22 @@ def received(reading: Any) -> Received:
             arrays[f"{_RAW}{name}"] = stored
             flags += [f"rounded:{name}"] if stored.dtype != np.asarray(value).dtype else []
     missing = [] if isinstance(given, Mapping) else ["arrays"]
-    ok, reason = False, _part(reading, "reason")
+    ok, reason = False, _part(measurement, "reason")
     try:
-        ok = bool(reading.ok)
+        ok = bool(measurement.ok)
     except Exception:
         missing.append("ok")
     error = None
     if missing or words:
         what = [f"no {name}" for name in missing] + [f"{name!r}, which is kept as text only" for name in words]
         error = TypeError(
-            f"the instrument handed back a {type(reading).__name__} that the journal can not hold as it is: "
+            f"the instrument handed back a {type(measurement).__name__} that the journal can not hold as it is: "
             f"{', '.join(what)}. All else is recorded; let the driver hand back arrays of numbers, and resume"
         )
     told = "" if reason is None else _text(reason)
     plain = {str(name): _text(unit) for name, unit in units.items()} if isinstance(units, Mapping) else {}
     why = told or (str(error) if missing else "")
-    return Received(arrays, plain, _part(reading, "position"), ok, why, tuple(flags), words, error)
+    return Received(arrays, plain, _part(measurement, "position"), ok, why, tuple(flags), words, error)
 
 
 def storable(value: Any) -> np.ndarray | None:
@@ -84,9 +84,9 @@ def storable(value: Any) -> np.ndarray | None:
         return None
 
 
-def _part(reading: Any, name: str) -> Any:
+def _part(measurement: Any, name: str) -> Any:
     try:
-        return getattr(reading, name, None)
+        return getattr(measurement, name, None)
     except Exception:
         return None
 
@@ -122,13 +122,13 @@ def mended(obs: Observations, answers: Iterable[Answer]) -> Observations | None:
 
     Args:
         obs: observations.
-        answers: readings that could not be used at first, each with its place.
+        answers: measurements that could not be used at first, each with its position.
     """
     x, y, noise, status = (np.array(part) for part in obs)
     changed = False
     for answer in answers:
-        place = np.asarray(answer.place, x.dtype)
-        slot = next((s for s in np.flatnonzero(status == FAILED) if np.array_equal(x[s], place)), None)
+        point = np.asarray(answer.position, x.dtype)
+        slot = next((s for s in np.flatnonzero(status == FAILED) if np.array_equal(x[s], point)), None)
         if slot is not None:
             y[slot], noise[slot], status[slot], changed = answer.y, answer.noise, MEASURED, True
     return Observations(*map(jnp.asarray, (x, y, noise, status))) if changed else None
@@ -137,12 +137,12 @@ def mended(obs: Observations, answers: Iterable[Answer]) -> Observations | None:
 def rescalarize(
     obs: Observations, frames: Iterable[JournalRecord], scalar: Callable[[Any], tuple[float, float]]
 ) -> Observations:
-    """The observations with every reading scalarized anew.
+    """The observations with every measurement scalarized anew.
 
     Args:
         obs: observations whose measured and failed slots are in the journal.
-        frames: the journal's readings in order.
-        scalar: reading -> value and variance; a non-finite value is a failed reading.
+        frames: the journal's measurements in order.
+        scalar: measurement -> value and variance; a non-finite value is a failed measurement.
 
     Returns:
         Observations with other `y`, `noise` and `status` in these slots.
@@ -150,8 +150,8 @@ def rescalarize(
     x, y, noise, status = (np.array(part) for part in obs)
     open_slots = list(np.flatnonzero((status == MEASURED) | (status == FAILED)))
     for frame in frames:
-        place = np.asarray(place_of(frame.arrays), x.dtype)
-        slot = next((s for s in open_slots if np.array_equal(x[s], place)), None)
+        point = np.asarray(position_of(frame.arrays), x.dtype)
+        slot = next((s for s in open_slots if np.array_equal(x[s], point)), None)
         if slot is None:  # measured, and the program ended before the state took it in
             continue
         open_slots.remove(slot)

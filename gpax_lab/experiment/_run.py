@@ -32,7 +32,7 @@ def run(
     experiment: Experiment,
     instrument: Instrument,
     campaign: Journal,
-    steps: int,
+    num_steps: int,
     *,
     seeds: np.ndarray,
     key: jax.Array,
@@ -55,11 +55,11 @@ def run(
         instrument: measures one point at a time; see `core.Instrument`.
         campaign: the journal; see `gpax_lab.storage.Campaign`. A `mark` in its header goes into every token: of two
             campaigns with one key at an instrument that remembers tokens, the second would else be handed the
-            readings of the first. `gpax-lab` draws one.
-        steps: propose-measure-observe steps in all, those already in the journal included.
+            measurements of the first. `gpax-lab` draws one.
+        num_steps: propose-measure-observe steps in all, those already in the journal included.
         seeds: (n, d) points to measure first, n >= 1.
         key: random key of the campaign.
-        scalarize: reading -> value or (value, variance); or several by name, of which the first is used until a
+        scalarize: measurement -> value or (value, variance); or several by name, of which the first is used until a
             person chooses another one.
         rules: reasons to stop early, see `stopping`.
         hooks: called before every proposal; see `interventions`.
@@ -72,7 +72,8 @@ def run(
             s; None: only at the end.
         wait_s: how long a lost instrument is waited for, s. Once it is back it is made safe, its identity and limits
             are compared, and the measurement that was under way is treated as one that a killed program left behind:
-            asked for again under its token where the instrument may repeat or remembers it, and else a failed reading.
+            asked for again under its token where the instrument may repeat or remembers it, and else a failed
+            measurement.
         lost: errors by which an instrument says that it can not be reached, beside each `core.InstrumentError` that
             is `unreachable`.
         another: whether the instrument may be another one than the journal knows, or allow more; see `guard`.
@@ -93,7 +94,7 @@ def run(
     Raises:
         ValueError: no seeds, seeds that are not finite or that the model is not made for, a scalarizer that gives
             something else than one number, or another instrument than the journal knows.
-        TypeError: no instrument, or a reading that is not made of numbers; what can be kept of it is recorded.
+        TypeError: no instrument, or a measurement that is not made of numbers; what can be kept of it is recorded.
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
@@ -105,7 +106,7 @@ def run(
         journal, scalarizers = Journalling(campaign), Scalarizers(scalarize)
         measure = Measuring(guard, journal, scalarizers, failures, stop, callback)
         loop = _Loop(experiment, measure, journal, scalarizers, extend, stop, callback)
-        outcome = loop.run(steps, first_points(seeds), key, rules, hooks, another)
+        outcome = loop.run(num_steps, first_points(seeds), key, rules, hooks, another)
     except BaseException as error:
         leave_safe(guard, campaign, 0 if journal is None else journal.step, error)
         raise
@@ -164,8 +165,8 @@ class _Loop:
         for i, x in enumerate(seeds):
             token = token_of(jax.random.fold_in(key_seed, i), self.journal.mark)
             answers.append(self.measure(x, token, 0, "seed"))
-            self.callback(Event("seed", i + 1, len(seeds), answers[-1].place, answers[-1].y, None))
-        positions = np.array([answer.place for answer in answers])
+            self.callback(Event("seed", i + 1, len(seeds), answers[-1].position, answers[-1].y, None))
+        positions = np.array([answer.position for answer in answers])
         self.measure.pause_after_failures()
         self.measure.secure()  # the first fit compiles, which takes minutes
         self.callback(Event("model", 0, steps, None, None, None))
@@ -227,12 +228,12 @@ class _Loop:
             state = self.learn(state, x, answers)
             journal.step += 1
             journal.remember(state)
-            self.callback(Event("learn", journal.step, steps, answers[-1].place, answers[-1].y, state))
+            self.callback(Event("learn", journal.step, steps, answers[-1].position, answers[-1].y, state))
 
     def learn(self, state: State, x: jax.Array, answers: Sequence[record.Answer]) -> State:
         """The state that knows the answers to the points x (q, d), each where it was measured."""
         y, noise = jnp.asarray(np.array([answer[:2] for answer in answers]).T, state.obs.y.dtype)
-        positions = np.array([answer.place for answer in answers])
+        positions = np.array([answer.position for answer in answers])
         if np.array_equal(positions, np.asarray(x)):
             return self.experiment.observe(state, x, y, noise)
         return self.experiment.observe(state, jnp.asarray(positions, x.dtype), y, noise, asked=x)

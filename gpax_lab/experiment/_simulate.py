@@ -23,9 +23,9 @@ class Trajectory(NamedTuple):
 
     Attributes:
         x: (steps, q, d) measured points; NaN where no candidate was left to measure.
-        y: (steps, q) readings; NaN where one failed or there was none.
-        value: (steps,) score of the (last) proposal of the step; -inf where no candidate was left.
-        fallback: (steps,) bool, whether it was chosen by distance for want of a finite score.
+        y: (steps, q) measurements; NaN where one failed or there was none.
+        value: (steps,) acquisition value of the (last) proposal of the step; -inf where no candidate was left.
+        fallback: (steps,) bool, whether it was chosen by distance for want of a finite acquisition value.
         info: diagnostics of the fit after the step, each (steps,).
         log_evidence: (steps,) after the step; (steps, M) where M hypotheses compete.
     """
@@ -39,18 +39,18 @@ class Trajectory(NamedTuple):
 
 
 def simulate(
-    experiment: Experiment, objective: Objective, key: Array, steps: int, obs: Observations
+    experiment: Experiment, objective: Objective, key: Array, num_steps: int, obs: Observations
 ) -> tuple[State, Trajectory]:
     """Run a campaign against a simulated measurement by one compiled `lax.scan`. Pure: vmap it over keys.
 
     Args:
         experiment: the state machine.
-        objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed reading. Also (1,). A
+        objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed measurement. Also (1,). A
             `jax.tree_util.Partial`, or another pytree of arrays that can be called, such as a table or settings of a
             sample: another one of the same structure is not compiled again.
         key: random key of the campaign.
-        steps: number of propose-measure-observe steps.
-        obs: seed readings; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
+        num_steps: number of propose-measure-observe steps.
+        obs: seed measurements; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
             traced (vmapped over seeds, say) call `buffer_for` on it before.
 
     Returns:
@@ -59,9 +59,8 @@ def simulate(
     Raises:
         ValueError: `obs` is traced and its buffer is surely too small.
     """
-    return _campaign(
-        experiment, as_partial(objective), key, steps, buffer_for(obs, steps * batch_of(experiment, key, obs, steps))
-    )
+    batch_size = batch_of(experiment, key, obs, num_steps)
+    return _campaign(experiment, as_partial(objective), key, num_steps, buffer_for(obs, num_steps * batch_size))
 
 
 def as_partial(objective: Objective) -> Objective:
@@ -86,7 +85,7 @@ def _campaign(
 
 
 def measure(objective: Objective, state: State, x: Array) -> Array:
-    """(q,) simulated readings at x (q, d), each with a key of its own that belongs to this state; NaN where x is."""
+    """(q,) simulated measurements at x (q, d), each with its own key, which belongs to this state; NaN where x is."""
     return _measure(as_partial(objective), measurement_key(state), x, state.obs.y[:1])
 
 
@@ -95,21 +94,21 @@ def _measure(objective: Objective, key: Array, x: Array, like: Array) -> Array:
     keys, shape, dtype = jax.random.split(key, x.shape[0]), like.shape[1:], like.dtype
 
     def one(given: tuple[Array, Array]) -> Array:
-        return reading_of(objective, *given, shape).astype(dtype)
+        return simulated_measurement(objective, *given, shape).astype(dtype)
 
     return jax.lax.map(one, (keys, x)) if jax.default_backend() == "cpu" else jax.vmap(one)((keys, x))
 
 
-def reading_of(objective: Objective, key: Array, x: Array, shape: tuple[int, ...] = ()) -> Array:
-    """One simulated reading of this shape at x (d,); NaN where x is none.
+def simulated_measurement(objective: Objective, key: Array, x: Array, shape: tuple[int, ...] = ()) -> Array:
+    """One simulated measurement of this shape at x (d,); NaN where x is none.
 
     Behind a branch, the border of what the compiler fuses, and on a CPU one after the other under `vmap`: a compiler
-    that joins a product and a sum rounds by what stands beside them, and a reading should be the same to the last digit
-    in `run`, in `simulate` and in many campaigns at once.
+    that joins a product and a sum rounds by what stands beside them, and a measurement should be the same to the last
+    digit in `run`, in `simulate` and in many campaigns at once.
     """
 
     def read(key: Array, x: Array) -> Array:
-        value = one_reading(objective(key, x), shape)
+        value = one_number(objective(key, x), shape)
         return value.astype(jnp.result_type(value, float))
 
     if jax.default_backend() != "cpu":
@@ -126,21 +125,21 @@ def reading_of(objective: Objective, key: Array, x: Array, shape: tuple[int, ...
     return sequential_vmap(guarded)(traced.consts, key, x)
 
 
-def one_reading(value: Any, shape: tuple[int, ...] = ()) -> Array:
+def one_number(value: Any, shape: tuple[int, ...] = ()) -> Array:
     """What an objective returned as an array of this shape: also a number in a list, in a tuple, or of shape (1,).
 
     Raises:
         ValueError: several numbers where one is asked for, no number, or complex ones.
     """
     try:
-        reading = jnp.asarray(value[0] if isinstance(value, tuple | list) and len(value) == 1 else value)
+        number = jnp.asarray(value[0] if isinstance(value, tuple | list) and len(value) == 1 else value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"an objective returns one number, shape {shape}; got {type(value).__name__}.") from error
-    if jnp.issubdtype(reading.dtype, jnp.complexfloating):
-        raise ValueError(f"an objective returns real numbers; got {reading.dtype}: take its .real, abs() or angle.")
-    if reading.size != math.prod(shape) or (reading.ndim > 1 and reading.shape != shape):
-        raise ValueError(f"an objective returns one number, shape {shape}; got {reading.shape}.")
-    return reading.reshape(shape)
+    if jnp.issubdtype(number.dtype, jnp.complexfloating):
+        raise ValueError(f"an objective returns real numbers; got {number.dtype}: take its .real, abs() or angle.")
+    if number.size != math.prod(shape) or (number.ndim > 1 and number.shape != shape):
+        raise ValueError(f"an objective returns one number, shape {shape}; got {number.shape}.")
+    return number.reshape(shape)
 
 
 def batch_of(experiment: Experiment, key: Array, obs: Observations, steps: int) -> int:

@@ -6,9 +6,9 @@ import numpy as np
 
 from gpax_lab.core import Instrument, Measurement
 from gpax_lab.experiment._experiment import Objective, key_of
-from gpax_lab.experiment._simulate import as_partial, reading_of
+from gpax_lab.experiment._simulate import as_partial, simulated_measurement
 
-_reading = jax.jit(reading_of)
+_measured = jax.jit(simulated_measurement)
 
 
 class Simulated(Instrument):
@@ -24,7 +24,7 @@ class Simulated(Instrument):
 
     def measure(self, x: np.ndarray, token: str) -> Measurement:
         """The objective at x, with the random key that the token spells."""
-        value = np.asarray(_reading(self._objective, key_of(token), jnp.asarray(x)), np.float64)
+        value = np.asarray(_measured(self._objective, key_of(token), jnp.asarray(x)), np.float64)
         ok = bool(np.isfinite(value))
         return Measurement({"value": value}, {"value": "1"}, np.asarray(x), ok, "" if ok else "not finite")
 

@@ -26,7 +26,7 @@ class Problem(NamedTuple):
     """Something to optimise.
 
     Attributes:
-        measure: (key, x (d,)) -> y (), a reading with its noise; NaN where it fails. Pure JAX (jnp, not np).
+        measure: (key, x (d,)) -> y (), an observation with its noise; NaN where it fails. Pure JAX (jnp, not np).
         truth: x (d,) -> () the noise-free value by which campaigns are judged; likewise.
         best: its optimum over the domain; None takes the best of the domain's points (of a pool), or of a dense
             set of points (of a box).
@@ -45,7 +45,7 @@ class Study:
         experiments: names.
         objectives: names.
         x: (E, O, K, n, d) points in the order of measurement; NaN once a pool is used up.
-        y: (E, O, K, n) readings, NaN where one failed or there was none.
+        y: (E, O, K, n) observations, NaN where one failed or there was none.
         regret: (E, O, K, n) distance of the best noise-free value at the successful points so far from the optimum; not
             negative, up to the resolution with which the optimum of a box is known.
         trouble: (E, O, K) share of fits whose outcome was not OK.
@@ -63,7 +63,7 @@ class Study:
     seeds: int
 
     def __str__(self) -> str:
-        """The verdict: regret at the last point, and how far the others are from the best, key by key."""
+        """The report: regret at the last point, and how far the others are from the best, key by key."""
         many = self.regret.shape[2]
         points = f"{self.x.shape[3]} points, {self.seeds} of them seeds"
         lines = [f"regret after {points}; mean of {many} keys +- its standard error"]
@@ -122,7 +122,7 @@ def study(
     objectives: Mapping[str, Problem],
     domain: Candidates,
     keys: Array,
-    steps: int,
+    num_steps: int,
     *,
     seeds: int = 5,
     maximize: bool = True,
@@ -131,39 +131,39 @@ def study(
 ) -> Study:
     """Run every experiment on every objective from every key, sharded over all devices of all hosts.
 
-    Campaigns of one key begin with the same seed points and readings, whatever the experiment. On a CPU the campaigns
-    of a device run one after the other, on an accelerator in lockstep. Under `jax.distributed` every process calls
-    this with the same arguments and gets the whole result.
+    Campaigns of one key begin with the same seed points and observations, whatever the experiment. On a CPU the
+    campaigns of a device run one after the other, on an accelerator in lockstep. Under `jax.distributed` every process
+    calls this with the same arguments and gets the whole result.
 
     Args:
         experiments: by name, from `bayes_opt` and its like.
         objectives: by name.
         domain: where seeds are drawn, and over which the optimum is sought.
         keys: (K,) random keys, one per campaign.
-        steps: propose-measure-observe steps of each campaign.
+        num_steps: propose-measure-observe steps of each campaign.
         seeds: points measured before the first fit.
         maximize: whether large values are wanted.
         devices: where to run; all devices of all processes by default.
         callback: called with a line of text after each combination.
 
     Returns:
-        Study: print it for the verdict, or `plot.regret(result.bands(), result.experiments, result.objectives)`.
+        Study: print it for the report, or `plot.regret(result.bands(), result.experiments, result.objectives)`.
 
     Raises:
         ValueError: nothing to compare, no seeds, or a problem that does not return one number.
         TypeError: an objective is no Problem.
 
     Example:
-        result = study({"EI": one, "UCB": other}, {"film": problem}, domain, jax.random.split(key, 20), steps=30)
+        result = study({"EI": one, "UCB": other}, {"film": problem}, domain, jax.random.split(key, 20), num_steps=30)
     """
     _check_problems(objectives, domain)
-    if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or steps < 1:
+    if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or num_steps < 1:
         raise ValueError("a study needs experiments, objectives, keys of shape (K,), at least one seed and one step.")
     rows = []
     for name, experiment in experiments.items():
         for title, problem in objectives.items():
             started = time.perf_counter()
-            campaign = _Campaign(experiment, problem.measure, steps, seeds)
+            campaign = _Campaign(experiment, problem.measure, num_steps, seeds)
             x, y, codes = over_keys(campaign, domain, keys, devices)
             regret = _regret(problem, domain, x, y, maximize)
             seconds = time.perf_counter() - started
@@ -190,7 +190,7 @@ def check_measure(name: str, read: Objective, domain: Candidates) -> None:
 
 
 def _point(domain: Candidates) -> Any:
-    return jax.eval_shape(lambda key: domain.spread(key, 1)[0], jax.random.key(0))
+    return jax.eval_shape(lambda key: domain.space_filling(key, 1)[0], jax.random.key(0))
 
 
 def _check_number(what: str, function: Callable[[Array], Array], x: Any) -> None:
@@ -221,8 +221,8 @@ def over_keys(
         words = np.column_stack([words, which.astype(words.dtype)])
     count, width = len(words), mesh.devices.size
     padded = words[np.arange(-(-count // width) * width) % count]  # every device gets as many; the surplus is dropped
-    spread = NamedSharding(mesh, PartitionSpec(_AXIS))
-    shared = jax.make_array_from_callback(padded.shape, spread, lambda index: padded[index])
+    sharding = NamedSharding(mesh, PartitionSpec(_AXIS))
+    shared = jax.make_array_from_callback(padded.shape, sharding, lambda index: padded[index])
     result = _sharded(campaign, domain, shared, mesh, which is not None)
     whole = multihost_utils.process_allgather(result, tiled=True) if jax.process_count() > 1 else result
     return tuple(np.asarray(leaf)[:count] for leaf in whole)
@@ -249,7 +249,7 @@ def _sharded(campaign: Callable[..., Any], domain: Candidates, words: Array, mes
 
 @dataclass(frozen=True)
 class _Campaign:
-    """Points (n, d), readings (n,) and outcomes of the fits (steps,) of one campaign; equal ones are compiled once."""
+    """Points (n, d), observations (n,) and outcomes of the fits (steps,) of a campaign; equal ones compile once."""
 
     experiment: Experiment
     measure: Objective
@@ -257,17 +257,17 @@ class _Campaign:
     seeds: int
 
     def __call__(self, domain: Candidates, key: Array) -> tuple[Array, Array, Array]:
-        key_place, key_seed, key_go = jax.random.split(key, 3)
-        x = domain.spread(key_place, self.seeds)
+        key_points, key_seed, key_go = jax.random.split(key, 3)
+        x = domain.space_filling(key_points, self.seeds)
         y = jax.vmap(self.measure)(jax.random.split(key_seed, self.seeds), x).astype(x.dtype)
         obs = initial_observations(self.experiment, x, y, self.steps)
         _, path = simulate(self.experiment, self.measure, key_go, self.steps, obs)
-        places = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
-        return places, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
+        points = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
+        return points, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
 
 
 def initial_observations(experiment: Experiment, x: Array, y: Array, steps: int) -> Observations:
-    """The seeds in a buffer with room for the campaign (traced: `observations` is for concrete readings)."""
+    """The seeds in a buffer for the campaign (traced: `observations` is for concrete arrays)."""
 
     def filled(capacity: int) -> Observations:
         pad, good = capacity - x.shape[0], jnp.isfinite(y)
@@ -286,10 +286,10 @@ def initial_observations(experiment: Experiment, x: Array, y: Array, steps: int)
 
 
 def _regret(problem: Problem, domain: Candidates, x: np.ndarray, y: np.ndarray, maximize: bool) -> np.ndarray:
-    """(K, n) from points (K, n, d) and readings (K, n); infinite until the first reading that did not fail."""
+    """(K, n) from points (K, n, d) and observations (K, n); infinite until the first observation that did not fail."""
     sign = 1.0 if maximize else -1.0
     truth = jax.jit(jax.vmap(problem.truth))
-    places = domain.points if isinstance(domain, Pool) else domain.spread(jax.random.key(0), 20_000)
-    best = np.max(sign * np.asarray(truth(places))) if problem.best is None else sign * problem.best
+    points = domain.points if isinstance(domain, Pool) else domain.space_filling(jax.random.key(0), 20_000)
+    best = np.max(sign * np.asarray(truth(points))) if problem.best is None else sign * problem.best
     values = sign * np.asarray(truth(jnp.asarray(x.reshape(-1, x.shape[-1])))).reshape(x.shape[:-1])
     return best - np.maximum.accumulate(np.where(np.isfinite(y), values, -np.inf), axis=-1)

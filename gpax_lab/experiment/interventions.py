@@ -20,7 +20,7 @@ from gpax_lab.models._parametric import parametric
 
 @dataclass(frozen=True)
 class Pin:
-    """Measure these points next, (q, d) in the user's units, instead of what the score would choose."""
+    """Measure these points next, (q, d) in the user's units, instead of what the acquisition function would choose."""
 
     x: np.ndarray
 
@@ -34,21 +34,21 @@ class Veto:
 
 @dataclass(frozen=True)
 class Reweigh:
-    """Change the weights of the score's terms, one number each, in the order of `score.names`."""
+    """Change the weights of the acquisition function's terms, one number each, in the order of `Acquisition.names`."""
 
     weights: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Rescale:
-    """Use another scalarizer, by the name under which the campaign knows it; past readings are read anew with it."""
+    """Use another scalarizer, by the name under which the campaign knows it; past measurements too."""
 
     scalarizer: str
 
 
 @dataclass(frozen=True)
 class Adopt:
-    """Let a law join the race, as it was proposed or edited: all as data, so that the journal can bring it back.
+    """Let a law join the model average, as proposed or edited: all as data, so that the journal can bring it back.
 
     Attributes:
         name: of the new hypothesis.
@@ -56,7 +56,7 @@ class Adopt:
         prior: parameter -> fixed number or {"distribution": ..., its arguments}, see `formulas.distribution`.
         units: of the parameters.
         inputs: names of the inputs in order.
-        scale: location and scale of the readings as known beforehand; None for that of the other hypotheses.
+        scale: location and scale of the observations as known beforehand; None for that of the other hypotheses.
         noise: variance of the noise relative to the scale squared, as an entry of `prior`; None for the default prior.
         share: its probability at the moment of adoption; None for that of one among equals, 1 / (M + 1). The others
             keep the rest in their proportions.
@@ -101,8 +101,8 @@ class Adopt:
         scale = known.scale if self.scale is None else self.scale
         if scale is None:
             raise ValueError(
-                f"{self.name!r} needs scale=(location, scale) of the readings, that of the other models: its noise is "
-                "relative to it, and evidence on another scale can not be compared."
+                f"{self.name!r} needs scale=(location, scale) of the observations, as the other models have: its noise "
+                "is relative to it, and evidence on another scale can not be compared."
             )
         law = self.law
         noise = {} if self.noise is None else {"noise": _distribution(self.noise)}
@@ -145,7 +145,7 @@ def apply(state: State, action: Intervention) -> State:
                 raise ValueError(f"{len(state.acquisition.weights)} weights needed, for {state.acquisition.names}.")
             given = [] if traced(weights) else [numbers(weight, "a weight") for weight in weights]
             if not all(weight.shape == () and np.isfinite(weight) for weight in given):
-                raise ValueError(f"a weight of the score is one finite number; got {weights}.")
+                raise ValueError(f"a weight of the acquisition function is one finite number; got {weights}.")
             arrays = tuple(jnp.asarray(w, old.dtype) for w, old in zip(weights, state.acquisition.weights, strict=True))
             return state._replace(acquisition=replace(state.acquisition, weights=arrays))
         case Rescale() | Adopt() | Reject():  # `run` does the first two: they need a fit

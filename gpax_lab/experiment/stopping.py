@@ -33,8 +33,8 @@ def target(
 ) -> Rule:
     """Stop once some measured point lies beyond `value` (unit of y) with the given posterior probability.
 
-    The noise-free quantity counts, draw by draw, so one lucky reading does not end a campaign; and only points where
-    may still be asked, or `among` others, as in `acquisition.log_ei`.
+    The noise-free quantity counts, draw by draw, so one lucky observation does not end a campaign; and only points
+    where may still be asked, or `among` others, as in `acquisition.log_ei`.
     """
     sign, region = (1.0 if maximize else -1.0), as_region(among)
 
@@ -54,16 +54,16 @@ def target(
 def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike | None = None) -> Rule:
     """Stop once the largest expected improvement over the candidates is below `below` (unit of y).
 
-    Improvement is over the readings where may still be asked, or `among` others, as in `acquisition.log_ei`.
+    Improvement is over the observations where may still be asked, or `among` others, as in `acquisition.log_ei`.
     """
-    score = log_ei(maximize, among=among)
+    improvement = log_ei(maximize, among=among)
 
     @jax.jit
     def largest(state: State) -> Array:
         asked = as_asked(state)
         where = domain(state.candidates, state.posterior, asked)
         choice = state.candidates.best(
-            state.key, lambda x: score(state.posterior, state.obs, x, state.key, where), asked, score.joint
+            state.key, lambda x: improvement(state.posterior, state.obs, x, state.key, where), asked, improvement.joint
         )
         return jnp.exp(choice.value)
 
@@ -75,7 +75,7 @@ def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike 
 
 
 def all_done(state: State, steps: int) -> str:
-    """That the steps are done, which a step without a reading is not."""
+    """That the steps are done, which a step without an observation is not."""
     status = np.asarray(state.obs.status)
     failed, good = np.sum(status == FAILED), np.sum(status == MEASURED)
     if not failed:

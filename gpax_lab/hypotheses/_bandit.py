@@ -2,7 +2,7 @@
 
 For parity with what was published. A hypothesis is rewarded for being sure and not for being right: one with fewer
 parameters is sure sooner, so that a line is preferred to the parabola that is true where the noise is known.
-`model_average`, which lets the readings decide, is the default of this library.
+`model_average`, which lets the observations decide, is the default of this library.
 """
 
 from collections.abc import Callable

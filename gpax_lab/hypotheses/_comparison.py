@@ -1,4 +1,4 @@
-"""Is any of the hypotheses any good? Posterior predictive checks of readings against what a model says of them."""
+"""Is any of the hypotheses any good? Posterior predictive checks of observations against what a model says of them."""
 
 import math
 from collections.abc import Sequence
@@ -27,22 +27,22 @@ REPLICATES = 64
 DOUBT = 0.01
 """A check this improbable says that the model misses something."""
 SWEPT = (0.5, 1.0, 2.0)
-"""Widths of the priors that a verdict tries, from the draws at hand."""
+"""Factors of the width of priors that the report tries, from the draws at hand."""
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PredictiveCheck:
-    """How readings look to a model that has seen them. Small probabilities speak against the model.
+    """How observations look to a model that has seen them. Small probabilities speak against the model.
 
     Attributes:
-        pit: (capacity,) probability integral transform of each reading given the others, for a process, or given the
-            parameters, for a law alone: uniform on [0, 1] for a good model; NaN in slots without a reading.
+        pit: (capacity,) probability integral transform of each observation given the others, for a process, or given
+            the parameters, for a law alone: uniform on [0, 1] for a good model; NaN in slots without an observation.
         size: () probability of residuals as large as these. Blind where the noise was inferred: it takes the misfit.
         structure: () probability of neighbours' residuals that agree as much as these: what the law misses is smooth,
             noise is not.
-        held_out: (capacity,) log density of each reading as predicted by all others (nat); 0 in slots without a
-            reading. Unlike the evidence it hardly depends on how wide priors are.
+        held_out: (capacity,) log density of each observation as predicted by all others [nat]; 0 in slots without
+            one. Unlike the evidence it hardly depends on how wide priors are.
     """
 
     pit: Array
@@ -54,43 +54,43 @@ class PredictiveCheck:
 def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
     """Posterior predictive checks of one model (Gelman, Meng & Stern 1996, Statistica Sinica 6, 733).
 
-    Given its parameters a model holds that the readings are normal with a known mean and covariance. For every draw,
-    their Mahalanobis distance is compared with its chi-square distribution, and the mean product of each left-out
+    Given its parameters a model holds that the observations are normal with a known mean and covariance. For every
+    draw, their Mahalanobis distance is compared with its chi-square distribution, and the mean product of each left-out
     residual with that of its nearest neighbour with residuals drawn from the model. Probabilities are averaged over
-    draws. With `StudentNoise` readings of a process are normal given the excess of each of them, which is a parameter;
-    residuals of a law are turned into normal scores of the same probability. The posterior has seen the readings it is
-    checked by, so they tend to the middle: a small one is news. Held-out densities are those of draws weighted back to
-    what they would be without the reading (`held_out`).
+    draws. With `StudentNoise` observations of a process are normal given the excess of each of them, which is a
+    parameter; residuals of a law are turned into normal scores of the same probability. The posterior has seen the
+    observations it is checked by, so they tend to the middle: a small one is news. Held-out densities are those of
+    draws weighted back to what they would be without the observation (`held_out`).
 
     Args:
-        posterior: conditioned on these readings.
-        obs: the readings.
+        posterior: conditioned on these observations.
+        obs: the observations.
         key: random key of the replicates.
 
     Raises:
-        ValueError: the model standardises readings by themselves, so that it held nothing before it saw them; or fewer
-            than three readings.
+        ValueError: the model standardises observations by themselves, so that it held nothing before it saw them; or
+            fewer than three observations.
     """
     if posterior.model.standardized:
         raise ValueError(
-            "a model that standardises readings by themselves held nothing possible before it saw them: give it "
+            "a model that standardises observations by themselves held nothing possible before it saw them: give it "
             "standardize=(location, scale)."
         )
     if not isinstance(obs.status, jax.core.Tracer):
         count = int(np.sum(np.asarray(obs.status) == MEASURED))
         if count < 3:
-            raise ValueError(f"a check needs three readings or more; there are {count}.")
+            raise ValueError(f"a check needs three observations or more; there are {count}.")
     return _judged(_residuals(posterior.model, posterior.params, obs), posterior.log_weight, obs, key)
 
 
 class _Residuals(NamedTuple):
-    """What a model says of the readings, draw by draw.
+    """What a model says of the observations, draw by draw.
 
     Attributes:
         white: (draws, capacity) white residuals.
         z: (draws, capacity) residuals given all others, in standard deviations.
         make: (draws, capacity, capacity) what turns white noise into such residuals.
-        log_density: (draws, capacity) of each reading.
+        log_density: (draws, capacity) of each observation.
     """
 
     white: Array
@@ -111,7 +111,7 @@ def _residuals(model: Model, params: Params, obs: Observations) -> _Residuals:
         noise = model.noise_variance(params, factor, obs.x)
         noise = obs.noise + (noise if tails is None else noise / tails.fresh)
         residual = jnp.where(measured, obs.y - mean, 0.0)
-        if tails is not None and "excess" not in params:  # a law has no covariance: every reading speaks for itself
+        if tails is not None and "excess" not in params:  # a law has no covariance: every observation speaks for itself
             white = jnp.where(measured, tails.normal_score(residual, noise), 0.0)
             return _Residuals(white, white, one, tails.log_density(residual, noise))
         if tails is not None:
@@ -147,13 +147,13 @@ def _judged(found: _Residuals, log_weight: Array, obs: Observations, key: Array)
 
 
 def held_out(log_density: Array, log_weight: Array) -> Array:
-    """(n,) log density of readings given all others, from draws that know all.
+    """(n,) log density of observations given all others, from draws that know all.
 
-    Without reading i a draw has the weight w / p_i: importance weights, of which none may be above sqrt(S) times their
-    mean (Ionides 2008, J. Comput. Graph. Stat. 17, 295; Gelfand 1996 for the identity).
+    Without observation i a draw has the weight w / p_i: importance weights, of which none may be above sqrt(S) times
+    their mean (Ionides 2008, J. Comput. Graph. Stat. 17, 295; Gelfand 1996 for the identity).
 
     Args:
-        log_density: (S, n) of each reading under each draw, given the parameters and, for a process, all others.
+        log_density: (S, n) of each observation under each draw, given the parameters and, for a process, all others.
         log_weight: (S,) of the draws.
     """
     ratio = log_weight[:, None] - log_density
@@ -164,7 +164,7 @@ def held_out(log_density: Array, log_weight: Array) -> Array:
 
 
 def _nearest(obs: Observations) -> Array:
-    """(capacity,) slot of the nearest other reading, in units of the range of each input."""
+    """(capacity,) slot of the nearest other observation, in units of the range of each input."""
     x = jnp.where(obs.measured[:, None], obs.x, jnp.nan)
     width = jnp.nanmax(x, axis=0) - jnp.nanmin(x, axis=0)
     at = obs.x / jnp.where(width > 0, width, 1.0)[None]
@@ -176,12 +176,12 @@ def _nearest(obs: Observations) -> Array:
 def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | None = None) -> str:
     """What may be said of competing hypotheses, in words: probabilities, checks, and whether any of them will do.
 
-    Beside the evidence stands how well each predicts a reading from all others. It warns where these disagree, where
-    another one would be the most probable with priors half or twice as wide, and where a fit had trouble.
+    Beside the evidence stands how well each predicts an observation from all others. It warns where these disagree,
+    where another one would be the most probable with priors half or twice as wide, and where a fit had trouble.
 
     Args:
         posterior: of a `model_average`.
-        obs: its readings.
+        obs: its observations.
         key: random key of the checks.
 
     Raises:
@@ -189,14 +189,14 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
     """
     if type(posterior) is not ModelAverage:
         raise TypeError(
-            f"a verdict is on several hypotheses and their evidence, the posterior of race(...); got {type(posterior)}."
+            f"comparison_report looks at the posterior of model_average(...); got {type(posterior).__name__}."
         )
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(posterior.names))
     compile_ahead(_programs, keys[0], posterior, obs)
     checks = [predictive_check(p, obs, k) for p, k in zip(posterior.posteriors, keys, strict=True)]
     wide = max(map(len, posterior.names)) + 2
     heads = ("probability", "log evidence", "held out", "residuals so large", "so alike nearby")
-    lines = [f"{int(obs.measured.sum())} readings", "".ljust(wide) + "".join(head.rjust(20) for head in heads)]
+    lines = [f"{int(obs.measured.sum())} observations", "".ljust(wide) + "".join(head.rjust(20) for head in heads)]
     order = np.argsort(-np.asarray(posterior.probability))
     for i in order:
         belief, check = posterior.posteriors[i], checks[i]
@@ -219,7 +219,7 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
 
 
 def _programs(ahead: Ahead, key: Array, posterior: ModelAverage, obs: Observations) -> None:
-    """What a verdict on these posteriors calls."""
+    """What a report on these posteriors calls."""
     for one in posterior.posteriors:
         ahead(_judged, ahead(_residuals, one.model, one.params, obs), one.log_weight, obs, key)
     stay = {NONE_OF_THESE, *posterior.hypotheses.adopted}
@@ -242,19 +242,20 @@ def _with_other_priors(posterior: ModelAverage) -> list[str]:
 
 
 def _against(posterior: ModelAverage, checks: Sequence[PredictiveCheck], order: np.ndarray) -> list[str]:
-    """A line where another one predicts held-out readings better than the most probable, by twice the error."""
+    """A line where another one predicts held-out observations better than the most probable, by twice the error."""
     each, best = np.stack([np.asarray(check.held_out) for check in checks]), order[0]
     gain = each - each[best]
     count = max(int(np.sum(np.any(each != 0.0, axis=0))), 1)
     total = gain.sum(axis=1)
-    # The error of a sum of differences, reading by reading (Vehtari, Gelman & Gabry 2017, Stat. Comput. 27, 1413).
+    # The error of a sum of differences, observation by observation (Vehtari, Gelman & Gabry 2017, Stat. Comput. 27,
+    # 1413).
     error = np.sqrt(np.maximum(np.sum(gain**2, axis=1) - total**2 / count, 0.0) * count / max(count - 1, 1))
     other = int(total.argmax())
     if other == best or not total[other] > 2.0 * error[other]:
         return []
     names = posterior.names
     return [
-        f"But {names[other]} predicts held-out readings better, by {total[other]:.1f} +- {error[other]:.1f} nats: "
+        f"But {names[other]} predicts held-out observations better, by {total[other]:.1f} +- {error[other]:.1f} nats: "
         f"what {names[best]} has ahead it owes to its priors, or it misses something."
     ]
 

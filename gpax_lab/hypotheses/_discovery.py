@@ -1,4 +1,4 @@
-"""Candidate laws from readings: exact Bayesian regression over every small subset of a library of terms.
+"""Candidate laws from observations: exact Bayesian regression over every small subset of a library of terms.
 
 y = c + sum_j b_j t_j(x) + noise, with few b_j that are not zero. Parameters inside terms are not fitted: x ** p needs
 its p. Source: the library of terms is that of SINDy (Brunton et al. 2016, PNAS 113, 3932); here subsets are weighed by
@@ -26,7 +26,7 @@ from gpax_lab.hypotheses import _formulas as formulas
 from gpax_lab.means import Law
 
 SHAPE, RATE = 1.0, 0.01
-"""Inverse gamma prior of the noise variance relative to that of the readings: half of it below 0.014, a heavy tail
+"""Inverse gamma prior of the noise variance relative to that of the observations: half of it below 0.014, a heavy tail
 above, so that neither a precise instrument nor pure noise is excluded."""
 
 
@@ -61,7 +61,7 @@ def term_library(*terms: str, inputs: Sequence[str] = ("x",), degree: int = 0) -
         ValueError: a term is no formula, reads what is no input, or reads no input; or there is no term.
 
     Example:
-        >>> library("sin(x)", degree=2).names
+        >>> term_library("sin(x)", degree=2).names
         ('x', 'x ** 2', 'sin(x)')
     """
     products = [
@@ -86,18 +86,18 @@ def _product(inputs: Sequence[str], chosen: tuple[int, ...]) -> str:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One candidate: some terms and what the readings say of their coefficients.
+    """One candidate: some terms and what the observations say of their coefficients.
 
     Attributes:
         terms: formulas of the terms besides the constant.
         mean: (1 + k,) posterior means: the constant, then one coefficient per term, in the user's units.
         sd: (1 + k,) posterior standard deviations.
-        log_evidence: log marginal likelihood of the readings in the user's units.
+        log_evidence: log marginal likelihood of the observations in the user's units.
         probability: posterior probability among all subsets that were looked at.
-        rmse: root mean square error of every reading as predicted by all others (unit of y).
+        rmse: root mean square error of every observation as predicted by all others (unit of y).
         inputs: names of the inputs.
-        x: (n, d) where readings were taken.
-        span: lowest and highest reading.
+        x: (n, d) where observations were taken.
+        span: lowest and highest observation.
     """
 
     terms: tuple[str, ...]
@@ -120,7 +120,7 @@ class Proposal:
 
     @property
     def centres(self) -> np.ndarray:
-        """(k,) mean of each term over the readings, to eight digits."""
+        """(k,) mean of each term over the observations, to eight digits."""
         if not self.terms:
             return np.zeros(0)
         return np.array(
@@ -138,12 +138,12 @@ class Proposal:
     def law(self, y: tuple[float, float] | None = None) -> Law:
         """The candidate as a law, with priors that are wide over the range of y.
 
-        They are not the posterior: the readings that suggested the law may not be used twice. The constant is normal
-        around the middle, half the range wide; terms count from their mean over the points measured, and a coefficient
-        is normal around 0, such that its term sways by about half the range there.
+        They are not the posterior: the observations that suggested the law may not be used twice. The constant is
+        normal around the middle, half the range wide; terms count from their mean over the points measured, and a
+        coefficient is normal around 0, such that its term sways by about half the range there.
 
         Args:
-            y: lowest and highest value that the quantity may take; None for the range of the readings, which is all
+            y: lowest and highest value that the quantity may take; None for the range of the observations, which is all
                 that they give to the prior then.
 
         Raises:
@@ -215,17 +215,17 @@ def discover_laws(
     limit: int = 200_000,
     beam: int = 200,
 ) -> Proposals:
-    """Which few terms explain the readings, and how probable each choice is.
+    """Which few terms explain the observations, and how probable each choice is.
 
-    Readings and terms are scaled to mean 0 and standard deviation 1. Constant and coefficients are normal with variance
-    width^2 sigma^2, sigma^2 is inverse gamma (`SHAPE`, `RATE`), so the evidence of a subset is that of a multivariate t
-    (Bishop 2006, sec. 3.5). Every number of terms 0..most is as probable as any other before, and shared evenly among
-    the subsets of that number, so that a large library earns nothing by its size (Scott & Berger 2010, Ann. Statist.
-    38, 2587).
+    Observations and terms are scaled to mean 0 and standard deviation 1. Constant and coefficients are normal with
+    variance width^2 sigma^2, sigma^2 is inverse gamma (`SHAPE`, `RATE`), so the evidence of a subset is that of a
+    multivariate t (Bishop 2006, sec. 3.5). Every number of terms 0..most is as probable as any other before, and shared
+    evenly among the subsets of that number, so that a large library earns nothing by its size (Scott & Berger 2010,
+    Ann. Statist. 38, 2587).
 
     Args:
         x: (n, d) inputs; or observations, of which the measured ones count.
-        y: (n,) readings; None with observations.
+        y: (n,) observed values; None with `Observations`.
         terms: from `term_library`; None for powers of up to 3 of inputs called x, or x0, x1, ...
         most: largest number of terms besides the constant.
         keep: number of candidates returned.
@@ -237,12 +237,12 @@ def discover_laws(
         beam: see `limit`.
 
     Raises:
-        ValueError: fewer than 3 readings or not finite, observations of unequal known variance, readings that are all
-            the same, a term that is not finite or the same at all points, or numbers out of range.
+        ValueError: fewer than 3 observations or not finite, observations of unequal known variance, observations that
+            are all the same, a term that is not finite or the same at all points, or numbers out of range.
 
     Example:
         >>> x = jnp.linspace(-1.0, 1.0, 9)[:, None]
-        >>> propose(x, 1.0 + 2.0 * x[:, 0], library(degree=3))[0].terms
+        >>> discover_laws(x, 1.0 + 2.0 * x[:, 0], term_library(degree=3))[0].terms
         ('x',)
     """
     points, values = _taken(x, y)
@@ -256,18 +256,18 @@ def discover_laws(
     table = _columns(terms, points)
     count = len(terms.names)
     most = min(most, count)
-    centre, spread = table.mean(axis=0), table.std(axis=0)
+    centre, scales = table.mean(axis=0), table.std(axis=0)
     location, scale = values.mean(), values.std()
     # The constant comes first; the last column is the term that is not there.
-    design = np.column_stack([np.ones(len(values)), (table - centre) / spread, np.zeros(len(values))])
+    design = np.column_stack([np.ones(len(values)), (table - centre) / scales, np.zeros(len(values))])
     target = (values - location) / scale
     weigh = functools.partial(_evidences, jnp.asarray(design), jnp.asarray(target), width)
     total = sum(math.comb(count, k) for k in range(most + 1))
     subsets, evidence = _all(weigh, count, most) if total <= limit else _greedy(weigh, count, most, beam)
 
     sizes = (subsets <= count).sum(axis=1)
-    score = evidence - np.log([(most + 1) * math.comb(count, k) for k in range(most + 1)])[sizes]
-    share = np.exp(score - score.max())
+    log_posterior = evidence - np.log([(most + 1) * math.comb(count, k) for k in range(most + 1)])[sizes]
+    share = np.exp(log_posterior - log_posterior.max())
     share /= share.sum()
     inclusion = {name: float(share[(subsets == j + 1).any(axis=1)].sum()) for j, name in enumerate(terms.names)}
 
@@ -275,9 +275,9 @@ def discover_laws(
         chosen = subsets[i][subsets[i] <= count]
         index = np.concatenate([[0], chosen])
         mean, covariance, left_out = _fit(jnp.asarray(design[:, index]), jnp.asarray(target), width)
-        # b_j (t_j - centre) / spread, in the user's units: b_j / spread t_j, and the rest joins the constant.
-        back = np.diag(np.concatenate([[1.0], 1.0 / spread[chosen - 1]]))
-        back[0, 1:] = -centre[chosen - 1] / spread[chosen - 1]
+        # b_j (t_j - centre) / scale, in the user's units: b_j / scale t_j, and the rest joins the constant.
+        back = np.diag(np.concatenate([[1.0], 1.0 / scales[chosen - 1]]))
+        back[0, 1:] = -centre[chosen - 1] / scales[chosen - 1]
         coefficients = scale * back @ np.asarray(mean)
         coefficients[0] += location
         return Proposal(
@@ -292,18 +292,18 @@ def discover_laws(
             (float(values.min()), float(values.max())),
         )
 
-    order = np.argsort(-score, kind="stable")[:keep]
+    order = np.argsort(-log_posterior, kind="stable")[:keep]
     return Proposals(tuple(map(candidate, order)), inclusion, len(subsets), total <= limit)
 
 
 def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     if isinstance(x, Observations):
         if y is not None:
-            raise ValueError("observations hold their readings: leave y out.")
+            raise ValueError("Observations hold their values: leave y out.")
         measured = np.asarray(x.measured)
         if np.ptp(np.asarray(x.noise)[measured]) > 0:
             raise ValueError(
-                "the readings have known variances that differ, and here all weigh the same: pass x and y."
+                "the observations have known variances that differ, and here all weigh the same: pass x and y."
             )
         points, values = np.asarray(x.x)[measured], np.asarray(x.y)[measured]
     else:
@@ -312,9 +312,9 @@ def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray
     if points.ndim != 2 or values.shape != points.shape[:1] or len(values) < 3:
         raise ValueError(f"x (n, d) and y (n,) with n >= 3 needed; got shapes {points.shape} and {values.shape}.")
     if not (np.isfinite(points).all() and np.isfinite(values).all()):
-        raise ValueError("points and readings must be finite: leave failed readings out.")
+        raise ValueError("points and observations must be finite: leave failed observations out.")
     if not values.std() > 0:
-        raise ValueError("all readings are the same: there is nothing to explain.")
+        raise ValueError("all observations are the same: there is nothing to explain.")
     return points, values
 
 
@@ -322,8 +322,8 @@ def _columns(terms: TermLibrary, points: np.ndarray) -> np.ndarray:
     table = np.asarray(terms(points))
     for name, column in zip(terms.names, table.T, strict=True):
         if not np.isfinite(column).all():
-            place = points[~np.isfinite(column)][0].tolist()
-            raise ValueError(f"the term {name!r} is not finite at {place}: leave it out, or shift its input.")
+            point = points[~np.isfinite(column)][0].tolist()
+            raise ValueError(f"the term {name!r} is not finite at {point}: leave it out, or shift its input.")
         if column.std() <= 1e-12 * np.abs(column).max():
             raise ValueError(f"the term {name!r} is the same at all points, as the constant is: leave it out.")
     return table
@@ -380,10 +380,10 @@ def _evidences(design: Array, target: Array, width: float, subsets: Array) -> Ar
 
 
 def _reduced(gram: Array, moment: Array, square: Array, width: float) -> tuple[Array, Array]:
-    """Cholesky factor of the precision, and what is left of the squared readings: y'y - m' A^-1 m >= 0."""
+    """Cholesky factor of the precision, and what is left of the squared observations: y'y - m' A^-1 m >= 0."""
     lower, _ = cholesky(gram + jnp.eye(gram.shape[0], dtype=gram.dtype) / width**2)
     white = solve_lower(lower, moment)
-    # Rounding may take it below zero where a subset explains the readings to the last digit.
+    # Rounding may take it below zero where a subset explains the observations to the last digit.
     return lower, jnp.maximum(square - white @ white, jitter(gram.dtype) ** 1.5 * square)
 
 

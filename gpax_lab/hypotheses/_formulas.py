@@ -172,14 +172,14 @@ def function(text: str, inputs: Sequence[str] = ("x",)) -> Callable[[Array], Arr
 
 def evaluate(tree: ast.expr, x: Array, params: Params, inputs: Sequence[str]) -> Array:
     """() value of a parsed formula at x (d,)."""
-    place = {name: i for i, name in enumerate(inputs)}
+    column = {name: i for i, name in enumerate(inputs)}
 
     def value(node: ast.expr) -> Any:
         match node:
             case ast.Constant(number):
                 return float(number)  # type: ignore[arg-type]
             case ast.Name(name):
-                return x[place[name]] if name in place else params[name]
+                return x[column[name]] if name in column else params[name]
             case ast.UnaryOp(ast.USub(), inner):
                 return -value(inner)
             case ast.UnaryOp(_, inner):

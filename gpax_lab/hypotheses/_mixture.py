@@ -28,12 +28,12 @@ from gpax_lab.models._parametric import parametric
 class Hypotheses:
     """Models that compete, by name, and how probable each is before anything is read.
 
-    Build one and keep it: it stands where a model does, in `bayes_opt(hypotheses, race(smc(256)), ...)`.
+    Build one and keep it: it stands where a model does, in `bayes_opt(hypotheses, model_average(smc(256)), ...)`.
 
     Attributes:
         models: a model for each name.
         prior: (M,) probabilities that sum to one, in the order of `models`.
-        scale: location and scale of the readings, where they were given.
+        scale: location and scale of the observations, where they were given.
         adopted: names of those that joined during a campaign.
     """
 
@@ -99,16 +99,17 @@ def hypotheses(
     `scale` are given a flexible process without any law runs along as `NONE_OF_THESE`: if it becomes the most probable
     one, the truth is none of the others.
 
-    Evidence compares what the models said before they saw a reading. So their priors may not depend on readings: models
+    Evidence compares what the models said before they saw an observation. So their priors may not depend on
+        observations: models
     of your own need `standardize=False`, or (location, scale) from what is known of the quantity.
 
     Args:
         models: two or more laws or models (one is enough beside `NONE_OF_THESE`), of the same inputs and the same
-            readings.
+            observations.
         prior: relative probability of each name; None for even ones. `NONE_OF_THESE` has that of an average one unless
             it is named.
         bounds: (d, 2) box of the inputs in the user's units.
-        scale: location and scale of the readings as known beforehand, e.g. the middle and half the width of their
+        scale: location and scale of the observations as known beforehand, e.g. the middle and half the width of their
             range.
         noise: of models made here, as in `gp.exact`; the inferred variance is relative to the scale squared.
         within_process: whether laws stand inside a process (structured GP) instead of alone.
@@ -116,8 +117,8 @@ def hypotheses(
 
     Raises:
         ValueError: fewer than two models, models of different numbers of inputs or quantities, prior programs that have
-            not all observed the same, a model that standardises readings by themselves, laws without bounds and scale,
-            or prior probabilities that are not positive or name no model.
+            not all observed the same, a model that standardises observations by themselves, laws without bounds and
+            scale, or prior probabilities that are not positive or name no model.
 
     Example:
         >>> from gpax_lab.laws import shapes
@@ -128,7 +129,9 @@ def hypotheses(
     """
     laws = [name for name, model in models.items() if isinstance(model, Law)]
     if laws and (bounds is None or scale is None):
-        raise ValueError(f"{laws} are laws: give bounds of the inputs and (location, scale) of the readings with them.")
+        raise ValueError(
+            f"{laws} are laws: give bounds of the inputs and (location, scale) of the observations with them."
+        )
     if len({model.dim for model in models.values()}) > 1:
         raise ValueError(f"hypotheses of {[m.dim for m in models.values()]} inputs can not be compared: use the same.")
 
@@ -145,12 +148,12 @@ def hypotheses(
         dim = next(iter(ready.values())).dim
         ready[NONE_OF_THESE] = gp.exact(dim, matern52, None, None, noise, bounds, scale)
     if len(ready) < 2:
-        raise ValueError(f"a race needs two hypotheses or more; got {list(models)}.")
+        raise ValueError(f"a model average needs two hypotheses or more; got {list(models)}.")
     relative = [name for name, model in ready.items() if model.standardized]
     if relative:
         raise ValueError(
-            f"{relative} standardise the readings by themselves, so that their priors change with every reading and "
-            "their evidence means nothing: pass standardize=(location, scale) of the quantity as you know it."
+            f"{relative} standardise the observations by themselves, so that their priors change with every "
+            "observation and their evidence means nothing: pass standardize=(location, scale) of the quantity as you know it."
         )
     known = {name: latent_and_observed(vetted(model.prior))[1] for name, model in ready.items()}
     if len(set(known.values())) > 1:
@@ -281,11 +284,11 @@ class HypothesisMixture:
 
     @jax.jit
     def noise_variance(self, x: Array) -> Array:
-        """(sum of draws, m) variance that a new reading at x (m, d) adds."""
+        """(sum of draws, m) variance that a new observation at x (m, d) adds."""
         return jnp.concatenate([posterior.noise_variance(x) for posterior in self.posteriors])
 
     def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
-        """Mean and variance (sum of draws, capacity) of each reading given the others, draw by draw, noise included."""
+        """Mean and variance (sum of draws, capacity) of each observation given all others, noise included."""
         means, variances = zip(*(posterior.leave_one_out(obs) for posterior in self.posteriors), strict=True)
         return jnp.concatenate(means), jnp.concatenate(variances)
 
@@ -298,7 +301,7 @@ class HypothesisMixture:
         raise TypeError(f"save writes a Posterior or a ModelAverage; got {type(self).__name__}.")
 
     def conditioned(self, obs: Observations) -> Self:
-        """All posteriors conditioned on the readings."""
+        """All posteriors conditioned on the observations."""
         return replace(self, posteriors=tuple(p.conditioned(obs) for p in self.posteriors))
 
     def with_pending(self, obs: Observations) -> Self:

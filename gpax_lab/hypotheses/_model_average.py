@@ -1,7 +1,7 @@
 """Competing hypotheses: a posterior for each, and how probable each of them is.
 
-Before a reading is taken in, every hypothesis predicts it; the sum of the log densities it gave to what was then read
-is its log evidence, however the points were chosen (Dawid 1984, JRSS A 147, 278). With prior probabilities of the
+Before an observation is taken in, every hypothesis predicts it; the sum of the log densities it gave to what was then
+read is its log evidence, however the points were chosen (Dawid 1984, JRSS A 147, 278). With prior probabilities of the
 hypotheses that makes their posterior probabilities.
 """
 
@@ -52,9 +52,9 @@ class ModelAverage(HypothesisMixture):
         return _probability_error(self.log_probability, error)
 
     def floored(self, floor: float) -> "ModelAverage":
-        """The same race, for decisions: of its probability the share `floor` belongs evenly to all that compete.
+        """For decisions: the same, but the share `floor` of the probability belongs evenly to all that compete.
 
-        What is believed and reported is untouched; a decision that trusts the evidence of a handful of readings may
+        What is believed and reported is untouched; a decision that trusts the evidence of a handful of observations may
         never look where the other rivals expect the optimum. One without finite evidence stays out.
         """
         log_p = self.log_probability
@@ -104,8 +104,8 @@ class ModelAverage(HypothesisMixture):
 
 @jax.jit
 def _log_probability(log_prior: Array, log_evidence: Array) -> Array:
-    score = log_prior + log_evidence
-    return jax.nn.log_softmax(jnp.where(jnp.isfinite(score), score, -jnp.inf))
+    joint = log_prior + log_evidence
+    return jax.nn.log_softmax(jnp.where(jnp.isfinite(joint), joint, -jnp.inf))
 
 
 @jax.jit

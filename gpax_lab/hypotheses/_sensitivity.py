@@ -1,7 +1,8 @@
-"""How much the verdict on competing hypotheses owes to the width of their priors.
+"""How much the conclusion on competing hypotheses owes to the width of their priors.
 
-A hypothesis pays for what it held possible and did not find: twice as wide a prior of a parameter that the readings
-determine costs log 2 of evidence. So a verdict that turns over when priors become wider or narrower is no verdict yet.
+A hypothesis pays for what it held possible and did not find: twice as wide a prior of a parameter that the observations
+determine costs log 2 of evidence. So a conclusion that changes when priors become wider or narrower is no conclusion
+yet.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,8 @@ FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 HEAVIEST = 0.1
 """Share of the sum that one draw may carry: above it the draws do not reach where the other prior would lead."""
 
-OF_READINGS = ("noise", "excess", "input_noise", "displacement", "white")
-"""Parameters that say how readings scatter, in value and in place: their priors stay as given."""
+OF_OBSERVATIONS = ("noise", "excess", "input_noise", "displacement", "white")
+"""Parameters that say how observations scatter, in value and in input: their priors stay as given."""
 
 SCALED = (
     dist.Normal,
@@ -104,12 +105,12 @@ class PriorSweep:
             ]
             lines.append(f"{factor:<8g}" + "".join(cell.rjust(wide) for cell in cells))
         if self.stable:
-            lines.append("The verdict holds.")
+            lines.append("The conclusion holds.")
         elif self.overturned:
-            lines.append("The verdict depends on the width of the priors.")
+            lines.append("The conclusion depends on the width of the priors.")
         else:
             lines.append(
-                "Whether the verdict holds, these draws do not tell: some widths are out of reach or too close."
+                "Whether the conclusion holds, these draws do not tell: some widths are out of reach or too close."
             )
         lines.append("Noise, and priors without a scale of their own (uniform ones), are as given throughout.")
         return "\n".join(lines)
@@ -121,7 +122,7 @@ def prior_sweep(posterior: ModelAverage, factors: Sequence[float] = FACTORS) -> 
     With another prior p' the evidence is Z' = Z E[p'(theta) / p(theta)] over the posterior, so that nothing is fitted
     anew. Where single draws carry that mean, the answer is NaN: fit with the other priors if it matters. The flexible
     process (`NONE_OF_THESE`) stays as it is: it stands for no physics whose width could be in question. So do laws that
-    were adopted during the campaign: what they gained by readings before is taken back for the width they had.
+    were adopted during the campaign: what they gained by observations before is taken back for the width they had.
 
     Args:
         posterior: of a `model_average`.
@@ -135,7 +136,7 @@ def prior_sweep(posterior: ModelAverage, factors: Sequence[float] = FACTORS) -> 
     """
     if type(posterior) is not ModelAverage:
         raise TypeError(
-            f"prior_sweep looks at several hypotheses and their evidence, a race(...); got {type(posterior)}."
+            f"prior_sweep looks at several hypotheses and their evidence, a model_average(...); got {type(posterior)}."
         )
     widths = np.asarray(factors, float)
     if widths.ndim != 1 or not np.all(widths > 0):
@@ -152,9 +153,9 @@ def prior_sweep(posterior: ModelAverage, factors: Sequence[float] = FACTORS) -> 
         for w in widths
     ]
     table = np.asarray(each, float)  # (F, M, 2)
-    score = table[..., 0] + np.asarray(posterior.log_prior)[None]
+    joint = table[..., 0] + np.asarray(posterior.log_prior)[None]
     with np.errstate(invalid="ignore"):  # NaN where one of them is not told
-        probability = np.exp(score - np.logaddexp.reduce(score, axis=1)[:, None])
+        probability = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
     return PriorSweep(posterior.names, widths, table[..., 0], table[..., 1], probability)
 
 
@@ -177,9 +178,9 @@ def with_width(posterior: Posterior, factor: Array) -> tuple[Array, Array]:
     weight = posterior.log_weight + ratio
     gained = jax.scipy.special.logsumexp(weight)
     # At the width it was fitted with, weights are what they were and nothing is added to the error.
-    spread = jnp.maximum(weight_variance(weight) - weight_variance(posterior.log_weight), 0.0)
+    added = jnp.maximum(weight_variance(weight) - weight_variance(posterior.log_weight), 0.0)
     told = (jnp.max(weight) - gained < jnp.log(HEAVIEST)) | (factor == 1.0)
-    error = jnp.sqrt(posterior.info.evidence_error**2 + spread)
+    error = jnp.sqrt(posterior.info.evidence_error**2 + added)
     return jnp.where(told, posterior.log_evidence + gained, jnp.nan), jnp.where(told, error, jnp.nan)
 
 
@@ -189,7 +190,7 @@ def _log_ratio(posterior: Posterior, params: Params, factor: Array) -> Array:
     program = handlers.substitute(given, data=dict(params))
     total = jnp.zeros(())
     for site in handlers.trace(program).get_trace().values():
-        of_physics = site["name"].rsplit("/", 1)[-1] not in OF_READINGS
+        of_physics = site["name"].rsplit("/", 1)[-1] not in OF_OBSERVATIONS
         if site["type"] == "sample" and not site["is_observed"] and of_physics:
             wide, value = widened(site["fn"], factor), site["value"]
             total = total + jnp.sum(wide.log_prob(value) - site["fn"].log_prob(value))

@@ -1,4 +1,4 @@
-"""A sampler turns observations into weighted draws: `init` once, `update` after every reading."""
+"""A sampler turns observations into weighted draws: `init` once, `update` after every observation."""
 
 from gpax_lab.inference._ensemble import ensemble
 from gpax_lab.inference._laplace import laplace

@@ -39,7 +39,7 @@ class BFGSResult(NamedTuple):
 def at_mode(slope: Array) -> Array:
     """() whether a log density with that slope is at a mode.
 
-    In single precision the slope of a density of hundreds of readings is rounded to some tenths of a nat.
+    In single precision the slope of a density of hundreds of observations is rounded to some tenths of a nat.
     """
     return slope <= MODE_GTOL * (1.0 if slope.dtype == jnp.float64 else 5.0)
 

@@ -140,8 +140,8 @@ def _laid_out(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
     return UnconstrainedDensity(size, draw, constrain, potential, log_likelihoods, tempered)
 
 
-def start(key: Array, space: UnconstrainedDensity, obs: Observations, tries: int = 16) -> Array:
+def start(key: Array, space: UnconstrainedDensity, obs: Observations, num_draws: int = 16) -> Array:
     """The most probable of `tries` prior draws: (size,) a start where the density is finite, if any has one."""
-    z = jax.vmap(space.draw)(jax.random.split(key, tries))
+    z = jax.vmap(space.draw)(jax.random.split(key, num_draws))
     energy = jax.lax.map(lambda one: space.potential(one, obs), z)
     return z[jnp.argmin(jnp.where(jnp.isfinite(energy), energy, jnp.inf))]

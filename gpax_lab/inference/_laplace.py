@@ -22,9 +22,9 @@ from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning
 from gpax_lab.inference._weights import ess_fraction, pareto_k, weight_variance
 from gpax_lab.models._model import Model
 
-FLAT = 1e-6
+GTOL = 1e-6
 """The slope, in nats per prior standard deviation of an unconstrained parameter, at which a mode is reached."""
-SPREAD = 64
+SCALE_DRAWS = 64
 """Prior draws whose standard deviations these are."""
 MODES = 4
 """Most modes that draws are taken around."""
@@ -47,7 +47,7 @@ class Tuning(NamedTuple):
 class Settings(NamedTuple):
     """The static settings of one fit; see `laplace`."""
 
-    draws: int
+    num_samples: int
     starts: int
     iterations: int
     weighted: bool
@@ -55,7 +55,9 @@ class Settings(NamedTuple):
 
 
 @interned
-def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bool = True, rounds: int = 2) -> Sampler:
+def laplace(
+    num_samples: int = 64, starts: int = 8, iterations: int = 60, weighted: bool = True, rounds: int = 2
+) -> Sampler:
     """The modes of the posterior by BFGS, and weighted draws from Gaussians of their curvature.
 
     In unconstrained coordinates z with mode z^ and Hessian H of minus the log density, q = N(z^, H^-1); with several
@@ -65,12 +67,12 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     27).
 
     Where it fails, the weights tell and the outcome says so: less than a quarter of the draws is effective, or less
-    than half with Pareto's k above 0.7. That is so for most physics with a few readings, and with tens of parameters:
-    use `smc`. Once adapted, a tenth of the draws is as wide as the prior, which may or may not meet a mode that no
-    start led to. Without weights draws are too sure, because the posterior of a scale has a long tail.
+    than half with Pareto's k above 0.7. That is so for most physics with a few observations, and with tens of
+    parameters: use `smc`. Once adapted, a tenth of the draws is as wide as the prior, which may or may not meet a mode
+    that no start led to. Without weights draws are too sure, because the posterior of a scale has a long tail.
 
     Args:
-        draws: number of draws.
+        num_samples: number of draws.
         starts: prior draws from which the optimiser starts; later fits also start from the last modes.
         iterations: most BFGS steps from each start.
         weighted: whether draws carry importance weights.
@@ -82,9 +84,9 @@ def laplace(draws: int = 64, starts: int = 8, iterations: int = 60, weighted: bo
     Raises:
         ValueError: a count is below 1, or rounds below 0.
     """
-    if min(draws, starts, iterations) < 1 or rounds < 0:
-        raise ValueError("laplace needs draws, starts and iterations of at least 1, and rounds of at least 0.")
-    settings = Settings(draws, starts, iterations, weighted, rounds)
+    if min(num_samples, starts, iterations) < 1 or rounds < 0:
+        raise ValueError("laplace needs num_samples, starts and iterations of at least 1, and rounds of at least 0.")
+    settings = Settings(num_samples, starts, iterations, weighted, rounds)
 
     def unknown(model: Model, obs: Observations) -> Tuning:
         # No mode is known yet: the optimiser leaves a start that is not a number at once.
@@ -194,7 +196,7 @@ def _importance(
     key: Array, space: UnconstrainedDensity, obs: Observations, proposal: Proposal, least: Array, settings: Settings
 ) -> tuple[Array, Array]:
     """Draws (n, p) and log ratios (n,): from the Gaussians where these are the posterior, else from adapted ones."""
-    dtype, count = obs.y.dtype, settings.draws
+    dtype, count = obs.y.dtype, settings.num_samples
 
     def once(last: _Round) -> _Round:
         wide = jnp.where(last.number == 0, 0.0, WIDE).astype(dtype)
@@ -220,25 +222,25 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     space = unconstrained_density(model, obs.y.dtype)
     dtype = obs.y.dtype
     key_start, key_draw = jax.random.split(key)
-    prior = jax.vmap(space.draw)(jax.random.split(key_start, max(SPREAD, settings.starts)))
+    prior = jax.vmap(space.draw)(jax.random.split(key_start, max(SCALE_DRAWS, settings.starts)))
     unit = jnp.maximum(jnp.std(prior, axis=0), jnp.finfo(dtype).tiny)
     starts = jnp.concatenate([tuning.modes, prior[: settings.starts]])
 
     def down(z: Array) -> BFGSResult:
-        return minimize_bfgs(lambda z: space.potential(z, obs), z, FLAT, settings.iterations, unit)
+        return minimize_bfgs(lambda z: space.potential(z, obs), z, GTOL, settings.iterations, unit)
 
     ends = jax.lax.map(down, starts)
     modes = _distinct(ends, unit)
     proposal, mass, positive = _gaussians(space, obs, modes, unit)
-    log_weight = jnp.full(settings.draws, -math.log(settings.draws), dtype)
+    log_weight = jnp.full(settings.num_samples, -math.log(settings.num_samples), dtype)
     if settings.weighted:
         wider, least = _with_prior(proposal, prior, unit)
         z, ratio = _importance(key_draw, space, obs, wider, least, settings)
         total = logsumexp(ratio)
-        evidence = total - math.log(settings.draws)
+        evidence = total - math.log(settings.num_samples)
         log_weight = jnp.where(jnp.isfinite(total), ratio - total, log_weight)
     else:
-        z, evidence = draw(key_draw, proposal, settings.draws, jnp.zeros((), dtype)), mass
+        z, evidence = draw(key_draw, proposal, settings.num_samples, jnp.zeros((), dtype)), mass
     known = jnp.isfinite(modes.energy)[:, None]
     gradients = jnp.sum(ends.num_evals) + 2 * space.size * jnp.sum(known)
     info = _report(evidence, modes.slope[0], positive, modes.more, log_weight, gradients, settings)
@@ -255,7 +257,7 @@ def _report(
     gradients: Array,
     settings: Settings,
 ) -> Info:
-    draws = settings.draws
+    draws = settings.num_samples
     size = draws * ess_fraction(log_weight)
     # Below a quarter posteriors were found wrong by a third of a standard deviation (`benchmarks/posteriors.py`).
     least = max(0.25 * draws, min(2.0, 0.5 * draws))

@@ -33,10 +33,10 @@ class Tuning(NamedTuple):
 class Settings(NamedTuple):
     """The static settings of one fit; see `nuts`."""
 
-    warmup: int
-    samples: int
-    chains: int
-    keep: int
+    num_warmup: int
+    num_samples: int
+    num_chains: int
+    thin_to: int
     adapt_mass: bool
     target_accept: float
     max_tree_depth: int
@@ -56,7 +56,7 @@ def nuts(
     num_warmup: int = 300,
     num_samples: int = 300,
     num_chains: int = 1,
-    draws: int | None = 64,
+    thin_to: int | None = 64,
     rewarm: int | None = None,
     target_accept: float = 0.8,
     max_tree_depth: int = 8,
@@ -69,7 +69,7 @@ def nuts(
         num_warmup: warm-up iterations of the first fit, in which step size and mass matrix adapt.
         num_samples: iterations kept per chain; all of them enter the diagnostics.
         num_chains: chains, run one after the other (on a CPU faster than in lockstep).
-        draws: draws kept for prediction and decisions, evenly thinned from all; None keeps every one.
+        thin_to: draws kept for prediction and decisions, evenly thinned from all; None keeps every one.
         rewarm: warm-up iterations of later fits, which start from the last positions, step size and mass matrix
             (the mass matrix then stays). None repeats the full warm-up of the first fit from the last positions.
         target_accept: acceptance statistic aimed at; higher means smaller steps.
@@ -90,14 +90,14 @@ def nuts(
         num_warmup,
         num_samples,
         num_chains,
-        min(draws or total, total),
+        min(thin_to or total, total),
         True,
         target_accept,
         max_tree_depth,
         max_r_hat,
         min_ess,
     )
-    later = first if rewarm is None else first._replace(warmup=rewarm, adapt_mass=False)
+    later = first if rewarm is None else first._replace(num_warmup=rewarm, adapt_mass=False)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
@@ -136,13 +136,13 @@ def _run_chain(
         target_accept_prob=settings.target_accept,
         max_tree_depth=settings.max_tree_depth,
     )
-    state = kernel.init(key, settings.warmup, tuning.position, (), {})
+    state = kernel.init(key, settings.num_warmup, tuning.position, (), {})
 
     def step(state, _):
         state = kernel.sample(state, (), {})
         return state, _Trace(state.z, state.diverging, state.num_steps, state.accept_prob)
 
-    state, trace = jax.lax.scan(step, state, None, length=settings.warmup + settings.samples)
+    state, trace = jax.lax.scan(step, state, None, length=settings.num_warmup + settings.num_samples)
     adapted = state.adapt_state
     return Tuning(state.z, adapted.step_size, adapted.inverse_mass_matrix), trace
 
@@ -150,18 +150,18 @@ def _run_chain(
 @partial(jax.jit, static_argnames=("model", "settings"))
 def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: Settings) -> Posterior:
     space = unconstrained_density(model, obs.y.dtype)
-    keys = jax.random.split(key, settings.chains)
+    keys = jax.random.split(key, settings.num_chains)
     started = jax.lax.map(lambda z: space.potential(z, obs), tuning.position)
     before = tuning
     tuning, trace = jax.lax.map(lambda a: _run_chain(a[0], a[1], space, obs, settings), (keys, before))
-    after = jax.tree.map(lambda leaf: leaf[:, settings.warmup :], trace)
+    after = jax.tree.map(lambda leaf: leaf[:, settings.num_warmup :], trace)
     if not settings.adapt_mass:
         tuning = tuning._replace(inverse_mass=_blend(before.inverse_mass, after.z))
     flat = after.z.reshape(-1, space.size)
-    kept = flat[jnp.linspace(0, flat.shape[0] - 1, settings.keep).round().astype(int)]
+    kept = flat[jnp.linspace(0, flat.shape[0] - 1, settings.thin_to).round().astype(int)]
     params = jax.vmap(space.constrain)(kept)
     info = _diagnose(after, jnp.sum(trace.steps), jnp.isfinite(started), settings)
-    log_weight = jnp.full(settings.keep, -jnp.log(settings.keep), obs.y.dtype)
+    log_weight = jnp.full(settings.thin_to, -jnp.log(settings.thin_to), obs.y.dtype)
     return Posterior(params, log_weight, jnp.full((), jnp.nan, obs.y.dtype), None, info, tuning, model)
 
 

@@ -82,7 +82,7 @@ class Posterior:
         info: diagnostics.
         tuning: what the sampler carries on to the next update.
         model: the model (static).
-        seen: (capacity,) bool, slots whose readings it knows; set by `conditioned`.
+        seen: (capacity,) bool, slots whose observations it knows; set by `conditioned`.
     """
 
     params: dict[str, Array]
@@ -139,20 +139,20 @@ class Posterior:
 
     @jax.jit
     def noise_variance(self, x: Array) -> Array:
-        """(draws, m) variance that a new reading at x (m, d) adds, in the user's unit squared."""
+        """(draws, m) variance that a new observation at x (m, d) adds, in the user's unit squared."""
         return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
 
     @jax.jit
     def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
-        """Mean and variance (draws, capacity) of each reading given the others, draw by draw, noise included.
+        """Mean and variance (draws, capacity) of each observation given the others, draw by draw, noise included.
 
-        The draws themselves know all readings. Meaningful in measured slots; a vector model has a last axis more.
+        The draws themselves know all observations. Meaningful in measured slots; a vector model has a last axis more.
         """
         model = able(self.model, LeavesOneOut)
         return over_draws(lambda params: model.leave_one_out(params, obs), self.params)
 
     def conditioned(self, obs: Observations) -> "Posterior":
-        """The posterior with its factor computed from its draws and the readings."""
+        """The posterior with its factor computed from its draws and the observations."""
         factor = condition_draws(self.model, self.params, obs)
         weight, info, seen = _settled(factor.ok, self.log_weight, self.info, obs, self.model.needs_noise)
         return replace(self, log_weight=weight, factor=factor, seen=seen, info=info)

@@ -1,4 +1,4 @@
-"""Whether intervals hold, by leave-one-out as the campaign goes, and a spread that would have held."""
+"""Whether intervals hold, by leave-one-out as the campaign goes, and a standard deviation that would have."""
 
 from functools import partial
 from statistics import NormalDist
@@ -11,14 +11,15 @@ from gpax_lab.core._observations import Observations
 from gpax_lab.inference._posterior import Predictive, mixture
 
 CAUTION = 10.0
-"""Readings that the belief in the model's own spread is worth: with as many, the factor goes half of the way."""
+"""Observations that the belief in the model's own standard deviation is worth: with as many, the factor goes half of
+the way."""
 
 
 def leave_one_out_scores(posterior: Predictive, obs: Observations) -> Array:
-    """How far each reading lies from what the others say of it, in standard deviations; 0 in unmeasured slots.
+    """How far each observation lies from what the others say of it, in standard deviations; 0 in unmeasured slots.
 
     z_i = (y_i - m_i) / s_i with the mean and the standard deviation, noise included, of the mixture over draws (and
-    hypotheses) given all other readings, in closed form (R&W 2006, eq. 5.12). The draws know all of them.
+    hypotheses) given all other observations, in closed form (R&W 2006, eq. 5.12). The draws know all of them.
 
     Args:
         posterior: of a model, or a model average.
@@ -39,7 +40,7 @@ def leave_one_out_scores(posterior: Predictive, obs: Observations) -> Array:
 
 @partial(jax.jit, static_argnames="level")
 def coverage(posterior: Predictive, obs: Observations, level: float = 0.9) -> tuple[Array, Array]:
-    """How many readings lie inside the interval that the others give for them, and how many readings there are.
+    """How many observations lie inside the interval that the others give for them, and how many there are.
 
     Args:
         posterior: of a model, or a model average.
@@ -47,7 +48,7 @@ def coverage(posterior: Predictive, obs: Observations, level: float = 0.9) -> tu
         level: probability that the interval should have.
 
     Returns:
-        () inside and () readings, both int; their ratio is the coverage so far.
+        () inside and () observations, both int; their ratio is the coverage so far.
     """
     z, used = _scores(posterior, obs)
     return jnp.sum(used & (jnp.abs(z) <= _edge(level))), jnp.sum(used)
@@ -59,10 +60,11 @@ def recalibration(posterior: Predictive, obs: Observations, level: float = 0.9) 
 
     The ceil((n + 1) level)-th smallest |z| of n leave-one-out scores (split conformal prediction's correction for few
     of them; Lei et al. 2018, JASA 113, 1094), over the normal quantile that should be there; shrunk to 1 in the
-    logarithm by n / (n + 10), since ten readings say little of a tail. 1 without readings.
+    logarithm by n / (n + 10), since ten observations say little of a tail. 1 without observations.
 
-    The guarantee is for readings that are exchangeable. Points that a score has chosen are not: they crowd where the
-    quantity is large, and how the model errs there says less of other places. `benchmarks/stuck.py` measures both.
+    The guarantee is for observations that are exchangeable. Points that an acquisition function has chosen are not:
+    they crowd where the quantity is large, and how the model errs there says less of other points.
+    `benchmarks/stuck.py` measures both.
 
     Args:
         posterior: of a model, or a model average.
@@ -85,23 +87,25 @@ def intervals(
     level: float = 0.9,
     *,
     recalibrated: bool = True,
-    of_readings: bool = False,
+    of_observations: bool = False,
 ) -> tuple[Array, Array]:
-    """Lower and upper ends (m,) of the intervals at x (m, d), in the user's unit: mean -+ quantile times spread.
+    """Lower and upper ends (m,) of the intervals at x (m, d), in the user's unit: mean -+ quantile times standard
+    deviation.
 
     Args:
         posterior: of a model, or a model average.
         obs: what it was fitted to.
         x: (m, d) points.
         level: probability that they should hold.
-        recalibrated: whether the spread is multiplied by `recalibration` where that is above 1. It helped where it
-            mattered (processes on a measured map with 15 readings: 71 to 79 percent became 76 to 81 of the 90 asked
-            for) and changed little elsewhere. It never narrows: leave-one-out by draws that know all readings is too
-            hopeful for that, most of all for networks whose training it stops (there 73 percent would become 68).
-        of_readings: whether for a new reading, noise included, instead of the quantity itself.
+        recalibrated: whether the standard deviation is multiplied by `recalibration` where that is above 1. It helped
+            where it mattered (processes on a measured map with 15 observations: 71 to 79 percent became 76 to 81 of the
+            90 asked for) and changed little elsewhere. It never narrows: leave-one-out by draws that know all
+            observations is too hopeful for that, most of all for networks whose training it stops (there 73 percent
+            would become 68).
+        of_observations: whether for a new observation, noise included, instead of the quantity itself.
     """
     mean, variance = posterior.moments(x)
-    if of_readings:
+    if of_observations:
         variance = variance + jnp.exp(posterior.log_weight) @ posterior.noise_variance(x)
     half = _edge(level) * jnp.sqrt(variance)
     if recalibrated:

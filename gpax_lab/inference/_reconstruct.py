@@ -28,18 +28,18 @@ FEW = 8
 FIRST = 2
 """Blocks on which the first start learns how the density is curved, at a quarter of the price. Others come near a mode
 on so many, and go on from there with that curvature, which takes them a third of the steps."""
-LOOSE = 5.0
+LOOSE_GTOL = 5.0
 """Slope at which they are near, in nats per log parameter."""
-CLOSE = 0.3
+CLOSE_GTOL = 0.3
 """Slope at which they are compared with the best so far: what they could still gain is some hundredths of a nat."""
-FLAT = 0.1 * MODE_GTOL
+GTOL = 0.1 * MODE_GTOL
 """Ten times flatter than asked, so that a search that stalls by rounding is told from one that got lost."""
 SLOTS = 256
 """The number of slots of a direct solution is a power of two up to this, and a multiple of it above."""
 DIRECT = 2048
-"""Most readings solved by a Cholesky factor."""
+"""Most observations solved by a Cholesky factor."""
 DIRECT_WORK = 1 << 34
-"""Most readings squared times pixels for that: two seconds of one core, and conjugate gradients take as long."""
+"""Most observations squared times pixels for that: two seconds of one core, and conjugate gradients take as long."""
 DRAWS = 512
 """Prior draws whose quantiles these are."""
 STEPS = 200
@@ -52,9 +52,9 @@ class Reconstruction(NamedTuple):
     Attributes:
         mean: (*shape) posterior mean of the noise-free quantity, in the unit of the image.
         std: (*shape) its standard deviation, likewise.
-        noise_std: () standard deviation of the noise of a reading, likewise.
-        params: learned parameters by name; variances relative to the standardised readings, lengthscales in lengths of
-            their axis.
+        noise_std: () standard deviation of the noise of an observation, likewise.
+        params: learned parameters by name; variances relative to the standardised observations, lengthscales in lengths
+            of their axis.
         residual: () the largest error of a linear solution, in posterior standard deviations; see `kronecker.Solution`.
         iterations: () steps of conjugate gradients, mean and all draws; 0 for a direct solution.
         outcome: () code of `Status`.
@@ -99,7 +99,7 @@ class _Search(NamedTuple):
     rival: Array
     before: Array
     now: Array
-    flat: Array
+    gtol: Array
 
 
 @cache
@@ -121,7 +121,7 @@ def reconstruct(
     key: Array,
     image: ArrayLike,
     process: KroneckerGP | None = None,
-    samples: int = 64,
+    num_samples: int = 64,
     tolerance: float = 3e-3,
     iterations: int | None = None,
     leading: int = 2048,
@@ -130,21 +130,22 @@ def reconstruct(
     """Fill the holes of an image by a Gaussian process with parameters learned from it.
 
     Parameters are at the mode of prior times composite likelihood (`models.gridded`, which says what that leaves out);
-    their uncertainty is not carried on, which thousands of readings allow and a dozen do not: use `gp.exact` with
-    `nuts` there. Given them, mean and standard deviation are those of the exact process. Few readings (1000 of
+    their uncertainty is not carried on, which thousands of observations allow and a dozen do not: use `gp.exact` with
+    `nuts` there. Given them, mean and standard deviation are those of the exact process. Few observations (1000 of
     128 x 128 pixels, 2000 of 64 x 64; see `DIRECT_WORK`) are solved directly. More are solved by conjugate gradients,
-    up to `tolerance` and to the Monte Carlo error of `samples` draws (9 percent of the standard deviation in each pixel
-    for 64).
+    up to `tolerance` and to the Monte Carlo error of `num_samples` draws (9 percent of the standard deviation in each
+    pixel for 64).
 
     Args:
         key: of the blocks the parameters are learned from, and of the draws.
-        image: (n_1, ..., n_d) readings in the user's unit, NaN (or masked) where nothing was measured.
+        image: (n_1, ..., n_d) observations in the user's unit, NaN (or masked) where nothing was measured.
         process: from `gridded.process`, one kernel for each axis; None for two parts, smooth and textured, both Matern
             5/2. Keep it from image to image: a new process, image shape or power of two of blocks compiles anew,
             nothing else does.
-        samples: draws from which the standard deviation is computed by conjugate gradients.
+        num_samples: draws from which the standard deviation is computed by conjugate gradients.
         tolerance: error at which they stop, in posterior standard deviations.
-        iterations: most steps of conjugate gradients, however few the readings; None: 500, and none for few readings.
+        iterations: most steps of conjugate gradients, however few the observations; None: 500, and none for few
+            observations.
         leading: modes solved exactly in the preconditioner (static): more of them cost memory and save steps.
         dtype: floating dtype, float64 by default.
 
@@ -155,8 +156,8 @@ def reconstruct(
 
     Raises:
         TypeError: the key is none.
-        ValueError: an image without pixels or readings, infinite readings, a process for another number of axes, or a
-            setting that makes no sense.
+        ValueError: an image without pixels or observations, infinite observations, a process for another number of
+            axes, or a setting that makes no sense.
 
     Example:
         >>> import numpy as np
@@ -175,8 +176,8 @@ def reconstruct(
     if process.axes != y.ndim:
         raise ValueError(f"this process has {process.axes} axes, the image {y.ndim}: one kernel for each axis.")
     most = 500 if iterations is None else iterations
-    if min(samples, most, leading) < 1 or not tolerance > 0:
-        raise ValueError("samples, iterations and leading must be at least 1, and the tolerance positive.")
+    if min(num_samples, most, leading) < 1 or not tolerance > 0:
+        raise ValueError("num_samples, iterations and leading must be at least 1, and the tolerance positive.")
     (seed, key_start, key_draws), scale, standard = _begin(key, jnp.asarray(y), jnp.asarray(measured))
     standard = np.asarray(standard)
     rng = np.random.default_rng(np.asarray(seed).tolist())
@@ -188,11 +189,11 @@ def reconstruct(
         return _solve(process, mode, *_slots(standard, measured), blocks.axes, scale, limits[0])
     ranks = gridded.ranks(process, mode.params, y.shape)
     arrays = jnp.asarray(standard), jnp.asarray(measured)
-    return _fill(key_draws, process, mode, *arrays, scale, limits, samples, leading, ranks)
+    return _fill(key_draws, process, mode, *arrays, scale, limits, num_samples, leading, ranks)
 
 
 def _slots(standard: np.ndarray, measured: np.ndarray) -> tuple[Array, Array, Array]:
-    """Readings (slots,), their pixels (slots, d) and which slots are used: few numbers of slots, few compiles."""
+    """Observations (slots,), their pixels (slots, d) and which slots are used: few numbers of slots, few compiles."""
     pixel = np.argwhere(measured).astype(np.int32)
     count = len(pixel)
     more = (capacity_for(count) if count <= SLOTS else -(-count // SLOTS) * SLOTS) - count
@@ -219,7 +220,7 @@ def _checked_image(image: ArrayLike, kind: np.dtype) -> tuple[np.ndarray, np.nda
 
 @jax.jit
 def _begin(key: Array, y: Array, measured: Array) -> tuple[tuple[Array, Array, Array], Scale, Array]:
-    """What chooses the blocks, keys of the start and of the draws, the scale, and standardised readings."""
+    """What chooses the blocks, keys of the start and of the draws, the scale, and standardised observations."""
     flat = y.ravel()
     status = jnp.where(measured.ravel(), MEASURED, EMPTY).astype(jnp.int8)
     scale = standardisation(Observations(flat[:, None], flat, jnp.zeros_like(flat), status), True, centred=True)
@@ -245,18 +246,18 @@ def learn(key: Array, process: KroneckerGP, blocks: Blocks) -> Mode:
         best, last = found
         some: Any = blocks._replace(used=blocks.used & (jnp.arange(every) < search.now)[:, None])
         z = jnp.select([search.fresh, search.rival], [search.start, last.z], best.z)
-        # Twice the readings, twice the curvature.
+        # Twice the observations, twice the curvature.
         share = jnp.minimum(search.before, filled) / jnp.minimum(search.now, filled)
         inverse = jnp.where(search.fresh, 0.0, best.inverse * share.astype(z.dtype))
-        end = minimize_bfgs(lambda z: space.potential(z, some), z, search.flat, STEPS, jnp.ones_like(z), inverse)
+        end = minimize_bfgs(lambda z: space.potential(z, some), z, search.gtol, STEPS, jnp.ones_like(z), inverse)
         better = jnp.where(search.rival, ~search.fresh & (end.value < best.value), True)
         return (jax.tree.map(lambda new, old: jnp.where(better, new, old), end, best), end), None
 
     # One loop for all searches, so that the density is compiled once.
-    searches = [(0, True, False, FIRST, FIRST, FLAT), (0, False, False, FIRST, FEW, FLAT)]
+    searches = [(0, True, False, FIRST, FIRST, GTOL), (0, False, False, FIRST, FEW, GTOL)]
     for k in range(1, len(STARTS)):
-        searches += [(k, True, True, FEW, FIRST, LOOSE), (k, False, True, FEW, FEW, CLOSE)]
-    searches += [(0, False, False, FEW, every, FLAT)]
+        searches += [(k, True, True, FEW, FIRST, LOOSE_GTOL), (k, False, True, FEW, FEW, CLOSE_GTOL)]
+    searches += [(0, False, False, FEW, every, GTOL)]
     start, fresh, rival, before, now, flat = (jnp.asarray(column) for column in zip(*searches, strict=True))
     table = _Search(starts[start], fresh, rival, before, now, flat.astype(starts.dtype))
     nothing, none = jnp.full((), jnp.inf, starts.dtype), jnp.asarray(0)

@@ -171,7 +171,7 @@ def _log_weight_gain(log_likelihood: Array) -> Array:
 
 
 def _next_temperature(state: SMCState, settings: Settings) -> Array:
-    """The farthest inverse temperature that leaves a fraction of effective particles of `temper_above`, by bisection."""
+    """The farthest inverse temperature that leaves the fraction `temper_above` of effective particles (bisection)."""
     rise = _log_weight_gain(state.log_likelihood)
     # Particles without a likelihood are lost at the first step, wherever it leads: they do not count against it.
     alive = jnp.where(jnp.isfinite(rise), state.log_weight, -jnp.inf)

@@ -1,7 +1,7 @@
 """A posterior in a file: its arrays, to be read back with the model that made it.
 
 A model is made of functions, so that it is not in the file: build it again by the same lines. Names and shapes of the
-parameters, its density at a few points and what the draws predict at a few places tell whether it is the same one.
+parameters, its density at a few points and what the draws predict at a few points tell whether it is the same one.
 """
 
 import importlib
@@ -23,7 +23,7 @@ from gpax_lab.inference._posterior import Info, Posterior, condition_draws
 from gpax_lab.models._model import Model
 
 FORMAT = 1
-PLACES = 5
+POINTS = 5
 """Points of the box at which predictions are compared."""
 
 
@@ -114,7 +114,7 @@ def unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], mo
     shape = jax.eval_shape(condition_draws, model, params, _like(model, seen.size, log_weight.dtype))
     wanted, found = jax.tree.leaves(shape), leaves("factor")
     if [w.shape for w in wanted] != [f.shape for f in found]:
-        raise ValueError("the model is not the one of this file: what it makes of the readings has another shape.")
+        raise ValueError("the model is not the one of this file: what it makes of the observations has another shape.")
     posterior = replace(posterior, factor=jax.tree.unflatten(jax.tree.structure(shape), found))
     _same(np.asarray(_probe(posterior)), arrays[f"{prefix}probe"], "what it predicts from the same draws")
     return posterior
@@ -149,8 +149,8 @@ def _like(model: Model, capacity: int, dtype: np.dtype) -> Observations:
 
 
 def _density(model: Model, capacity: int, dtype: np.dtype) -> np.ndarray:
-    """(3,) log density of the model at three points of its space, given a few readings made up for that."""
-    count = min(PLACES, capacity)
+    """(3,) log density of the model at three points of its space, given a few observations made up for that."""
+    count = min(POINTS, capacity)
     x = jnp.zeros((capacity, model.dim), dtype).at[:count].set(_places(model, dtype)[:count])
     y = jnp.zeros(capacity if model.outputs == 1 else (capacity, model.outputs), dtype)
     y = y.at[:count].set(jnp.arange(1.0, count + 1.0, dtype=dtype).reshape(-1, *[1] * (y.ndim - 1)))
@@ -163,10 +163,10 @@ def _density(model: Model, capacity: int, dtype: np.dtype) -> np.ndarray:
 def _places(model: Model, dtype: np.dtype) -> Array:
     """(5, d) in the box of the model."""
     low, high = (np.zeros(model.dim), np.ones(model.dim)) if model.bounds is None else model.bounds.T
-    return jnp.asarray(low + (high - low) * np.asarray(additive_recurrence(PLACES, model.dim)), dtype)
+    return jnp.asarray(low + (high - low) * np.asarray(additive_recurrence(POINTS, model.dim)), dtype)
 
 
 def _probe(posterior: Posterior) -> Array:
-    """(2, draws, 5) mean and variance at a few places of the box."""
+    """(2, draws, 5) mean and variance at a few points of the box."""
     mean, variance = posterior.predict(_places(posterior.model, posterior.log_weight.dtype))
     return jnp.stack([mean, variance])

@@ -188,7 +188,7 @@ def _candidates(settings: Settings, bounds: np.ndarray, record: Replay | None) -
 def _seeds(settings: Settings, candidates: Candidates, bounds: np.ndarray, key: Array) -> np.ndarray:
     """Points that fill the field evenly; of a recorded map, random places."""
     source = candidates if isinstance(settings.acquisition.candidates, Pool) else acquisition.box(_inside(bounds))
-    return np.asarray(source.spread(key, settings.campaign.seeds))
+    return np.asarray(source.space_filling(key, settings.campaign.seeds))
 
 
 def sampler(settings: Settings) -> inference.Sampler:

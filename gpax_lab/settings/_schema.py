@@ -119,7 +119,7 @@ class Nuts:
     num_warmup: int = entry(whole(10), 200)
     num_samples: int = entry(whole(8), 200)
     num_chains: int = entry(whole(1), 1)
-    draws: int = entry(whole(1), 64)
+    thin_to: int = entry(whole(1), 64)
     rewarm: int | None = entry(whole(0), None)
     target_accept: float = entry(number(0.1, 0.999), 0.8)
     max_tree_depth: int = entry(whole(1, 15), 8)
@@ -129,7 +129,7 @@ class Nuts:
 class Smc:
     """Arguments of `inference.smc`."""
 
-    draws: int = entry(whole(8), 128)
+    num_samples: int = entry(whole(8), 128)
     max_moves: int = entry(whole(1), 30)
     max_leapfrog: int = entry(whole(1), 32)
     max_correlation: float = entry(number(0.01, 0.99), 0.3)
@@ -139,7 +139,7 @@ class Smc:
 class Laplace:
     """Arguments of `inference.laplace`."""
 
-    draws: int = entry(whole(1), 64)
+    num_samples: int = entry(whole(1), 64)
     starts: int = entry(whole(1), 8)
     iterations: int = entry(whole(1), 60)
     weighted: bool = entry(flag, True)

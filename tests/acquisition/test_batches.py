@@ -24,7 +24,7 @@ GRID = acquisition.grid([[0, 1]], (101,))
 
 @pytest.fixture(scope="module")
 def posterior():
-    return nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, OBS)
+    return nuts(30, 40, thin_to=6).init(jax.random.key(0), MODEL, OBS)
 
 
 @pytest.mark.parametrize("pending", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -89,7 +89,7 @@ def test_a_pending_point_is_not_worth_asking_again(posterior, score):
 
 def test_minimising_is_maximising_the_mirror_image(posterior):
     mirrored = OBS._replace(y=-OBS.y)
-    flipped = nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, mirrored)
+    flipped = nuts(30, 40, thin_to=6).init(jax.random.key(0), MODEL, mirrored)
     a = acquisition.ucb_pe(maximize=True)(posterior, OBS, NEW)
     b = acquisition.ucb_pe(maximize=False)(flipped, mirrored, NEW)
     np.testing.assert_allclose(a, b, rtol=1e-6)
@@ -172,8 +172,8 @@ def test_one_point_needs_no_route():
     ],
 )
 def test_a_batch_is_distinct_pending_and_in_the_order_of_the_visit(score):
-    sampler = nuts(10, 16, draws=4, max_tree_depth=3)
-    experiment = bayes_opt(MODEL, sampler, score, GRID, batch=4, by_travel=True)
+    sampler = nuts(10, 16, thin_to=4, max_tree_depth=3)
+    experiment = bayes_opt(MODEL, sampler, score, GRID, batch_size=4, by_travel=True)
     state, x = experiment.propose(experiment.init(jax.random.key(0), OBS))
     asked = np.asarray(x)[:, 0]
     assert len(set(asked.tolist())) == 4

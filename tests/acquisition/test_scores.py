@@ -38,7 +38,7 @@ SCORES = {
 
 @pytest.fixture(scope="module")
 def posterior():
-    return nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, OBS)
+    return nuts(30, 40, thin_to=6).init(jax.random.key(0), MODEL, OBS)
 
 
 @pytest.fixture(params=SCORES)
@@ -102,7 +102,7 @@ def test_every_third_point_is_for_learning_and_penalties_stay(posterior):
 
 def test_minimising_y_is_maximising_minus_y(posterior):
     mirrored = OBS._replace(y=-OBS.y)
-    flipped = nuts(30, 40, draws=6).init(jax.random.key(0), MODEL, mirrored)
+    flipped = nuts(30, 40, thin_to=6).init(jax.random.key(0), MODEL, mirrored)
     flipped = replace(
         flipped, params=posterior.params, factor=jax.vmap(lambda p: MODEL.condition(p, mirrored))(posterior.params)
     )
@@ -239,11 +239,11 @@ class TestCandidates:
         np.testing.assert_allclose(edge.x, [-1e-6, 5.0], rtol=1e-9)
 
     def test_a_box_and_a_pool_spread_their_seeds(self):
-        box = acquisition.box([[0, 1], [2, 4]]).spread(jax.random.key(0), 16)
+        box = acquisition.box([[0, 1], [2, 4]]).space_filling(jax.random.key(0), 16)
         assert ((box >= jnp.array([[0, 2]])) & (box <= jnp.array([[1, 4]]))).all()
         gaps = np.linalg.norm((np.asarray(box)[:, None] - np.asarray(box)[None]) / [1, 2], axis=-1)
         assert gaps[~np.eye(16, dtype=bool)].min() > 0.1  # 16 random points come closer than 0.1 almost always
-        assert len(np.unique(acquisition.grid([[0, 1]], (9,)).spread(jax.random.key(0), 9))) == 9
+        assert len(np.unique(acquisition.grid([[0, 1]], (9,)).space_filling(jax.random.key(0), 9))) == 9
 
     @pytest.mark.parametrize("points", [[], [[np.nan]], [0.0]])
     def test_bad_pools_are_refused(self, points):

@@ -25,7 +25,7 @@ def table(address="tcp://127.0.0.1:5025", steps=1, x=SPAN, y=SPAN, campaign=(), 
     return {
         "campaign": {"steps": steps, "seeds": 4, "key": 1} | dict(campaign),
         "instrument": {"kind": "pfm", "address": address, "x": x, "y": y} | instrument,
-        "sampler": {"kind": "laplace", "draws": 8, "starts": 2, "iterations": 20},
+        "sampler": {"kind": "laplace", "num_samples": 8, "starts": 2, "iterations": 20},
         "acquisition": {"candidates": {"kind": "grid", "shape": [12, 12]}},
     }
 

@@ -73,7 +73,7 @@ def test_shapes_are_those_of_what_is_called():
 def test_a_first_proposal_is_compiled_with_the_first_fit(compiled):
     rivals = hypotheses({"line": law(line), "curve": law(curve)})
     plan = bayes_opt(
-        rivals, model_average(smc(8)), acquisition.expected_information_gain(draws=8), acquisition.grid(BOX, (7,))
+        rivals, model_average(smc(8)), acquisition.expected_information_gain(num_samples=8), acquisition.grid(BOX, (7,))
     )
     state = plan.init(jax.random.key(0), seeds())
     assert "jit(_propose)" in compiled

@@ -143,7 +143,7 @@ def test_without_readings_particles_are_the_conditioned_prior():
     assert abs(posterior.log_evidence - right) < 5 * posterior.info.evidence_error
 
 
-@pytest.mark.parametrize("sampler", [nuts(100, 400, draws=None), laplace(draws=256)], ids=["nuts", "laplace"])
+@pytest.mark.parametrize("sampler", [nuts(100, 400, thin_to=None), laplace(num_samples=256)], ids=["nuts", "laplace"])
 def test_samplers_know_what_was_observed(sampler):
     posterior = sampler.init(jax.random.key(0), line(with_a_site), READ)
     mean, sd = posterior.summary()

@@ -47,7 +47,7 @@ def model():
 
 def learning(gp_model=None, batch: int = 1) -> Experiment:
     """The campaign that samples its parameters anew after every reading."""
-    sampler = nuts(20, 20, draws=8, max_tree_depth=5)
+    sampler = nuts(20, 20, thin_to=8, max_tree_depth=5)
     return bayes_opt(gp_model or model(), sampler, acquisition.log_ei(), acquisition.grid(BOUNDS, (50,)), batch)
 
 

@@ -75,7 +75,7 @@ def test_several_answers_to_one_question_are_all_kept(plain):
 def test_a_reading_nobody_asked_for_is_no_answer_unless_one_says_so(plain):
     state, x = plain.propose(begun(plain))
     away = np.asarray(x) + 0.03
-    with pytest.warns(UserWarning, match=r"1 of 1 readings lie beside .* 1 stay pending.*asked=x") as found:
+    with pytest.warns(UserWarning, match=r"1 of 1 observations lie beside .* 1 stay pending.*asked=x") as found:
         aside = plain.observe(state, away, np.ones(1))
     assert found[0].filename == __file__
     assert np.asarray(aside.obs.status)[:5].tolist() == [MEASURED] * 3 + [PENDING, MEASURED]
@@ -168,16 +168,16 @@ def test_what_a_position_says():
     assert measured_at(x, [1.0]).flags == ("position_unclear",)
     close = measured_at(x, np.array([0.52, -4.3]), where)
     assert close.flags == ()
-    assert close.place.tolist() == [0.52, -4.3]
+    assert close.learned_at.tolist() == [0.52, -4.3]
     assert measured_at(x, np.array([0.52, -4.6]), where).flags == ("position_differs",)
     assert not measured_at(x, np.array([0.5, 1e-4 + 6]), where).believed
-    assert measured_at(x, x + 0.02, spread=np.array([1.0, 3.0])).flags == ("position_differs",)
-    assert measured_at(x, x + 0.002, spread=np.array([1.0, 0.0])).flags == ()
-    assert measured_at(x, [[0.52, -4.3]], where).place.tolist() == [0.52, -4.3]
+    assert measured_at(x, x + 0.02, width=np.array([1.0, 3.0])).flags == ("position_differs",)
+    assert measured_at(x, x + 0.002, width=np.array([1.0, 0.0])).flags == ()
+    assert measured_at(x, [[0.52, -4.3]], where).learned_at.tolist() == [0.52, -4.3]
     hidden = measured_at(x, np.ma.array([0.52, -4.3], mask=[0, 1]), where)
     assert hidden.flags == ("position_unclear",)
-    assert hidden.place.tolist() == x.tolist()
-    assert measured_at(x[:1], 0.52, spread=np.array([5.0])).place.tolist() == [0.52]
+    assert hidden.learned_at.tolist() == x.tolist()
+    assert measured_at(x[:1], 0.52, width=np.array([5.0])).learned_at.tolist() == [0.52]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def test_random_places_reach_about_one_and_a_corner_little():
     told = reach(PLACES, corner)
     assert told.share < 0.3
     assert "one corner" in told.words
-    assert told.readings == 20
+    assert told.measurements == 20
     assert reach(PLACES, corner[:0]) == (1.0, 0, "")
 
 
@@ -36,4 +36,4 @@ def test_of_a_state():
     state = plan.init(jax.random.key(0), observations(corner, y))
     assert reach_of(state) == reach(PLACES, corner)
     state, _ = plan.propose(state)  # what is pending has not
-    assert reach_of(state).readings == 6
+    assert reach_of(state).measurements == 6

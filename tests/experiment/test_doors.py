@@ -12,7 +12,7 @@ from small_campaign import prior_draws
 from gpax_lab import acquisition
 from gpax_lab.core._observations import FAILED, MEASURED, PENDING, observations
 from gpax_lab.experiment import bayes_opt, simulate
-from gpax_lab.experiment._simulate import one_reading
+from gpax_lab.experiment._simulate import one_number
 from gpax_lab.experiment.interventions import Pin, Reweigh, Veto, apply
 from gpax_lab.hypotheses import hypotheses, model_average
 from gpax_lab.inference import laplace, smc
@@ -225,7 +225,7 @@ def test_what_is_put_in_the_wrong_place_is_named():
         build(candidates=X)
     with pytest.raises(TypeError, match=r"a model is what gp.exact\(...\).* return; got exact"):
         build(gp.exact)
-    with pytest.raises(ValueError, match="bounds of 2 inputs, and a place has 1"):
+    with pytest.raises(ValueError, match="bounds of 2 inputs, and a point has 1"):
         build(among=[[0.0, 1.0], [1.0, 1.0]])
 
 
@@ -258,7 +258,7 @@ def test_a_score_looks_at_one_quantity():
 )
 def test_an_objective_returns_one_number(value, text):
     with pytest.raises(ValueError, match=text):
-        one_reading(value)
+        one_number(value)
     with pytest.raises(ValueError, match=text):
         simulate(
             bayes_opt(gp.exact(1), smc(8), acquisition.ucb(), WHERE),
@@ -271,8 +271,8 @@ def test_an_objective_returns_one_number(value, text):
 
 @pytest.mark.parametrize("value", [1.5, (1.5,), [1.5], jnp.array([1.5]), np.array([[1.5]]).reshape(1)])
 def test_a_number_is_one_however_it_is_wrapped(value):
-    assert one_reading(value).shape == ()
-    assert float(one_reading(value)) == 1.5
+    assert one_number(value).shape == ()
+    assert float(one_number(value)) == 1.5
 
 
 def test_readings_known_exactly_may_not_contradict_each_other():

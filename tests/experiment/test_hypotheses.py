@@ -290,7 +290,7 @@ def test_every_third_point_tells_rivals_apart_where_an_optimum_is_sought(goal):
 
 
 def test_mistakes_are_told():
-    with pytest.raises(TypeError, match="race"):
+    with pytest.raises(TypeError, match="model_average"):
         bayes_opt(RACE, smc(8), acquisition.expected_information_gain(), acquisition.grid([(0.0, 1.0)], (5,)))
     with pytest.raises(ValueError, match="yields no log evidence"):
         model_average(nuts())
@@ -302,7 +302,7 @@ def test_mistakes_are_told():
         acquisition.uncertainty_of_one(epsilon=2.0)
     with pytest.raises(ValueError, match="two hypotheses or more"):
         hypotheses({"line": bare(LINE)})
-    with pytest.raises(ValueError, match="standardise the readings by themselves"):
+    with pytest.raises(ValueError, match="standardise the observations by themselves"):
         hypotheses({"line": bare(LINE), "free": gp.exact(1)})
     with pytest.raises(ValueError, match="use the same"):
         hypotheses({"line": bare(LINE), "plane": gp.exact(2, standardize=False)})

@@ -80,7 +80,7 @@ PENALTIES = acquisition.distance_penalty(0.1) + acquisition.travel(1.0, 0.1)
 CANDIDATES = np.linspace(0.013, 0.987, 17)[:, None]
 
 
-SHORT = nuts(20, 20, draws=8, max_tree_depth=5)
+SHORT = nuts(20, 20, thin_to=8, max_tree_depth=5)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +184,7 @@ def test_64_learning_campaigns_at_once_are_64_campaigns():
     By how much is measured on the campaigns themselves: readings that differ in their last six bits part the draws
     as far. On the machine of 2026 both came to 3e-9 at most and 1e-13 in the median.
     """
-    campaign, keys, seeds = campaigns(nuts(10, 10, draws=4, max_tree_depth=3), 2)
+    campaign, keys, seeds = campaigns(nuts(10, 10, thin_to=4, max_tree_depth=3), 2)
     together = jax.vmap(campaign, in_axes=(0, None))(keys, seeds)
     alone = one_by_one(campaign, keys, seeds)
     moved = one_by_one(campaign, keys, seeds._replace(y=seeds.y * (1 + 64 * np.finfo(float).eps)))

@@ -25,7 +25,7 @@ BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
 def objective(key, x):
     return jnp.sin(5 * x[0]) + jnp.cos(3 * x[1]) + 0.05 * jax.random.normal(key)
 
-sampler = nuts(30, 32, draws=16, max_tree_depth=6)
+sampler = nuts(30, 32, thin_to=16, max_tree_depth=6)
 thousand = acquisition.grid(BOUNDS, (40, 25))
 experiment = bayes_opt(gp.exact(2, kernels.rbf, bounds=BOUNDS), sampler, acquisition.log_ei(), thousand)
 rng = np.random.default_rng(0)

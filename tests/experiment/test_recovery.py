@@ -29,7 +29,7 @@ KEYS, STEPS, SEEDS = jax.random.split(jax.random.key(0), 6), 5, 2
 @pytest.fixture(scope="module")
 def result():
     ways = {
-        "evidence": bayes_opt(BOTH, model_average(smc(32)), acquisition.expected_information_gain(draws=8), DOMAIN),
+        "evidence": bayes_opt(BOTH, model_average(smc(32)), acquisition.expected_information_gain(num_samples=8), DOMAIN),
         "reward": bayes_opt(BOTH, bandit(smc(32), DOMAIN.points), acquisition.uncertainty(), DOMAIN),
     }
     return ways, recovery(ways, TRUTHS, DOMAIN, KEYS, STEPS, seeds=SEEDS)
@@ -41,7 +41,7 @@ def test_it_is_what_single_campaigns_give(result):
     assert found.belief.shape == (2, 2, 6, STEPS + 1, 2)
     assert found.points.tolist() == [2, 3, 4, 5, 6, 7]
     key_place, key_seed, key_go = jax.random.split(KEYS[3], 3)
-    x = DOMAIN.spread(key_place, SEEDS)
+    x = DOMAIN.space_filling(key_place, SEEDS)
     y = jax.vmap(TRUTHS["line"])(jax.random.split(key_seed, SEEDS), x)
     way = ways["evidence"]
     _, path = simulate(way, TRUTHS["line"], key_go, STEPS, initial_observations(way, x, y, STEPS))
@@ -98,7 +98,7 @@ def test_mistakes_are_told():
     with pytest.raises(ValueError, match="at least one seed"):
         recovery({"a": way}, TRUTHS, DOMAIN, KEYS, 2, seeds=0)
     alone = bayes_opt(gp.exact(1), nuts(), acquisition.uncertainty(), DOMAIN)
-    with pytest.raises(TypeError, match="race"):
+    with pytest.raises(TypeError, match="model_average"):
         recovery({"a": alone}, TRUTHS, DOMAIN, KEYS, 2)
     other = hypotheses({"flat": BOTH.models["flat"], "slope": BOTH.models["line"]})
     ways = {"a": way, "b": bayes_opt(other, model_average(smc(8)), acquisition.expected_information_gain(), DOMAIN)}

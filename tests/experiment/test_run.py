@@ -206,7 +206,7 @@ def test_a_stop_that_interrupts_make_safe_does_not_keep_the_instrument_from_it(p
 def test_other_seeds_than_those_in_the_journal_are_refused(plain, path):
     go(path, plain, 1, stop=stop_after(2))
     instrument = Noted()
-    with pytest.raises(ValueError, match="seeds, settings, score or versions differ"):
+    with pytest.raises(ValueError, match="seeds, settings, acquisition or versions differ"):
         go(path, plain, 1, instrument, seeds=SEEDS + 0.01)
     assert instrument.tokens == []
 

@@ -31,7 +31,7 @@ def test_it_is_what_single_campaigns_give(result):
     assert found.x.shape == (2, 2, 5, SEEDS + STEPS, 1)
     for e, o, experiment, problem in ((0, 1, "ei", "wave"), (1, 0, "unc", "hill")):
         key_place, key_seed, key_go = jax.random.split(KEYS[3], 3)
-        x = DOMAIN.spread(key_place, SEEDS)
+        x = DOMAIN.space_filling(key_place, SEEDS)
         measure, begin = problems[problem].measure, experiments[experiment]
         y = jax.vmap(measure)(jax.random.split(key_seed, SEEDS), x)
         _, path = simulate(begin, measure, key_go, STEPS, initial_observations(begin, x, y, STEPS))

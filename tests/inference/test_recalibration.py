@@ -58,7 +58,7 @@ def test_intervals_are_wider_by_the_factor_and_by_the_noise(posterior):
     factor = max(float(recalibration(posterior, OBS)), 1.0)
     np.testing.assert_allclose((wide_high - wide_low) / (high - low), factor, rtol=1e-9)
     np.testing.assert_allclose(wide_high + wide_low, high + low, rtol=1e-9)
-    assert np.all(intervals(posterior, OBS, x, recalibrated=False, of_readings=True)[1] > high)
+    assert np.all(intervals(posterior, OBS, x, recalibrated=False, of_observations=True)[1] > high)
 
 
 def test_a_level_that_is_none():
@@ -92,7 +92,7 @@ def shares():
         x, y = x[order], y[order]
         obs = Observations(x[:40], y[:40], jnp.zeros(40), jnp.full(40, MEASURED, jnp.int8))
         posterior = laplace(4, 1, 3).init(key_fit, TOO_SURE, obs)
-        ends = [intervals(posterior, obs, x[40:], recalibrated=r, of_readings=True) for r in (False, True)]
+        ends = [intervals(posterior, obs, x[40:], recalibrated=r, of_observations=True) for r in (False, True)]
         return jnp.stack([jnp.mean((low <= y[40:]) & (y[40:] <= high)) for low, high in ends])
 
     keys = jax.random.split(jax.random.key(3), 200)

@@ -9,7 +9,7 @@ from gpax_lab.core import Status
 from gpax_lab.inference import laplace, nuts, smc
 
 SAMPLERS = {
-    "nuts": nuts(500, 2000, num_chains=2, draws=None),
+    "nuts": nuts(500, 2000, num_chains=2, thin_to=None),
     "smc": smc(1024),
     "laplace": laplace(1024),
 }

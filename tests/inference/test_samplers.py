@@ -21,8 +21,8 @@ from gpax_lab.models import gp, parametric
 laplace_module = importlib.import_module("gpax_lab.inference._laplace")
 
 SAMPLERS = {
-    "nuts": nuts(200, 1000, num_chains=2, draws=None),
-    "nuts_rewarmed": nuts(200, 1000, num_chains=2, draws=None, rewarm=50),
+    "nuts": nuts(200, 1000, num_chains=2, thin_to=None),
+    "nuts_rewarmed": nuts(200, 1000, num_chains=2, thin_to=None, rewarm=50),
     "laplace": laplace(4000),
 }
 X = np.linspace(0.0, 1.0, 12)[:, None]
@@ -95,7 +95,7 @@ def test_nuts_on_a_gaussian_process_agrees_with_a_long_run_of_numpyro_itself():
     x = rng.random((12, 1))
     y = np.sin(6 * x[:, 0]) + 0.1 * rng.standard_normal(12)
     process = gp.exact(1, kernels.rbf, standardize=False)
-    posterior = fit(nuts(500, 2000, num_chains=4, draws=None), process, observations(x, y))
+    posterior = fit(nuts(500, 2000, num_chains=4, thin_to=None), process, observations(x, y))
 
     def program():
         p = {
@@ -119,7 +119,7 @@ def test_nuts_on_a_gaussian_process_agrees_with_a_long_run_of_numpyro_itself():
 
 
 def test_update_continues_where_the_last_fit_ended():
-    quick = nuts(30, 30, draws=8, rewarm=10)
+    quick = nuts(30, 30, thin_to=8, rewarm=10)
     first = quick.init(jax.random.key(0), LINE, LINE_OBS)
     second = quick.update(jax.random.key(1), first, LINE_OBS)
     assert first.params["slope"].shape == (8,)
@@ -153,12 +153,12 @@ def test_single_precision_readings_beside_double_precision_arithmetic(sampler):
 def test_settings_are_checked():
     with pytest.raises(ValueError, match="num_warmup"):
         nuts(1, 100)
-    with pytest.raises(ValueError, match="draws"):
+    with pytest.raises(ValueError, match="num_samples"):
         laplace(0)
 
 
 def test_moments_in_chunks_are_those_of_all_points_at_once():
-    posterior = fit(nuts(20, 40, draws=16), LINE, LINE_OBS, updates=0)
+    posterior = fit(nuts(20, 40, thin_to=16), LINE, LINE_OBS, updates=0)
     x = jnp.linspace(-1.0, 2.0, 4100)[:, None]  # one chunk and four points more
     mean, variance = posterior.moments(x)
     for part in (slice(0, 7), slice(4090, 4100)):
@@ -168,7 +168,7 @@ def test_moments_in_chunks_are_those_of_all_points_at_once():
 
 
 def test_the_mixture_obeys_the_law_of_total_variance():
-    posterior = fit(nuts(20, 40, draws=16), LINE, LINE_OBS, updates=0)
+    posterior = fit(nuts(20, 40, thin_to=16), LINE, LINE_OBS, updates=0)
     x = jnp.array([[0.3], [2.0]])
     mean, variance = posterior.moments(x)
     slopes = np.asarray(posterior.params["slope"])
@@ -185,7 +185,7 @@ def test_laplace_fits_more_readings_than_our_own_algebra_takes():
     rng = np.random.default_rng(0)
     x = rng.random((LARGE + 10, 1))
     y = np.sin(8 * x[:, 0]) + 0.1 * rng.standard_normal(len(x))
-    posterior = laplace(draws=8, starts=1, iterations=30).init(
+    posterior = laplace(num_samples=8, starts=1, iterations=30).init(
         jax.random.key(0), gp.exact(1, kernels.rbf), observations(x, y, capacity=len(x))
     )
     assert int(posterior.info.outcome) == Status.OK

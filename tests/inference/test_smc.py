@@ -145,7 +145,7 @@ def test_a_structured_process_agrees_with_a_long_run_of_nuts():
     model = gp.exact(2, kernels.matern52, standardize=False)
     draws = 1000
     *_, posterior = stream(smc(draws), model, x, y, first=3)
-    reference = nuts(1000, 8000, draws=None).init(jax.random.key(5), model, observations(x, y, capacity=20))
+    reference = nuts(1000, 8000, thin_to=None).init(jax.random.key(5), model, observations(x, y, capacity=20))
     weight = np.exp(np.asarray(posterior.log_weight))
     effective = float(posterior.info.ess_bulk) / 2
     for name, value in reference.params.items():

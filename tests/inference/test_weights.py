@@ -49,7 +49,7 @@ def test_thinned_posterior_predicts_the_same_within_monte_carlo_error():
 
 @pytest.mark.slow
 def test_a_choice_that_looks_at_some_of_the_draws_leaves_the_posterior_whole():
-    experiment = bayes_opt(MODEL, smc(64), acquisition.log_ei(), GRID, batch=2, draws=8)
+    experiment = bayes_opt(MODEL, smc(64), acquisition.log_ei(), GRID, batch_size=2, num_samples=8)
     state, x = experiment.propose(experiment.init(jax.random.key(0), OBS))
     assert x.shape == (2, 1)
     assert state.posterior.log_weight.shape == (64,)
@@ -59,8 +59,8 @@ def test_a_choice_that_looks_at_some_of_the_draws_leaves_the_posterior_whole():
 
 
 def test_a_choice_looks_at_one_draw_at_least():
-    with pytest.raises(ValueError, match="draws must be at least 1"):
-        bayes_opt(MODEL, smc(64), acquisition.log_ei(), GRID, draws=0)
+    with pytest.raises(ValueError, match="num_samples must be at least 1"):
+        bayes_opt(MODEL, smc(64), acquisition.log_ei(), GRID, num_samples=0)
 
 
 def test_what_an_experiment_is_made_of_is_checked():

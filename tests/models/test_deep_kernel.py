@@ -216,7 +216,7 @@ class TestEnsemble:
 
     def test_a_campaign_on_structure(self):
         truth, places = jnp.asarray(self.truth), PLACES
-        plan = bayes_opt(self.model, self.sampler, acquisition.ucb(1.0), acquisition.pool(places), batch=2)
+        plan = bayes_opt(self.model, self.sampler, acquisition.ucb(1.0), acquisition.pool(places), batch_size=2)
         _, obs = self.data(6)
 
         def measure(key, x):
@@ -306,7 +306,7 @@ def test_three_descriptions_of_a_place_compete_in_any_unit():
     obs = observations(np.asarray(PLACES)[rows[:24]], truth[rows[:24]], capacity=24)
     errors = {}
     for name, model in models.items():
-        posterior = laplace(draws=4, starts=1, iterations=30).init(KEY, model, obs)
+        posterior = laplace(num_samples=4, starts=1, iterations=30).init(KEY, model, obs)
         errors[name] = float(np.sqrt(np.mean((np.asarray(posterior.moments(PLACES)[0]) - truth) ** 2)))
     assert errors[BRIGHTNESS] < 0.2 < errors[PLACE]
     with pytest.raises(ValueError, match="spread"):

@@ -150,7 +150,7 @@ def test_the_direct_solution_is_the_dense_posterior(grid, shape, monkeypatch):
 def test_few_readings_are_solved_directly_and_agree_with_conjugate_gradients():
     _, image, _ = simulated(4)
     direct = reconstruct(jax.random.key(0), image, SURE)
-    iterated = reconstruct(jax.random.key(0), image, SURE, tolerance=1e-9, iterations=500, leading=64, samples=512)
+    iterated = reconstruct(jax.random.key(0), image, SURE, tolerance=1e-9, iterations=500, leading=64, num_samples=512)
     assert int(direct.outcome) == int(iterated.outcome) == Status.OK
     assert int(direct.iterations) == 0 < int(iterated.iterations)
     # What the ranks leave out is a thousandth of the noise, that is 0.03 of its standard deviation.
@@ -312,7 +312,7 @@ def test_one_row_one_column_one_pixel_one_line_and_a_cube(shape, place):
     image = np.full(shape, np.nan)
     image.flat[place] = 2.0
     for filled in (image, np.where(np.arange(image.size).reshape(shape) % 2, 2.0, np.nan if image.size > 1 else 2.0)):
-        got = reconstruct(jax.random.key(0), filled, samples=4, leading=8)
+        got = reconstruct(jax.random.key(0), filled, num_samples=4, leading=8)
         assert got.mean.shape == got.std.shape == shape
         assert int(got.outcome) == Status.OK, got.message
         np.testing.assert_allclose(got.mean, 2.0, atol=1e-6)  # equal readings: nothing is known to differ
@@ -349,7 +349,7 @@ def test_bad_processes_are_refused():
 
 def test_too_few_iterations_are_an_outcome_and_not_nan():
     _, image, _ = simulated(4)
-    got = reconstruct(jax.random.key(0), image, SURE, iterations=1, leading=1, samples=4)
+    got = reconstruct(jax.random.key(0), image, SURE, iterations=1, leading=1, num_samples=4)
     assert int(got.outcome) == Status.NOT_SOLVED
     assert "Conjugate gradients" in got.message
     assert jnp.isfinite(got.mean).all()
@@ -368,7 +368,7 @@ def test_new_readings_of_one_shape_compile_nothing_new(monkeypatch):
     settled = None
     for key in range(4):
         _, image, _ = simulated(key, (16, 16), keep=0.3 + 0.02 * key)
-        reconstruct(jax.random.key(key), image, grid, samples=4, leading=8)
+        reconstruct(jax.random.key(key), image, grid, num_samples=4, leading=8)
         settled = len(traces) if key == 0 else settled
     # The rank is a multiple of an eighth of the axis: at most one other pair of ranks may have come up.
     assert len(traces) <= 2 * settled

@@ -159,7 +159,7 @@ def test_a_displaced_posterior_against_quadrature():
         prior={"slope": dist.Normal(3.0, 1.0), "lengthscale": jnp.array([0.3]), "variance": 0.05, "noise": 0.01,
                "input_noise": jnp.array([0.1])},
     )  # fmt: skip
-    posterior = nuts(1000, 4000, draws=None).init(jax.random.key(0), model, observations(x, y))
+    posterior = nuts(1000, 4000, thin_to=None).init(jax.random.key(0), model, observations(x, y))
     node, log_weight = np.polynomial.hermite_e.hermegauss(40)
     log_weight = np.log(log_weight)
     slopes = np.linspace(-1.0, 8.0, 181)

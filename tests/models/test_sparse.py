@@ -169,7 +169,7 @@ def test_a_thousand_readings_by_laplace():
     x = rng.random((1500, 1))
     y = np.sin(12 * x[:, 0]) + 0.2 * rng.standard_normal(1500)
     process = sparse(1, kernels.rbf, inducing=20)
-    posterior = laplace(draws=16, starts=1, iterations=25).init(
+    posterior = laplace(num_samples=16, starts=1, iterations=25).init(
         jax.random.key(0), process, observations(x, y, capacity=1500)
     )
     assert int(posterior.info.outcome) == Status.OK

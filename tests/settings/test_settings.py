@@ -79,7 +79,7 @@ MISTAKES = [  # field, value, what the message must say
     ("prior.lengthscale", {"distribution": "Uniform", "low": 2, "high": 1}, ["prior.lengthscale.high", "above low"]),
     ("sampler.kind", "hmc", ["sampler.kind = 'hmc'", '"smc" or "laplace"']),
     ("sampler", {"kind": "nuts", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
-    ("sampler", {"kind": "smc", "draws": 4}, ["sampler.draws = 4", "at least 8"]),
+    ("sampler", {"kind": "smc", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
     ("sampler", {"kind": "laplace", "num_samples": 40}, ["sampler.num_samples is unknown", "draws, starts"]),
     ("acquisition.function", "log_e", ["acquisition.function = 'log_e'", '"thompson"', 'Did you mean "log_ei"?']),
     ("acquisition", {"function": "ucb", "xi": 0.1}, ["acquisition.xi has no meaning", '"log_ei" or "log_pi"']),
@@ -119,7 +119,7 @@ def test_every_setting_survives_the_journal_and_toml():
         "quantity": {"scalarizer": "log_loop_area", "goal": "minimize", "despike": True, "reject_above": 1e-3},
         "model": {"kernel": "rational_quadratic", "standardize": [-3.2, 0.6]},
         "prior": {"lengthscale": {"distribution": "LogNormal", "loc": [-1, -2], "scale": 0.7}, "alpha": 2.0},
-        "sampler": {"kind": "laplace", "draws": 16},
+        "sampler": {"kind": "laplace", "num_samples": 16},
         "acquisition": {
             "function": "log_pi", "xi": 0.01, "explore": 1.0, "candidates": {"kind": "box", "starts": 64},
             "travel": {"speed": 1e-6, "measure_s": 2.0}, "distance_penalty": {"radius": 5e-8},

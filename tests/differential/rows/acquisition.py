@@ -105,8 +105,8 @@ def best_of():
 
     def function(at, obs):
         posterior = belief(plain(), obs)
-        outlook = AcquisitionContext(posterior, obs, obs.x, at, at**2, posterior.log_weight, KEY)
-        return outlook.best(at, obs.measured, jnp.asarray(1.0)), outlook.counting(obs.measured)
+        context = AcquisitionContext(posterior, obs, obs.x, at, at**2, posterior.log_weight, KEY)
+        return context.best(at, obs.measured, jnp.asarray(1.0)), context.counting(obs.measured)
 
     return function, (np.random.default_rng(4).random((3, 8)), obs)
 
@@ -133,11 +133,11 @@ def searches() -> list[Row]:
 
     def in_pool(shift, obs, key):
         pool = acquisition.pool(np.random.default_rng(4).random((9, 2)))
-        return pool.best(key, lambda x: hill(x + shift), obs), pool.spread(key, 3)
+        return pool.best(key, lambda x: hill(x + shift), obs), pool.space_filling(key, 3)
 
     def in_box(shift, obs, key):
         box = acquisition.box([[0, 1], [0, 1]], starts=6, refine=2, iterations=3)
-        return box.best(key, lambda x: hill(x + shift), obs), box.spread(key, 3)
+        return box.best(key, lambda x: hill(x + shift), obs), box.space_filling(key, 3)
 
     def small() -> Observations:
         obs = readings(2, 8)
@@ -177,7 +177,7 @@ def searches() -> list[Row]:
         ),
         row(
             "acquisition._neighbours.beside acquisition._neighbours.room_around",
-            lambda: (lambda x, p: (neighbours.beside(p, x, one), neighbours.room_around(p, x)), (one * 0.501, lattice)),
+            lambda: (lambda x, p: (neighbours.beside(p, x, one), neighbours.tolerance_around(p, x)), (one * 0.501, lattice)),
             contexts=FEW,
         ),
         row(

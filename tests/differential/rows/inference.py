@@ -382,7 +382,7 @@ def beliefs() -> list[Row]:
         ),
         put(
             "inference._recalibration.intervals",
-            lambda x, p, o, k: intervals(p, o, x, recalibrated=True, of_readings=True),
+            lambda x, p, o, k: intervals(p, o, x, recalibrated=True, of_observations=True),
             contexts=("jit",),
         ),
         row(
