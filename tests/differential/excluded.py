@@ -31,15 +31,19 @@ EXCLUDED = {
         core._programs.vetted
         core._status.Status.describe
         core._status.Status.of
+        experiment._adoption.
         experiment._buffer.
         experiment._contracts.
         experiment._guard.
+        experiment._journalling.
+        experiment._measuring.
         experiment._positions.
         experiment._reach.
         experiment._record.
         experiment._recovery.
         experiment._rescalarize.
         experiment._run.
+        experiment._scalarizers.
         experiment._signals.
         experiment._simulate.as_partial
         experiment._simulated.
@@ -56,9 +60,14 @@ EXCLUDED = {
         hypotheses._formulas.names
         hypotheses._formulas.normal
         hypotheses._formulas.parse
+        hypotheses._mixture.Hypotheses.first
+        hypotheses._mixture.Hypotheses.share_of_newcomer
+        hypotheses._mixture.Hypotheses.with_model
         hypotheses._mixture.HypothesisMixture.save
         hypotheses._mixture.HypothesisMixture.summary
+        hypotheses._model_average.ModelAverage.joined_anew
         hypotheses._model_average.ModelAverage.save
+        hypotheses._model_average.ModelAverage.with_posterior
         hypotheses._sensitivity.PriorSweep.
         hypotheses._sensitivity.prior_sweep
         hypotheses._stored.
@@ -109,6 +118,11 @@ EXCLUDED = {
         core._poses.grid
         experiment._experiment.
         hypotheses._mixture.Hypotheses.names
+        hypotheses._mixture.HypothesisMixture.competes
+        hypotheses._mixture.HypothesisMixture.models
+        hypotheses._model_average.ModelAverage.competes
+        inference._posterior.Posterior.competes
+        inference._posterior.Posterior.models
         hypotheses._mixture.HypothesisMixture.names
         hypotheses._mixture.HypothesisMixture.floored
         hypotheses._mixture.HypothesisMixture.log_probability

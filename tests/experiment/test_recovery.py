@@ -29,7 +29,9 @@ KEYS, STEPS, SEEDS = jax.random.split(jax.random.key(0), 6), 5, 2
 @pytest.fixture(scope="module")
 def result():
     ways = {
-        "evidence": bayes_opt(BOTH, model_average(smc(32)), acquisition.expected_information_gain(num_samples=8), DOMAIN),
+        "evidence": bayes_opt(
+            BOTH, model_average(smc(32)), acquisition.expected_information_gain(num_samples=8), DOMAIN
+        ),
         "reward": bayes_opt(BOTH, bandit(smc(32), DOMAIN.points), acquisition.uncertainty(), DOMAIN),
     }
     return ways, recovery(ways, TRUTHS, DOMAIN, KEYS, STEPS, seeds=SEEDS)

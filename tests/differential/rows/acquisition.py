@@ -176,8 +176,11 @@ def searches() -> list[Row]:
             lambda: (lambda d: route.length_of(d, jnp.array([0, 2, 1])), (points[:3, :1] + points[None, :3, 1],)),
         ),
         row(
-            "acquisition._neighbours.beside acquisition._neighbours.room_around",
-            lambda: (lambda x, p: (neighbours.beside(p, x, one), neighbours.tolerance_around(p, x)), (one * 0.501, lattice)),
+            "acquisition._neighbours.beside acquisition._neighbours.tolerance_around",
+            lambda: (
+                lambda x, p: (neighbours.beside(p, x, one), neighbours.tolerance_around(p, x)),
+                (one * 0.501, lattice),
+            ),
             contexts=FEW,
         ),
         row(

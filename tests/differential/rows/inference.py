@@ -263,7 +263,15 @@ def searches() -> list[Row]:
         row("inference._importance.log_densities", lambda: (lambda z: proposal.log_densities(z, mixed, wide), (z,))),
         row("inference._importance.weigh", lambda: (weighed, (z,)), contexts=FEW),
         row("inference._importance.adapted", lambda: (moved, (z,)), contexts=FEW),
-        row("inference._smc.smc", lambda: (few_stages, (small.y, small, KEY)), "two stages", ("jit",), (), 1e-6),
+        row(
+            "inference._smc.smc inference._smc_moves.covariance_factor inference._smc_moves.move_particles "
+            "inference._smc_state.SMCState.begun inference._smc_state.SMCState.tuning inference._smc_state.MoveState.begun",
+            lambda: (few_stages, (small.y, small, KEY)),
+            "two stages",
+            ("jit",),
+            (),
+            1e-6,
+        ),
         row(
             "inference._laplace.laplace", lambda: (few_steps, (small.y, small, KEY)), "three steps", ("jit",), (), 1e-6
         ),

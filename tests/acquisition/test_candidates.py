@@ -101,6 +101,8 @@ def test_an_answer_may_lie_half_the_way_to_the_next_point():
     np.testing.assert_allclose(tolerance_around(grid, grid[300]), [0.05, 0.05e-6], rtol=1e-9)
     wells = jnp.asarray(product(DILUTIONS, np.array([20.0, 30.0, 31.0])))
     np.testing.assert_allclose(tolerance_around(wells, jnp.array([1e-8, 30.0])), [0.45e-8, 0.5], rtol=1e-9)
-    np.testing.assert_allclose(tolerance_around(jnp.array([[0.0, 5.0], [1.0, 5.0]]), jnp.array([0.0, 5.0])), [0.5, 5e-3])
+    np.testing.assert_allclose(
+        tolerance_around(jnp.array([[0.0, 5.0], [1.0, 5.0]]), jnp.array([0.0, 5.0])), [0.5, 5e-3]
+    )
     alone = tolerance_around(jnp.array([[2.0], [2.0]]), jnp.array([2.0]))
     np.testing.assert_allclose(alone, [2e-3])
