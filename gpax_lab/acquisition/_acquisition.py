@@ -4,14 +4,16 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._domain import Domain, Region, as_region, domain_of
+from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import HypothesisMixture
@@ -153,8 +155,14 @@ def term(
         joint: whether it needs all candidates at once.
         own_pending: whether it deals with pending points itself.
         **settings: numbers the function reads, kept as arrays.
+
+    Raises:
+        ValueError: a setting is NaN: no point could then be chosen by its value.
     """
     arrays = {key: jnp.asarray(value) for key, value in settings.items()}
+    wrong = [key for key, value in settings.items() if not traced(value) and np.isnan(np.asarray(value)).any()]
+    if wrong:
+        raise ValueError(f"{wrong} of {name} must be numbers; got NaN.")
     return Acquisition((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint, own_pending)
 
 
@@ -179,11 +187,39 @@ def _in_region(function: Term, region: Region) -> Term:
 def of_moments(function: Callable[[Array, Array], Array]) -> Acquisition:
     """An acquisition function of your own from posterior mean (m,) and standard deviation (m,) in the user's units.
 
+    Raises:
+        TypeError: it is not a function of two arrays, or makes an acquisition function instead of values.
+        ValueError: it does not give one value for each point, shape (m,).
+
     Example:
         >>> of_moments(lambda mean, std: 5 * std + 10 * mean).names
         ('of_moments',)
     """
+    _check_function(function)
     return term("of_moments", lambda context, _: function(*context.moments()))
+
+
+_WANTED = "an acquisition function is one of gpax_lab.acquisition (log_ei(), ucb(), ...) or a function of (mean, std)"
+
+
+def _check_function(function: Any) -> None:
+    """Refuse what is no function of (mean, std), by what it takes and gives and not by where it comes from."""
+    if not callable(function):
+        raise TypeError(f"{_WANTED}; got {type(function).__name__}.")
+    name = getattr(function, "__name__", type(function).__name__)
+    makes = TypeError(f"{name} is the function that makes an acquisition function: write {name}() instead of {name}.")
+    signature = inspect.signature(function)
+    if signature.return_annotation in (Acquisition, Acquisition.__name__):
+        raise makes
+    if len(signature.parameters) != 2:
+        raise TypeError(f"{_WANTED}; got {name}{signature}.")
+    moments = jax.ShapeDtypeStruct((3,), jnp.result_type(float))
+    found = jax.eval_shape(function, moments, moments)
+    if isinstance(found, Acquisition):
+        raise makes
+    if getattr(found, "shape", None) != moments.shape:
+        got = getattr(found, "shape", type(found).__name__)
+        raise ValueError(f"{name}(mean (m,), std (m,)) must give one value for each point, shape (m,); got {got}.")
 
 
 def goals(acquisition: Acquisition) -> tuple[bool, ...]:
@@ -192,18 +228,9 @@ def goals(acquisition: Acquisition) -> tuple[bool, ...]:
 
 
 def as_acquisition(function: Acquisition | Callable[[Array, Array], Array]) -> Acquisition:
-    """A Acquisition as it is; a plain function of (mean, std) made into one.
+    """An Acquisition as it is; a plain function of (mean, std) made into one.
 
     Raises:
-        TypeError: neither.
+        TypeError, ValueError: neither; see `of_moments`.
     """
-    if isinstance(function, Acquisition):
-        return function
-    name = getattr(function, "__name__", "score")
-    if getattr(function, "__module__", "").startswith("gpax_lab.acquisition"):
-        raise TypeError(f"this is the function that makes an acquisition function: write {name}() instead of {name}.")
-    if callable(function) and len(inspect.signature(function).parameters) == 2:
-        return of_moments(function)
-    raise TypeError(
-        "an acquisition function is one of gpax_lab.acquisition (log_ei(), ucb(), ...) or a function of (mean, std)."
-    )
+    return function if isinstance(function, Acquisition) else of_moments(function)

@@ -24,7 +24,7 @@ from gpax_lab.core._observations import EMPTY, PENDING, VETOED, Observations, ad
 from gpax_lab.experiment._buffer import reserved, tolerance_of, with_buffer, with_buffer_for_answers
 from gpax_lab.experiment._experiment import Experiment, State, as_asked, empty_choice, left_of
 from gpax_lab.hypotheses._mixture import Hypotheses
-from gpax_lab.inference._posterior import Sampler
+from gpax_lab.inference._posterior import Sampler, checked_sampler
 from gpax_lab.models._model import Model
 from gpax_lab.models._outlier import warn_of_a_lone_reading
 
@@ -85,10 +85,7 @@ def bayes_opt(
         raise ValueError(f"num_samples must be at least 1, or None for all of the posterior; got {num_samples}.")
     if not 0 <= floor < 1 or (apart_every is not None and apart_every < 2):
         raise ValueError(f"bayes_opt needs 0 <= floor < 1 and apart_every >= 2 or None; got {floor} and {apart_every}.")
-    if not isinstance(sampler, Sampler):
-        name = getattr(sampler, "__name__", repr(sampler))
-        raise TypeError(f"a sampler is what nuts(), smc(), laplace() or model_average(...) return; got {name}.")
-    if isinstance(model, Hypotheses) and not sampler.several:
+    if not checked_sampler(sampler).several and isinstance(model, Hypotheses):
         raise TypeError("several hypotheses are followed by model_average(smc(...)), not by a sampler of one model.")
     models = tuple(model.models.values()) if isinstance(model, Hypotheses) else (model,)
     _check_fit(models, candidates)

@@ -103,6 +103,8 @@ def run(
         guard.check()
         if failures is not None and not failures >= 1:
             raise ValueError(f"failures must be 1 or more, or None for any number; got {failures}.")
+        if not num_steps >= 0:
+            raise ValueError(f"num_steps must be 0 or more; got {num_steps}.")
         journal, scalarizers = Journalling(campaign), Scalarizers(scalarize)
         measure = Measuring(guard, journal, scalarizers, failures, stop, callback)
         loop = _Loop(experiment, measure, journal, scalarizers, extend, stop, callback)
@@ -201,7 +203,7 @@ class _Loop:
         journal = self.journal
         while True:
             self.measure.pause_after_failures()
-            reason = next((text for rule in rules if (text := rule(state))), None)
+            reason = next((text for rule in rules if (text := _reason(rule, state))), None)
             if reason or journal.step >= steps:
                 journal.flush()
                 return Outcome(state, journal.step, reason or all_done(state, steps), True)
@@ -274,6 +276,19 @@ class _Loop:
         state = adopted_anew(state, self.adopted)
         self.journal.remember(state)
         return state
+
+
+def _reason(rule: Rule, state: State) -> str | None:
+    """Why a rule wants to stop, or nothing.
+
+    Raises:
+        TypeError: it says neither, as a rule that is still to be made does: `budget` in place of `budget(20)`.
+    """
+    reason = rule(state)
+    if reason is not None and not isinstance(reason, str):
+        name = getattr(rule, "__name__", repr(rule))
+        raise TypeError(f"a stopping rule gives a reason in words, or None; {name} gave {reason!r}.")
+    return reason
 
 
 def _rank(action: Intervention) -> tuple[bool, bool]:

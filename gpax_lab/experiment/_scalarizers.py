@@ -17,10 +17,18 @@ class Scalarizers:
 
     Attributes:
         chosen: name of the one in force.
+
+    Raises:
+        TypeError: one can not be called, or there is none.
     """
 
     def __init__(self, given: Scalarizer | Mapping[str, Scalarizer]) -> None:
-        self._by_name = given if isinstance(given, Mapping) else {"value": given}
+        self._by_name = dict(given) if isinstance(given, Mapping) else {"value": given}
+        wrong = [name for name, scalarizer in self._by_name.items() if not callable(scalarizer)]
+        if wrong or not self._by_name:
+            raise TypeError(
+                f"scalarize is a function of a measurement, or some by name; no function: {wrong or given}."
+            )
         self.chosen = ""
 
     def choose(self, name: str | None) -> None:

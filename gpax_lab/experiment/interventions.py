@@ -132,6 +132,7 @@ def apply(state: State, action: Intervention) -> State:
     Raises:
         ValueError: the number of weights is not the number of terms, or points have the wrong width, are not finite, or
             lie far outside the box of the model.
+        TypeError: it is no intervention.
     """
     match action:
         case Pin(x) | Veto(x):
@@ -150,6 +151,10 @@ def apply(state: State, action: Intervention) -> State:
             return state._replace(acquisition=replace(state.acquisition, weights=arrays))
         case Rescale() | Adopt() | Reject():  # `run` does the first two: they need a fit
             return state
+    raise TypeError(_NO_INTERVENTION.format(action))
+
+
+_NO_INTERVENTION = "an intervention is a Pin, Veto, Reweigh, Rescale, Adopt or Reject; got {!r}."
 
 
 def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:
@@ -185,6 +190,7 @@ def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarra
             return {"action": kind} | plain, {}
         case Reject(name, text, why):
             return {"action": kind, "name": name, "formula": text, "why": why}, {}
+    raise TypeError(_NO_INTERVENTION.format(action))
 
 
 def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Intervention:

@@ -20,7 +20,13 @@ Rule: TypeAlias = Callable[[State], str | None]
 
 
 def budget(points: int) -> Rule:
-    """Stop once `points` slots are used: measured, failed and pending ones, seeds included."""
+    """Stop once `points` slots are used: measured, failed and pending ones, seeds included.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if not points >= 1:
+        raise ValueError(f"a budget is of 1 point or more; got {points}.")
 
     def rule(state: State) -> str | None:
         return f"the budget of {points} points is used" if used(state.obs) >= points else None
@@ -35,7 +41,12 @@ def target(
 
     The noise-free quantity counts, draw by draw, so one lucky observation does not end a campaign; and only points
     where may still be asked, or `among` others, as in `acquisition.log_ei`.
+
+    Raises:
+        ValueError: the value is not finite, or the confidence no probability: it would never stop.
     """
+    if not np.isfinite(value) or not 0 < confidence < 1:
+        raise ValueError(f"a target is finite, and its confidence between 0 and 1; got {value} and {confidence}.")
     sign, region = (1.0 if maximize else -1.0), as_region(among)
 
     def rule(state: State) -> str | None:
@@ -55,7 +66,12 @@ def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike 
     """Stop once the largest expected improvement over the candidates is below `below` (unit of y).
 
     Improvement is over the observations where may still be asked, or `among` others, as in `acquisition.log_ei`.
+
+    Raises:
+        ValueError: `below` is not above 0: it would never stop.
     """
+    if not below > 0:
+        raise ValueError(f"no_more_gain needs a smallest gain above 0, in the unit of y; got {below}.")
     improvement = log_ei(maximize, among=among)
 
     @jax.jit

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
-from gpax_lab.inference._posterior import Posterior, Sampler
+from gpax_lab.inference._posterior import Posterior, Sampler, checked_sampler
 
 
 @jax.tree_util.register_dataclass
@@ -73,8 +73,10 @@ def bandit(
         A Sampler whose posterior is a `Bandit`.
 
     Raises:
+        TypeError: the sampler is none.
         ValueError: no warm-up, epsilon outside [0, 1], or a temperature that is not positive.
     """
+    checked_sampler(sampler)
     if warmup < 1 or not 0 <= epsilon <= 1 or (temperature is not None and not temperature > 0):
         raise ValueError(
             f"bandit needs warmup >= 1, 0 <= epsilon <= 1 and a positive temperature or None; got {warmup}, {epsilon} "

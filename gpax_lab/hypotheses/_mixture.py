@@ -153,7 +153,8 @@ def hypotheses(
     if relative:
         raise ValueError(
             f"{relative} standardise the observations by themselves, so that their priors change with every "
-            "observation and their evidence means nothing: pass standardize=(location, scale) of the quantity as you know it."
+            "observation and their evidence means nothing: pass standardize=(location, scale) of the quantity as you "
+            "know it."
         )
     known = {name: latent_and_observed(vetted(model.prior))[1] for name, model in ready.items()}
     if len(set(known.values())) > 1:

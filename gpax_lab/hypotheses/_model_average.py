@@ -20,7 +20,7 @@ from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
-from gpax_lab.inference._posterior import Posterior, Sampler
+from gpax_lab.inference._posterior import Posterior, Sampler, checked_sampler
 from gpax_lab.inference._stored import pack, write
 
 
@@ -126,9 +126,10 @@ def model_average(sampler: Sampler) -> Sampler:
         A Sampler whose posterior is a `ModelAverage`.
 
     Raises:
-        ValueError: the sampler yields no evidence, as `nuts`.
+        TypeError: it is no sampler.
+        ValueError: it yields no evidence, as `nuts`.
     """
-    if not sampler.yields_evidence:
+    if not checked_sampler(sampler).yields_evidence:
         raise ValueError("this sampler yields no log evidence to compare hypotheses by: use smc() or laplace().")
 
     def programs(ahead: Ahead, key: Array, model: Hypotheses, obs: Observations) -> ModelAverage:

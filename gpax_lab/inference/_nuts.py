@@ -81,16 +81,20 @@ def nuts(
         A Sampler whose posterior carries R-hat, ESS, divergences and a `Status`.
 
     Raises:
-        ValueError: a count is too small for diagnostics.
+        ValueError: a count is too small, for diagnostics or at all, or a probability is none.
     """
     if num_warmup < 10 or num_samples < 8 or num_chains < 1:
         raise ValueError("nuts needs num_warmup >= 10, num_samples >= 8 and num_chains >= 1.")
+    if (thin_to is not None and thin_to < 1) or (rewarm is not None and rewarm < 0) or max_tree_depth < 1:
+        raise ValueError("nuts needs thin_to >= 1 or None, rewarm >= 0 or None, and max_tree_depth >= 1.")
+    if not 0 < target_accept < 1:
+        raise ValueError(f"target_accept is a probability between 0 and 1; got {target_accept}.")
     total = num_samples * num_chains
     first = Settings(
         num_warmup,
         num_samples,
         num_chains,
-        min(thin_to or total, total),
+        total if thin_to is None else min(thin_to, total),
         True,
         target_accept,
         max_tree_depth,

@@ -255,6 +255,18 @@ class Sampler(NamedTuple):
     programs: Callable[[Ahead, Array, Any, Observations], Any] | None = None
 
 
+def checked_sampler(sampler: Any) -> Sampler:
+    """The sampler as it is.
+
+    Raises:
+        TypeError: it is none, such as `smc` in place of `smc()`.
+    """
+    if not isinstance(sampler, Sampler):
+        name = getattr(sampler, "__name__", repr(sampler))
+        raise TypeError(f"a sampler is what nuts(), smc(), laplace() or model_average(...) return; got {name}.")
+    return sampler
+
+
 def conditioning_ahead(ahead: Ahead, posterior: Posterior, obs: Observations) -> Posterior:
     """Shapes of `posterior.conditioned(obs)` from those of the posterior, its programs handed to `ahead`."""
     factor = ahead(condition_draws, posterior.model, posterior.params, obs)

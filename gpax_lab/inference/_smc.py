@@ -67,6 +67,8 @@ def smc(
         raise ValueError("smc needs num_samples >= 8 and max_stages, max_moves and max_leapfrog of at least 1.")
     if not 0 < temper_above <= resample_below <= 1:
         raise ValueError("smc needs 0 < temper_above <= resample_below <= 1.")
+    if not (0 < target_accept < 1 and 0 < max_correlation <= 1):
+        raise ValueError("smc needs 0 < target_accept < 1 and 0 < max_correlation <= 1.")
     settings = Settings(
         num_samples=num_samples,
         resample_below=resample_below,

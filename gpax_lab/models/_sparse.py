@@ -258,7 +258,8 @@ def sparse(
         >>> from gpax_lab import laplace, observations
         >>> x = np.random.default_rng(0).random((2000, 1))
         >>> obs = observations(x, np.sin(9 * x[:, 0]), capacity=2000)
-        >>> posterior = laplace(num_samples=4, starts=1, iterations=10).init(jax.random.key(0), sparse(1, inducing=16), obs)
+        >>> model, sampler = sparse(1, inducing=16), laplace(num_samples=4, starts=1, iterations=10)
+        >>> posterior = sampler.init(jax.random.key(0), model, obs)
         >>> bool(abs(posterior.moments(jnp.array([[0.5]]))[0][0] - np.sin(4.5)) < 0.01)
         True
     """

@@ -6,7 +6,7 @@ from small_campaign import Noted, bits, cut_before_reading, frames, go, only_at
 
 from gpax_lab.core._observations import MEASURED, VETOED
 from gpax_lab.experiment import Simulated
-from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto
+from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto, apply
 
 STEPS = 5
 
@@ -110,3 +110,24 @@ def test_a_scalarizer_that_is_gone_is_a_clear_error(plain, path):
     with pytest.raises(ValueError, match="no scalarizer 'half'"):
         go(path, plain, STEPS, instrument)
     assert instrument.asked == [("safe", "")]
+
+
+@pytest.mark.parametrize("wrong", ["pin", Pin, None])
+def test_what_is_no_intervention_is_refused(plain, path, wrong):
+    with pytest.raises(TypeError, match="an intervention is a Pin, Veto"):
+        go(path, plain, 2, hooks=[lambda state: [wrong]])
+    with pytest.raises(TypeError, match="an intervention is a Pin, Veto"):
+        apply(go(path, plain, 1).state, wrong)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"value": "mean"}])
+def test_what_can_not_scalarize_is_refused_before_the_instrument_moves(plain, path, wrong):
+    instrument = Noted()
+    with pytest.raises(TypeError, match="scalarize is a function"):
+        go(path, plain, 2, instrument, scalarize=wrong)
+    assert instrument.tokens == []
+
+
+def test_a_negative_number_of_steps_is_refused(plain, path):
+    with pytest.raises(ValueError, match="num_steps must be 0 or more"):
+        go(path, plain, -1)

@@ -15,6 +15,7 @@ from gpax_lab import kernels
 from gpax_lab.core import Status
 from gpax_lab.core._linalg import LARGE
 from gpax_lab.core._observations import observations
+from gpax_lab.hypotheses import bandit, model_average
 from gpax_lab.inference import laplace, nuts, smc
 from gpax_lab.models import gp, parametric
 
@@ -155,6 +156,23 @@ def test_settings_are_checked():
         nuts(1, 100)
     with pytest.raises(ValueError, match="num_samples"):
         laplace(0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"thin_to": 0}, {"rewarm": -1}, {"max_tree_depth": 0}, {"target_accept": 80}, {"target_accept": 1.0}]
+)
+def test_settings_of_nuts_that_mean_nothing_are_refused(wrong):
+    """0 draws were all of them, and an acceptance in percent the smallest steps."""
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        nuts(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [smc, "smc", None])
+def test_what_is_no_sampler_is_refused(wrong):
+    with pytest.raises(TypeError, match="a sampler is what nuts"):
+        model_average(wrong)
+    with pytest.raises(TypeError, match="a sampler is what nuts"):
+        bandit(wrong, [[0.0]])
 
 
 def test_moments_in_chunks_are_those_of_all_points_at_once():

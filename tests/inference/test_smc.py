@@ -131,7 +131,10 @@ def test_failed_and_missing_readings_change_nothing():
     np.testing.assert_allclose(padded.log_evidence, plain.log_evidence, atol=1e-9)
 
 
-@pytest.mark.parametrize("arguments", [{"num_samples": 4}, {"temper_above": 0.9}, {"max_moves": 0}])
+@pytest.mark.parametrize(
+    "arguments",
+    [{"num_samples": 4}, {"temper_above": 0.9}, {"max_moves": 0}, {"target_accept": 80}, {"max_correlation": 0.0}],
+)
 def test_settings_are_checked(arguments):
     with pytest.raises(ValueError, match="smc needs"):
         smc(**arguments)

@@ -148,12 +148,12 @@ def searches() -> list[Row]:
     lattice, one = np.stack(np.meshgrid(*[np.linspace(0, 1, 3)] * 2), axis=-1).reshape(-1, 2), np.ones(2)
     return [
         row(
-            "acquisition._candidates.Pool.best acquisition._candidates.Pool.spread",
+            "acquisition._candidates.Pool.best acquisition._candidates.Pool.space_filling",
             lambda: (in_pool, (shift, small(), KEY)),
             contexts=FEW,
         ),
         row(
-            "acquisition._candidates.Box.best acquisition._candidates.Box.spread",
+            "acquisition._candidates.Box.best acquisition._candidates.Box.space_filling",
             lambda: (in_box, (shift, small(), KEY)),
             contexts=("jit", "vmap"),
             core=("jit",),

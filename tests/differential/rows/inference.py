@@ -265,7 +265,8 @@ def searches() -> list[Row]:
         row("inference._importance.adapted", lambda: (moved, (z,)), contexts=FEW),
         row(
             "inference._smc.smc inference._smc_moves.covariance_factor inference._smc_moves.move_particles "
-            "inference._smc_state.SMCState.begun inference._smc_state.SMCState.tuning inference._smc_state.MoveState.begun",
+            "inference._smc_state.SMCState.begun inference._smc_state.SMCState.tuning "
+            "inference._smc_state.MoveState.begun",
             lambda: (few_stages, (small.y, small, KEY)),
             "two stages",
             ("jit",),

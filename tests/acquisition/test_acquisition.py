@@ -1,0 +1,46 @@
+"""What is taken for an acquisition function, and what is refused instead of accepted in silence."""
+
+import jax.numpy as jnp
+import pytest
+
+from gpax_lab import acquisition
+from gpax_lab.acquisition import Acquisition, of_moments
+from gpax_lab.acquisition._acquisition import as_acquisition, term
+
+
+def of_a_laboratory(kappa: float = 1.0) -> Acquisition:
+    """One that is made outside of this library."""
+    return acquisition.ucb(kappa)
+
+
+@pytest.mark.parametrize(
+    "maker", [acquisition.log_ei, acquisition.ucb, of_a_laboratory, lambda mean, std: acquisition.ucb()]
+)
+@pytest.mark.parametrize("take", [as_acquisition, of_moments])
+def test_what_makes_an_acquisition_function_is_not_taken_for_one(maker, take):
+    """By its type, whatever module it is from; one of two parameters would else be called with mean and std."""
+    with pytest.raises(TypeError, match="the function that makes an acquisition function: write"):
+        take(maker)
+
+
+@pytest.mark.parametrize("wrong", ["ucb", None, 3.0, lambda mean: mean, lambda mean, std, x: mean])
+def test_what_is_no_function_of_mean_and_std_is_refused(wrong):
+    with pytest.raises(TypeError, match=r"a function of \(mean, std\); got"):
+        as_acquisition(wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda mean, std: jnp.max(mean), lambda mean, std: jnp.stack([mean, std]), lambda mean, std: None]
+)
+def test_one_value_for_each_point_is_needed(wrong):
+    """One number for all points, or two for each, would be broadcast to something else than was meant."""
+    with pytest.raises(ValueError, match=r"one value for each point, shape \(m,\)"):
+        as_acquisition(wrong)
+
+
+@pytest.mark.parametrize("make", [acquisition.ucb, lambda beta: acquisition.log_ei(xi=beta), acquisition.min_distance])
+def test_a_setting_that_is_no_number_is_refused(make):
+    """Every value would be NaN, and every point chosen by its distance."""
+    with pytest.raises(ValueError, match="must be numbers; got NaN"):
+        make(float("nan"))
+    assert term("mine", lambda context, settings: context.mean[0], beta=jnp.inf).names == ("mine",)
