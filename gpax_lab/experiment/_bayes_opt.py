@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,17 +11,15 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._acquisition import Acquisition, as_acquisition
-from gpax_lab.acquisition._candidates import Box, Candidates, Choice, Pool, domain
+from gpax_lab.acquisition._candidates import Box, Candidates, Pool
 from gpax_lab.acquisition._domain import Region, as_region
-from gpax_lab.acquisition._information import seeks_optimum, telling_apart
-from gpax_lab.acquisition._penalties import last_point
-from gpax_lab.acquisition._route import shortest_path
 from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._inputs import answers, points_of, resolved, traced
 from gpax_lab.core._interning import interned
-from gpax_lab.core._observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
-from gpax_lab.experiment._buffer import reserved, tolerance_of, with_buffer, with_buffer_for_answers
-from gpax_lab.experiment._experiment import Experiment, State, as_asked, empty_choice, left_of
+from gpax_lab.core._observations import EMPTY, Observations
+from gpax_lab.experiment._bayes_opt_steps import ProposalSettings, propose_points, take_in
+from gpax_lab.experiment._buffer import with_buffer, with_buffer_for_answers
+from gpax_lab.experiment._experiment import Experiment, State, empty_choice, left_of
 from gpax_lab.hypotheses._mixture import Hypotheses
 from gpax_lab.inference._posterior import Sampler, checked_sampler
 from gpax_lab.models._model import Model
@@ -79,45 +76,53 @@ def bayes_opt(
         TypeError: the sampler is none, or one of a single model where hypotheses compete; the acquisition function is
             neither an Acquisition nor a function of (mean, std); or model or candidates are none.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {batch_size}.")
-    if num_samples is not None and num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, or None for all of the posterior; got {num_samples}.")
-    if not 0 <= floor < 1 or (apart_every is not None and apart_every < 2):
-        raise ValueError(f"bayes_opt needs 0 <= floor < 1 and apart_every >= 2 or None; got {floor} and {apart_every}.")
+    settings = ProposalSettings(batch_size, by_travel, num_samples, floor, apart_every)
+    _check_settings(settings)
     if not checked_sampler(sampler).several and isinstance(model, Hypotheses):
         raise TypeError("several hypotheses are followed by model_average(smc(...)), not by a sampler of one model.")
     models = tuple(model.models.values()) if isinstance(model, Hypotheses) else (model,)
     _check_fit(models, candidates)
-    worth = as_acquisition(acquisition)
+    chosen_by = as_acquisition(acquisition)
     if among is not None:
         candidates = replace(candidates, among=as_region(among))
         jax.eval_shape(lambda c: jax.vmap(c.among)(c.corners[0][None]), candidates)  # it takes points of this width
+    return _experiment(model, models, sampler, chosen_by, candidates, settings)
+
+
+def _experiment(
+    model: Model | Hypotheses,
+    models: tuple[Model, ...],
+    sampler: Sampler,
+    acquisition: Acquisition,
+    candidates: Candidates,
+    settings: ProposalSettings,
+) -> Experiment:
+    """The four functions of an experiment whose parts are checked."""
 
     def programs(ahead: Ahead, key: Array, model: Model | Hypotheses, obs: Observations) -> None:
         assert sampler.programs is not None  # as asked below
         refuse_quietly(models, obs)
         posterior, nothing = sampler.programs(ahead, key, model, obs), empty_choice(obs)
-        state = State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
-        if np.sum(np.asarray(obs.status) == EMPTY) >= batch_size:  # a full buffer is another one by then
-            ahead(_propose, state, batch_size, by_travel, num_samples, floor, apart_every)
+        state = State(key, obs, posterior, acquisition, candidates, nothing.value, nothing.fallback, obs.x)
+        if np.sum(np.asarray(obs.status) == EMPTY) >= settings.batch_size:  # a full buffer is another one by then
+            ahead(propose_points, state, settings)
 
     def init(key: Array, obs: Observations) -> State:
         key, key_fit = jax.random.split(key)
         compile_ahead(None if sampler.programs is None else programs, key_fit, model, obs)
         posterior = sampler.init(key_fit, model, obs)
         nothing = empty_choice(obs)
-        return State(key, obs, posterior, worth, candidates, nothing.value, nothing.fallback, obs.x)
+        return State(key, obs, posterior, acquisition, candidates, nothing.value, nothing.fallback, obs.x)
 
     def propose(state: State) -> tuple[State, Array]:
-        state, x = _propose(with_buffer(state, batch_size), batch_size, by_travel, num_samples, floor, apart_every)
+        state, x = propose_points(with_buffer(state, settings.batch_size), settings)
         return (state, x) if isinstance(x, jax.core.Tracer) else (state, left_of(x))
 
     def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0, asked: Array | None = None) -> State:
         x, y, noise, asked = _plain(state.obs, models, x, y, noise, asked)
         sought = x if asked is None else asked
         state = with_buffer_for_answers(state, sought)
-        key, key_fit, obs, asked_at = _take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
+        key, key_fit, obs, asked_at = take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
         if not traced(obs) and any(model.standardized and model.tails is None for model in models):
             warn_of_a_lone_reading(obs, state.obs)
         posterior = sampler.update(key_fit, state.posterior, obs)
@@ -128,6 +133,18 @@ def bayes_opt(
             model.check_places(points, whose)
 
     return Experiment(init, propose, observe, check)
+
+
+def _check_settings(settings: ProposalSettings) -> None:
+    if settings.batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {settings.batch_size}.")
+    if settings.num_samples is not None and settings.num_samples < 1:
+        raise ValueError(
+            f"num_samples must be at least 1, or None for all of the posterior; got {settings.num_samples}."
+        )
+    floor, every = settings.floor, settings.apart_every
+    if not 0 <= floor < 1 or (every is not None and every < 2):
+        raise ValueError(f"bayes_opt needs 0 <= floor < 1 and apart_every >= 2 or None; got {floor} and {every}.")
 
 
 def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
@@ -169,92 +186,3 @@ def _plain(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: 
         for model in models:
             model.check_places(where, "the points asked for")
     return *taken, where
-
-
-@partial(jax.jit, static_argnames=("batch", "by_travel", "draws", "floor", "apart_every"))
-def _propose(
-    state: State, batch: int, by_travel: bool, draws: int | None, floor: float, apart_every: int | None
-) -> tuple[State, Array]:
-    posterior, start = state.posterior, state.key
-    # Acquisition functions that compare hypotheses need their probabilities as they are; the published bandit has none.
-    rivals = False
-    if posterior.competes and seeks_optimum(state.acquisition):
-        rivals, posterior = True, posterior.floored(floor)
-    if draws is not None:
-        start, key_draws = jax.random.split(start)
-        posterior = posterior.thinned(key_draws, draws)
-
-    def choose(
-        carry: tuple[Array, Observations, Observations], _: None
-    ) -> tuple[tuple[Array, Observations, Observations], Choice]:
-        key, obs, asked = carry
-        key, key_search, key_draw = jax.random.split(key, 3)
-        view = posterior if state.acquisition.own_pending else posterior.with_pending(obs)
-
-        where = domain(state.candidates, view, asked)
-
-        def value_of(x: Array) -> Array:
-            return state.acquisition(view, obs, x, key_draw, where)
-
-        def value_apart(x: Array) -> Array:
-            return telling_apart(state.acquisition)(view, obs, x, key_draw, where)
-
-        def best(value: Callable[[Array], Array]) -> Choice:
-            return state.candidates.best(key_search, value, asked, state.acquisition.joint)
-
-        if rivals and apart_every is not None:
-            due = (_asked(obs) + 1) % apart_every == 0
-            choice = jax.lax.cond(due, lambda: best(value_apart), lambda: best(value_of))
-        else:
-            choice = best(value_of)
-        return (key, add_pending(obs, choice.x), add_pending(asked, choice.x)), choice
-
-    (key, obs, asked), choices = jax.lax.scan(choose, (start, state.obs, as_asked(state)), None, length=batch)
-    after = state._replace(obs=obs, asked=asked.x)
-    x = choices.x
-    last = jnp.max(jnp.where(jnp.isfinite(x).all(axis=1), jnp.arange(batch), 0))  # behind it the pool was used up
-    if by_travel and batch > 1:
-        x = _on_the_way(last_point(state.obs), x, last)
-        # Slots in the order of the visit, so that the last one is where the instrument will be.
-        after = reserved(state, x, PENDING)
-    return after._replace(key=key, value=choices.value[last], fallback=choices.fallback[last]), x
-
-
-def _on_the_way(start: Array, x: Array, last: Array) -> Array:
-    """The points x (q, d), of which those up to `last` are there, along the shortest path; the others stay behind."""
-    order = shortest_path(start, jnp.where(jnp.isfinite(x), x, x[last][None]))
-    return x[order][jnp.argsort(order > last, stable=True)]
-
-
-@jax.jit
-def _take_in(
-    key: Array,
-    obs: Observations,
-    asked: Array,
-    candidates: Candidates,
-    x: Array,
-    y: Array,
-    noise: Array | float,
-    sought: Array,
-) -> tuple[Array, Array, Observations, Array]:
-    key, key_fit = jax.random.split(key)
-    x, sought = jnp.asarray(x, obs.x.dtype), jnp.asarray(sought, obs.x.dtype)
-    tolerance = tolerance_of(candidates, obs, sought)
-    variances = jnp.broadcast_to(jnp.asarray(noise, obs.y.dtype), (x.shape[0],))
-
-    def one(
-        carry: tuple[Observations, Array], answer: tuple[Array, Array, Array, Array]
-    ) -> tuple[tuple[Observations, Array], None]:
-        obs, asked = carry
-        x, y, noise, sought = answer
-        after = assimilate(obs, x, y, noise, tolerance, sought)
-        unasked = (after.status != obs.status) & ~answered_slot(obs, sought, tolerance)
-        return (after, jnp.where(unasked[:, None], sought[None], asked)), None
-
-    (obs, asked), _ = jax.lax.scan(one, (obs, asked), (x, y, variances, sought))
-    return key, key_fit, obs, asked
-
-
-def _asked(obs: Observations) -> Array:
-    """() number of points asked for so far, seeds among them."""
-    return jnp.sum((obs.status != EMPTY) & (obs.status != VETOED))

@@ -2,6 +2,15 @@
 
 Every measurement is announced in the journal before it begins and recorded before it is used, so that whatever kills
 the program, nothing measured is lost and the campaign goes on along the trajectory it would have taken.
+
+An instrument has to end by itself: `measure` is not interrupted. The drivers of `gpax_instruments` have a deadline
+for every exchange and every act; of one that has none and never returns, a second Ctrl-C ends the campaign, safe.
+Two campaigns at one instrument are noticed where it tells what was done last; `gpax-lab run` locks it, too.
+
+After this process was stopped, or the machine slept, the journal says so ("suspended"), the instrument is made
+safe before anything else, and the pause is in no duration. No deadline depends on the time of day. Where versions,
+processor, device or XLA's options are not those that wrote the journal, its entry "resume" says under "changed"
+in what they differ, and that the campaign goes on bit for bit is not promised.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -77,15 +86,6 @@ def run(
         lost: errors by which an instrument says that it can not be reached, beside each `core.InstrumentError` that
             is `unreachable`.
         another: whether the instrument may be another one than the journal knows, or allow more; see `guard`.
-
-    An instrument has to end by itself: `measure` is not interrupted. The drivers of `gpax_instruments` have a deadline
-    for every exchange and every act; of one that has none and never returns, a second Ctrl-C ends the campaign, safe.
-    Two campaigns at one instrument are noticed where it tells what was done last; `gpax-lab run` locks it, too.
-
-    After this process was stopped, or the machine slept, the journal says so ("suspended"), the instrument is made
-    safe before anything else, and the pause is in no duration. No deadline depends on the time of day. Where versions,
-    processor, device or XLA's options are not those that wrote the journal, its entry "resume" says under "changed"
-    in what they differ, and that the campaign goes on bit for bit is not promised.
 
     Returns:
         Outcome. The instrument is in its safe state however this returns or raises; a journal that ends with "stop" was

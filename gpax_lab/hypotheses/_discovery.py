@@ -8,7 +8,7 @@ their evidence instead of a threshold.
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import jax
@@ -16,18 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.scipy.special import gammaln
 from jax.typing import ArrayLike
 
 from gpax_lab.core import _inputs as inputs
-from gpax_lab.core._linalg import cholesky, in_chunks, jitter, solve_lower, solve_upper
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses import _formulas as formulas
+from gpax_lab.hypotheses._subsets import all_subsets, coefficients_of, greedy_subsets, log_evidences, scaled_to_unit
 from gpax_lab.means import Law
-
-SHAPE, RATE = 1.0, 0.01
-"""Inverse gamma prior of the noise variance relative to that of the observations: half of it below 0.014, a heavy tail
-above, so that neither a precise instrument nor pure noise is excluded."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +213,7 @@ def discover_laws(
     """Which few terms explain the observations, and how probable each choice is.
 
     Observations and terms are scaled to mean 0 and standard deviation 1. Constant and coefficients are normal with
-    variance width^2 sigma^2, sigma^2 is inverse gamma (`SHAPE`, `RATE`), so the evidence of a subset is that of a
+    variance width^2 sigma^2, sigma^2 is inverse gamma (1, 0.01), so the evidence of a subset is that of a
     multivariate t (Bishop 2006, sec. 3.5). Every number of terms 0..most is as probable as any other before, and shared
     evenly among the subsets of that number, so that a large library earns nothing by its size (Scott & Berger 2010,
     Ann. Statist. 38, 2587).
@@ -256,14 +251,10 @@ def discover_laws(
     table = _columns(terms, points)
     count = len(terms.names)
     most = min(most, count)
-    centre, scales = table.mean(axis=0), table.std(axis=0)
-    location, scale = values.mean(), values.std()
-    # The constant comes first; the last column is the term that is not there.
-    design = np.column_stack([np.ones(len(values)), (table - centre) / scales, np.zeros(len(values))])
-    target = (values - location) / scale
-    weigh = functools.partial(_evidences, jnp.asarray(design), jnp.asarray(target), width)
+    scaled = scaled_to_unit(table, values)
+    weigh = functools.partial(log_evidences, jnp.asarray(scaled.design), jnp.asarray(scaled.target), width)
     total = sum(math.comb(count, k) for k in range(most + 1))
-    subsets, evidence = _all(weigh, count, most) if total <= limit else _greedy(weigh, count, most, beam)
+    subsets, evidence = all_subsets(weigh, count, most) if total <= limit else greedy_subsets(weigh, count, most, beam)
 
     sizes = (subsets <= count).sum(axis=1)
     log_posterior = evidence - np.log([(most + 1) * math.comb(count, k) for k in range(most + 1)])[sizes]
@@ -271,29 +262,23 @@ def discover_laws(
     share /= share.sum()
     inclusion = {name: float(share[(subsets == j + 1).any(axis=1)].sum()) for j, name in enumerate(terms.names)}
 
-    def candidate(i: int) -> Proposal:
+    def proposal(i: int) -> Proposal:
         chosen = subsets[i][subsets[i] <= count]
-        index = np.concatenate([[0], chosen])
-        mean, covariance, left_out = _fit(jnp.asarray(design[:, index]), jnp.asarray(target), width)
-        # b_j (t_j - centre) / scale, in the user's units: b_j / scale t_j, and the rest joins the constant.
-        back = np.diag(np.concatenate([[1.0], 1.0 / scales[chosen - 1]]))
-        back[0, 1:] = -centre[chosen - 1] / scales[chosen - 1]
-        coefficients = scale * back @ np.asarray(mean)
-        coefficients[0] += location
+        mean, sd, rmse = coefficients_of(scaled, chosen, width)
         return Proposal(
-            tuple(terms.names[j - 1] for j in chosen),
-            coefficients,
-            scale * np.sqrt(np.diagonal(back @ np.asarray(covariance) @ back.T)),
-            float(evidence[i] - len(values) * np.log(scale)),
-            float(share[i]),
-            float(scale * np.sqrt(np.mean(np.asarray(left_out) ** 2))),
-            terms.inputs,
-            points,
-            (float(values.min()), float(values.max())),
+            terms=tuple(terms.names[j - 1] for j in chosen),
+            mean=mean,
+            sd=sd,
+            log_evidence=float(evidence[i] - len(values) * np.log(scaled.scale)),
+            probability=float(share[i]),
+            rmse=rmse,
+            inputs=terms.inputs,
+            x=points,
+            span=(float(values.min()), float(values.max())),
         )
 
     order = np.argsort(-log_posterior, kind="stable")[:keep]
-    return Proposals(tuple(map(candidate, order)), inclusion, len(subsets), total <= limit)
+    return Proposals(tuple(map(proposal, order)), inclusion, len(subsets), total <= limit)
 
 
 def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
@@ -327,72 +312,3 @@ def _columns(terms: TermLibrary, points: np.ndarray) -> np.ndarray:
         if column.std() <= 1e-12 * np.abs(column).max():
             raise ValueError(f"the term {name!r} is the same at all points, as the constant is: leave it out.")
     return table
-
-
-def _all(weigh: Callable, count: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every subset (s, most) of 1..count, filled up with count + 1, and its evidence (s,)."""
-    each = [
-        chosen + (count + 1,) * (most - size)
-        for size in range(most + 1)
-        for chosen in itertools.combinations(range(1, count + 1), size)
-    ]
-    subsets = np.array(each, int)
-    return subsets, np.asarray(weigh(jnp.asarray(subsets)))
-
-
-def _greedy(weigh: Callable, count: int, most: int, beam: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same for subsets that grow from the best ones that are smaller by a term."""
-    front: list[tuple[int, ...]] = [()]
-    found, evidence = list(front), [np.asarray(weigh(jnp.full((1, most), count + 1)))]
-    for size in range(1, most + 1):
-        wider = {tuple(sorted({*old, j})) for old in front for j in range(1, count + 1) if j not in old}
-        level = sorted(wider)
-        rows = np.array([chosen + (count + 1,) * (most - size) for chosen in level], int)
-        values = np.asarray(weigh(jnp.asarray(rows)))
-        front = [level[i] for i in np.argsort(-values, kind="stable")[:beam]]
-        found += level
-        evidence.append(values)
-    return np.array([chosen + (count + 1,) * (most - len(chosen)) for chosen in found], int), np.concatenate(evidence)
-
-
-@functools.partial(jax.jit, static_argnames="width")
-def _evidences(design: Array, target: Array, width: float, subsets: Array) -> Array:
-    """(s,) log evidence of subsets (s, k) of the columns of design (n, p), the constant in front of each."""
-    gram, moment, square = design.T @ design, design.T @ target, target @ target
-    n, constant = target.size, jnp.zeros(1, subsets.dtype)
-
-    def one(chosen: Array) -> Array:
-        index = jnp.concatenate([constant, chosen])
-        # A column of zeros, the term that is not there, has the precision of its prior and changes nothing.
-        lower, rest = _reduced(gram[index][:, index], moment[index], square, width)
-        end = SHAPE + 0.5 * n
-        return (
-            gammaln(end)
-            - gammaln(SHAPE)
-            + SHAPE * jnp.log(RATE)
-            - end * jnp.log(RATE + 0.5 * rest)
-            - 0.5 * n * jnp.log(2 * jnp.pi)
-            - jnp.sum(jnp.log(jnp.diagonal(lower)))
-            - index.size * jnp.log(width)
-        )
-
-    return in_chunks(jax.vmap(one), subsets, 4096)
-
-
-def _reduced(gram: Array, moment: Array, square: Array, width: float) -> tuple[Array, Array]:
-    """Cholesky factor of the precision, and what is left of the squared observations: y'y - m' A^-1 m >= 0."""
-    lower, _ = cholesky(gram + jnp.eye(gram.shape[0], dtype=gram.dtype) / width**2)
-    white = solve_lower(lower, moment)
-    # Rounding may take it below zero where a subset explains the observations to the last digit.
-    return lower, jnp.maximum(square - white @ white, jitter(gram.dtype) ** 1.5 * square)
-
-
-@functools.partial(jax.jit, static_argnames="width")
-def _fit(design: Array, target: Array, width: float) -> tuple[Array, Array, Array]:
-    """Posterior mean (k,) and covariance (k, k) of the coefficients, and the left-out errors (n,) in closed form."""
-    lower, rest = _reduced(design.T @ design, design.T @ target, target @ target, width)
-    mean = solve_upper(lower, solve_lower(lower, design.T @ target))
-    half = solve_lower(lower, jnp.eye(mean.size, dtype=mean.dtype))
-    noise = (RATE + 0.5 * rest) / (SHAPE + 0.5 * target.size - 1.0)
-    leverage = jnp.sum((half @ design.T) ** 2, axis=0)
-    return mean, noise * half.T @ half, (target - design @ mean) / (1.0 - leverage)

@@ -127,6 +127,26 @@ def hypotheses(
         >>> hypotheses(laws, bounds=[x], scale=(0.0, 1.0)).names
         ('flat', 'line', 'none of these')
     """
+    ready = _models(models, bounds, scale, noise, within_process, flexible)
+    _check_comparable(ready, list(models))
+    share = dict.fromkeys(ready, 1.0) if prior is None else dict(prior)
+    if prior is not None and NONE_OF_THESE in ready and NONE_OF_THESE not in share:
+        share[NONE_OF_THESE] = float(np.mean(list(share.values())))
+    if set(share) != set(ready) or not all(np.isfinite(v) and v > 0 for v in share.values()):
+        raise ValueError(f"the prior needs a positive number for each of {list(ready)}; got {share}.")
+    weights = np.array([share[name] for name in ready], float)
+    return Hypotheses(ready, weights / weights.sum(), scale)
+
+
+def _models(
+    models: Mapping[str, Model | Law],
+    bounds: ArrayLike | None,
+    scale: tuple[float, float] | None,
+    noise: Noise,
+    within_process: bool,
+    flexible: bool,
+) -> dict[str, Model]:
+    """Laws as models, and the flexible process behind them."""
     laws = [name for name, model in models.items() if isinstance(model, Law)]
     if laws and (bounds is None or scale is None):
         raise ValueError(
@@ -147,8 +167,13 @@ def hypotheses(
     if bounds is not None and scale is not None and flexible and NONE_OF_THESE not in ready:
         dim = next(iter(ready.values())).dim
         ready[NONE_OF_THESE] = gp.exact(dim, matern52, None, None, noise, bounds, scale)
+    return ready
+
+
+def _check_comparable(ready: Mapping[str, Model], given: list[str]) -> None:
+    """Refuse models whose evidence can not be compared."""
     if len(ready) < 2:
-        raise ValueError(f"a model average needs two hypotheses or more; got {list(models)}.")
+        raise ValueError(f"a model average needs two hypotheses or more; got {given}.")
     relative = [name for name, model in ready.items() if model.standardized]
     if relative:
         raise ValueError(
@@ -164,13 +189,6 @@ def hypotheses(
         )
     if len({model.outputs for model in ready.values()}) > 1:
         raise ValueError(f"hypotheses of {[m.outputs for m in ready.values()]} quantities can not be compared.")
-    share = dict.fromkeys(ready, 1.0) if prior is None else dict(prior)
-    if prior is not None and NONE_OF_THESE in ready and NONE_OF_THESE not in share:
-        share[NONE_OF_THESE] = float(np.mean(list(share.values())))
-    if set(share) != set(ready) or not all(np.isfinite(v) and v > 0 for v in share.values()):
-        raise ValueError(f"the prior needs a positive number for each of {list(ready)}; got {share}.")
-    weights = np.array([share[name] for name in ready], float)
-    return Hypotheses(ready, weights / weights.sum(), scale)
 
 
 @jax.tree_util.register_dataclass

@@ -120,6 +120,18 @@ def _laid_out(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
     def log_likelihoods(z: Array, obs: Observations) -> Array:
         return over_draws(lambda one: log_given(one, obs, True), z)
 
+    return UnconstrainedDensity(
+        size, draw, constrain, potential, log_likelihoods, _tempered(prior_energy, log_given, dtype)
+    )
+
+
+def _tempered(
+    prior_energy: Callable[[Array], Array],
+    log_given: Callable[[Array, Observations, Array | bool], Array],
+    dtype: np.dtype,
+) -> Callable[[Array, Observations, Array, Array], tuple[Array, Array, Array]]:
+    """The function `UnconstrainedDensity.tempered`."""
+
     def tempered(z: Array, pair: Observations, lam: Array, aware: Array) -> tuple[Array, Array, Array]:
         energy, slope = over_draws(jax.value_and_grad(prior_energy), z)
         share = jnp.stack([lam, 1.0 - lam])
@@ -130,18 +142,18 @@ def _laid_out(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
             value, rise = over_draws(jax.value_and_grad(lambda one: log_given(one, obs, (k == 0) | aware)), z)
             return energy - share[k] * value, slope - share[k] * rise, values.at[k].set(value)
 
-        # A loop of one or two turns: the density is compiled once, and the old one costs nothing where lam is 1.
-        turns = jnp.where(lam < 1, 2, 1)
+        # A loop of one or two rounds: the density is compiled once, and the old one costs nothing where lam is 1.
+        rounds = jnp.where(lam < 1, 2, 1)
         begun = energy.astype(dtype), slope.astype(dtype), jnp.zeros((2, z.shape[0]), dtype)
-        energy, slope, values = jax.lax.fori_loop(0, turns, one_of, begun)
+        energy, slope, values = jax.lax.fori_loop(0, rounds, one_of, begun)
         good = jnp.isfinite(energy)
         return jnp.where(good, energy, jnp.inf), jnp.where(good[:, None] & jnp.isfinite(slope), slope, 0.0), values
 
-    return UnconstrainedDensity(size, draw, constrain, potential, log_likelihoods, tempered)
+    return tempered
 
 
 def start(key: Array, space: UnconstrainedDensity, obs: Observations, num_draws: int = 16) -> Array:
-    """The most probable of `tries` prior draws: (size,) a start where the density is finite, if any has one."""
+    """The most probable of `num_draws` prior draws: (size,) a start where the density is finite, if any has one."""
     z = jax.vmap(space.draw)(jax.random.split(key, num_draws))
     energy = jax.lax.map(lambda one: space.potential(one, obs), z)
     return z[jnp.argmin(jnp.where(jnp.isfinite(energy), energy, jnp.inf))]

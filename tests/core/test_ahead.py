@@ -76,10 +76,10 @@ def test_a_first_proposal_is_compiled_with_the_first_fit(compiled):
         rivals, model_average(smc(8)), acquisition.expected_information_gain(num_samples=8), acquisition.grid(BOX, (7,))
     )
     state = plan.init(jax.random.key(0), seeds())
-    assert "jit(_propose)" in compiled
+    assert "jit(propose_points)" in compiled
     compiled.clear()
     plan.propose(state)
-    assert "jit(_propose)" not in compiled
+    assert "jit(propose_points)" not in compiled
 
 
 def test_bad_readings_are_refused_before_anything_is_compiled(compiled):

@@ -71,6 +71,7 @@ EXCLUDED = {
         hypotheses._sensitivity.PriorSweep.
         hypotheses._sensitivity.prior_sweep
         hypotheses._stored.
+        hypotheses._subsets.
         images.atoms.
         images.descriptors.factors
         inference._posterior.Posterior.save
@@ -220,6 +221,7 @@ EXCLUDED = {
         vae._training.train
     """,
     LOOPS: """
+        experiment._bayes_opt_steps.
         experiment._simulate.
     """,
 }

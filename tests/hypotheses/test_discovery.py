@@ -11,7 +11,8 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from gpax_lab import observations
-from gpax_lab.hypotheses._discovery import RATE, SHAPE, discover_laws, term_library
+from gpax_lab.hypotheses._discovery import discover_laws, term_library
+from gpax_lab.hypotheses._subsets import RATE, SHAPE
 
 RNG = np.random.default_rng(0)
 X = np.sort(RNG.uniform(-2, 2, 15))[:, None]
