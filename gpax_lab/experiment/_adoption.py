@@ -7,7 +7,8 @@ import jax
 import numpy as np
 
 from gpax_lab.experiment._experiment import Experiment, State
-from gpax_lab.experiment.interventions import Adopt, to_record
+from gpax_lab.experiment._intervention_records import to_record
+from gpax_lab.experiment.interventions import Adopt
 from gpax_lab.hypotheses._mixture import Hypotheses
 from gpax_lab.hypotheses._model_average import ModelAverage
 

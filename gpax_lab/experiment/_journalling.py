@@ -12,10 +12,11 @@ from gpax_lab.experiment._adoption import Extend
 from gpax_lab.experiment._contracts import Journal
 from gpax_lab.experiment._experiment import Experiment, State
 from gpax_lab.experiment._guard import recognised, refuse
+from gpax_lab.experiment._intervention_records import to_record
 from gpax_lab.experiment._rescalarize import kept, rescalarize
 from gpax_lab.experiment._scalarizers import Scalarizers
 from gpax_lab.experiment._versions import going_on_with
-from gpax_lab.experiment.interventions import Intervention, to_record
+from gpax_lab.experiment.interventions import Intervention
 
 _SPARE_BYTES = 4 << 20
 """Bytes free before a measurement beside twice the largest one so far: for the state after it, and to spare."""

@@ -15,7 +15,8 @@ from jax import Array
 from gpax_lab.core._observations import Observations
 from gpax_lab.experiment._adoption import Extend, competing, extended
 from gpax_lab.experiment._experiment import Experiment, State
-from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, from_record, join_pins
+from gpax_lab.experiment._intervention_records import from_record, join_pins
+from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply
 
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
 

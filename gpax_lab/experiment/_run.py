@@ -20,21 +20,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.core import Instrument
-from gpax_lab.core._observations import Observations, observations
+from gpax_lab.core._observations import FAILED, MEASURED, Observations, observations
 from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._adoption import Extend, adopt, adopted_anew, joined_already
 from gpax_lab.experiment._buffer import buffer_for
 from gpax_lab.experiment._contracts import Event, Hook, Journal, Outcome, Scalarizer
 from gpax_lab.experiment._experiment import Experiment, NothingLeft, State, left_of, measurement_key, token_of
 from gpax_lab.experiment._guard import Guard, Paused, leave_safe
+from gpax_lab.experiment._intervention_records import join_pins
 from gpax_lab.experiment._journalling import Journalling
 from gpax_lab.experiment._measuring import ON_REQUEST, Measuring
 from gpax_lab.experiment._positions import first_points
 from gpax_lab.experiment._rescalarize import mended
 from gpax_lab.experiment._scalarizers import Scalarizers
 from gpax_lab.experiment._simulate import batch_of
-from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply, join_pins
-from gpax_lab.experiment.stopping import Rule, all_done
+from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply
+from gpax_lab.experiment.stopping import Rule
 
 
 def run(
@@ -206,7 +207,7 @@ class _Loop:
             reason = next((text for rule in rules if (text := _reason(rule, state))), None)
             if reason or journal.step >= steps:
                 journal.flush()
-                return Outcome(state, journal.step, reason or all_done(state, steps), True)
+                return Outcome(state, journal.step, reason or _all_done(state, steps), True)
             if self.stop():
                 raise Paused(ON_REQUEST)
             if not asked:
@@ -294,3 +295,12 @@ def _reason(rule: Rule, state: State) -> str | None:
 def _rank(action: Intervention) -> tuple[bool, bool]:
     """Order of wishes: Rescale first, then Adopt, the rest as it comes: a state is recorded after the first two."""
     return not isinstance(action, Rescale), not isinstance(action, Adopt)
+
+
+def _all_done(state: State, steps: int) -> str:
+    """That the steps are done, which a step without an observation is not."""
+    status = np.asarray(state.obs.status)
+    failed, good = np.sum(status == FAILED), np.sum(status == MEASURED)
+    if not failed:
+        return f"all {steps} steps are done"
+    return f"{steps} steps were tried; {failed} of {failed + good} measurements failed, seeds included"

@@ -13,8 +13,10 @@ from jax.typing import ArrayLike
 from gpax_lab.acquisition._candidates import domain
 from gpax_lab.acquisition._domain import Region, as_region
 from gpax_lab.acquisition._functions import log_ei
-from gpax_lab.core._observations import FAILED, MEASURED, used
+from gpax_lab.core._observations import used
 from gpax_lab.experiment._experiment import State, as_asked
+
+__all__ = ["Rule", "budget", "no_more_gain", "target"]
 
 Rule: TypeAlias = Callable[[State], str | None]
 
@@ -88,12 +90,3 @@ def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike 
         return f"no more gain expected: at best {gain:.3g}, asked {below:g}" if gain < below else None
 
     return rule
-
-
-def all_done(state: State, steps: int) -> str:
-    """That the steps are done, which a step without an observation is not."""
-    status = np.asarray(state.obs.status)
-    failed, good = np.sum(status == FAILED), np.sum(status == MEASURED)
-    if not failed:
-        return f"all {steps} steps are done"
-    return f"{steps} steps were tried; {failed} of {failed + good} measurements failed, seeds included"

@@ -1,0 +1,75 @@
+"""Interventions as records of a journal, and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gpax_lab.experiment.interventions import (
+    _NO_INTERVENTION,
+    Adopt,
+    Intervention,
+    Pin,
+    Reject,
+    Rescale,
+    Reweigh,
+    Veto,
+)
+from gpax_lab.hypotheses import _formulas as formulas
+
+
+def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:
+    """The points (q, d) that people want next, after one more intervention; None for none."""
+    if not isinstance(action, Pin):
+        return pinned
+    points = np.atleast_2d(action.x)
+    return points if pinned is None else np.concatenate([pinned, points])
+
+
+def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays for the journal."""
+    kind = type(action).__name__.lower()
+    match action:
+        case Pin(x) | Veto(x):
+            return {"action": kind}, {"x": np.atleast_2d(np.asarray(x, np.float64))}
+        case Reweigh(weights):
+            return {"action": kind, "weights": list(weights)}, {}
+        case Rescale(name):
+            return {"action": kind, "scalarizer": name}, {}
+        case Adopt():
+            plain = {
+                "name": action.name,
+                "formula": action.formula,
+                "prior": {name: formulas.as_data(value) for name, value in action.prior.items()},
+                "units": dict(action.units),
+                "inputs": list(action.inputs),
+                "scale": None if action.scale is None else [float(value) for value in action.scale],
+                "noise": None if action.noise is None else formulas.as_data(action.noise),
+                "share": action.share,
+                "source": action.source,
+            }
+            return {"action": kind} | plain, {}
+        case Reject(name, text, why):
+            return {"action": kind, "name": name, "formula": text, "why": why}, {}
+    raise TypeError(_NO_INTERVENTION.format(action))
+
+
+def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Intervention:
+    """The intervention that `to_record` wrote."""
+    match header["action"]:
+        case "pin":
+            return Pin(arrays["x"])
+        case "veto":
+            return Veto(arrays["x"])
+        case "reweigh":
+            return Reweigh(tuple(header["weights"]))
+        case "rescale":
+            return Rescale(header["scalarizer"])
+        case "adopt":
+            given = {name: value for name, value in header.items() if name != "action"}
+            scale = None if given["scale"] is None else tuple(given["scale"])
+            return Adopt(**given | {"inputs": tuple(given["inputs"]), "scale": scale})
+        case "reject":
+            return Reject(header["name"], header["formula"], header["why"])
+        case other:
+            raise ValueError(f"the journal holds an intervention of unknown kind {other!r}: of a newer version?")
