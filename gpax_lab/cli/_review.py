@@ -13,7 +13,7 @@ from jax import Array
 
 from gpax_lab import acquisition
 from gpax_lab.core._observations import MEASURED, Observations
-from gpax_lab.experiment._record import merge
+from gpax_lab.experiment._record import past_draws
 from gpax_lab.inference._posterior import Posterior, condition_draws
 from gpax_lab.settings import Plan, Settings, SettingsError, build, parse
 from gpax_lab.settings._schema import Grid, Pool, Twin
@@ -23,7 +23,6 @@ from gpax_lab.spectra.loops import triangle
 from gpax_lab.storage import Contents, JournalRecord, read
 from gpax_lab.storage._contents import readings
 
-_PARAMS = ".posterior.params"
 _DRAWN = (40, 40)
 """Places at which the map of a continuous box is drawn."""
 
@@ -153,19 +152,9 @@ def _best(obs: Observations, sign: float) -> float:
 
 
 def _posteriors(plan: Plan, frames: Sequence[JournalRecord]) -> list[tuple[Posterior, Observations]]:
-    """The posterior and the readings after the first fit and after every step, from what each state changed.
-
-    Only the draws are put together again: the state of the sampler, which costs seconds, is needed to go on, not to
-    look back.
-    """
-    arrays: dict[str, np.ndarray] = {}
+    """The posterior and the observations after the first fit and after every step."""
     found = []
-    for frame in frames:
-        merge(arrays, frame.arrays)
-        obs = Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
-        names = [key for key in arrays if key.startswith(_PARAMS)]
-        params = {key[len(_PARAMS) + 2 : -2]: jnp.asarray(arrays[key]) for key in names}
-        weight = jnp.asarray(arrays[".posterior.log_weight"])
+    for params, weight, obs in past_draws(frames):
         factor = condition_draws(plan.model, params, obs)
         found.append((Posterior(params, weight, jnp.asarray(jnp.nan), factor, None, None, plan.model), obs))  # type: ignore[arg-type]
     return found
