@@ -4,9 +4,9 @@ A model is made of functions, so that it is not in the file: build it again by t
 parameters, its density at a few points and what the draws predict at a few points tell whether it is the same one.
 """
 
-import importlib
 import json
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,18 @@ from jax import Array
 
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations
 from gpax_lab.core._sequence import additive_recurrence
+from gpax_lab.inference import _ensemble, _laplace, _nuts, _smc_state
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, condition_draws
 from gpax_lab.models._model import Model
 
+TUNINGS: Mapping[str, type] = {
+    "ensemble": _ensemble.Tuning,
+    "laplace": _laplace.Tuning,
+    "nuts": _nuts.Tuning,
+    "smc": _smc_state.Tuning,
+}
+"""What each sampler of this library carries on, by its name."""
 FORMAT = 1
 POINTS = 5
 """Points of the box at which predictions are compared."""
@@ -65,9 +73,10 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Put the arrays of one posterior among the others; what else there is to know comes back."""
-    made_by = type(posterior.tuning)
-    if not made_by.__module__.startswith("gpax_lab.inference."):
-        raise TypeError(f"the sampler's {made_by.__qualname__} is not of this library: keep such a posterior yourself.")
+    made_by = next((name for name, kind in TUNINGS.items() if type(posterior.tuning) is kind), None)
+    if made_by is None:
+        name = type(posterior.tuning).__qualname__
+        raise TypeError(f"the sampler's {name} is not of this library: keep such a posterior yourself.")
     for name, value in posterior.params.items():
         arrays[f"{prefix}params/{name}"] = np.asarray(value)
     parts = {"info": posterior.info, "tuning": posterior.tuning, "factor": posterior.factor}
@@ -85,7 +94,7 @@ def pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> di
         arrays[f"{prefix}density"] = _density(posterior.model, posterior.seen.size, posterior.log_weight.dtype)
     if posterior.factor is not None:
         arrays[f"{prefix}probe"] = np.asarray(_probe(posterior))
-    return {"params": list(posterior.params), "counts": counts, "tuning": f"{made_by.__module__}:{made_by.__name__}"}
+    return {"params": list(posterior.params), "counts": counts, "tuning": made_by}
 
 
 def unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], model: Model) -> Posterior:
@@ -96,10 +105,11 @@ def unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], mo
     def leaves(part: str) -> list[Array]:
         return [jnp.asarray(arrays[f"{prefix}{part}/{i}"]) for i in range(about["counts"][part])]
 
-    module, name = about["tuning"].split(":")
-    if not module.startswith("gpax_lab.inference."):
-        raise ValueError(f"the file was not written by this library: it names {module}.")
-    tuning = getattr(importlib.import_module(module), name)(*leaves("tuning"))
+    # Files of before name the class by its module: gpax_lab.inference.smc:Tuning.
+    made_by = about["tuning"].partition(":")[0].rpartition(".")[2].removeprefix("_")
+    if made_by not in TUNINGS:
+        raise ValueError(f"the file was not written by this library: it names the sampler {about['tuning']}.")
+    tuning = TUNINGS[made_by](*leaves("tuning"))
     seen = jnp.asarray(arrays[f"{prefix}seen"]) if f"{prefix}seen" in arrays else None
     evidence = jnp.asarray(arrays[f"{prefix}log_evidence"])
     posterior = Posterior(params, log_weight, evidence, None, Info(*leaves("info")), tuning, model, seen)

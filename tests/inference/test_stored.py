@@ -1,10 +1,14 @@
 """A posterior written in one program and read in another one predicts the same."""
 
+import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 import pytest
@@ -108,6 +112,38 @@ def test_other_hypotheses_are_refused(rivals):
     other = hypotheses({"any": gp.exact(1, standardize=False), "line": gp.exact(1, standardize=False)})
     with pytest.raises(ValueError, match=r"a model average of \['line', 'any'\]"):
         load_posterior(folder / "race.npz", other)
+
+
+class Theirs(NamedTuple):
+    """What a sampler of somebody else carries on."""
+
+    z: jax.Array
+
+
+Theirs.__module__ = "gpax_lab.inference._theirs"
+
+
+def test_what_an_unknown_sampler_carries_on_is_refused(rivals, tmp_path):
+    """By its type: a module may be called anything."""
+    _, _, posterior = rivals
+    with pytest.raises(TypeError, match="Theirs is not of this library"):
+        replace(posterior.posteriors[0], tuning=Theirs(jnp.zeros(1))).save(tmp_path / "theirs.npz")
+
+
+def test_a_file_that_names_the_class_of_before_is_read(rivals, tmp_path):
+    folder, module, posterior = rivals
+    with np.load(folder / "any.npz", allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(str(arrays["about"]))
+    for named, known in (("gpax_lab.inference.smc:Tuning", True), ("elsewhere.theirs:Tuning", False)):
+        about["each"][0]["tuning"] = named
+        np.savez(tmp_path / "old.npz", **(arrays | {"about": np.asarray(json.dumps(about))}))
+        if known:
+            found = load_posterior(tmp_path / "old.npz", module.build().models["any"])
+            np.testing.assert_array_equal(found.tuning.position, posterior.posteriors[1].tuning.position)
+        else:
+            with pytest.raises(ValueError, match="not written by this library"):
+                load_posterior(tmp_path / "old.npz", module.build().models["any"])
 
 
 def test_a_bandit_has_no_posterior_to_keep(rivals):
