@@ -139,7 +139,7 @@ def scanned(report, steps, seeds_count, alone):
     keys = jax.random.split(KEY, seeds_count)
 
     def campaign(key):
-        return simulate(experiment, objective, key, steps, obs)[1].x
+        return simulate(key, experiment, objective, steps, obs)[1].x
 
     ways = [(f"vmap over {seeds_count} seeds", seeds_count, jax.vmap(campaign))]
     if alone:

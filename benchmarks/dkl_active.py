@@ -89,7 +89,7 @@ def campaign(of: maps.Map, method, seeds: np.ndarray, batch: int, budget: int, n
     plan = plans.setdefault(id(model), bayes_opt(model, sampler, score, domain, batch, **AS_PUBLISHED))
     measure = measures.setdefault(of.name, lambda key, x: of.at(x)[0])
     steps = -(-(budget - len(seeds)) // batch)
-    state, path = simulate(plan, measure, jax.random.key(number), steps, obs)
+    state, path = simulate(jax.random.key(number), plan, measure, steps, obs)
     index = {tuple(p): k for k, p in enumerate(of.positions.tolist())}
     order = [index[tuple(p)] for p in np.asarray(path.x).reshape(-1, 2).tolist()]
     return np.concatenate([seeds, order])[:budget], state.posterior

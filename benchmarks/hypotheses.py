@@ -93,7 +93,7 @@ def blindness(report, count, draws, curvatures):
         def read(key, x, curvature=curvature):
             return 0.5 + x[0] + curvature * x[0] ** 2 + noise * jax.random.normal(key)
 
-        found = recovery(ways(models, domain, draws), {"parabola": read}, domain, keys, steps, seeds=SEEDS)
+        found = recovery(keys, ways(models, domain, draws), {"parabola": read}, domain, steps, seeds=SEEDS)
         title = f"known noise, curvature {curvature}: "
         rate, _ = tell(report, found, {("parabola", EVIDENCE): published, ("parabola", REWARD): 0.0}, title)
         report.claim(
@@ -127,7 +127,7 @@ def transition(report, count, draws, steps):
     models = hypotheses(LAWS, bounds=[X], scale=(0.0, 1.0), flexible=False)
     domain, keys = acquisition.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
     truths = {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
-    found = recovery(ways(models, domain, draws), truths, domain, keys, steps, seeds=SEEDS, callback=progress)
+    found = recovery(keys, ways(models, domain, draws), truths, domain, steps, seeds=SEEDS, callback=progress)
     rate, soon = tell(report, found, {})
     for t, truth in enumerate(found.truths):
         report.claim(f"{truth} true: evidence picks it in 95 of 100 campaigns", rate[0, t] >= 0.95)
@@ -153,7 +153,7 @@ def policies(report, count, draws, steps):
     domain, keys = acquisition.grid([X], (25,), repeat=True), jax.random.split(jax.random.key(1), count)
     truths = {name: reading(*truth, 0.05) for name, truth in TRUTHS.items()}
     others = other_policies(models, domain, draws)
-    tell(report, recovery(others, truths, domain, keys, steps, seeds=SEEDS, callback=progress), {})
+    tell(report, recovery(keys, others, truths, domain, steps, seeds=SEEDS, callback=progress), {})
 
 
 def published(report, count, draws):
@@ -167,7 +167,7 @@ def published(report, count, draws):
     rivals, domain = models(True), acquisition.grid([(0.0, END)], (100,))
     keys = jax.random.split(jax.random.key(3), count)
     experiments = ways(rivals, domain, draws)
-    found = recovery(experiments, {"power, power": read}, domain, keys, 14, seeds=4, callback=progress)
+    found = recovery(keys, experiments, {"power, power": read}, domain, 14, seeds=4, callback=progress)
     tell(report, found, {}, "published case: ")
 
     @jax.jit
@@ -175,7 +175,7 @@ def published(report, count, draws):
         key_place, key_read = jax.random.split(jax.random.fold_in(key, 1))
         x = domain.space_filling(key_place, 4)
         y = jax.vmap(read)(jax.random.split(key_read, 4), x)
-        state, _ = simulate(experiments[REWARD], read, key, 14, initial_observations(experiments[REWARD], x, y, 14))
+        state, _ = simulate(key, experiments[REWARD], read, 14, initial_observations(experiments[REWARD], x, y, 14))
         return state.posterior.pulls
 
     pulls = np.asarray(jax.lax.map(chosen, keys))[:, 2]
@@ -198,7 +198,7 @@ def strangers(report, count, draws, steps):
     experiments = {
         EVIDENCE: bayes_opt(models, model_average(smc(draws)), acquisition.expected_information_gain(), domain)
     }
-    rate, _ = tell(report, recovery(experiments, truths, domain, keys, steps, seeds=SEEDS), {})
+    rate, _ = tell(report, recovery(keys, experiments, truths, domain, steps, seeds=SEEDS), {})
     report.claim("a peak, which is none of them, is noticed in 95 of 100 campaigns", rate[0, 0] >= 0.95)
     report.claim(
         "with the flexible process in the race the true law still wins 9 times in 10", rate[0, 1:].min() >= 0.9

@@ -101,7 +101,7 @@ def main():
             scores |= {f"UCB {beta:g}": acquisition.ucb(beta, maximize) for beta in (1.0, 0.25)}
         experiments = {title: bayes_opt(model, smc(64), score, domain) for title, score in scores.items()}
         result = study(
-            experiments, {name: problem_of(designs, values)}, domain, jax.random.split(jax.random.key(0), keys),
+            jax.random.split(jax.random.key(0), keys), experiments, {name: problem_of(designs, values)}, domain,
             max(counts) - SEEDS, seeds=SEEDS, maximize=maximize, callback=lambda text: print(text, flush=True),
         )  # fmt: skip
         for i, n in enumerate(counts):

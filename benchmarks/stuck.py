@@ -188,7 +188,7 @@ class Campaign:
 
         x = domain.space_filling(key_place, SEEDS)
         y = jax.vmap(measure)(jax.random.split(key_seed, SEEDS), x)
-        state, path = simulate(plan, measure, key_go, self.steps, initial_observations(plan, x, y, self.steps))
+        state, path = simulate(key_go, plan, measure, self.steps, initial_observations(plan, x, y, self.steps))
         mean, variance = state.posterior.moments(domain.points)
         noise = jnp.exp(state.posterior.log_weight) @ state.posterior.noise_variance(domain.points)
         new = jax.vmap(measure)(jax.random.split(jax.random.fold_in(key, 9), len(domain.points)), domain.points)
@@ -254,7 +254,7 @@ def on_map(of, model, sampler, recipe: Recipe, keys: int) -> dict[str, np.ndarra
     for k in range(keys):
         seeds = np.random.default_rng(k).choice(many, first, replace=False)
         obs = observations(of.positions[seeds], of.values[seeds], capacity=8 * -(-(budget + batch) // 8))
-        state, path = simulate(plan, measure, jax.random.key(k), steps, obs)
+        state, path = simulate(jax.random.key(k), plan, measure, steps, obs)
         index = {tuple(place): i for i, place in enumerate(of.positions.tolist())}
         rows = [*seeds, *(index[tuple(place)] for place in np.asarray(path.x).reshape(-1, 2).tolist())]
         z, factor, so_far = ends(state.posterior, state.obs)

@@ -57,7 +57,7 @@ def main():
     if quick:
         del experiments["uncertainty"]
     found = study(
-        experiments, {"surface": Problem(objective, truth)}, domain, jax.random.split(jax.random.key(0), keys), steps,
+        jax.random.split(jax.random.key(0), keys), experiments, {"surface": Problem(objective, truth)}, domain, steps,
         seeds=SEEDS, callback=lambda text: print(text, flush=True),
     )  # fmt: skip
     ours = float(found.seconds[0, 0])

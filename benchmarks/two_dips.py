@@ -78,7 +78,7 @@ def campaign(model, steps, sampler):
         key_seed, key_run = jax.random.split(key)
         x, y = seed_readings(key_seed)
         obs = template._replace(x=template.x.at[:4].set(x), y=template.y.at[:4].set(y))
-        state, trajectory = simulate(experiment, objective, key_run, steps, obs)
+        state, trajectory = simulate(key_run, experiment, objective, steps, obs)
         mean, _ = state.posterior.moments(jnp.asarray(GRID)[:, None])
         return trajectory.x[:, 0, 0], jnp.asarray(GRID)[jnp.argmin(mean)], trajectory.info.r_hat[-1]
 

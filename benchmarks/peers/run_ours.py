@@ -121,7 +121,7 @@ def studied(problem, job):
     experiment = bayes_opt(MODEL, smc(128), acquisition.log_ei(), candidates())
     keys = jax.random.split(jax.random.key(job["seed"]), job["keys"])
     found = study(
-        {"ours": experiment}, {"surface": Problem(objective, truth)}, candidates(), keys, job["steps"], seeds=5
+        keys, {"ours": experiment}, {"surface": Problem(objective, truth)}, candidates(), job["steps"], seeds=5
     )
     return {"regret": found.regret[0, 0, :, -1].tolist(), "trouble": float(found.trouble.mean())}
 

@@ -123,10 +123,10 @@ def _beta_quantile(level: float, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def recovery(
+    keys: Array,
     experiments: Mapping[str, Experiment],
     truths: Mapping[str, Objective],
     domain: Candidates,
-    keys: Array,
     num_steps: int,
     *,
     seeds: int = 2,
@@ -138,6 +138,7 @@ def recovery(
     Campaigns of one key begin with the same seed points and observations, whatever the experiment.
 
     Args:
+        keys: (K,) random keys, one per campaign.
         experiments: by name, e.g. `bayes_opt(hypotheses, model_average(smc(128)),
             acquisition.expected_information_gain(),
         domain)`; all of the
@@ -145,7 +146,6 @@ def recovery(
         truths: (key, x (d,)) -> y (), a simulated observation, by the name of the hypothesis that is true in it; any
             other name where none is.
         domain: where seeds are drawn.
-        keys: (K,) random keys, one per campaign.
         num_steps: propose-measure-observe steps of each campaign.
         seeds: points measured before the first fit.
         devices: where to run; all devices by default.

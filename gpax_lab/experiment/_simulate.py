@@ -39,16 +39,16 @@ class Trajectory(NamedTuple):
 
 
 def simulate(
-    experiment: Experiment, objective: Objective, key: Array, num_steps: int, obs: Observations
+    key: Array, experiment: Experiment, objective: Objective, num_steps: int, obs: Observations
 ) -> tuple[State, Trajectory]:
     """Run a campaign against a simulated measurement by one compiled `lax.scan`. Pure: vmap it over keys.
 
     Args:
+        key: random key of the campaign.
         experiment: the state machine.
         objective: (key, x (d,)) -> y (), a pure JAX function; a non-finite y is a failed measurement. Also (1,). A
             `jax.tree_util.Partial`, or another pytree of arrays that can be called, such as a table or settings of a
             sample: another one of the same structure is not compiled again.
-        key: random key of the campaign.
         num_steps: number of propose-measure-observe steps.
         obs: seed measurements; the buffer is enlarged beforehand if the campaign would not fit. Where `obs` itself is
             traced (vmapped over seeds, say) call `buffer_for` on it before.

@@ -118,10 +118,10 @@ class Study:
 
 
 def study(
+    keys: Array,
     experiments: Mapping[str, Experiment],
     objectives: Mapping[str, Problem],
     domain: Candidates,
-    keys: Array,
     num_steps: int,
     *,
     seeds: int = 5,
@@ -136,10 +136,10 @@ def study(
     calls this with the same arguments and gets the whole result.
 
     Args:
+        keys: (K,) random keys, one per campaign.
         experiments: by name, from `bayes_opt` and its like.
         objectives: by name.
         domain: where seeds are drawn, and over which the optimum is sought.
-        keys: (K,) random keys, one per campaign.
         num_steps: propose-measure-observe steps of each campaign.
         seeds: points measured before the first fit.
         maximize: whether large values are wanted.
@@ -154,7 +154,7 @@ def study(
         TypeError: an objective is no Problem.
 
     Example:
-        result = study({"EI": one, "UCB": other}, {"film": problem}, domain, jax.random.split(key, 20), num_steps=30)
+        result = study(jax.random.split(key, 20), {"EI": one, "UCB": other}, {"film": problem}, domain, num_steps=30)
     """
     _check_problems(objectives, domain)
     if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or num_steps < 1:
@@ -261,7 +261,7 @@ class _Campaign:
         x = domain.space_filling(key_points, self.seeds)
         y = jax.vmap(self.measure)(jax.random.split(key_seed, self.seeds), x).astype(x.dtype)
         obs = initial_observations(self.experiment, x, y, self.steps)
-        _, path = simulate(self.experiment, self.measure, key_go, self.steps, obs)
+        _, path = simulate(key_go, self.experiment, self.measure, self.steps, obs)
         points = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
         return points, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
 

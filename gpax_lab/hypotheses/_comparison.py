@@ -51,7 +51,7 @@ class PredictiveCheck:
     held_out: Array
 
 
-def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> PredictiveCheck:
+def predictive_check(key: Array, posterior: Posterior, obs: Observations) -> PredictiveCheck:
     """Posterior predictive checks of one model (Gelman, Meng & Stern 1996, Statistica Sinica 6, 733).
 
     Given its parameters a model holds that the observations are normal with a known mean and covariance. For every
@@ -63,9 +63,9 @@ def predictive_check(posterior: Posterior, obs: Observations, key: Array) -> Pre
     draws weighted back to what they would be without the observation (`held_out`).
 
     Args:
+        key: random key of the replicates.
         posterior: conditioned on these observations.
         obs: the observations.
-        key: random key of the replicates.
 
     Raises:
         ValueError: the model standardises observations by themselves, so that it held nothing before it saw them; or
@@ -193,7 +193,7 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
         )
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(posterior.names))
     compile_ahead(_programs, keys[0], posterior, obs)
-    checks = [predictive_check(p, obs, k) for p, k in zip(posterior.posteriors, keys, strict=True)]
+    checks = [predictive_check(k, p, obs) for p, k in zip(posterior.posteriors, keys, strict=True)]
     wide = max(map(len, posterior.names)) + 2
     heads = ("probability", "log evidence", "held out", "residuals so large", "so alike nearby")
     lines = [f"{int(obs.measured.sum())} observations", "".ljust(wide) + "".join(head.rjust(20) for head in heads)]

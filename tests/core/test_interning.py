@@ -134,12 +134,12 @@ def test_simulate_takes_another_measure_of_the_same_structure(compiled):
     tables = [jnp.sin(jnp.linspace(0.0, 2.0, 11)), jnp.cos(jnp.linspace(0.0, 2.0, 11))]
     obs = observations([[0.0], [1.0]], [0.0, 0.5], capacity=8)
     experiment, key = campaign(), jax.random.key(0)
-    _, path = simulate(experiment, Partial(looked_up, tables[0]), key, 2, obs)
+    _, path = simulate(key, experiment, Partial(looked_up, tables[0]), 2, obs)
     grid = jnp.linspace(0.0, 2.0, 11)
     at = jnp.abs(grid[:, None] - path.x.ravel()[None]).argmin(axis=0)
     np.testing.assert_array_equal(path.y.ravel(), tables[0][at])
     compiled.clear()
-    _, other = simulate(campaign(), Partial(looked_up, tables[1]), key, 2, obs)
+    _, other = simulate(key, campaign(), Partial(looked_up, tables[1]), 2, obs)
     assert compiled == []
     at = np.abs(np.asarray(grid)[:, None] - np.asarray(other.x).ravel()).argmin(axis=0)
     np.testing.assert_array_equal(np.asarray(other.y).ravel(), np.asarray(tables[1])[at])
@@ -156,7 +156,7 @@ def test_callables_that_hold_more_than_arrays_stay_static():
     obs = observations([[0.0], [1.0]], [0.0, 1.0], capacity=8)
     table = functools.partial(lambda t, key, x: np.sort(t)[0] + x[0], np.arange(5.0))
     for objective in (Noisy(0.0, "plain"), table):
-        _, path = simulate(campaign(), objective, jax.random.key(0), 2, obs)
+        _, path = simulate(jax.random.key(0), campaign(), objective, 2, obs)
         np.testing.assert_array_equal(path.y.ravel(), path.x.ravel())
 
 

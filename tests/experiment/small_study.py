@@ -51,7 +51,7 @@ def make():
 def found() -> Study:
     """The study."""
     experiments, problems = make()
-    return study(experiments, problems, DOMAIN, KEYS, STEPS, seeds=SEEDS)
+    return study(KEYS, experiments, problems, DOMAIN, STEPS, seeds=SEEDS)
 
 
 if __name__ == "__main__":

@@ -261,9 +261,9 @@ def test_an_objective_returns_one_number(value, text):
         one_number(value)
     with pytest.raises(ValueError, match=text):
         simulate(
+            jax.random.key(0),
             bayes_opt(gp.exact(1), smc(8), acquisition.ucb(), WHERE),
             lambda key, x: value,
-            jax.random.key(0),
             1,
             observations(X, X[:, 0]),
         )

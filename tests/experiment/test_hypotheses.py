@@ -143,7 +143,7 @@ def test_information_at_its_limits():
 
 def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
     obs = buffer_for(observations(X[:1], Y[:1]), 6)
-    state, path = simulate(LEARNING, line, jax.random.key(0), 6, obs)
+    state, path = simulate(jax.random.key(0), LEARNING, line, 6, obs)
     assert path.log_evidence.shape == (6, 2)
     assert np.all(path.info.outcome == Status.OK)
     # A level that was read at 0.1 and a line through 0 differ most at the far end.
@@ -155,8 +155,8 @@ def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
 def test_vmapped_races_are_those_run_alone():
     obs = buffer_for(observations(X[:1], Y[:1]), 6)
     keys = jax.random.split(jax.random.key(1), 2)
-    both = jax.vmap(lambda key: simulate(LEARNING, line, key, 3, obs)[1].log_evidence)(keys)
-    alone = simulate(LEARNING, line, keys[1], 3, obs)[1].log_evidence
+    both = jax.vmap(lambda key: simulate(key, LEARNING, line, 3, obs)[1].log_evidence)(keys)
+    alone = simulate(keys[1], LEARNING, line, 3, obs)[1].log_evidence
     np.testing.assert_allclose(both[1], alone, rtol=1e-9)
 
 
@@ -240,7 +240,7 @@ def test_rewards_of_the_published_algorithm_are_kept_as_written():
 def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
     soft = bandit(smc(16), GRID.points, 1, temperature=0.5)
     experiment = bayes_opt(RACE, soft, acquisition.uncertainty(), GRID)
-    state, path = simulate(experiment, line, jax.random.key(0), 3, buffer_for(observations(X[:1], Y[:1]), 3))
+    state, path = simulate(jax.random.key(0), experiment, line, 3, buffer_for(observations(X[:1], Y[:1]), 3))
     assert np.isfinite(path.y).all()
     assert int(state.posterior.pulls.sum()) == 4
     with pytest.raises(ValueError, match="bandit needs warmup"):

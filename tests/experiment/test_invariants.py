@@ -161,7 +161,7 @@ def campaigns(sampler, steps):
 
     @jax.jit
     def campaign(key, seeds):
-        state, path = simulate(experiment, objective, key, steps, seeds)
+        state, path = simulate(key, experiment, objective, steps, seeds)
         return path.x, path.y, state.obs.x, state.obs.y, state.posterior.params
 
     return campaign, jax.random.split(KEY, CAMPAIGNS), observations(SEEDS, [0.02, 0.97, -0.01])

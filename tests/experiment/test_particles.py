@@ -25,7 +25,7 @@ def end(experiment, tmp_path_factory):
 def test_run_and_simulate_are_one_program(experiment, end):
     key_start, key_seed = jax.random.split(KEY)
     y = [float(jax.jit(objective)(jax.random.fold_in(key_seed, i), x)) for i, x in enumerate(SEEDS)]
-    state, _ = simulate(experiment, objective, key_start, 7, observations(SEEDS, y))
+    state, _ = simulate(key_start, experiment, objective, 7, observations(SEEDS, y))
     assert bits(state.obs) == bits(end.state.obs)
     assert bits(state.posterior.params) == bits(end.state.posterior.params)
     assert bits(state.posterior.log_evidence) == bits(end.state.posterior.log_evidence)

@@ -247,7 +247,7 @@ def test_run_measures_what_is_left_and_ends(tmp_path):
 
 def test_simulate_marks_the_steps_for_which_nothing_was_left():
     experiment = used_up(2)
-    state, path = simulate(experiment, lambda key, x: 1.0 + 0 * x[0], KEY, 3, observations(SEEDS, Y))
+    state, path = simulate(KEY, experiment, lambda key, x: 1.0 + 0 * x[0], 3, observations(SEEDS, Y))
     assert sorted(np.asarray(path.x)[0, :, 0].tolist()) == [0.2, 0.7]
     assert np.isnan(path.x[1:]).all()
     assert np.isnan(path.y[1:]).all()

@@ -34,7 +34,7 @@ def result():
         ),
         "reward": bayes_opt(BOTH, bandit(smc(32), DOMAIN.points), acquisition.uncertainty(), DOMAIN),
     }
-    return ways, recovery(ways, TRUTHS, DOMAIN, KEYS, STEPS, seeds=SEEDS)
+    return ways, recovery(KEYS, ways, TRUTHS, DOMAIN, STEPS, seeds=SEEDS)
 
 
 @pytest.mark.slow
@@ -46,7 +46,7 @@ def test_it_is_what_single_campaigns_give(result):
     x = DOMAIN.space_filling(key_place, SEEDS)
     y = jax.vmap(TRUTHS["line"])(jax.random.split(key_seed, SEEDS), x)
     way = ways["evidence"]
-    _, path = simulate(way, TRUTHS["line"], key_go, STEPS, initial_observations(way, x, y, STEPS))
+    _, path = simulate(key_go, way, TRUTHS["line"], STEPS, initial_observations(way, x, y, STEPS))
     np.testing.assert_array_equal(found.x[0, 1, 3], path.x)
     expected = jax.nn.softmax(path.log_evidence, axis=1)  # even prior probabilities
     np.testing.assert_allclose(found.belief[0, 1, 3, 1:], expected, atol=1e-12)
@@ -94,15 +94,15 @@ def test_rates_have_the_band_of_jeffreys_and_confusion_counts_the_ends():
 def test_mistakes_are_told():
     way = bayes_opt(BOTH, model_average(smc(8)), acquisition.expected_information_gain(), DOMAIN)
     with pytest.raises(ValueError, match="flexible process"):
-        recovery({"a": way}, {"wave": TRUTHS["flat"]}, DOMAIN, KEYS, 2)
+        recovery(KEYS, {"a": way}, {"wave": TRUTHS["flat"]}, DOMAIN, 2)
     with pytest.raises(ValueError, match="x\\[0\\]"):
-        recovery({"a": way}, {"flat": lambda key, x: x}, DOMAIN, KEYS, 2)
+        recovery(KEYS, {"a": way}, {"flat": lambda key, x: x}, DOMAIN, 2)
     with pytest.raises(ValueError, match="at least one seed"):
-        recovery({"a": way}, TRUTHS, DOMAIN, KEYS, 2, seeds=0)
+        recovery(KEYS, {"a": way}, TRUTHS, DOMAIN, 2, seeds=0)
     alone = bayes_opt(gp.exact(1), nuts(), acquisition.uncertainty(), DOMAIN)
     with pytest.raises(TypeError, match="model_average"):
-        recovery({"a": alone}, TRUTHS, DOMAIN, KEYS, 2)
+        recovery(KEYS, {"a": alone}, TRUTHS, DOMAIN, 2)
     other = hypotheses({"flat": BOTH.models["flat"], "slope": BOTH.models["line"]})
     ways = {"a": way, "b": bayes_opt(other, model_average(smc(8)), acquisition.expected_information_gain(), DOMAIN)}
     with pytest.raises(ValueError, match="different hypotheses"):
-        recovery(ways, TRUTHS, DOMAIN, KEYS, 2)
+        recovery(KEYS, ways, TRUTHS, DOMAIN, 2)

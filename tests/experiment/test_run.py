@@ -55,7 +55,7 @@ def test_run_and_simulate_are_one_program(nuts_experiment, whole):
     end = whole[1]
     key_start, key_seed = jax.random.split(KEY)
     y = [float(jax.jit(objective)(jax.random.fold_in(key_seed, i), x)) for i, x in enumerate(SEEDS)]
-    state, _ = simulate(nuts_experiment, objective, key_start, STEPS, observations(SEEDS, y))
+    state, _ = simulate(key_start, nuts_experiment, objective, STEPS, observations(SEEDS, y))
     assert bits(state.obs) == bits(end.state.obs)
     assert bits(state.posterior.params) == bits(end.state.posterior.params)
     assert bits(state.posterior.tuning) == bits(end.state.posterior.tuning)

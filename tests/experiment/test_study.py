@@ -20,7 +20,7 @@ from gpax_lab.experiment._study import initial_observations
 def result():
     experiments, problems = make()
     lines = []
-    found = study(experiments, problems, DOMAIN, KEYS, STEPS, seeds=SEEDS, callback=lines.append)
+    found = study(KEYS, experiments, problems, DOMAIN, STEPS, seeds=SEEDS, callback=lines.append)
     assert len(lines) == 4
     return experiments, problems, found
 
@@ -34,7 +34,7 @@ def test_it_is_what_single_campaigns_give(result):
         x = DOMAIN.space_filling(key_place, SEEDS)
         measure, begin = problems[problem].measure, experiments[experiment]
         y = jax.vmap(measure)(jax.random.split(key_seed, SEEDS), x)
-        _, path = simulate(begin, measure, key_go, STEPS, initial_observations(begin, x, y, STEPS))
+        _, path = simulate(key_go, begin, measure, STEPS, initial_observations(begin, x, y, STEPS))
         np.testing.assert_array_equal(found.x[e, o, 3], np.concatenate([x, path.x[:, 0]]))
         np.testing.assert_array_equal(found.y[e, o, 3], np.concatenate([y, path.y[:, 0]]))
 
@@ -93,17 +93,17 @@ def test_printed_it_gives_the_verdict(result):
 def test_a_problem_is_looked_at_before_anything_runs():
     experiments, _ = make()
     with pytest.raises(TypeError, match=r"must be Problem\(measure, truth\)"):
-        study(experiments, {"mine": lambda key, x: hill(x)}, DOMAIN, KEYS, STEPS)
+        study(KEYS, experiments, {"mine": lambda key, x: hill(x)}, DOMAIN, STEPS)
     with pytest.raises(ValueError, match=r"measure of 'mine' must return one number, shape \(\); got \(1,\)"):
-        study(experiments, {"mine": Problem(lambda key, x: 3 * x, hill)}, DOMAIN, KEYS, STEPS)
+        study(KEYS, experiments, {"mine": Problem(lambda key, x: 3 * x, hill)}, DOMAIN, STEPS)
 
 
 def test_nothing_to_compare_is_an_error():
     experiments, problems = make()
     with pytest.raises(ValueError, match="a study needs"):
-        study({}, problems, DOMAIN, KEYS, STEPS)
+        study(KEYS, {}, problems, DOMAIN, STEPS)
     with pytest.raises(ValueError, match="a study needs"):
-        study(experiments, problems, DOMAIN, KEYS, STEPS, seeds=0)
+        study(KEYS, experiments, problems, DOMAIN, STEPS, seeds=0)
 
 
 # Elsewhere.

@@ -78,7 +78,7 @@ def test_widened_is_a_change_of_scale(law):
 def test_size_of_residuals_is_the_chi_square_probability_averaged_over_draws(belief):
     obs = observations(X, Y, capacity=16)
     posterior = belief.posteriors[1]
-    check = predictive_check(posterior.conditioned(obs), obs, jax.random.key(1))
+    check = predictive_check(jax.random.key(1), posterior.conditioned(obs), obs)
     level = np.asarray(posterior.params["C"])
     total = np.sum((Y[None] - level[:, None]) ** 2, axis=1) / NOISE**2
     expected = np.exp(np.asarray(posterior.log_weight)) @ stats.chi2.sf(total, 12)
@@ -86,7 +86,7 @@ def test_size_of_residuals_is_the_chi_square_probability_averaged_over_draws(bel
     assert float(check.size) < 0.01  # a level does not fit a line
     assert float(check.structure) < 0.01
     assert np.isnan(np.asarray(check.pit)[12:]).all()
-    good = predictive_check(belief.posteriors[0].conditioned(obs), obs, jax.random.key(1))
+    good = predictive_check(jax.random.key(1), belief.posteriors[0].conditioned(obs), obs)
     assert float(good.size) > 0.05
     assert float(good.structure) > 0.05
     pit = stats.norm.cdf((Y[None] - np.asarray(belief.posteriors[0].params["k"])[:, None] * X[:, 0]) / NOISE)
@@ -108,7 +108,7 @@ def test_checks_do_not_alarm_where_the_model_is_right():
         key_k, key_y, key_fit, key_check = jax.random.split(key, 4)
         y = WIDTH * jax.random.normal(key_k) * seen.x[:, 0] + NOISE * jax.random.normal(key_y, (seen.y.size,))
         obs = seen._replace(y=jnp.where(seen.measured, y, 0.0))
-        check = predictive_check(smc(64).init(key_fit, model, obs), obs, key_check)
+        check = predictive_check(key_check, smc(64).init(key_fit, model, obs), obs)
         return jnp.minimum(check.size, check.structure)
 
     small = jax.lax.map(one, jax.random.split(jax.random.key(2), 40))
@@ -131,7 +131,7 @@ def test_checks_are_calibrated_for_processes_too():
     @jax.jit
     def one(y, key):
         obs = seen._replace(y=seen.y.at[:14].set(y))
-        return predictive_check(smc(8).init(key, model, obs), obs, key)
+        return predictive_check(key, smc(8).init(key, model, obs), obs)
 
     found = jax.lax.map(lambda pair: one(*pair), (jnp.asarray(readings.T), jax.random.split(jax.random.key(0), 60)))
     for values in (found.size, found.structure):
@@ -152,13 +152,13 @@ def test_none_of_these_is_noticed():
     assert float(posterior.probability[2]) > 0.99
     text = comparison_report(posterior, obs)
     assert "none of these hypotheses holds" in text
-    line = predictive_check(posterior.posteriors[1], obs, jax.random.key(0))
+    line = predictive_check(jax.random.key(0), posterior.posteriors[1], obs)
     assert float(line.structure) < 0.05 < float(line.size)  # the inferred noise hides the size of the misfit
     with pytest.raises(TypeError, match="model_average"):
         comparison_report(posterior.posteriors[0], obs)
     free = smc(8).init(jax.random.key(0), gp.exact(1), obs)
     with pytest.raises(ValueError, match="standardize"):
-        predictive_check(free, obs, jax.random.key(0))
+        predictive_check(jax.random.key(0), free, obs)
 
 
 def test_a_verdict_that_hangs_on_the_width_of_the_priors_says_so():
@@ -186,7 +186,7 @@ def test_held_out_densities_against_the_closed_form(belief):
     """Each reading given all others, for both laws, to what 1000 draws can tell (4.5 standard errors of a mean)."""
     obs = observations(X, Y, capacity=16)
     for posterior, column in zip(belief.posteriors, np.stack([X[:, 0], np.ones(12)]), strict=True):
-        found = predictive_check(posterior.conditioned(obs), obs, jax.random.key(1)).held_out
+        found = predictive_check(jax.random.key(1), posterior.conditioned(obs), obs).held_out
         covariance = WIDTH**2 * np.outer(column, column) + NOISE**2 * np.eye(12)
         precision = np.linalg.inv(covariance)
         mean, variance = Y - precision @ Y / np.diag(precision), 1 / np.diag(precision)
@@ -262,13 +262,13 @@ def test_heavy_tails_of_a_law_are_judged_by_their_normal_scores():
     slopes = np.array([1.3, 1.6])
     normal, heavy = (
         predictive_check(
+            jax.random.key(1),
             draws(
                 parametric(1, SLOPE, prior, noise, standardize=False),
                 {"k": jnp.array(slopes), "noise": jnp.full(2, NOISE**2)},
                 obs,
             ),
             obs,
-            jax.random.key(1),
         )
         for noise in ("inferred", StudentNoise(4.0))
     )
@@ -291,7 +291,7 @@ def test_heavy_tails_of_a_process_are_judged_given_the_excess_of_each_reading():
         "variance": jnp.array([1.0, 2.0]),
         "excess": jnp.array(excess),
     }
-    check = predictive_check(draws(model, params, obs), obs, jax.random.key(1))
+    check = predictive_check(jax.random.key(1), draws(model, params, obs), obs)
     sizes, densities = [], []
     for length, variance, extra in zip((0.5, 0.9), (1.0, 2.0), excess[:, :12], strict=True):
         apart = np.sqrt(5.0) * abs(X - X.T) / length
@@ -317,7 +317,7 @@ def test_checks_of_heavy_tails_do_not_alarm_where_they_are_right():
         key_k, key_y, key_fit, key_check = jax.random.split(key, 4)
         y = WIDTH * jax.random.normal(key_k) * seen.x[:, 0] + NOISE * jax.random.t(key_y, 3.0, (seen.y.size,))
         obs = seen._replace(y=jnp.where(seen.measured, y, 0.0))
-        check = predictive_check(smc(64).init(key_fit, model, obs), obs, key_check)
+        check = predictive_check(key_check, smc(64).init(key_fit, model, obs), obs)
         return jnp.minimum(check.size, check.structure)
 
     small = jax.lax.map(one, jax.random.split(jax.random.key(3), 40))

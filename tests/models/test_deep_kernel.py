@@ -222,7 +222,7 @@ class TestEnsemble:
         def measure(key, x):
             return truth[jnp.argmin(jnp.sum((places - x[None]) ** 2, axis=1))]
 
-        _, path = simulate(plan, measure, KEY, 3, obs)
+        _, path = simulate(KEY, plan, measure, 3, obs)
         assert path.x.shape == (3, 2, 2)
         assert len({tuple(x) for x in np.asarray(path.x).reshape(-1, 2)}) == 6
 

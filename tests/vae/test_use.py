@@ -189,7 +189,7 @@ def test_a_property_is_optimised_over_the_latent_space(turned):
         return value[jnp.argmin(jnp.abs(z[:, 0] - x[0]))]
 
     start = observations(z[:3], value[:3], capacity=16)
-    _, path = simulate(plan, measure, KEY, 8, start)
+    _, path = simulate(KEY, plan, measure, 8, start)
     assert float(jnp.max(path.y)) > float(jnp.sort(value)[-6])
 
 

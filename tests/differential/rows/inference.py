@@ -364,7 +364,7 @@ def beliefs() -> list[Row]:
         ),
         put(
             "hypotheses._comparison.predictive_check",
-            lambda x, p, o, k: predictive_check(p, o, k),
+            lambda x, p, o, k: predictive_check(k, p, o),
             of=lambda o: belief(plain((0.0, 1.0)), o),
             contexts=("jit",),
         ),
@@ -376,7 +376,7 @@ def beliefs() -> list[Row]:
         ),
         put(
             "hypotheses._comparison.predictive_check models._noise.StudentNoise.normal_score",
-            lambda x, p, o, k: predictive_check(p, o, k),
+            lambda x, p, o, k: predictive_check(k, p, o),
             of=lambda o: belief(parametric(1, peak, PEAK, StudentNoise(), bounds=BOX, standardize=(0.0, 1.0)), o),
             contexts=("jit",),
             note="of heavy tails",
