@@ -300,7 +300,7 @@ def study(part: Part) -> None:
 
     def run(seed: int):
         keys = jax.random.split(jax.random.key(seed), campaigns)
-        return run_study({"log EI": experiment}, problem, domain, keys, steps, seeds=5, callback=lambda _: None)
+        return run_study(keys, {"log EI": experiment}, problem, domain, steps, seeds=5, callback=lambda _: None)
 
     name = f"{campaigns} campaigns of {steps} steps"
     first = run(0)

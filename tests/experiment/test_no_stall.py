@@ -32,7 +32,7 @@ rng = np.random.default_rng(0)
 seeds, key = rng.random((30, 2)), jax.random.key(1)
 y = np.sin(5 * seeds[:, 0]) + np.cos(3 * seeds[:, 1])
 if "simulate" in sys.argv:
-    state, path = simulate(experiment, objective, key, 10, observations(seeds, y, capacity=40))
+    state, path = simulate(key, experiment, objective, 10, observations(seeds, y, capacity=40))
     assert state.obs.capacity in (40, 64) and np.isfinite(np.asarray(path.y)).all()
 if "run" in sys.argv:
     with Campaign.create(pathlib.Path(sys.argv[2]), {"settings": {}}) as campaign:
