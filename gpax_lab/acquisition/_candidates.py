@@ -158,7 +158,7 @@ class Pool:
         """(capacity,) bool: slots that lie in the pool's bounding box, or `among` what was said to count."""
         return _inside(self.among, obs, *self.corners)
 
-    def places(self) -> Array:
+    def spanning_points(self) -> Array:
         """(n, d) some points of the pool, all of them if they are few."""
         count = self.points.shape[0]
         if count <= POINTS:
@@ -192,8 +192,7 @@ class Box:
     among: Region | None = field(default=None, metadata={"static": True})
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
-        """The best point found; a joint acquisition function (Thompson) is only scored at the starts, where one
-        function is drawn."""
+        """The best point found; a `joint` function (Thompson), drawn at the starts alone, is not climbed from there."""
         low, width = self.low[None], (self.high - self.low)[None]
         unit = jax.random.uniform(key, (self.starts, self.low.size), self.low.dtype)
         values = value_of(low + width * unit)
@@ -207,8 +206,8 @@ class Box:
 
     def tolerance(self, x: Array, pending: Array | None = None) -> Array:
         """(n, d) how far from x (n, d) a point may lie and answer it: a hundredth of the box; see `Pool.tolerance`."""
-        room = jnp.broadcast_to(ANSWER * (self.high - self.low)[None], x.shape)
-        return room if pending is None else jnp.where(pending[:, None], room, 0.0)
+        tolerance = jnp.broadcast_to(ANSWER * (self.high - self.low)[None], x.shape)
+        return tolerance if pending is None else jnp.where(pending[:, None], tolerance, 0.0)
 
     @property
     def corners(self) -> tuple[Array, Array]:
@@ -219,7 +218,7 @@ class Box:
         """(capacity,) bool: slots that lie in the box, or `among` what was said to count."""
         return _inside(self.among, obs, *self.corners)
 
-    def places(self) -> Array:
+    def spanning_points(self) -> Array:
         """(n, d) some points that fill the box evenly."""
         middle = jnp.full(self.low.size, 0.5, self.low.dtype)
         return self.low[None] + (self.high - self.low)[None] * additive_recurrence(POINTS, self.low.size, middle)
@@ -250,7 +249,7 @@ Candidates: TypeAlias = Pool | Box
 
 def domain(candidates: Candidates, posterior: Posterior | HypothesisMixture, obs: Observations) -> Domain:
     """The observations with which a new one has to compete, for an `Acquisition`; `obs.x` is where was asked."""
-    return domain_of(posterior, obs, candidates.inside(obs), candidates.places())
+    return domain_of(posterior, obs, candidates.inside(obs), candidates.spanning_points())
 
 
 def pool(points: ArrayLike, repeat: bool = False, dtype: DTypeLike | None = None) -> Pool:
@@ -302,8 +301,11 @@ def box(
     """A continuous box with bounds (d, 2); see `Box` for the search settings.
 
     Raises:
-        ValueError: bounds are not (d, 2), not finite, empty, or in steps too coarse in the dtype.
+        ValueError: bounds are not (d, 2), not finite, empty, or in steps too coarse in the dtype; or no starts, or a
+            negative number of refinements or iterations.
     """
+    if starts < 1 or min(refine, iterations) < 0:
+        raise ValueError(f"box needs starts >= 1, refine and iterations >= 0; got {starts}, {refine}, {iterations}.")
     low, width = edges(bounds, np.shape(np.asarray(bounds))[0])
     kind = float_dtype(dtype)
     resolved(np.stack([low, low + width], axis=1), kind)

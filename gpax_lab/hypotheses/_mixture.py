@@ -118,7 +118,7 @@ def hypotheses(
     Raises:
         ValueError: fewer than two models, models of different numbers of inputs or quantities, prior programs that have
             not all observed the same, a model that standardises observations by themselves, laws without bounds and
-            scale, or prior probabilities that are not positive or name no model.
+            scale, options that would do nothing, or prior probabilities that are not positive or name no model.
 
     Example:
         >>> from gpax_lab.laws import shapes
@@ -151,6 +151,12 @@ def _models(
     if laws and (bounds is None or scale is None):
         raise ValueError(
             f"{laws} are laws: give bounds of the inputs and (location, scale) of the observations with them."
+        )
+    if not laws and within_process:
+        raise ValueError("within_process puts laws inside a process, and there is no law among these models.")
+    if bounds is not None and scale is None:
+        raise ValueError(
+            "bounds without scale=(location, scale) of the observations do nothing: give both or none."
         )
     if len({model.dim for model in models.values()}) > 1:
         raise ValueError(f"hypotheses of {[m.dim for m in models.values()]} inputs can not be compared: use the same.")

@@ -106,3 +106,10 @@ def test_an_answer_may_lie_half_the_way_to_the_next_point():
     )
     alone = tolerance_around(jnp.array([[2.0], [2.0]]), jnp.array([2.0]))
     np.testing.assert_allclose(alone, [2e-3])
+
+
+@pytest.mark.parametrize("wrong", [{"starts": 0}, {"refine": -1}, {"iterations": -1}])
+def test_a_search_that_means_nothing_is_refused(wrong):
+    """A negative number of refinements was all starts but the last."""
+    with pytest.raises(ValueError, match="box needs starts"):
+        acquisition.box([[0.0, 1.0]], **wrong)

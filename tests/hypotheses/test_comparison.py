@@ -322,3 +322,11 @@ def test_checks_of_heavy_tails_do_not_alarm_where_they_are_right():
 
     small = jax.lax.map(one, jax.random.split(jax.random.key(3), 40))
     assert int(jnp.sum(small < 0.02)) <= 6
+
+
+def test_options_that_would_do_nothing_are_refused():
+    models = {name: gp.exact(1, standardize=False, noise=noise) for name, noise in (("a", "inferred"), ("b", "known"))}
+    with pytest.raises(ValueError, match="within_process puts laws inside"):
+        hypotheses(models, within_process=True)
+    with pytest.raises(ValueError, match="bounds without scale"):
+        hypotheses(models, bounds=[[0.0, 1.0]])

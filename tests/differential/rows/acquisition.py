@@ -84,19 +84,19 @@ def scores() -> list[Row]:
     ]
 
 
-ASKED = "corners", "inside", "places", "tolerance"
+ASKED = "corners", "inside", "spanning_points", "tolerance"
 POOL = " ".join(f"acquisition._candidates.Pool.{name}" for name in (*ASKED, "taken"))
 BOX = " ".join(f"acquisition._candidates.Box.{name}" for name in ASKED)
 
 
 def of_pool(x, obs):
     pool = acquisition.pool(np.random.default_rng(4).random((9, 2)))
-    return pool.corners, pool.inside(obs), pool.places(), pool.tolerance(x), pool.taken(obs._replace(x=x))
+    return pool.corners, pool.inside(obs), pool.spanning_points(), pool.tolerance(x), pool.taken(obs._replace(x=x))
 
 
 def of_box(x, obs):
     box = acquisition.box([[0, 1], [0, 1]])
-    return box.corners, box.inside(obs._replace(x=x)), box.places(), box.tolerance(x)
+    return box.corners, box.inside(obs._replace(x=x)), box.spanning_points(), box.tolerance(x)
 
 
 def best_of():
