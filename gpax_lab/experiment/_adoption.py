@@ -73,7 +73,7 @@ def adopt(experiment: Experiment, state: State, action: Adopt, extend: Extend | 
     key, key_fit = jax.random.split(state.key)
     alone = build(Hypotheses({action.name: action.model(known)}, np.ones(1))).init(key_fit, state.obs)
     share = known.share_of_newcomer(action.share)
-    posterior = average.with_posterior(alone.posterior.posteriors[0], share, wider)
+    posterior = average.with_posterior(competing(alone.posterior).posteriors[0], share, wider)
     return experiment, state._replace(key=key, posterior=posterior)
 
 

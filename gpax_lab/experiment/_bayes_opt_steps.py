@@ -15,6 +15,7 @@ from gpax_lab.acquisition._route import shortest_path
 from gpax_lab.core._observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
 from gpax_lab.experiment._buffer import reserved, tolerance_of
 from gpax_lab.experiment._experiment import State, as_asked
+from gpax_lab.hypotheses._mixture import HypothesisMixture
 
 
 class ProposalSettings(NamedTuple):
@@ -33,7 +34,7 @@ def propose_points(state: State, settings: ProposalSettings) -> tuple[State, Arr
     posterior, start, batch_size = state.posterior, state.key, settings.batch_size
     # Acquisition functions that compare hypotheses need their probabilities as they are; the published bandit has none.
     rivals = False
-    if posterior.competes and seeks_optimum(state.acquisition):
+    if isinstance(posterior, HypothesisMixture) and posterior.competes and seeks_optimum(state.acquisition):
         rivals, posterior = True, posterior.floored(settings.floor)
     if settings.num_samples is not None:
         start, key_draws = jax.random.split(start)

@@ -155,9 +155,7 @@ def _models(
     if not laws and within_process:
         raise ValueError("within_process puts laws inside a process, and there is no law among these models.")
     if bounds is not None and scale is None:
-        raise ValueError(
-            "bounds without scale=(location, scale) of the observations do nothing: give both or none."
-        )
+        raise ValueError("bounds without scale=(location, scale) of the observations do nothing: give both or none.")
     if len({model.dim for model in models.values()}) > 1:
         raise ValueError(f"hypotheses of {[m.dim for m in models.values()]} inputs can not be compared: use the same.")
 

@@ -99,11 +99,6 @@ class Posterior:
         """The models behind it: one."""
         return (self.model,)
 
-    @property
-    def competes(self) -> bool:
-        """Whether hypotheses compete in it: no."""
-        return False
-
     @jax.jit
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""

@@ -78,6 +78,7 @@ EXCLUDED = {
         inference._posterior.Posterior.save
         inference._posterior.Posterior.summary
         inference._posterior.Predictive.
+        inference._posterior.checked_sampler
         inference._posterior.conditioning_ahead
         inference._reconstruct.
         inference._stored.
@@ -123,7 +124,6 @@ EXCLUDED = {
         hypotheses._mixture.HypothesisMixture.competes
         hypotheses._mixture.HypothesisMixture.models
         hypotheses._model_average.ModelAverage.competes
-        inference._posterior.Posterior.competes
         inference._posterior.Posterior.models
         hypotheses._mixture.HypothesisMixture.names
         hypotheses._mixture.HypothesisMixture.floored
