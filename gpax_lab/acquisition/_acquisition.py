@@ -16,6 +16,7 @@ from gpax_lab.acquisition._domain import Domain, Region, as_region, domain_of
 from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._types import Bool, Float
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior, mixture
 
@@ -43,12 +44,12 @@ class AcquisitionContext(NamedTuple):
     key: Array
     domain: Domain | None = None
 
-    def moments(self) -> tuple[Array, Array]:
+    def moments(self) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """Mean (m,) and standard deviation (m,) of the mixture over draws, by the law of total variance."""
         mean, variance = mixture(self.mean, self.std**2, self.log_weight)
         return mean, jnp.sqrt(variance)
 
-    def counting(self, among: Array) -> Array:
+    def counting(self, among: Bool[Array, " capacity"]) -> Bool[Array, " capacity"]:
         """(capacity,) bool: those of the slots `among` that lie where may be asked."""
         return among if self.domain is None else among & self.domain.inside
 
@@ -105,7 +106,7 @@ class Acquisition:
         x: Array,
         key: Array | None = None,
         domain: Domain | None = None,
-    ) -> Array:
+    ) -> Float[Array, " m"]:
         """Values (m,) at candidates x (m, d); `key` is needed by acquisition functions that draw (Thompson).
 
         `domain` says which observations an improvement is over, see `candidates.domain`; without one, over all.

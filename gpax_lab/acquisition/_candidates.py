@@ -17,6 +17,7 @@ from gpax_lab.core._inputs import places, resolved, traced
 from gpax_lab.core._linalg import in_chunks
 from gpax_lab.core._observations import EMPTY, VETOED, Observations, float_dtype
 from gpax_lab.core._sequence import additive_recurrence
+from gpax_lab.core._types import Bool, Float
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.models._scaling import box as edges
@@ -111,7 +112,7 @@ class Pool:
         allowed = jnp.ones(count, bool) if self.repeat else ~self.taken(obs)
         return _choose(self.points, values, allowed, lambda: _nearest(self.points, obs, self.width))
 
-    def taken(self, obs: Observations) -> Array:
+    def taken(self, obs: Observations) -> Bool[Array, " m"]:
         """(m,) bool: points that were measured, are pending, failed or are vetoed.
 
         A slot takes the point that it equals; of points that are the same (two wells of one composition) the first one
@@ -147,25 +148,25 @@ class Pool:
         return jax.lax.map(one, (x, wanted))
 
     @property
-    def corners(self) -> tuple[Array, Array]:
+    def corners(self) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """Lower and upper corner (d,) of the pool's bounding box."""
         if traced(self.points):
             return jnp.min(self.points, axis=0), jnp.max(self.points, axis=0)
         points = np.asarray(self.points)
         return jnp.asarray(points.min(axis=0)), jnp.asarray(points.max(axis=0))
 
-    def inside(self, obs: Observations) -> Array:
+    def inside(self, obs: Observations) -> Bool[Array, " capacity"]:
         """(capacity,) bool: slots that lie in the pool's bounding box, or `among` what was said to count."""
         return _inside(self.among, obs, *self.corners)
 
-    def spanning_points(self) -> Array:
+    def spanning_points(self) -> Float[Array, "n d"]:
         """(n, d) some points of the pool, all of them if they are few."""
         count = self.points.shape[0]
         if count <= POINTS:
             return self.points
         return self.points[(np.arange(POINTS) * _GOLDEN % 1.0 * count).astype(int)]
 
-    def space_filling(self, key: Array, count: int) -> Array:
+    def space_filling(self, key: Array, count: int) -> Float[Array, "count d"]:
         """(count, d) distinct random points of the pool, to begin with."""
         return jax.random.choice(key, self.points, (count,), replace=False)
 
@@ -210,15 +211,15 @@ class Box:
         return tolerance if pending is None else jnp.where(pending[:, None], tolerance, 0.0)
 
     @property
-    def corners(self) -> tuple[Array, Array]:
+    def corners(self) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
         """Lower and upper corner (d,)."""
         return self.low, self.high
 
-    def inside(self, obs: Observations) -> Array:
+    def inside(self, obs: Observations) -> Bool[Array, " capacity"]:
         """(capacity,) bool: slots that lie in the box, or `among` what was said to count."""
         return _inside(self.among, obs, *self.corners)
 
-    def spanning_points(self) -> Array:
+    def spanning_points(self) -> Float[Array, "n d"]:
         """(n, d) some points that fill the box evenly."""
         middle = jnp.full(self.low.size, 0.5, self.low.dtype)
         return self.low[None] + (self.high - self.low)[None] * additive_recurrence(POINTS, self.low.size, middle)
@@ -237,7 +238,7 @@ class Box:
         (unit, _), _ = jax.lax.scan(step, (unit, optimiser.init(unit)), None, length=self.iterations)
         return unit
 
-    def space_filling(self, key: Array, count: int) -> Array:
+    def space_filling(self, key: Array, count: int) -> Float[Array, "count d"]:
         """(count, d) points that fill the box evenly, from a random shift, to begin with."""
         shift = jax.random.uniform(key, (self.low.size,), self.low.dtype)
         unit = additive_recurrence(count, self.low.size, shift)

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
+from gpax_lab.core._types import Float
 from gpax_lab.inference._posterior import Info, Posterior, mixture_moments
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
@@ -274,27 +275,27 @@ class HypothesisMixture:
         )
 
     @jax.jit
-    def predict(self, x: Array) -> tuple[Array, Array]:
+    def predict(self, x: Array) -> tuple[Float[Array, "draws m *outputs"], Float[Array, "draws m *outputs"]]:
         """Mean and variance (sum of draws, m) of the noise-free quantity at x (m, d), draw by draw."""
         means, variances = zip(*(posterior.predict(x) for posterior in self.posteriors), strict=True)
         return jnp.concatenate(means), jnp.concatenate(variances)
 
     @jax.jit
-    def moments(self, x: Array) -> tuple[Array, Array]:
+    def moments(self, x: Array) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """Mean (m,) and variance (m,) of the mixture over hypotheses and draws at x (m, d)."""
         return mixture_moments(self.predict, self.log_weight, x)
 
     @partial(jax.jit, static_argnames="count")
-    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:
+    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Float[Array, "draws count m"]:
         """(sum of draws, count, m) functions drawn from the posteriors, `count` from each draw, at x (m, d)."""
         keys = jax.random.split(key, len(self.posteriors))
         return jnp.concatenate([p.paths(obs, k, x, count) for p, k in zip(self.posteriors, keys, strict=True)])
 
-    def joint(self, index: Array, x: Array) -> tuple[Array, Array]:
+    def joint(self, index: Array, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) at x (m, d) of draw number `index`, of whichever hypothesis it is."""
         return jax.lax.switch(self._owner(index), [partial(p.joint, x=x) for p in self.posteriors], self._within(index))
 
-    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Array:
+    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d)."""
         each = [partial(p.path, obs=obs, key=key, x=x) for p in self.posteriors]
         return jax.lax.switch(self._owner(index), each, self._within(index))
@@ -306,11 +307,13 @@ class HypothesisMixture:
         return jnp.asarray(np.concatenate([np.arange(p.log_weight.size) for p in self.posteriors]))[index]
 
     @jax.jit
-    def noise_variance(self, x: Array) -> Array:
+    def noise_variance(self, x: Array) -> Float[Array, "draws m *outputs"]:
         """(sum of draws, m) variance that a new observation at x (m, d) adds."""
         return jnp.concatenate([posterior.noise_variance(x) for posterior in self.posteriors])
 
-    def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
+    def leave_one_out(
+        self, obs: Observations
+    ) -> tuple[Float[Array, "draws capacity *outputs"], Float[Array, "draws capacity *outputs"]]:
         """Mean and variance (sum of draws, capacity) of each observation given all others, noise included."""
         means, variances = zip(*(posterior.leave_one_out(obs) for posterior in self.posteriors), strict=True)
         return jnp.concatenate(means), jnp.concatenate(variances)

@@ -16,6 +16,7 @@ from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
 from gpax_lab.core._linalg import in_chunks, over_draws
 from gpax_lab.core._observations import PENDING, Observations
+from gpax_lab.core._types import Float
 from gpax_lab.inference._weights import systematic_resample
 from gpax_lab.models._exactness import Needs, contradictory
 from gpax_lab.models._model import ConditionsOnPending, DrawsJointly, DrawsPaths, LeavesOneOut, Model, able
@@ -100,12 +101,12 @@ class Posterior:
         return (self.model,)
 
     @jax.jit
-    def predict(self, x: Array) -> tuple[Array, Array]:
+    def predict(self, x: Array) -> tuple[Float[Array, "draws m *outputs"], Float[Array, "draws m *outputs"]]:
         """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""
         return over_draws(lambda params, factor: self.model.predict(params, factor, x), self.params, self.factor)
 
     @jax.jit
-    def moments(self, x: Array) -> tuple[Array, Array]:
+    def moments(self, x: Array) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance.
 
         Points are taken in chunks, so that memory grows with the draws and not with draws times points.
@@ -113,7 +114,7 @@ class Posterior:
         return mixture_moments(self.predict, self.log_weight, x)
 
     @partial(jax.jit, static_argnames="count")
-    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Array:
+    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Float[Array, "draws count m"]:
         """(draws, count, m) functions drawn from the posterior, `count` from each draw, at x (m, d).
 
         The same key gives the same functions, so that they can be looked at here and there (pathwise conditioning).
@@ -122,23 +123,25 @@ class Posterior:
         model = able(self.model, DrawsPaths)
         return over_draws(lambda p, f, k: model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
 
-    def joint(self, index: Array, x: Array) -> tuple[Array, Array]:
+    def joint(self, index: Array, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), of draw number `index`."""
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsJointly).joint(params, factor, x)
 
-    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Array:
+    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsPaths).paths(params, factor, obs, key, 1, x)[0]
 
     @jax.jit
-    def noise_variance(self, x: Array) -> Array:
+    def noise_variance(self, x: Array) -> Float[Array, "draws m *outputs"]:
         """(draws, m) variance that a new observation at x (m, d) adds, in the user's unit squared."""
         return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
 
     @jax.jit
-    def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:
+    def leave_one_out(
+        self, obs: Observations
+    ) -> tuple[Float[Array, "draws capacity *outputs"], Float[Array, "draws capacity *outputs"]]:
         """Mean and variance (draws, capacity) of each observation given the others, draw by draw, noise included.
 
         The draws themselves know all observations. Meaningful in measured slots; a vector model has a last axis more.

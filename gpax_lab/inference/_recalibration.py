@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._types import Float, Int
 from gpax_lab.inference._posterior import Predictive, mixture
 
 CAUTION = 10.0
@@ -15,7 +16,7 @@ CAUTION = 10.0
 the way."""
 
 
-def leave_one_out_scores(posterior: Predictive, obs: Observations) -> Array:
+def leave_one_out_scores(posterior: Predictive, obs: Observations) -> Float[Array, " capacity *outputs"]:
     """How far each observation lies from what the others say of it, in standard deviations; 0 in unmeasured slots.
 
     z_i = (y_i - m_i) / s_i with the mean and the standard deviation, noise included, of the mixture over draws (and
@@ -39,7 +40,7 @@ def leave_one_out_scores(posterior: Predictive, obs: Observations) -> Array:
 
 
 @partial(jax.jit, static_argnames="level")
-def coverage(posterior: Predictive, obs: Observations, level: float = 0.9) -> tuple[Array, Array]:
+def coverage(posterior: Predictive, obs: Observations, level: float = 0.9) -> tuple[Int[Array, ""], Int[Array, ""]]:
     """How many observations lie inside the interval that the others give for them, and how many there are.
 
     Args:
@@ -55,7 +56,7 @@ def coverage(posterior: Predictive, obs: Observations, level: float = 0.9) -> tu
 
 
 @partial(jax.jit, static_argnames="level")
-def recalibration(posterior: Predictive, obs: Observations, level: float = 0.9) -> Array:
+def recalibration(posterior: Predictive, obs: Observations, level: float = 0.9) -> Float[Array, ""]:
     """() factor by which standard deviations are to be multiplied so that intervals of `level` hold.
 
     The ceil((n + 1) level)-th smallest |z| of n leave-one-out scores (split conformal prediction's correction for few
@@ -88,7 +89,7 @@ def intervals(
     *,
     recalibrated: bool = True,
     of_observations: bool = False,
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
     """Lower and upper ends (m,) of the intervals at x (m, d), in the user's unit: mean -+ quantile times standard
     deviation.
 
