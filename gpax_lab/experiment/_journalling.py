@@ -51,7 +51,7 @@ class Journalling:
         self._known: dict[str, np.ndarray] = {}
         self._waiting: list[record.Record] = []
         self._described: dict[str, Any] = {}
-        self._largest = max((_size(frame.arrays) for frame in history if frame.kind == "reading"), default=0)
+        self._largest = max((_size(entry.arrays) for entry in history if entry.kind == "reading"), default=0)
 
     def resume(self, experiment: Experiment, extend: Extend | None) -> record.Progress:
         """How far the journal says that the campaign has come."""
@@ -64,7 +64,7 @@ class Journalling:
     def announce(self) -> None:
         """Record who goes on with the journal: by another program, processor or compiler not bit for bit."""
         before = self._campaign.history
-        if before[1:] or not any("versions" in frame.header for frame in before):
+        if before[1:] or not any("versions" in entry.header for entry in before):
             self._campaign.append(("resume" if before[1:] else "begin", self.step, going_on_with(before), {}))
 
     def recognise(self, described: dict[str, Any], another: bool) -> None:
@@ -80,9 +80,9 @@ class Journalling:
             self._campaign.append(("instrument", self.step, described, {}))
             self._described = described
 
-    def flush(self, *entries: record.Record) -> None:
-        """Write what waits, and these entries, in one go."""
-        self._campaign.append(*self._waiting, *entries)
+    def flush(self, *more: record.Record) -> None:
+        """Write what waits, and these records, in one go."""
+        self._campaign.append(*self._waiting, *more)
         self._waiting = []
 
     def remember(self, state: State) -> None:
@@ -157,16 +157,16 @@ class Journalling:
         """
         usable: dict[str, record.Answer] = {}
         if all(np.isfinite(answer.y) for answer in self.answers.values()) and not any(
-            frame.kind == "reread" for frame in self._campaign.history
+            entry.kind == "reread" for entry in self._campaign.history
         ):
             return usable
-        for frame in self._campaign.readings():
-            if np.isfinite(frame.arrays["y"]):
+        for entry in self._campaign.readings():
+            if np.isfinite(entry.arrays["y"]):
                 continue
-            token = frame.header["token"]
+            token = entry.header["token"]
             answer = self.answers[token]
             if not np.isfinite(answer.y):
-                value, variance = scalarize(kept(frame))
+                value, variance = scalarize(kept(entry))
                 if not np.isfinite(value):
                     continue
                 answer = self.answers[token] = answer._replace(y=value, noise=variance)

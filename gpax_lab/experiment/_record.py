@@ -22,7 +22,7 @@ Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
 
 
 class JournalRecord(Protocol):
-    """What the fold needs of a journal frame."""
+    """What the fold needs of a journal entry."""
 
     @property
     def kind(self) -> str:
@@ -210,14 +210,14 @@ class PastDraws(NamedTuple):
     obs: Observations
 
 
-def past_draws(frames: Iterable[JournalRecord]) -> Iterator[PastDraws]:
+def past_draws(entries: Iterable[JournalRecord]) -> Iterator[PastDraws]:
     """The draws after the first fit and after every step, from the records of states of a posterior of one model.
 
     The state of the sampler, which takes seconds to put together again, is needed to go on, not to look back.
     """
     arrays: dict[str, np.ndarray] = {}
-    for frame in frames:
-        merge(arrays, frame.arrays)
+    for entry in entries:
+        merge(arrays, entry.arrays)
         params = {
             name.removeprefix(_PARAMS)[:-2]: jnp.asarray(value)
             for name, value in arrays.items()
@@ -242,12 +242,12 @@ def _grown(experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Se
     return extended(experiment, competing(template.posterior).hypotheses, adopted, extend)
 
 
-def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend | None = None) -> Progress:
+def fold(experiment: Experiment, entries: Sequence[JournalRecord], extend: Extend | None = None) -> Progress:
     """Replay a journal: the last state, and what has happened since.
 
     Args:
         experiment: the experiment that wrote it, built from the same settings.
-        frames: all frames in order.
+        entries: all entries in order.
         extend: needed where laws were adopted; see `Extend`.
 
     Returns:
@@ -261,29 +261,29 @@ def fold(experiment: Experiment, frames: Sequence[JournalRecord], extend: Extend
     answers: dict[str, Answer] = {}
     asked_at: dict[str, np.ndarray] = {}
     begun: set[str] = set()
-    for frame in frames:
-        match frame.kind:
+    for entry in entries:
+        match entry.kind:
             case "state":
-                merge(arrays, frame.arrays, own)
+                merge(arrays, entry.arrays, own)
                 scalarizer = _named(later, scalarizer)
                 adopted += [action for action in later if isinstance(action, Adopt)]
-                step, asked, later = frame.step, False, []
+                step, asked, later = entry.step, False, []
             case "intervention":
-                later.append(from_record(frame.header, frame.arrays))
+                later.append(from_record(entry.header, entry.arrays))
             case "proposal":
                 asked = True
                 scalarizer = _named(later, scalarizer)
             case "intent":
-                begun.add(frame.header["token"])
-                asked_at[frame.header["token"]] = frame.arrays["x"]
+                begun.add(entry.header["token"])
+                asked_at[entry.header["token"]] = entry.arrays["x"]
             case "reading":
-                token = frame.header["token"]
-                arrays_of = frame.arrays
+                token = entry.header["token"]
+                arrays_of = entry.arrays
                 answers[token] = Answer(float(arrays_of["y"]), float(arrays_of["noise"]), position_of(arrays_of))
                 begun.discard(token)
             case "reread":
-                token = frame.header["token"]
-                y, noise = (float(frame.arrays[name]) for name in ("y", "noise"))
+                token = entry.header["token"]
+                y, noise = (float(entry.arrays[name]) for name in ("y", "noise"))
                 answers[token] = answers[token]._replace(y=y, noise=noise)
     experiment = _grown(experiment, arrays, adopted, extend)
     state = restore(experiment, arrays) if arrays else None

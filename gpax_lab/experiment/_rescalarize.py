@@ -106,11 +106,11 @@ def _text(value: Any) -> str:
         return f"<{type(value).__name__}>"
 
 
-def kept(frame: JournalRecord) -> Measurement:
-    """The measurement of a journal record; not ok where the instrument gave none, or a bad one."""
-    header = frame.header
-    arrays = {name.removeprefix(_RAW): array for name, array in frame.arrays.items() if name.startswith(_RAW)}
-    position = frame.arrays.get("position", frame.arrays["x"])
+def kept(entry: JournalRecord) -> Measurement:
+    """The measurement of a journal entry; not ok where the instrument gave none, or a bad one."""
+    header = entry.header
+    arrays = {name.removeprefix(_RAW): array for name, array in entry.arrays.items() if name.startswith(_RAW)}
+    position = entry.arrays.get("position", entry.arrays["x"])
     usable = bool(header.get("usable", False))
     units = {name: header.get("units", {}).get(name, "") for name in arrays}
     reason = header.get("reason") or ("" if usable else "no reason was recorded")
@@ -135,13 +135,13 @@ def mended(obs: Observations, answers: Iterable[Answer]) -> Observations | None:
 
 
 def rescalarize(
-    obs: Observations, frames: Iterable[JournalRecord], scalar: Callable[[Any], tuple[float, float]]
+    obs: Observations, entries: Iterable[JournalRecord], scalar: Callable[[Any], tuple[float, float]]
 ) -> Observations:
     """The observations with every measurement scalarized anew.
 
     Args:
         obs: observations whose measured and failed slots are in the journal.
-        frames: the journal's measurements in order.
+        entries: the journal's measurements in order.
         scalar: measurement -> value and variance; a non-finite value is a failed measurement.
 
     Returns:
@@ -149,13 +149,13 @@ def rescalarize(
     """
     x, y, noise, status = (np.array(part) for part in obs)
     open_slots = list(np.flatnonzero((status == MEASURED) | (status == FAILED)))
-    for frame in frames:
-        point = np.asarray(position_of(frame.arrays), x.dtype)
+    for entry in entries:
+        point = np.asarray(position_of(entry.arrays), x.dtype)
         slot = next((s for s in open_slots if np.array_equal(x[s], point)), None)
         if slot is None:  # measured, and the program ended before the state took it in
             continue
         open_slots.remove(slot)
-        value, variance = scalar(kept(frame))
+        value, variance = scalar(kept(entry))
         good = np.isfinite(value)
         y[slot], noise[slot], status[slot] = (value, variance, MEASURED) if good else (0.0, 0.0, FAILED)
     return Observations(*map(jnp.asarray, (x, y, noise, status)))

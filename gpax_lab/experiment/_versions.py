@@ -35,14 +35,14 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def differences(frames: Iterable[JournalRecord], now: Mapping[str, str]) -> list[str]:
+def differences(entries: Iterable[JournalRecord], now: Mapping[str, str]) -> list[str]:
     """In what this program differs from those that wrote a journal, in words; what one does not tell is not judged.
 
     Args:
-        frames: of the journal.
+        entries: of the journal.
         now: `versions` here.
     """
-    told = [frame.header["versions"] for frame in frames if frame.header.get("versions")]
+    told = [entry.header["versions"] for entry in entries if entry.header.get("versions")]
     found = [
         f"{name} {then[name] or 'none'} -> {value or 'none'}"
         for then in told
@@ -52,10 +52,10 @@ def differences(frames: Iterable[JournalRecord], now: Mapping[str, str]) -> list
     return list(dict.fromkeys(found))
 
 
-def going_on_with(frames: Iterable[JournalRecord]) -> dict[str, Any]:
+def going_on_with(entries: Iterable[JournalRecord]) -> dict[str, Any]:
     """The header of a journal entry: `versions` here, and under "changed" in what they differ from those before."""
     here = versions()
-    changed = differences(frames, here)
+    changed = differences(entries, here)
     return {"versions": here} | ({"changed": changed} if changed else {})
 
 

@@ -72,10 +72,10 @@ class PriorSweep:
         if not np.isfinite(self.probability[usual]).all():
             return np.zeros(len(self.factors), bool)
         best = int(self.probability[usual].argmax())
-        score = np.log(np.maximum(self.probability, 1e-300))
+        log_p = np.log(np.maximum(self.probability, 1e-300))
         doubt = 2.0 * np.sqrt(self.error**2 + self.error[:, [best]] ** 2)
         with np.errstate(invalid="ignore"):
-            return np.any(score - score[:, [best]] > doubt, axis=1)
+            return np.any(log_p - log_p[:, [best]] > doubt, axis=1)
 
     def leaders(self) -> list[tuple[float, int]]:
         """Factor, and number of the hypothesis that leads there, where that is told."""
@@ -88,9 +88,9 @@ class PriorSweep:
         if not np.isfinite(self.probability).all():
             return False
         best = int(self.probability[0].argmax())
-        score = np.log(np.maximum(self.probability, 1e-300))
+        log_p = np.log(np.maximum(self.probability, 1e-300))
         doubt = 2.0 * np.sqrt(self.error**2 + self.error[:, [best]] ** 2)
-        ahead = score[:, [best]] - score > doubt
+        ahead = log_p[:, [best]] - log_p > doubt
         return bool(np.all(np.delete(ahead, best, axis=1)))
 
     def __str__(self) -> str:

@@ -54,9 +54,9 @@ def _ess(chains: Array) -> Array:
 
 def _quantile(ordered: Array, q: float) -> Array:
     """Linear interpolation between order statistics, from sorted values."""
-    place = q * (ordered.size - 1)
-    low = int(place)
-    return ordered[low] + (place - low) * (ordered[min(low + 1, ordered.size - 1)] - ordered[low])
+    position = q * (ordered.size - 1)
+    low = int(position)
+    return ordered[low] + (position - low) * (ordered[min(low + 1, ordered.size - 1)] - ordered[low])
 
 
 def summary(draws: Array) -> tuple[Array, Array, Array]:

@@ -161,7 +161,7 @@ def _like(model: Model, capacity: int, dtype: np.dtype) -> Observations:
 def _density(model: Model, capacity: int, dtype: np.dtype) -> np.ndarray:
     """(3,) log density of the model at three points of its space, given a few observations made up for that."""
     count = min(POINTS, capacity)
-    x = jnp.zeros((capacity, model.dim), dtype).at[:count].set(_places(model, dtype)[:count])
+    x = jnp.zeros((capacity, model.dim), dtype).at[:count].set(_probe_points(model, dtype)[:count])
     y = jnp.zeros(capacity if model.outputs == 1 else (capacity, model.outputs), dtype)
     y = y.at[:count].set(jnp.arange(1.0, count + 1.0, dtype=dtype).reshape(-1, *[1] * (y.ndim - 1)))
     status = jnp.where(jnp.arange(capacity) < count, MEASURED, EMPTY).astype(jnp.int8)
@@ -170,7 +170,7 @@ def _density(model: Model, capacity: int, dtype: np.dtype) -> np.ndarray:
     return np.asarray(jax.lax.map(lambda z: space.potential(z, obs), points))
 
 
-def _places(model: Model, dtype: np.dtype) -> Array:
+def _probe_points(model: Model, dtype: np.dtype) -> Array:
     """(5, d) in the box of the model."""
     low, high = (np.zeros(model.dim), np.ones(model.dim)) if model.bounds is None else model.bounds.T
     return jnp.asarray(low + (high - low) * np.asarray(additive_recurrence(POINTS, model.dim)), dtype)
@@ -178,5 +178,5 @@ def _places(model: Model, dtype: np.dtype) -> Array:
 
 def _probe(posterior: Posterior) -> Array:
     """(2, draws, 5) mean and variance at a few points of the box."""
-    mean, variance = posterior.predict(_places(posterior.model, posterior.log_weight.dtype))
+    mean, variance = posterior.predict(_probe_points(posterior.model, posterior.log_weight.dtype))
     return jnp.stack([mean, variance])

@@ -21,8 +21,8 @@ def weight_variance(log_weight: Array) -> Array:
 def systematic_resample(key: Array, log_weight: Array, count: int) -> Array:
     """(count,) indices; each draw appears floor or ceil of `count` times its weight (systematic resampling)."""
     edges = jnp.cumsum(jnp.exp(log_weight))
-    place = (jnp.arange(count) + jax.random.uniform(key, dtype=edges.dtype)) / count * edges[-1]
-    return jnp.minimum(jnp.searchsorted(edges, place), log_weight.size - 1)
+    position = (jnp.arange(count) + jax.random.uniform(key, dtype=edges.dtype)) / count * edges[-1]
+    return jnp.minimum(jnp.searchsorted(edges, position), log_weight.size - 1)
 
 
 @jax.jit
