@@ -76,7 +76,8 @@ def run(
         stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag). Asked while a lost
             instrument is waited for, too, where an error of its own is no answer.
         callback: progress display.
-        extend: builds this experiment with other hypotheses; needed to adopt laws. See `_adoption.Extend`.
+        extend: hypotheses -> this experiment with these, e.g. `lambda h: bayes_opt(h, model_average(smc()), log_ei(),
+            grid)`; needed to adopt laws.
         failures: so many measurements that fail one after the other pause the campaign; None for any number.
         idle_s: the instrument is made safe before the first fit, and whenever nothing is measured for longer than this,
             s; None: only at the end.
