@@ -70,10 +70,10 @@ def no_more_gain(below: float, maximize: bool = True, among: Region | ArrayLike 
     Improvement is over the observations where may still be asked, or `among` others, as in `acquisition.log_ei`.
 
     Raises:
-        ValueError: `below` is not above 0: it would never stop.
+        ValueError: `below` is negative or no number.
     """
-    if not below > 0:
-        raise ValueError(f"no_more_gain needs a smallest gain above 0, in the unit of y; got {below}.")
+    if not below >= 0:
+        raise ValueError(f"no_more_gain needs a smallest gain of 0 or more, in the unit of y; got {below}.")
     improvement = log_ei(maximize, among=among)
 
     @jax.jit

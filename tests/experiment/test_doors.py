@@ -58,7 +58,7 @@ def test_an_answer_is_taken_in(campaign, y, status):
     [
         ({"x": [[np.nan]]}, "non-finite input in row 0"),
         ({"x": np.ma.masked_all((1, 1))}, "masked or missing in row 0"),
-        ({"x": [[17.0]]}, r"places measured \(row 0\) spans \[17, 17\], but the model is made for \[0, 1\]"),
+        ({"x": [[17.0]]}, r"points measured \(row 0\) spans \[17, 17\], but the model is made for \[0, 1\]"),
         ({"x": [[0.1, 0.2]]}, r"x must have shape \(n, 1\); got \(1, 2\)"),
         ({"y": [1.0, 2.0]}, r"y must have shape \(1,\) to match x; got \(2,\)"),
         ({"y": [[1.0, 2.0]]}, r"y must have shape \(1,\); got \(1, 2\)"),
@@ -66,9 +66,9 @@ def test_an_answer_is_taken_in(campaign, y, status):
         ({"noise": -1.0}, "got -1.0 in row 0"),
         ({"noise": np.nan}, "got nan in row 0"),
         ({"noise": [np.inf]}, "got inf in row 0"),
-        ({"asked": [[0.1], [0.2]]}, "asked has 2 places, x 1"),
+        ({"asked": [[0.1], [0.2]]}, "asked has 2 points, x 1"),
         ({"asked": [[np.nan]]}, "asked holds a non-finite"),
-        ({"asked": [[17.0]]}, r"the places asked for \(row 0\) spans \[17, 17\]"),
+        ({"asked": [[17.0]]}, r"the points asked for \(row 0\) spans \[17, 17\]"),
     ],
 )
 def test_an_answer_that_is_none_is_refused_by_its_row(campaign, change, text):
