@@ -80,7 +80,7 @@ MISTAKES = [  # field, value, what the message must say
     ("sampler.kind", "hmc", ["sampler.kind = 'hmc'", '"smc" or "laplace"']),
     ("sampler", {"kind": "nuts", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
     ("sampler", {"kind": "smc", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
-    ("sampler", {"kind": "laplace", "num_samples": 40}, ["sampler.num_samples is unknown", "draws, starts"]),
+    ("sampler", {"kind": "laplace", "draws": 40}, ["sampler.draws is unknown", "num_samples, starts"]),
     ("acquisition.function", "log_e", ["acquisition.function = 'log_e'", '"thompson"', 'Did you mean "log_ei"?']),
     ("acquisition", {"function": "ucb", "xi": 0.1}, ["acquisition.xi has no meaning", '"log_ei" or "log_pi"']),
     ("acquisition", {"function": "log_ei", "beta": 2.0}, ["acquisition.beta has no meaning", '"ucb"']),
