@@ -1,1 +1,0 @@
-"""Simulators that play the sample: arrays in, arrays out."""
