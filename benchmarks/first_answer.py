@@ -1,7 +1,7 @@
 """How long a newcomer waits: every entry point in a fresh process, with nothing compiled and with all of it kept.
 
-The entry points are the examples of the README as printed there, a sparse process by `laplace`, a reconstructed image,
-and the demonstration of the command line. Of each: wall and processor seconds, what went into tracing, lowering and
+The entry points are the examples of the README and of three pages as printed there, a sparse process by `laplace`, a
+reconstructed image, and the demonstration of the command line. Of each: wall and processor seconds, what went into tracing, lowering and
 compiling (or reading back) its programs, how many programs and kernels there are, and the bits of the answer that both
 runs share. `--reference FOLDER` runs the same in another checkout, side by side, whose README is its own.
 """
@@ -55,8 +55,10 @@ FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while
 
 
 def examples(folder):
-    """Python examples of a README by name, in order."""
-    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.S)
+    """Python examples of the README by name; the later ones stand in pages now."""
+    pages = [folder / "docs/howto" / f"{name}.md" for name in ("which-law", "image-to-spectrum", "classes-in-images")]
+    texts = [path.read_text() for path in (folder / "README.md", *pages) if path.exists()]
+    blocks = [block for text in texts for block in re.findall(r"```python\n(.*?)```", text, re.S)]
     return {f"README {number}": block for number, block in enumerate(blocks[:4], 1)}
 
 

@@ -9,7 +9,7 @@ import gpax_lab
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "quickstart.md", *sorted((DOCS / "howto").glob("*.md"))]
-SLOW = {"which-law", "on-a-cluster", "from-gpim", "from-gpax", "from-botorch", "list-of-wells"}
+SLOW = {"which-law", "on-a-cluster", "from-gpim", "from-gpax", "from-botorch", "list-of-wells", "image-to-spectrum", "classes-in-images"}
 
 
 def code(page: Path) -> str:
@@ -39,3 +39,11 @@ def test_the_pages_that_stand_first_have_code():
     listed = re.findall(r"^[a-z-]+$", (DOCS / "howto" / "index.md").read_text(encoding="utf-8"), re.M)
     assert [DOCS / "howto" / f"{name}.md" in WITH_CODE for name in listed[:3]] == [True] * 3
     assert set(listed) == {page.stem for page in (DOCS / "howto").glob("*.md")} - {"index"}
+
+
+def test_links_of_the_readme_lead_somewhere():
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 20
+    assert [link for link in links if not (DOCS.parent / link).exists()] == []
+    assert text.count("\n") <= 110
