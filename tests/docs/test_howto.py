@@ -9,7 +9,16 @@ import gpax_lab
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = [DOCS / "quickstart.md", *sorted((DOCS / "howto").glob("*.md"))]
-SLOW = {"which-law", "on-a-cluster", "from-gpim", "from-gpax", "from-botorch", "list-of-wells", "image-to-spectrum", "classes-in-images"}
+SLOW = {
+    "which-law",
+    "on-a-cluster",
+    "from-gpim",
+    "from-gpax",
+    "from-botorch",
+    "list-of-wells",
+    "image-to-spectrum",
+    "classes-in-images",
+}
 
 
 def code(page: Path) -> str:
