@@ -1,17 +1,17 @@
 """An instrument under guard: safe whenever nobody uses it for long, waited for when it is lost, and known again."""
 
 import contextlib
-import math
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from numbers import Real
 from typing import Any
 
 from gpax_lab.core import Instrument, InstrumentError
 from gpax_lab.core._measurement import require_instrument
 from gpax_lab.experiment._contracts import Journal
-from gpax_lab.experiment._record import JournalRecord, Record
+from gpax_lab.experiment._identity import description
+from gpax_lab.experiment._record import Record
 from gpax_lab.experiment._suspended import Watch, now
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -195,7 +195,7 @@ class Guard:
             Paused: somebody wanted to stop.
             Exception: `fault`, or a later one of its kind, after `wait_s`; or what it answered instead of being safe.
         """
-        if not self._patience() > 0:
+        if not self._waiting() > 0:
             raise fault
         self._halt()
         self._note(self._loss(fault, step))
@@ -225,7 +225,7 @@ class Guard:
     def _loss(self, fault: Exception, step: int) -> Record:
         return ("lost", step, {"error": type(fault).__name__, "text": str(fault), "wait_s": self.wait_s}, {})
 
-    def _patience(self) -> float:
+    def _waiting(self) -> float:
         """Seconds to wait; 0 where `wait_s` is no number of them."""
         return max(0.0, self.wait_s) if isinstance(self.wait_s, Real) else 0.0  # NaN is not more than 0
 
@@ -267,7 +267,7 @@ class Guard:
                     raise
                 continue
             except Exception as problem:
-                if pressed or last or not self.lost(problem) or not self._patience() > 0 or self._waited_in_vain:
+                if pressed or last or not self.lost(problem) or not self._waiting() > 0 or self._waited_in_vain:
                     raise
                 if begun is None and self._asked_to_stop():
                     raise
@@ -276,8 +276,8 @@ class Guard:
                 if begun is None:
                     begun = self._awake()
                     self._try_note(self._loss(fault, step))
-                left = begun + self._patience() - self._awake()
-                last = self._stopped_within(min(pause, max(0.0, left))) or self._awake() >= begun + self._patience()
+                left = begun + self._waiting() - self._awake()
+                last = self._stopped_within(min(pause, max(0.0, left))) or self._awake() >= begun + self._waiting()
                 pause = min(2 * pause, LONGEST_PAUSE_S)
             except KeyboardInterrupt as again:
                 pressed.append(again)
@@ -289,83 +289,6 @@ class Guard:
     def _try_note(self, entry: Record) -> None:
         with contextlib.suppress(Exception):  # the disk may be the fault; the instrument comes first
             self._note(entry)
-
-
-def description(instrument: Instrument) -> dict[str, Any]:
-    """What an instrument says of itself, as far as it does: `identity`, `axes` and `limits`; empty where nothing."""
-    told: dict[str, Any] = {}
-    if identity := str(instrument.identity()):
-        told["identity"] = identity
-    if (axes := instrument.axes) is not None:
-        told["axes"] = [[str(a.name), str(a.unit), float(a.low), float(a.high)] for a in axes]
-    limits = {name: float(value) for name, value in instrument.limits.items()}
-    return told | ({"limits": limits} if limits else {})
-
-
-def recognised(now: Mapping[str, Any], frames: Sequence[JournalRecord], another: bool) -> bool:
-    """Whether the journal says the same of the instrument already.
-
-    Args:
-        now: its `description`.
-        frames: the journal.
-        another: whether another instrument, or wider limits, are what is wanted.
-
-    Raises:
-        ValueError: it is another one, or allows more, and nobody said that this is meant.
-    """
-    told = [frame.header for frame in frames if frame.kind == "instrument"]
-    if not told:
-        return False
-    if not another:
-        refuse(told[-1], now, "the instrument")
-    return dict(told[-1]) == dict(now)
-
-
-def refuse(before: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None:
-    """Refuse an instrument that is not the one that was described before, or allows more.
-
-    A limit or an axis that is not told any more, or is no number, allows anything.
-
-    Args:
-        before: its `description`, to which it is held.
-        now: the one of today.
-        what: what is refused, in words.
-
-    Raises:
-        ValueError: it is another one, or allows more.
-    """
-    reasons = [*_wider_axes(before.get("axes"), now.get("axes", ())), *_wider_limits(before, now)]
-    if before.get("identity") != now.get("identity"):
-        reasons.insert(0, f"it is {now.get('identity')!r}, and the campaign was begun with {before.get('identity')!r}")
-    if reasons:
-        raise ValueError(
-            f"{what} is not the one of this campaign, or allows more: {'; '.join(reasons)}. Restore it, or say "
-            "that it is meant: run(..., another=True), gpax-lab resume --another."
-        )
-
-
-def _wider_axes(before: Sequence[Any] | None, now: Sequence[Any]) -> Iterator[str]:
-    if before is None:  # nothing was told, and so nothing allowed less
-        return
-    old, new = ({name: (unit, low, high) for name, unit, low, high in axes} for axes in (before, now))
-    yield from (f"axis {name} is not told any more" for name in old if name not in new)
-    for name, (unit, low, high) in new.items():
-        if name not in old:
-            yield f"axis {name} was not there before"
-        elif not (unit == old[name][0] and old[name][1] <= low <= high <= old[name][2]):
-            was = f"{old[name][1]!r} to {old[name][2]!r}" + (f" {old[name][0]}" if unit != old[name][0] else "")
-            yield f"axis {name} allows {low!r} to {high!r} {unit}, before {was}"
-
-
-def _wider_limits(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
-    new = now.get("limits", {})
-    for name, value in before.get("limits", {}).items():
-        if math.isnan(value):
-            continue
-        if name not in new:
-            yield f"{name} is not told any more, before {value:g}"
-        elif not new[name] <= value:
-            yield f"{name} is {new[name]:g}, before {value:g}"
 
 
 def leave_safe(guard: Guard, campaign: Journal, step: int, error: BaseException | None) -> None:

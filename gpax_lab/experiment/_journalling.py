@@ -11,7 +11,7 @@ from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._adoption import Extend
 from gpax_lab.experiment._contracts import Journal
 from gpax_lab.experiment._experiment import Experiment, State
-from gpax_lab.experiment._guard import recognised, refuse
+from gpax_lab.experiment._identity import recognised, refuse
 from gpax_lab.experiment._intervention_records import to_record
 from gpax_lab.experiment._rescalarize import kept, rescalarize
 from gpax_lab.experiment._scalarizers import Scalarizers

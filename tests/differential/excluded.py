@@ -35,6 +35,7 @@ EXCLUDED = {
         experiment._buffer.
         experiment._contracts.
         experiment._guard.
+        experiment._identity.
         experiment._intervention_records.
         experiment._journalling.
         experiment._measuring.

@@ -15,7 +15,8 @@ from gpax_lab.core import InstrumentError
 from gpax_lab.core._observations import FAILED, MEASURED
 from gpax_lab.experiment import Simulated, run
 from gpax_lab.experiment import _guard as guard
-from gpax_lab.experiment._guard import Guard, description, recognised
+from gpax_lab.experiment._guard import Guard
+from gpax_lab.experiment._identity import description, recognised
 from gpax_lab.experiment._signals import StopFlag
 
 STEPS = 4

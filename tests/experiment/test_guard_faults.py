@@ -11,7 +11,8 @@ import pytest
 from small_campaign import SEEDS, Noted, bits, frames, go
 
 from gpax_lab.experiment import _guard as guard
-from gpax_lab.experiment._guard import Guard, Paused, description, leave_safe, recognised
+from gpax_lab.experiment._guard import Guard, Paused, leave_safe
+from gpax_lab.experiment._identity import description, recognised
 from gpax_lab.storage import JournalMissing
 
 STEPS = 2
