@@ -293,7 +293,7 @@ def measurements(report, dice, trials):
         begun = time.monotonic()
         try:
             device = driver(f"tcp://127.0.0.1:{server.port}", **({"timeout_s": TIMEOUT_S} | options))
-            device.patience_s = device.image_timeout_s = TIMEOUT_S
+            device.busy_timeout_s = device.image_timeout_s = TIMEOUT_S
             device.scpi.pause_s = 0.0
             with device:
                 for k in range(3):

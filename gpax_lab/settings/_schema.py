@@ -79,7 +79,7 @@ class Pfm:
     points: int = entry(whole(4, PFM.MAX_POINTS), 64)
     max_bias: float | None = entry(number(0.0, PFM.MAX_BIAS_V, above=True), None)
     timeout_s: float = entry(number(0.0, PFM.MAX_TIMEOUT_S, above=True), 2.0)
-    loop_timeout_s: float = entry(number(0.0, PFM.MAX_PATIENCE_S, above=True), 30.0)
+    loop_timeout_s: float = entry(number(0.0, PFM.MAX_BUSY_TIMEOUT_S, above=True), 30.0)
     response_unit: str = entry(text, "a.u.")
     repeatable: bool = entry(flag, False)
 

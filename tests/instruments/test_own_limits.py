@@ -155,8 +155,8 @@ BEYOND = {  # kind, what is forced, and the place
     "shot": ("stem", lambda d, _: forced(d, "max_shot", math.nan), PLACE),
     "high shot": ("stem", lambda d, m: strong(d, m, 1e300), PLACE),
     "any shot": ("stem", lambda d, m: strong(d, m, math.inf), PLACE),
-    "patience": ("pfm", lambda d, _: forced(d, "busy_timeout_s", math.nan), PLACE),
-    "any patience": ("stem", lambda d, _: forced(d, "busy_timeout_s", math.inf), PLACE),
+    "busy_timeout": ("pfm", lambda d, _: forced(d, "busy_timeout_s", math.nan), PLACE),
+    "any busy_timeout": ("stem", lambda d, _: forced(d, "busy_timeout_s", math.inf), PLACE),
 }
 
 DOORS = [  # an act without a place is done where the instrument is

@@ -115,7 +115,7 @@ BLOCK_FAULTS = FAULTS | {
 
 
 @contextlib.contextmanager
-def patience(scpi, seconds):
+def waiting(scpi, seconds):
     """Where a deadline is to end it, that one for now; 0: no deadline shall be the cause."""
     usual, scpi.timeout_s = scpi.timeout_s, seconds or scpi.timeout_s
     try:
@@ -130,7 +130,7 @@ def test_faults_in_text(client, within, fault, tag):
     answer, kind, seconds = FAULTS[fault]
     scpi = client(after_the_greeting(answer), tag=tag)
     scpi.connect()
-    with within(seconds), pytest.raises(kind), patience(scpi, seconds):
+    with within(seconds), pytest.raises(kind), waiting(scpi, seconds):
         scpi.query("ECHO? 1234567")
     assert not scpi.link.alive
     assert scpi.read_again("ECHO? 7") == "7"
@@ -142,7 +142,7 @@ def test_faults_in_blocks(client, within, fault, tag):
     answer, kind, seconds = BLOCK_FAULTS[fault]
     scpi = client(after_the_greeting(answer), tag=tag)
     scpi.connect()
-    with within(seconds), pytest.raises(kind), patience(scpi, seconds):
+    with within(seconds), pytest.raises(kind), waiting(scpi, seconds):
         scpi.query_block("RAMP?", "<f4")
     assert not scpi.link.alive
     np.testing.assert_array_equal(scpi.read_block_again("RAMP?", "<f4"), RAMP)

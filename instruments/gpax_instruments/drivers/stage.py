@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpax_instruments.drivers.station import ScpiInstrument, check_token
+from gpax_instruments.drivers._tokens import check_token
+from gpax_instruments.drivers.scpi_instrument import ScpiInstrument
 from gpax_instruments.errors import DeviceError, StillBusy, UnknownOutcome
 from gpax_instruments.links.link import Link
 from gpax_instruments.links.scpi import Scpi
@@ -16,7 +17,7 @@ from gpax_lab.core._axes import check_all, plan_path
 
 
 class Stage(ScpiInstrument):
-    """A station with a stage, or a beam, that is sent to (x, y) in metres; arguments as in `Station`, and:
+    """A microscope with a stage, or a beam, that is sent to (x, y) in metres; arguments as in `ScpiInstrument`, and:
 
     Args:
         axes: x and y in metres, within the instrument's own limits.
