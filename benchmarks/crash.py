@@ -33,7 +33,8 @@ import crash_instruments
 from crash_rooms import PROCESSES
 
 from gpax_lab.experiment._signals import StopFlag
-from gpax_lab.storage import DiskFull, JournalFull, read
+from gpax_lab.storage import DiskFull, read
+from gpax_lab.storage._errors import JournalFull
 
 POSIX = sys.platform != "win32"
 failures: list[str] = []

@@ -22,9 +22,9 @@ from gpax_lab.inference import nuts
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, Sampler
 from gpax_lab.models import gp
-from gpax_lab.storage import JournalEmpty
+from gpax_lab.storage import Campaign
 from gpax_lab.storage import _files as files
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage._errors import JournalEmpty
 
 STEPS = 8
 SEEDS = np.array([[0.0], [25 / 49], [1.0]])

@@ -22,7 +22,8 @@ from gpax_lab.experiment import bayes_opt, run
 from gpax_lab.experiment._rescalarize import kept
 from gpax_lab.experiment._signals import StopFlag
 from gpax_lab.models import gp
-from gpax_lab.storage import JournalEmpty, read
+from gpax_lab.storage import read
+from gpax_lab.storage._errors import JournalEmpty
 
 STEPS, SEED_SHARES = 5, np.array([[0.25, 0.25], [0.5, 0.75], [0.75, 0.25]])
 READINGS = STEPS + len(SEED_SHARES)

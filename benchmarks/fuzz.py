@@ -28,14 +28,11 @@ from fuzz_wire import wire
 from results import Report
 
 from gpax_lab.settings import SettingsError, parse
-from gpax_lab.storage import (
-    ForeignFile,
-    Journal,
-    JournalCorrupt,
-    JournalEmpty,
-    read,
-)
-from gpax_lab.storage._records import frame_at, scan
+from gpax_lab.storage import read
+from gpax_lab.storage._errors import ForeignFile, JournalCorrupt, JournalEmpty
+from gpax_lab.storage._journal import Journal
+from gpax_lab.storage._records import record_at
+from gpax_lab.storage._scan import scan
 
 ANYWHERE = (flip, cut, insert, overwrite, append)
 
@@ -97,7 +94,7 @@ def judged(damaged, frames, last):
     counted = range(last) if torn else range(len(frames))
     lost = sum(whole[n] and frames[n] not in known for n in counted)
     for start, end in found.spans:
-        frame_at(io.BytesIO(damaged), (start, end))
+        record_at(io.BytesIO(damaged), (start, end))
     return lost, len(known - set(frames)), len(accepted) - len(known)
 
 
@@ -113,7 +110,7 @@ def reopened(path, damaged, frames):
         return "refused", path.read_bytes() == damaged
     after = path.read_bytes() + (beside.read_bytes() if beside.exists() else b"")
     kept = all(frame in after for frame in frames if frame in damaged)
-    return "opened", kept and read(path).frames[-1].step == 10**6
+    return "opened", kept and read(path).records[-1].step == 10**6
 
 
 def journals(report, folder, dice, trials):

@@ -17,7 +17,7 @@ import numpy as np
 from results import Report
 
 from gpax_lab.core._observations import Observations
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign
 
 
 def campaign(path, steps, planned):
@@ -115,7 +115,7 @@ _COST = """
 import sys, time
 sys.path.insert(0, sys.argv[2])
 from results import high_water, reset_high_water
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign
 from gpax_lab.experiment._record import merge
 import h5py
 reset_high_water()

@@ -20,8 +20,7 @@ from gpax_lab.core._environment import Stopwatch, setup
 from gpax_lab.experiment import _versions as versions
 from gpax_lab.settings import Settings, SettingsError, agreed, changes, going_on, load, to_toml
 from gpax_lab.settings._schema import Recorded
-from gpax_lab.storage import ExportError, JournalError
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign, ExportError, JournalError
 from gpax_lab.storage._claim import InstrumentInUse
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)

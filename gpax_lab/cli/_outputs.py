@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gpax_lab.settings import SettingsError
-from gpax_lab.storage import JournalExists
 from gpax_lab.storage import _files as files
+from gpax_lab.storage._errors import JournalExists
 from gpax_lab.storage._nsid import CREATOR
 
 MAKER = "gpax_lab"

@@ -21,7 +21,7 @@ from gpax_lab.settings._tables import SCALARIZERS
 from gpax_lab.simulators import ferroelectric
 from gpax_lab.spectra.loops import triangle
 from gpax_lab.storage import Contents, JournalRecord, read
-from gpax_lab.storage._contents import readings
+from gpax_lab.storage._contents import final_measurements
 
 _DRAWN = (40, 40)
 """Places at which the map of a continuous box is drawn."""
@@ -90,9 +90,9 @@ def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
         raise SettingsError(f"{path}: {error}") from None
 
 
-def in_force(plan: Plan, frames: Sequence[JournalRecord]) -> Settings:
+def in_force(plan: Plan, records: Sequence[JournalRecord]) -> Settings:
     """The settings with which a campaign was gone on with last; at first those that it was begun with."""
-    changed = [frame.header["settings"] for frame in frames if frame.kind == "settings"]
+    changed = [record.header["settings"] for record in records if record.kind == "settings"]
     return parse(changed[-1]) if changed else plan.settings
 
 
@@ -104,14 +104,14 @@ def opening(path: Path) -> Contents:
         SettingsError: nothing was recorded.
     """
     contents = read(path)
-    if not contents.frames:
+    if not contents.records:
         raise SettingsError(f"{path}: the program ended while it created this journal; nothing was recorded.")
     return contents
 
 
-def finished(frames: Sequence[JournalRecord]) -> bool:
+def finished(records: Sequence[JournalRecord]) -> bool:
     """Whether the campaign came to its end (and was not only paused)."""
-    last = [frame for frame in frames if frame.kind in ("stop", "intent")][-1:]
+    last = [record for record in records if record.kind in ("stop", "intent")][-1:]
     return bool(last) and last[0].kind == "stop" and bool(last[0].header["finished"])
 
 
@@ -122,7 +122,7 @@ def review(path: Path) -> Review:
         FileNotFoundError, JournalError, SettingsError: no such file, no journal, or not one of the command line's.
     """
     contents = opening(path)
-    plan = plan_of(contents.frames[0].header, path)
+    plan = plan_of(contents.records[0].header, path)
     places, shape = _places(plan)
     points, truth, none = _points(contents), _truth(plan, places), np.zeros(0)
     past = _posteriors(plan, contents.of("state"))
@@ -151,21 +151,21 @@ def _best(obs: Observations, sign: float) -> float:
     return float(sign * np.max(sign * good)) if good.size else np.nan
 
 
-def _posteriors(plan: Plan, frames: Sequence[JournalRecord]) -> list[tuple[Posterior, Observations]]:
+def _posteriors(plan: Plan, records: Sequence[JournalRecord]) -> list[tuple[Posterior, Observations]]:
     """The posterior and the observations after the first fit and after every step."""
     found = []
-    for params, weight, obs in past_draws(frames):
+    for params, weight, obs in past_draws(records):
         factor = condition_draws(plan.model, params, obs)
         found.append((Posterior(params, weight, jnp.asarray(jnp.nan), factor, None, None, plan.model), obs))  # type: ignore[arg-type]
     return found
 
 
 def _points(contents: Contents) -> Points:
-    frames = readings(contents)
-    seeds = {frame.header["token"] for frame in contents.of("intent") if frame.header.get("phase") == "seed"}
-    x = np.array([frame.arrays["x"] for frame in frames], np.float64).reshape(-1, 2)
-    y = np.array([float(frame.arrays["y"]) for frame in frames])
-    return Points(x, y, np.array([frame.header["token"] in seeds for frame in frames], bool))
+    records = final_measurements(contents)
+    seeds = {record.header["token"] for record in contents.of("intent") if record.header.get("phase") == "seed"}
+    x = np.array([record.arrays["x"] for record in records], np.float64).reshape(-1, 2)
+    y = np.array([float(record.arrays["y"]) for record in records])
+    return Points(x, y, np.array([record.header["token"] in seeds for record in records], bool))
 
 
 def _places(plan: Plan) -> tuple[np.ndarray, tuple[int, int] | None]:

@@ -35,7 +35,7 @@ from gpax_lab.experiment._signals import StopFlag
 from gpax_lab.experiment._versions import versions
 from gpax_lab.settings import Change, Plan, Settings, SettingsError, build, connect, load, parse, to_plain, to_toml
 from gpax_lab.settings._schema import Pfm
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign
 
 
 @dataclass(frozen=True)

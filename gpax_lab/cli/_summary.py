@@ -151,10 +151,10 @@ def _intervals_so_far(review: Review) -> Iterator[str]:
 
 
 def _sampler(review: Review) -> Iterator[str]:
-    frames = review.contents.of("posterior")
-    if not frames:
+    records = review.contents.of("posterior")
+    if not records:
         return
-    infos = [frame.header["diagnostics"] for frame in frames]
+    infos = [record.header["diagnostics"] for record in records]
     codes = [int(info["outcome"]) for info in infos]
     good = codes.count(Status.OK)
     yield f"Sampler: {good} of {len(codes)} fits passed every check"
@@ -172,33 +172,33 @@ def _sampler(review: Review) -> Iterator[str]:
 
 def _events(review: Review) -> Iterator[str]:
     contents = review.contents
-    again = {frame.header["token"] for frame in contents.of("reread")}
-    bad = [frame for frame in contents.of("reading") if not frame.header.get("ok", True)]
-    failed = [frame for frame in bad if frame.header["token"] not in again]
+    again = {record.header["token"] for record in contents.of("reread")}
+    bad = [record for record in contents.of("reading") if not record.header.get("ok", True)]
+    failed = [record for record in bad if record.header["token"] not in again]
     yield f"Readings: {len(failed)} failed"
-    reasons = [frame.header.get("reason") or "no reason given" for frame in failed]
+    reasons = [record.header.get("reason") or "no reason given" for record in failed]
     for reason in dict.fromkeys(reasons):
         yield f"  {reasons.count(reason)} of them: {reason}"
     if again:
         yield f"  {len(again)} that the scalarizer could not use at first were read again later"
-    elsewhere = sum("position_differs" in frame.header.get("flags", ()) for frame in contents.of("reading"))
+    elsewhere = sum("position_differs" in record.header.get("flags", ()) for record in contents.of("reading"))
     if elsewhere:
         yield f"  {elsewhere} were taken elsewhere than asked, and are learned where they were taken"
-    for frame in contents.of("fault"):
-        words = " ".join([frame.header["text"], *frame.header.get("notes", ())])
-        yield f"  fault after step {frame.step}: {frame.header['error']}: {words}"
-    for frame in contents.of("lost"):
-        yield f"  the instrument could not be reached after step {frame.step}: {frame.header['text']}"
-    for frame in contents.of("suspended"):
-        seconds = frame.header["seconds"]
-        yield f"  the program or the machine stood still for {seconds:.0f} s after step {frame.step}"
-    actions = [frame.header["action"] for frame in contents.of("intervention")]
+    for record in contents.of("fault"):
+        words = " ".join([record.header["text"], *record.header.get("notes", ())])
+        yield f"  fault after step {record.step}: {record.header['error']}: {words}"
+    for record in contents.of("lost"):
+        yield f"  the instrument could not be reached after step {record.step}: {record.header['text']}"
+    for record in contents.of("suspended"):
+        seconds = record.header["seconds"]
+        yield f"  the program or the machine stood still for {seconds:.0f} s after step {record.step}"
+    actions = [record.header["action"] for record in contents.of("intervention")]
     yield f"Interventions: {', '.join(actions) if actions else 'none'}"
-    for frame in contents.of("settings"):
-        yield f"Settings changed after step {frame.step}: {'; '.join(frame.header['changes'])}"
+    for record in contents.of("settings"):
+        yield f"Settings changed after step {record.step}: {'; '.join(record.header['changes'])}"
     if resumed := len(contents.of("resume")):
         yield f"Resumed {'once' if resumed == 1 else f'{resumed} times'}"
-    if changed := [words for frame in contents.of("resume") for words in frame.header.get("changed", ())]:
+    if changed := [words for record in contents.of("resume") for words in record.header.get("changed", ())]:
         yield withdrawal(dict.fromkeys(changed))
     if contents.ignored:
         yield f"{contents.ignored} bytes of the journal belong to no entry (an unfinished write, or another program's)"
@@ -207,7 +207,7 @@ def _events(review: Review) -> Iterator[str]:
 
 def _time(review: Review) -> Iterator[str]:
     steps = _intervals(review)
-    timings = [frame.header for frame in review.contents.of("timing")]
+    timings = [record.header for record in review.contents.of("timing")]
     if not steps["instrument"]:
         return
     yield "Time"
@@ -223,13 +223,13 @@ def _intervals(review: Review) -> dict[str, list[Any]]:
     """Seconds between a reading and the next intent (statistics), and within measurements (instrument)."""
     found: dict[str, list[Any]] = {"instrument": [], "statistics": []}
     since: float | None = None
-    for frame in review.contents.frames:
-        if frame.kind == "reading":
-            since = frame.monotonic
-            found["instrument"] += [frame.header["seconds"]] if "seconds" in frame.header else []
-        elif frame.kind == "intent" and since is not None and frame.header.get("phase") != "seed":
-            found["statistics"].append(frame.monotonic - since)
+    for record in review.contents.records:
+        if record.kind == "reading":
+            since = record.monotonic
+            found["instrument"] += [record.header["seconds"]] if "seconds" in record.header else []
+        elif record.kind == "intent" and since is not None and record.header.get("phase") != "seed":
+            found["statistics"].append(record.monotonic - since)
             since = None
-        elif frame.kind in ("resume", "stop", "suspended"):
+        elif record.kind in ("resume", "stop", "suspended"):
             since = None
     return found

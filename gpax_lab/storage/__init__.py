@@ -1,47 +1,24 @@
 """What is kept: the journal of a campaign and the HDF5 file that others open, and measured files of other programs."""
 
+from gpax_lab.storage._campaign import Campaign
 from gpax_lab.storage._contents import Contents, read
-from gpax_lab.storage._dataset import Dataset
-from gpax_lab.storage._errors import (
-    DiskFull,
-    ExportError,
-    ForeignFile,
-    JournalCorrupt,
-    JournalDisturbed,
-    JournalEmpty,
-    JournalError,
-    JournalExists,
-    JournalFull,
-    JournalLocked,
-    JournalMissing,
-    JournalPlace,
-)
+from gpax_lab.storage._dataset import Dataset, axis
+from gpax_lab.storage._errors import DiskFull, ExportError, JournalError, UnreadableFile
 from gpax_lab.storage._export import export_hdf5
-from gpax_lab.storage._journal import Clock, Entry, Journal
-from gpax_lab.storage._loading import UnreadableFile, load
+from gpax_lab.storage._loading import load
 from gpax_lab.storage._records import JournalRecord
 from gpax_lab.storage._saving import save
 
 __all__ = [
-    "Clock",
+    "Campaign",
     "Contents",
     "Dataset",
     "DiskFull",
-    "Entry",
     "ExportError",
-    "ForeignFile",
-    "Journal",
-    "JournalCorrupt",
-    "JournalDisturbed",
-    "JournalEmpty",
     "JournalError",
-    "JournalExists",
-    "JournalFull",
-    "JournalLocked",
-    "JournalMissing",
-    "JournalPlace",
     "JournalRecord",
     "UnreadableFile",
+    "axis",
     "export_hdf5",
     "load",
     "read",

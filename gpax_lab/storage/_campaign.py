@@ -25,7 +25,7 @@ class Campaign:
     def __init__(self, journal: Journal):
         self.journal = journal
         self._exported = True
-        self.history: Sequence[JournalRecord] = read_slim(journal.path, found=journal.found).frames
+        self.history: Sequence[JournalRecord] = read_slim(journal.path, found=journal.found).records
 
     @classmethod
     def create(cls, path: str | Path, header: Mapping[str, Any]) -> Self:

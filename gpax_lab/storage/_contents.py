@@ -8,7 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from gpax_lab.storage import _files as files
 from gpax_lab.storage._errors import JournalCorrupt, JournalError
-from gpax_lab.storage._records import JournalRecord, Scan, frame_at, scan
+from gpax_lab.storage._records import JournalRecord, record_at
+from gpax_lab.storage._scan import Scan, scan
 
 RAW = "raw/"
 
@@ -17,33 +18,33 @@ class Contents(NamedTuple):
     """What a journal holds.
 
     Attributes:
-        frames: the whole frames, in the order in which they were written.
+        records: the whole records, in the order in which they were written.
         ignored: how many bytes belong to none (a write that never finished; bytes of other programs; damage, where that
             was allowed).
     """
 
-    frames: tuple[JournalRecord, ...]
+    records: tuple[JournalRecord, ...]
     ignored: int
 
     def of(self, *kinds: str) -> tuple[JournalRecord, ...]:
-        """The frames of the given kinds."""
-        return tuple(frame for frame in self.frames if frame.kind in kinds)
+        """The records of the given kinds."""
+        return tuple(record for record in self.records if record.kind in kinds)
 
 
-def readings(contents: Contents) -> tuple[JournalRecord, ...]:
+def final_measurements(contents: Contents) -> tuple[JournalRecord, ...]:
     """The readings of a campaign, each as it was read last.
 
     Args:
         contents: a journal.
 
     Returns:
-        The frames of kind "reading", in order. Those that a mended scalarizer gave a value later (kind "reread", by the
-        same token) have it and its arrays, and are good ones.
+        The records of kind "reading", in order. Those that a mended scalarizer gave a value later (kind "reread", by
+        the same token) have it and its arrays, and are good ones.
     """
-    later = {frame.header["token"]: frame for frame in contents.of("reread")}
+    later = {record.header["token"]: record for record in contents.of("reread")}
     return tuple(
-        frame if (again := later.get(frame.header.get("token"))) is None else _with_value(frame, again)
-        for frame in contents.of("reading")
+        record if (again := later.get(record.header.get("token"))) is None else _with_value(record, again)
+        for record in contents.of("reading")
     )
 
 
@@ -82,7 +83,7 @@ def is_raw(name: str) -> bool:
 
 
 def read_slim(path: str | Path, *, states: bool = True, found: Scan | None = None) -> Contents:
-    """`read`, with the raw arrays left in the file (`frames.Later`).
+    """`read`, with the raw arrays left in the file (`records.Later`).
 
     Args:
         path: the journal.
@@ -121,7 +122,7 @@ def read(path: str | Path, *, skip_damage: bool = False) -> Contents:
 
 @contextlib.contextmanager
 def without_collector() -> Iterator[None]:
-    """Frames hold no cycles; while 50,000 of them are made, Python's collector would look at all of them many times."""
+    """Records hold no cycles; while 50,000 of them are made, the collector would look at all of them many times."""
     running = gc.isenabled()
     gc.disable()
     try:
@@ -136,8 +137,8 @@ def _read(
 ) -> Contents:
     with files.open_read(path) as file, without_collector():
         found = found or _intact(path, file, skip_damage=skip_damage)
-        every = (frame_at(file, span, later) for span in found.spans)
-        frames = tuple(frame if states or frame.kind != "state" else frame._replace(arrays={}) for frame in every)
+        every = (record_at(file, span, later) for span in found.spans)
+        records = tuple(record if states or record.kind != "state" else record._replace(arrays={}) for record in every)
         size = file.seek(0, 2)
     lost = sum(end - start for start, end in (*found.damage, *found.strays))
-    return Contents(frames, size - found.end + lost if frames else size)
+    return Contents(records, size - found.end + lost if records else size)

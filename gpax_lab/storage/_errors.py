@@ -38,7 +38,7 @@ class JournalCorrupt(JournalError):
 
 
 class JournalFull(JournalError):
-    """The disk refused the bytes; the journal ends at its last whole frame and can go on when there is room."""
+    """The disk refused the bytes; the journal ends at its last whole record and can go on when there is room."""
 
 
 class DiskFull(JournalError, OSError):

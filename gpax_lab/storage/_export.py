@@ -27,47 +27,47 @@ import numpy as np
 from gpax_lab.storage import _files as files
 from gpax_lab.storage import _nsid as nsid
 from gpax_lab.storage import _point_cloud as clouds
-from gpax_lab.storage._contents import Contents, read_slim, readings
+from gpax_lab.storage._contents import Contents, final_measurements, read_slim
 from gpax_lab.storage._errors import ExportError
 from gpax_lab.storage._json_codec import dumps
 from gpax_lab.storage._records import JournalRecord
 
 
 def _metadata(contents: Contents, campaign: JournalRecord, name: str) -> dict[str, Any]:
-    interventions = [{"step": frame.step, **frame.header} for frame in contents.of("intervention")]
+    interventions = [{"step": record.step, **record.header} for record in contents.of("intervention")]
     return {
         **campaign.header,
         "interventions": interventions,
         "journal": name,
         "ignored_bytes": contents.ignored,
-        "stop": [frame.header.get("reason") for frame in contents.of("stop")],
+        "stop": [record.header.get("reason") for record in contents.of("stop")],
         "start_monotonic_s": campaign.monotonic,
     }
 
 
 def _log(contents: Contents, start: float) -> dict[str, nsid.Column]:
-    frames = contents.frames
+    records = contents.records
     return {
-        "kind": nsid.Column([frame.kind for frame in frames], "1"),
-        "step": nsid.Column(np.array([frame.step for frame in frames], np.int64), "1"),
-        "elapsed": nsid.Column(np.array([frame.monotonic - start for frame in frames]), "s"),
-        "wall": nsid.Column(np.array([frame.wall for frame in frames]), "s"),
-        "header": nsid.Column([dumps(frame.header) for frame in frames], "1"),
+        "kind": nsid.Column([record.kind for record in records], "1"),
+        "step": nsid.Column(np.array([record.step for record in records], np.int64), "1"),
+        "elapsed": nsid.Column(np.array([record.monotonic - start for record in records]), "s"),
+        "wall": nsid.Column(np.array([record.wall for record in records]), "s"),
+        "header": nsid.Column([dumps(record.header) for record in records], "1"),
     }
 
 
-def _proposals(frames: tuple[JournalRecord, ...], start: float) -> dict[str, nsid.Column]:
-    points = [np.atleast_2d(frame.arrays["x"]) for frame in frames if "x" in frame.arrays]
-    owners = [frame for frame in frames if "x" in frame.arrays]
+def _proposals(records: tuple[JournalRecord, ...], start: float) -> dict[str, nsid.Column]:
+    points = [np.atleast_2d(record.arrays["x"]) for record in records if "x" in record.arrays]
+    owners = [record for record in records if "x" in record.arrays]
     if not points or len({point.shape[1:] for point in points}) > 1:
         return {}
     counts = [len(point) for point in points]
     return {
         "x": nsid.Column(np.concatenate(points), "1"),
-        "step": nsid.Column(np.repeat(np.array([frame.step for frame in owners], np.int64), counts), "1"),
-        "elapsed": nsid.Column(np.repeat([frame.monotonic - start for frame in owners], counts), "s"),
+        "step": nsid.Column(np.repeat(np.array([record.step for record in owners], np.int64), counts), "1"),
+        "elapsed": nsid.Column(np.repeat([record.monotonic - start for record in owners], counts), "s"),
         "header": nsid.Column(
-            [dumps(frame.header) for frame, n in zip(owners, counts, strict=True) for _ in range(n)], "1"
+            [dumps(record.header) for record, n in zip(owners, counts, strict=True) for _ in range(n)], "1"
         ),
     }
 
@@ -84,12 +84,12 @@ def _numbers(value: Any, name: str) -> dict[str, float]:
     return {key: number for part, item in parts for key, number in _numbers(item, part).items()}
 
 
-def _posterior(frames: tuple[JournalRecord, ...], part: str) -> nsid.Main | None:
-    rows = [_numbers(frame.header.get(part, {}), "") for frame in frames]
+def _posterior(records: tuple[JournalRecord, ...], part: str) -> nsid.Main | None:
+    rows = [_numbers(record.header.get(part, {}), "") for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not names:
         return None
-    steps = np.array([frame.step for frame in frames], np.int64)
+    steps = np.array([record.step for record in records], np.int64)
     axes = (
         nsid.Axis("step", steps, "1", "step", "TEMPORAL"),
         nsid.Axis("parameter", np.arange(len(names)), "1", "parameter", "CHANNEL"),
@@ -117,7 +117,7 @@ def plan(contents: Contents, name: str) -> nsid.Plan:
     campaign = campaigns[0]
     start = campaign.monotonic
     summaries = [_posterior(contents.of("posterior"), part) for part in ("mean", "sd", "diagnostics")]
-    mains, table = clouds.from_readings(campaign, readings(contents))
+    mains, table = clouds.from_readings(campaign, final_measurements(contents))
     tables = {"log": _log(contents, start)}
     if table:
         tables["readings"] = table

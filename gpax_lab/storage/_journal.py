@@ -13,7 +13,7 @@ Example:
     >>> path = pathlib.Path(tempfile.mkdtemp()) / "film.gpxj"
     >>> with Journal.create(path, {"settings": {"budget": 3}}) as journal:
     ...     journal.append(("reading", 0, {"ok": True, "value": 1.5}, {"x": np.array([0.25, 0.5])}))
-    >>> [frame.kind for frame in read(path).frames]
+    >>> [record.kind for record in read(path).records]
     ['campaign', 'reading']
 """
 
@@ -43,14 +43,14 @@ from gpax_lab.storage._records import (
     BEGINNING,
     Found,
     JournalRecord,
-    Scan,
     Stamp,
     beginning,
     begins_well,
     encode,
-    frame_at,
-    whole_frames,
+    record_at,
+    whole_records,
 )
+from gpax_lab.storage._scan import Scan
 
 Entry = tuple[str, int, Mapping[str, Any], Mapping[str, Any]]
 
@@ -178,7 +178,7 @@ class Journal:
                         "the program died while creating this journal: nothing was recorded; delete it and start again"
                     )
                     raise JournalEmpty(f"{path}: {text}")
-                last = frame_at(file, found.spans[-1])
+                last = record_at(file, found.spans[-1])
                 size = file.seek(0, os.SEEK_END)
             journal = cls(path, descriptor, clock, found, last.monotonic)
             journal._cut(size, last.step)
@@ -271,9 +271,9 @@ class Journal:
         self._writer = _writer()  # what may be left on the disk of that write is not taken for a part of the next one
 
     def _others(self, data: bytes) -> list[Found]:
-        """Frames of this campaign that another program wrote."""
-        frames = whole_frames(data, 0, len(data))
-        return [one for one in frames if one.stamp.campaign == self._campaign]
+        """Records of this campaign that another program wrote."""
+        records = whole_records(data, 0, len(data))
+        return [one for one in records if one.stamp.campaign == self._campaign]
 
     def _two_writers(self) -> JournalDisturbed:
         return JournalDisturbed(

@@ -49,7 +49,7 @@ def slug(name: str, taken: set[str]) -> str:
 
 
 def _points(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> _Points:
-    rows = [np.ravel(_place(frame)) for frame in readings]
+    rows = [np.ravel(_place(record)) for record in readings]
     sizes = {row.size for row in rows}
     if len(sizes) > 1 or 0 in sizes:
         raise ExportError(f"the readings have positions of {sorted(sizes)} coordinates; all need the same number")
@@ -62,17 +62,17 @@ def _points(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> _Po
     return _Points(np.array(rows, np.float64), names, tuple(_unit(axis.get("unit")) for axis in axes))
 
 
-def _place(frame: JournalRecord) -> Any:
+def _place(record: JournalRecord) -> Any:
     """Where a reading was taken: by its position, unless that was not believed."""
-    doubted = any(flag in frame.header.get("flags", ()) for flag in ("position_unclear", "position_outside"))
-    names = ("x",) if doubted and "x" in frame.arrays else ("place", "position", "x")
-    return next((frame.arrays[name] for name in names if name in frame.arrays), ())
+    doubted = any(flag in record.header.get("flags", ()) for flag in ("position_unclear", "position_outside"))
+    names = ("x",) if doubted and "x" in record.arrays else ("place", "position", "x")
+    return next((record.arrays[name] for name in names if name in record.arrays), ())
 
 
 def _stacks(readings: tuple[JournalRecord, ...]) -> list[_Stack]:
     found: dict[tuple[str, Any, str], list[int]] = {}
-    for row, frame in enumerate(readings):
-        for name, array in frame.arrays.items():
+    for row, record in enumerate(readings):
+        for name, array in record.arrays.items():
             if name.startswith(RAW) and array.size:
                 found.setdefault((name, array.shape, array.dtype.str), []).append(row)
     stacks = []
@@ -144,7 +144,7 @@ def _scalars(
 ) -> list[Main]:
     quantity = campaign.header.get("quantity") or {}
     quantities = quantity if isinstance(quantity, list) else [quantity]
-    rows = [np.ravel(_number(frame.header.get("value"))) for frame in readings]
+    rows = [np.ravel(_number(record.header.get("value"))) for record in readings]
     width = max(row.size for row in rows)
     every = tuple(range(len(readings)))
     where, unit = points.cloud(every)
@@ -164,17 +164,17 @@ def _number(value: Any) -> np.ndarray:
 
 
 def _table(readings: tuple[JournalRecord, ...], points: _Points, status: np.ndarray, start: float) -> dict[str, Column]:
-    headers = [frame.header for frame in readings]
+    headers = [record.header for record in readings]
     table = {
-        "step": Column(np.array([frame.step for frame in readings], np.int64), "1"),
+        "step": Column(np.array([record.step for record in readings], np.int64), "1"),
         "status": Column(status, "1"),
         "reason": Column([str(header.get("reason") or "") for header in headers], "1"),
-        "elapsed": Column(np.array([frame.monotonic - start for frame in readings]), "s"),
-        "wall": Column(np.array([frame.wall for frame in readings]), "s"),
+        "elapsed": Column(np.array([record.monotonic - start for record in readings]), "s"),
+        "wall": Column(np.array([record.wall for record in readings]), "s"),
     }
     for index, (name, unit) in enumerate(zip(points.names, points.units, strict=True)):
         table[f"position_{name}"] = Column(points.positions[:, index].copy(), unit)
-    inputs = [np.ravel(frame.arrays.get("x", ())) for frame in readings]
+    inputs = [np.ravel(record.arrays.get("x", ())) for record in readings]
     if len({row.size for row in inputs}) == 1 and inputs[0].size:
         table["x"] = Column(np.array(inputs, np.float64), "1")
     return table
@@ -197,7 +197,7 @@ def from_readings(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) 
     if not readings:
         return [], {}
     points = _points(campaign, readings)
-    status = np.array([MEASURED if frame.header.get("ok", True) else FAILED for frame in readings], np.int8)
+    status = np.array([MEASURED if record.header.get("ok", True) else FAILED for record in readings], np.int8)
     taken = set(_RESERVED) | _COLUMNS | {"posterior_mean", "posterior_sd", "posterior_diagnostics"}
     every = tuple(range(len(readings)))
     where, unit = points.cloud(every)

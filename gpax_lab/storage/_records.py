@@ -1,13 +1,13 @@
-"""Frames of the campaign journal: bytes to `Frame` and back, and the search for them in the bytes of a file.
+"""Records of the campaign journal: bytes to `JournalRecord` and back.
 
-A journal begins with `beginning(campaign)`, and frames follow. A frame is
+A journal begins with `beginning(campaign)`, and records follow. A record is
 
     magic (4 bytes) | u32 body length | u32 crc32 of length and body | body
     body = 16 bytes campaign | u32 writer | u64 number | u64 batch | u32 text length | JSON text | bytes of the arrays
 
-all little-endian. `campaign` is random and the same in all frames of a journal, so that frames of another one are told
-apart; `writer` is random for every program that opens the journal; frames are numbered from 0, and `batch` is the
-number of the first one that went out in the same write. With them a reader finds whole frames again behind a damaged
+all little-endian. `campaign` is random and the same in all records of a journal, so that records of another one are
+told apart; `writer` is random for every program that opens the journal; records are numbered from 0, and `batch` is the
+number of the first one that went out in the same write. With them a reader finds whole records again behind a damaged
 stretch wherever they have moved, knows whether one is missing, and can tell a write that never finished (a torn tail,
 nothing acknowledged in it) from damage to what was once safe on disk.
 
@@ -21,7 +21,6 @@ import math
 import struct
 import sys
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO, NamedTuple
 
@@ -35,7 +34,7 @@ VERSION = 2
 SIGNATURE = b"GPXJ\r\n\x1a\n"
 _START = SIGNATURE + struct.pack("<I", VERSION)
 BEGINNING = len(_START) + 4 + 16
-"""Bytes before the first frame."""
+"""Bytes before the first record."""
 OLD_HEADER = SIGNATURE + struct.pack("<II", 1, 0)
 """What stood there in version 1."""
 _MARK = b"\xf5GP"  # 0xf5 never occurs in UTF-8 text (RFC 3629)
@@ -70,13 +69,13 @@ class JournalRecord(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """Whose frame it is, and which.
+    """Whose record it is, and which.
 
     Attributes:
         campaign: 16 random bytes; empty in a journal of version 1.
         writer: a random number, another one whenever a program begins to write.
-        number: of the frame in its journal, from 0; in version 1 its place, where it was meant to lie.
-        batch: number (place) of the first frame of the same write.
+        number: of the record in its journal, from 0; in version 1 its place, where it was meant to lie.
+        batch: number (place) of the first record of the same write.
     """
 
     campaign: bytes
@@ -86,7 +85,7 @@ class Stamp(NamedTuple):
 
 
 class Found(NamedTuple):
-    """One whole frame: where it lies, its stamp and its checksum."""
+    """One whole record: where it lies, its stamp and its checksum."""
 
     start: int
     end: int
@@ -95,30 +94,8 @@ class Found(NamedTuple):
 
     @property
     def following(self) -> int:
-        """Number (in version 1: place) of the frame behind it."""
+        """Number (in version 1: place) of the record behind it."""
         return self.stamp.number + (1 if self.stamp.campaign else self.end - self.start)
-
-
-class Scan(NamedTuple):
-    """Where the whole frames of a journal lie.
-
-    Attributes:
-        spans: (start, end) of each whole frame.
-        end: where the next frame belongs; what lies behind it is a write that never finished.
-        damage: (start, end) of stretches in which an acknowledged entry is missing; empty where it was cut out.
-        strays: (start, end) of bytes between entries that are none of this journal's; no entry is missing there.
-        campaign: the identity that its frames carry.
-        following: number of the next frame.
-        writers: how many programs have written at the same time (1, or what an unlocked file was open in).
-    """
-
-    spans: tuple[tuple[int, int], ...]
-    end: int
-    damage: tuple[tuple[int, int], ...]
-    strays: tuple[tuple[int, int], ...] = ()
-    campaign: bytes = b""
-    following: int = 0
-    writers: int = 1
 
 
 def _stored(name: str, value: Any) -> np.ndarray:
@@ -132,25 +109,25 @@ def _stored(name: str, value: Any) -> np.ndarray:
     return np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")
 
 
-def encode(frame: JournalRecord, stamp: Stamp) -> bytes:
-    """Bytes of one frame.
+def encode(record: JournalRecord, stamp: Stamp) -> bytes:
+    """Bytes of one record.
 
     Args:
-        frame: what to write.
-        stamp: whose it is; without a campaign the frame is one of version 1.
+        record: what to write.
+        stamp: whose it is; without a campaign the record is one of version 1.
 
     Raises:
         TypeError: a header value or an array that cannot be kept exactly.
-        ValueError: a frame of 4 GiB or more.
+        ValueError: a record of 4 GiB or more.
     """
-    arrays: Mapping[str, np.ndarray] = {name: _stored(name, value) for name, value in frame.arrays.items()}
+    arrays: Mapping[str, np.ndarray] = {name: _stored(name, value) for name, value in record.arrays.items()}
     text = json.dumps(
         {
-            "kind": frame.kind,
-            "step": int(frame.step),
-            "monotonic": float(frame.monotonic),
-            "wall": float(frame.wall),
-            "header": to_plain(frame.header),
+            "kind": record.kind,
+            "step": int(record.step),
+            "monotonic": float(record.monotonic),
+            "wall": float(record.wall),
+            "header": to_plain(record.header),
             "arrays": [[name, array.dtype.str, list(array.shape)] for name, array in arrays.items()],
         },
         sort_keys=True,
@@ -161,22 +138,24 @@ def encode(frame: JournalRecord, stamp: Stamp) -> bytes:
     head = _OLD_BODY.pack(*stamp[2:], len(text)) if old else _NEW_BODY.pack(*stamp, len(text))
     body = b"".join((head, text, *(array.tobytes() for array in arrays.values())))
     if len(body) > _MAX_BODY:
-        raise ValueError(f"a frame of {len(body) / 1e6:.0f} MB is too large: one frame holds less than 4 GiB")
+        raise ValueError(f"a record of {len(body) / 1e6:.0f} MB is too large: one record holds less than 4 GiB")
     length = _LENGTH.pack(len(body))
     return _PREFIX.pack(_OLD if old else _NEW, len(body), zlib.crc32(body, zlib.crc32(length))) + body
 
 
-def _opened(data: "bytes | BinaryIO") -> BinaryIO:
+def opened(data: "bytes | BinaryIO") -> BinaryIO:
+    """A file open for reading these bytes; itself where it is one."""
     return io.BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else data
 
 
-def _bytes(file: BinaryIO, start: int, count: int) -> bytes:
+def bytes_at(file: BinaryIO, start: int, count: int) -> bytes:
+    """So many bytes from `start` on, or fewer at the end of the file."""
     file.seek(start)
     return file.read(count)
 
 
 def _stamped(head: bytes) -> tuple[Stamp, int, int] | None:
-    """Stamp, length of the text and of what stands before it, from the first bytes of what may be a frame."""
+    """Stamp, length of the text and of what stands before it, from the first bytes of what may be a record."""
     if head[:4] == _NEW and len(head) >= _PREFIX.size + _NEW_BODY.size:
         *stamp, text = _NEW_BODY.unpack_from(head, _PREFIX.size)
         return Stamp(*stamp), text, _NEW_BODY.size
@@ -187,26 +166,26 @@ def _stamped(head: bytes) -> tuple[Stamp, int, int] | None:
 
 
 def _whole(file: BinaryIO, start: int, size: int) -> Found | None:
-    """The whole frame at `start` of a file of that size."""
-    head = _bytes(file, start, _PREFIX.size + _NEW_BODY.size + 1)
+    """The whole record at `start` of a file of that size."""
+    head = bytes_at(file, start, _PREFIX.size + _NEW_BODY.size + 1)
     stamped = _stamped(head)
     if stamped is None:
         return None
     stamp, text, before = stamped
     _, length, crc = _PREFIX.unpack_from(head)
     body, end = start + _PREFIX.size, start + _PREFIX.size + length
-    # Cheap looks first: bytes that only begin like a frame must not cost a sum over the rest of the file each time.
+    # Cheap looks first: bytes that only begin like a record must not cost a sum over the rest of the file each time.
     if end > size or before + text > length or head[_PREFIX.size + before : _PREFIX.size + before + 1] != b"{":
         return None
     found = zlib.crc32(_LENGTH.pack(length))
     for at in range(body, end, _CHUNK):
-        found = zlib.crc32(_bytes(file, at, min(_CHUNK, end - at)), found)
+        found = zlib.crc32(bytes_at(file, at, min(_CHUNK, end - at)), found)
     return Found(start, end, stamp, crc) if found == crc else None
 
 
 def _next_mark(file: BinaryIO, start: int, size: int) -> int | None:
     while start < size:
-        chunk = _bytes(file, start, _CHUNK)
+        chunk = bytes_at(file, start, _CHUNK)
         at = chunk.find(_MARK)
         if at >= 0:
             return start + at
@@ -216,15 +195,15 @@ def _next_mark(file: BinaryIO, start: int, size: int) -> int | None:
     return None
 
 
-def whole_frames(data: "bytes | BinaryIO", start: int, size: int) -> Iterator[Found]:
-    """Every whole frame from `start` on, of whatever campaign, in the order of the bytes.
+def whole_records(data: "bytes | BinaryIO", start: int, size: int) -> Iterator[Found]:
+    """Every whole record from `start` on, of whatever campaign, in the order of the bytes.
 
     Args:
         data: the bytes, or a file open for reading them.
         start: where to begin.
         size: where the bytes end.
     """
-    file = _opened(data)
+    file = opened(data)
     at: int | None = start
     while at is not None and at < size:
         found = _whole(file, at, size)
@@ -236,20 +215,20 @@ def whole_frames(data: "bytes | BinaryIO", start: int, size: int) -> Iterator[Fo
 
 
 def decode(data: "bytes | BinaryIO", start: int) -> JournalRecord:
-    """The whole frame at `start` (as found by `scan`).
+    """The whole record at `start` (as found by `scan`).
 
     Raises:
-        JournalCorrupt: no whole frame there, or one whose contents do not fit together.
+        JournalCorrupt: no whole record there, or one whose contents do not fit together.
     """
-    file = _opened(data)
+    file = opened(data)
     found = _whole(file, start, file.seek(0, io.SEEK_END))
     if found is None:
-        raise JournalCorrupt(f"no whole frame at byte {start}")
-    return frame_at(file, (start, found.end))
+        raise JournalCorrupt(f"no whole record at byte {start}")
+    return record_at(file, (start, found.end))
 
 
 class Later:
-    """An array of a frame that stays in the file until it is asked for: `numpy.asarray` reads it.
+    """An array of a record that stays in the file until it is asked for: `numpy.asarray` reads it.
 
     Attributes:
         path: the file.
@@ -280,28 +259,30 @@ class Later:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """The array, read anew each time."""
         with open(self.path, "rb") as file:
-            data = _bytes(file, self.at, self.nbytes)
+            data = bytes_at(file, self.at, self.nbytes)
         if len(data) < self.nbytes:
             raise JournalCorrupt(f"{self.path} is shorter than it was when it was opened")
         return np.frombuffer(data, self._stored).reshape(self.shape).astype(dtype or self.dtype)
 
 
-def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool] = lambda name: False) -> JournalRecord:
-    """The frame that `scan` found there, its checksum not computed a second time.
+def record_at(
+    file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool] = lambda name: False
+) -> JournalRecord:
+    """The record that `scan` found there, its checksum not computed a second time.
 
     Args:
         file: a file open for reading.
-        span: where the frame begins and ends.
+        span: where the record begins and ends.
         later: names of arrays that become `Later`; the file must have a name then.
 
     Raises:
         JournalCorrupt: its contents do not fit together, or the file was changed since.
     """
     start, end = span
-    head = _bytes(file, start, min(end - start, 4096))
+    head = bytes_at(file, start, min(end - start, 4096))
     stamped = _stamped(head)
     if stamped is None:
-        raise JournalCorrupt(f"no whole frame at byte {start}")
+        raise JournalCorrupt(f"no whole record at byte {start}")
     _, size, before = stamped
     at = _PREFIX.size + before
     if at + size > len(head):
@@ -319,7 +300,7 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
                 arrays[name] = Later(file.name, start + at, stored, tuple(shape))
             else:
                 inside = at + count * stored.itemsize <= len(head)
-                data, place = (head, at) if inside else (_bytes(file, start + at, count * stored.itemsize), 0)
+                data, place = (head, at) if inside else (bytes_at(file, start + at, count * stored.itemsize), 0)
                 flat = np.frombuffer(data, stored, count, place) if count else np.empty(0, stored)
                 flat = flat.copy() if stored.isnative else flat.astype(stored.newbyteorder("="))
                 arrays[name] = flat.reshape(shape)  # a copy: aligned, and its own
@@ -329,7 +310,7 @@ def frame_at(file: BinaryIO, span: tuple[int, int], later: Callable[[str], bool]
         header = _shared(from_plain(text["header"]) if MARK in words else text["header"])
         return JournalRecord(sys.intern(text["kind"]), text["step"], header, arrays, text["monotonic"], text["wall"])
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise JournalCorrupt(f"the frame at byte {start} does not fit together: {error}") from error
+        raise JournalCorrupt(f"the record at byte {start} does not fit together: {error}") from error
 
 
 def beginning(campaign: bytes) -> bytes:
@@ -337,8 +318,8 @@ def beginning(campaign: bytes) -> bytes:
     return _START + _LENGTH.pack(zlib.crc32(campaign)) + campaign
 
 
-def _begun(start: bytes) -> tuple[int, bytes | None]:
-    """Where the frames begin and whose they are, from the first bytes of a file; (0, None) where these are spoilt."""
+def begun(start: bytes) -> tuple[int, bytes | None]:
+    """Where the records begin and whose they are, from the first bytes of a file; (0, None) where these are spoilt."""
     if start.startswith(OLD_HEADER):
         return len(OLD_HEADER), b""
     campaign = start[len(_START) + 4 : BEGINNING]
@@ -347,114 +328,12 @@ def _begun(start: bytes) -> tuple[int, bytes | None]:
 
 def begins_well(start: bytes) -> bool:
     """Whether the first bytes of a file are those of a journal."""
-    return _begun(start)[0] > 0
-
-
-def _identity(found: list[Found]) -> bytes:
-    """Where the first bytes are spoilt: the campaign of the first frame, or if that is too, of most frames."""
-    if not found:
-        return b""
-    if found[0].start in (BEGINNING, len(OLD_HEADER)):
-        return found[0].stamp.campaign
-    return Counter(one.stamp.campaign for one in found).most_common(1)[0][0]
+    return begun(start)[0] > 0
 
 
 def _shared(value: Any) -> Any:
-    """The same with the names in it held once for all frames: there are few, and every frame has them."""
+    """The same with the names in it held once for all records: there are few, and every record has them."""
     return {sys.intern(name): _shared(item) for name, item in value.items()} if isinstance(value, dict) else value
-
-
-def _own(found: list[Found], campaign: bytes) -> list[Found]:
-    """The frames of the journal: none of another campaign, no copies, nothing left over from a write cut off before."""
-    kept: list[Found] = []
-    seen: set[tuple[int, int, int]] = set()
-    writers: dict[int, set[int]] = {}  # by number of frame
-    for one in found:
-        _, writer, number, batch = one.stamp
-        if one.stamp.campaign != campaign or (writer, number, one.crc) in seen:
-            continue
-        if campaign:
-            # The rest of a write whose beginning was cut off, and whose place another write has taken since.
-            if number != batch and batch in writers and writer not in writers[batch]:
-                continue
-        elif number != one.start and number < (kept[-1].following if kept else len(OLD_HEADER)):
-            continue
-        seen.add((writer, number, one.crc))
-        writers.setdefault(number, set()).add(writer)
-        kept.append(one)
-    return kept
-
-
-def _gaps(kept: list[Found], start: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Stretches where a frame is missing, and bytes between the frames where none is."""
-    damage = []
-    at, due = start, 0 if kept and kept[0].stamp.campaign else len(OLD_HEADER)
-    for one in kept:
-        number = one.stamp.number
-        moved = not one.stamp.campaign and number == one.start == at
-        if number > due and not moved:
-            damage.append((min(at, one.start), one.start))
-        at, due = one.end, max(due, one.following)
-    strays, at = [], start
-    for one in sorted(kept):
-        if one.start > at and not any(first <= at and one.start <= last for first, last in damage):
-            strays.append((at, one.start))
-        at = one.end
-    return damage, strays
-
-
-def _unfinished(kept: list[Found], damage: list[tuple[int, int]]) -> list[Found] | None:
-    """The frames before the first missing one, if all behind it went out in the same write as that one."""
-    old = not kept[-1].stamp.campaign
-    count, due = 0, len(OLD_HEADER) if old else 0
-    while count < len(kept) and (kept[count].stamp.number <= due if not old else kept[count].end <= damage[0][0]):
-        due = max(due, kept[count].following)
-        count += 1
-    before, after = kept[:count], kept[count:]
-    in_order = max((one.end for one in before), default=0) <= min((one.start for one in after), default=0)
-    return before if in_order and kept[-1].stamp.batch <= due else None
-
-
-def scan(data: "bytes | BinaryIO") -> Scan:
-    """Find the whole frames in the bytes of a journal.
-
-    A write that never finished may leave any part of itself, even its last pages without its first. So where a frame
-    is missing it is a torn tail when all that is whole behind it belongs to the same write, and damage otherwise.
-
-    Args:
-        data: the bytes, or a file open for reading them; never more of it than a frame's chunk is held.
-
-    Raises:
-        ForeignFile: the bytes are not those of a journal, or of one from a newer version.
-    """
-    file = _opened(data)
-    size = file.seek(0, io.SEEK_END)
-    header = _bytes(file, 0, BEGINNING)
-    start, campaign = _begun(header)
-    found = list(whole_frames(file, start, size))
-    if not found:
-        check_header(header)
-    campaign = _identity(found) if campaign is None else campaign
-    kept = _own(found, campaign)
-    if campaign:  # as they were written, wherever a copy of some lies
-        kept.sort(key=lambda one: (one.stamp.number, one.start))
-    damage, strays = _gaps(kept, start)
-    if damage and (before := _unfinished(kept, damage)) is not None:
-        end = damage[0][0]
-        return _scanned(before, end, [], [stray for stray in strays if stray[1] <= end], campaign)
-    if start == 0 and strays and strays[0][0] == 0:  # the first bytes of the file itself
-        damage.insert(0, strays.pop(0))
-    return _scanned(kept, max((one.end for one in kept), default=min(size, start)), damage, strays, campaign)
-
-
-def _scanned(kept: list[Found], end: int, damage: Any, strays: Any, campaign: bytes) -> Scan:
-    numbers: dict[int, set[int]] = {}
-    for one in kept:
-        numbers.setdefault(one.stamp.number, set()).add(one.stamp.writer)
-    following = max((one.following for one in kept), default=0 if campaign else len(OLD_HEADER))
-    spans = tuple((one.start, one.end) for one in kept)
-    writers = max(map(len, numbers.values()), default=1)
-    return Scan(spans, end, tuple(damage), tuple(strays), campaign, following, writers)
 
 
 def check_header(data: bytes) -> None:

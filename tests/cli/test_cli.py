@@ -133,7 +133,7 @@ def test_an_instrument_that_does_not_answer_is_named_and_the_way_on_is_told(tmp_
 
 
 def test_a_journal_of_another_program_is_not_guessed_at(tmp_path):
-    from gpax_lab.storage import Journal
+    from gpax_lab.storage._journal import Journal
 
     Journal.create(tmp_path / "own.gpxj", {"sample": "PZT"}).close()
     code, text = ask("show", tmp_path / "own.gpxj")

@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 from gpax_lab.experiment import _guard as guard
 from gpax_lab.experiment._guard import Paused
 from gpax_lab.settings import build, connect, parse, to_toml
-from gpax_lab.storage import JournalError, read
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign, JournalError, read
 from gpax_lab.storage._claim import InstrumentInUse, claimed
 
 pytest.importorskip("matplotlib")
@@ -183,7 +182,7 @@ def test_ctrl_c_ends_the_first_waiting(tmp_path):
     assert code == 130, text
     assert "It is waited for, up to 600 s" in text
     assert f"Paused before the first fit. Go on with: gpax-lab resume {journal}" in text
-    assert [frame.kind for frame in read(journal).frames] == ["campaign", "lost", "stop", "timing"]
+    assert [frame.kind for frame in read(journal).records] == ["campaign", "lost", "stop", "timing"]
     assert read(journal).of("stop")[0].header["finished"] is False
     assert f"could not be reached after step 0: tcp://127.0.0.1:{port}: cannot connect" in shown(journal)
     picture = CliRunner().invoke(app, ["plot", str(journal)])  # of a campaign without a reading

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from gpax_lab import plot
 from gpax_lab.cli._app import app
 from gpax_lab.cli._outputs import check_new, check_own, is_picture, products
-from gpax_lab.storage import JournalExists
+from gpax_lab.storage._errors import JournalExists
 
 
 def ask(*arguments):

@@ -64,7 +64,7 @@ def test_a_terminal_that_closes_leaves_the_tip_up_and_a_campaign_that_goes_on(tm
         assert (ask(twin, "TIP?"), float(ask(twin, "BIAS?"))) == ("WITHDRAWN", 0.0)
     contents = read(tmp_path / "out" / "campaign.gpxj")
     assert contents.ignored == 0
-    stop = contents.frames[-2]
+    stop = contents.records[-2]
     assert (stop.kind, stop.header["finished"]) == ("stop", False)
     assert len(contents.of("intent")) == len(contents.of("reading")) < 40
     assert contents.of("fault") == ()

@@ -14,9 +14,8 @@ from gpax_lab.inference import nuts
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, Sampler
 from gpax_lab.models import gp
-from gpax_lab.storage import JournalRecord, read
-from gpax_lab.storage._campaign import Campaign
-from gpax_lab.storage._records import scan
+from gpax_lab.storage import Campaign, JournalRecord, read
+from gpax_lab.storage._scan import scan
 
 BOUNDS = [[0.0, 1.0]]
 KEY = jax.random.key(3)
@@ -94,7 +93,7 @@ def go(path: Path, experiment: Experiment, steps: int, instrument=None, **option
         return run(experiment, instrument or Noted(), campaign, steps, **given)
 
 
-def frames(path: Path, *kinds: str) -> tuple[JournalRecord, ...]:
+def records(path: Path, *kinds: str) -> tuple[JournalRecord, ...]:
     """What the journal holds of these kinds."""
     return read(path).of(*kinds)
 
@@ -102,9 +101,9 @@ def frames(path: Path, *kinds: str) -> tuple[JournalRecord, ...]:
 def cut_before_reading(path: Path, number: int) -> str:
     """Kill: the journal ends right before the reading of that number; returns the token of its measurement."""
     data = path.read_bytes()
-    place = [i for i, frame in enumerate(read(path).frames) if frame.kind == "reading"][number]
+    place = [i for i, frame in enumerate(read(path).records) if frame.kind == "reading"][number]
     path.write_bytes(data[: scan(data).spans[place][0]])
-    return frames(path, "intent")[-1].header["token"]
+    return records(path, "intent")[-1].header["token"]
 
 
 def bits(tree) -> list[bytes]:

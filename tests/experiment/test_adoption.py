@@ -30,8 +30,7 @@ from gpax_lab.experiment.interventions import (
     Rescale,
 )
 from gpax_lab.hypotheses import discover_laws, term_library
-from gpax_lab.storage import read
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign, read
 
 NOISE = 0.1
 FLAT = means.Law(lambda x, p: p["C"] + 0 * x[0], {"C": dist.Normal(0.0, 1.0)}, {"C": "y"}, "m = C", "constant")
@@ -115,7 +114,7 @@ def test_a_campaign_with_an_adopted_law_is_resumed_where_it_was(whole, tmp_path)
         np.testing.assert_array_equal(end.state.posterior.log_prior, whole[1].state.posterior.log_prior)
         np.testing.assert_array_equal(end.state.posterior.log_evidence, whole[1].state.posterior.log_evidence)
     with pytest.raises(ValueError, match="pass extend"):
-        fold(EXPERIMENT, read(whole[0]).frames)
+        fold(EXPERIMENT, read(whole[0]).records)
     with pytest.raises(ValueError, match="pass extend"):
         go(tmp_path / "none.gpxj", hooks=[HOOK], extend=None)
 

@@ -4,11 +4,11 @@ import os
 
 import numpy as np
 import pytest
-from small_campaign import SEEDS, Noted, bits, frames, go
+from small_campaign import SEEDS, Noted, bits, go, records
 
-from gpax_lab.storage import DiskFull, JournalFull, read
+from gpax_lab.storage import Campaign, DiskFull, read
 from gpax_lab.storage import _files as files
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage._errors import JournalFull
 
 STEPS = 5
 IMAGE = np.random.default_rng(0).integers(0, 4096, (1024, 1024), np.uint16)  # 2 MB
@@ -42,13 +42,13 @@ def test_in_the_middle_of_an_image(plain, plain_end, tmp_path, monkeypatch, at, 
     contents = read(path)
     assert contents.ignored == 0
     assert len(contents.of("reading")) == at
-    assert contents.frames[-1].kind == "fault"  # it is small, and had room
-    assert "no room for 2.0" in contents.frames[-1].header["text"]
+    assert contents.records[-1].kind == "fault"  # it is small, and had room
+    assert "no room for 2.0" in contents.records[-1].header["text"]
     again = Camera(0)
     end = go(path, plain, STEPS, again)
     assert bits(end.state) == bits(plain_end.state)
     assert again.tokens[0] == instrument.tokens[-1]  # the one that found no room
-    images = [frame.arrays["raw/image"] for frame in frames(path, "reading")[at:]]
+    images = [frame.arrays["raw/image"] for frame in records(path, "reading")[at:]]
     assert len(images) == len(SEEDS) + STEPS - at
     assert all(np.array_equal(image, IMAGE) for image in images)
 
@@ -58,7 +58,7 @@ def test_a_known_lack_of_room_is_told_before_the_sample_is_touched(plain, plain_
     with largest_file(9 << 20), pytest.raises(DiskFull, match=r"MB free, 8\.389 MB needed; make room and resume"):
         go(path, plain, STEPS, instrument)
     assert instrument.asked[-1] == ("safe", "")
-    assert len(frames(path, "reading")) == len(frames(path, "intent")) == len(instrument.tokens) == 1
+    assert len(records(path, "reading")) == len(records(path, "intent")) == len(instrument.tokens) == 1
     assert bits(go(path, plain, STEPS, Camera(0)).state) == bits(plain_end.state)
 
 
@@ -75,7 +75,7 @@ def test_in_the_middle_of_the_export(plain, tmp_path, monkeypatch, largest_file)
     assert caught.value.__notes__ == [f"All that was measured is in {path}, from which this file is made."]
     assert os.listdir(tmp_path) == ["a.gpxj"]
     assert read(path).ignored == 0
-    assert frames(path, "stop")[-1].header["finished"] is True
+    assert records(path, "stop")[-1].header["finished"] is True
     with Campaign.open(path) as campaign:
         assert real(campaign).exists()
 
@@ -102,10 +102,10 @@ def test_a_full_disk_stops_before_the_measurement(plain, plain_end, path, monkey
     instrument = Noted()
     with pytest.raises(DiskFull, match="make room and resume"):
         go(path, plain, STEPS, instrument)
-    acknowledged = frames(path, "reading")
+    acknowledged = records(path, "reading")
     assert 0 < len(acknowledged) < len(SEEDS) + STEPS
     assert instrument.tokens == [frame.header["token"] for frame in acknowledged]
-    assert len(frames(path, "intent")) == len(acknowledged)
+    assert len(records(path, "intent")) == len(acknowledged)
     assert instrument.asked[-1][0] == "safe"
     monkeypatch.undo()
     assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
@@ -123,7 +123,7 @@ def test_a_disk_that_fills_between_the_check_and_the_reading(plain, plain_end, p
     instrument = Noted()
     with pytest.raises(JournalFull, match="every earlier one is safe"):
         go(path, plain, STEPS, instrument)
-    held = {frame.header["token"] for frame in frames(path, "reading")}
+    held = {frame.header["token"] for frame in records(path, "reading")}
     assert held <= set(instrument.tokens)
     assert len(instrument.tokens) - len(held) <= 1
     assert instrument.asked[-1][0] == "safe"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, frames, go
+from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, go, records
 
 from gpax_lab.core import InstrumentError
 from gpax_lab.core._observations import FAILED, MEASURED
@@ -62,7 +62,7 @@ def test_a_stage_that_refuses_every_move_pauses_the_campaign_with_the_reason(pla
     assert "the stage stands at its end" in end.reason
     assert len(instrument.tokens) == 4 + 3
     assert instrument.asked[-1] == ("safe", "")
-    assert frames(path, "stop")[-1].header == {"reason": end.reason, "finished": False}
+    assert records(path, "stop")[-1].header == {"reason": end.reason, "finished": False}
     again = go(path, plain, 5)
     assert again.finished
     assert again.reason == "5 steps were tried; 3 of 8 measurements failed, seeds included"
@@ -77,7 +77,7 @@ def test_a_scalarizer_that_is_always_nan_is_noticed_among_the_seeds_and_readings
     again = go(path, plain, STEPS)  # repaired: the two readings count, and nothing is measured twice
     assert again.finished
     assert bits(again.state) == bits(plain_end.state)
-    assert [frame.header["value"] for frame in frames(path, "reread")] == np.asarray(again.state.obs.y)[:2].tolist()
+    assert [frame.header["value"] for frame in records(path, "reread")] == np.asarray(again.state.obs.y)[:2].tolist()
 
 
 def test_failures_that_do_not_follow_each_other_do_not_pause(plain, path):
@@ -107,7 +107,7 @@ def test_a_scalarizer_that_raised_costs_no_reading_once_it_is_mended(plain, plai
 
     with pytest.raises(ZeroDivisionError):
         go(path, plain, STEPS, scalarize=broken)
-    before = len(frames(path, "reading"))
+    before = len(records(path, "reading"))
 
     def still_broken(reading):
         raise ZeroDivisionError("no area")
@@ -120,7 +120,7 @@ def test_a_scalarizer_that_raised_costs_no_reading_once_it_is_mended(plain, plai
     end = go(path, plain, STEPS, instrument)
     assert bits(end.state) == bits(plain_end.state)
     assert len(instrument.tokens) == len(SEEDS) + STEPS - before
-    assert len(frames(path, "reread")) == 1
+    assert len(records(path, "reread")) == 1
 
 
 def test_readings_that_failed_and_were_learned_as_failed_come_back(plain, path):
@@ -129,7 +129,7 @@ def test_readings_that_failed_and_were_learned_as_failed_come_back(plain, path):
     end = go(path, plain, 4)
     status, y = np.asarray(end.state.obs.status), np.asarray(end.state.obs.y)
     assert np.sum(status == MEASURED) == len(SEEDS) + 4
-    raw = [float(frame.arrays["raw/value"]) for frame in frames(path, "reading")]
+    raw = [float(frame.arrays["raw/value"]) for frame in records(path, "reading")]
     assert y[status == MEASURED].tolist() == raw
     assert end.reason == "all 4 steps are done"
     for place in range(len(SEEDS) + 2, len(SEEDS) + 4):  # killed at any measurement after it, the same end
@@ -190,8 +190,8 @@ def test_a_lost_instrument_is_waited_for_and_the_campaign_goes_on(plain, plain_e
     end = go(path, plain, STEPS, instrument, wait_s=60.0, callback=told.append)
     assert bits(end.state) == bits(plain_end.state)
     assert "lost" in [event.phase for event in told]
-    assert frames(path, "lost")[0].header["text"] == "the cable is out"
-    assert len(frames(path, "found")) == 1
+    assert records(path, "lost")[0].header["text"] == "the cable is out"
+    assert len(records(path, "found")) == 1
     measures = [i for i, (what, _) in enumerate(instrument.asked) if what == "measure"]
     assert instrument.asked[measures[at] + 1][0] == "safe"  # before anything else
 
@@ -201,7 +201,7 @@ def test_what_was_under_way_is_never_done_twice(plain, path, impatient):
     instrument = Unplugged(4, 2, done=True, repeatable=False)
     end = go(path, plain, STEPS, instrument, wait_s=60.0)
     assert len(instrument.pulses) == len(set(instrument.pulses)) == len(SEEDS) + STEPS
-    (lost,) = (frame for frame in frames(path, "reading") if not frame.header["ok"])
+    (lost,) = (frame for frame in records(path, "reading") if not frame.header["ok"])
     assert "outcome unknown" in lost.header["reason"]
     assert lost.header["token"] == instrument.pulses[4]
     assert end.finished
@@ -232,7 +232,7 @@ def test_nobody_waits_for_ever(plain, plain_end, path, impatient):
         go(path, plain, STEPS, Unplugged(3, 10**9), wait_s=0.05)
     assert any("waited for" in note for note in caught.value.__notes__)
     assert any("could not be made safe" in note for note in caught.value.__notes__)
-    faults = [frame.header["text"] for frame in frames(path, "fault")]
+    faults = [frame.header["text"] for frame in records(path, "fault")]
     assert faults == ["the cable is out", "the cable is out"]  # the loss, and that the safe state was not reached
     assert bits(go(path, plain, STEPS, Unplugged(99, 0)).state) == bits(plain_end.state)
 
@@ -296,7 +296,7 @@ def test_the_journal_knows_its_instrument_and_what_it_may_do(plain, path):
         return instrument
 
     go(path, plain, 1, named())
-    (known,) = frames(path, "instrument")
+    (known,) = records(path, "instrument")
     wanted = {"identity": "microscope 7", "axes": [["x", "m", 0.0, 1.0]], "limits": {"vmax": 8.0}}
     assert known.header == wanted
     for other, words in (
@@ -309,12 +309,12 @@ def test_the_journal_knows_its_instrument_and_what_it_may_do(plain, path):
         assert other.tokens == []
         assert other.asked[-1] == ("safe", "")
     go(path, plain, 2, named())
-    assert len(frames(path, "instrument")) == 1
+    assert len(records(path, "instrument")) == 1
     go(path, plain, 3, named(high=0.9))
     with pytest.raises(ValueError, match=r"before 0\.0 to 0\.9"):
         go(path, plain, 4, named())
     assert go(path, plain, 4, named("microscope 8"), another=True).finished
-    assert len(frames(path, "instrument")) == 3
+    assert len(records(path, "instrument")) == 3
     assert description(Simulated(lambda key, x: x[0])) == {}
     assert not recognised({}, [], False)
 
@@ -448,8 +448,8 @@ def test_a_measurement_without_a_deadline_that_blocks_for_ever_ends_at_the_secon
             go(path, plain, STEPS, instrument, stop=lambda: bool(stop))
     thread.join()
     assert instrument.asked[-1] == ("safe", "")
-    assert frames(path, "fault")[-1].header["error"] == "KeyboardInterrupt"
-    assert len(frames(path, "reading")) == 4
+    assert records(path, "fault")[-1].header["error"] == "KeyboardInterrupt"
+    assert len(records(path, "reading")) == 4
     assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
 
 
@@ -474,6 +474,6 @@ def test_a_safe_state_that_was_refused_in_a_pause_is_in_the_journal_even_if_noth
     end = go(path, plain, STEPS, instrument, hooks=[ponder], idle_s=0.05, stop=lambda: instrument.refused > 0)
     assert not end.finished
     assert instrument.asked[-1] == ("safe", "")
-    (fault,) = frames(path, "fault")
+    (fault,) = records(path, "fault")
     assert fault.header["text"] == "the tip does not come up"
     assert fault.header["notes"] == ["It could not be made safe in a pause."]

@@ -8,12 +8,12 @@ import threading
 from types import SimpleNamespace
 
 import pytest
-from small_campaign import SEEDS, Noted, bits, frames, go
+from small_campaign import SEEDS, Noted, bits, go, records
 
 from gpax_lab.experiment import _guard as guard
 from gpax_lab.experiment._guard import Guard, Paused, leave_safe
 from gpax_lab.experiment._identity import description, recognised
-from gpax_lab.storage import JournalMissing
+from gpax_lab.storage._errors import JournalMissing
 
 STEPS = 2
 LOST = (ConnectionError,)
@@ -159,7 +159,7 @@ def test_who_removes_the_folder_of_a_campaign_is_told_where_its_entries_are(plai
         go(folder / "a.gpxj", plain, STEPS, callback=remove)
     (rescue,) = rescued.glob("a.rescue*")
     assert any(str(rescue) in note for note in caught.value.__notes__)
-    assert len(frames(rescue, "reading")) == len(SEEDS) + 1
+    assert len(records(rescue, "reading")) == len(SEEDS) + 1
 
 
 # --- pauses -----------------------------------------------------------------------------------------------------------
@@ -208,8 +208,8 @@ def test_a_link_that_failed_in_a_pause_costs_no_point(plain, plain_end, path, im
     end = go(path, plain, STEPS, instrument, hooks=[ponder], idle_s=0.02, wait_s=60.0)
     assert bits(end.state) == bits(plain_end.state)
     assert len(instrument.tokens) == len(SEEDS) + STEPS
-    assert len(frames(path, "intent")) == len(SEEDS) + STEPS
-    assert [frame.kind for frame in frames(path, "lost", "found", "fault")] == ["lost", "found"]
+    assert len(records(path, "intent")) == len(SEEDS) + STEPS
+    assert [frame.kind for frame in records(path, "lost", "found", "fault")] == ["lost", "found"]
 
 
 def test_one_thread_at_a_time_is_in_the_instrument(plain, path):
@@ -339,7 +339,7 @@ def test_what_comes_back_and_allows_more_is_refused(plain, path, impatient, kind
 
 def test_what_comes_back_and_allows_less_goes_on_and_is_held_to_that(plain, path, impatient):
     assert go(path, plain, STEPS, Back({"max_bias": 1.0}), wait_s=60.0).finished
-    assert [frame.header["limits"]["max_bias"] for frame in frames(path, "instrument")] == [2.0, 1.0]
+    assert [frame.header["limits"]["max_bias"] for frame in records(path, "instrument")] == [2.0, 1.0]
     with pytest.raises(ValueError, match="max_bias is 2, before 1"):
         go(path, plain, STEPS + 1, Back())
 
@@ -349,7 +349,7 @@ def test_a_handshake_that_fails_belongs_to_the_waiting(plain, plain_end, path, i
     end = go(path, plain, STEPS, instrument, wait_s=60.0)
     assert bits(end.state) == bits(plain_end.state)
     assert instrument.shaky == 0
-    assert [frame.kind for frame in frames(path, "lost", "found")] == ["lost", "found"]
+    assert [frame.kind for frame in records(path, "lost", "found")] == ["lost", "found"]
 
 
 def test_a_handshake_that_fails_for_ever_is_not_waited_for_longer(seconds):

@@ -29,8 +29,7 @@ from gpax_lab.core import Status
 from gpax_lab.experiment import Simulated, buffer_for
 from gpax_lab.experiment._record import fold
 from gpax_lab.hypotheses import bandit
-from gpax_lab.storage import read
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign, read
 
 NOISE = 0.3
 FLAT = means.Law(lambda x, p: p["C"] + 0 * x[0], {"C": dist.Normal(0.0, 1.0)}, {"C": "y"}, "m = C", "constant")
@@ -167,7 +166,7 @@ def test_a_journalled_race_is_resumed_where_it_was(tmp_path):
         given = {"seeds": X[:1], "key": jax.random.key(0), "scalarize": Simulated.scalarize}
         first = run(LEARNING, Simulated(line), campaign, 2, **given)
     assert first.state.posterior.names == ("flat", "line")
-    again = fold(LEARNING, read(file).frames).state
+    again = fold(LEARNING, read(file).records).state
     np.testing.assert_array_equal(again.posterior.log_evidence, first.state.posterior.log_evidence)
     np.testing.assert_array_equal(again.posterior.moments(X)[0], first.state.posterior.moments(X)[0])
     mean, sd = again.posterior.summary()

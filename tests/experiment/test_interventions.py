@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_campaign import Noted, bits, cut_before_reading, frames, go, only_at
+from small_campaign import Noted, bits, cut_before_reading, go, only_at, records
 
 from gpax_lab.core._observations import MEASURED, VETOED
 from gpax_lab.experiment import Simulated
@@ -25,7 +25,7 @@ def test_a_persons_wish_is_recorded_applied_and_replayed(plain, plain_end, tmp_p
     options = {"hooks": [only_at(2, ACTIONS[kind])], "scalarize": HALF}
     path = tmp_path / "whole.gpxj"
     end = go(path, plain, STEPS, **options)
-    (wish,) = frames(path, "intervention")
+    (wish,) = records(path, "intervention")
     assert (wish.step, wish.header["action"]) == (2, kind)
     assert bits(end.state.obs) != bits(plain_end.state.obs)
     for number in range(4, 4 + 4):
@@ -34,7 +34,7 @@ def test_a_persons_wish_is_recorded_applied_and_replayed(plain, plain_end, tmp_p
         cut_before_reading(path, number)
         again = go(path, plain, STEPS, **options)
         assert bits(again.state) == bits(end.state), number
-        assert len(frames(path, "intervention")) == 1
+        assert len(records(path, "intervention")) == 1
 
 
 def test_what_each_wish_does(plain, path):
@@ -42,10 +42,10 @@ def test_what_each_wish_does(plain, path):
     end = go(path, plain, 3, hooks=hooks, scalarize=HALF)
     x, status = np.asarray(end.state.obs.x)[:, 0], np.asarray(end.state.obs.status)
     assert x[status == VETOED].tolist() == [24 / 49, 23 / 49, 26 / 49]
-    proposals = frames(path, "proposal")
+    proposals = records(path, "proposal")
     assert [frame.header["pinned"] for frame in proposals] == [False, True, False]
     assert proposals[1].arrays["x"].tolist() == [[0.25]]
-    last = frames(path, "reading")[-1]
+    last = records(path, "reading")[-1]
     assert last.header["scalarizer"] == "half"
     assert float(last.arrays["y"]) == float(last.arrays["raw/value"]) / 2
 
@@ -62,11 +62,11 @@ def test_another_scalarizer_reads_the_past_anew(plain, path):
     both = {"picky": picky, "half": half}
     hooks = [only_at(2, Pin(np.array([[0.3]])), Rescale("half"))]
     end = go(path, plain, 4, hooks=hooks, scalarize=both)
-    raw = [float(frame.arrays["raw/value"]) for frame in frames(path, "reading")]
-    assert frames(path, "reading")[0].header["ok"] is False
+    raw = [float(frame.arrays["raw/value"]) for frame in records(path, "reading")]
+    assert records(path, "reading")[0].header["ok"] is False
     np.testing.assert_array_equal(np.asarray(end.state.obs.y)[:7], np.array(raw) / 2)
     assert (np.asarray(end.state.obs.status)[:7] == MEASURED).all()
-    assert frames(path, "proposal")[2].arrays["x"].tolist() == [[0.3]]
+    assert records(path, "proposal")[2].arrays["x"].tolist() == [[0.3]]
     for number in (4, 5, 6):
         other = path.with_name(f"{number}.gpxj")
         go(other, plain, 4, hooks=hooks, scalarize=both)
@@ -77,10 +77,10 @@ def test_another_scalarizer_reads_the_past_anew(plain, path):
 def test_two_people_pin_points_at_once(plain, path):
     hooks = [only_at(1, Pin(np.array([[0.25]]))), only_at(1, Pin(np.array([[0.75], [0.8]])))]
     go(path, plain, 2, hooks=hooks)
-    (pinned,) = (frame for frame in frames(path, "proposal") if frame.header["pinned"])
+    (pinned,) = (frame for frame in records(path, "proposal") if frame.header["pinned"])
     assert pinned.arrays["x"].tolist() == [[0.25], [0.75], [0.8]]
     assert pinned.header["value"] is None
-    assert [float(f.arrays["x"][0]) for f in frames(path, "reading")][4:7] == [0.25, 0.75, 0.8]
+    assert [float(f.arrays["x"][0]) for f in records(path, "reading")][4:7] == [0.25, 0.75, 0.8]
 
 
 def test_a_wish_for_other_weights_stays(plain, path):
@@ -100,7 +100,7 @@ def test_a_wish_for_other_weights_stays(plain, path):
 def test_an_impossible_wish_is_refused_and_not_recorded(plain, plain_end, path, wish, text):
     with pytest.raises(ValueError, match=text):
         go(path, plain, STEPS, hooks=[only_at(2, wish)], scalarize=HALF)
-    assert frames(path, "intervention") == ()
+    assert records(path, "intervention") == ()
     assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
 
 

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from small_campaign import BOUNDS, SEEDS, bits, cut_before_reading, frames, go, model, objective
+from small_campaign import BOUNDS, SEEDS, bits, cut_before_reading, go, model, objective, records
 
 from gpax_lab import acquisition
 from gpax_lab.experiment import Simulated, bayes_opt
@@ -61,4 +61,4 @@ def test_400_steps(tmp_path, compiled):
     assert bits(again.state) == bits(end.state)
     assert "jit(_follow)" not in compiled
     assert len(compiled) <= 4  # what was recorded is conditioned anew; nothing is fitted
-    assert len(frames(path, "reading")) == len(SEEDS) + STEPS
+    assert len(records(path, "reading")) == len(SEEDS) + STEPS

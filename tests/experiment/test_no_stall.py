@@ -19,7 +19,7 @@ from gpax_lab.experiment import Simulated, bayes_opt, run, simulate
 from gpax_lab.inference import nuts
 from gpax_lab.models import gp
 from gpax_lab.core._observations import observations
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign
 
 BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
 def objective(key, x):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, fixed, frames, go, model, prior_draws
+from small_campaign import KEY, SEEDS, Noted, bits, cut_before_reading, fixed, go, model, prior_draws, records
 
 from gpax_lab import acquisition
 from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, PENDING, observations
@@ -119,12 +119,12 @@ def test_run_learns_where_it_was_measured_and_replays_it(plain, tmp_path):
     scalarize = {"value": Simulated.scalarize, "half": lambda reading: Simulated.scalarize(reading) / 2}
     hooks = [lambda state: [Rescale("half")] if np.sum(np.asarray(state.obs.measured)) == 5 else []]
     end = go(path, plain, 4, Off(off), hooks=hooks, scalarize=scalarize)
-    asked = np.array([frame.arrays["x"] for frame in frames(path, "reading")])
+    asked = np.array([frame.arrays["x"] for frame in records(path, "reading")])
     np.testing.assert_array_equal(end.state.asked[:7], asked)
     np.testing.assert_array_equal(end.state.obs.x[:7], asked + 1e-3)
     assert not np.any(np.asarray(end.state.obs.status) == PENDING)
-    np.testing.assert_array_equal(end.state.obs.y[:7], [f.arrays["raw/value"] / 2 for f in frames(path, "reading")])
-    assert all(frame.header["flags"] == [] for frame in frames(path, "reading"))
+    np.testing.assert_array_equal(end.state.obs.y[:7], [f.arrays["raw/value"] / 2 for f in records(path, "reading")])
+    assert all(frame.header["flags"] == [] for frame in records(path, "reading"))
     for number in (1, 4, 6):
         other = tmp_path / f"{number}.gpxj"
         go(other, plain, 4, Off(off), hooks=hooks, scalarize=scalarize)
@@ -144,7 +144,7 @@ def test_a_position_that_says_nothing_changes_nothing(plain, tmp_path):
 def test_a_point_measured_elsewhere_is_learned_there_and_flagged(plain, tmp_path):
     path = tmp_path / "a.gpxj"
     end = go(path, plain, 2, Off(lambda x: np.minimum(x, 0.95) + 0.03))
-    last = frames(path, "reading")[-1]
+    last = records(path, "reading")[-1]
     assert last.header["flags"] == ["position_differs"]
     assert not np.any(np.asarray(end.state.obs.status) == PENDING)
     assert float(end.state.obs.x[4, 0]) == float(last.arrays["position"][0])
@@ -153,7 +153,7 @@ def test_a_point_measured_elsewhere_is_learned_there_and_flagged(plain, tmp_path
 def test_a_position_in_other_coordinates_fails_the_reading_in_words(plain, tmp_path):
     path = tmp_path / "a.gpxj"
     end = go(path, plain, 2, Off(lambda x: 1e3 * x + 40 if 0 < x[0] < 1 and x[0] != SEEDS[1, 0] else x))
-    last = frames(path, "reading")[-1]
+    last = records(path, "reading")[-1]
     assert last.header["flags"] == ["position_outside"]
     assert "hand back position=None" in last.header["reason"]
     assert np.asarray(end.state.obs.status)[3:5].tolist() == [FAILED, FAILED]
@@ -199,7 +199,7 @@ def test_no_instrument_is_sent_to_seeds_that_can_not_be_learned(plain, tmp_path,
 def test_a_journal_from_before_is_gone_on_with(plain, tmp_path):
     path = tmp_path / "a.gpxj"
     end = go(path, plain, 2)
-    whole = read(path).frames
+    whole = read(path).records
     old = [f._replace(arrays={k: v for k, v in f.arrays.items() if k != ".asked"}) for f in whole]
     assert bits(fold(plain, old).state) == bits(end.state)
 
@@ -238,7 +238,7 @@ def test_run_measures_what_is_left_and_ends(tmp_path):
     end = go(tmp_path / "a.gpxj", experiment, 5)
     assert (end.steps, end.reason, end.finished) == (1, "no candidate is left to measure", True)
     assert np.count_nonzero(np.asarray(end.state.obs.status)) == 5
-    assert frames(tmp_path / "a.gpxj", "proposal")[-1].arrays["x"].shape == (2, 1)
+    assert records(tmp_path / "a.gpxj", "proposal")[-1].arrays["x"].shape == (2, 1)
     other = tmp_path / "b.gpxj"
     go(other, experiment, 5)
     cut_before_reading(other, 4)

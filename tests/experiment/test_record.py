@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from small_campaign import SEEDS, bits, fixed, frames, go
+from small_campaign import SEEDS, bits, fixed, go, records
 
 from gpax_lab.core._observations import MEASURED
 from gpax_lab.experiment import _record as record
@@ -13,13 +13,13 @@ PLANNED = 60
 
 def _merged(path):
     arrays = {}
-    for frame in frames(path, "state"):
+    for frame in records(path, "state"):
         record.merge(arrays, frame.arrays)
     return arrays
 
 
 def _sizes(path):
-    return [sum(array.nbytes for array in frame.arrays.values()) for frame in frames(path, "state")]
+    return [sum(array.nbytes for array in frame.arrays.values()) for frame in records(path, "state")]
 
 
 def _paused_after(readings):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from small_campaign import SEEDS, Noted, frames, go
+from small_campaign import SEEDS, Noted, go, records
 
 
 class Odd(Noted):
@@ -60,7 +60,7 @@ def test_what_can_be_told_in_numbers_and_words_is(plain, tmp_path, kind):
     instrument = Odd(MENDED_BY_US[kind])
     assert go(tmp_path / "a.gpxj", plain, 1, instrument).finished
     assert len(instrument.tokens) == len(SEEDS) + 1
-    reading = frames(tmp_path / "a.gpxj", "reading")[2]
+    reading = records(tmp_path / "a.gpxj", "reading")[2]
     assert reading.header["ok"]
     assert float(reading.arrays["y"]) == float(reading.arrays["raw/value"])
     if kind == "long doubles":
@@ -80,14 +80,14 @@ def test_what_is_no_number_ends_the_campaign_and_costs_no_reading(plain, tmp_pat
     with pytest.raises(TypeError, match="'extra', which is kept as text only"):
         go(path, plain, 1, instrument)
     assert instrument.asked[-1] == ("safe", "")
-    reading = frames(path, "reading")[2]
+    reading = records(path, "reading")[2]
     assert reading.header["words"] == {"extra": words}
     assert reading.header["flags"] == ["not_kept:extra"]
     assert float(reading.arrays["y"]) == float(reading.arrays["raw/value"])
     again = Noted(repeatable=False)
     assert go(path, plain, 1, again).finished
     assert len(again.tokens) == 1  # nothing twice, and nothing lost
-    assert all(frame.header["ok"] for frame in frames(path, "reading"))
+    assert all(frame.header["ok"] for frame in records(path, "reading"))
 
 
 @pytest.mark.parametrize("change", [lambda reading: None, lambda reading: 1.5])
@@ -95,7 +95,7 @@ def test_what_is_no_reading_is_recorded_as_a_failed_one(plain, tmp_path, change)
     path, instrument = tmp_path / "a.gpxj", Odd(change)
     with pytest.raises(TypeError, match="no arrays, no ok"):
         go(path, plain, 1, instrument)
-    reading = frames(path, "reading")[2]
+    reading = records(path, "reading")[2]
     assert not reading.header["ok"]
     assert "no arrays, no ok" in reading.header["reason"]
     assert go(path, plain, 1, Noted(repeatable=False)).finished

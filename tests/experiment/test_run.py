@@ -10,7 +10,6 @@ from small_campaign import (
     bits,
     cut_before_reading,
     fixed,
-    frames,
     go,
     learning,
     measured,
@@ -18,6 +17,7 @@ from small_campaign import (
     objective,
     only_at,
     prior_draws,
+    records,
 )
 
 from gpax_lab import acquisition
@@ -27,8 +27,8 @@ from gpax_lab.experiment import Simulated, bayes_opt, simulate
 from gpax_lab.experiment._buffer import with_buffer
 from gpax_lab.experiment.interventions import Pin, Veto
 from gpax_lab.experiment.stopping import budget, no_more_gain, target
-from gpax_lab.storage import JournalLocked
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign
+from gpax_lab.storage._errors import JournalLocked
 
 STEPS = 5
 
@@ -72,19 +72,19 @@ def test_a_pause_before_any_measurement_changes_nothing(nuts_experiment, whole, 
         last = go(path, nuts_experiment, STEPS)
         assert last.finished
         assert bits(last.state) == bits(whole[1].state)
-        tokens = [frame.header["token"] for frame in frames(path, "intent")]
-        assert tokens == [frame.header["token"] for frame in frames(whole[0], "intent")]
+        tokens = [frame.header["token"] for frame in records(path, "intent")]
+        assert tokens == [frame.header["token"] for frame in records(whole[0], "intent")]
 
 
 def test_the_journal_tells_the_whole_story(whole):
     path, end = whole
-    kinds = [frame.kind for frame in frames(path, "proposal", "intent", "reading", "stop")]
+    kinds = [frame.kind for frame in records(path, "proposal", "intent", "reading", "stop")]
     assert kinds == ["intent", "reading"] * 3 + ["proposal", "intent", "reading"] * STEPS + ["stop"]
-    assert len(frames(path, "state")) == len(frames(path, "posterior")) == STEPS + 1
-    values = [frame.header["value"] for frame in frames(path, "reading")]
+    assert len(records(path, "state")) == len(records(path, "posterior")) == STEPS + 1
+    values = [frame.header["value"] for frame in records(path, "reading")]
     assert values == np.asarray(end.state.obs.y)[: len(values)].tolist()
     assert end.steps == STEPS
-    assert frames(path, "stop")[0].header == {"reason": end.reason, "finished": True}
+    assert records(path, "stop")[0].header == {"reason": end.reason, "finished": True}
 
 
 def test_more_steps_on_resume(plain, plain_end, path):
@@ -107,11 +107,11 @@ def test_a_measurement_in_flight_is_repeated_under_its_own_name(plain, plain_end
 def test_a_measurement_that_must_not_be_repeated_becomes_a_failed_slot(plain, path, number):
     go(path, plain, STEPS)
     token = cut_before_reading(path, number)
-    lost = float(frames(path, "intent")[-1].arrays["x"][0])
+    lost = float(records(path, "intent")[-1].arrays["x"][0])
     instrument = Noted(repeatable=False)
     end = go(path, plain, STEPS, instrument)
     assert token not in instrument.tokens
-    (filed,) = [frame for frame in frames(path, "reading") if frame.header["token"] == token]
+    (filed,) = [frame for frame in records(path, "reading") if frame.header["token"] == token]
     assert not filed.header["ok"]
     assert "outcome unknown" in filed.header["reason"]
     status = np.asarray(end.state.obs.status)
@@ -141,7 +141,7 @@ def test_failed_readings_take_a_slot_and_are_not_proposed_again(plain, path):
         return np.nan if number in (1, 3) else None
 
     end = go(path, plain, STEPS, Noted(fail))
-    readings = frames(path, "reading")
+    readings = records(path, "reading")
     assert [frame.header["ok"] for frame in readings] == [True, False, True, False, False, True, True, True]
     assert readings[3].header["reason"] == "the scalarizer gave no finite value"
     assert readings[4].header["reason"] == "the stage did not arrive"
@@ -160,7 +160,7 @@ def test_a_fault_leaves_the_instrument_safe_and_the_campaign_whole(plain, plain_
     with pytest.raises(ConnectionError, match="the cable is out"):
         go(path, plain, STEPS, instrument)
     assert instrument.asked[-1][0] == "safe"
-    assert frames(path, "fault")[-1].header == {"error": "ConnectionError", "text": "the cable is out"}
+    assert records(path, "fault")[-1].header == {"error": "ConnectionError", "text": "the cable is out"}
     assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
 
 
@@ -181,7 +181,7 @@ def test_a_scalarizer_that_raises_loses_no_raw_reading(plain, path):
     instrument = Noted()
     with pytest.raises(ZeroDivisionError):
         go(path, plain, STEPS, instrument, scalarize=broken)
-    (filed,) = frames(path, "reading")
+    (filed,) = records(path, "reading")
     assert "raw/value" in filed.arrays
     assert "no area" in filed.header["reason"]
     assert instrument.asked[-1][0] == "safe"
@@ -268,7 +268,7 @@ def test_a_rule_ends_the_campaign_with_its_reason(plain, path, rule, steps, text
     assert end.finished
     assert end.steps == steps
     assert text in end.reason
-    assert frames(path, "stop")[0].header["reason"] == end.reason
+    assert records(path, "stop")[0].header["reason"] == end.reason
 
 
 def test_rules_that_are_not_met_let_it_run(plain, plain_end, path):
@@ -280,7 +280,7 @@ def test_a_batch_is_recorded_answer_by_answer(tmp_path):
     experiment = fixed(batch=2)
     path = tmp_path / "whole.gpxj"
     end = go(path, experiment, 2)
-    kinds = [frame.kind for frame in frames(path, "proposal", "intent", "reading")][2 * len(SEEDS) :]
+    kinds = [frame.kind for frame in records(path, "proposal", "intent", "reading")][2 * len(SEEDS) :]
     assert kinds == ["proposal", "intent", "reading", "intent", "reading"] * 2
     assert len(measured(end.state.obs)) == len(set(measured(end.state.obs))) == len(SEEDS) + 4
     for number in range(3, 7):  # killed inside a batch, before its first answer and between its two
@@ -332,7 +332,7 @@ def test_a_journal_of_another_experiment_is_refused(plain, nuts_experiment, path
     size = len(before)
     with pytest.raises(ValueError, match="written by another experiment"):
         go(path, nuts_experiment, STEPS)
-    assert frames(path, "fault")[-1].header["error"] == "ValueError"
+    assert records(path, "fault")[-1].header["error"] == "ValueError"
     assert path.read_bytes()[:size] == before
 
 
@@ -386,7 +386,7 @@ def test_a_marked_campaign_is_not_handed_what_another_with_its_key_has_measured(
     assert all(bits(end.state) == bits(ends[0].state) for end in ends)  # noise is that of the key
     assert len(instrument.tokens) == 3 * 5  # the second one, without a mark, measured nothing
     path = tmp_path / "3.gpxj"
-    tokens = [frame.header["token"] for frame in frames(path, "intent")]
+    tokens = [frame.header["token"] for frame in records(path, "intent")]
     assert all(token.endswith("-two") for token in tokens)
     assert go(path, plain, 3, instrument).finished
-    assert frames(path, "intent")[-1].header["token"].endswith("-two")
+    assert records(path, "intent")[-1].header["token"].endswith("-two")

@@ -11,14 +11,14 @@ import time
 
 import pytest
 from gpax_instruments.twins import start_pfm
-from small_campaign import KEY, SEEDS, Noted, bits, frames, go
+from small_campaign import KEY, SEEDS, Noted, bits, go, records
 
 from gpax_lab.experiment import Simulated, run
 from gpax_lab.experiment import _guard as guard
 from gpax_lab.experiment._suspended import BEAT_S, STILL_S, Watch, now
 from gpax_lab.settings import parse, to_toml
-from gpax_lab.storage import Clock, Journal, read
-from gpax_lab.storage._campaign import Campaign
+from gpax_lab.storage import Campaign, read
+from gpax_lab.storage._journal import Clock, Journal
 
 STEPS = 4
 HOUR_S = 3600.0
@@ -51,14 +51,14 @@ def test_a_wall_clock_that_is_set_by_hours_changes_nothing(plain, plain_end, tmp
     with Campaign(Journal.create(path, {}, clock=Clock(time.monotonic, lambda: next(wall)))) as campaign:
         end = run(plain, instrument, campaign, STEPS, seeds=SEEDS, key=KEY, scalarize=Simulated.scalarize, wait_s=60.0)
     assert bits(end.state) == bits(plain_end.state)
-    every = read(path).frames
+    every = read(path).records
     assert {round((frame.wall - time.time()) / HOUR_S) for frame in every} == {0, 5, -5, 9}
     elapsed = [frame.monotonic - every[0].monotonic for frame in every]
     assert elapsed == sorted(elapsed)
     assert elapsed[-1] < HOUR_S
-    assert all(0.0 <= frame.header["seconds"] < HOUR_S for frame in frames(path, "reading"))
+    assert all(0.0 <= frame.header["seconds"] < HOUR_S for frame in records(path, "reading"))
     assert len(set(instrument.tokens)) == len(instrument.tokens) == len(SEEDS) + STEPS
-    assert frames(path, "suspended", "lost", "fault") == ()
+    assert records(path, "suspended", "lost", "fault") == ()
 
 
 @pytest.mark.parametrize("at", ["within a measurement", "between two"])
@@ -78,9 +78,9 @@ def test_after_the_machine_slept_it_begins_from_the_safe_state(plain, plain_end,
     hooks = [] if at == "within a measurement" else [sleep_in_a_fit]
     end = go(path, plain, STEPS, instrument, hooks=hooks, idle_s=HOUR_S, wait_s=1.0)
     assert bits(end.state) == bits(plain_end.state)
-    (told,) = frames(path, "suspended")
+    (told,) = records(path, "suspended")
     assert told.header["seconds"] == pytest.approx(3 * HOUR_S, abs=60.0)
-    assert all(frame.header["seconds"] < 60.0 for frame in frames(path, "reading"))
+    assert all(frame.header["seconds"] < 60.0 for frame in records(path, "reading"))
     assert len(set(instrument.tokens)) == len(instrument.tokens) == len(SEEDS) + STEPS
     number = [i for i, (what, _) in enumerate(instrument.asked) if what == "measure"][4]
     assert instrument.asked[number + 1][0] == "safe"
@@ -161,13 +161,13 @@ def test_a_process_that_is_stopped_for_longer_than_every_deadline_goes_on(tmp_pa
             rescue.cancel()
             rescue.join()
     path = tmp_path / "out" / "campaign.gpxj"
-    still = max(frame.header["seconds"] for frame in frames(path, "suspended"))
+    still = max(frame.header["seconds"] for frame in records(path, "suspended"))
     assert stop_s - 0.5 < still < stop_s + 2.0
-    readings = frames(path, "reading")
+    readings = records(path, "reading")
     assert all(frame.header["ok"] for frame in readings)
     assert all(frame.header["seconds"] < stop_s for frame in readings)
     tokens = [frame.header["token"] for frame in readings]
-    assert len(set(tokens)) == len(tokens) == len(frames(path, "intent"))
+    assert len(set(tokens)) == len(tokens) == len(records(path, "intent"))
     log = (tmp_path / "wire.log").read_text(encoding="utf-8")
     acts = re.findall(r'MEAS:LOOP "([^"]+)"', log)
     assert acts == tokens  # each once

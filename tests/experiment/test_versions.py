@@ -4,7 +4,7 @@ import os
 
 import jaxlib
 import pytest
-from small_campaign import fixed, frames, go
+from small_campaign import fixed, go, records
 
 from gpax_lab.core._environment import processor
 from gpax_lab.experiment import _versions as versions
@@ -48,10 +48,10 @@ def test_a_campaign_that_goes_on_elsewhere_says_so_in_its_journal(tmp_path, monk
     plain, path = fixed(), tmp_path / "a.gpxj"
     go(path, plain, 1)
     here = versions.versions()
-    assert frames(path, "begin")[0].header == {"versions": here}
+    assert records(path, "begin")[0].header == {"versions": here}
     go(path, plain, 1)
-    assert frames(path, "resume")[-1].header == {"versions": here}
+    assert records(path, "resume")[-1].header == {"versions": here}
     monkeypatch.setattr(versions, "versions", lambda: here | {name: "another"})
     go(path, plain, 2)
-    assert frames(path, "resume")[-1].header["changed"] == [f"{name} {here[name] or 'none'} -> another"]
-    assert going_on_with(frames(path, "begin"))["changed"] == [f"{name} {here[name] or 'none'} -> another"]
+    assert records(path, "resume")[-1].header["changed"] == [f"{name} {here[name] or 'none'} -> another"]
+    assert going_on_with(records(path, "begin"))["changed"] == [f"{name} {here[name] or 'none'} -> another"]

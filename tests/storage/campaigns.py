@@ -4,7 +4,7 @@ import datetime
 
 import numpy as np
 
-from gpax_lab.storage import Journal
+from gpax_lab.storage._journal import Journal
 
 HEADER = {
     "settings": {"budget": 3, "stop": {"target": 1.5, "patience": None}, "bounds": [0.0, 1.0], "tags": ["a", "b"]},

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpax_lab.storage import ForeignFile, Journal, JournalEmpty, JournalError, JournalFull, read
+from gpax_lab.storage import JournalError, read
 from gpax_lab.storage import _files as files
+from gpax_lab.storage._errors import ForeignFile, JournalEmpty, JournalFull
+from gpax_lab.storage._journal import Journal
 
 _PAGE = 4096
 
@@ -61,7 +63,7 @@ def _check(path, data, acknowledged):
         except (JournalEmpty, ForeignFile):  # foreign: not even the first page of the file reached the disk
             assert path.read_bytes() == data
         return
-    held = [frame.step for frame in read(path).of("reading")]
+    held = [record.step for record in read(path).of("reading")]
     assert held == list(range(1, len(held) + 1))
     assert len(held) >= acknowledged
     with Journal.open(path) as journal:
@@ -112,8 +114,8 @@ def test_short_writes_are_completed(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "write", lambda descriptor, data: real(descriptor, data[:100]))
     with Journal.create(tmp_path / "a.gpxj", {}) as journal:
         journal.append(("reading", 0, {}, {"x": np.arange(500.0)}))
-    frame = read(tmp_path / "a.gpxj").frames[-1]
-    np.testing.assert_array_equal(frame.arrays["x"], np.arange(500.0))
+    record = read(tmp_path / "a.gpxj").records[-1]
+    np.testing.assert_array_equal(record.arrays["x"], np.arange(500.0))
 
 
 @pytest.mark.parametrize("call", ["write", "sync"])
@@ -135,7 +137,7 @@ def test_no_room_cuts_back_to_the_last_entry(tmp_path, monkeypatch, call):
         assert path.stat().st_size == size
         monkeypatch.undo()
         journal.append(("reading", 2, {}, {}))
-    assert [frame.step for frame in read(path).of("reading")] == [0, 2]
+    assert [record.step for record in read(path).of("reading")] == [0, 2]
 
 
 def test_no_room_at_the_beginning_leaves_no_file(tmp_path, monkeypatch):
@@ -174,12 +176,12 @@ def test_no_room_to_set_an_unfinished_write_aside_deletes_nothing(tmp_path, monk
             Journal.open(path)
         assert path.read_bytes() == torn
         assert (aside.read_bytes() if aside.exists() else b"") == kept
-    assert [frame.step for frame in read(path).of("reading")] == [0]  # it can be looked at
+    assert [record.step for record in read(path).of("reading")] == [0]  # it can be looked at
     monkeypatch.undo()
     with Journal.open(path) as journal:
         assert journal.cut == len(torn) - len(whole)
         journal.append(("reading", 2, {}, {}))
-    assert [frame.step for frame in read(path).of("reading")] == [0, 2]
+    assert [record.step for record in read(path).of("reading")] == [0, 2]
     data = aside.read_bytes()
     assert data.startswith(kept)
     assert data.endswith(torn[len(whole) :] + b"\n")
@@ -219,7 +221,7 @@ def test_after_a_failed_disk_nothing_more_is_accepted(tmp_path, monkeypatch):
         monkeypatch.undo()
         with pytest.raises(JournalError, match="the disk failed"):
             journal.append(("reading", 1, {}, {}))
-    assert len(read(tmp_path / "a.gpxj").frames) == 1
+    assert len(read(tmp_path / "a.gpxj").records) == 1
 
 
 @pytest.mark.parametrize("call", ["write", "sync"])
@@ -241,7 +243,7 @@ def test_an_interrupted_call_spoils_nothing(tmp_path, monkeypatch, call, when):
         monkeypatch.undo()
         journal.append(("reading", 2, {}, {}))
     whole = (call, when) != ("write", "before")  # a reading that is on the disk is not cut off again
-    assert [frame.step for frame in read(path).of("reading")] == ([0, 1, 2] if whole else [0, 2])
+    assert [record.step for record in read(path).of("reading")] == ([0, 1, 2] if whole else [0, 2])
     assert read(path).ignored == 0
 
 
@@ -271,7 +273,7 @@ def test_a_reading_that_is_on_the_disk_survives_the_second_ctrl_c(tmp_path, monk
         journal.append(("fault", 3, {}, {}))
     contents = read(path)
     kept = [("fault", 1), ("intent", 2), ("reading", 2), ("fault", 3)]
-    assert [(frame.kind, frame.step) for frame in contents.frames[1:]] == kept
+    assert [(record.kind, record.step) for record in contents.records[1:]] == kept
     assert contents.ignored == 0
     with Journal.open(path) as journal:
         assert (journal.cut, journal.told) == (0, "")
@@ -280,7 +282,9 @@ def test_a_reading_that_is_on_the_disk_survives_the_second_ctrl_c(tmp_path, monk
 _FILL = """
 import sys
 import numpy as np
-from gpax_lab.storage import DiskFull, Journal, JournalFull
+from gpax_lab.storage import DiskFull
+from gpax_lab.storage._errors import JournalFull
+from gpax_lab.storage._journal import Journal
 if sys.argv[2] != "0":
     import resource
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
@@ -311,7 +315,7 @@ def _check_full(done, path, error):
     contents = read(path)
     assert error in done.stderr
     assert len(written) > 5
-    assert [frame.step for frame in contents.of("reading")] == written
+    assert [record.step for record in contents.of("reading")] == written
     assert contents.ignored == 0
 
 
@@ -345,7 +349,7 @@ def test_a_full_disk_stops_cleanly(small_disk, check, error):
 _KILLED = """
 import sys
 import numpy as np
-from gpax_lab.storage import Journal
+from gpax_lab.storage._journal import Journal
 with Journal.create(sys.argv[1], {}) as journal:
     for step in range(10**6):
         journal.append(("reading", step, {}, {"x": np.full(200, step)}))
@@ -366,10 +370,10 @@ def test_kill_minus_nine_of_a_real_process(tmp_path):
             said = process.stdout.read().split("\n")
         last = max((int(line) for line in said if line), default=0)
         contents = read(path)
-        held = [frame.step for frame in contents.of("reading")]
+        held = [record.step for record in contents.of("reading")]
         assert held == list(range(len(held)))
         assert len(held) > last
-        assert all(np.all(frame.arrays["x"] == frame.step) for frame in contents.of("reading"))
+        assert all(np.all(record.arrays["x"] == record.step) for record in contents.of("reading"))
         Journal.open(path).close()
         os.unlink(path)
 
@@ -411,7 +415,7 @@ def test_one_power_cut_after_another(tmp_path, monkeypatch):
                     recorder.acknowledged = later
         stop = int(random.integers(0, len(recorder.calls)))
         path.write_bytes(_power_cut(random, before, recorder.calls[:stop]))
-        held = [(frame.step, frame.header["half"]) for frame in read(path).of("reading")]
+        held = [(record.step, record.header["half"]) for record in read(path).of("reading")]
         step = recorder.calls[stop][2]
         assert held[: 2 * step] == [(n, half) for n in range(1, step + 1) for half in range(2)]
         if len(held) > 2 * step:  # the unfinished call, or a part of it, reached the disk; it is taken as the next step

@@ -7,8 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
-from gpax_lab.storage import DiskFull, ExportError, Journal, export_hdf5
+from gpax_lab.storage import DiskFull, ExportError, export_hdf5
 from gpax_lab.storage import _files as files
+from gpax_lab.storage._journal import Journal
 
 
 def _export(tmp_path, n=5, **options):

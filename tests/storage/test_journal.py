@@ -5,21 +5,19 @@ import sys
 import numpy as np
 import pytest
 
-from gpax_lab.storage import (
-    Clock,
-    DiskFull,
+from gpax_lab.storage import DiskFull, JournalError, read
+from gpax_lab.storage import _lock as lock
+from gpax_lab.storage._errors import (
     ForeignFile,
-    Journal,
     JournalCorrupt,
     JournalDisturbed,
     JournalEmpty,
-    JournalError,
     JournalExists,
     JournalLocked,
-    read,
 )
-from gpax_lab.storage import _lock as lock
-from gpax_lab.storage._records import BEGINNING, OLD_HEADER, JournalRecord, Stamp, encode, scan
+from gpax_lab.storage._journal import Clock, Journal
+from gpax_lab.storage._records import BEGINNING, OLD_HEADER, JournalRecord, Stamp, encode
+from gpax_lab.storage._scan import scan
 
 
 def _entry(step, size=5):
@@ -35,7 +33,7 @@ def _write(path, steps=3):
 
 
 def _steps(path):
-    return [frame.step for frame in read(path).of("reading")]
+    return [record.step for record in read(path).of("reading")]
 
 
 @pytest.fixture
@@ -47,12 +45,12 @@ def test_what_was_appended_is_read(path):
     _write(path)
     contents = read(path)
     assert contents.ignored == 0
-    assert [frame.kind for frame in contents.frames] == ["campaign", *["intent", "reading"] * 3]
-    assert contents.frames[0].header == {"settings": {"budget": 3}}
-    np.testing.assert_array_equal(contents.frames[0].arrays["key"], np.arange(2, dtype=np.uint32))
-    for step, frame in enumerate(contents.of("reading")):
-        assert frame.header == {"ok": True, "value": 0.5 * step}
-        np.testing.assert_array_equal(frame.arrays["x"], np.arange(5) + step)
+    assert [record.kind for record in contents.records] == ["campaign", *["intent", "reading"] * 3]
+    assert contents.records[0].header == {"settings": {"budget": 3}}
+    np.testing.assert_array_equal(contents.records[0].arrays["key"], np.arange(2, dtype=np.uint32))
+    for step, record in enumerate(contents.of("reading")):
+        assert record.header == {"ok": True, "value": 0.5 * step}
+        np.testing.assert_array_equal(record.arrays["x"], np.arange(5) + step)
 
 
 def test_a_journal_goes_on_after_it_was_closed(path):
@@ -83,7 +81,7 @@ def test_a_tail_torn_at_every_byte_is_cut_and_said(path):
     for size in range(start, end):
         path.write_bytes(data[:size])
         contents = read(path)
-        assert len(contents.frames) == len(spans) - 1
+        assert len(contents.records) == len(spans) - 1
         assert contents.ignored == size - start
     for size in range(start, end, 7):
         path.write_bytes(data[:size])
@@ -92,7 +90,7 @@ def test_a_tail_torn_at_every_byte_is_cut_and_said(path):
             journal.append(_entry(9))
         contents = read(path)
         assert contents.ignored == 0
-        said = [frame.header for frame in contents.of("cut")]
+        said = [record.header for record in contents.of("cut")]
         assert said == ([{"bytes": size - start, "kept": "film.gpxj.cut"}] if size > start else [])
         if size > start:
             assert data[start:size] in path.with_name("film.gpxj.cut").read_bytes()
@@ -108,7 +106,7 @@ def test_a_wrong_byte_anywhere_in_the_last_frame_is_seen(path):
         spoilt[place] ^= 0x40
         path.write_bytes(spoilt)
         contents = read(path)
-        assert len(contents.frames) == len(spans) - 1
+        assert len(contents.records) == len(spans) - 1
         assert contents.ignored == end - start
 
 
@@ -126,7 +124,7 @@ def test_a_wrong_byte_in_the_middle_is_an_error_and_the_file_is_left(path):
                 Journal.open(path)
             assert path.read_bytes() == spoilt
             contents = read(path, skip_damage=True)
-            assert len(contents.frames) == len(spans) - 1
+            assert len(contents.records) == len(spans) - 1
             assert contents.ignored == end - start
 
 
@@ -173,7 +171,8 @@ def test_what_cannot_be_kept_leaves_no_file_and_no_bytes(path):
 
 _SECOND = """
 import sys
-from gpax_lab.storage import Journal, JournalLocked
+from gpax_lab.storage._errors import JournalLocked
+from gpax_lab.storage._journal import Journal
 try:
     Journal.open(sys.argv[1])
 except JournalLocked as error:
@@ -205,7 +204,7 @@ def test_bytes_of_another_program_hide_no_entry(path):
     whole = path.read_bytes()
     assert _steps(path) == list(range(6))
     assert read(path).ignored == 17
-    assert [frame.header["bytes"] for frame in read(path).of("stray")] == [17]
+    assert [record.header["bytes"] for record in read(path).of("stray")] == [17]
     with Journal.open(path) as journal:
         assert "17 bytes between the entries" in journal.told
         assert journal.cut == 0
@@ -246,7 +245,7 @@ def test_what_others_do_to_a_running_journal_is_noticed_before_an_entry_is_lost(
         with pytest.raises(JournalDisturbed):  # and nothing more is accepted
             journal.append(_entry(4))
     rescued = read(path.with_name("film.rescue.gpxj"), skip_damage=True)
-    steps = [frame.step for frame in rescued.of("reading")]
+    steps = [record.step for record in rescued.of("reading")]
     assert steps[-1] == 3
     if done is not _cut_short:
         assert steps == [0, 1, 2, 3]
@@ -310,7 +309,7 @@ def test_a_journal_of_the_first_version_goes_on(path):
             JournalRecord(kind, step, {}, {"x": np.arange(3.0)}, 1.0, 2.0), Stamp(b"", 0, len(data), len(data))
         )
     at = scan(data).spans[2][0]
-    # The second as a program of that time left it: the offsets in all frames behind the stray bytes are 2 too small.
+    # The second as a program of that time left it: the offsets in all records behind the stray bytes are 2 too small.
     for old in (data, data[:at] + b"x\n" + data[at:]):
         path.write_bytes(old)
         with Journal.open(path) as journal:
@@ -353,9 +352,9 @@ def test_jumping_clocks_change_neither_order_nor_durations(path):
     with Journal.open(path, clock=Clock(monotonic=lambda: next(backwards), wall=lambda: 0.0)) as journal:
         journal.append(_entry(11))
         journal.append(_entry(12))
-    frames = read(path).frames
-    times = np.array([frame.monotonic for frame in frames])
-    assert [frame.step for frame in frames] == sorted(frame.step for frame in frames)
+    records = read(path).records
+    times = np.array([record.monotonic for record in records])
+    assert [record.step for record in records] == sorted(record.step for record in records)
     assert np.all(np.diff(times) >= 0)
     assert np.all(np.diff(times[1:9]) == 0.5)
-    assert np.ptp([frame.wall for frame in frames]) > 86400
+    assert np.ptp([record.wall for record in records]) > 86400

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
-from gpax_lab.storage import Journal, JournalExists, JournalMissing, JournalPlace, read
+from gpax_lab.storage import read
+from gpax_lab.storage._errors import JournalExists, JournalMissing, JournalPlace
+from gpax_lab.storage._journal import Journal
 
 LOOK = stat.S_IXGRP | stat.S_IXOTH
 
@@ -64,7 +66,7 @@ def test_a_folder_or_file_without_permission(tmp_path):
             Journal.create(tmp_path / "b.gpxj", {})
         with pytest.raises(JournalPlace, match="does not permit it"):
             Journal.open(tmp_path / "a.gpxj")
-        assert len(read(tmp_path / "a.gpxj").frames) == 1
+        assert len(read(tmp_path / "a.gpxj").records) == 1
     finally:
         os.seteuid(0)
         for folder, mode in closed.items():

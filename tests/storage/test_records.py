@@ -12,17 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from gpax_lab.storage._errors import ForeignFile, JournalCorrupt
 from gpax_lab.storage._json_codec import dumps, loads
-from gpax_lab.storage._records import (
-    BEGINNING,
-    OLD_HEADER,
-    SIGNATURE,
-    JournalRecord,
-    Stamp,
-    beginning,
-    decode,
-    encode,
-    scan,
-)
+from gpax_lab.storage._records import BEGINNING, OLD_HEADER, SIGNATURE, JournalRecord, Stamp, beginning, decode, encode
+from gpax_lab.storage._scan import scan
 
 _TEXT = st.text(max_size=12)
 _LEAF = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | _TEXT
@@ -66,11 +57,11 @@ def test_frames_round_trip(header, arrays, step, monotonic, wall, kind):
     data = beginning(_OURS) + encode(JournalRecord(kind, step, header, arrays, monotonic, wall), Stamp(_OURS, 1, 0, 0))
     found = scan(data)
     assert found.spans == ((BEGINNING, len(data)),)
-    frame = decode(data, BEGINNING)
-    assert (frame.kind, frame.step, frame.monotonic, frame.wall) == (kind, step, monotonic, wall)
-    assert _equal(frame.header, header)
-    assert list(frame.arrays) == list(arrays)
-    assert all(_same_array(arrays[name], frame.arrays[name]) for name in arrays)
+    record = decode(data, BEGINNING)
+    assert (record.kind, record.step, record.monotonic, record.wall) == (kind, step, monotonic, wall)
+    assert _equal(record.header, header)
+    assert list(record.arrays) == list(arrays)
+    assert all(_same_array(arrays[name], record.arrays[name]) for name in arrays)
 
 
 def test_numpy_scalars_and_dates_become_plain():
@@ -98,7 +89,7 @@ def test_what_cannot_be_kept_is_refused_by_name(header, arrays, words):
 @pytest.mark.parametrize("campaign", [_OURS, _THEIRS])
 @pytest.mark.parametrize("place", [(2, 1, 1), (1, 1, 1), (1, 2, 1), (1, 2, 2), (1, 5, 5)])
 def test_an_array_that_looks_like_a_frame_is_not_taken_for_one(campaign, place):
-    """Not even one that carries the identity of this very campaign: as part of a whole frame, and of a torn one."""
+    """Not even one that carries the identity of this very campaign: as part of a whole record, and of a torn one."""
     inner = encode(JournalRecord("reading", 7, {}, {}, 0.0, 0.0), Stamp(campaign, *place))
     data = beginning(_OURS) + encode(JournalRecord("campaign", 0, {}, {}, 0.0, 0.0), Stamp(_OURS, 1, 0, 0))
     outer = encode(
@@ -114,14 +105,14 @@ def test_an_array_that_looks_like_a_frame_is_not_taken_for_one(campaign, place):
 
 
 def _batches(*sizes, campaign=_OURS, writer=1, first=0):
-    """Bytes of a journal of so many writes of so many frames; an old one where there is no campaign."""
+    """Bytes of a journal of so many writes of so many records; an old one where there is no campaign."""
     data = beginning(campaign) if campaign else OLD_HEADER
     number = first if campaign else len(data)
     for size in sizes:
         batch = number
         for step in range(size):
-            frame = JournalRecord("reading", step, {}, {"x": np.arange(3.0)}, 0.0, 0.0)
-            data += encode(frame, Stamp(campaign, writer, number, batch))
+            record = JournalRecord("reading", step, {}, {"x": np.arange(3.0)}, 0.0, 0.0)
+            data += encode(record, Stamp(campaign, writer, number, batch))
             number = number + 1 if campaign else len(data)
     return data
 
@@ -137,7 +128,7 @@ def test_damage_in_the_middle_is_told_from_a_write_that_never_finished(campaign)
 
     torn = bytearray(
         _batches(1, 3, campaign=campaign)
-    )  # of three frames in one write the middle page never reached the disk
+    )  # of three records in one write the middle page never reached the disk
     spans = scan(bytes(torn)).spans
     torn[spans[2][0] : spans[2][1]] = bytes(spans[2][1] - spans[2][0])
     found = scan(bytes(torn))
