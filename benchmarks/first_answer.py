@@ -3,8 +3,8 @@
 The entry points are the examples of the README and of three pages as printed there, a sparse process by `laplace`, a
 reconstructed image, and the demonstration of the command line. Of each: wall and processor seconds, what went into
 tracing, lowering and compiling (or reading back) its programs, how many programs and kernels there are, and the bits
-of the answer that both runs share. `--reference FOLDER` runs the same in another checkout, side by side, whose README is
-its own.
+of the answer that both runs share. `--reference FOLDER` runs the same in another checkout, side by side, whose README
+is its own.
 """
 
 import argparse

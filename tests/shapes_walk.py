@@ -1,0 +1,116 @@
+"""Uses the public faces with every annotation checked at every call: shapes by jaxtyping, types by beartype.
+
+python tests/shapes_walk.py             the main calls
+python tests/shapes_walk.py --examples  the examples of all docstrings
+"""
+
+import doctest
+import importlib
+import pkgutil
+import sys
+from pathlib import Path
+
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "instruments")]
+
+checker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for other type checkers
+hook = install_import_hook(["gpax_lab", "gpax_instruments"], f"{Path(__file__).stem}.checker")
+sys.modules[Path(__file__).stem] = sys.modules[__name__]
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
+
+import gpax_lab  # noqa: E402
+
+jax.config.update("jax_enable_x64", True)
+KEY = jax.random.key(0)
+
+
+def observed(capacity=8):
+    x = np.linspace(0.0, 1.0, 5)[:, None]
+    return gpax_lab.observations(x, np.sin(5 * x[:, 0]), capacity=capacity)
+
+
+def posteriors():
+    from gpax_lab import gp, laplace, nuts, parametric, smc
+    from gpax_lab.inference import coverage, intervals, recalibration
+
+    x = jnp.linspace(0.0, 1.0, 4)[:, None]
+    samplers = [
+        laplace(4, starts=2, iterations=5),
+        smc(8, max_stages=3, max_moves=2, max_leapfrog=3),
+        nuts(10, 10, max_tree_depth=3),
+    ]
+    obs = observed()
+    for sampler in samplers:
+        posterior = sampler.init(KEY, gp.exact(1), obs)
+        posterior.moments(x), posterior.predict(x), posterior.joint(0, x)
+        posterior.paths(obs, KEY, x, 2), posterior.noise_variance(x), posterior.leave_one_out(obs)
+        coverage(posterior, obs), recalibration(posterior, obs), intervals(posterior, obs, x)
+        sampler.update(KEY, posterior, obs)
+    import numpyro.distributions as dist
+
+    line = parametric(1, mean=lambda x, p: p["slope"] * x[0], prior={"slope": dist.Normal(0.0, 1.0)})
+    samplers[0].init(KEY, line, obs)
+
+
+def kernels():
+    from gpax_lab import gp, kernels, laplace
+
+    mixed = kernels.rbf + kernels.scope("fast", kernels.periodic) * kernels.matern52
+    laplace(4, starts=2, iterations=5).init(KEY, gp.exact(1, mixed), observed())
+    points = jnp.linspace(0.0, 1.0, 3)[:, None]
+    params = {"lengthscale": jnp.array(0.3), "variance": jnp.array(1.0)}
+    jax.vmap(lambda x: jax.vmap(lambda z: kernels.rbf(x, z, params))(points))(points)
+
+
+def campaigns():
+    from gpax_lab import acquisition, bayes_opt, gp, laplace
+
+    sampler = laplace(4, starts=2, iterations=5)
+    grid, box = acquisition.grid([[0.0, 1.0]], (11,)), acquisition.box([[0.0, 1.0]], 16, 2, 3)
+    for score, domain in [
+        (acquisition.seek(), grid),
+        (acquisition.log_ei() + acquisition.distance_penalty(0.1), box),
+        (acquisition.thompson(), grid),
+        (lambda mean, std: mean + std, grid),
+    ]:
+        experiment = bayes_opt(gp.exact(1), sampler, score, domain)
+        state, x = experiment.propose(experiment.init(KEY, observed()))
+        experiment.observe(state, x, jnp.ones(len(x)))
+
+
+def hypotheses():
+    import numpyro.distributions as dist
+
+    from gpax_lab import comparison_report, formula, hypotheses, model_average, smc
+
+    laws = {
+        "line": formula("a * x", {"a": dist.Normal(0.0, 1.0)}, inputs=["x"]),
+        "wave": formula("a * sin(x)", {"a": dist.Normal(0.0, 1.0)}, inputs=["x"]),
+    }
+    sampler = model_average(smc(8, max_stages=3, max_moves=2, max_leapfrog=3))
+    posterior = sampler.init(KEY, hypotheses(laws, bounds=[[0.0, 1.0]], scale=(0.0, 1.0)), observed())
+    str(comparison_report(posterior, observed()))
+
+
+def examples():
+    """Every docstring example of every module, private ones included."""
+    failed = 0
+    for package in ("gpax_lab", "gpax_instruments"):
+        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+            if not module.name.endswith("__main__"):
+                failed += doctest.testmod(importlib.import_module(module.name)).failed
+    return failed
+
+
+if __name__ == "__main__":
+    if "--examples" in sys.argv:
+        sys.exit(examples())
+    for part in (posteriors, kernels, campaigns, hypotheses):
+        part()
+        print(f"{part.__name__}: as annotated")
