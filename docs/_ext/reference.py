@@ -9,6 +9,7 @@ from typing import Any
 import docstrings
 import faces
 from docutils import nodes
+from gpax_lab.core import Status
 from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
 
@@ -75,6 +76,13 @@ def write(app: Any) -> None:
             lines.append(f"* :doc:`{module.__name__}`: {about}")
         lines.append("")
     (folder / "index.rst").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "status.txt").write_text(statuses(), encoding="utf-8")
+
+
+def statuses() -> str:
+    """A table in Markdown of all statuses with their codes and remedies."""
+    rows = [f"| `{status.name}` | {status.value} | {status.describe()} |" for status in Status]
+    return "\n".join(["| status | code | what it means, and what to do |", "|---|---|---|", *rows, ""])
 
 
 def resolve(app: Any, env: Any, node: Any, contnode: Any) -> Any:
