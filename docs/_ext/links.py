@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sphinx.errors import SphinxError
-
 ELSEWHERE = re.compile(r"^(https?:)?//")
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "audio": "src", "video": "src"}
 
@@ -65,6 +63,8 @@ def check(app: Any, error: Exception | None) -> None:
     if error is None and app.builder.name == "html":
         found = sorted(set(faults(Path(app.outdir).resolve())))
         if found:
+            from sphinx.errors import SphinxError
+
             raise SphinxError("the pages are not as they should be:\n" + "\n".join(found))
 
 

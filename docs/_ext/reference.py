@@ -9,9 +9,10 @@ from typing import Any
 import docstrings
 import faces
 from docutils import nodes
-from gpax_lab.core import Status
 from sphinx.ext.napoleon import GoogleDocstring
 from sphinx.util.nodes import make_refnode
+
+from gpax_lab.core import Status
 
 
 def _first_line(text: str, modules: list[str]) -> str:

@@ -101,8 +101,7 @@ def hypotheses(
     one, the truth is none of the others.
 
     Evidence compares what the models said before they saw an observation. So their priors may not depend on
-        observations: models
-    of your own need `standardize=False`, or (location, scale) from what is known of the quantity.
+    observations: models of your own need `standardize=False`, or (location, scale) from what is known of the quantity.
 
     Args:
         models: two or more laws or models (one is enough beside `NONE_OF_THESE`), of the same inputs and the same
