@@ -33,7 +33,7 @@ from scipy.stats import binomtest  # noqa: E402
 from gpax_lab.core import Status  # noqa: E402
 from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, scalars  # noqa: E402
 from gpax_lab.spectra.loops import despike, loop_area, loop_function, triangle  # noqa: E402
-from gpax_lab.spectra.scalarize import scalarizer  # noqa: E402
+from gpax_lab.spectra._scalarizer import Scalarizer  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)
 
@@ -177,12 +177,12 @@ def alike(count, report, quick):
     """A scalarizer of the same quantity accepts the same loops, and says the same."""
     for name in ("area", "coercive_up", "imprint"):
         k = LoopScalars._fields.index(name)
-        scalar = scalarizer(lambda y: loop_fit(BIAS, y), lambda p, k=k: loop_scalars(p, BIAS)[k])
+        scalar = Scalarizer.of_fit(lambda y: loop_fit(BIAS, y), lambda p, k=k: loop_scalars(p, BIAS)[k], ("response",))
         differ = 0
         for kind in KINDS:
             noisy = simulated(kind, count, 104)[1]
             found = scalars(loop_fit(BIAS, noisy), BIAS)
-            value, variance = (np.asarray(v) for v in jax.vmap(scalar)(noisy))
+            value, variance = (np.asarray(v) for v in jax.vmap(scalar.function)(noisy)[:2])
             good = np.asarray(found.status)[:, k] == Status.OK
             numbers = (value, found.params[:, k], 1e-3), (variance, found.std[:, k] ** 2, 1e-2)
             same = np.all([np.isclose(one, other, rtol=close) for one, other, close in numbers], axis=0)

@@ -1,5 +1,6 @@
 """What a computation came to: one table of outcomes, each a code that travels through jit and words with a remedy."""
 
+import functools
 from enum import IntEnum
 from typing import Self
 
@@ -51,6 +52,8 @@ class Status(IntEnum):
     AMBIGUOUS_SHIFT = 34
     UNRELATED_IMAGES = 35
     # Any of these.
+    UNDEFINED = 37
+    NO_SIGNAL = 38
     BAD_INPUT = 36
 
     def describe(self) -> str:
@@ -84,6 +87,23 @@ class Status(IntEnum):
         for condition, status in ranked:
             code = jnp.where(jnp.asarray(condition, bool), jnp.int8(status), code)
         return code
+
+    @classmethod
+    def worst_of(cls, *codes: ArrayLike) -> Array:
+        """(...) int8 code of the worst of several results.
+
+        Args:
+            *codes: (...) of `Status`, of any shapes that broadcast.
+
+        Example:
+            >>> Status.worst_of(Status.OK, Status.SINGULAR, Status.POOR_FIT) == Status.SINGULAR
+            Array(True, dtype=bool)
+        """
+        order = np.asarray(list(cls), np.int8)
+        severity = np.zeros(int(order.max()) + 1, np.int8)
+        severity[order] = np.arange(len(order))
+        worst = functools.reduce(jnp.maximum, [jnp.asarray(severity)[jnp.asarray(code)] for code in codes])
+        return jnp.asarray(order)[worst]
 
 
 _WORDS = {
@@ -185,6 +205,10 @@ _WORDS = {
     Status.UNRELATED_IMAGES: (
         "The images hardly resemble each other: another channel, flattening, or a smaller step between images."
     ),
+    Status.UNDEFINED: (
+        "Undefined: the quantity or its error is not a finite number here, as the logarithm of what is not positive."
+    ),
+    Status.NO_SIGNAL: "No signal: what is measured, or divided by, does not stand out of its noise.",
     Status.BAD_INPUT: (
         "Bad input: values that are not finite, too few of them, negative counts, a constant image, or a model that "
         "is not finite at the start. Repair or leave out what is bad."

@@ -1,1 +1,22 @@
-"""Raw spectra to physics scalars: arrays in, arrays out."""
+"""Spectra to physics: fits of curves for whole maps at once, and numbers with standard deviation, unit and status.
+
+Techniques have modules of their own: `loops` and `forc` (hysteresis), `sho` (band excitation), `peaks`, `eels`, `edx`,
+`sts` (tunnelling), `streams` (long records), `stem4d` (diffraction patterns).
+"""
+
+from gpax_lab.spectra._scalarizer import Estimate, Quantity, Scalarizer, combine, difference, log10, ratio
+from gpax_lab.spectra.fit import Fit, curve_fit, judged, transformed
+
+__all__ = [
+    "Estimate",
+    "Fit",
+    "Quantity",
+    "Scalarizer",
+    "combine",
+    "curve_fit",
+    "difference",
+    "judged",
+    "log10",
+    "ratio",
+    "transformed",
+]

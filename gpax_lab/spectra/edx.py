@@ -6,7 +6,7 @@ bremsstrahlung. Energies in keV.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from gpax_lab.core._inputs import floating, native, traced
 from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
 from gpax_lab.core._status import Status
+from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
 LINES = {
     "O K": 0.525,
@@ -183,13 +184,17 @@ def _inverse(a: Array) -> Array:
     return jnp.where(ok, inverse, jnp.nan) * scale[:, None] * scale[None]
 
 
-def line_scalar(components: ArrayLike, which: int) -> Callable[[Array], tuple[Array, Array]]:
-    """Scalarizer spectrum (n,) -> (counts of component `which`, variance), NaN both where the status is not OK."""
+def line_scalar(components: ArrayLike, which: int) -> Scalarizer:
+    """Counts of component `which` of a spectrum: a `Scalarizer` of the arrays "energy" and "counts".
 
-    def scalar(counts: Array) -> tuple[Array, Array]:
+    Args:
+        components: (m, n) of `shapes` at the energies of the spectra to come.
+        which: of them.
+    """
+
+    def function(_: ArrayLike, counts: ArrayLike) -> Estimate:
         found = fit_lines(counts, components)
-        good = (found.status == Status.OK) & jnp.isfinite(found.covariance[which, which])
-        values = found.counts[which], found.covariance[which, which]
-        return jnp.where(good, values[0], jnp.nan), jnp.where(good, values[1], jnp.nan)
+        variance = found.covariance[which, which]
+        return checked(found.counts[which], variance, found.status, found.status == Status.OK)
 
-    return scalar
+    return Scalarizer("counts of a line", function, ("energy", "counts"), "{counts}")

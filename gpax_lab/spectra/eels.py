@@ -7,7 +7,6 @@ hold the channels low <= E < high. Fits of peaks are in `gpax_lab.spectra.peaks`
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -19,6 +18,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native
 from gpax_lab.core._status import Status
+from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
 STEPS = 12
 """Scoring steps of the Poisson fit: quadratic convergence from the log-log start; more do not move a good fit."""
@@ -244,36 +244,32 @@ def edges(
     return {name: edge(energy, counts, fit, over, **options) for name, (fit, over) in windows.items()}
 
 
-def edge_scalar(energy: ArrayLike, fit_window: Window, window: Window, **options) -> Callable[[Array], tuple]:
-    """Scalarizer spectrum (n,) -> (counts of an edge, variance), NaN both unless the status is OK."""
+def edge_scalar(fit_window: Window, window: Window, **options) -> Scalarizer:
+    """Counts of an edge: a `Scalarizer` of the arrays "energy" and "counts"; arguments as in `edge`."""
 
-    def scalar(spectrum: Array) -> tuple[Array, Array]:
-        found = edge(energy, spectrum, fit_window, window, **options)
-        good = found.status == Status.OK
-        return jnp.where(good, found.counts, jnp.nan), jnp.where(good, found.variance, jnp.nan)
+    def function(energy: ArrayLike, counts: ArrayLike) -> Estimate:
+        found = edge(energy, counts, fit_window, window, **options)
+        return checked(found.counts, found.variance, found.status, found.status == Status.OK)
 
-    return scalar
+    return Scalarizer("counts of an edge", function, ("energy", "counts"), "{counts}")
 
 
-def edge_ratio(energy: ArrayLike, first: tuple, second: tuple, **options) -> Callable[[Array], tuple]:
-    """Scalarizer spectrum (n,) -> (ratio of two edges, variance), each a (fit window, window).
+def edge_ratio(first: tuple[Window, Window], second: tuple[Window, Window], **options) -> Scalarizer:
+    """Ratio of the counts of two edges, each a (fit window, window): a `Scalarizer` of "energy" and "counts".
 
-    A failed reading where the second edge is not there (`LEAST_EDGE`).
+    A failed measurement, with status NO_SIGNAL, where the second edge is not there (`LEAST_EDGE`).
     """
 
-    def scalar(spectrum: Array) -> tuple[Array, Array]:
-        a, b = (edge(energy, spectrum, *pair, **options) for pair in (first, second))
+    def function(energy: ArrayLike, counts: ArrayLike) -> Estimate:
+        a, b = (edge(energy, counts, *pair, **options) for pair in (first, second))
         ratio = a.counts / b.counts
         variance = (a.variance + ratio**2 * b.variance) / b.counts**2
-        good = (
-            (a.status == Status.OK)
-            & (b.status == Status.OK)
-            & (b.counts > LEAST_EDGE * jnp.sqrt(b.variance))
-            & jnp.isfinite(variance)
-        )
-        return jnp.where(good, ratio, jnp.nan), jnp.where(good, variance, jnp.nan)
+        there = b.counts > LEAST_EDGE * jnp.sqrt(b.variance)
+        status = Status.worst_of(a.status, b.status)
+        status = jnp.where((status == Status.OK) & ~there, jnp.int8(Status.NO_SIGNAL), status)
+        return checked(ratio, variance, status, status == Status.OK)
 
-    return scalar
+    return Scalarizer("ratio of two edges", function, ("energy", "counts"))
 
 
 def _axes(energy: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:

@@ -19,6 +19,7 @@ from numpy.polynomial.chebyshev import cheb2poly, chebfit, chebpts1
 from scipy.special import erfcx
 
 from gpax_lab.core._status import Status
+from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 from gpax_lab.spectra.fit import Fit, curve_fit, judged, transformed
 from gpax_lab.spectra.loop_start import inputs, loop_start, starts_of
 from gpax_lab.spectra.loops import SHARPNESS, despike, loop_area, loop_function, rising, sweep_step
@@ -204,6 +205,41 @@ def _diagonals(values: Array) -> Array:
     """(..., k, k) matrices with the values (..., k) on their diagonals."""
     k = values.shape[-1]
     return jax.vmap(jnp.diag)(values.reshape(-1, k)).reshape(*values.shape, k)
+
+
+def loop_scalar(which: str, **options) -> Scalarizer:
+    """One of the nine `LoopScalars` of a loop: a `Scalarizer` of the arrays "bias" and "response".
+
+    Args:
+        which: a field of `LoopScalars`, as "coercive_up".
+        **options: of `loop_fit`.
+
+    Raises:
+        ValueError: there is no such number.
+
+    Example:
+        >>> from gpax_lab.spectra.loops import loop_function, triangle
+        >>> bias = triangle(8.0, 64)
+        >>> loop = loop_function(bias, jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8]))
+        >>> coercive = loop_scalar("coercive_up")
+        >>> round(float(coercive.function(bias, loop).value), 3), coercive.unit_of({"bias": "V"})
+        (2.544, 'V')
+    """
+    if which not in LoopScalars._fields:
+        raise ValueError(f"the numbers of a loop are {list(LoopScalars._fields)}; got {which!r}.")
+    k = LoopScalars._fields.index(which)
+
+    @jax.jit
+    def function(bias: ArrayLike, response: ArrayLike) -> Estimate:
+        found = scalars(loop_fit(bias, response, **options), bias)
+        status = found.status[..., k]
+        return checked(found.params[..., k], found.covariance[..., k, k], status, status == Status.OK)
+
+    if which == "area":
+        unit = "{response} {bias}"
+    else:
+        unit = "{response}" if which in ("remanence_up", "remanence_down", "switchable") else "{bias}"
+    return Scalarizer(which.replace("_", " "), function, ("bias", "response"), unit)
 
 
 def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, Array]:
@@ -422,4 +458,14 @@ def _switched_at(share: ArrayLike, centre: Array, before: Array, after: Array) -
     return centre + width * erfinv(over / width)
 
 
-__all__ = ["NUCLEATION", "SHARPEST", "LoopScalars", "loop_fit", "loop_scalars", "loop_start", "on_off", "scalars"]
+__all__ = [
+    "NUCLEATION",
+    "SHARPEST",
+    "LoopScalars",
+    "loop_fit",
+    "loop_scalar",
+    "loop_scalars",
+    "loop_start",
+    "on_off",
+    "scalars",
+]

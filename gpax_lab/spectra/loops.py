@@ -16,6 +16,8 @@ from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
+from gpax_lab.core._status import Status
+from gpax_lab.spectra._scalarizer import Estimate, Scalarizer
 
 SHARPNESS = 1000.0
 """1/V: how abruptly the corner width changes at the coercive bias (Jesse et al., as fitted in BGlib: d = 1000)."""
@@ -196,6 +198,27 @@ def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     v, r = floating(bias, "the bias"), floating(response, "the response")
     around = (jnp.max(v) - jnp.min(v)) * (jnp.max(r, axis=-1) - jnp.min(r, axis=-1))
     return jnp.log10(jnp.maximum(jnp.abs(loop_area(v, r)), LOG_FLOOR * around))
+
+
+def _stated(value: Array) -> Estimate:
+    """A number whose error nobody knows."""
+    status = jnp.where(jnp.isfinite(value), jnp.int8(Status.OK), jnp.int8(Status.UNDEFINED))
+    return Estimate(value, jnp.zeros_like(value), status)
+
+
+def _size(bias: ArrayLike, response: ArrayLike) -> Estimate:
+    return _stated(abs(loop_area(bias, response)))
+
+
+def _logarithm(bias: ArrayLike, response: ArrayLike) -> Estimate:
+    return _stated(log_loop_area(bias, response))
+
+
+LOOP_AREA = Scalarizer("loop area", _size, ("bias", "response"), "{response} {bias}")
+"""Size of the area of a loop as it was measured, without a fit."""
+
+LOG_LOOP_AREA = Scalarizer("log10 of the loop area", _logarithm, ("bias", "response"), "log10({response} {bias})")
+"""Its decimal logarithm, `log_loop_area`."""
 
 
 def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Array:

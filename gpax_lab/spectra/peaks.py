@@ -13,9 +13,9 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, numbers
+from gpax_lab.spectra._scalarizer import Scalarizer, ratio
 from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused
 from gpax_lab.spectra.residual import LITTLE, NOT_NOISE, neighbour_correlation
-from gpax_lab.spectra.scalarize import Scalar, ratio, scalarizer
 
 FOUR_LN2 = 2.772588722239781
 
@@ -154,54 +154,77 @@ def _guess(x: Array, y: Array, many: int) -> Array:
     return jnp.stack(parts, axis=-1)
 
 
+PARAMETERS = (
+    ("height of a peak", "{values}"),
+    ("centre of a peak", "{axis}"),
+    ("width of a peak", "{axis}"),
+    ("offset of a peak", "{values}"),
+    ("slope under a peak", "{values}/{axis}"),
+    ("Lorentzian part of a peak", "1"),
+)
+"""Name and unit of each parameter of a peak."""
+
 LEAST_HEIGHT = 4.0
 """Height over its standard deviation from which a peak is there. A fit to pure noise finds the best of all places and
 widths: one in nine of its heights exceeds 3."""
 
 
 def peak_scalar(
-    x: ArrayLike,
     window: tuple[float, float],
     which: int = 0,
     shape: str = "gaussian",
     gain: ArrayLike | None = None,
     least: float | None = None,
-) -> Scalar:
-    """Scalarizer spectrum (n,) -> (parameter `which` of a peak, variance): 0 height, 1 centre, 2 width.
+    arrays: tuple[str, str] = ("energy", "counts"),
+) -> Scalarizer:
+    """Parameter `which` of a peak (0 height, 1 centre, 2 width, 3 offset, 4 slope): a `Scalarizer`.
 
     Args:
-        x, window, shape, gain: of `fit_peak`.
+        window, shape, gain: of `fit_peak`.
         which: parameter.
-        least: height over its standard deviation below which the reading has failed; by default 4 (`LEAST_HEIGHT`) for
-            all but the height, which may be nothing.
+        least: height over its standard deviation below which the measurement has failed; by default 4 (`LEAST_HEIGHT`)
+            for all but the height, which may be nothing.
+        arrays: names of the axis and of the spectrum.
     """
     limit = (0.0 if which == 0 else LEAST_HEIGHT) if least is None else least
+    axis, values = (f"{{{name}}}" for name in arrays)
+    name, unit = PARAMETERS[which]
 
-    def fit(y: Array) -> Fit:
+    def fit(x: ArrayLike, y: Array) -> Fit:
         found = fit_peak(x, y, window, shape, gain=gain)
         there = (limit <= 0) | (found.params[..., 0] > limit * judged(found).std[..., 0])
         return refused(found, ~there)
 
-    return scalarizer(fit, lambda p: p[which])
+    unit = unit.format(axis=axis, values=values)
+    return Scalarizer.of_fit(fit, lambda p: p[which], arrays, name=name, unit=unit, concrete=1)
 
 
 def peak_ratio(
-    x: ArrayLike,
     first: tuple[float, float],
     second: tuple[float, float],
     shape: str = "gaussian",
     gain: ArrayLike | None = None,
-) -> Scalar:
-    """Scalarizer spectrum (n,) -> (ratio of the heights of two peaks in separate windows, variance).
+    arrays: tuple[str, str] = ("energy", "counts"),
+) -> Scalarizer:
+    """Ratio of the heights of two peaks in separate windows: a `Scalarizer`.
 
-    A failed reading where the second peak is not there (`LEAST_HEIGHT`). For counts give the gain: without it noise is
-    taken for equal in all channels, and the error of a ratio comes out at half its size.
+    A failed measurement where the second peak is not there (`LEAST_HEIGHT`). For counts give the gain: without it noise
+    is taken for equal in all channels, and the error of a ratio comes out at half its size.
+
+    Args:
+        first, second: windows (low, high).
+        shape, gain: of `fit_peak`.
+        arrays: names of the axis and of the spectrum.
+
+    Raises:
+        ValueError: the windows overlap.
 
     Source: the criterion of Roccapriore et al., Adv. Mater. 34, 2201345 (2022) on MnPS3, a ratio of two fitted peaks.
     """
     if first[0] < second[1] and second[0] < first[1]:
         raise ValueError(f"the windows {first} and {second} overlap: their errors would not be independent.")
-    return ratio(peak_scalar(x, first, 0, shape, gain), peak_scalar(x, second, 0, shape, gain, LEAST_HEIGHT))
+    above = peak_scalar(first, 0, shape, gain, arrays=arrays)
+    return ratio(above, peak_scalar(second, 0, shape, gain, LEAST_HEIGHT, arrays))
 
 
 SURE = 1.5

@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._status import Status
+from gpax_lab.spectra._scalarizer import Scalarizer
 from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused, transformed
 from gpax_lab.spectra.residual import LITTLE, misfit, neighbour_correlation, widening
 from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
@@ -124,6 +125,27 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
     fit = curve_fit(magnitude, x, a, start, sigma, **settings | options)
     left, wider = _left(magnitude, fit, x, a, sigma, options.get("huber"))
     return _judged(transformed(_widened(fit, wider), _magnitude_units, centre), f, left)
+
+
+def sho_scalar(which: str, **options) -> Scalarizer:
+    """One of the four `ShoParams` of a complex spectrum: a `Scalarizer` of the arrays "frequency" and "spectrum".
+
+    Args:
+        which: a field of `ShoParams`, as "resonance".
+        **options: of `sho_fit`.
+
+    Raises:
+        ValueError: there is no such number.
+    """
+    units = {"amplitude": "{spectrum}", "resonance": "{frequency}", "q": "1", "phase": "rad"}
+    if which not in units:
+        raise ValueError(f"the numbers of a resonance are {list(units)}; got {which!r}.")
+    k = ShoParams._fields.index(which)
+
+    def fit(frequency: ArrayLike, spectrum: ArrayLike) -> Fit:
+        return sho_fit(frequency, spectrum, **options)
+
+    return Scalarizer.of_fit(fit, lambda p: p[k], ("frequency", "spectrum"), name=which, unit=units[which])
 
 
 def _widened(fit: Fit, by: Array) -> Fit:
@@ -247,4 +269,4 @@ def _judged(fit: Fit, f: Array, left: Array) -> Fit:
     return fit._replace(status=jnp.where(outside, jnp.int8(Status.OUTSIDE_RANGE), fit.status))
 
 
-__all__ = ["LEAST_SIGNAL", "ShoParams", "sho_amplitude_fit", "sho_fit", "sho_response", "sho_start"]
+__all__ = ["LEAST_SIGNAL", "ShoParams", "sho_amplitude_fit", "sho_fit", "sho_response", "sho_scalar", "sho_start"]

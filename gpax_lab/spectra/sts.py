@@ -5,7 +5,6 @@ A spectrum is `bias (n,)` in V in even steps and `current (..., n)`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -17,6 +16,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native, numbers, traced
 from gpax_lab.core._status import Status
+from gpax_lab.spectra._scalarizer import Estimate, Scalarizer
 
 BOLTZMANN = 8.617333262e-5
 """eV/K, CODATA 2018."""
@@ -209,16 +209,14 @@ def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float)
     return Gap(w, lo, up, w_var, lo_var, up_var, status)
 
 
-def gap_scalar(
-    bias: ArrayLike, threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2
-) -> Callable[[Array], tuple[Array, Array]]:
-    """Scalarizer conductance (n,) -> (width of the gap in V, variance), NaN both where the status is not OK."""
+def gap_scalar(threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2) -> Scalarizer:
+    """Width of the gap: a `Scalarizer` of the arrays "bias" and "conductance"; arguments as in `gap`."""
 
-    def scalar(conductance: Array) -> tuple[Array, Array]:
+    def function(bias: ArrayLike, conductance: ArrayLike) -> Estimate:
         found = gap(bias, conductance, threshold, sigma, window, order)
-        return found.width, found.width_variance
+        return Estimate(found.width, found.width_variance, found.status)
 
-    return scalar
+    return Scalarizer("gap", function, ("bias", "conductance"), "{bias}")
 
 
 def thermal_peak(v: Array, p: Array) -> Array:

@@ -8,7 +8,7 @@ from scipy.special import erf
 from gpax_lab.core import Status
 from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, loop_start, on_off, scalars
 from gpax_lab.spectra.loops import loop_function, rising, triangle
-from gpax_lab.spectra.scalarize import scalarizer
+from gpax_lab.spectra._scalarizer import Scalarizer
 
 BIAS = triangle(8.0, 64)
 NOISE = 0.02
@@ -173,8 +173,8 @@ def test_a_scalarizer_accepts_what_scalars_does(loops, name):
     clean[40:] = 0.0
     noisy = clean + np.repeat([0.0, 0.7, 0.7], 20)[:, None] * dice.normal(size=clean.shape)
     k = LoopScalars._fields.index(name)
-    scalar = scalarizer(lambda y: loop_fit(BIAS, y), lambda p: loop_scalars(p, BIAS)[k])
-    value, variance = (np.asarray(v) for v in jax.vmap(scalar)(noisy))
+    scalar = Scalarizer.of_fit(lambda y: loop_fit(BIAS, y), lambda p: loop_scalars(p, BIAS)[k], ("response",))
+    value, variance = (np.asarray(v) for v in jax.vmap(scalar.function)(noisy)[:2])
     fit = loop_fit(BIAS, noisy)
     found = scalars(fit, BIAS)
     good = np.asarray(found.status)[:, k] == Status.OK

@@ -89,7 +89,8 @@ def test_flags_and_the_scalarizer():
     y[3, 4] = np.nan
     expected = [Status.OK, Status.NO_GAP, Status.OUTSIDE_RANGE, Status.BAD_INPUT]
     assert sts.gap(BIAS, y, 0.2, 0.01).status.tolist() == expected
-    value, variance = jax.vmap(sts.gap_scalar(BIAS, 0.2, 0.01))(jnp.asarray(y))
+    scalar = sts.gap_scalar(0.2, 0.01)
+    value, variance, _ = jax.vmap(lambda row: scalar.function(BIAS, row))(jnp.asarray(y))
     assert np.isclose(value[0], 1.6)
     assert variance[0] > 0
     assert np.isnan(value[1:]).all()

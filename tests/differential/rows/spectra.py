@@ -19,12 +19,12 @@ from gpax_lab.spectra import (
     normal_equations,
     peaks,
     residual,
-    scalarize,
     sho,
     sho_start,
     streams,
     sts,
 )
+from gpax_lab.spectra._scalarizer import Scalarizer, difference, log10, ratio
 from gpax_lab.spectra.stem4d import detectors, fields, strain
 from rows.inference import KEY
 
@@ -203,9 +203,9 @@ def curves() -> list[Row]:
 
     def joined(y):
         one, other = (
-            scalarize.scalarizer(lambda y: fit.curve_fit(bell, x, y, start), lambda p, k=k: p[k]) for k in (0, 2)
+            Scalarizer.of_fit(lambda y: fit.curve_fit(bell, x, y, start), lambda p, k=k: p[k], ("y",)) for k in (0, 2)
         )
-        return [use(y) for use in (scalarize.ratio(one, other), scalarize.difference(one, other), scalarize.log10(one))]
+        return [use.function(y)[:2] for use in (ratio(one, other), difference(one, other), log10(one))]
 
     window = (-3.0, 4.0)
     shape = np.asarray([2.0, 0.3, 0.7, 0.4])
@@ -223,7 +223,8 @@ def curves() -> list[Row]:
     of_pieces = "normal_equations.normal spectra.normal_equations.curve spectra.normal_equations.data "
     of_pieces += "spectra.normal_equations.free_parameters spectra.normal_equations.fix_params "
     of_pieces += "spectra.normal_equations.gauss_jordan_solve spectra.normal_equations.within"
-    combined = "scalarize.scalarizer spectra.scalarize.combine spectra.scalarize.ratio spectra.scalarize.difference "
+    combined = "_scalarizer.Scalarizer.of_fit spectra._scalarizer.combine spectra._scalarizer.ratio "
+    combined += "spectra._scalarizer.difference spectra._scalarizer.checked "
     return [
         put(several, fitted, y),
         row("spectra.fit.curve_fit", lambda: (bounded, (y,)), "bounded", ("jit",), tolerance=1e-5),
@@ -249,7 +250,7 @@ def curves() -> list[Row]:
             FEW,
             1e-8,
         ),
-        put(combined + "spectra.scalarize.log10", joined, np.abs(y) + 0.5, ("jit",)),
+        put(combined + "spectra._scalarizer.log10", joined, np.abs(y) + 0.5, ("jit",)),
         *[
             put(
                 f"peaks.{name}",
@@ -261,8 +262,14 @@ def curves() -> list[Row]:
             for name in ("gaussian", "lorentzian", "pseudo_voigt", "plasmon")
         ],
         put("peaks.fit_peak", lambda y: peaks.fit_peak(x, y, window), y, ("jit",)),
-        put("peaks.peak_scalar", lambda y: peaks.peak_scalar(x, window)(y), y, ("jit",)),
-        put("peaks.peak_ratio", lambda y: peaks.peak_ratio(x, (-4, -1.5), (-1.5, 3.0))(y), y, ("jit",), 1e-5),
+        put("peaks.peak_scalar", lambda y: peaks.peak_scalar(window).function(x, y)[:2], y, ("jit",)),
+        put(
+            "peaks.peak_ratio",
+            lambda y: peaks.peak_ratio((-4, -1.5), (-1.5, 3.0)).function(x, y)[:2],
+            y,
+            ("jit",),
+            1e-5,
+        ),
         put("peaks.align", lambda y: peaks.align(y, jnp.stack([y, jnp.roll(y, 1)])), y, ("jit",), 1e-8),
         put("peaks.shift_spectra", lambda y: peaks.shift_spectra(y[None], jnp.asarray([0.4])), y, SHORT, 1e-8),
     ]
@@ -295,19 +302,22 @@ def counts() -> list[Row]:
             "poisson",
             FIT,
         ),
-        put("eels.edge_scalar", lambda y: eels.edge_scalar(energy, *windows)(y), y, ("jit",)),
+        put("eels.edge_scalar", lambda y: eels.edge_scalar(*windows).function(energy, y)[:2], y, ("jit",)),
         put(
-            "eels.edge_ratio", lambda y: eels.edge_ratio(energy, windows, (windows[0], (482.0, 500.0)))(y), y, ("jit",)
+            "eels.edge_ratio",
+            lambda y: eels.edge_ratio(windows, (windows[0], (482.0, 500.0))).function(energy, y)[:2],
+            y,
+            ("jit",),
         ),
         put("edx.line_width", lambda e: edx.line_width(e), np.asarray([1.2, 3.3]), SHORT),
         put("edx.fit_lines", lambda y: edx.fit_lines(y, shapes, 20), lines, FIT, FITTED, core=("jit",)),
-        put("edx.line_scalar", lambda y: edx.line_scalar(shapes, 1)(y), lines, ("jit",), FITTED),
+        put("edx.line_scalar", lambda y: edx.line_scalar(shapes, 1).function(axis, y)[:2], lines, ("jit",), FITTED),
         put("sts.derivative", lambda y: sts.derivative(bias, y), slope, SHORT),
         put(
             "sts.normalized_conductance", lambda y: sts.normalized_conductance(bias, jnp.cumsum(y), y, 0.2), slope, FEW
         ),
         put("sts.gap", lambda y: sts.gap(bias, y, 0.2, 0.01), slope, FEW, core=("jit",)),
-        put("sts.gap_scalar", lambda y: sts.gap_scalar(bias, 0.2, 0.01)(y), slope, FIT),
+        put("sts.gap_scalar", lambda y: sts.gap_scalar(0.2, 0.01).function(bias, y)[:2], slope, FIT),
         put("sts.thermal_width", sts.thermal_width, np.asarray(4.2)),
         put(
             "sts.thermal_peak",
