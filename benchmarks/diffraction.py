@@ -27,8 +27,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
 from gpax_lab.simulators import diffraction as sim  # noqa: E402
-from gpax_lab.spectra import streams  # noqa: E402
-from gpax_lab.spectra.stem4d import detectors, fields, strain  # noqa: E402
+from gpax_lab.spectra import stem4d, streams  # noqa: E402
 
 VOLTAGE = 80e3
 
@@ -50,8 +49,8 @@ def lattice(report: Report, quick: bool) -> None:
 
     def field_of(dose):
         patterns = sim.scan(probe, potential, places.reshape(-1, 2), dose, jax.random.key(0))
-        moved = detectors.centre_of_mass(patterns).value.reshape(*places.shape)
-        return fields.projected_field(moved, *scale)
+        moved = stem4d.centre_of_mass(patterns).value.reshape(*places.shape)
+        return stem4d.projected_field(moved, *scale)
 
     seen = jnp.moveaxis(sim.seen_field(probe, potential)[:, ::every, ::every], 0, -1)
     point = probe._replace(wave=jnp.zeros_like(probe.wave).at[0, 0].set(1.0))
@@ -60,17 +59,17 @@ def lattice(report: Report, quick: bool) -> None:
     exact = miss(whole, seen)
     report.result("field without noise, against what the probe sees", exact, "relative error")
     report.result("field without noise, against the field itself", miss(whole, true), "relative error")
-    charge_seen = fields.charge(seen, step, periodic=True)
+    charge_seen = stem4d.charge(seen, step, periodic=True)
     report.result("charge without noise, against what the probe sees",
-                  miss(fields.charge(whole, step, periodic=True), charge_seen), "relative error")  # fmt: skip
+                  miss(stem4d.charge(whole, step, periodic=True), charge_seen), "relative error")  # fmt: skip
     report.claim("without noise the centre of mass is the probe's field to 1 percent", exact < 0.01)
     for dose in (1e3, 1e4, 1e5):
         noisy = field_of(dose)
         report.result(
             f"field at {dose:.0e} electrons a pattern, against what the probe sees", miss(noisy, seen), "relative error"
         )
-        smooth = fields.charge(noisy, step, periodic=True, smooth=0.04)
-        asked = fields.charge(seen, step, periodic=True, smooth=0.04)
+        smooth = stem4d.charge(noisy, step, periodic=True, smooth=0.04)
+        asked = stem4d.charge(seen, step, periodic=True, smooth=0.04)
         report.result(f"charge, smoothed by 0.04 nm, at {dose:.0e} electrons", miss(smooth, asked), "relative error")
 
 
@@ -82,8 +81,8 @@ def bragg(report: Report, quick: bool) -> None:
     for dose in (1e4, 1e5):
         draw = lambda key, dose=dose: sim.discs(64, jnp.asarray(32.0 + indices @ base), 5.0, jnp.ones(9), dose, key)  # noqa: E731
         patterns = jax.lax.map(draw, jax.random.split(jax.random.key(1), count))
-        found = strain.strain(
-            strain.fit_lattice(strain.find_discs(patterns, 32.0 + indices @ base, 7.5), indices), base
+        found = stem4d.strain(
+            stem4d.fit_lattice(stem4d.find_discs(patterns, 32.0 + indices @ base, 7.5), indices), base
         )
         errors = np.asarray(found.tensor[:, 0, 0])
         stated = float(jnp.mean(found.std[:, 0]))
@@ -115,11 +114,11 @@ def large(report: Report, quick: bool) -> None:
             for start in range(0, total, 1024):
                 node[start : start + 1024] = np.roll(some, start // 1024, axis=2)
         report.result("size of the set", bytes_needed / 2**30, "GiB")
-        disc = detectors.annular((64, 64), (32, 32), 0, 12)
+        disc = stem4d.annular((64, 64), (32, 32), 0, 12)
 
         def all_of(patterns):
-            found = detectors.centre_of_mass(patterns.astype(jnp.float32))
-            return found.value, detectors.virtual(patterns.astype(jnp.float32), disc)[0]
+            found = stem4d.centre_of_mass(patterns.astype(jnp.float32))
+            return found.value, stem4d.virtual_detector(patterns.astype(jnp.float32), disc)[0]
 
         with h5py.File(folder / "set.h5") as file:
             source = file["patterns"]

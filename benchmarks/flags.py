@@ -31,9 +31,17 @@ import numpy as np  # noqa: E402
 from scipy.stats import binomtest  # noqa: E402
 
 from gpax_lab.core import Status  # noqa: E402
-from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, scalars  # noqa: E402
-from gpax_lab.spectra.loops import despike, loop_area, loop_function, triangle  # noqa: E402
-from gpax_lab.spectra._scalarizer import Scalarizer  # noqa: E402
+from gpax_lab.spectra import Scalarizer  # noqa: E402
+from gpax_lab.spectra.loops import (  # noqa: E402  # noqa: E402
+    LoopScalars,
+    despike,
+    loop_area,
+    loop_fit,
+    loop_function,
+    loop_scalars,
+    scalars_of_fit,
+    triangle,
+)
 
 jax.config.update("jax_enable_x64", True)
 
@@ -142,7 +150,7 @@ def main() -> None:
         for draw in DRAWS:
             clean, noisy, params = simulated(kind, count, draw)
             fit = loop_fit(BIAS, noisy)
-            found, truth = scalars(fit, BIAS), truths(kind, clean, params)
+            found, truth = scalars_of_fit(fit, BIAS), truths(kind, clean, params)
             unflagged.append(np.mean(np.asarray(fit.status) == Status.OK))
             for k, name in enumerate(NAMES):
                 known = np.isfinite(truth[:, k])
@@ -181,7 +189,7 @@ def alike(count, report, quick):
         differ = 0
         for kind in KINDS:
             noisy = simulated(kind, count, 104)[1]
-            found = scalars(loop_fit(BIAS, noisy), BIAS)
+            found = scalars_of_fit(loop_fit(BIAS, noisy), BIAS)
             value, variance = (np.asarray(v) for v in jax.vmap(scalar.function)(noisy)[:2])
             good = np.asarray(found.status)[:, k] == Status.OK
             numbers = (value, found.params[:, k], 1e-3), (variance, found.std[:, k] ** 2, 1e-2)
@@ -191,14 +199,14 @@ def alike(count, report, quick):
         report.result(f"{name}: loops of which a scalarizer says something else", share, "1")
         # What parts them is the last step of a fit in another batch, so that the count itself is claimed.
         bound = interval(differ, count * len(KINDS))[0] if quick else share
-        report.claim(f"{name}: a scalarizer and `scalars` agree on 999 of 1000 loops", bound <= 1e-3)
+        report.claim(f"{name}: a scalarizer and `scalars_of_fit` agree on 999 of 1000 loops", bound <= 1e-3)
 
 
 def nothing(count, report, quick):
     """Straight lines in noise switch nowhere, and their area is none within its error."""
     dice = np.random.default_rng(105)
     tilt = dice.uniform(-0.3, 0.3, (count, 1))
-    found = scalars(loop_fit(BIAS, tilt * BIAS + dice.normal(size=(count, 64))), BIAS)
+    found = scalars_of_fit(loop_fit(BIAS, tilt * BIAS + dice.normal(size=(count, 64))), BIAS)
     flag, names = np.asarray(found.status), LoopScalars._fields
     for name in ("coercive_up", "coercive_down", "imprint", "nucleation_up", "nucleation_down"):
         k = int(np.sum(flag[:, names.index(name)] == Status.OK))
@@ -227,7 +235,7 @@ def measured(folder, report):
     step = np.abs(np.diff(bias[odd])).mean()
     spare = np.sqrt(np.var(left, axis=1) * (weight @ weight) + 2.0 * (height * step) ** 2 / 12.0)
     for name, loops in (("as measured", response[good]), ("spikes repaired", repaired[good])):
-        found = scalars(loop_fit(bias[even], loops[:, even]), bias[even])
+        found = scalars_of_fit(loop_fit(bias[even], loops[:, even]), bias[even])
         numbers = (np.asarray(v)[:, 0] for v in (found.params, found.std, found.status))
         claims(f"BEPS map, {name}, every second reading", counted(*numbers, reference, spare), report)
 
@@ -243,7 +251,7 @@ def shapes(bias, loops, report):
         sums = np.zeros(7)
         for draw in range(4):
             dice = np.random.default_rng([106, draw])
-            found = scalars(loop_fit(bias, clean + times * noise * dice.normal(size=clean.shape)), bias)
+            found = scalars_of_fit(loop_fit(bias, clean + times * noise * dice.normal(size=clean.shape)), bias)
             sums += counted(*(np.asarray(v)[:, 0] for v in (found.params, found.std, found.status)), truth)
         claims(f"measured shapes, noise x {times:g}: area", sums, report)
 

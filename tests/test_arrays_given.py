@@ -8,7 +8,7 @@ import pytest
 from gpax_lab.core import _inputs as inputs
 from gpax_lab.images import atoms, descriptors, domains, features, frames, patches, registration
 from gpax_lab.spectra import edx, eels, peaks, sho, sts
-from gpax_lab.spectra import fit as fitting
+from gpax_lab.spectra import _fit as fitting
 
 DICE = np.random.default_rng(0)
 BAND = np.linspace(320.0, 380.0, 32)

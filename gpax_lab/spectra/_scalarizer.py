@@ -19,7 +19,7 @@ from jax import Array
 
 from gpax_lab.core._inputs import inexact
 from gpax_lab.core._status import Status
-from gpax_lab.spectra.fit import Fit, judged, transformed
+from gpax_lab.spectra._fit import Fit, judged, transformed
 
 CHUNK = 64
 """Spectra of a map that are evaluated together: bounds the memory."""
@@ -115,8 +115,7 @@ class Scalarizer:
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from gpax_lab.spectra.loop_fit import loop_fit
-        >>> from gpax_lab.spectra.loops import loop_function, triangle
+        >>> from gpax_lab.spectra.loops import loop_fit, loop_function, triangle
         >>> opening = Scalarizer.of_fit(
         ...     loop_fit, lambda p: p[2] - p[3], ("bias", "response"), name="opening", unit="{bias}"
         ... )
@@ -258,7 +257,7 @@ class Scalarizer:
         values = [name for name in self.arrays if name not in where]
         if len(values) != 1:
             raise ValueError(
-                f"{self.name!r} takes {list(self.arrays)}, all but one of them axes, and the data have the axes {found}: "
+                f"{self.name!r} takes {list(self.arrays)}, all but one of them axes, and the axes are {found}: "
                 f"say which is which, as in evaluate(data, {self.arrays[0]}={found[-1]!r})."
             )
         return where, values[0]

@@ -21,6 +21,15 @@ from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
 from gpax_lab.core._status import Status
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
+__all__ = [
+    "LINES",
+    "Lines",
+    "fit_lines",
+    "line_scalarizer",
+    "line_width",
+    "shapes",
+]
+
 LINES = {
     "O K": 0.525,
     "Fe L": 0.705,
@@ -40,14 +49,14 @@ LINES = {
 otherwise be taken for the next element but one: K-beta of Mn lies at Fe. X-ray Data Booklet (LBNL, 2009), tables 1-2
 and 1-3; "Fe L" is L-alpha. Shares change by a few percent with the detector's window and the specimen's thickness."""
 
-POOR = 6.0
+_POOR = 6.0
 """Standard deviations of Pearson's sum above its mean from which a fit is flagged."""
 
-PAIR = 3.65e-3
+_PAIR = 3.65e-3
 """keV per electron-hole pair in silicon: Knoll, Radiation Detection and Measurement, 4th ed., ch. 11."""
-FANO = 0.115
+_FANO = 0.115
 """Fano factor of silicon: Alig, Bloom, Struck, Phys. Rev. B 22, 5565 (1980)."""
-MN_K = 5.895
+_MN_K = 5.895
 """keV, Mn K-alpha, mean of the doublet: the line at which ISO 15632 states a detector's resolution."""
 
 
@@ -76,7 +85,9 @@ def line_width(energy: ArrayLike, mn_fwhm: ArrayLike = 0.130) -> Array:
 
     Source: Fiori, Newbury, Scanning Electron Microsc. 1, 401 (1978); Knoll, ch. 11 (F, eps).
     """
-    squared = floating(mn_fwhm, "mn_fwhm") ** 2 + 8.0 * jnp.log(2.0) * FANO * PAIR * (floating(energy, "energy") - MN_K)
+    squared = floating(mn_fwhm, "mn_fwhm") ** 2 + 8.0 * jnp.log(2.0) * _FANO * _PAIR * (
+        floating(energy, "energy") - _MN_K
+    )
     return jnp.sqrt(jnp.maximum(squared, 1e-4**2))
 
 
@@ -169,7 +180,7 @@ def _fit_all(y: Array, s: Array, steps: int) -> Lines:
     covariance = lax.map(lambda m: _inverse((s / m[None]) @ s.T), floor)
     # Pearson's sum has the mean n and the variance 2 n + sum 1 / mean for any Poisson means.
     pearson, channels = jnp.sum((y - mean) ** 2 / floor, axis=-1), y.shape[1]
-    poor = pearson > channels + POOR * jnp.sqrt(2.0 * channels + jnp.sum(1.0 / floor, axis=-1))
+    poor = pearson > channels + _POOR * jnp.sqrt(2.0 * channels + jnp.sum(1.0 / floor, axis=-1))
     status = Status.worst((~finite, Status.BAD_INPUT), (total <= 0, Status.NO_COUNTS), (poor, Status.POOR_FIT))
     good = status != Status.BAD_INPUT
     return Lines(
@@ -184,7 +195,7 @@ def _inverse(a: Array) -> Array:
     return jnp.where(ok, inverse, jnp.nan) * scale[:, None] * scale[None]
 
 
-def line_scalar(components: ArrayLike, which: int) -> Scalarizer:
+def line_scalarizer(components: ArrayLike, which: int) -> Scalarizer:
     """Counts of component `which` of a spectrum: a `Scalarizer` of the arrays "energy" and "counts".
 
     Args:

@@ -20,20 +20,30 @@ from gpax_lab.core._inputs import floating, native
 from gpax_lab.core._status import Status
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
-STEPS = 12
+__all__ = [
+    "Background",
+    "Edge",
+    "background",
+    "edge",
+    "edge_ratio",
+    "edge_scalarizer",
+    "power_law",
+]
+
+_STEPS = 12
 """Scoring steps of the Poisson fit: quadratic convergence from the log-log start; more do not move a good fit."""
 
-POOR = 6.0
+_POOR = 6.0
 """Standard deviations of chi^2 above 1 from which a background is a poor fit."""
 
-DOUBTS = (Status.OK, Status.POOR_FIT, Status.RISING_BACKGROUND, Status.EMPTY_CHANNELS)
+_DOUBTS = (Status.OK, Status.POOR_FIT, Status.RISING_BACKGROUND, Status.EMPTY_CHANNELS)
 """Statuses of a background under which the counts of an edge are stated."""
 
-LEAST_EDGE = 4.0
+_LEAST_EDGE = 4.0
 """Counts of an edge over their standard deviation from which something may be divided by them. Of 1,000 tails of few
 counts without an edge 9 had one of 3: extrapolation is not quite linear in its parameters."""
 
-Window = tuple[float, float]
+_Window = tuple[float, float]
 
 
 class Background(NamedTuple):
@@ -70,7 +80,7 @@ class Edge(NamedTuple):
 
 
 def power_law(
-    energy: ArrayLike, counts: ArrayLike, window: Window, method: str = "log", gain: ArrayLike = 1.0
+    energy: ArrayLike, counts: ArrayLike, window: _Window, method: str = "log", gain: ArrayLike = 1.0
 ) -> Background:
     """Fit A E^-r below an edge.
 
@@ -133,7 +143,7 @@ def _fit_one(log_energy: Array, y: Array, inside: Array, gain: Array, method: st
         total = jnp.sum(y) / jnp.maximum(jnp.sum(used), 1.0)
         flat = jnp.stack([jnp.log(jnp.maximum(total, 1e-30)), jnp.zeros((), y.dtype)])
         begin = jnp.where(jnp.sum(y) > 10 * gain * jnp.sum(used), start, flat)  # logs of a few counts mislead
-        params, _ = lax.scan(step, begin, None, length=STEPS)
+        params, _ = lax.scan(step, begin, None, length=_STEPS)
         mean = used * jnp.exp(jnp.clip(params[0] - params[1] * log_energy, -60.0, 60.0))
         covariance = gain * _inverse(_moments(log_energy, mean, logs)[0])
         score = jnp.stack([jnp.sum(y - mean), jnp.sum((y - mean) * log_energy)])
@@ -155,7 +165,7 @@ def _fit_one(log_energy: Array, y: Array, inside: Array, gain: Array, method: st
         (~good, Status.NOT_CONVERGED),
         (empty, Status.EMPTY_CHANNELS),
         (params[1] <= 0, Status.RISING_BACKGROUND),
-        (chi > 1.0 + POOR * spread, Status.POOR_FIT),
+        (chi > 1.0 + _POOR * spread, Status.POOR_FIT),
     )
     return params, covariance, chi, status
 
@@ -187,8 +197,8 @@ def background(energy: ArrayLike, fit: Background) -> Array:
 def edge(
     energy: ArrayLike,
     counts: ArrayLike,
-    fit_window: Window,
-    window: Window,
+    fit_window: _Window,
+    window: _Window,
     method: str = "log",
     gain: ArrayLike = 1.0,
 ) -> Edge:
@@ -230,21 +240,14 @@ def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> Ed
     variance = gain * jnp.maximum(total, 1.0) + spread
     under = jnp.sum(below, axis=-1)
     status = jnp.where(jnp.isfinite(total) & jnp.any(inside), fit.status, jnp.int8(Status.BAD_INPUT))
-    stated = functools.reduce(jnp.logical_or, [status == doubt for doubt in DOUBTS])
+    stated = functools.reduce(jnp.logical_or, [status == doubt for doubt in _DOUBTS])
     good = stated & jnp.isfinite(variance)
     values = [jnp.where(good, v, jnp.nan) for v in (total - under, variance, under)]
     last = jnp.where(good | ~stated, status, jnp.int8(Status.NOT_CONVERGED)).astype(jnp.int8)
     return Edge(values[0], values[1], values[2], last)
 
 
-def edges(
-    energy: ArrayLike, counts: ArrayLike, windows: dict[str, tuple[Window, Window]], **options
-) -> dict[str, Edge]:
-    """`edge` for several edges by name: windows maps a name to (fit window, window); options as in `edge`."""
-    return {name: edge(energy, counts, fit, over, **options) for name, (fit, over) in windows.items()}
-
-
-def edge_scalar(fit_window: Window, window: Window, **options) -> Scalarizer:
+def edge_scalarizer(fit_window: _Window, window: _Window, **options) -> Scalarizer:
     """Counts of an edge: a `Scalarizer` of the arrays "energy" and "counts"; arguments as in `edge`."""
 
     def function(energy: ArrayLike, counts: ArrayLike) -> Estimate:
@@ -254,17 +257,17 @@ def edge_scalar(fit_window: Window, window: Window, **options) -> Scalarizer:
     return Scalarizer("counts of an edge", function, ("energy", "counts"), "{counts}")
 
 
-def edge_ratio(first: tuple[Window, Window], second: tuple[Window, Window], **options) -> Scalarizer:
+def edge_ratio(first: tuple[_Window, _Window], second: tuple[_Window, _Window], **options) -> Scalarizer:
     """Ratio of the counts of two edges, each a (fit window, window): a `Scalarizer` of "energy" and "counts".
 
-    A failed measurement, with status NO_SIGNAL, where the second edge is not there (`LEAST_EDGE`).
+    A failed measurement, with status NO_SIGNAL, where the second edge is not there (4 standard deviations).
     """
 
     def function(energy: ArrayLike, counts: ArrayLike) -> Estimate:
         a, b = (edge(energy, counts, *pair, **options) for pair in (first, second))
         ratio = a.counts / b.counts
         variance = (a.variance + ratio**2 * b.variance) / b.counts**2
-        there = b.counts > LEAST_EDGE * jnp.sqrt(b.variance)
+        there = b.counts > _LEAST_EDGE * jnp.sqrt(b.variance)
         status = Status.worst_of(a.status, b.status)
         status = jnp.where((status == Status.OK) & ~there, jnp.int8(Status.NO_SIGNAL), status)
         return checked(ratio, variance, status, status == Status.OK)
@@ -280,7 +283,7 @@ def _axes(energy: ArrayLike, counts: ArrayLike) -> tuple[Array, Array]:
     return x, y
 
 
-def _window(energy: ArrayLike, window: Window, least: int) -> Array:
+def _window(energy: ArrayLike, window: _Window, least: int) -> Array:
     """Channels of a window; checked wherever the energies are known, also under jit."""
     low, high = window
     x = energy if isinstance(energy, jax.core.Tracer) else native(energy, "energy", missing=False)

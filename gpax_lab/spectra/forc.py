@@ -15,8 +15,15 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._linalg import in_chunks
-from gpax_lab.spectra.fit import normal_solve
-from gpax_lab.spectra.loops import coercive_biases, loop_area
+from gpax_lab.spectra._fit import normal_solve
+from gpax_lab.spectra._loop import coercive_biases, loop_area
+
+__all__ = [
+    "Family",
+    "forc_distribution",
+    "loop_family",
+    "split_cycles",
+]
 
 
 class Family(NamedTuple):

@@ -13,16 +13,30 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, numbers
+from gpax_lab.spectra._fit import Fit, curve_fit, judged, refused
+from gpax_lab.spectra._residual import LITTLE, NOT_NOISE, neighbour_correlation
 from gpax_lab.spectra._scalarizer import Scalarizer, ratio
-from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused
-from gpax_lab.spectra.residual import LITTLE, NOT_NOISE, neighbour_correlation
 
-FOUR_LN2 = 2.772588722239781
+__all__ = [
+    "SHAPES",
+    "Alignment",
+    "align",
+    "fit_peak",
+    "gaussian",
+    "lorentzian",
+    "peak_ratio",
+    "peak_scalarizer",
+    "plasmon",
+    "pseudo_voigt",
+    "shift_spectra",
+]
+
+_FOUR_LN2 = 2.772588722239781
 
 
 def gaussian(x: Array, p: Array) -> Array:
     """p0 exp(-4 ln2 (x - p1)^2 / p2^2) + p3 + p4 (x - p1): height, centre, full width at half maximum, background."""
-    return p[0] * jnp.exp(-FOUR_LN2 * ((x - p[1]) / p[2]) ** 2) + p[3] + p[4] * (x - p[1])
+    return p[0] * jnp.exp(-_FOUR_LN2 * ((x - p[1]) / p[2]) ** 2) + p[3] + p[4] * (x - p[1])
 
 
 def lorentzian(x: Array, p: Array) -> Array:
@@ -154,7 +168,7 @@ def _guess(x: Array, y: Array, many: int) -> Array:
     return jnp.stack(parts, axis=-1)
 
 
-PARAMETERS = (
+_PARAMETERS = (
     ("height of a peak", "{values}"),
     ("centre of a peak", "{axis}"),
     ("width of a peak", "{axis}"),
@@ -164,12 +178,12 @@ PARAMETERS = (
 )
 """Name and unit of each parameter of a peak."""
 
-LEAST_HEIGHT = 4.0
+_LEAST_HEIGHT = 4.0
 """Height over its standard deviation from which a peak is there. A fit to pure noise finds the best of all places and
 widths: one in nine of its heights exceeds 3."""
 
 
-def peak_scalar(
+def peak_scalarizer(
     window: tuple[float, float],
     which: int = 0,
     shape: str = "gaussian",
@@ -182,13 +196,13 @@ def peak_scalar(
     Args:
         window, shape, gain: of `fit_peak`.
         which: parameter.
-        least: height over its standard deviation below which the measurement has failed; by default 4 (`LEAST_HEIGHT`)
+        least: height over its standard deviation below which the measurement has failed; by default 4
             for all but the height, which may be nothing.
         arrays: names of the axis and of the spectrum.
     """
-    limit = (0.0 if which == 0 else LEAST_HEIGHT) if least is None else least
+    limit = (0.0 if which == 0 else _LEAST_HEIGHT) if least is None else least
     axis, values = (f"{{{name}}}" for name in arrays)
-    name, unit = PARAMETERS[which]
+    name, unit = _PARAMETERS[which]
 
     def fit(x: ArrayLike, y: Array) -> Fit:
         found = fit_peak(x, y, window, shape, gain=gain)
@@ -208,8 +222,8 @@ def peak_ratio(
 ) -> Scalarizer:
     """Ratio of the heights of two peaks in separate windows: a `Scalarizer`.
 
-    A failed measurement where the second peak is not there (`LEAST_HEIGHT`). For counts give the gain: without it noise
-    is taken for equal in all channels, and the error of a ratio comes out at half its size.
+    A failed measurement where the second peak is not there (4 standard deviations). For counts give the gain: without it
+    noise is taken for equal in all channels, and the error of a ratio comes out at half its size.
 
     Args:
         first, second: windows (low, high).
@@ -223,11 +237,11 @@ def peak_ratio(
     """
     if first[0] < second[1] and second[0] < first[1]:
         raise ValueError(f"the windows {first} and {second} overlap: their errors would not be independent.")
-    above = peak_scalar(first, 0, shape, gain, arrays=arrays)
-    return ratio(above, peak_scalar(second, 0, shape, gain, LEAST_HEIGHT, arrays))
+    above = peak_scalarizer(first, 0, shape, gain, arrays=arrays)
+    return ratio(above, peak_scalarizer(second, 0, shape, gain, _LEAST_HEIGHT, arrays))
 
 
-SURE = 1.5
+_SURE = 1.5
 """Standard deviations beyond sqrt(2 ln n), where the highest of n normal numbers lies: correlations with noise do not
 come so high."""
 
@@ -299,7 +313,7 @@ def _shift(reference: Array, row: Array, gain: Array, upsample: int) -> tuple[Ar
     variance = jnp.sum(slope**2 * expected) / jnp.where(lever > 0, lever, jnp.nan) ** 2
     height = jnp.sum(jnp.interp(place + shift, place, a) * b)
     noise = jnp.sqrt(jnp.sum(a**2) * jnp.mean(expected))
-    there = height > (jnp.sqrt(2.0 * jnp.log(n)) + SURE) * noise
+    there = height > (jnp.sqrt(2.0 * jnp.log(n)) + _SURE) * noise
     good = jnp.all(jnp.isfinite(row)) & (middle > 0) & inside & jnp.isfinite(variance) & there
     return jnp.where(good, shift, jnp.nan), jnp.where(good, variance, jnp.nan)
 

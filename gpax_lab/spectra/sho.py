@@ -18,29 +18,38 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._status import Status
+from gpax_lab.spectra._fit import Fit, curve_fit, judged, refused, transformed
+from gpax_lab.spectra._residual import LITTLE, misfit, neighbour_correlation, widening
 from gpax_lab.spectra._scalarizer import Scalarizer
-from gpax_lab.spectra.fit import Fit, curve_fit, judged, refused, transformed
-from gpax_lab.spectra.residual import LITTLE, misfit, neighbour_correlation, widening
-from gpax_lab.spectra.sho_start import inputs, magnitude, sho_start, start_of, unit_response
+from gpax_lab.spectra._sho_start import inputs, magnitude, sho_start, start_of, unit_response
 
-UNEXPLAINED, ALIKE, PEAKED, REJECTED = 0.1, 0.5, 3.0, 12.0
+__all__ = [
+    "ShoParams",
+    "sho_amplitude_fit",
+    "sho_fit",
+    "sho_response",
+    "sho_scalarizer",
+    "sho_start",
+]
+
+_UNEXPLAINED, _ALIKE, _PEAKED, _REJECTED = 0.1, 0.5, 3.0, 12.0
 """A fit is poor if it leaves more than a tenth of the variance, and of that neighbours correlate by more than half
 (of 64 bins of noise this has a standard deviation of 0.09), or its mean square is three times what its median says of
 noise. With `huber`, bins whose square is twelve times the median do not count (5.4 standard deviations)."""
 
-EXPLAINED, BESIDE = 22.0, 8.0
+_EXPLAINED, _BESIDE = 22.0, 8.0
 """What a resonance explains beyond the mean, in mean squares of what is left, and how much of it without the bin that
 tells most of it: less is no resonance, or may be a spike. Of 3,000 spectra of normal noise in 8, 16 and 32 bins 16, 5
 and 6 pass both (of amplitudes 46, 4 and none), where 100, 82 and 40 (320, 244 and 56) passed without; of noise with
 the tails of Student's t of three degrees of freedom, in 16 bins and more, 3 to 37."""
 
-LEAST, SMOOTH = 1e-5, 0.8
+_LEAST, _SMOOTH = 1e-5, 0.8
 """Of a complex spectrum a fit is poor already if it leaves more than `residual.LITTLE` that is not noise: two modes
 beside each other, or a saturated amplifier; and if it leaves more than a hundred thousandth of which hardly anything is
 noise: neighbours correlate by 0.8. Where they are alike and it leaves less, or sigma is known and chi^2 is far above 1,
 errors are larger by that."""
 
-LEAST_SIGNAL = 3.0
+_LEAST_SIGNAL = 3.0
 """Amplitude over its standard deviation: below it there is no resonance to speak of, and errors are far from normal."""
 
 
@@ -88,7 +97,7 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
     Returns:
         `Fit` of (amplitude, resonance Hz, Q, phase rad in (-pi, pi]). Status OUTSIDE_RANGE where the resonance is not
         inside the band by a bin, POOR_FIT also where the amplitude is less than three of its standard deviations, and
-        where what is left is more than noise, as it is of two modes in one band (see `UNEXPLAINED` and `LEAST`). The
+        where what is left is more than noise, as it is of two modes in one band. The
         fit runs in the Cartesian parts of the drive, which are smooth where the amplitude vanishes; it is never
         negative.
 
@@ -127,7 +136,7 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
     return _judged(transformed(_widened(fit, wider), _magnitude_units, centre), f, left)
 
 
-def sho_scalar(which: str, **options) -> Scalarizer:
+def sho_scalarizer(which: str, **options) -> Scalarizer:
     """One of the four `ShoParams` of a complex spectrum: a `Scalarizer` of the arrays "frequency" and "spectrum".
 
     Args:
@@ -228,21 +237,21 @@ def _left(
         power, about = jnp.abs(rest) ** 2, jnp.abs(jnp.where(there, y - jnp.sum(y) / count, 0.0)) ** 2
         if huber is not None:  # spikes were left out, and are told by nothing else
             usual = jnp.nanmedian(jnp.where(there, power, jnp.nan))
-            far = power > REJECTED * usual
+            far = power > _REJECTED * usual
             rest, about = jnp.where(far, 0.0, rest), jnp.where(far, 0.0, about)
             power = jnp.abs(rest) ** 2
         total, gain = jnp.sum(power), about - power
         level = total / jnp.maximum(parts * count - u.shape[0], 1)
-        told = (jnp.sum(gain) > EXPLAINED * level) & (jnp.sum(gain) - jnp.max(gain) > BESIDE * level)
+        told = (jnp.sum(gain) > _EXPLAINED * level) & (jnp.sum(gain) - jnp.max(gain) > _BESIDE * level)
         alike = neighbour_correlation(rest)
         # The median of an exponential is ln 2 of its mean; of the square of a normal number it is 0.455 of it.
         quiet = jnp.nanmedian(jnp.where(there, power, jnp.nan)) / (math.log(2.0) if jnp.iscomplexobj(y) else 0.455)
-        peaked = total > PEAKED * quiet * count
-        poor = (total > UNEXPLAINED * jnp.sum(about)) & ((alike > ALIKE) | peaked)
+        peaked = total > _PEAKED * quiet * count
+        poor = (total > _UNEXPLAINED * jnp.sum(about)) & ((alike > _ALIKE) | peaked)
         wider = widening(alike, parts * count)
         if parts == 2:  # amplitudes of noise are not normal: their tails are alike in neighbours without a second mode
             poor = poor | ((total > LITTLE * jnp.sum(about)) & (wider > 1.0))
-            poor = poor | ((total > LEAST * jnp.sum(about)) & (alike > SMOOTH))
+            poor = poor | ((total > _LEAST * jnp.sum(about)) & (alike > _SMOOTH))
         if sigma is not None:
             wider = wider * misfit(level, parts * count)
         return ~told | poor, wider
@@ -263,10 +272,7 @@ def _judged(fit: Fit, f: Array, left: Array) -> Fit:
     bin_width = (f[-1] - f[0]) / (f.shape[0] - 1)
     resonance = fit.params[..., 1]
     outside = ~((resonance > f[0] + bin_width) & (resonance < f[-1] - bin_width))
-    faint = ~(fit.params[..., 0] > LEAST_SIGNAL * judged(fit).std[..., 0])
+    faint = ~(fit.params[..., 0] > _LEAST_SIGNAL * judged(fit).std[..., 0])
     fit = refused(fit, faint | left)
     outside = outside & (fit.status != Status.BAD_INPUT)
     return fit._replace(status=jnp.where(outside, jnp.int8(Status.OUTSIDE_RANGE), fit.status))
-
-
-__all__ = ["LEAST_SIGNAL", "ShoParams", "sho_amplitude_fit", "sho_fit", "sho_response", "sho_scalar", "sho_start"]

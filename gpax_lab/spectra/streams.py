@@ -16,8 +16,18 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 
+__all__ = [
+    "band_pass",
+    "blocks",
+    "comb",
+    "demodulated",
+    "filtered",
+    "kernel_of",
+    "stream",
+]
 
-class Source(Protocol):
+
+class _Source(Protocol):
     """Sliced along its first axis."""
 
     @property
@@ -28,7 +38,7 @@ class Source(Protocol):
         """A block as a NumPy array."""
 
 
-def blocks(source: Source, size: int) -> Iterator[tuple[slice, np.ndarray]]:
+def blocks(source: _Source, size: int) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of `size` along the first axis, read one ahead by a thread. Two blocks are in memory at a time."""
     if size < 1:
         raise ValueError(f"a block has 1 row or more; got {size}.")
@@ -47,7 +57,7 @@ def blocks(source: Source, size: int) -> Iterator[tuple[slice, np.ndarray]]:
 
 
 def stream(
-    source: Source,
+    source: _Source,
     function: Callable[[Array], Any],
     size: int,
     callback: Callable[[int, int], None] = lambda done, total: None,
@@ -147,7 +157,7 @@ def _resolved(taps: int, rate: float, band: float) -> None:
         raise ValueError(f"{taps} taps resolve {4.0 * rate / taps:g} Hz, the band is {band:g} Hz: take {needed} taps.")
 
 
-def filtered(source: Source, kernel: ArrayLike, size: int = 1 << 18) -> Iterator[np.ndarray]:
+def filtered(source: _Source, kernel: ArrayLike, size: int = 1 << 18) -> Iterator[np.ndarray]:
     """A stream (n,) through a zero-phase filter, block by block: equal to the filter over the whole (overlap-save).
 
     Beyond its ends the stream is taken to be zero.

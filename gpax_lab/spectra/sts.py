@@ -18,7 +18,17 @@ from gpax_lab.core._inputs import floating, native, numbers, traced
 from gpax_lab.core._status import Status
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer
 
-BOLTZMANN = 8.617333262e-5
+__all__ = [
+    "Gap",
+    "derivative",
+    "gap",
+    "gap_scalarizer",
+    "normalized_conductance",
+    "thermal_peak",
+    "thermal_width",
+]
+
+_BOLTZMANN = 8.617333262e-5
 """eV/K, CODATA 2018."""
 
 
@@ -209,7 +219,7 @@ def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float)
     return Gap(w, lo, up, w_var, lo_var, up_var, status)
 
 
-def gap_scalar(threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2) -> Scalarizer:
+def gap_scalarizer(threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2) -> Scalarizer:
     """Width of the gap: a `Scalarizer` of the arrays "bias" and "conductance"; arguments as in `gap`."""
 
     def function(bias: ArrayLike, conductance: ArrayLike) -> Estimate:
@@ -232,4 +242,4 @@ def thermal_peak(v: Array, p: Array) -> Array:
 
 def thermal_width(temperature: ArrayLike) -> Array:
     """2 k_B T / e in V for T in K."""
-    return 2.0 * BOLTZMANN * floating(temperature, "temperature")
+    return 2.0 * _BOLTZMANN * floating(temperature, "temperature")

@@ -97,9 +97,8 @@ EXCLUDED = {
         simulators.graphene.
         spectra.edx.shapes
         spectra.forc.split_cycles
-        spectra.scalarize.HasArrays.
-        spectra.scalarize.of_reading
-        spectra.streams.Source.
+        spectra._scalarizer.Scalarizer.evaluate
+        spectra._scalarizer.Scalarizer.unit_of
         spectra.streams.blocks
         spectra.streams.filtered
         spectra.streams.stream

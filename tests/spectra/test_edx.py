@@ -21,7 +21,7 @@ def test_components_have_unit_area_and_the_width_of_the_detector():
     assert np.allclose(centre[:4], list(NAMES.values()), atol=2e-3)
     spread = np.sqrt(s[3] @ (ENERGY - centre[3]) ** 2 - 0.02**2 / 12)
     assert np.isclose(spread * np.sqrt(8 * np.log(2)), edx.line_width(3.691), rtol=0.01)
-    assert np.isclose(edx.line_width(edx.MN_K, 0.13), 0.13)
+    assert np.isclose(edx.line_width(edx._MN_K, 0.13), 0.13)
 
 
 def test_intensities_are_unbiased_and_covered():
@@ -59,7 +59,7 @@ def test_flags_and_the_scalarizer():
     y[0] = 100 * np.asarray(s[0] + s[4])
     y[2, 5] = -1
     assert edx.fit_lines(y, s).status.tolist() == [Status.OK, Status.NO_COUNTS, Status.BAD_INPUT]
-    scalar = edx.line_scalar(s, 0)
+    scalar = edx.line_scalarizer(s, 0)
     value, variance, _ = jax.vmap(lambda counts: scalar.function(ENERGY, counts))(jnp.asarray(y))
     assert np.isclose(value[0], 100, rtol=0.05)
     assert variance[0] > 90

@@ -6,9 +6,18 @@ import scipy.optimize
 from scipy.special import erf
 
 from gpax_lab.core import Status
-from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, loop_scalars, loop_start, on_off, scalars
-from gpax_lab.spectra.loops import loop_function, rising, triangle
 from gpax_lab.spectra._scalarizer import Scalarizer
+from gpax_lab.spectra.loops import (
+    LoopScalars,
+    loop_fit,
+    loop_function,
+    loop_scalars,
+    loop_start,
+    on_off,
+    rising,
+    scalars_of_fit,
+    triangle,
+)
 
 BIAS = triangle(8.0, 64)
 NOISE = 0.02
@@ -67,7 +76,7 @@ def test_the_start_is_near_enough(loops):
 
 def test_derived_numbers_have_true_errors(loops):
     truth, _, found = loops
-    derived = scalars(found, BIAS)
+    derived = scalars_of_fit(found, BIAS)
     true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(truth))
     good = np.asarray(found.status) == Status.OK
     z = ((np.asarray(derived.params) - true) / np.asarray(derived.std))[good]
@@ -145,7 +154,7 @@ def test_numbers_are_judged_by_themselves_and_not_by_the_parameters(loops):
     seen = clean + noise[:, None] * dice.normal(size=clean.shape)
     fit = loop_fit(BIAS, seen)
     assert np.mean(np.asarray(fit.status)[:200] == Status.OK) < 0.3, "as fits they are refused"
-    found = scalars(fit, BIAS)
+    found = scalars_of_fit(fit, BIAS)
     assert found.status.shape == (COUNT, 9)
     true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(truth))
     away = np.abs(np.asarray(found.params) - true) / np.asarray(found.std)
@@ -158,7 +167,7 @@ def test_numbers_are_judged_by_themselves_and_not_by_the_parameters(loops):
     for kind in (slice(0, 100), slice(200, 300)):
         assert np.mean(accepted[kind, 1:3]) > 0.9
         assert np.mean((away[kind, 1:3] > 5) & accepted[kind, 1:3]) < 0.03
-    nothing = scalars(loop_fit(BIAS, 0.1 * dice.normal(size=clean.shape)), BIAS)
+    nothing = scalars_of_fit(loop_fit(BIAS, 0.1 * dice.normal(size=clean.shape)), BIAS)
     flags = np.asarray(nothing.status)
     assert np.mean(flags[:, 0] == Status.OK) > 0.95, "the area of nothing is 0 within its error"
     assert np.mean(np.abs(nothing.params[:, 0]) < 4 * nothing.std[:, 0]) > 0.95
@@ -176,11 +185,11 @@ def test_a_scalarizer_accepts_what_scalars_does(loops, name):
     scalar = Scalarizer.of_fit(lambda y: loop_fit(BIAS, y), lambda p: loop_scalars(p, BIAS)[k], ("response",))
     value, variance = (np.asarray(v) for v in jax.vmap(scalar.function)(noisy)[:2])
     fit = loop_fit(BIAS, noisy)
-    found = scalars(fit, BIAS)
+    found = scalars_of_fit(fit, BIAS)
     good = np.asarray(found.status)[:, k] == Status.OK
     np.testing.assert_array_equal(np.isfinite(value), good)
     np.testing.assert_allclose(value[good], found.params[good, k], rtol=1e-3, atol=1e-6)
-    if name != "remanence_up":  # whose least error only `scalars` knows
+    if name != "remanence_up":  # whose least error only `scalars_of_fit` knows
         np.testing.assert_allclose(variance[good], np.asarray(found.std)[good, k] ** 2, rtol=1e-2)
     assert np.all(good[:20])
     assert np.mean(np.asarray(fit.r_squared)[40:] < 0.5) > 0.8, "by its R^2 no fit of noise is good"
@@ -191,7 +200,7 @@ def test_lines_in_noise_switch_nowhere():
     """Of 1,000 at most 1 in 100 by the choice of the limit: 10, and four standard deviations of that number more."""
     dice = np.random.default_rng(13)
     noise = dice.uniform(-0.3, 0.3, (1000, 1)) * np.asarray(BIAS) + dice.normal(size=(1000, 64))
-    found = scalars(loop_fit(BIAS, noise), BIAS)
+    found = scalars_of_fit(loop_fit(BIAS, noise), BIAS)
     for k, name in enumerate(LoopScalars._fields):
         if name.startswith(("coercive", "imprint", "nucleation")):
             assert np.sum(np.asarray(found.status)[:, k] == Status.OK) <= 10 + 4 * np.sqrt(10)
@@ -207,7 +216,7 @@ def test_a_slanted_loop_may_be_upside_down_and_a_saturated_one_is_not():
         fit = loop_fit(BIAS, loops)
         turned = np.asarray(fit.params[:, 2] < fit.params[:, 3])
         assert turned.any()
-        flags = np.asarray(scalars(fit, BIAS).status)[turned]
+        flags = np.asarray(scalars_of_fit(fit, BIAS).status)[turned]
         assert np.all((flags[:, 1] == Status.OK) == accepted)
         assert np.all(flags[:, 0] == Status.OK), "the area is the same either way"
 
@@ -218,7 +227,7 @@ def test_errors_grow_where_the_loop_is_not_of_the_fitted_form(loops):
     bent = loop_fit(
         BIAS, clean + 0.01 * np.asarray(BIAS) ** 2 + 0.03 * np.random.default_rng(15).normal(size=clean.shape)
     )
-    found = scalars(bent, BIAS)
+    found = scalars_of_fit(bent, BIAS)
     true = np.asarray(jax.vmap(lambda p: loop_scalars(p, BIAS))(loops[0]))
     away = np.abs(np.asarray(found.params)[:, 1:4] - true[:, 1:4]) / np.asarray(found.std)[:, 1:4]
     # Normal numbers: 1.1 of 400 beyond three, and four standard deviations of that number.
@@ -264,7 +273,7 @@ def test_most_real_loops_are_described(data_folder):
     found = loop_fit(bias, response.reshape(COUNT, 64), repair=True)
     good = np.isin(np.asarray(found.status), (Status.OK, Status.UNRESOLVED))
     assert good.mean() > 0.5
-    assert np.mean(np.asarray(scalars(found, bias).status)[:, 0] == Status.OK) > 0.95
+    assert np.mean(np.asarray(scalars_of_fit(found, bias).status)[:, 0] == Status.OK) > 0.95
     assert float(jnp.nanmedian(found.r_squared)) > 0.9
 
 
@@ -276,10 +285,10 @@ def test_a_gap_over_a_switch_leaves_no_bias_and_no_area():
     seen = np.asarray(loop_function(BIAS, truth)) + 0.05 * dice.normal(size=(100, 64))
     right = np.asarray(loop_scalars(truth, BIAS))
     for gap in (up & (bias > 1.0), up & (bias > 1.0) & (bias < 4.5), np.arange(64) < 30):
-        found = scalars(loop_fit(BIAS, np.where(gap, np.nan, seen)), BIAS)
+        found = scalars_of_fit(loop_fit(BIAS, np.where(gap, np.nan, seen)), BIAS)
         good = np.asarray(found.status) == Status.OK
         assert np.mean(good[:, :2]) < 0.02
-    off = scalars(loop_fit(BIAS, np.where(up & (bias < -4.0), np.nan, seen)), BIAS)
+    off = scalars_of_fit(loop_fit(BIAS, np.where(up & (bias < -4.0), np.nan, seen)), BIAS)
     assert np.mean(np.asarray(off.status)[:, :3] == Status.OK) > 0.95
     away = (np.asarray(off.params) - right)[:, :3] / np.asarray(off.std)[:, :3]
     assert np.mean(np.abs(away) < 3) > 0.95

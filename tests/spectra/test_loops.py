@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from gpax_lab.core import Status
-from gpax_lab.spectra import loops
-from gpax_lab.spectra.loop_fit import loop_fit, scalars
-from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangle_at
+from gpax_lab.spectra import _loop, loops
+from gpax_lab.spectra.loops import LoopParams, loop_area, loop_fit, loop_function, scalars_of_fit, triangle_at
 
 PARAMS = LoopParams(a0=-1.0, a1=2.5, a2=2.0, a3=-1.5, a4=0.1, b0=0.5, b1=0.9, b2=0.7, b3=0.4)
 BIAS = loops.triangle(6.0, 64)
@@ -101,11 +100,11 @@ def test_how_often_a_bias_is_read_changes_nothing(recording):
     assert float(loops.loop_area(bias, response)) == pytest.approx(float(loops.loop_area(BIAS, once)), rel=1e-12)
     np.testing.assert_allclose(loops.coercive_biases(bias, response), loops.coercive_biases(BIAS, once), rtol=1e-9)
     np.testing.assert_allclose(loops.remanence(bias, response), loops.remanence(BIAS, once), rtol=1e-9)
-    assert float(loops.sweep_step(bias)) == pytest.approx(12.0 / 32)
+    assert float(_loop.sweep_step(bias)) == pytest.approx(12.0 / 32)
 
 
 def test_a_bias_that_never_moves_has_one_cycle_and_no_branch():
-    assert float(loops.cycles(np.full(8, 2.0))) == 1.0
+    assert float(_loop.cycles(np.full(8, 2.0))) == 1.0
     assert not np.any(loops.rising(np.full(8, 2.0)))
     np.testing.assert_array_equal(loops.rising(np.array([0, 1, 2, 1])), [False, True, True, False])
 
@@ -188,7 +187,7 @@ def test_a_sweep_that_does_not_close_has_no_area():
     for bias, closed in ((whole, True), (jnp.concatenate([first, whole]), False), (jnp.append(whole, 8.0), True)):
         area = loop_area(bias, loop_function(bias, params))
         assert bool(jnp.isfinite(area)) == closed
-        found = scalars(loop_fit(bias, loop_function(bias, params)), bias)
+        found = scalars_of_fit(loop_fit(bias, loop_function(bias, params)), bias)
         assert (int(found.status[0]) == Status.OK) == closed
         assert int(found.status[1]) == Status.OK, "where it switches is known all the same"
 
@@ -203,8 +202,8 @@ def test_noise_of_a_measured_bias_makes_no_branches(points, readings, volts):
     bias = true + volts * dice.normal(size=true.shape)
     found = np.asarray(loops.rising(bias))
     assert np.all((found == up) | (np.abs(true) > 8.0 - 8.0 * volts))
-    assert float(loops.cycles(np.tile(bias, 3))) == 3.0
-    assert float(loops.sweep_step(bias)) == pytest.approx(32.0 / points, rel=0.05)
+    assert float(_loop.cycles(np.tile(bias, 3))) == 3.0
+    assert float(_loop.sweep_step(bias)) == pytest.approx(32.0 / points, rel=0.05)
     clean = np.asarray(loops.loop_function(true, params, up))
     area, right = float(loop_area(bias, clean + 0.05 * dice.normal(size=clean.shape))), float(loop_area(true, clean))
     weight = 0.5 * (np.roll(true, -1) - np.roll(true, 1))
@@ -218,9 +217,9 @@ def test_a_sweep_of_other_than_whole_cycles_has_no_area(corners):
     way = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(corners)))])
     bias = np.interp(np.arange(0.0, way[-1], 0.5), way, corners)
     response = np.asarray(loop_function(bias, jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])))
-    for number in (loops.cycles(bias), loop_area(bias, response), loops.log_loop_area(bias, response)):
+    for number in (_loop.cycles(bias), loop_area(bias, response), loops.log_loop_area(bias, response)):
         assert np.isnan(number)
-    assert float(loops.cycles(np.tile(BIAS, 2))) == 2.0
+    assert float(_loop.cycles(np.tile(BIAS, 2))) == 2.0
 
 
 def test_whole_numbers_are_not_counted_round():
@@ -233,7 +232,7 @@ def test_whole_numbers_are_not_counted_round():
     for kind, scale, offset in ((np.uint16, 1000.0, 6.0), (np.int16, 5000.0, 0.0), (np.int8, 20.0, 0.0)):
         bias = np.round(scale * (np.asarray(BIAS) + offset)).astype(kind)
         plain = bias.astype(float)
-        for function in (loops.rising, loops.cycles, loops.sweep_step):
+        for function in (loops.rising, _loop.cycles, _loop.sweep_step):
             np.testing.assert_array_equal(function(bias), function(plain))
         for pair in (loop_area, loops.coercive_biases, loops.remanence):
             np.testing.assert_array_equal(pair(bias, response), pair(plain, response.astype(float)))

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 
 from gpax_lab.core import Status
+from gpax_lab.spectra import _fit as fitting
 from gpax_lab.spectra import eels, peaks, sts
-from gpax_lab.spectra import fit as fitting
-from gpax_lab.spectra.loop_fit import LoopScalars, loop_fit, scalars
-from gpax_lab.spectra.loops import triangle
+from gpax_lab.spectra.loops import LoopScalars, loop_fit, scalars_of_fit, triangle
 from gpax_lab.spectra.sho import sho_amplitude_fit, sho_fit
 
 COUNT = 1000
@@ -37,7 +36,7 @@ def test_noise_has_no_peak_with_a_place_and_a_width():
     noise = np.random.default_rng(1).normal(size=(COUNT, 60))
     x = np.linspace(0.0, 10.0, 60)
     for which in (1, 2):
-        scalar = peaks.peak_scalar((0.0, 10.0), which)
+        scalar = peaks.peak_scalarizer((0.0, 10.0), which)
         value, variance, _ = jax.vmap(lambda y, scalar=scalar: scalar.function(x, y))(noise)
         assert np.sum(np.isfinite(value)) <= at_most(0.01)
         np.testing.assert_array_equal(np.isfinite(value), np.isfinite(variance))
@@ -75,7 +74,7 @@ def test_a_line_without_noise_switches_nowhere():
     bias = np.asarray(triangle(8.0, 64))
     offset = np.array([0.0, 3.3, 0.1, -7.7, 1e-9, 123456.789, 1 / 3, *np.linspace(-3.0, 3.0, 93)])
     tilt = np.array([*[0.0] * 7, *np.linspace(-0.5, 0.5, 93)])
-    found = scalars(loop_fit(bias, tilt[:, None] * bias + offset[:, None]), bias)
+    found = scalars_of_fit(loop_fit(bias, tilt[:, None] * bias + offset[:, None]), bias)
     good = np.asarray(found.status) == Status.OK
     for k, name in enumerate(LoopScalars._fields):
         if name.startswith(("coercive", "imprint", "nucleation")):

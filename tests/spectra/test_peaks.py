@@ -1,7 +1,7 @@
 import numpy as np
 
 from gpax_lab.core import Status
-from gpax_lab.spectra import fit as fitting
+from gpax_lab.spectra import _fit as fitting
 from gpax_lab.spectra.peaks import fit_peak, gaussian
 
 X = np.linspace(0.0, 10.0, 100)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.core import Status
-from gpax_lab.spectra import _scalarizer
-from gpax_lab.spectra.fit import curve_fit
+from gpax_lab.spectra import _scalarizer, curve_fit
 from gpax_lab.spectra._scalarizer import Scalarizer, combine, difference, log10, ratio
 
 X = jnp.linspace(0.0, 1.0, 40)

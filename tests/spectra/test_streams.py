@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.spectra import streams
-from gpax_lab.spectra.stem4d.detectors import centre_of_mass
+from gpax_lab.spectra.stem4d import centre_of_mass
 
 RNG = np.random.default_rng(0)
 

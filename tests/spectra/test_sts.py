@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.core import Status
-from gpax_lab.spectra import sts
-from gpax_lab.spectra.fit import curve_fit
+from gpax_lab.spectra import curve_fit, sts
 
 BIAS = np.linspace(-2.0, 2.0, 201)
 
@@ -89,7 +88,7 @@ def test_flags_and_the_scalarizer():
     y[3, 4] = np.nan
     expected = [Status.OK, Status.NO_GAP, Status.OUTSIDE_RANGE, Status.BAD_INPUT]
     assert sts.gap(BIAS, y, 0.2, 0.01).status.tolist() == expected
-    scalar = sts.gap_scalar(0.2, 0.01)
+    scalar = sts.gap_scalarizer(0.2, 0.01)
     value, variance, _ = jax.vmap(lambda row: scalar.function(BIAS, row))(jnp.asarray(y))
     assert np.isclose(value[0], 1.6)
     assert variance[0] > 0

@@ -405,6 +405,11 @@ def beliefs() -> list[Row]:
             contexts=("jit", "grad"),
         ),
         row(
+            "core._status.Status.worst_of",
+            lambda: (lambda a: Status.worst_of(a, a[::-1]), (jnp.arange(3, dtype=jnp.int8),)),
+            contexts=NO_SLOPE,
+        ),
+        row(
             "core._status.Status.worst",
             lambda: (lambda a: Status.worst((a > 0, Status.NOT_MIXED), (a > 1, Status.NOT_FINITE)), (jnp.arange(3.0),)),
             contexts=NO_SLOPE,

@@ -9,23 +9,25 @@ from table import EVERYWHERE, FEW, Row, row
 
 from gpax_lab.simulators import diffraction
 from gpax_lab.spectra import (
+    _fit,
+    _loop,
+    _loop_fit,
+    _loop_scalars,
+    _loop_start,
+    _normal_equations,
+    _residual,
+    _sho_start,
     edx,
     eels,
-    fit,
     forc,
-    loop_fit,
-    loop_start,
     loops,
-    normal_equations,
     peaks,
-    residual,
     sho,
-    sho_start,
     streams,
     sts,
 )
 from gpax_lab.spectra._scalarizer import Scalarizer, difference, log10, ratio
-from gpax_lab.spectra.stem4d import detectors, fields, strain
+from gpax_lab.spectra.stem4d import _detectors, _fields, _strain
 from rows.inference import KEY
 
 RNG = np.random.default_rng(5)
@@ -75,24 +77,30 @@ def resonances() -> list[Row]:
             contexts=("jit",),
             tolerance=FITTED,
         ),
-        row("spectra.sho_start.sho_start", lambda: (of(sho_start.sho_start), (parts,)), contexts=FEW),
         row(
-            "spectra.sho_start.start_of",
-            lambda: (lambda parts: sho_start.start_of(BAND, (parts[0] + 1j * parts[1])[None]), (parts,)),
+            "spectra.sho.sho_scalarizer",
+            lambda: (of(lambda f, h: sho.sho_scalarizer("resonance").function(f, h)[:2]), (parts,)),
+            contexts=("jit",),
+            tolerance=FITTED,
+        ),
+        row("spectra._sho_start.sho_start", lambda: (of(_sho_start.sho_start), (parts,)), contexts=FEW),
+        row(
+            "spectra._sho_start.start_of",
+            lambda: (lambda parts: _sho_start.start_of(BAND, (parts[0] + 1j * parts[1])[None]), (parts,)),
             contexts=FEW,
         ),
         row(
-            "spectra.sho_start.inputs",
-            lambda: (lambda a: sho_start.inputs(BAND, a, False), (np.abs(seen),)),
+            "spectra._sho_start.inputs",
+            lambda: (lambda a: _sho_start.inputs(BAND, a, False), (np.abs(seen),)),
             contexts=FEW,
         ),
         row(
-            "spectra.sho_start.unit_response",
-            lambda: (lambda r: sho_start.unit_response(x, r, loss), (jnp.asarray(1.01),)),
+            "spectra._sho_start.unit_response",
+            lambda: (lambda r: _sho_start.unit_response(x, r, loss), (jnp.asarray(1.01),)),
         ),
         row(
-            "spectra.sho_start.magnitude",
-            lambda: (lambda u: sho_start.magnitude(x, u), (jnp.asarray([1.2, 1.01, 0.02]),)),
+            "spectra._sho_start.magnitude",
+            lambda: (lambda u: _sho_start.magnitude(x, u), (jnp.asarray([1.2, 1.01, 0.02]),)),
         ),
     ]
 
@@ -104,33 +112,46 @@ def hysteresis() -> list[Row]:
     def put(name, function, first, contexts=SHORT, **rest):
         return row(f"spectra.{name}", lambda: (function, (first,)), contexts=contexts, **rest)
 
+    of_loops = "_loop_fit.loop_fit _loop_scalars.scalars_of_fit _loop_point.loop_at_point _loop_point.slopes_at_point "
+    of_loops += "_loop_point.switch_at _loop_fit.diagonals"
+
+    def numbers(p):
+        return loops.loop_scalars(p, BIAS)
+
     def of_fit(y):
-        return loop_fit.scalars(loop_fit.loop_fit(BIAS, y, 0.02), BIAS)
+        return _loop_scalars.scalars_of_fit(_loop_fit.loop_fit(BIAS, y, 0.02), BIAS)
 
     return [
-        put("loops.triangle", lambda v: loops.triangle(v, 16), jnp.asarray(8.0)),
-        put("loops.triangle_at", lambda v: loops.triangle_at(v, BIAS / 9.0), jnp.asarray(8.0)),
-        put("loops.rising", loops.rising, BIAS, FEW),
-        row("spectra.loops.rising", lambda: (loops.rising, (np.repeat(np.tile(BIAS, 2), 2),)), "twice", FEW),
-        put("loops.cycles", loops.cycles, np.tile(BIAS, 2), FEW),
-        put("loops.sweep_step", loops.sweep_step, BIAS, FEW),
-        put("loops.loop_function", lambda p: loops.loop_function(BIAS, p), LOOP, EVERYWHERE, core=("grad",)),
-        put("loops.loop_area", lambda y: loops.loop_area(BIAS, y), response),
-        put("loops.log_loop_area", lambda y: loops.log_loop_area(BIAS, y), response),
-        put("loops.despike", loops.despike, spiky),
-        put("loops.coercive_biases", lambda y: loops.coercive_biases(BIAS, y), response),
-        put("loops.remanence", lambda y: loops.remanence(BIAS, y), response),
-        put("loop_start.loop_start", lambda y: loop_start.loop_start(BIAS, y), response, FEW),
+        put("_loop.triangle", lambda v: _loop.triangle(v, 16), jnp.asarray(8.0)),
+        put("_loop.triangle_at", lambda v: _loop.triangle_at(v, BIAS / 9.0), jnp.asarray(8.0)),
+        put("_loop.rising", _loop.rising, BIAS, FEW),
+        row("spectra._loop.rising", lambda: (_loop.rising, (np.repeat(np.tile(BIAS, 2), 2),)), "twice", FEW),
+        put("_loop.cycles", _loop.cycles, np.tile(BIAS, 2), FEW),
+        put("_loop.sweep_step", _loop.sweep_step, BIAS, FEW),
+        put("_loop.loop_function", lambda p: _loop.loop_function(BIAS, p), LOOP, EVERYWHERE, core=("grad",)),
+        put("_loop.loop_area", lambda y: _loop.loop_area(BIAS, y), response),
+        put("_loop.log_loop_area", lambda y: _loop.log_loop_area(BIAS, y), response),
+        put("_loop.despike", _loop.despike, spiky),
+        put("_loop.coercive_biases", lambda y: _loop.coercive_biases(BIAS, y), response),
+        put("_loop.remanence", lambda y: _loop.remanence(BIAS, y), response),
+        put("_loop_start.loop_start", lambda y: _loop_start.loop_start(BIAS, y), response, FEW),
         put(
-            "loop_start.starts_of",
-            lambda y: loop_start.starts_of(jnp.asarray(BIAS), y[None], loops.rising(BIAS)),
+            "_loop_start.starts_of",
+            lambda y: _loop_start.starts_of(jnp.asarray(BIAS), y[None], _loop.rising(BIAS)),
             response,
             FEW,
         ),
-        put("loop_start.inputs", lambda y: loop_start.inputs(BIAS, y, None), response, FEW),
-        put("loop_fit.loop_fit loop_fit.scalars".replace(" ", " spectra."), of_fit, response, ("jit",), tolerance=1e-5),
-        put("loop_fit.loop_scalars", lambda p: loop_fit.loop_scalars(p, BIAS), LOOP),
-        put("loop_fit.on_off", loop_fit.on_off, response, FEW),
+        put("_loop_start.inputs", lambda y: _loop_start.inputs(BIAS, y, None), response, FEW),
+        put(of_loops.replace(" ", " spectra."), of_fit, response, ("jit",), tolerance=1e-5),
+        put(
+            "_loop_scalars.loop_scalarizer",
+            lambda y: loops.loop_scalarizer("area").function(BIAS, y)[:2],
+            response,
+            ("jit",),
+            tolerance=1e-5,
+        ),
+        put("_loop_scalars.loop_scalars _loop_point.switched_at".replace(" ", " spectra."), numbers, LOOP),
+        put("_loop.on_off", loops.on_off, response, FEW),
     ]
 
 
@@ -168,42 +189,42 @@ def curves() -> list[Row]:
     start = np.array([1.5, 0.0, 1.2, 0.0])
 
     def fitted(y, **more):
-        found = fit.curve_fit(bell, x, y, start, **more)
-        refused = fit.refused(found, found.r_squared > 0.5)
-        return found, fit.judged(fit.transformed(found, lambda p: p[:2] / p[2])), fit.usable(found), refused
+        found = _fit.curve_fit(bell, x, y, start, **more)
+        refused = _fit.refused(found, found.r_squared > 0.5)
+        return found, _fit.judged(_fit.transformed(found, lambda p: p[:2] / p[2])), refused
 
     def bounded(y):
         return fitted(y, lower=[0.0, -1, 0.1, -1], upper=[1.4, 2, 3, 1])
 
     def robust(y):
-        return fit.curve_fit(bell, x, y.at[2].add(3.0), start, huber=1.345)
+        return _fit.curve_fit(bell, x, y.at[2].add(3.0), start, huber=1.345)
 
-    formula = normal_equations.Formula(bell, None)
+    formula = _normal_equations.Formula(bell, None)
     box = np.asarray([0.0, -1, 0.1, -1]), np.asarray([1.4, 2, 3, 1.0])
     one = np.zeros(1, int)
 
     def pieces(params):
-        task = normal_equations.Task(x, jnp.asarray(y)[None], None, tuple(map(jnp.asarray, box)))
-        where = normal_equations.within(task, params[:, None])
-        values, weight, _ = normal_equations.data(task, one)
-        a, b, cost = normal_equations.normal(formula, x, values, weight, where)
-        free = normal_equations.free_parameters(where, b, task)
-        held = normal_equations.fix_params(a, free)
+        task = _normal_equations.Task(x, jnp.asarray(y)[None], None, tuple(map(jnp.asarray, box)))
+        where = _normal_equations.within(task, params[:, None])
+        values, weight, _ = _normal_equations.data(task, one)
+        a, b, cost = _normal_equations.normal(formula, x, values, weight, where)
+        free = _normal_equations.free_parameters(where, b, task)
+        held = _normal_equations.fix_params(a, free)
         eye = jnp.eye(4)[..., None]
         return (
             where,
-            normal_equations.curve(formula, x, where),
+            _normal_equations.curve(formula, x, where),
             a,
             b,
             cost,
-            normal_equations.gauss_jordan_solve(held, eye),
+            _normal_equations.gauss_jordan_solve(held, eye),
         )
 
     a = np.asarray([[3.0, 1.0], [1.0, 2.0]])
 
     def joined(y):
         one, other = (
-            Scalarizer.of_fit(lambda y: fit.curve_fit(bell, x, y, start), lambda p, k=k: p[k], ("y",)) for k in (0, 2)
+            Scalarizer.of_fit(lambda y: _fit.curve_fit(bell, x, y, start), lambda p, k=k: p[k], ("y",)) for k in (0, 2)
         )
         return [use.function(y)[:2] for use in (ratio(one, other), difference(one, other), log10(one))]
 
@@ -215,37 +236,37 @@ def curves() -> list[Row]:
     def put(name, function, first, contexts=FIT, tolerance=FITTED, **rest):
         return row(f"spectra.{name}", lambda: (function, (first,)), "", contexts, tolerance=tolerance, **rest)
 
-    several = "fit.curve_fit spectra.fit.transformed spectra.fit.judged spectra.fit.judged_status spectra.fit.usable "
-    several += "spectra.fit.refused "
-    several += "spectra.normal_equations.as_real "
-    several += "spectra.outcome.summary spectra.least_squares.fit_all "
-    several += "spectra.normal_equations.spectra_as_real spectra.normal_equations.parts_of"
-    of_pieces = "normal_equations.normal spectra.normal_equations.curve spectra.normal_equations.data "
-    of_pieces += "spectra.normal_equations.free_parameters spectra.normal_equations.fix_params "
-    of_pieces += "spectra.normal_equations.gauss_jordan_solve spectra.normal_equations.within"
+    several = "_fit.curve_fit spectra._fit.transformed spectra._fit.judged spectra._fit.judged_status "
+    several += "spectra._fit.refused "
+    several += "spectra._normal_equations.as_real "
+    several += "spectra._outcome.summary spectra._least_squares.fit_all "
+    several += "spectra._normal_equations.spectra_as_real spectra._normal_equations.parts_of"
+    of_pieces = "_normal_equations.normal spectra._normal_equations.curve spectra._normal_equations.data "
+    of_pieces += "spectra._normal_equations.free_parameters spectra._normal_equations.fix_params "
+    of_pieces += "spectra._normal_equations.gauss_jordan_solve spectra._normal_equations.within"
     combined = "_scalarizer.Scalarizer.of_fit spectra._scalarizer.combine spectra._scalarizer.ratio "
     combined += "spectra._scalarizer.difference spectra._scalarizer.checked "
     return [
         put(several, fitted, y),
-        row("spectra.fit.curve_fit", lambda: (bounded, (y,)), "bounded", ("jit",), tolerance=1e-5),
-        row("spectra.fit.curve_fit", lambda: (robust, (y,)), "robust", ("jit",), tolerance=1e-5),
-        put("fit.normal_solve", lambda a: fit.normal_solve(a, jnp.ones(2)), a, SHORT, 1e-8),
+        row("spectra._fit.curve_fit", lambda: (bounded, (y,)), "bounded", ("jit",), tolerance=1e-5),
+        row("spectra._fit.curve_fit", lambda: (robust, (y,)), "robust", ("jit",), tolerance=1e-5),
+        put("_fit.normal_solve", lambda a: _fit.normal_solve(a, jnp.ones(2)), a, SHORT, 1e-8),
         put(of_pieces, pieces, truth, FEW, 1e-8, core=("vmap",)),
         put(
-            "residual.neighbour_correlation spectra.residual.widening spectra.residual.misfit",
+            "_residual.neighbour_correlation spectra._residual.widening spectra._residual.misfit",
             lambda y: (
-                residual.neighbour_correlation(y),
-                residual.widening(residual.neighbour_correlation(y, closed=True), 24),
-                residual.misfit(jnp.sum(y**2), 24),
+                _residual.neighbour_correlation(y),
+                _residual.widening(_residual.neighbour_correlation(y, closed=True), 24),
+                _residual.misfit(jnp.sum(y**2), 24),
             ),
             y,
             FEW,
             1e-8,
         ),
-        put("normal_equations.huber_weight", lambda s: normal_equations.huber_weight(s, limit), size, FEW, 1e-8),
+        put("_normal_equations.huber_weight", lambda s: _normal_equations.huber_weight(s, limit), size, FEW, 1e-8),
         put(
-            "normal_equations.huber_limit",
-            lambda s: normal_equations.huber_limit(s, jnp.ones_like(s), True, 1.345, jnp.inf),
+            "_normal_equations.huber_limit",
+            lambda s: _normal_equations.huber_limit(s, jnp.ones_like(s), True, 1.345, jnp.inf),
             size,
             FEW,
             1e-8,
@@ -262,7 +283,7 @@ def curves() -> list[Row]:
             for name in ("gaussian", "lorentzian", "pseudo_voigt", "plasmon")
         ],
         put("peaks.fit_peak", lambda y: peaks.fit_peak(x, y, window), y, ("jit",)),
-        put("peaks.peak_scalar", lambda y: peaks.peak_scalar(window).function(x, y)[:2], y, ("jit",)),
+        put("peaks.peak_scalarizer", lambda y: peaks.peak_scalarizer(window).function(x, y)[:2], y, ("jit",)),
         put(
             "peaks.peak_ratio",
             lambda y: peaks.peak_ratio((-4, -1.5), (-1.5, 3.0)).function(x, y)[:2],
@@ -292,17 +313,17 @@ def counts() -> list[Row]:
 
     def loss(y):
         back = eels.power_law(energy, y, windows[0])
-        return back, eels.background(energy, back), eels.edges(energy, y, {"Ti": windows})
+        return back, eels.background(energy, back), eels.edge(energy, y, *windows)
 
     return [
-        put("eels.power_law spectra.eels.background spectra.eels.edges spectra.eels.edge", loss, y, FEW),
+        put("eels.power_law spectra.eels.background spectra.eels.edge", loss, y, FEW),
         row(
             "spectra.eels.power_law",
             lambda: (lambda y: eels.power_law(energy, y, windows[0], "poisson"), (y,)),
             "poisson",
             FIT,
         ),
-        put("eels.edge_scalar", lambda y: eels.edge_scalar(*windows).function(energy, y)[:2], y, ("jit",)),
+        put("eels.edge_scalarizer", lambda y: eels.edge_scalarizer(*windows).function(energy, y)[:2], y, ("jit",)),
         put(
             "eels.edge_ratio",
             lambda y: eels.edge_ratio(windows, (windows[0], (482.0, 500.0))).function(energy, y)[:2],
@@ -311,13 +332,19 @@ def counts() -> list[Row]:
         ),
         put("edx.line_width", lambda e: edx.line_width(e), np.asarray([1.2, 3.3]), SHORT),
         put("edx.fit_lines", lambda y: edx.fit_lines(y, shapes, 20), lines, FIT, FITTED, core=("jit",)),
-        put("edx.line_scalar", lambda y: edx.line_scalar(shapes, 1).function(axis, y)[:2], lines, ("jit",), FITTED),
+        put(
+            "edx.line_scalarizer",
+            lambda y: edx.line_scalarizer(shapes, 1).function(axis, y)[:2],
+            lines,
+            ("jit",),
+            FITTED,
+        ),
         put("sts.derivative", lambda y: sts.derivative(bias, y), slope, SHORT),
         put(
             "sts.normalized_conductance", lambda y: sts.normalized_conductance(bias, jnp.cumsum(y), y, 0.2), slope, FEW
         ),
         put("sts.gap", lambda y: sts.gap(bias, y, 0.2, 0.01), slope, FEW, core=("jit",)),
-        put("sts.gap_scalar", lambda y: sts.gap_scalar(0.2, 0.01).function(bias, y)[:2], slope, FIT),
+        put("sts.gap_scalarizer", lambda y: sts.gap_scalarizer(0.2, 0.01).function(bias, y)[:2], slope, FIT),
         put("sts.thermal_width", sts.thermal_width, np.asarray(4.2)),
         put(
             "sts.thermal_peak",
@@ -367,27 +394,26 @@ def patterns() -> list[Row]:
         return row(f"spectra.stem4d.{name}", lambda: (function, (made(),)), "", contexts, tolerance=tolerance, **rest)
 
     def strained(image):
-        lattice = strain.fit_lattice(strain.find_discs(image[None], jnp.asarray(PLACES), 2.0), index)
-        return lattice, strain.strain(lattice, 6.0 * jnp.eye(2))
+        lattice = _strain.fit_lattice(_strain.find_discs(image[None], jnp.asarray(PLACES), 2.0), index)
+        return lattice, _strain.strain(lattice, 6.0 * jnp.eye(2))
 
-    names = "strain.find_discs spectra.stem4d.strain.fit_lattice spectra.stem4d.strain.strain"
+    names = "_strain.find_discs spectra.stem4d._strain.fit_lattice spectra.stem4d._strain.strain"
     discs = lambda d: diffraction.discs(SIZE, jnp.asarray(PLACES), 1.5, jnp.ones(4), d, KEY)  # noqa: E731
     return [
         row("simulators.diffraction.discs", lambda: (discs, (np.asarray(500.0),)), contexts=FIT),
-        put("detectors.radii", lambda c: detectors.radii((6, 7), c), np.asarray([2.3, 3.1]), FEW),
-        put("detectors.annular", lambda r: detectors.annular((8, 8), (3.5, 4.1), 1.0, r), np.asarray(3.0), FEW),
-        put("detectors.segment", lambda r: detectors.segment((8, 8), (3.5, 4.1), 1.0, r, 1), np.asarray(3.0), FEW),
-        put("detectors.virtual", lambda p: detectors.virtual(p, ring), lambda: scanned()[0]),
-        put("detectors.centre_of_mass", detectors.centre_of_mass, lambda: scanned()[0]),
-        put("detectors.deflection", detectors.deflection, lambda: scanned()[0]),
-        put("fields.projected_field", lambda d: fields.projected_field(d, 1.3, 4.2e-3, 7.3e-3), bent),
-        put("fields.without_descan", fields.without_descan, bent),
-        put("fields.align_detector", lambda f: fields.align_detector(f, step), bent, FIT),
-        put("fields.turned", lambda a: fields.turned(jnp.asarray(bent), a), np.asarray(0.3)),
-        put("fields.potential", lambda f: fields.potential(f, step), bent),
-        put("fields.charge", lambda f: fields.charge(f, step, False, 0.1), bent),
-        put("fields.field_variance", lambda v: fields.field_variance(v, 1.3, 4.2e-3, 7.3e-3), bent**2),
-        put("fields.charge_variance", lambda v: fields.charge_variance(v, step, True, 0.1), bent**2, FIT),
+        put("_detectors.radii", lambda c: _detectors.radii((6, 7), c), np.asarray([2.3, 3.1]), FEW),
+        put("_detectors.annular", lambda r: _detectors.annular((8, 8), (3.5, 4.1), 1.0, r), np.asarray(3.0), FEW),
+        put("_detectors.segment", lambda r: _detectors.segment((8, 8), (3.5, 4.1), 1.0, r, 1), np.asarray(3.0), FEW),
+        put("_detectors.virtual_detector", lambda p: _detectors.virtual_detector(p, ring), lambda: scanned()[0]),
+        put("_detectors.centre_of_mass", _detectors.centre_of_mass, lambda: scanned()[0]),
+        put("_detectors.deflection", _detectors.deflection, lambda: scanned()[0]),
+        put("_fields.projected_field", lambda d: _fields.projected_field(d, 1.3, 4.2e-3, 7.3e-3), bent),
+        put("_fields.without_descan", _fields.without_descan, bent),
+        put("_fields.align_detector", lambda f: _fields.align_detector(f, step), bent, FIT),
+        put("_fields.rotate_vectors", lambda a: _fields.rotate_vectors(jnp.asarray(bent), a), np.asarray(0.3)),
+        put("_fields.potential", lambda f: _fields.potential(f, step), bent),
+        put("_fields.charge", lambda f: _fields.charge(f, step, False, 0.1), bent),
+        put("_fields.charge_variance", lambda v: _fields.charge_variance(v, step, True, 0.1), bent**2, FIT),
         put(names, strained, lambda: scanned()[1], FEW, FITTED),
     ]
 

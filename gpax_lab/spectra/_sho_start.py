@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, inexact
 from gpax_lab.core._linalg import in_chunks
-from gpax_lab.spectra.fit import normal_solve
+from gpax_lab.spectra._fit import normal_solve
 
 LEAST_Q, MOST_Q = 1.0, 1e6
 """Q outside of which a closed-form estimate is not believed: no cantilever is there."""

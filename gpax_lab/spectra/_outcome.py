@@ -9,7 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._status import Status
-from gpax_lab.spectra.normal_equations import (
+from gpax_lab.spectra._normal_equations import (
     Formula,
     Task,
     curve,

@@ -35,7 +35,7 @@ def segment(
     return annular(shape, centre, inner, outer) * (jnp.floor(turn) == index)
 
 
-def virtual(patterns: ArrayLike, mask: ArrayLike) -> tuple[Array, Array]:
+def virtual_detector(patterns: ArrayLike, mask: ArrayLike) -> tuple[Array, Array]:
     """Signal (...) of a detector with this mask (n, m), and its Poisson variance: sum I mask, sum I mask^2.
 
     The variance holds where patterns are counts. Pixels of weight 0 may hold anything.
@@ -111,8 +111,8 @@ def centre_of_mass(patterns: ArrayLike, centre: ArrayLike | None = None, mask: A
 def deflection(patterns: ArrayLike, centre: ArrayLike | None = None) -> tuple[Array, Array]:
     """Scalarizer: |centre of mass| (...) in pixels and its variance by the delta method.
 
-    How strongly a place bends the beam, whichever way. A length is never negative: where the beam is not bent it comes
-    out at about its standard deviation, not at 0. No deflection at all has the mean variance of its components.
+    How strongly a position bends the beam, whichever way. A length is never negative: where the beam is not bent it
+    comes out at about its standard deviation, not at 0. No deflection at all has the mean variance of its components.
     """
     found = centre_of_mass(patterns, centre)
     square = jnp.sum(found.value**2, axis=-1)

@@ -18,9 +18,9 @@ from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.core._inputs import floating, inexact, native
 from gpax_lab.core._status import Status
-from gpax_lab.spectra.least_squares import fit_all
-from gpax_lab.spectra.normal_equations import STRIDE, Formula, Jacobian, Model, Task, gauss_jordan_solve
-from gpax_lab.spectra.outcome import Fit
+from gpax_lab.spectra._least_squares import fit_all
+from gpax_lab.spectra._normal_equations import STRIDE, Formula, Jacobian, Model, Task, gauss_jordan_solve
+from gpax_lab.spectra._outcome import Fit
 
 MOVED = 2.0
 """Standard deviations by which a number may change when what is unresolved is let go."""
@@ -140,11 +140,6 @@ def _begin(starts: list[Array], batch: tuple[int, ...]) -> Array:
     p = starts[0].shape[-1]
     begin = jnp.stack([jnp.broadcast_to(_aligned(s, len(batch)), (*batch, p)) for s in starts], axis=-2)
     return begin.reshape(-1, p)
-
-
-def usable(fit: Fit) -> Array:
-    """(...) bool: the status is OK."""
-    return fit.status == Status.OK
 
 
 def _box(lower: ArrayLike | None, upper: ArrayLike | None, p: int, dtype) -> tuple[Array, Array]:
@@ -277,15 +272,3 @@ def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, A
 def normal_solve(a: Array, b: Array) -> Array:
     """A^-1 b for one symmetric positive definite A (p, p) and b (p,): for closed-form starts, under `vmap` too."""
     return gauss_jordan_solve(a[..., None], b[:, None, None])[0][:, 0, 0]
-
-
-__all__ = [
-    "Fit",
-    "curve_fit",
-    "judged",
-    "judged_status",
-    "normal_solve",
-    "refused",
-    "transformed",
-    "usable",
-]

@@ -1,4 +1,4 @@
-"""The engine of `gpax_lab.spectra.fit`: damped Gauss-Newton steps for blocks of pixels.
+"""The engine of `gpax_lab.spectra._fit`: damped Gauss-Newton steps for blocks of pixels.
 
 Those that are not done are gathered before each round, so that a few hard ones do not hold up the rest.
 """
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jax.typing import ArrayLike
 
-from gpax_lab.spectra.normal_equations import (
+from gpax_lab.spectra._normal_equations import (
     Formula,
     Task,
     curve,
@@ -27,7 +27,7 @@ from gpax_lab.spectra.normal_equations import (
     spectra_as_real,
     within,
 )
-from gpax_lab.spectra.outcome import Fit, summary
+from gpax_lab.spectra._outcome import Fit, summary
 
 
 class State(NamedTuple):
@@ -67,7 +67,7 @@ def fit_all(
     max_steps: ArrayLike,
     size: int,
 ) -> Fit:
-    """Fit every pixel from every start (pixels * starts, p) and keep the best; see `gpax_lab.spectra.fit.curve_fit`."""
+    """Fit every pixel from every start (pixels * starts, p) and keep the best; see `curve_fit`."""
     problems, real = begin.shape[0], begin.dtype
     task = task._replace(y=spectra_as_real(task.y))
     size = min(size, problems)

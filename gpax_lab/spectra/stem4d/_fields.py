@@ -50,12 +50,12 @@ def without_descan(deflection: Array) -> Array:
     return deflection - plane.reshape(deflection.shape)
 
 
-class Turned(NamedTuple):
+class DetectorRotation(NamedTuple):
     """What `align_detector` found.
 
     Attributes:
         field: (h, w, 2) in the axes of the scan.
-        angle: () radians by which the field was turned.
+        angle: () radians by which the field was rotated.
         rest: () mean squared curl that is left over the mean squared divergence: near 0 where a field was seen, above
             about 0.5 where there is nothing but noise, and the angle then means nothing.
     """
@@ -65,10 +65,10 @@ class Turned(NamedTuple):
     rest: Array
 
 
-def align_detector(field: Array, step: tuple[float, float] = (1.0, 1.0)) -> Turned:
-    """Turn the field so that it has no curl, as an electrostatic field must (Savitzky et al. 2021, py4DSTEM).
+def align_detector(field: Array, step: tuple[float, float] = (1.0, 1.0)) -> DetectorRotation:
+    """Rotate the field so that it has no curl, as an electrostatic field must (Savitzky et al. 2021, py4DSTEM).
 
-    The angle that leaves the least mean squared curl is found in closed form; of its two solutions, half a turn apart,
+    The angle that leaves the least mean squared curl is found in closed form; of its two solutions, 180 degrees apart,
     the one with the smaller absolute value is taken: a detector mounted upside down must be told by hand.
 
     Args:
@@ -77,17 +77,17 @@ def align_detector(field: Array, step: tuple[float, float] = (1.0, 1.0)) -> Turn
     """
     u, v = field[..., 0], field[..., 1]
     du, dv = (jnp.stack(jnp.gradient(a, *step)) for a in (u, v))
-    # Turning by a mixes the curl with the divergence: curl' = cos(a) curl + sin(a) div.
+    # A rotation by a mixes the curl with the divergence: curl' = cos(a) curl + sin(a) div.
     curl, divergence = dv[0] - du[1], du[0] + dv[1]
     cc, dd, cd = (jnp.nanmean(a * b) for a, b in ((curl, curl), (divergence, divergence), (curl, divergence)))
     angle = 0.5 * jnp.arctan2(-2.0 * cd, dd - cc)
     apart = jnp.sqrt((cc - dd) ** 2 + 4.0 * cd**2)
     most = cc + dd + apart
-    return Turned(turned(field, angle), angle, (cc + dd - apart) / jnp.where(most > 0, most, 1.0))
+    return DetectorRotation(rotate_vectors(field, angle), angle, (cc + dd - apart) / jnp.where(most > 0, most, 1.0))
 
 
-def turned(field: Array, angle: ArrayLike) -> Array:
-    """The vectors (..., 2) turned by an angle in radians, from rows towards columns."""
+def rotate_vectors(field: Array, angle: ArrayLike) -> Array:
+    """The vectors (..., 2) rotated by an angle in radians, from rows towards columns."""
     c, s = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack([c * field[..., 0] - s * field[..., 1], s * field[..., 0] + c * field[..., 1]], axis=-1)
 
@@ -168,12 +168,6 @@ def charge(field: ArrayLike, step: tuple[float, float], periodic: bool = False, 
         ]
         divergence = slopes[0] + slopes[1]
     return VACUUM_PERMITTIVITY * divergence[:h, :w]
-
-
-def field_variance(variance: ArrayLike, angle: ArrayLike, wavelength: ArrayLike, interaction: ArrayLike) -> Array:
-    """Variance (..., 2) in V^2 of `projected_field` from that of the centre of mass (..., 2) in pixels squared."""
-    scale = projected_field(jnp.ones(()), angle, wavelength, interaction)
-    return jnp.asarray(variance) * scale**2
 
 
 def charge_variance(

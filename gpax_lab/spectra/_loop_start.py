@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._linalg import in_chunks
-from gpax_lab.spectra.loops import loop_function, rising, sweep_step
+from gpax_lab.spectra._loop import loop_function, rising, sweep_step
 
 CENTRES, WIDTHS = 12, (0.5, 2.0, 5.0)
 """Shapes tried for a start: coercive biases across the range, and corner widths in steps of the sweep."""
