@@ -30,7 +30,7 @@ import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
 from gpax_lab import acquisition, bayes_opt, gp, hypotheses, laplace, model_average, observations, simulate  # noqa: E402
-from gpax_lab.images.patches import around  # noqa: E402
+from gpax_lab.images import around  # noqa: E402
 from gpax_lab.inference._ensemble import ensemble  # noqa: E402
 from gpax_lab.models._deep_kernel import deep_kernel  # noqa: E402
 from gpax_lab.nn import _encoders as encoders  # noqa: E402

@@ -28,7 +28,7 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
-from gpax_lab.images import features, frames, patches, registration  # noqa: E402
+from gpax_lab import images  # noqa: E402
 
 try:
     from skimage import feature as peer
@@ -106,31 +106,31 @@ def cases(image):
 
     yield (
         "smooth",
-        lambda: features.smooth(given, SIGMA),
+        lambda: images.smooth(given, SIGMA),
         ("scipy gaussian_filter", lambda: ndimage.gaussian_filter(image, SIGMA)),
         lambda z: (z, ndimage.gaussian_filter(image, SIGMA)),
     )
     yield (
         "smooth, sigma 10",
-        lambda: features.smooth(given, 10.0),
+        lambda: images.smooth(given, 10.0),
         ("scipy gaussian_filter", lambda: ndimage.gaussian_filter(image, 10.0)),
         lambda z: (z, ndimage.gaussian_filter(image, 10.0)),
     )
     yield (
         "a second derivative",
-        lambda: features.smooth(given, SIGMA, (2, 0)),
+        lambda: images.smooth(given, SIGMA, (2, 0)),
         ("scipy gaussian_filter", lambda: ndimage.gaussian_filter(image, SIGMA, (2, 0))),
         lambda z: (z, numpy_smooth(image, SIGMA, (2, 0))),
     )
     yield (
         "blobs",
-        lambda: features.blobs(given, SIGMA),
+        lambda: images.blobs(given, SIGMA),
         ("scipy gaussian_laplace", lambda: ndimage.gaussian_laplace(image, SIGMA)),
         lambda z: (z, -(SIGMA**2) * (numpy_smooth(image, SIGMA, (2, 0)) + numpy_smooth(image, SIGMA, (0, 2)))),
     )
     yield (
         "walls",
-        lambda: features.walls(given, SIGMA),
+        lambda: images.walls(given, SIGMA),
         (
             "six scipy gaussian_filter",
             lambda: [ndimage.gaussian_filter(image, SIGMA, o) for o in np.ndindex(3, 3) if sum(o) < 3],
@@ -139,13 +139,13 @@ def cases(image):
     )
     yield (
         "corners",
-        lambda: features.corners(given),
+        lambda: images.corners(given),
         ("scikit-image corner_shi_tomasi", peer and (lambda: peer.corner_shi_tomasi(image, SIGMA))),
         lambda z: (z, response),
     )
     yield (
         "corners and 64 of their peaks",
-        lambda: features.peaks(features.corners(given), 64, 5),
+        lambda: images.peaks(images.corners(given), 64, 5),
         (
             "scikit-image corner_shi_tomasi, peak_local_max",
             peer and (lambda: peer.peak_local_max(peer.corner_shi_tomasi(image, SIGMA), 5, num_peaks=64)),
@@ -155,7 +155,7 @@ def cases(image):
     for distance in (1, 5, 25):
         yield (
             f"peaks, distance {distance}",
-            lambda distance=distance: features.peaks(given_response, few, distance),
+            lambda distance=distance: images.peaks(given_response, few, distance),
             (
                 "scikit-image peak_local_max",
                 peer and (lambda distance=distance: peer.peak_local_max(response, distance, threshold_abs=0.0)),
@@ -164,13 +164,13 @@ def cases(image):
         )
     yield (
         "a shift of the image by parts of a pixel",
-        lambda: frames.shift_image(given, np.array([0.4, -1.3])),
+        lambda: images.shift_image(given, np.array([0.4, -1.3])),
         ("scipy fourier_shift", lambda: np.fft.ifft2(ndimage.fourier_shift(np.fft.fft2(image), (0.4, -1.3))).real),
         None,
     )
     yield (
         "registration, one look",
-        lambda: registration.register(given, moved, window=False, whiten=1.0).shift,
+        lambda: images.register(given, moved, window=False, whiten=1.0).shift,
         (
             "scikit-image phase_cross_correlation",
             peer and (lambda: phase_cross_correlation(image, moved, upsample_factor=20)),
@@ -182,7 +182,7 @@ def cases(image):
     grid = np.moveaxis(places[:, :, None, None] + offset[None], 1, 0)
     yield (
         "500 patches of 16 x 16",
-        lambda: patches.patches(image, places, 16),
+        lambda: images.patches(image, places, 16),
         ("scipy map_coordinates", lambda: ndimage.map_coordinates(image, grid, order=1, mode="mirror")),
         lambda z: (z, ndimage.map_coordinates(image, grid, order=1, mode="mirror")),
     )

@@ -24,7 +24,7 @@ from scipy.optimize import curve_fit as scipy_fit  # noqa: E402
 from scipy.special import erf  # noqa: E402
 
 from gpax_lab.core import Status  # noqa: E402
-from gpax_lab.simulators.band_excitation import be_spectrum  # noqa: E402
+from gpax_lab.simulators import be_spectrum  # noqa: E402
 from gpax_lab.spectra.loops import despike, loop_fit, loop_function, loop_start, rising, triangle  # noqa: E402  # noqa: E402
 from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response, sho_start  # noqa: E402
 

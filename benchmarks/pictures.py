@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from gpax_lab.simulators.glyphs import Glyphs, glyphs
+from gpax_lab.simulators import Glyphs, glyphs
 
 KINDS = ("F", "L", "4", "Y")
 

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_lab.images.patches import around, normalized, pixel_positions
-from gpax_lab.simulators import stem_sample
-from gpax_lab.simulators.band_excitation import be_sample
+from gpax_lab.images import around, normalized, pixel_positions
+from gpax_lab.simulators import be_sample, stem_sample
 from gpax_lab.spectra.loops import LoopParams, despike, log_loop_area, loop_area, loop_function, triangle
 from gpax_lab.storage import load
 

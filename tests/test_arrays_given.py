@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpax_lab import images
 from gpax_lab.core import _inputs as inputs
-from gpax_lab.images import atoms, descriptors, domains, features, frames, patches, registration
-from gpax_lab.spectra import edx, eels, peaks, sho, sts
 from gpax_lab.spectra import _fit as fitting
+from gpax_lab.spectra import edx, eels, peaks, sho, sts
 
 DICE = np.random.default_rng(0)
 BAND = np.linspace(320.0, 380.0, 32)
@@ -53,19 +53,19 @@ SPECTRA = {
     ),
 }
 IMAGES = {
-    "register": (lambda z: registration.register(z, jnp.roll(jnp.asarray(IMAGE), 1, 0), passes=0).shift, IMAGE),
-    "find_atoms": (lambda z: atoms.find_atoms(z, 2.0, 4).positions, -IMAGE),
-    "plane": (frames.plane, IMAGE),
-    "flatten": (frames.flatten, IMAGE),
-    "shift_image": (lambda z: frames.shift_image(z, (0.5, 1.0)), IMAGE),
-    "fourier_shift": (lambda z: frames.fourier_shift(z, jnp.asarray([0.5, 1.0])), IMAGE),
-    "smooth": (lambda z: features.smooth(z, 1.0), IMAGE),
-    "peaks": (lambda z: features.peaks(z, 3).heights, -IMAGE),
-    "patches": (lambda z: patches.patches(z, [[7.2, 7.9]], 3), IMAGE),
-    "normalized": (patches.normalized, IMAGE),
-    "principal": (lambda z: descriptors.principal(z, 2).variance, IMAGE),
-    "fourier_magnitude": (lambda z: descriptors.fourier_magnitude(z[None] if z.ndim == 2 else z), IMAGE),
-    "domain_radius": (lambda z: domains.domain_radius(z, 1.0)[0], np.clip(IMAGE, -1.0, 1.0)),
+    "register": (lambda z: images.register(z, jnp.roll(jnp.asarray(IMAGE), 1, 0), passes=0).shift, IMAGE),
+    "find_atoms": (lambda z: images.find_atoms(z, 2.0, 4).positions, -IMAGE),
+    "plane": (images.plane, IMAGE),
+    "flatten": (images.flatten, IMAGE),
+    "shift_image": (lambda z: images.shift_image(z, (0.5, 1.0)), IMAGE),
+    "fourier_shift": (lambda z: images.fourier_shift(z, jnp.asarray([0.5, 1.0])), IMAGE),
+    "smooth": (lambda z: images.smooth(z, 1.0), IMAGE),
+    "peaks": (lambda z: images.peaks(z, 3).heights, -IMAGE),
+    "patches": (lambda z: images.patches(z, [[7.2, 7.9]], 3), IMAGE),
+    "normalized": (images.normalized, IMAGE),
+    "principal": (lambda z: images.principal(z, 2).variance, IMAGE),
+    "fourier_magnitude": (lambda z: images.fourier_magnitude(z[None] if z.ndim == 2 else z), IMAGE),
+    "domain_radius": (lambda z: images.domain_radius(z, 1.0)[0], np.clip(IMAGE, -1.0, 1.0)),
 }
 KEPT = ("smooth", "peaks")
 CASES = SPECTRA | IMAGES

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.core import Instrument, Measurement, Status
-from gpax_lab.images.registration import register
+from gpax_lab.images._registration import register
 
 
 class Tracked(Instrument):

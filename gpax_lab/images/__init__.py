@@ -1,1 +1,43 @@
-"""Images to features: arrays in, arrays out."""
+"""Images to numbers: filters, atoms, walls, patches and their descriptors, shifts between frames.
+
+Positions and shifts are (row, column) in pixels; pixel (0, 0) is the first one of the array.
+"""
+
+from gpax_lab.images._atoms import around_atoms, find_atoms
+from gpax_lab.images._descriptors import Principal, factors, fourier_magnitude, principal, restored, scores, windows
+from gpax_lab.images._domains import domain_radius
+from gpax_lab.images._features import Peaks, Walls, blob_scale, blobs, corners, peaks, smooth, walls
+from gpax_lab.images._frames import flatten, fourier_shift, plane, shift_image
+from gpax_lab.images._patches import around, normalized, patches, pixel_positions
+from gpax_lab.images._registration import Registration, register
+
+__all__ = [
+    "Peaks",
+    "Principal",
+    "Registration",
+    "Walls",
+    "around",
+    "around_atoms",
+    "blob_scale",
+    "blobs",
+    "corners",
+    "domain_radius",
+    "factors",
+    "find_atoms",
+    "flatten",
+    "fourier_magnitude",
+    "fourier_shift",
+    "normalized",
+    "patches",
+    "peaks",
+    "pixel_positions",
+    "plane",
+    "principal",
+    "register",
+    "restored",
+    "scores",
+    "shift_image",
+    "smooth",
+    "walls",
+    "windows",
+]

@@ -12,8 +12,15 @@ from gpax_lab.core._interning import interned
 from gpax_lab.means import Law, late
 from gpax_lab.priors import Params
 
-SOURCE = "in the spirit of Liu et al. 2022, arXiv:2202.01089"
-SHARP = 0.02
+__all__ = [
+    "charge_injection",
+    "thermodynamic",
+    "wall_kinetics",
+    "wall_pinning",
+]
+
+_SOURCE = "in the spirit of Liu et al. 2022, arXiv:2202.01089"
+_SHARP = 0.02
 """Width of the threshold in V: below what an experiment resolves, and seen by gradients."""
 
 
@@ -36,7 +43,7 @@ def thermodynamic(bias: tuple[float, float], r: float) -> Law:
     def mean(x: Array, p: Params) -> Array:
         over = (x[0] / p["Vc"]) ** 2 - 1.0
         root = jnp.where(over > 1e-9, jnp.cbrt(jnp.where(over > 1e-9, over, 1.0)), 0.0)
-        return late(x[0], p["Vc"], SHARP) * (p["rc"] + p["r0"] * root)
+        return late(x[0], p["Vc"], _SHARP) * (p["rc"] + p["r0"] * root)
 
     prior = {
         "rc": dist.LogNormal(jnp.log(0.2 * r), 1.0),
@@ -44,7 +51,7 @@ def thermodynamic(bias: tuple[float, float], r: float) -> Law:
         "Vc": dist.Uniform(0.5 * bias[0], 0.5 * (bias[0] + bias[1])),
     }
     units = {"rc": "y", "r0": "y", "Vc": "V"}
-    return Law(mean, prior, units, "r = rc + r0 ((V / Vc)^2 - 1)^(1/3) for V > Vc, 0 for V <= Vc", SOURCE, 2)
+    return Law(mean, prior, units, "r = rc + r0 ((V / Vc)^2 - 1)^(1/3) for V > Vc, 0 for V <= Vc", _SOURCE, 2)
 
 
 @interned
@@ -67,7 +74,7 @@ def wall_kinetics(bias: tuple[float, float], r: float, shortest: float = -3.0) -
         "c": dist.Uniform(0.05 - shortest, 4.0 - shortest),
     }
     formula = f"r = A (V / {bias[1]:g} V)^al (log10(tau / s) + c)"
-    return Law(mean, prior, {"A": "y", "al": "1", "c": "1"}, formula, SOURCE, 2)
+    return Law(mean, prior, {"A": "y", "al": "1", "c": "1"}, formula, _SOURCE, 2)
 
 
 @interned
@@ -88,7 +95,7 @@ def charge_injection(bias: tuple[float, float], r: float) -> Law:
         "al": dist.Normal(1.0, 0.5),
         "be": dist.HalfNormal(0.5),
     }
-    return Law(mean, prior, {"A": "y", "al": "1", "be": "1"}, f"r = A (V / {bias[1]:g} V)^al (tau / s)^be", SOURCE, 2)
+    return Law(mean, prior, {"A": "y", "al": "1", "be": "1"}, f"r = A (V / {bias[1]:g} V)^al (tau / s)^be", _SOURCE, 2)
 
 
 @interned
@@ -112,7 +119,7 @@ def wall_pinning(bias: tuple[float, float], r: float, log_duration: tuple[float,
         over = jnp.cbrt((x[0] / p["Vp"]) ** 2) - 1.0
         stop = jnp.where(over > 1e-9, jnp.sqrt(jnp.where(over > 1e-9, over, 1.0)), 0.0)
         done = late(x[1], p["t0"], 1.0 / (jnp.log(10.0) * p["mu"]))
-        return late(x[0], p["Vp"], SHARP) * p["h"] * stop * done
+        return late(x[0], p["Vp"], _SHARP) * p["h"] * stop * done
 
     prior = {
         "h": dist.LogNormal(jnp.log(0.5 * r), 1.0),
@@ -122,4 +129,4 @@ def wall_pinning(bias: tuple[float, float], r: float, log_duration: tuple[float,
     }
     units = {"h": "y", "Vp": "V", "t0": "1", "mu": "1"}
     formula = "r = h ((V / Vp)^(2/3) - 1)^(1/2) / (1 + 10^(mu (t0 - log10(tau / s)))) for V > Vp, 0 for V <= Vp"
-    return Law(mean, prior, units, formula, SOURCE, 2)
+    return Law(mean, prior, units, formula, _SOURCE, 2)

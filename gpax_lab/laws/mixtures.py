@@ -16,13 +16,22 @@ from jax import Array
 
 from gpax_lab.core._interning import interned
 from gpax_lab.kernels import KernelLike
-from gpax_lab.laws.shapes import Range, level, span
+from gpax_lab.laws._ranges import Range, level, span
 from gpax_lab.means import Law, Mean
 from gpax_lab.priors import Params, as_program, sample
 
-STEEPEST = 4.0
+__all__ = [
+    "Marginal",
+    "constant",
+    "marginal",
+    "nordheim",
+    "redlich_kister",
+    "vegard",
+]
+
+_STEEPEST = 4.0
 """A pair of components holds x_i x_j <= 1/4 of an interaction: one of 4 ranges of y bends the law by a whole range."""
-USUAL, EITHER_WAY = 1.0, 1.5
+_USUAL, _EITHER_WAY = 1.0, 1.5
 """Median of a learned width in ranges of y, and the standard deviation of its logarithm: an interaction of one range
 bends the law by a quarter of it, and 95 percent reach from 0.05 to 19 ranges."""
 
@@ -83,7 +92,7 @@ def redlich_kister(components: int, y: Range, order: int = 1, learned: bool = Tr
     return _series(components, y, 1 + order, formula, "Redlich & Kister 1948, Ind. Eng. Chem. 40, 345", learned)
 
 
-def pairs(components: int) -> list[tuple[int, int]]:
+def _pairs(components: int) -> list[tuple[int, int]]:
     """All (i, j), i < j, in the order of the interactions.
 
     Raises:
@@ -166,7 +175,7 @@ def _series(components: int, y: Range, terms: int, formula: str, source: str, le
     Coefficients are counted in their width, so that neither knows of the other before readings (Papaspiliopoulos,
     Roberts & Skold 2007, Statist. Sci. 22, 59).
     """
-    first, second = (jnp.array(side) for side in zip(*pairs(components), strict=True))
+    first, second = (jnp.array(side) for side in zip(*_pairs(components), strict=True))
     names = [_name(r) for r in range(terms)]
 
     def wide(p: Params, name: str) -> Array | float:
@@ -180,9 +189,9 @@ def _series(components: int, y: Range, terms: int, formula: str, source: str, le
     ends = level(y)
     prior = {"P": dist.Normal(jnp.full(components, ends.loc), ends.scale)}
     units = {"P": "y"} | dict.fromkeys(names, "1" if learned else "y")
-    prior |= {name: dist.Normal(jnp.zeros(first.size), 1.0 if learned else STEEPEST * span(y)) for name in names}
+    prior |= {name: dist.Normal(jnp.zeros(first.size), 1.0 if learned else _STEEPEST * span(y)) for name in names}
     if learned and names:
-        prior |= {f"width_{name}": dist.LogNormal(math.log(USUAL * span(y)), EITHER_WAY) for name in names}
+        prior |= {f"width_{name}": dist.LogNormal(math.log(_USUAL * span(y)), _EITHER_WAY) for name in names}
         units |= {f"width_{name}": "y" for name in names}
         formula += ", " + ", ".join(f"{name} in units of width_{name}" for name in names)
     return Law(mean, prior, units, formula, source, components)

@@ -4,39 +4,26 @@ Default priors are wide over those ranges: positions uniform along x, levels and
 of them by what is known: the width of a prior is part of the hypothesis, and of its evidence.
 """
 
-from typing import TypeAlias
-
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
+from gpax_lab.laws._ranges import Range, height, level, power_of, span
 from gpax_lab.means import Law, late
 from gpax_lab.priors import Params
 
-Range: TypeAlias = tuple[float, float]
-
-
-def span(of: Range) -> float:
-    """Length of a range.
-
-    Raises:
-        ValueError: it is not (low, high) with low < high.
-    """
-    low, high = of
-    if not high > low:
-        raise ValueError(f"a range is (low, high) with low < high; got {of}.")
-    return float(high) - float(low)
-
-
-def level(y: Range) -> dist.Distribution:
-    """A value of y somewhere in its range, or not far outside: normal around the middle."""
-    return dist.Normal(0.5 * (y[0] + y[1]), 0.5 * span(y))
-
-
-def height(y: Range) -> dist.Distribution:
-    """A positive difference of two values of y."""
-    return dist.HalfNormal(span(y))
+__all__ = [
+    "dip",
+    "flat",
+    "hill",
+    "kink",
+    "line",
+    "parabola",
+    "peak",
+    "power",
+    "step",
+]
 
 
 @interned
@@ -164,9 +151,3 @@ def _positive(x: Range) -> float:
     if x[0] < 0:
         raise ValueError(f"a power of x needs x >= 0; the range begins at {x[0]}.")
     return float(x[1])
-
-
-def power_of(x: Array, exponent: Array | float) -> Array:
-    """x^exponent () for x > 0, 0 elsewhere; gradients stay finite at 0."""
-    safe = jnp.where(x > 0, x, 1.0)
-    return jnp.where(x > 0, safe**exponent, 0.0)

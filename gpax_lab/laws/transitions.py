@@ -5,14 +5,23 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
-from gpax_lab.laws.shapes import Range, height, level, power_of, span
+from gpax_lab.laws._ranges import Range, height, level, power_of, span
 from gpax_lab.means import Law, late
 from gpax_lab.priors import Params
 
-SHARP = 0.01
+__all__ = [
+    "arrhenius",
+    "curie_weiss",
+    "first_order",
+    "landau_first",
+    "landau_second",
+    "second_order",
+]
+
+_SHARP = 0.01
 """Width of a jump, in lengths of the range of x: below the distance of two compositions, and seen by gradients."""
 
-BOLTZMANN = 8.617333262e-5
+_BOLTZMANN = 8.617333262e-5
 """eV / K (CODATA 2018)."""
 
 
@@ -41,7 +50,7 @@ def first_order(x: Range, y: Range) -> Law:
 
     A hypothesis of Ziatdinov et al. 2021, arXiv:2112.06649.
     """
-    width, low = SHARP * span(x), float(x[0])
+    width, low = _SHARP * span(x), float(x[0])
 
     def mean(x: Array, p: Params) -> Array:
         order = power_of((p["x0"] - x[0]) / (p["x0"] - low), 1.25)
@@ -93,7 +102,7 @@ def landau_first(x: Range, y: Range) -> Law:
     m^2 = (2 / 3) P_j^2 (1 + sqrt(1 - (3 / 4) (T - T0) / (Tc - T0))) below Tc, 0 above, with P_j = sqrt(3 b / 4 c) the
     jump at Tc. D = Tc - T0 is how far the transition lies above the limit of the disordered phase.
     """
-    width = SHARP * span(x)
+    width = _SHARP * span(x)
 
     def mean(x: Array, p: Params) -> Array:
         # (T - T0) / (Tc - T0) = 1 + (T - Tc) / D, which the phase does not reach beyond 4 / 3.
@@ -138,7 +147,7 @@ def arrhenius(x: Range, y: Range) -> Law:
     inverse = 0.5 * (1.0 / x[0] + 1.0 / x[1])
 
     def mean(x: Array, p: Params) -> Array:
-        return p["A"] * jnp.exp(-p["E"] / BOLTZMANN * (1.0 / x[0] - inverse))
+        return p["A"] * jnp.exp(-p["E"] / _BOLTZMANN * (1.0 / x[0] - inverse))
 
     prior = {"A": dist.LogNormal(jnp.log(0.3 * max(abs(y[0]), abs(y[1]))), 1.0), "E": dist.HalfNormal(0.5)}
     return Law(mean, prior, {"A": "y", "E": "eV"}, f"m = A exp(-E / k (1 / T - {inverse:.4g}))", "Arrhenius 1889")

@@ -171,7 +171,7 @@ def deep_kernel(
 
     Args:
         encoder: of `models.encoders`.
-        inputs: s, points (m, d) -> inputs of the encoder (m, *shape), e.g. `images.patches.around(image, 16)`; None
+        inputs: s, points (m, d) -> inputs of the encoder (m, *shape), e.g. `images.around(image, 16)`; None
             where a point is itself the (flattened) input.
         dim: number of inputs d of a point; 2 (row, column) with `inputs`, else the length of an input.
         kernel: k(z, z', params) on the features, mapped from [-3, 3] to the unit cube.
@@ -194,10 +194,10 @@ def deep_kernel(
 
     Example:
         >>> import jax
-        >>> from gpax_lab.images import patches
+        >>> from gpax_lab import images
         >>> from gpax_lab.models import encoders
         >>> image = jax.random.normal(jax.random.key(0), (32, 32))
-        >>> model = deep_kernel(encoders.mlp((8, 8)), patches.around(image, 8))
+        >>> model = deep_kernel(encoders.mlp((8, 8)), images.around(image, 8))
         >>> model.dim
         2
     """

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import numbers
 from gpax_lab.core._interning import interned
-from gpax_lab.images.patches import around, normalized
+from gpax_lab.images._patches import around, normalized
 from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.models import gp
 from gpax_lab.models._deep_kernel import deep_kernel
@@ -55,7 +55,7 @@ def descriptions(
 
     Example:
         >>> from gpax_lab import hypotheses
-        >>> from gpax_lab.images.patches import pixel_positions
+        >>> from gpax_lab.images import pixel_positions
         >>> image = np.random.default_rng(0).normal(size=(20, 20))
         >>> hypotheses(descriptions(image, pixel_positions((20, 20)), 5, standardize=(0.0, 1.0))).names
         ('place', 'brightness', 'pattern')

@@ -14,20 +14,33 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-PLANCK, MASS, CHARGE, LIGHT = 6.62607015e-34, 9.1093837139e-31, 1.602176634e-19, 299792458.0
+__all__ = [
+    "Probe",
+    "atoms",
+    "discs",
+    "interaction",
+    "pattern",
+    "perovskite",
+    "probe",
+    "scan",
+    "seen_field",
+    "wavelength",
+]
+
+_PLANCK, _MASS, _CHARGE, _LIGHT = 6.62607015e-34, 9.1093837139e-31, 1.602176634e-19, 299792458.0
 """h (J s), m (kg), e (C), c (m/s): CODATA 2022."""
 
 
 def wavelength(voltage: float) -> float:
     """Electron wavelength in nm at an acceleration voltage in V, relativistic (Kirkland 2010, eq. 2.5)."""
-    energy = CHARGE * voltage
-    momentum = math.sqrt(energy * (2.0 * MASS * LIGHT**2 + energy)) / LIGHT
-    return 1e9 * PLANCK / momentum
+    energy = _CHARGE * voltage
+    momentum = math.sqrt(energy * (2.0 * _MASS * _LIGHT**2 + energy)) / _LIGHT
+    return 1e9 * _PLANCK / momentum
 
 
 def interaction(voltage: float) -> float:
     """sigma in rad / (V nm): phase per projected potential (Kirkland 2010, eq. 5.6)."""
-    rest, energy = MASS * LIGHT**2, CHARGE * voltage
+    rest, energy = _MASS * _LIGHT**2, _CHARGE * voltage
     ratio = (rest + energy) / (2.0 * rest + energy)
     return 2.0 * math.pi / (wavelength(voltage) * voltage) * ratio
 

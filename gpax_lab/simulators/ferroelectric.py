@@ -16,29 +16,42 @@ from jax.typing import ArrayLike
 
 from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangle
 
-WAVES = 48
+__all__ = [
+    "Film",
+    "drift",
+    "film",
+    "grid",
+    "loop",
+    "loop_area_map",
+    "loop_params",
+    "noise",
+    "polarization",
+    "quality",
+]
+
+_WAVES = 48
 """Plane waves per random field: enough for a nearly Gaussian field, few enough for microseconds a point."""
 
-CORRELATION = 0.2
+_CORRELATION = 0.2
 """Correlation length of the loop parameters as a share of the field of view: twenty points can learn the map."""
 
-BUMP = 0.17
+_BUMP = 0.17
 """Standard deviation of the two bumps of film quality, share of the field: two maxima, not one ridge."""
 
-STRIPE_PERIOD = 0.25
+_STRIPE_PERIOD = 0.25
 """Period of the stripe domains as a share of the field of view: four stripe pairs across."""
 
-WALL_HALF_WIDTH = 0.012
+_WALL_HALF_WIDTH = 0.012
 """Half-width of a wall as the tip sees it, as a share of the field: the tip blurs the wall, itself a few unit cells."""
 
-BEST, SECOND = 1.0, 0.6
+_BEST, _SECOND = 1.0, 0.6
 """Heights of the best bump of film quality and of the lower local maximum, on a flat film of quality 0."""
 
-HEIGHT, COERCIVE = 60.0, 2.4
+_HEIGHT, _COERCIVE = 60.0, 2.4
 """Loop height (pm/V) and half-width (V) at quality 1: the order of a lead titanate or lead zirconate titanate film."""
 
 
-class Waves(NamedTuple):
+class _Waves(NamedTuple):
     """Random field of unit variance: sqrt(2/K) sum_k cos(2 pi w_k . u + p_k) over positions u in the unit square."""
 
     wave: Array  # (K, 2) wave vectors, periods per field of view
@@ -50,36 +63,36 @@ class Film(NamedTuple):
 
     size: Array  # (2,) m, width and height of the field of view
     centres: Array  # (2, 2) the best place and the lower local maximum
-    texture: Waves  # slow variation of the film quality
-    shape: Waves  # slow variation of imprint, tilt and corner widths
-    domains: Waves  # sign = domain, zero = wall
+    texture: _Waves  # slow variation of the film quality
+    shape: _Waves  # slow variation of imprint, tilt and corner widths
+    domains: _Waves  # sign = domain, zero = wall
 
 
-def _gaussian_waves(u: Array) -> Waves:
-    """Uniforms (3, K) to waves of a Gaussian spectrum: correlation exp(-|d|^2 / 2 l^2), l = `CORRELATION`.
+def _gaussian_waves(u: Array) -> _Waves:
+    """Uniforms (3, K) to waves of a Gaussian spectrum: correlation exp(-|d|^2 / 2 l^2), l = `_CORRELATION`.
 
     Wave vectors are normal with standard deviation 1 / (2 pi l) (Rahimi and Recht, NIPS 2007), drawn by Box and Muller.
     """
-    radius = jnp.sqrt(-2.0 * jnp.log1p(-u[0])) / (2.0 * jnp.pi * CORRELATION)
-    return Waves(radius[:, None] * _direction(2.0 * jnp.pi * u[1]), 2.0 * jnp.pi * u[2])
+    radius = jnp.sqrt(-2.0 * jnp.log1p(-u[0])) / (2.0 * jnp.pi * _CORRELATION)
+    return _Waves(radius[:, None] * _direction(2.0 * jnp.pi * u[1]), 2.0 * jnp.pi * u[2])
 
 
-def _stripe_waves(u: Array, axis: Array) -> Waves:
+def _stripe_waves(u: Array, axis: Array) -> _Waves:
     """Uniforms (2, K) to waves of one period within 45 degrees of an axis: their zero lines are bent stripes.
 
     Level sets of such a field are the labyrinths of Cahn's random-wave picture (J. Chem. Phys. 42, 93, 1965).
     """
-    return Waves(_direction(axis + 0.5 * jnp.pi * (u[0] - 0.5)) / STRIPE_PERIOD, 2.0 * jnp.pi * u[1])
+    return _Waves(_direction(axis + 0.5 * jnp.pi * (u[0] - 0.5)) / _STRIPE_PERIOD, 2.0 * jnp.pi * u[1])
 
 
 def _direction(angle: Array) -> Array:
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
-def _field(waves: Waves, u: Array) -> Array:
+def _field(waves: _Waves, u: Array) -> Array:
     # Both terms in full: jaxlib 0.10.2 compiles a sum of products, then mapped, wrongly on CPU (jax issue 39103).
     phase = 2.0 * jnp.pi * (waves.wave[:, 0] * u[0] + waves.wave[:, 1] * u[1]) + waves.phase
-    return jnp.sqrt(2.0 / WAVES) * jnp.sum(jnp.cos(phase))
+    return jnp.sqrt(2.0 / _WAVES) * jnp.sum(jnp.cos(phase))
 
 
 @jax.jit
@@ -96,9 +109,9 @@ def film(key: Array, size_m: ArrayLike = 2e-6) -> Film:
     Returns:
         The film. The draws are float32 in every precision, so the same key gives the same film.
     """
-    draws = jax.random.uniform(key, (8 * WAVES + 3,), jnp.float32)  # one draw: each costs half a second of compilation
+    draws = jax.random.uniform(key, (8 * _WAVES + 3,), jnp.float32)  # one draw: each costs half a second of compilation
     place, turn, axis = draws[:3]
-    waves = draws[3:].reshape(8, WAVES)
+    waves = draws[3:].reshape(8, _WAVES)
     arm = (0.28 + 0.05 * place) * _direction(2.0 * jnp.pi * turn)
     return Film(
         size=jnp.broadcast_to(jnp.asarray(size_m, jnp.result_type(float)), (2,)),
@@ -116,8 +129,8 @@ def polarization(film: Film, x: ArrayLike) -> Array:
     and w the half-width seen by the tip. The profile is the Landau-Ginzburg kink of a 180 degree wall (Tagantsev, Cross
     and Fousek, Domains in Ferroic Crystals and Thin Films, Springer 2010).
     """
-    distance = _field(film.domains, jnp.asarray(x) / film.size) * STRIPE_PERIOD / (2.0 * jnp.pi)
-    return jnp.tanh(distance / WALL_HALF_WIDTH)
+    distance = _field(film.domains, jnp.asarray(x) / film.size) * _STRIPE_PERIOD / (2.0 * jnp.pi)
+    return jnp.tanh(distance / _WALL_HALF_WIDTH)
 
 
 def quality(film: Film, x: ArrayLike) -> Array:
@@ -128,8 +141,8 @@ def quality(film: Film, x: ArrayLike) -> Array:
     """
     u = jnp.asarray(x) / film.size
     away = jnp.square(film.centres[:, 0] - u[0]) + jnp.square(film.centres[:, 1] - u[1])
-    bumps = jnp.exp(-0.5 * away / BUMP**2)
-    return BEST * bumps[0] + SECOND * bumps[1] + 0.07 * _field(film.texture, u)
+    bumps = jnp.exp(-0.5 * away / _BUMP**2)
+    return _BEST * bumps[0] + _SECOND * bumps[1] + 0.07 * _field(film.texture, u)
 
 
 def loop_params(film: Film, x: ArrayLike) -> LoopParams:
@@ -142,16 +155,16 @@ def loop_params(film: Film, x: ArrayLike) -> LoopParams:
     u = jnp.asarray(x) / film.size
     q, p, s = quality(film, x), polarization(film, x), _field(film.shape, u)
     wall = 1.0 - jnp.square(p)
-    height = HEIGHT * (0.55 + 0.45 * q) * (1.0 - 0.03 * wall)
-    half = COERCIVE * (0.7 + 0.3 * q) * (1.0 - 0.06 * wall)
+    height = _HEIGHT * (0.55 + 0.45 * q) * (1.0 - 0.03 * wall)
+    half = _COERCIVE * (0.7 + 0.3 * q) * (1.0 - 0.06 * wall)
     imprint = 0.2 * s + 0.15 * p
     corner = 0.6 * (1.0 + wall)
     return LoopParams(
-        a0=-0.5 * height + 0.02 * HEIGHT * s,
+        a0=-0.5 * height + 0.02 * _HEIGHT * s,
         a1=height,
         a2=imprint + half,
         a3=imprint - half,
-        a4=0.004 * HEIGHT * (1.0 + 0.5 * s),
+        a4=0.004 * _HEIGHT * (1.0 + 0.5 * s),
         b0=corner,
         b1=corner * (1.3 + 0.1 * s),
         b2=corner * (1.2 - 0.1 * s),
@@ -203,8 +216,8 @@ def loop_area_map(film: Film, positions: ArrayLike, bias: ArrayLike | None = Non
 
 
 def noise(key: Array, shape: tuple[int, ...], relative: ArrayLike) -> Array:
-    """White Gaussian noise in pm/V: standard deviation `relative` times the loop height at quality 1 (`HEIGHT`)."""
-    return jnp.asarray(relative) * HEIGHT * jax.random.normal(key, shape, jnp.float32).astype(jnp.result_type(float))
+    """White Gaussian noise in pm/V: standard deviation `relative` times the loop height at quality 1 (`_HEIGHT`)."""
+    return jnp.asarray(relative) * _HEIGHT * jax.random.normal(key, shape, jnp.float32).astype(jnp.result_type(float))
 
 
 def drift(key: Array, steps: int, rate: ArrayLike, walk: ArrayLike = 0.0) -> Array:

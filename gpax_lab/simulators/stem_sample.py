@@ -14,13 +14,24 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+__all__ = [
+    "CRITICAL_DOSE",
+    "EDGES",
+    "ENERGY",
+    "Specimen",
+    "eels",
+    "haadf",
+    "specimen",
+    "thickness",
+]
+
 EDGES = (456.0, 532.0)
 """Onsets in eV of the edge of the particles' metal and of that of their oxide shell: Ti-L3 and O-K."""
 
 ENERGY = np.arange(400.0, 640.0, 1.0)
 """eV of the channels of a spectrum."""
 
-SHELL = 0.015
+_SHELL = 0.015
 """Thickness of the oxide shell, share of the field of view."""
 
 CRITICAL_DOSE = 4.0e4
@@ -46,7 +57,7 @@ def specimen(key: Array, particles: int = 14) -> Specimen:
 def thickness(of: Specimen, x: Array) -> tuple[Array, Array]:
     """Thickness () at x (2,) in shares of a large particle's diameter, and the part of it () that is shell.
 
-    Spheroids of axis ratio 1.4; the shell is what lies within `SHELL` of the surface along the beam.
+    Spheroids of axis ratio 1.4; the shell is what lies within `_SHELL` of the surface along the beam.
     """
     gap = x[None] - of.centre
     c, s = jnp.cos(of.lean), jnp.sin(of.lean)
@@ -57,7 +68,7 @@ def thickness(of: Specimen, x: Array) -> tuple[Array, Array]:
         inside = square > 0
         return jnp.where(inside, jnp.sqrt(jnp.where(inside, square, 1.0)), 0.0)
 
-    whole, core = chord(of.radius), chord(jnp.maximum(of.radius - SHELL, 0.0))
+    whole, core = chord(of.radius), chord(jnp.maximum(of.radius - _SHELL, 0.0))
     return jnp.sum(whole) / 0.11, jnp.sum(whole - core) / 0.11
 
 

@@ -222,8 +222,8 @@ def peak_ratio(
 ) -> Scalarizer:
     """Ratio of the heights of two peaks in separate windows: a `Scalarizer`.
 
-    A failed measurement where the second peak is not there (4 standard deviations). For counts give the gain: without it
-    noise is taken for equal in all channels, and the error of a ratio comes out at half its size.
+    A failed measurement where the second peak is not there (4 standard deviations). For counts give the gain: without
+    it noise is taken for equal in all channels, and the error of a ratio comes out at half its size.
 
     Args:
         first, second: windows (low, high).

@@ -3,11 +3,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gpax_lab import acquisition
+from gpax_lab import acquisition, images
 from gpax_lab.core import _inputs as inputs
 from gpax_lab.core._observations import FAILED, MEASURED, observations
 from gpax_lab.hypotheses import discover_laws
-from gpax_lab.images import frames, patches
 from gpax_lab.models import gp
 from gpax_lab.storage._dataset import Dataset, axis
 
@@ -234,7 +233,7 @@ def test_arrays_of_the_wings_are_nan_where_masked_and_never_lose_an_imaginary_pa
     np.testing.assert_array_equal(inputs.floating(np.ma.array([1, 2], mask=[0, 1])), [1.0, np.nan])
     assert inputs.unmasked(np.arange(3)).dtype.kind == "i"
     assert np.isnan(inputs.unmasked(np.ma.array([1j, 2.0], mask=[0, 1]))[1])
-    for door in (frames.plane, inputs.floating):
+    for door in (images.plane, inputs.floating):
         with pytest.raises(ValueError, match="must be real; got complex"):
             door(np.ones((4, 4)) * 1j)
     axes = tuple(axis(name, np.arange(2.0)) for name in "ab")
@@ -242,4 +241,4 @@ def test_arrays_of_the_wings_are_nan_where_masked_and_never_lose_an_imaginary_pa
     assert np.isnan(kept[0, 1])
     assert kept[1, 1] == 4.0
     with pytest.raises(ValueError, match="not finite"):
-        patches.around(hidden, 1)
+        images.around(hidden, 1)

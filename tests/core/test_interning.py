@@ -26,7 +26,7 @@ from gpax_lab import (
     smc,
 )
 from gpax_lab.core._interning import fingerprint, interned
-from gpax_lab.images.patches import around
+from gpax_lab.images import around
 from gpax_lab.laws import shapes
 from gpax_lab.nn import _encoders as encoders
 

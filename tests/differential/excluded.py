@@ -74,8 +74,8 @@ EXCLUDED = {
         hypotheses._sensitivity.prior_sweep
         hypotheses._stored.
         hypotheses._subsets.
-        images.atoms.
-        images.descriptors.factors
+        images._atoms.
+        images._descriptors.factors
         inference._posterior.Posterior.save
         inference._posterior.Posterior.summary
         inference._posterior.Predictive.
@@ -94,7 +94,7 @@ EXCLUDED = {
         models.gridded.ranks
         nn._im2spec.Translation.predict
         nn._pretrain.
-        simulators.graphene.
+        simulators._graphene.
         spectra.edx.shapes
         spectra.forc.split_cycles
         spectra._scalarizer.Scalarizer.evaluate
@@ -131,12 +131,11 @@ EXCLUDED = {
         hypotheses._mixture.HypothesisMixture.probability_error
         hypotheses._mixture.HypothesisMixture.owner
         hypotheses._mixture.HypothesisMixture.without_factor
-        images.descriptors.windows
-        images.patches.pixel_positions
+        images._descriptors.windows
+        images._patches.pixel_positions
         inference._posterior.Info.unknown
         inference._posterior.Posterior.without_factor
-        laws.mixtures.pairs
-        laws.shapes.span
+        laws._ranges.span
         models._deep_kernel.DeepKernelGP.bounds
         models._deep_kernel.DeepKernelGP.dim
         models._deep_kernel.DeepKernelGP.needs_noise
@@ -198,8 +197,8 @@ EXCLUDED = {
         hypotheses._mixture.hypotheses
         hypotheses._model_average.model_average
         kernels.coregion_prior
-        laws.shapes.height
-        laws.shapes.level
+        laws._ranges.height
+        laws._ranges.level
         means.two_dips_prior
         models._noise.HeteroscedasticNoise.prior
         models._noise.StudentNoise.prior

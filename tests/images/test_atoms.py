@@ -6,9 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from gpax_lab.images.atoms import around_atoms, find_atoms
-from gpax_lab.simulators.graphene import CARBON, EDGE, FOREIGN, MOLECULE, graphene
-from gpax_lab.simulators.unit_cells import film_of_cells
+from gpax_lab.images import around_atoms, find_atoms
+from gpax_lab.simulators import CARBON, EDGE, FOREIGN, MOLECULE, film_of_cells, graphene
 
 KEY = jax.random.key(4)
 ATOMS = Path(__file__).resolve().parents[2] / "../shared/data/atoms"

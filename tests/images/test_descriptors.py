@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gpax_lab.images import descriptors as d
+from gpax_lab import images as d
 
 
 @pytest.mark.parametrize("n", [40, 200])

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab.images.features import blob_scale, blobs, corners, peaks, smooth, walls
+from gpax_lab.images import blob_scale, blobs, corners, peaks, smooth, walls
 
 ATOMS = Path(__file__).resolve().parents[2] / "../shared/data/atoms"
 

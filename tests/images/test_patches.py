@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from gpax_lab.images.patches import around, normalized, patches, pixel_positions
+from gpax_lab.images import around, normalized, patches, pixel_positions
 
 IMAGE = np.random.default_rng(0).normal(size=(9, 7))
 

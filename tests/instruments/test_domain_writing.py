@@ -11,7 +11,7 @@ from gpax_instruments.twins.writer import TRUTH, UNIT_M, law_of
 
 from gpax_lab import acquisition, bayes_opt, hypotheses, model_average, run, smc
 from gpax_lab.core import Instrument, MoveRefused
-from gpax_lab.images.domains import domain_radius
+from gpax_lab.images import domain_radius
 from gpax_lab.storage import Campaign
 
 STRONG = np.array([8.0, 0.0])

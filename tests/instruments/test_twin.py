@@ -169,7 +169,7 @@ def test_a_loop_is_that_of_the_film_plus_noise(raw):
     film = ferroelectric.film(jax.random.key(0), SIZE_M)
     position = np.array([float(v) for v in raw.ask("POS?").split(",")])
     residual = response - np.asarray(ferroelectric.loop(film, position, bias))
-    sd = NOISE * ferroelectric.HEIGHT
+    sd = NOISE * ferroelectric._HEIGHT
     assert abs(residual.std() / sd - 1) < 4 / np.sqrt(2 * 64)
     assert abs(residual.mean()) < 4 * sd / np.sqrt(64)
     assert raw.ask("TIP?") == "ENGAGED"

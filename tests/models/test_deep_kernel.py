@@ -9,7 +9,7 @@ from flax import linen as nn
 from scipy.ndimage import gaussian_filter
 
 from gpax_lab import acquisition, bayes_opt, gp, laplace, nuts, observations, simulate
-from gpax_lab.images.patches import around, pixel_positions
+from gpax_lab.images import around, pixel_positions
 from gpax_lab.inference import ensemble
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import linear as linear_kernel

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gpax_lab.images.domains import domain_radius
+from gpax_lab.images import domain_radius
 from gpax_lab.laws import domain_writing as domains
 from gpax_lab.priors import as_program, sample
-from gpax_lab.simulators.domain_image import domain_image, written_radius
+from gpax_lab.simulators import domain_image, written_radius
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 KEYS = jax.random.split(jax.random.key(0), 200)

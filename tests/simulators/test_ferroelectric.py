@@ -78,7 +78,7 @@ def test_the_map_is_the_area_of_the_loops():
 def domain(film, phase):
     """The same film with one field value everywhere: cos(phase) of every wave."""
     waves = film.domains
-    return film._replace(domains=ferroelectric.Waves(0.0 * waves.wave, jnp.full_like(waves.phase, phase)))
+    return film._replace(domains=ferroelectric._Waves(0.0 * waves.wave, jnp.full_like(waves.phase, phase)))
 
 
 def test_walls_pinch_the_loop_and_domains_shift_it():
@@ -110,7 +110,7 @@ def test_the_chunk_of_a_sweep_is_the_chunk_of_the_loop():
 
 def test_noise_has_its_standard_deviation():
     draws = np.asarray(ferroelectric.noise(jax.random.key(5), (20_000,), 0.02))
-    sd = 0.02 * ferroelectric.HEIGHT
+    sd = 0.02 * ferroelectric._HEIGHT
     assert abs(draws.mean()) < 4 * sd / np.sqrt(draws.size)
     assert abs(draws.std() / sd - 1) < 4 / np.sqrt(2 * draws.size)
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from gpax_lab.simulators.glyphs import STROKES, glyphs
+from gpax_lab.simulators._glyphs import STROKES, glyphs
 
 KEY = jax.random.key(11)
 

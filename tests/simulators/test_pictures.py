@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.core._poses import grid
-from gpax_lab.simulators.loop_family import LINEAR, PINCHED, SWITCHING, loop_family
-from gpax_lab.simulators.unit_cells import film_of_cells, unit_cells
+from gpax_lab.simulators import LINEAR, PINCHED, SWITCHING, film_of_cells, loop_family, unit_cells
 from gpax_lab.spectra.loops import loop_area
 
 KEY = jax.random.key(6)

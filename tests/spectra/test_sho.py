@@ -5,7 +5,7 @@ import pytest
 import scipy.optimize
 
 from gpax_lab.core import Status
-from gpax_lab.simulators.band_excitation import be_spectrum
+from gpax_lab.simulators import be_spectrum
 from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response, sho_start
 
 BAND = jnp.linspace(320e3, 380e3, 64)

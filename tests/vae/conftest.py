@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gpax_lab import vae
-from gpax_lab.simulators.glyphs import glyphs
+from gpax_lab.simulators import glyphs
 
 
 @pytest.fixture(scope="session")

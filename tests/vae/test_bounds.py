@@ -179,7 +179,7 @@ def test_turning_a_picture_by_a_quarter_leaves_the_bound_as_it_is():
 
 
 def test_the_trained_bound_hardly_depends_on_where_an_object_lies(turned):
-    from gpax_lab.simulators.glyphs import glyphs
+    from gpax_lab.simulators import glyphs
 
     bound = []
     for angle, shift in ((0.0, 0.0), (0.5, 0.0), (-0.5, 0.08)):

@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 
 from gpax_lab import vae
 from gpax_lab.core._poses import Pose, axes, grid, to_object, turned_back, turned_copies
-from gpax_lab.simulators.glyphs import glyphs
+from gpax_lab.simulators import glyphs
 from gpax_lab.vae import _fourier as waves
 
 KEY = jax.random.key(1)
@@ -111,7 +111,7 @@ def test_a_turned_copy_of_a_glyph_is_the_glyph_turned_back(turns):
 
 
 def glyph_at(angle, shift):
-    from gpax_lab.simulators.glyphs import STROKES, _distance, _segments
+    from gpax_lab.simulators._glyphs import STROKES, _distance, _segments
 
     assert "F" in STROKES
     points = to_object(jnp.asarray(grid((15, 15))), Pose(angle, shift))[0]

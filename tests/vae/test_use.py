@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from gpax_lab import acquisition, bayes_opt, gp, laplace, observations, plot, simulate, vae
-from gpax_lab.simulators.glyphs import glyphs
-from gpax_lab.simulators.loop_family import loop_family
+from gpax_lab.simulators import glyphs, loop_family
 
 KEY = jax.random.key(8)
 

@@ -12,7 +12,7 @@ import numpy as np
 from gpax_instruments.twins.dialect import Dialect, ScpiError, integer, number, string
 from gpax_instruments.twins.process import Blocks, numbers
 from gpax_instruments.twins.results import check_name, key_part
-from gpax_lab.simulators.band_excitation import be_sample, be_spectrum
+from gpax_lab.simulators import be_sample, be_spectrum
 
 if TYPE_CHECKING:
     from gpax_instruments.twins.microscope import Microscope

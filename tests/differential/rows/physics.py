@@ -8,17 +8,17 @@ from table import EVERYWHERE, FEW, Row, row
 from gpax_lab import means, priors
 from gpax_lab.core import _poses as poses
 from gpax_lab.hypotheses import _formulas as formulas
-from gpax_lab.laws import domain_writing, mixtures, shapes, transitions
+from gpax_lab.laws import _ranges, domain_writing, mixtures, shapes, transitions
 from gpax_lab.nn import _layers as layers
 from gpax_lab.simulators import (
-    band_excitation,
+    _band_excitation,
+    _domain_image,
+    _glyphs,
+    _loop_family,
+    _unit_cells,
     diffraction,
-    domain_image,
     ferroelectric,
-    glyphs,
-    loop_family,
     stem_sample,
-    unit_cells,
 )
 from gpax_lab.spectra.loops import LoopParams
 from gpax_lab.spectra.sho import ShoParams
@@ -79,7 +79,7 @@ def laws() -> list[Row]:
     two = own(means.dips(2), y0=1.0, A=[0.3, 0.4], x0=[0.3, 0.7], w=[0.1, 0.2])
     text = "A*exp(-x/t) + B*x**2"
     prior = shapes.peak(X, Y).prior
-    prior = {"A": next(iter(prior.values())), "t": shapes.height(Y), "B": shapes.level(Y)}
+    prior = {"A": next(iter(prior.values())), "t": _ranges.height(Y), "B": _ranges.level(Y)}
 
     def marginal():
         gp = mixtures.marginal(mixtures.vegard(3, Y))
@@ -110,8 +110,8 @@ def laws() -> list[Row]:
         ),
         row("laws.mixtures.marginal", marginal, contexts=("jit", "grad")),
         row(
-            "laws.shapes.power_of",
-            lambda: (lambda x: shapes.power_of(x, 1.3), (jnp.asarray([0.0, 0.4, 2.0]),)),
+            "laws._ranges.power_of",
+            lambda: (lambda x: _ranges.power_of(x, 1.3), (jnp.asarray([0.0, 0.4, 2.0]),)),
             contexts=SHORT,
         ),
     ]
@@ -161,24 +161,24 @@ def samples() -> list[Row]:
         of_film("grid", lambda x, film: f.grid(film._replace(size=x), (3, 2))),
         of_key("ferroelectric.noise", lambda key: f.noise(key, (4,), 0.1), **single),
         of_key("ferroelectric.drift", lambda key: f.drift(key, 4, 1e-9, 1e-9), **single),
-        of_key("band_excitation.be_spectrum", lambda key: band_excitation.be_spectrum(key, band, *sho, 0.1)),
-        of_key("band_excitation.be_sample", lambda key: band_excitation.be_sample(key, 8), ("jit",), **single),
+        of_key("_band_excitation.be_spectrum", lambda key: _band_excitation.be_spectrum(key, band, *sho, 0.1)),
+        of_key("_band_excitation.be_sample", lambda key: _band_excitation.be_sample(key, 8), ("jit",), **single),
         row(
-            "simulators.band_excitation.be_switching",
-            lambda: (lambda v: band_excitation.be_switching(band, v, sho, loop), (bias,)),
+            "simulators._band_excitation.be_switching",
+            lambda: (lambda v: _band_excitation.be_switching(band, v, sho, loop), (bias,)),
             contexts=SHORT,
         ),
         of_key("stem_sample.specimen", lambda key: stem_sample.specimen(key, 4)),
         of_specimen("thickness", lambda x, of: stem_sample.thickness(of, x)),
         of_specimen("haadf", lambda x, of: stem_sample.haadf(of, x, 1e3)),
         of_specimen("eels", lambda x, of: stem_sample.eels(of, x, 1e3)),
-        of_key("glyphs.glyphs", lambda key: glyphs.glyphs(key, 2, (8, 8)), ("jit",), **single),
-        of_key("loop_family.loop_family", lambda key: loop_family.loop_family(key, 3, 16), ("jit",)),
-        of_key("unit_cells.unit_cells", lambda key: unit_cells.unit_cells(key, 2, 8), ("jit",)),
-        of_key("unit_cells.film_of_cells", lambda key: unit_cells.film_of_cells(key, (2, 2), 8.0), ("jit",)),
-        of_key("domain_image.written_radius", lambda key: domain_image.written_radius(key, 3.0, 1.0, 0.1, 0.1)),
+        of_key("_glyphs.glyphs", lambda key: _glyphs.glyphs(key, 2, (8, 8)), ("jit",), **single),
+        of_key("_loop_family.loop_family", lambda key: _loop_family.loop_family(key, 3, 16), ("jit",)),
+        of_key("_unit_cells.unit_cells", lambda key: _unit_cells.unit_cells(key, 2, 8), ("jit",)),
+        of_key("_unit_cells.film_of_cells", lambda key: _unit_cells.film_of_cells(key, (2, 2), 8.0), ("jit",)),
+        of_key("_domain_image.written_radius", lambda key: _domain_image.written_radius(key, 3.0, 1.0, 0.1, 0.1)),
         of_key(
-            "domain_image.domain_image", lambda key: domain_image.domain_image(key, 3.0, 12, 1.0, 0.8, 0.1, 0.2, 0.1)
+            "_domain_image.domain_image", lambda key: _domain_image.domain_image(key, 3.0, 12, 1.0, 0.8, 0.1, 0.2, 0.1)
         ),
     ]
 

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._status import Status
-from gpax_lab.images.frames import shift_spectrum, waves
+from gpax_lab.images._frames import shift_spectrum, waves
 
 
 class Registration(NamedTuple):

@@ -1,6 +1,6 @@
 """Short descriptions of patches: principal components, sliding Fourier magnitudes, non-negative factors.
 
-Stacks of patches are (n, size, size), as `gpax_lab.images.patches` cuts them.
+Stacks of patches are (n, size, size), as `patches` cuts them.
 """
 
 from __future__ import annotations

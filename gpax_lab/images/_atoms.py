@@ -9,8 +9,8 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, numbers
-from gpax_lab.images.features import Peaks, blobs, peaks, smooth
-from gpax_lab.images.patches import patches
+from gpax_lab.images._features import Peaks, blobs, peaks, smooth
+from gpax_lab.images._patches import patches
 
 USUAL_CONTRAST = 0.2
 """Share of the 95th percentile of the atoms' responses above which an atom is, where the heights have no valley."""
