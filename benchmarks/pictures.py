@@ -14,7 +14,7 @@ KINDS = ("F", "L", "4", "Y")
 
 def letters(seed: int, count: int, angle: float, kinds=KINDS, noise: float = 0.0) -> Glyphs:
     """Glyphs of 28 x 28 pixels, turned by up to `angle` either way and shifted by 0.1 half widths."""
-    found = glyphs(jax.random.key(seed), count, kinds=kinds, angle=(-angle, angle), noise=noise)
+    found = glyphs(jax.random.key(seed), count, letters=kinds, angle=(-angle, angle), noise=noise)
     return Glyphs(*[np.asarray(part) for part in found])
 
 

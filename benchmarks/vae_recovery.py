@@ -76,7 +76,7 @@ def main() -> None:
             model = vae.model((28, 28), 2, invariances=[rotation, shift])
             trained = vae.train(jax.random.key(seed), model, vae.examples(truth.images), epochs // 2, progress=False)
             pose = vae.encode(trained, truth.images).pose
-            found.append(within(truth.kind, pose.angle, pose.shift, truth))
+            found.append(within(truth.classes, pose.angle, pose.shift, truth))
             tell(report, f"one glyph, {name}, seed {seed}", *found[-1])
         if found and not given.quick:
             report.claim(f"one glyph, {name}: angle and shift at 0.95 in every seed", bool(np.min(found) >= 0.95))
@@ -90,8 +90,8 @@ def main() -> None:
             weights=vae.annealed(epochs), progress=False,
         )  # fmt: skip
         found = vae.encode(trained, truth.images)
-        scores.append((*within(truth.kind, found.pose.angle, found.pose.shift, truth),
-                       adjusted_rand_score(truth.kind, np.asarray(found.label))))  # fmt: skip
+        scores.append((*within(truth.classes, found.pose.angle, found.pose.shift, truth),
+                       adjusted_rand_score(truth.classes, np.asarray(found.label))))  # fmt: skip
         tell(report, f"four kinds, seed {seed}", *scores[-1])
         report.result(f"four kinds, seed {seed}: bound", float(trained.history.terms.elbo[-1]), "nat")
     if scores and not given.quick:
@@ -107,9 +107,9 @@ def main() -> None:
         run = pyroved(given.peers, kind="jiVAE", images=truth.images, held_out=truth.images[:200], epochs=n, batch=100,
                       seed=seed, threads=os.cpu_count(), invariances="rt", latent=2, classes=len(KINDS), shift_sd=0.1,
                       beta=np.stack([down, np.full(n, 3.0)], axis=1))  # fmt: skip
-        angle, moved = within(truth.kind, run["mean"][:, 0], in_the_picture(run["mean"]), truth)
+        angle, moved = within(truth.classes, run["mean"][:, 0], in_the_picture(run["mean"]), truth)
         name = f"four kinds, pyroVED, {n} epochs, seed {seed}"
-        tell(report, name, angle, moved, adjusted_rand_score(truth.kind, run["classes"]))
+        tell(report, name, angle, moved, adjusted_rand_score(truth.classes, run["classes"]))
         report.result(f"{name}: bound", float(run["bound"]), "nat")
     report.finish()
 

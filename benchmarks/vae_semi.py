@@ -72,7 +72,7 @@ def main() -> None:
     for seed in range(seeds):
         truth = letters(seed, count, np.pi / 3, KINDS, noise=0.2)
         labelled = np.random.default_rng(seed).permutation(count) < round(0.05 * count)
-        label = np.where(labelled, truth.kind, -1)
+        label = np.where(labelled, truth.classes, -1)
         model = vae.model(
             (28, 28), 2, classes=len(KINDS), invariances=[vae.rotation("normal"), vae.translation(0.1)],
             likelihood=vae.gaussian(),
@@ -88,10 +88,10 @@ def main() -> None:
             progress=False,
         )  # fmt: skip
         found = np.asarray(vae.encode(trained, truth.images).label)
-        ours = float(np.mean(found[~labelled] == truth.kind[~labelled]))
-        net = supervised(jax.random.key(seed), truth.images[labelled], truth.kind[labelled])
+        ours = float(np.mean(found[~labelled] == truth.classes[~labelled]))
+        net = supervised(jax.random.key(seed), truth.images[labelled], truth.classes[labelled])
         guess = np.asarray(jnp.argmax(Supervised().apply(net, truth.images), axis=1))
-        theirs = float(np.mean(guess[~labelled] == truth.kind[~labelled]))
+        theirs = float(np.mean(guess[~labelled] == truth.classes[~labelled]))
         gains.append(ours - theirs)
         report.result(f"seed {seed}: supervised on {labelled.sum()} labels, accuracy", theirs, "share")
         report.result(f"seed {seed}: semi-supervised, accuracy", ours, "share", theirs)

@@ -1,4 +1,4 @@
-"""Atoms in an image: where they are, and the pieces of image around them."""
+"""Atoms in an image: where they are, and the patches of image around them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find_atoms(
 ) -> Peaks:
     """Bright blobs of one width, highest first, to a fraction of a pixel.
 
-    The place is the top of a parabola through the response `features.blobs`. At the atom's own width it comes within a
+    The position is the top of a parabola through the response `blobs`. At the atom's own width it comes within a
     quarter of the best that noise allows; a wider sigma sees the neighbours, and is drawn towards an uneven side.
 
     An atom's response is higher than that of noise comes in the whole image (of noise that is independent from pixel to
@@ -51,7 +51,7 @@ def find_atoms(
         sigma: of an atom's Gaussian, pixels: about a fifth of the spacing of its neighbours.
         capacity: most atoms.
         contrast: an atom's response is at least this share of the 95th percentile of all responses above the noise, in
-            place of the valley. Without a valley the share is 0.2.
+            position of the valley. Without a valley the share is 0.2.
         distance: an atom is the highest within this many pixels along either axis; 0 for sigma, rounded.
         threshold: the least response itself, in place of all of these: noise that is smooth over several pixels is
             taken for atoms otherwise. A Gaussian atom of height a and of this sigma responds with a/2.
@@ -75,10 +75,10 @@ def find_atoms(
     if pixels.ndim == 2 and min(pixels.shape) < 3:
         raise ValueError(f"an image has at least 3 by 3 pixels; got {pixels.shape}.")
     if pixels.size and not np.isfinite(pixels).all():
-        lost = int(np.sum(~np.isfinite(pixels)))
+        missing = int(np.sum(~np.isfinite(pixels)))
         raise ValueError(
-            f"{lost} of {pixels.size} pixels are not finite, and would hide the atoms around them: fill single ones by "
-            "a median of their neighbours, and cut off what was not scanned."
+            f"{missing} of {pixels.size} pixels are not finite, and would hide the atoms around them: fill single ones "
+            "by a median of their neighbours, and cut off what was not scanned."
         )
     largest = float(np.abs(pixels).max()) if pixels.size else 0.0
     # Blobs do not see a constant; without it rounding is that of the contrast.
@@ -128,10 +128,10 @@ def _noise(pixels: np.ndarray, sigma: float) -> tuple[float, float]:
     point = np.zeros((2 * half + 3, 2 * half + 3))
     point[half + 1, half + 1] = 1.0
     weights = np.asarray(blobs(point, sigma))
-    spread = np.sqrt((blocks[quiet] ** 2).mean() * (weights**2).sum())
+    deviation = np.sqrt((blocks[quiet] ** 2).mean() * (weights**2).sum())
     # The cubes of the weights of the difference sum to 36 / 6^3.
     third = 6.0 * (blocks[quiet] ** 3).mean() * (weights**3).sum()
-    return float(spread), float(third / spread**3) if spread > 0 else 0.0
+    return float(deviation), float(third / deviation**3) if deviation > 0 else 0.0
 
 
 def _least(heights: np.ndarray, contrast: float | None, noise: float) -> float:
@@ -158,27 +158,27 @@ def _only(every: Peaks, kept: np.ndarray, count: int) -> Peaks:
 
 
 def around_atoms(image: ArrayLike, positions: ArrayLike, size: int) -> tuple[Array, np.ndarray]:
-    """Pieces of image around those atoms around which a whole piece lies inside.
+    """Patches around those atoms around which a whole patch lies inside the image.
 
     Args:
         image: (h, w).
         positions: (n, 2) row and column in pixels; those that are not finite are left out.
-        size: pixels along an edge of a piece.
+        size: pixels along an edge of a patch.
 
     Returns:
-        (m, size, size) pieces, centred on the atoms to a fraction of a pixel, and (m,) which atoms they belong to.
+        (m, size, size) patches, centred on the atoms to a fraction of a pixel, and (m,) which atoms they belong to.
 
     Raises:
-        ValueError: no atom has a whole piece around it.
+        ValueError: no atom has a whole patch around it.
     """
-    places = numbers(positions, "positions", missing=True)
+    points = numbers(positions, "positions", missing=True)
     half = 0.5 * (size - 1)
     low, high = half, np.array(np.shape(image)[:2]) - 1 - half
     inside = np.flatnonzero(
-        np.isfinite(places).all(axis=1) & (places >= low).all(axis=1) & (places <= high).all(axis=1)
+        np.isfinite(points).all(axis=1) & (points >= low).all(axis=1) & (points <= high).all(axis=1)
     )
     if not inside.size:
         raise ValueError(
-            f"none of {len(places)} atoms has a piece of {size} pixels inside the image: take smaller ones."
+            f"none of {len(points)} atoms has a patch of {size} pixels inside the image: take smaller ones."
         )
-    return patches(image, jnp.asarray(places[inside]), size), inside
+    return patches(image, jnp.asarray(points[inside]), size), inside

@@ -1,4 +1,4 @@
-"""Maps of corners, walls and blobs, and the places of their peaks at a fixed capacity."""
+"""Maps of corners, walls and blobs, and the positions of their peaks at a fixed capacity."""
 
 from __future__ import annotations
 
@@ -293,8 +293,8 @@ def _peaks(values: Array, threshold: Array, capacity: int, distance: int, border
     order = jnp.where(found, values.ravel()[index], -jnp.inf)
     r, c = jnp.divmod(jnp.where(found, index, values.shape[1] + 1), values.shape[1])
     # One axis after the other: the cross term of the parabola moves the top by less than noise does.
-    places = [i + _top(values[r - u, c - v], values[r, c], values[r + u, c + v]) for i, u, v in ((r, 1, 0), (c, 0, 1))]
-    positions = jnp.where(found[:, None], jnp.stack(places, axis=-1), jnp.nan)
+    tops = [i + _top(values[r - u, c - v], values[r, c], values[r + u, c + v]) for i, u, v in ((r, 1, 0), (c, 0, 1))]
+    positions = jnp.where(found[:, None], jnp.stack(tops, axis=-1), jnp.nan)
     return Peaks(positions, jnp.where(found, order, jnp.nan), found, jnp.sum(marked > -jnp.inf))
 
 

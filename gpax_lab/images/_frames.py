@@ -1,6 +1,6 @@
 """Operations on whole frames: moving by parts of a pixel, and levelling (lines, planes).
 
-`shift_image` moves what is seen towards larger indices; a shift is (row, column) in pixels.
+`shift_image` moves the content towards larger indices; a shift is (row, column) in pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> 
         image: (..., h, w).
         shift: (..., 2) pixels (row, column); (2,) serves all images.
         method: "fourier" (exact for periodic, band-limited images; what leaves on one side enters on the other) or
-            "linear" (bilinear; NaN where nothing was seen).
+            "linear" (bilinear; NaN outside the image).
 
     Returns:
         (..., h, w).
@@ -63,16 +63,16 @@ def _fourier_shift(image: Array, shift: Array) -> Array:
 
 def shift_spectrum(spectrum: Array, shift: Array) -> Array:
     """The image (h, w) that has this Fourier transform (h, w), moved by one shift (2,), without checks."""
-    turns = [
+    cycles = [
         jnp.asarray(np.fft.fftfreq(n), spectrum.real.dtype) * s for n, s in zip(spectrum.shape, shift, strict=True)
     ]
-    rows, columns = (waves(-t) for t in turns)
+    rows, columns = (waves(-t) for t in cycles)
     return jnp.fft.ifft2(spectrum * rows[:, None] * columns[None, :]).real
 
 
-def waves(turns: Array) -> Array:
-    """exp(2 pi i turns), of any shape; a complex exponential of XLA's is 3 times as much to compile."""
-    angle = 2.0 * jnp.pi * turns
+def waves(cycles: Array) -> Array:
+    """exp(2 pi i cycles), of any shape; a complex exponential of XLA's is 3 times as much to compile."""
+    angle = 2.0 * jnp.pi * cycles
     return jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
 
 

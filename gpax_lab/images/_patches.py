@@ -1,4 +1,4 @@
-"""Square pieces of an image around positions that need not be pixels."""
+"""Square patches of an image around positions that need not be pixels."""
 
 from collections.abc import Callable
 from functools import partial
@@ -19,7 +19,7 @@ EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
 
 
 def patches(image: ArrayLike, positions: ArrayLike, size: int, edge: str = "mirror") -> Array:
-    """Pieces of `size` x `size` pixels centred on positions, by bilinear interpolation.
+    """Patches of `size` x `size` pixels centred on positions, by bilinear interpolation.
 
     A patch at p holds the image at p + (i - (size - 1)/2, j - (size - 1)/2), i, j = 0 .. size - 1: with an odd size and
     whole p these are pixels as they are, with an even size p is the corner between the four pixels in the middle.
@@ -48,7 +48,8 @@ def patches(image: ArrayLike, positions: ArrayLike, size: int, edge: str = "mirr
 def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array], Array]:
     """The function from positions (..., 2) to the patches (..., size, size) around them; see `patches`.
 
-    This is what a deep kernel takes as its `inputs`: measured and candidate points are places, structure is looked up.
+    This is what a deep kernel takes as its `inputs`: measured and candidate points are positions, and structure is
+    looked up there.
     """
     pixels: Any = image if traced(image) else np.array(native(image, "image"))  # its owner may write into it
     if pixels.ndim not in (2, 3) or not 1 <= size <= min(pixels.shape[:2]):
@@ -102,5 +103,5 @@ def normalized(image: ArrayLike) -> Array:
 @jax.jit
 def _normalized(values: Array) -> Array:
     centre = jnp.median(values, axis=(0, 1), keepdims=True)
-    spread = 1.4826 * jnp.median(jnp.abs(values - centre), axis=(0, 1), keepdims=True)
-    return (values - centre) / jnp.where(spread > 0, spread, 1.0)
+    scale = 1.4826 * jnp.median(jnp.abs(values - centre), axis=(0, 1), keepdims=True)
+    return (values - centre) / jnp.where(scale > 0, scale, 1.0)

@@ -21,7 +21,7 @@ __all__ = [
 
 _SOURCE = "in the spirit of Liu et al. 2022, arXiv:2202.01089"
 _SHARP = 0.02
-"""Width of the threshold in V: below what an experiment resolves, and seen by gradients."""
+"""Width of the threshold in V: below what an experiment resolves, and visible to gradients."""
 
 
 def _check(bias: tuple[float, float], r: float) -> None:
@@ -104,7 +104,7 @@ def wall_pinning(bias: tuple[float, float], r: float, log_duration: tuple[float,
 
     A charge at height h over the film makes a normal field E(r) = (V / h) (1 + r^2 / h^2)^(-3/2) on its surface. The
     wall stops where the field falls to the pinning field Vp / h, which gives the square root. On its way it waits at
-    pinning sites for thermal activation. Their log waiting times spread as a logistic distribution of median
+    pinning sites for thermal activation. Their log waiting times follow a logistic distribution of median
     ln(tau0) and width 1 / mu, so that the share of the way done is its cumulative: slow at first, finished at last.
 
     Args:

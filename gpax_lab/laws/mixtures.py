@@ -1,7 +1,7 @@
 """Laws of a property over composition: its value for a mixture of k components, from those of the components.
 
 A point x (k,) holds the fractions of all components, which sum to one (`compositions`). All laws here are linear in
-their coefficients, whose priors are normal, so `marginal` turns each into a Gaussian process: its coefficients are then
+their coefficients, whose priors are normal, so `marginal` makes each a Gaussian process: its coefficients are then
 integrated exactly, and what is left to be inferred is the noise and, for each order of interaction, one width.
 """
 
@@ -62,7 +62,7 @@ def nordheim(components: int, y: Range, learned: bool = True) -> Law:
         components: number of components k.
         y: range of the property.
         learned: whether interactions of one order share a width that is learned, log-normal around one range of y: A is
-            then in units of `width_A`. False for interactions of 4 ranges of y, whatever the readings say.
+            then in units of `width_A`. False for interactions of 4 ranges of y, whatever the observations say.
     """
     formula = "m = sum x_i P_i + sum x_i x_j A_ij"
     return _series(components, y, 1, formula, "Nordheim 1931, Ann. Phys. 401, 607", learned)
@@ -172,7 +172,7 @@ def _name(power: int) -> str:
 def _series(components: int, y: Range, terms: int, formula: str, source: str, learned: bool = False) -> Law:
     """Vegard's law and `terms` powers of (x_i - x_j), from 0 on, times x_i x_j, each with a width if these are learned.
 
-    Coefficients are counted in their width, so that neither knows of the other before readings (Papaspiliopoulos,
+    Coefficients are counted in their width, so that neither knows of the other before observations (Papaspiliopoulos,
     Roberts & Skold 2007, Statist. Sci. 22, 59).
     """
     first, second = (jnp.array(side) for side in zip(*_pairs(components), strict=True))

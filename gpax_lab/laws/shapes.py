@@ -90,7 +90,7 @@ def step(x: Range, y: Range) -> Law:
     return Law(mean, prior, {"C": "y", "A": "y", "xc": "x", "w": "x"}, "m = C + A / (1 + exp(-(x - xc) / w))", "step")
 
 
-def _lorentzian(x: Range, y: Range, sign: float, kind: str) -> Law:
+def _lorentzian(x: Range, y: Range, sign: float, source: str) -> Law:
     def mean(x: Array, p: Params) -> Array:
         return p["C"] + sign * p["A"] / (1.0 + ((x[0] - p["x0"]) / p["w"]) ** 2)
 
@@ -101,7 +101,7 @@ def _lorentzian(x: Range, y: Range, sign: float, kind: str) -> Law:
         "w": dist.LogNormal(jnp.log(0.1 * span(x)), 0.7),
     }
     units = {"C": "y", "A": "y", "x0": "x", "w": "x"}
-    return Law(mean, prior, units, f"m = C {'+' if sign > 0 else '-'} A / (1 + ((x - x0) / w)^2)", kind)
+    return Law(mean, prior, units, f"m = C {'+' if sign > 0 else '-'} A / (1 + ((x - x0) / w)^2)", source)
 
 
 @interned

@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 _SHARP = 0.01
-"""Width of a jump, in lengths of the range of x: below the distance of two compositions, and seen by gradients."""
+"""Width of a jump, in lengths of the range of x: below the distance of two compositions, and visible to gradients."""
 
 _BOLTZMANN = 8.617333262e-5
 """eV / K (CODATA 2018)."""
@@ -139,7 +139,7 @@ def curie_weiss(x: Range, y: Range) -> Law:
 def arrhenius(x: Range, y: Range) -> Law:
     """m = A exp(-E / k (1 / T - 1 / T_mid)): an activated process with energy E in eV, T in kelvin.
 
-    A is the value at T_mid, the middle of the range of 1 / T; like that, A and E are told apart by the data.
+    A is the value at T_mid, the middle of the range of 1 / T; like that, A and E are distinguished by the data.
     """
     span(x)
     if x[0] <= 0:

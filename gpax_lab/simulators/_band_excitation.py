@@ -67,8 +67,8 @@ def be_spectrum(
 
 def _near(field: Array, reach: float) -> Array:
     """(n, n) Gaussian mean of a field over its surroundings; at an edge over the part inside."""
-    place = jnp.arange(field.shape[0], dtype=field.dtype) / (field.shape[0] - 1)
-    weight = jnp.exp(-0.5 * jnp.square((place[:, None] - place[None, :]) / reach))
+    position = jnp.arange(field.shape[0], dtype=field.dtype) / (field.shape[0] - 1)
+    weight = jnp.exp(-0.5 * jnp.square((position[:, None] - position[None, :]) / reach))
     weight = weight / jnp.sum(weight, axis=1, keepdims=True)
     return weight @ field @ weight.T
 
@@ -124,7 +124,7 @@ def be_switching(
 ) -> Array:
     """Noise-free spectra of one pixel while the bias is swept: complex (n_bias, n_frequency).
 
-    The loop's response r at each bias is the amplitude; a negative one is a phase turned by pi. The resonance moves
+    The loop's response r at each bias is the amplitude; a negative one is a phase shifted by pi. The resonance moves
     with the polarization, f (1 + s r / |a1|) with s = `SOFTENING`.
 
     Args:

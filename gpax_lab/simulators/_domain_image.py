@@ -71,8 +71,8 @@ def domain_image(
 
     around = shape(2 * jnp.pi * jnp.arange(_ANGLES) / _ANGLES)
     centre = jitter * jax.random.normal(key_place, (2,), radius.dtype)
-    place = (jnp.arange(n) - 0.5 * (n - 1)) * pixel
-    down, across = place[:, None] - centre[0], place[None, :] - centre[1]
+    position = (jnp.arange(n) - 0.5 * (n - 1)) * pixel
+    down, across = position[:, None] - centre[0], position[None, :] - centre[1]
     r = jnp.maximum(radius, 1e-6 * pixel) * shape(jnp.arctan2(down, across)) / jnp.sqrt(jnp.mean(around**2))
     contrast = jnp.tanh((down**2 + across**2 - r**2) / (2.0 * jnp.abs(r) * wall))
     contrast = jnp.where(radius > 0.0, contrast, 1.0)

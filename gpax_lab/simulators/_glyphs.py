@@ -1,4 +1,4 @@
-"""Letters that are turned, shifted and magnified: pictures of which everything is known."""
+"""Letters that are rotated, shifted and magnified: images of which everything is known."""
 
 import math
 from collections.abc import Sequence
@@ -37,18 +37,18 @@ STROKES: dict[str, list[list[tuple[float, float]]]] = {
 
 
 class Glyphs(NamedTuple):
-    """Pictures and what made them.
+    """Images and what made them.
 
     Attributes:
         images: (n, h, w) in [0, 1].
-        kind: (n,) number of the glyph.
+        classes: (n,) index of the letter.
         angle: (n,) rad, from rows towards columns.
         shift: (n, 2) half widths of the longer side.
         scale: (n,) magnification.
     """
 
     images: Array
-    kind: Array
+    classes: Array
     angle: Array
     shift: Array
     scale: Array
@@ -58,58 +58,58 @@ def glyphs(
     key: Array,
     count: int,
     shape: int | tuple[int, int] = (28, 28),
-    kinds: Sequence[str] = ("F", "L", "4", "Y"),
+    letters: Sequence[str] = ("F", "L", "4", "Y"),
     angle: tuple[float, float] = (-math.pi, math.pi),
     shift: float = 0.1,
     scale: float = 0.0,
     noise: float = 0.0,
     thickness: float = 0.09,
 ) -> Glyphs:
-    """Glyphs of equally frequent kinds, turned, shifted and magnified at random, drawn exactly.
+    """Equally frequent letters, rotated, shifted and magnified at random, drawn exactly.
 
     A pixel at u is bright where the nearest stroke of the glyph is within `thickness` of
     v = R(-angle) (u - shift)/scale (`gpax_lab.core._poses`): sigmoid((thickness - distance)/0.025), in half widths. So
-    the angle is the turn of the glyph, from rows towards columns: +pi/2 turns what lies below (higher rows) to the
+    the angle is the rotation of the glyph, from rows towards columns: +pi/2 moves what lies below (higher rows) to the
     right.
 
-    Letters are a hard choice where one holds the other (F in P in R), and G nearly repeats after half a turn.
+    Letters are a hard choice where one holds the other (F in P in R), and G nearly repeats after a rotation by pi.
 
     Args:
         key: random key.
-        count: pictures.
+        count: images.
         shape: (h, w), or the edge of a square.
-        kinds: of `STROKES`.
+        letters: of `STROKES`.
         angle: uniform between these, rad.
         shift: standard deviation along each axis, half widths; cut at two and a half of them.
         scale: standard deviation of the logarithm of the magnification.
-        noise: standard deviation of noise, after which pictures are cut to [0, 1].
+        noise: standard deviation of noise, after which images are clipped to [0, 1].
         thickness: half a stroke's width, half widths.
 
     Returns:
         Glyphs.
 
     Raises:
-        ValueError: a kind that is not there, no picture, or widths below 0.
+        ValueError: a letter that is not there, no image, or widths below 0.
 
     Example:
         >>> glyphs(jax.random.key(0), 5).images.shape
         (5, 28, 28)
     """
-    unknown = sorted(set(kinds) - set(STROKES))
-    if unknown or not kinds:
-        raise ValueError(f"kinds are some of {sorted(STROKES)}; got {list(kinds)}.")
+    unknown = sorted(set(letters) - set(STROKES))
+    if unknown or not letters:
+        raise ValueError(f"letters are some of {sorted(STROKES)}; got {list(letters)}.")
     if count < 1 or min(shift, scale, noise) < 0 or not thickness > 0:
         raise ValueError("count is 1 or more, thickness positive, shift, scale and noise are not negative.")
     shape = (shape, shape) if isinstance(shape, int) else shape
-    return _drawn(key, count, tuple(shape), tuple(kinds), jnp.asarray(angle), shift, scale, noise, thickness)
+    return _drawn(key, count, tuple(shape), tuple(letters), jnp.asarray(angle), shift, scale, noise, thickness)
 
 
-@partial(jax.jit, static_argnames=("count", "shape", "kinds"))
+@partial(jax.jit, static_argnames=("count", "shape", "letters"))
 def _drawn(
     key: Array,
     count: int,
     shape: tuple[int, int],
-    kinds: tuple[str, ...],
+    letters: tuple[str, ...],
     angle: Array,
     shift: Array,
     scale: Array,
@@ -117,26 +117,26 @@ def _drawn(
     thickness: Array,
 ) -> Glyphs:
     keys = jax.random.split(key, 5)
-    kind = jax.random.randint(keys[0], (count,), 0, len(kinds))
-    turned = jax.random.uniform(keys[1], (count,), minval=angle[0], maxval=angle[1])
+    label = jax.random.randint(keys[0], (count,), 0, len(letters))
+    angles = jax.random.uniform(keys[1], (count,), minval=angle[0], maxval=angle[1])
     moved = shift * jax.random.truncated_normal(keys[2], -2.5, 2.5, (count, 2))
     grown = jnp.exp(scale * jax.random.truncated_normal(keys[3], -2.5, 2.5, (count,)))
-    segments = jnp.asarray(_segments(kinds), turned.dtype)
+    segments = jnp.asarray(_segments(letters), angles.dtype)
 
     def one(given: tuple[Array, Pose]) -> Array:
         which, pose = given
-        points = jnp.asarray(grid(shape), turned.dtype)
+        points = jnp.asarray(grid(shape), angles.dtype)
         at = to_object(points, jax.tree.map(lambda leaf: leaf[None], pose))[0]
         return jax.nn.sigmoid((thickness - _distance(at, segments[which])) / 0.025).reshape(shape)
 
-    images = jax.lax.map(one, (kind, Pose(turned, moved, grown)), batch_size=256)
+    images = jax.lax.map(one, (label, Pose(angles, moved, grown)), batch_size=256)
     images = images + noise * jax.random.normal(keys[4], images.shape, images.dtype)
-    return Glyphs(jnp.clip(images, 0.0, 1.0), kind, turned, moved, grown)
+    return Glyphs(jnp.clip(images, 0.0, 1.0), label, angles, moved, grown)
 
 
-def _segments(kinds: Sequence[str]) -> np.ndarray:
-    """(kinds, most, 2, 2) ends of the segments; kinds with fewer repeat their last one."""
-    found = [[(a, b) for line in STROKES[kind] for a, b in pairwise(line)] for kind in kinds]
+def _segments(letters: Sequence[str]) -> np.ndarray:
+    """(letters, most, 2, 2) ends of the segments; letters with fewer repeat their last one."""
+    found = [[(a, b) for line in STROKES[label] for a, b in pairwise(line)] for label in letters]
     most = max(len(one) for one in found)
     return np.array([one + [one[-1]] * (most - len(one)) for one in found], float)
 

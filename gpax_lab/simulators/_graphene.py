@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 CARBON, EDGE, FOREIGN, MOLECULE = 0, 1, 2, 3
-"""Kinds of atoms: in the perfect lattice, beside a vacancy, of another element, in a molecule on top."""
+"""Classes of atoms: in the perfect lattice, beside a vacancy, of another element, in a molecule on top."""
 
 
 class Honeycomb(NamedTuple):
@@ -18,14 +18,14 @@ class Honeycomb(NamedTuple):
     Attributes:
         image: (h, w), a carbon atom is 1 high.
         positions: (n, 2) row and column in pixels, of atoms whose centre lies in the image, as moved by the heat.
-        kind: (n,) of `CARBON`, `EDGE`, `FOREIGN`, `MOLECULE`.
+        classes: (n,) of `CARBON`, `EDGE`, `FOREIGN`, `MOLECULE`.
         bond: distance of neighbours, pixels.
         angle: of the lattice, rad, from rows towards columns: at 0 a third of the bonds lie along the rows' index.
     """
 
     image: Array
     positions: np.ndarray
-    kind: np.ndarray
+    classes: np.ndarray
     bond: float
     angle: float
 
@@ -42,7 +42,7 @@ def graphene(
     noise: float = 0.1,
     width: float = 0.28,
 ) -> Honeycomb:
-    """A turned honeycomb with defects.
+    """A rotated honeycomb with defects.
 
     The number of atoms depends on the draw, so the geometry is made in numpy, from a seed that the key gives.
 
@@ -54,7 +54,7 @@ def graphene(
         vacancies: share of missing atoms.
         foreign: share of atoms of a heavier element, 1.8 times as bright.
         molecules: rings of six atoms on top, 0.8 times as bright.
-        thermal: standard deviation of an atom's place, bonds.
+        thermal: standard deviation of an atom's position, bonds.
         noise: standard deviation of a pixel.
         width: of an atom's Gaussian, bonds.
 
@@ -63,7 +63,7 @@ def graphene(
 
     Example:
         >>> found = graphene(jax.random.key(0), (64, 64))
-        >>> found.image.shape, set(found.kind.tolist()) <= {CARBON, EDGE, FOREIGN, MOLECULE}
+        >>> found.image.shape, set(found.classes.tolist()) <= {CARBON, EDGE, FOREIGN, MOLECULE}
         ((64, 64), True)
     """
     if not (0 <= vacancies <= 1 and 0 <= foreign <= 1) or not 0 < bond < min(shape) or molecules < 0:
@@ -73,34 +73,34 @@ def graphene(
     ideal = _lattice(shape, bond, angle)
     gone = rng.random(len(ideal)) < vacancies
     missing, there = ideal[gone], ideal[~gone]
-    kind = np.where(rng.random(len(there)) < foreign, FOREIGN, CARBON)
+    label = np.where(rng.random(len(there)) < foreign, FOREIGN, CARBON)
     if len(missing):
         near = np.min(np.linalg.norm(there[:, None] - missing[None], axis=-1), axis=1) < 1.1 * bond
-        kind = np.where(near & (kind == CARBON), EDGE, kind)
+        label = np.where(near & (label == CARBON), EDGE, label)
     rings = [_ring(rng, shape, bond) for _ in range(molecules)]
-    places = np.concatenate([there, *rings]) + thermal * bond * rng.normal(size=(len(there) + 6 * molecules, 2))
-    kinds = np.concatenate([kind, np.full(6 * molecules, MOLECULE)])
-    height = np.array([1.0, 1.0, 1.8, 0.8])[kinds]
+    positions = np.concatenate([there, *rings]) + thermal * bond * rng.normal(size=(len(there) + 6 * molecules, 2))
+    classes = np.concatenate([label, np.full(6 * molecules, MOLECULE)])
+    height = np.array([1.0, 1.0, 1.8, 0.8])[classes]
     rows, columns = (
-        jnp.exp(-0.5 * ((jnp.arange(n)[None] - jnp.asarray(places[:, axis])[:, None]) / (width * bond)) ** 2)
+        jnp.exp(-0.5 * ((jnp.arange(n)[None] - jnp.asarray(positions[:, axis])[:, None]) / (width * bond)) ** 2)
         for axis, n in enumerate(shape)
     )
     image = (jnp.asarray(height)[:, None] * rows).T @ columns
     image = image + noise * jax.random.normal(key_noise, shape)
-    inside = np.all((places >= 0) & (places <= np.array(shape) - 1), axis=1)
-    return Honeycomb(image, places[inside], kinds[inside], bond, angle)
+    inside = np.all((positions >= 0) & (positions <= np.array(shape) - 1), axis=1)
+    return Honeycomb(image, positions[inside], classes[inside], bond, angle)
 
 
 def _lattice(shape: tuple[int, int], bond: float, angle: float) -> np.ndarray:
-    """Places of a perfect honeycomb in and a little around the image."""
+    """Positions of a perfect honeycomb in and a little around the image."""
     many = int(2 * max(shape) / bond)
     first, second = bond * np.array([1.5, math.sqrt(3) / 2]), bond * np.array([1.5, -math.sqrt(3) / 2])
     i, j = np.meshgrid(np.arange(-many, many + 1), np.arange(-many, many + 1), indexing="ij")
     corner = i.reshape(-1, 1) * first + j.reshape(-1, 1) * second
     both = np.concatenate([corner, corner + np.array([bond, 0.0])])
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    places = both @ turn.T + 0.5 * np.array(shape)
-    return places[np.all((places > -bond) & (places < np.array(shape) + bond), axis=1)]
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    positions = both @ rotation.T + 0.5 * np.array(shape)
+    return positions[np.all((positions > -bond) & (positions < np.array(shape) + bond), axis=1)]
 
 
 def _ring(rng: np.random.Generator, shape: tuple[int, int], bond: float) -> np.ndarray:

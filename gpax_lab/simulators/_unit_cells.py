@@ -11,22 +11,22 @@ from jax import Array
 from gpax_lab.core._poses import Pose, grid, to_object
 
 CORNERS = np.array([(-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7)])
-"""A columns of a cell, row and column in half widths of its picture."""
+"""A columns of a cell, row and column in half widths of its image."""
 
 
 class Cells(NamedTuple):
-    """Pictures of cells and what made them.
+    """Images of cells and what made them.
 
     Attributes:
         images: (n, size, size).
-        kind: (n,) number of the variant of polarization.
+        classes: (n,) index of the variant of polarization.
         displacement: (n, 2) of the B column from the centre, row and column in half widths, in the cell's own frame.
-        angle: (n,) rad, by which the whole cell is turned.
+        angle: (n,) rad, by which the whole cell is rotated.
         brightness: (n, 2) of the A and the B columns.
     """
 
     images: Array
-    kind: Array
+    classes: Array
     displacement: Array
     angle: Array
     brightness: Array
@@ -50,9 +50,9 @@ def unit_cells(
         key: random key.
         count: cells.
         size: pixels along an edge.
-        displacement: of the B column, half widths of the picture.
+        displacement: of the B column, half widths of the image.
         variants: directions at equal angles, the first one towards higher rows.
-        angle: standard deviation of the turn of the whole cell, rad.
+        angle: standard deviation of the rotation of the whole cell, rad.
         jitter: relative standard deviation of a column's brightness, and of the displacement's length.
         noise: standard deviation of a pixel; an A column is 1 high.
         width: of a column's Gaussian, half widths.
@@ -68,21 +68,21 @@ def unit_cells(
     if min(count, size, variants) < 1 or min(displacement, angle, jitter, noise, dose) < 0 or not width > 0:
         raise ValueError("count, size and variants are 1 or more, width positive, and nothing is negative.")
     keys = jax.random.split(key, 5)
-    kind = jax.random.randint(keys[0], (count,), 0, variants)
-    turn = angle * jax.random.normal(keys[1], (count,))
-    direction = 2 * math.pi * kind / variants
+    label = jax.random.randint(keys[0], (count,), 0, variants)
+    rotation = angle * jax.random.normal(keys[1], (count,))
+    direction = 2 * math.pi * label / variants
     length = displacement * (1 + jitter * jax.random.normal(keys[2], (count,)))
     pushed = length[:, None] * jnp.stack([jnp.cos(direction), jnp.sin(direction)], axis=-1)
     bright = jnp.array([[1.0, 0.6]]) * (1 + jitter * jax.random.normal(keys[3], (count, 2)))
-    v = to_object(jnp.asarray(grid((size, size)), turn.dtype), Pose(turn))
+    v = to_object(jnp.asarray(grid((size, size)), rotation.dtype), Pose(rotation))
     corners = sum(_column(v, jnp.asarray(c, v.dtype)[None], width) for c in CORNERS)
     images = bright[:, :1] * corners + bright[:, 1:] * _column(v, pushed, width)
     images = _seen(keys[4], images, dose, noise)
-    return Cells(images.reshape(count, size, size), kind, pushed, turn, bright)
+    return Cells(images.reshape(count, size, size), label, pushed, rotation, bright)
 
 
 def _seen(key: Array, expected: Array, dose: float, noise: float) -> Array:
-    """What a detector makes of the expected picture: electrons are counted, then the readout adds its noise."""
+    """What a detector makes of the expected image: electrons are counted, then the readout adds its noise."""
     if dose > 0:
         counts = jax.random.poisson(jax.random.fold_in(key, 1), dose * jnp.maximum(expected, 0.0))
         expected = counts.astype(expected.dtype) / dose
@@ -138,7 +138,7 @@ def film_of_cells(
         dose: electrons counted in a pixel of height 1, which then scatter as Poisson's; 0 counts none.
 
     Raises:
-        ValueError: no cell, or a spacing, width or noise that no picture has.
+        ValueError: no cell, or a spacing, width or noise that no image has.
 
     Example:
         >>> film = film_of_cells(jax.random.key(0), (2, 3), 10.0)
@@ -157,10 +157,10 @@ def film_of_cells(
     return CellImage(_seen(key, image, dose, noise), a, b, moved, away > 0)
 
 
-def _columns(shape: tuple[int, ...], places: np.ndarray, height: float, sigma: float) -> Array:
-    """Gaussians of one height at places (k, 2), as one product of rows and columns."""
+def _columns(shape: tuple[int, ...], positions: np.ndarray, height: float, sigma: float) -> Array:
+    """Gaussians of one height at positions (k, 2), as one product of rows and columns."""
     rows, columns = (
-        jnp.exp(-0.5 * ((jnp.arange(n)[None] - jnp.asarray(places[:, axis])[:, None]) / sigma) ** 2)
+        jnp.exp(-0.5 * ((jnp.arange(n)[None] - jnp.asarray(positions[:, axis])[:, None]) / sigma) ** 2)
         for axis, n in enumerate(shape)
     )
     return height * rows.T @ columns

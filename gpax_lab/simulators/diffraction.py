@@ -106,12 +106,12 @@ def atoms(positions: ArrayLike, strength: ArrayLike, width: ArrayLike, n: int, f
         n: pixels along an edge (static).
         field: nm along an edge.
     """
-    places = jnp.asarray(positions)
-    weight = jnp.broadcast_to(jnp.asarray(strength, places.dtype), places.shape[:1])
-    size = jnp.broadcast_to(jnp.asarray(width, places.dtype), places.shape[:1])
+    centres = jnp.asarray(positions)
+    weight = jnp.broadcast_to(jnp.asarray(strength, centres.dtype), centres.shape[:1])
+    size = jnp.broadcast_to(jnp.asarray(width, centres.dtype), centres.shape[:1])
     k = 2.0 * jnp.pi * jnp.fft.fftfreq(n, field / n)
     # Built from its Fourier series: smooth over the border, and exact wherever the column stands.
-    along = [jnp.exp(-1j * k[None] * p[:, None] - 0.5 * (size[:, None] * k[None]) ** 2) for p in places.T]
+    along = [jnp.exp(-1j * k[None] * p[:, None] - 0.5 * (size[:, None] * k[None]) ** 2) for p in centres.T]
     series = jnp.einsum("m,mi,mj->ij", weight.astype(along[0].dtype), along[0], along[1])
     return jnp.fft.ifft2(series).real * (n / field) ** 2
 
@@ -198,8 +198,8 @@ def seen_field(of: Probe, potential: Array) -> Array:
     k = jnp.where(jnp.abs(jnp.arange(n) - n // 2) == 0, 0.0, k) if n % 2 == 0 else k  # the derivative at Nyquist is 0
     intensity = jnp.abs(of.wave) ** 2
     # Correlation: the probe at p weighs the field at r with |psi(r - p)|^2.
-    spread = jnp.conj(jnp.fft.fft2(intensity)) * jnp.fft.fft2(potential)
-    return -jnp.stack([jnp.fft.ifft2(1j * k[:, None] * spread).real, jnp.fft.ifft2(1j * k[None, :] * spread).real])
+    response = jnp.conj(jnp.fft.fft2(intensity)) * jnp.fft.fft2(potential)
+    return -jnp.stack([jnp.fft.ifft2(1j * k[:, None] * response).real, jnp.fft.ifft2(1j * k[None, :] * response).real])
 
 
 def discs(n: int, centres: Array, radius: ArrayLike, strength: ArrayLike, dose: ArrayLike, key: Array) -> Array:

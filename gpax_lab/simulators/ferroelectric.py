@@ -62,7 +62,7 @@ class Film(NamedTuple):
     """A simulated film. Positions inside are shares of the field of view."""
 
     size: Array  # (2,) m, width and height of the field of view
-    centres: Array  # (2, 2) the best place and the lower local maximum
+    centres: Array  # (2, 2) the best position and the lower local maximum
     texture: _Waves  # slow variation of the film quality
     shape: _Waves  # slow variation of imprint, tilt and corner widths
     domains: _Waves  # sign = domain, zero = wall
@@ -80,7 +80,7 @@ def _gaussian_waves(u: Array) -> _Waves:
 def _stripe_waves(u: Array, axis: Array) -> _Waves:
     """Uniforms (2, K) to waves of one period within 45 degrees of an axis: their zero lines are bent stripes.
 
-    Level sets of such a field are the labyrinths of Cahn's random-wave picture (J. Chem. Phys. 42, 93, 1965).
+    Level sets of such a field are the labyrinths of Cahn's random-wave model (J. Chem. Phys. 42, 93, 1965).
     """
     return _Waves(_direction(axis + 0.5 * jnp.pi * (u[0] - 0.5)) / _STRIPE_PERIOD, 2.0 * jnp.pi * u[1])
 
@@ -99,7 +99,7 @@ def _field(waves: _Waves, u: Array) -> Array:
 def film(key: Array, size_m: ArrayLike = 2e-6) -> Film:
     """Draw a film.
 
-    The best place lies in the inner 60 percent of the field, the lower maximum opposite to it, half a field away, so
+    The best position lies in the inner 60 percent of the field, the lower maximum opposite to it, half a field away, so
     that the largest loop area is one clear region and a greedy search can be caught by the other.
 
     Args:
@@ -110,9 +110,9 @@ def film(key: Array, size_m: ArrayLike = 2e-6) -> Film:
         The film. The draws are float32 in every precision, so the same key gives the same film.
     """
     draws = jax.random.uniform(key, (8 * _WAVES + 3,), jnp.float32)  # one draw: each costs half a second of compilation
-    place, turn, axis = draws[:3]
+    distance, direction, axis = draws[:3]
     waves = draws[3:].reshape(8, _WAVES)
-    arm = (0.28 + 0.05 * place) * _direction(2.0 * jnp.pi * turn)
+    arm = (0.28 + 0.05 * distance) * _direction(2.0 * jnp.pi * direction)
     return Film(
         size=jnp.broadcast_to(jnp.asarray(size_m, jnp.result_type(float)), (2,)),
         centres=0.5 + jnp.stack([arm, -arm]),
@@ -134,7 +134,7 @@ def polarization(film: Film, x: ArrayLike) -> Array:
 
 
 def quality(film: Film, x: ArrayLike) -> Array:
-    """Film quality at one position `x (2,)` in m: 0 poor, about 1 at the best place, about 0.6 at the lower maximum.
+    """Film quality at one position `x (2,)` in m: 0 poor, about 1 at the best position, about 0.6 at the lower maximum.
 
     q(u) = sum_j h_j exp(-|u - c_j|^2 / 2 b^2) + 0.07 t(u): two bumps of width b and a slow texture t, standing
     for strain and composition that vary over the film.

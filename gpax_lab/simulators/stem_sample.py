@@ -1,7 +1,7 @@
 """A simulated specimen for STEM: particles on a film, whose composition follows from their shape.
 
 What an image shows (thickness) determines what a spectrum holds, exactly up to noise: a model that sees the structure
-around a place can predict its spectrum. Positions are shares (0, 1) of the field of view, energies eV, doses e/nm^2.
+around a position can predict its spectrum. Positions are shares (0, 1) of the field of view, energies eV, doses e/nm^2.
 """
 
 from __future__ import annotations

@@ -150,14 +150,14 @@ def test_pieces_that_stick_out_are_left_out():
 
 def test_a_honeycomb_holds_what_it_says():
     sheet = graphene(KEY, (192, 192), vacancies=0.0, foreign=0.1, molecules=1, thermal=0.0)
-    lattice = sheet.positions[sheet.kind != MOLECULE]
+    lattice = sheet.positions[sheet.classes != MOLECULE]
     distance = np.linalg.norm(lattice[:, None] - lattice[None], axis=-1) + 1e9 * np.eye(len(lattice))
     np.testing.assert_allclose(distance.min(axis=1), sheet.bond, atol=1e-9)
     inner = np.all((lattice > 20) & (lattice < 172), axis=1)
     assert np.all(np.sum(distance < 1.01 * sheet.bond, axis=1)[inner] == 3), "every carbon has three neighbours"
-    assert np.sum(sheet.kind == MOLECULE) == 6
+    assert np.sum(sheet.classes == MOLECULE) == 6
     bright = [np.asarray(sheet.image)[tuple(np.round(p).astype(int))] for p in lattice[inner]]
-    kinds = sheet.kind[sheet.kind != MOLECULE][inner]
+    kinds = sheet.classes[sheet.classes != MOLECULE][inner]
     assert np.median(np.array(bright)[kinds == FOREIGN]) > 1.4 > np.median(np.array(bright)[kinds == CARBON])
     with pytest.raises(ValueError, match="shares"):
         graphene(KEY, vacancies=2.0)
@@ -166,18 +166,18 @@ def test_a_honeycomb_holds_what_it_says():
 def test_a_honeycomb_is_the_sum_of_its_atoms_turned_by_its_angle():
     sheet = graphene(KEY, (90, 100), bond=10.0, angle=0.3, vacancies=0.0, foreign=0.1, thermal=0.0, noise=0.0)
     rows, columns = np.mgrid[30:60, 30:70]
-    height = np.array([1.0, 1.0, 1.8, 0.8])[sheet.kind]
+    height = np.array([1.0, 1.0, 1.8, 0.8])[sheet.classes]
     wanted = sum(
         h * np.exp(-((rows - r) ** 2 + (columns - c) ** 2) / (2 * 2.8**2))
         for h, (r, c) in zip(height, sheet.positions, strict=True)
     )
     np.testing.assert_allclose(np.asarray(sheet.image)[30:60, 30:70], wanted, atol=1e-6)
-    lattice = sheet.positions[sheet.kind != MOLECULE]
+    lattice = sheet.positions[sheet.classes != MOLECULE]
     gap = lattice[:, None] - lattice[None]
     bonds = gap[np.isclose(np.linalg.norm(gap, axis=-1), 10.0)]
     turn = np.arctan2(bonds[:, 1], bonds[:, 0])
     np.testing.assert_allclose(np.mod(turn - 0.3 + 0.1, np.pi / 3), 0.1, atol=1e-6)
-    ring = sheet.positions[sheet.kind == MOLECULE][:6]
+    ring = sheet.positions[sheet.classes == MOLECULE][:6]
     np.testing.assert_allclose(np.linalg.norm(ring - np.roll(ring, 1, axis=0), axis=1), 10.0)
 
 
@@ -187,7 +187,7 @@ def test_atoms_beside_a_vacancy_are_those_that_miss_a_neighbour():
     neighbours = np.sum((distance > 0) & (distance < 1.1 * sheet.bond), axis=1)
     inner = np.all((sheet.positions > 12) & (sheet.positions < 148), axis=1)
     assert np.sum(neighbours[inner] < 3) > 10
-    np.testing.assert_array_equal(sheet.kind[inner] == EDGE, neighbours[inner] < 3)
+    np.testing.assert_array_equal(sheet.classes[inner] == EDGE, neighbours[inner] < 3)
 
 
 def test_heat_moves_atoms_by_as_much_as_it_says():

@@ -7,8 +7,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from gpax_lab.core import Status
-from gpax_lab.images import flatten, plane, shift_image
-from gpax_lab.images._registration import _median, register
+from gpax_lab.images import flatten, plane, register, shift_image
+from gpax_lab.images._correlation import _median
 
 COUNT = 60
 """Pairs of frames in every statistical test: one size of batch, so that tests of one size of frame share a program."""

@@ -51,7 +51,7 @@ def test_a_positive_quarter_turn_takes_what_lies_below_to_the_right():
 def test_causes_have_the_distributions_that_were_asked_for():
     n = 3000
     found = glyphs(KEY, n, 4, ("F", "L", "4"), (-0.5, 1.0), 0.2, 0.1)
-    share = np.bincount(found.kind, minlength=3) / n
+    share = np.bincount(found.classes, minlength=3) / n
     np.testing.assert_allclose(share, 1 / 3, atol=4 * np.sqrt(2 / 9 / n))
     assert -0.5 <= float(found.angle.min()) < -0.49
     assert 0.99 < float(found.angle.max()) <= 1.0

@@ -21,7 +21,7 @@ def test_the_b_column_lies_where_it_says():
     length = np.linalg.norm(cells.displacement, axis=1)
     np.testing.assert_allclose(length, 0.15, rtol=1e-5)
     along = np.arctan2(cells.displacement[:, 1], cells.displacement[:, 0]) / (np.pi / 2)
-    np.testing.assert_allclose((along - np.asarray(cells.kind)) % 4 % 4, 0, atol=1e-4)
+    np.testing.assert_allclose((along - np.asarray(cells.classes)) % 4 % 4, 0, atol=1e-4)
 
 
 def test_a_turned_cell_is_the_cell_turned():
@@ -87,7 +87,7 @@ def test_a_film_is_the_sum_of_its_columns():
 
 def test_loops_switch_where_they_say():
     found = loop_family(KEY, 60, 256, noise=0.0)
-    bias, kind = np.asarray(found.bias), np.asarray(found.kind)
+    bias, kind = np.asarray(found.bias), np.asarray(found.classes)
     area = np.abs(np.asarray(loop_area(bias, found.loops)))
     assert area[kind == LINEAR].max() < 0.02 * area[kind == SWITCHING].min()
     for number in np.flatnonzero(kind == SWITCHING)[:5]:
@@ -105,7 +105,7 @@ def test_loops_switch_where_they_say():
 
 
 def test_corners_of_a_switch_are_as_wide_as_they_say():
-    found = loop_family(KEY, 30, 512, kinds=1, noise=0.0, corner=(0.3, 1.2))
+    found = loop_family(KEY, 30, 512, num_classes=1, noise=0.0, corner=(0.3, 1.2))
     bias = np.asarray(found.bias)
     rising = bias > np.roll(bias, 1)
     corner = np.asarray(found.corner)
@@ -120,7 +120,7 @@ def test_corners_of_a_switch_are_as_wide_as_they_say():
         slope = np.gradient(branch, at)
         np.testing.assert_allclose(slope.max(), height / (np.sqrt(np.pi) * wide), rtol=0.02)
         np.testing.assert_allclose(at[slope.argmax()], middle + half, atol=0.05)
-    fixed = loop_family(KEY, 30, 512, kinds=1, noise=0.0)
+    fixed = loop_family(KEY, 30, 512, num_classes=1, noise=0.0)
     assert np.all(np.asarray(fixed.corner) == np.asarray(0.6, fixed.corner.dtype))
     np.testing.assert_array_equal(fixed.coercive, found.coercive)
     with pytest.raises(ValueError, match="corner"):

@@ -25,8 +25,7 @@ def test_the_gap_of_every_pixel_of_a_nanonis_grid(tmp_path):
     conductance[1, 2] = np.nan
     parameters = np.stack([np.full_like(half, -1), np.full_like(half, 1), half], -1)
     place = vendors.grid(tmp_path / "a.3ds", conductance[:, :, None], parameters, ["LI X (S)"], ["X (m)"])
-    (data,) = load(place).values()
-    found = sts.gap_scalarizer(threshold=0.1e-9, sigma=1e-12).evaluate(data)
+    found = sts.gap_scalarizer(threshold=0.1e-9, sigma=1e-12).evaluate(load(place)["LI X"])
     np.testing.assert_allclose(found.value[:, :2], 2 * half[:, :2], rtol=1e-5)
     assert found.unit == "V"
     assert found.value.shape == (2, 3)

@@ -17,7 +17,7 @@ def letters():
 @pytest.fixture(scope="session")
 def turned(letters):
     """A model that knows of turns and shifts, trained on the letter L for a little while."""
-    some = np.asarray(letters.kind) == 1
+    some = np.asarray(letters.classes) == 1
     model = vae.model(
         (16, 16), 1, invariances=[vae.rotation("normal"), vae.translation(0.1)], encoder=vae.Dense((64, 64))
     )

@@ -128,7 +128,7 @@ def test_glyphs_lie_where_they_say():
     assert wide.images.shape == (2, 12, 20)
     assert 0 <= float(wide.images.min()) <= float(wide.images.max()) <= 1
     with pytest.raises(ValueError, match="kinds"):
-        glyphs(KEY, 2, kinds="?")
+        glyphs(KEY, 2, letters="?")
     with pytest.raises(ValueError, match="count"):
         glyphs(KEY, 0)
 

@@ -130,7 +130,7 @@ def test_conditions_are_known_and_change_the_picture():
 @pytest.mark.slow
 def test_kinds_of_loops_are_told_apart_by_a_few_labels_and_spectra_have_shifts():
     truth = loop_family(KEY, 240, 32)
-    label = np.where(np.arange(240) < 24, truth.kind, -1)
+    label = np.where(np.arange(240) < 24, truth.classes, -1)
     shaped = vae.Convolutional((8, 8), 32, axes=1)
     model = vae.model(
         32, 2, classes=3, likelihood=vae.gaussian(), encoder=shaped, invariances=[vae.translation(0.1, 1)]
@@ -140,15 +140,15 @@ def test_kinds_of_loops_are_told_apart_by_a_few_labels_and_spectra_have_shifts()
     trained = vae.train(KEY, model, data, 30, 40, 3e-3, weights, progress=False)
     found = vae.encode(trained, truth.loops)
     np.testing.assert_allclose(jnp.sum(found.classes, axis=1), 1.0, rtol=1e-5)
-    assert np.mean(np.asarray(found.label)[24:] == np.asarray(truth.kind)[24:]) > 0.9
+    assert np.mean(np.asarray(found.label)[24:] == np.asarray(truth.classes)[24:]) > 0.9
     known = vae.encode(trained, data)
-    np.testing.assert_array_equal(known.label[:24], truth.kind[:24])
+    np.testing.assert_array_equal(known.label[:24], truth.classes[:24])
     assert vae.traversal(trained, 1, 5).shape == (3, 5, 32)
 
 
 @pytest.mark.slow
 def test_a_property_is_inferred_where_it_was_not_measured():
-    truth = loop_family(KEY, 300, 32, kinds=1, noise=0.02)
+    truth = loop_family(KEY, 300, 32, num_classes=1, noise=0.02)
     coercive = (np.asarray(truth.coercive) - 3.5) / 0.87
     known = np.where(np.arange(300) < 60, coercive, np.nan)
     model = vae.model(32, 1, properties=1, likelihood=vae.gaussian())
@@ -161,7 +161,7 @@ def test_a_property_is_inferred_where_it_was_not_measured():
 
 
 def test_one_domain_is_translated_into_the_other():
-    truth = loop_family(KEY, 200, 32, kinds=1, noise=0.02)
+    truth = loop_family(KEY, 200, 32, num_classes=1, noise=0.02)
     height = np.asarray(truth.coercive)[:, None, None]
     rows = np.arange(12)[None, :, None]
     images = np.broadcast_to(np.clip((height - 2) / 3 * 12 - rows, 0, 1), (200, 12, 12))

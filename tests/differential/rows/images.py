@@ -59,7 +59,14 @@ ROWS = [
     ),
     put("_descriptors.fourier_magnitude", lambda z: _descriptors.fourier_magnitude(z, radial=True), STACK),
     put("_domains.domain_radius", lambda z: _domains.domain_radius(z, 0.5), DOMAIN, FEW),
-    put("_registration.register", shifted, IMAGE, ("jit", "vmap"), tolerance=1e-6),
+    put(
+        "_registration.register images._correlation.locate images._correlation.bound images._correlation.ranked "
+        "images._correlation.hann",
+        shifted,
+        IMAGE,
+        ("jit", "vmap"),
+        tolerance=1e-6,
+    ),
     # Quarters are registered in single precision.
     row("images._registration.register", lambda: (shifted, (QUARTERED,)), "quarters", ("jit",), tolerance=2e-5),
 ]
