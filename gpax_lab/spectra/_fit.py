@@ -254,14 +254,14 @@ def _delta(function: Callable[..., Array], fit: Fit, args: tuple) -> dict[str, A
             left = jnp.sum(slope[:, :, None] * matrix[None], axis=1)
             return jnp.sum(left[:, None] * slope[None], axis=2)
 
-        spread = carried(covariance)
-        std = jnp.sqrt(jnp.maximum(jnp.diagonal(spread), 0.0))
+        own = carried(covariance)
+        std = jnp.sqrt(jnp.maximum(jnp.diagonal(own), 0.0))
         loose = None if released is None else carried(released)
         moved = None if step is None else jnp.sum(slope * step[None], axis=1)
         value = function(p, *args)
         # Where there is no rival, not even rounding differs.
         other = None if rival is None else jnp.where(jnp.all(rival == p), value, function(rival, *args))
-        return value, spread, std, loose, moved, other
+        return value, own, std, loose, moved, other
 
     for _ in fit.status.shape:
         one = jax.vmap(one)

@@ -35,7 +35,7 @@ class State(NamedTuple):
 
     problem: Array  # its number
     params: Array
-    trial: Array  # where to look next
+    trial: Array  # where to evaluate next
     gain: Array  # what the normal equations at `params` expect of it
     damping: Array
     growth: Array
@@ -43,7 +43,7 @@ class State(NamedTuple):
     limit: Array  # of `huber`, fixed during a round, (2,)
     h: Array  # the normal equations at `params`, (p, p)
     g: Array  # (p,)
-    cost: Array  # infinite before the first look
+    cost: Array  # infinite before the first evaluation
 
 
 REJECTED = 4.0
@@ -84,7 +84,7 @@ def fit_all(
     rounds = _rounds(most) if huber is None else jnp.stack([most, *[jnp.maximum(most // 3, 1)] * 3, most])
     far = [jnp.inf] * len(rounds) if huber is None else [jnp.inf, jnp.inf, REJECTED, REJECTED, REJECTED]
 
-    def turn(state: State, this: tuple[Array, Array]) -> tuple[State, None]:
+    def iteration(state: State, this: tuple[Array, Array]) -> tuple[State, None]:
         if huber is not None:
             state = fresh(state.params, state.limit)._replace(problem=state.problem)
         moved = lax.cond(
@@ -93,11 +93,11 @@ def fit_all(
         return moved, None
 
     first = fresh(within(task, begin.T).T, jnp.ones((problems, 2), real))
-    state, _ = lax.scan(turn, first, (rounds, jnp.array(far, real)))
-    place = jnp.argsort(state.problem)
+    state, _ = lax.scan(iteration, first, (rounds, jnp.array(far, real)))
+    order = jnp.argsort(state.problem)
 
     def close(index: Array) -> tuple[Fit, Array]:
-        at = _last(jax.tree.map(lambda leaf: leaf[place[index]], state))
+        at = _last(jax.tree.map(lambda leaf: leaf[order[index]], state))
         limit = None if huber is None else at.limit
         return summary(formula, task, at.params, (at.h, at.g, at.cost), limit, index // starts, least)
 
@@ -181,15 +181,15 @@ def _advance(
     tolerance, floor = eps**0.5, (8 * eps) ** 2 * y.shape[0]
 
     def step(carry: tuple) -> tuple:
-        turn, u, trial, gain, damping, growth, done, h, g, cost = carry
-        begun = jnp.isfinite(cost)
+        count, u, trial, gain, damping, growth, done, h, g, cost = carry
+        evaluated = jnp.isfinite(cost)
         h_new, g_new, cost_new = normal(formula, task.x, y, weight, trial, limit)
         good = jnp.isfinite(cost_new) & jnp.all(jnp.isfinite(g_new), axis=0)
-        # A step cut at the box may point uphill: then the damping turns it towards the gradient, which never does.
+        # A step cut at the box may point uphill: then the damping rotates it towards the gradient, which never does.
         better = ~done & good & (cost_new <= cost) & (gain >= 0)
-        small = begun & (((gain >= 0) & (gain <= tolerance * cost)) | (cost <= floor))
+        small = evaluated & (((gain >= 0) & (gain <= tolerance * cost)) | (cost <= floor))
         ratio = (cost - cost_new) / jnp.where(gain > 0, gain, jnp.inf)
-        ratio = jnp.where(begun & good, ratio, 0.5)
+        ratio = jnp.where(evaluated & good, ratio, 0.5)
         shrink = jnp.maximum(1.0 / 3.0, 1.0 - (2.0 * jnp.clip(ratio, 0.0, 1.0) - 1.0) ** 3)
         u, h, g = (jnp.where(better, new, old) for new, old in ((trial, u), (h_new, h), (g_new, g)))
         cost = jnp.where(better, cost_new, cost)
@@ -206,13 +206,13 @@ def _advance(
         gain = -jnp.sum(move * (g + 0.5 * jnp.sum(h * move[None], axis=1)), axis=0)
         near = (gain >= 0) & (gain <= BLIND * cost)
         u, cost = (jnp.where(near & ~done, new, old) for new, old in ((trial, u), (cost - gain, cost)))
-        over = done | near | small | (~begun & ~good) | (damping > 1e12)
-        return turn + 1, u, trial, gain, damping, growth, over, h, g, cost
+        over = done | near | small | (~evaluated & ~good) | (damping > 1e12)
+        return count + 1, u, trial, gain, damping, growth, over, h, g, cost
 
     def going(carry: tuple) -> Array:
         return (carry[0] < this[0]) & ~jnp.all(carry[6])
 
-    # The first turn looks at the start.
+    # The first iteration evaluates the start.
     carry = lax.while_loop(going, step, (jnp.zeros((), jnp.int32), *begin[1:7], *begin[8:]))[1:]
     end = State(begin.problem, *carry[:6], begin.limit if limit is None else limit, *carry[6:])
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), end)

@@ -1,7 +1,7 @@
 """Hysteresis loops of switching spectroscopy: the nine-parameter loop and the scalars read from one loop.
 
 A loop is `bias (n,)` in volts and `response (..., n)`, one or several full cycles of a triangle sweep, with one or more
-readings at each bias. It is cyclic: after the last point comes the first, so a recording of 64 or of 64 + 1 points
+values at each bias. It is cyclic: after the last point comes the first, so a recording of 64 or of 64 + 1 points
 needs no repair, and where it starts does not matter.
 """
 
@@ -29,11 +29,11 @@ STILL = 1e-3
 """A step of the bias below this share of the largest one is none: the same bias, read once more."""
 
 TURN = 0.02
-"""Share of its range by which a bias must have come back from its farthest value to have turned: less is noise of its
-readings. Noise of 0.3 percent of the range comes back so far in one of a million pairs of readings."""
+"""Share of its range by which a bias must have come back from its farthest value to have reversed: less is noise of its
+values. Noise of 0.3 percent of the range comes back so far in one of a million pairs of values."""
 
 MOVED = 0.1
-"""A step below this share of the mean one is noise of the readings of the same bias: none that `sweep_step` counts."""
+"""A step below this share of the mean one is noise of the values of the same bias: none that `sweep_step` counts."""
 
 WHOLE = 0.9
 """Least share of the range that every branch spans in a sweep of whole cycles."""
@@ -78,8 +78,8 @@ def rising(bias: ArrayLike) -> Array:
 
     The comparison is cyclic (the first point is compared with the last), so both turning points of a triangle are the
     last points of their branch. A bias that is read again, and the first one at the end of a closed recording, belong
-    to the branch of the step before. A measured bias turns where it is farthest before it comes back by `TURN` of its
-    range, so that noise of its readings below 0.3 percent of the range makes no branches. Pass your own mask to
+    to the branch of the step before. A measured bias reverses where it is farthest before it comes back by `TURN` of
+    its range, so that noise of its values below 0.3 percent of the range makes no branches. Pass your own mask to
     `loop_function` for another order.
     """
     return _branches(bias)[0] % 2 == 1
@@ -99,24 +99,24 @@ def _branches(bias: ArrayLike) -> tuple[Array, Array]:
     def follow(state: tuple[Array, Array, Array], here: tuple[Array, Array]) -> tuple[Any, tuple[Array, Array]]:
         """Farthest value on this branch, where it was last, and the direction: 1 or -1."""
         far, where, way = state
-        value, place = here
+        value, index = here
         back = way * (far - value)  # above 0 if it has come back
-        turned = back > TURN * range_
+        reverses = back > TURN * range_
         farther = back <= jnp.minimum(still, TURN * range_)
-        far = jnp.where(turned, value, jnp.where(back < 0, value, far))
-        after = (far, jnp.where(turned | farther, place, where), jnp.where(turned, -way, way))
-        return after, (turned, where)
+        far = jnp.where(reverses, value, jnp.where(back < 0, value, far))
+        after = (far, jnp.where(reverses | farther, index, where), jnp.where(reverses, -way, way))
+        return after, (reverses, where)
 
     first = (v[0], jnp.zeros((), int), jnp.ones((), v.dtype))
-    _, (turned, where) = jax.lax.scan(follow, first, (jnp.append(v, v[:1]), jnp.arange(n + 1)))
+    _, (reverses, where) = jax.lax.scan(follow, first, (jnp.append(v, v[:1]), jnp.arange(n + 1)))
     # A turning point is the last of its branch, so the next one begins behind it.
-    begins = jnp.zeros(n + 2, int).at[where + 1].add(turned)
+    begins = jnp.zeros(n + 2, int).at[where + 1].add(reverses)
     count = jnp.sum(begins)
     return jnp.roll((jnp.cumsum(begins[:n]) + 1) % jnp.maximum(count, 1), top), count
 
 
 def _way(bias: Array) -> Array:
-    """(n,) steps in V in the direction of their branch: below 0 only by noise of the readings."""
+    """(n,) steps in V in the direction of their branch: below 0 only by noise of the values."""
     return jnp.where(rising(bias), 1.0, -1.0) * (bias - jnp.roll(bias, 1))
 
 
@@ -193,7 +193,8 @@ def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
 def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     """log10 |area|, shape (...): loop areas of one film spread over decades.
 
-    In any unit: the least is a millionth of the rectangle around the loop, -inf (a failed reading) where that is empty.
+    In any unit: the least is a millionth of the rectangle around the loop, -inf (a failed measurement) where that is
+    empty.
     """
     v, r = floating(bias, "the bias"), floating(response, "the response")
     around = (jnp.max(v) - jnp.min(v)) * (jnp.max(r, axis=-1) - jnp.min(r, axis=-1))
@@ -229,7 +230,8 @@ def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Arr
 
     1.4826 median|e| estimates a Gaussian standard deviation; its floor, a fiftieth of the loop's height, keeps the
     turning points of a noise-free loop. A switch in one step passes unharmed, for a median keeps an edge. Up to
-    (window - 1)/2 bad neighbours are repaired, more are not. A NaN is not repaired: a failed reading must stay visible.
+    (window - 1)/2 bad neighbours are repaired, more are not. A NaN is not repaired: a failed measurement must stay
+    visible.
 
     Args:
         response: (..., n).
@@ -254,29 +256,27 @@ def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Arr
 
 
 def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, Array]:
-    """Split interleaved readings: on-field those at 0, 2, ..., off-field those at 1, 3, ... of the last axis.
+    """Split interleaved measurements: on-field those at 0, 2, ..., off-field those at 1, 3, ... of the last axis.
 
     Args:
-        response: (..., 2 n), a reading under bias and one after it in turn.
+        response: (..., 2 n), one under bias and one after it, alternating.
         bias: (2 n,) V, the waveform as applied; checked if given.
 
     Returns:
         On-field and off-field response, (..., n) each. Both belong to the biases `bias[0::2]`.
 
     Raises:
-        ValueError: an odd number of readings, or off-field biases that are not all equal.
+        ValueError: an odd number of values, or off-field biases that are not all equal.
     """
     r = jnp.asarray(response)
     if r.ndim < 1 or r.shape[-1] % 2:
-        raise ValueError(f"on- and off-field readings come in pairs; got a last axis of {r.shape[-1:]} readings.")
+        raise ValueError(f"on- and off-field values come in pairs; got a last axis of {r.shape[-1:]}.")
     if bias is not None:
         v = jnp.asarray(bias)
         if v.shape != r.shape[-1:]:
-            raise ValueError(f"the waveform must have one bias per reading, {r.shape[-1:]}; got {v.shape}.")
+            raise ValueError(f"the waveform must have one bias per value, {r.shape[-1:]}; got {v.shape}.")
         if bool(jnp.any(v[1::2] != v[1])):
-            raise ValueError(
-                "readings 1, 3, ... are not at one constant bias; begin the waveform with an on-field step."
-            )
+            raise ValueError("values 1, 3, ... are not at one constant bias; begin the waveform with an on-field step.")
     return r[..., 0::2], r[..., 1::2]
 
 

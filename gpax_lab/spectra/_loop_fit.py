@@ -26,23 +26,23 @@ SHARPEST = 0.3
 
 ROUGH = 1.6
 """By how much errors are larger where a fit is not good: a loop in noise is not linear in its parameters over them. The
-sum over the readings, which needs no fit, has 1.5 times the error of the fitted area there (`benchmarks/flags.py`)."""
+sum over the points, which needs no fit, has 1.5 times the error of the fitted area there (`benchmarks/flags.py`)."""
 
 NOT_NOISE = 3.0
 """Standard deviations of the correlation of neighbours, 1 / sqrt(n), above which what a fit leaves is no noise."""
 
 STRAIGHT, UPSIDE_DOWN, TILTED = 22.0, 300.0, 0.13
 """What chi^2 may grow by for a straight line to be as good as the loop: with six parameters more and the best of all
-places for a switch, 99 of 100 loops fitted to lines in noise explain less (of 16 to 512 readings). And for a loop
+positions of a switch, 99 of 100 loops fitted to lines in noise explain less (of 16 to 512 points). And for a loop
 upside down, which is not fitted itself (230 in 99 of 100 slanted loops that were taken for it), or the root mean square
 of its change over the height. Loops that really switch first on the rising branch, as by injected charge, change by
 0.2 of it. All by simulation."""
 
 ROUNDING = 64.0
-"""Rounding errors of the largest reading to which a loop without noise is known: below them it is a straight line."""
+"""Rounding errors of the largest value to which a loop without noise is known: below them it is a straight line."""
 
 GAP = 3.5
-"""Steps of the sweep between the readings before and after a switch above which it is not known where it is: three of
+"""Steps of the sweep between the points before and after a switch above which it is not known where it is: three of
 them or more are missing."""
 
 NOWHERE = 1e6
@@ -65,7 +65,7 @@ def loop_fit(
     Coercive biases are kept within the sweep and widths between 0.3 steps and the whole range.
 
     Args:
-        bias: (n,) V, one cycle or several, each bias read once or more.
+        bias: (n,) V, one cycle or several, each bias measured once or more.
         response: (..., n); a NaN is left out. Give `huber=1.345` against spikes that stay in the data.
         sigma: standard deviation of the response, see `curve_fit`.
         up: bool (n,), the rising branch; read from the cyclic sweep if not given.
@@ -114,8 +114,8 @@ def _resolved(
 ) -> Fit:
     """With status UNRESOLVED where only widths lie at a bound, and at their lower one, and the switch let go there."""
     lower, upper = box
-    p, spread = jnp.moveaxis(fit.params, -1, 0), jnp.moveaxis(fit.std, -1, 0)
-    held = spread == 0.0  # of the covariance of a fit at its bound, see `Fit`
+    p, std = jnp.moveaxis(fit.params, -1, 0), jnp.moveaxis(fit.std, -1, 0)
+    held = std == 0.0  # of the covariance of a fit at its bound, see `Fit`
     wrong = jnp.any(held[:5], axis=0)
     sharp = []
     for k in range(5, 9):
@@ -168,47 +168,47 @@ def _rounding(response: Array) -> Array:
 
 
 def _unseen(switch: Array, before: Array, after: Array, v: Array, there: Array) -> Array:
-    """(...) whether the readings (..., n) of a branch have a gap at its switch: where its widths, or a step, reach."""
+    """(...) whether the points (..., n) of a branch have a gap at its switch: where its widths, or a step, reach."""
     step, bottom, top = sweep_step(v), jnp.min(v), jnp.max(v)
     ends = switch - jnp.maximum(before, step), switch + jnp.maximum(after, step)
-    places = jnp.clip(jnp.stack([ends[0], switch, ends[1]]), bottom, top)[..., None]
-    read, at = there[None], jnp.broadcast_to(v, there.shape)[None]
-    low = jnp.max(jnp.where(read & (at <= places), at, bottom), axis=-1)
-    high = jnp.min(jnp.where(read & (at >= places), at, top), axis=-1)
+    points = jnp.clip(jnp.stack([ends[0], switch, ends[1]]), bottom, top)[..., None]
+    known_, at = there[None], jnp.broadcast_to(v, there.shape)[None]
+    low = jnp.max(jnp.where(known_ & (at <= points), at, bottom), axis=-1)
+    high = jnp.min(jnp.where(known_ & (at >= points), at, top), axis=-1)
     return jnp.any(high - low > GAP * step, axis=0)
 
 
 def _rival(fit: Fit, v: Array, up: Array, response: Array) -> Array:
-    """(..., 9) another loop that describes the readings about as well, or the fitted one.
+    """(..., 9) another loop that describes the points about as well, or the fitted one.
 
     Without a height, a straight line that switches nowhere (anywhere, which is far away). Where the rising branch seems
-    to switch first, a loop upside down with another tilt: so much a slanted loop may be like one. Where the readings
+    to switch first, a loop upside down with another tilt: so much a slanted loop may be like one. Where the points
     about a switch are missing, one that switches nobody knows where, NaN: what depends on it is refused.
     """
     curve = _curves(v, fit.params, up)
     a1, a2, a3, b0, b1, b2, b3 = (fit.params[..., k] for k in (1, 2, 3, 5, 6, 7, 8))
-    place = jnp.broadcast_to(v, curve.shape)
-    about = place - jnp.mean(v)
+    at = jnp.broadcast_to(v, curve.shape)
+    about = at - jnp.mean(v)
 
     def with_line(values: Array, *rest: Array) -> tuple[Array, Array]:
         """Height, switches and widths with the offset and tilt nearest to the values; the sum of squares left."""
         tilt = jnp.sum(values * about, axis=-1) / jnp.sum(about**2, axis=-1)
         offset = jnp.mean(values, axis=-1) - tilt * jnp.mean(v)
-        left = values - offset[..., None] - tilt[..., None] * place
+        left = values - offset[..., None] - tilt[..., None] * at
         return jnp.stack([offset, *rest[:3], tilt, *rest[3:]], axis=-1), jnp.sum(left**2, axis=-1)
 
     far, none = NOWHERE * (jnp.max(v) - jnp.min(v)), jnp.zeros_like(a1)
     straight, left = with_line(curve, none, a2 + far, a3 - 2.0 * far, b0, b1, b2, b3)
     flat = ~(left > jnp.maximum(STRAIGHT * fit.chi_square, v.shape[0] * _rounding(response) ** 2))
-    turned = jnp.stack([none, -a1, a3, a2, none, b2, b3, b0, b1], axis=-1)
-    turned, left = with_line(curve - _curves(v, turned, up), -a1, a3, a2, b2, b3, b0, b1)
+    upside_down = jnp.stack([none, -a1, a3, a2, none, b2, b3, b0, b1], axis=-1)
+    upside_down, left = with_line(curve - _curves(v, upside_down, up), -a1, a3, a2, b2, b3, b0, b1)
     alike = (left < UPSIDE_DOWN * fit.chi_square) | (left < v.shape[0] * (TILTED * a1) ** 2)
-    other = jnp.where(((a2 < a3) & alike)[..., None], turned, fit.params)
+    other = jnp.where(((a2 < a3) & alike)[..., None], upside_down, fit.params)
     there = jnp.isfinite(response)
     for k, switch, widths, branch in ((2, a2, (b0, b1), up), (3, a3, (b2, b3), ~up)):
         branch = jnp.broadcast_to(branch, there.shape)
         unseen = _unseen(switch, *widths, v, there & branch)
-        if fit.released is not None:  # or readings are missing, and the switch is anywhere in the sweep
+        if fit.released is not None:  # or points are missing, and the switch is anywhere in the sweep
             anywhere = ~(fit.released[..., k, k] <= (jnp.max(v) - jnp.min(v)) ** 2)
             unseen = unseen | (anywhere & jnp.any(branch & ~there, axis=-1))
         other = other.at[..., k].set(jnp.where(unseen, jnp.nan, other[..., k]))

@@ -18,8 +18,8 @@ from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
 SATURATED, TAIL = 0.1, 0.3
 """The least error of a response, in errors of the height: in saturation both branches differ by nothing at all, which
-no reading tells. And that of a nucleation bias of a fit that is not good, as a share of its distance from the switch:
-it is where a tail begins, and depends on the form that the loop is given (both by `benchmarks/flags.py`)."""
+no measurement tells. And that of a nucleation bias of a fit that is not good, as a share of its distance from the
+switch: it is where a tail begins, and depends on the form that the loop is given (both by `benchmarks/flags.py`)."""
 
 NUCLEATION = 0.03
 """Switched share at the nucleation bias: the branch has left saturation by 3 percent of its height (BGlib: 0.97)."""
@@ -76,7 +76,7 @@ def scalars_of_fit(fit: Fit, bias: ArrayLike, up: ArrayLike | None = None) -> Fi
     Each number is judged by its own error and its change when what the fit left unresolved is let go (`fit.judged`):
     the area of a loop is good though a corner is sharper than the steps, or lies at the end of the sweep, or the fit
     is poor because there is much noise. Errors are larger than those of the fit where what it leaves is not noise.
-    Where a straight line describes the readings about as well nothing switches, and where a loop upside down does, it
+    Where a straight line describes the points about as well nothing switches, and where a loop upside down does, it
     is not known which: such biases are refused. A `scalarizer` of the same quantity says the same, but for the least
     errors that only these numbers have (`SATURATED`, `TAIL`).
 

@@ -195,5 +195,5 @@ def gauss_jordan_solve(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def within(task: Task, params: Array) -> Array:
-    """The parameters (p, B) moved to the nearest place in the box."""
+    """The parameters (p, B) moved to the nearest point in the box."""
     return params if task.box is None else jnp.clip(params, *(bound[:, None] for bound in task.box))

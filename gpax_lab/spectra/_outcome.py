@@ -75,7 +75,7 @@ def summary(
     count = jnp.sum(weight > 0, axis=0).astype(u.dtype)
     degrees = jnp.maximum(count - p, 1.0)
     robust, squares = jnp.ones_like(y), 2.0 * cost
-    if limit is not None:  # the covariance rests on all points, the weights enter through `spread`
+    if limit is not None:  # the covariance rests on all points, the weights enter through `dispersion`
         h = normal(formula, task.x, y, weight, u)[0]
         residual = jnp.where(weight > 0, (curve(formula, task.x, u) - y) * weight, 0.0)
         robust = huber_weight(jnp.abs(residual), limit)
@@ -83,15 +83,15 @@ def summary(
     free = free_parameters(u, gradient, task)
     eye = jnp.broadcast_to(jnp.eye(p, dtype=u.dtype)[..., None], h.shape)
     inverse, pivot = gauss_jordan_solve(fix_params(h, free), eye)
-    rest = jnp.where(free, gradient, 0.0)
-    decrement = 0.5 * jnp.sum(rest * jnp.sum(inverse * rest[None], axis=1), axis=0)
+    open_gradient = jnp.where(free, gradient, 0.0)
+    decrement = 0.5 * jnp.sum(open_gradient * jnp.sum(inverse * open_gradient[None], axis=1), axis=0)
     variance = squares / degrees
-    spread = jnp.ones_like(variance) if known and limit is None else variance
+    dispersion = jnp.ones_like(variance) if known and limit is None else variance
     if limit is not None:
         inside = jnp.sum((robust >= 1.0) & (weight > 0), axis=0) / jnp.maximum(count, 1.0)
         psi = jnp.sum((robust * residual) ** 2, axis=0) / degrees / jnp.maximum(inside, 0.1) ** 2
-        spread = psi * (1.0 + p / jnp.maximum(count, 1.0) * (1.0 - inside) / jnp.maximum(inside, 0.1)) ** 2
-    covariance = jnp.where(free[:, None] & free[None], inverse * spread[None, None], 0.0)
+        dispersion = psi * (1.0 + p / jnp.maximum(count, 1.0) * (1.0 - inside) / jnp.maximum(inside, 0.1)) ** 2
+    covariance = jnp.where(free[:, None] & free[None], inverse * dispersion[None, None], 0.0)
     r_squared = 1.0 - squares / _about_mean(task, y, weight, robust)
     bad = (count <= p) | ~jnp.isfinite(cost)
     floor = (8 * eps) ** 2 * y.shape[0]
@@ -105,7 +105,7 @@ def summary(
     lost = bad | (pivot <= 8 * eps)
     covariance = jnp.where(lost[None, None], jnp.nan, covariance)
     std = jnp.sqrt(jnp.stack([jnp.maximum(covariance[i, i], 0.0) for i in range(p)]))
-    released, step = _let_go(task, u, h, gradient, spread)
+    released, step = _let_go(task, u, h, gradient, dispersion)
     fine = (status == Status.OK) | (status == Status.POOR_FIT)
     released = jnp.where(fine, covariance, released)
     released = jnp.where(bad | ~(r_squared >= least), jnp.nan, released)
@@ -123,7 +123,7 @@ def summary(
     return fit, jnp.where(bad, jnp.inf, cost if known or limit is None else limit[0])
 
 
-def _let_go(task: Task, u: Array, h: Array, gradient: Array, spread: Array) -> tuple[Array, Array]:
+def _let_go(task: Task, u: Array, h: Array, gradient: Array, dispersion: Array) -> tuple[Array, Array]:
     """Covariance (p, p, B) and Gauss-Newton step (p, B) with nothing held.
 
     A parameter with bounds is known to within these without any data, and a bound that is not 0 gives its size: that
@@ -137,10 +137,10 @@ def _let_go(task: Task, u: Array, h: Array, gradient: Array, spread: Array) -> t
         reach = jnp.minimum(jnp.min(near, axis=0), upper - lower)
         known = jnp.where(jnp.isfinite(reach) & (reach > 0), 1.0 / jnp.where(reach > 0, reach, 1.0), 0.0)
     eye = jnp.eye(p, dtype=u.dtype)[..., None]
-    whole = h + eye * (known**2)[:, None, None] * jnp.maximum(spread, eps)[None, None]
+    whole = h + eye * (known**2)[:, None, None] * jnp.maximum(dispersion, eps)[None, None]
     inverse, pivot = gauss_jordan_solve(whole, jnp.broadcast_to(eye, h.shape))
     inverse = jnp.where(pivot > 8 * eps, inverse, jnp.nan)
-    return inverse * jnp.maximum(spread, 0.0)[None, None], -jnp.sum(inverse * gradient[None], axis=1)
+    return inverse * jnp.maximum(dispersion, 0.0)[None, None], -jnp.sum(inverse * gradient[None], axis=1)
 
 
 def _about_mean(task: Task, y: Array, weight: Array, robust: Array) -> Array:

@@ -1,7 +1,7 @@
 """Scalarizers: from a spectrum to one number with its standard deviation, unit and status.
 
-A number that is not good is NaN, a failed measurement, and never a bad number that looks like a good one. What is
-judged is the quantity: a parameter at its bound is no matter where it does not change what was asked for.
+A number that is not good is NaN, a failed measurement, and never a bad number that could be taken for a good one. What
+is judged is the quantity: a parameter at its bound is no matter where it does not change the quantity.
 """
 
 from __future__ import annotations

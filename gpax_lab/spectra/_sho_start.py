@@ -124,9 +124,9 @@ def _plausible(resonance: Array, q: Array, x: Array) -> Array:
 
 def _peak(x: Array, power: Array) -> tuple[Array, Array]:
     """The highest bin, and Q from the number of bins above half of its power."""
-    place = x[jnp.argmax(power)]
+    highest = x[jnp.argmax(power)]
     bins = jnp.maximum(jnp.sum(power > 0.5 * jnp.max(power)), 1)
-    return place, place / (bins * (x[-1] - x[0]) / (x.shape[0] - 1))
+    return highest, highest / (bins * (x[-1] - x[0]) / (x.shape[0] - 1))
 
 
 def unit_response(x: Array, resonance: Array, loss: Array) -> tuple[Array, Array, Array]:

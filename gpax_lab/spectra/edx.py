@@ -50,7 +50,7 @@ otherwise be taken for the next element but one: K-beta of Mn lies at Fe. X-ray 
 and 1-3; "Fe L" is L-alpha. Shares change by a few percent with the detector's window and the specimen's thickness."""
 
 _POOR = 6.0
-"""Standard deviations of Pearson's sum above its mean from which a fit is flagged."""
+"""Standard deviations of Pearson's sum above its mean from which a fit is poor."""
 
 _PAIR = 3.65e-3
 """keV per electron-hole pair in silicon: Knoll, Radiation Detection and Measurement, 4th ed., ch. 11."""
@@ -175,7 +175,7 @@ def _fit_all(y: Array, s: Array, steps: int) -> Lines:
     a, _ = lax.scan(step, begin, None, length=steps)
     mean = jnp.maximum(a @ s, tiny)
     deviance = 2.0 * jnp.sum(jnp.where(y > 0, y * jnp.log(jnp.where(y > 0, y, 1.0) / mean), 0.0) - (y - mean), axis=-1)
-    # A mean of 0 where nothing was seen tells nothing: half a count in all spread over the axis bounds the information.
+    # A mean of 0 where nothing was counted says nothing: half a count, shared by all channels, bounds the information.
     floor = jnp.maximum(mean, 0.5 / y.shape[1])
     covariance = lax.map(lambda m: _inverse((s / m[None]) @ s.T), floor)
     # Pearson's sum has the mean n and the variance 2 n + sum 1 / mean for any Poisson means.

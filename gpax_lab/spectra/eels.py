@@ -114,8 +114,8 @@ def _power_law(x: Array, y: Array, inside: Array, gain: Array, method: str) -> B
     low, high = jnp.min(jnp.where(inside, x, jnp.inf)), jnp.max(jnp.where(inside, x, 0.0))
     reference = jnp.sqrt(low * high)
     # Outside the window an energy may be anything: the reference stands in for it.
-    lever = jnp.where(inside, jnp.log(jnp.where(inside, x, reference) / reference), 0.0)
-    fit = jax.vmap(lambda row: _fit_one(lever, row, inside, gain, method))(y.reshape(-1, y.shape[-1]))
+    log_energy = jnp.where(inside, jnp.log(jnp.where(inside, x, reference) / reference), 0.0)
+    fit = jax.vmap(lambda row: _fit_one(log_energy, row, inside, gain, method))(y.reshape(-1, y.shape[-1]))
     params, covariance, chi, status = (leaf.reshape(y.shape[:-1] + leaf.shape[1:]) for leaf in fit)
     return Background(params[..., 0], params[..., 1], covariance, chi, reference, status)
 
@@ -147,7 +147,7 @@ def _fit_one(log_energy: Array, y: Array, inside: Array, gain: Array, method: st
         mean = used * jnp.exp(jnp.clip(params[0] - params[1] * log_energy, -60.0, 60.0))
         covariance = gain * _inverse(_moments(log_energy, mean, logs)[0])
         score = jnp.stack([jnp.sum(y - mean), jnp.sum((y - mean) * log_energy)])
-        # In units of the score's own spread; but rounding of the counts leaves some of it.
+        # In units of the score's own standard deviation; but rounding of the counts leaves some of it.
         rounding = (4.0 * jnp.finfo(y.dtype).eps * jnp.maximum(1.0, jnp.abs(params[0]))) ** 2 * jnp.sum(mean) / gain
         converged = score @ covariance @ score < gain**2 * jnp.maximum(1e-4, rounding)
         params = jnp.where(converged, params, jnp.nan)
@@ -171,7 +171,7 @@ def _fit_one(log_energy: Array, y: Array, inside: Array, gain: Array, method: st
 
 
 def _moments(log_energy: Array, weight: Array, target: Array) -> tuple[Array, Array]:
-    """X^T W X (2, 2) and X^T W t (2,) with the columns 1 and -lever."""
+    """X^T W X (2, 2) and X^T W t (2,) with the columns 1 and -log_energy."""
     w0, w1, w2 = jnp.sum(weight), -jnp.sum(weight * log_energy), jnp.sum(weight * log_energy**2)
     right = jnp.stack([jnp.sum(weight * target), -jnp.sum(weight * log_energy * target)])
     return jnp.stack([jnp.stack([w0, w1]), jnp.stack([w1, w2])]), right
@@ -179,8 +179,8 @@ def _moments(log_energy: Array, weight: Array, target: Array) -> tuple[Array, Ar
 
 def _inverse(a: Array) -> Array:
     det = a[0, 0] * a[1, 1] - a[0, 1] ** 2
-    turned = jnp.stack([jnp.stack([a[1, 1], -a[0, 1]]), jnp.stack([-a[0, 1], a[0, 0]])])
-    return turned / jnp.where(det > 0, det, jnp.nan)
+    adjugate = jnp.stack([jnp.stack([a[1, 1], -a[0, 1]]), jnp.stack([-a[0, 1], a[0, 0]])])
+    return adjugate / jnp.where(det > 0, det, jnp.nan)
 
 
 def _solve(a: Array, b: Array) -> Array:
@@ -234,8 +234,8 @@ def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> Ed
     reference = jnp.where(inside, x, fit.reference)
     below = jnp.where(inside, background(reference, fit), 0.0)
     total = jnp.sum(jnp.where(inside, y, 0.0), axis=-1)
-    lever = jnp.log(reference / fit.reference).reshape((1,) * fit.exponent.ndim + x.shape)
-    slope = jnp.stack([jnp.sum(below, axis=-1), -jnp.sum(below * lever, axis=-1)], axis=-1)
+    log_energy = jnp.log(reference / fit.reference).reshape((1,) * fit.exponent.ndim + x.shape)
+    slope = jnp.stack([jnp.sum(below, axis=-1), -jnp.sum(below * log_energy, axis=-1)], axis=-1)
     spread = jnp.sum(slope[..., :, None] * fit.covariance * slope[..., None, :], axis=(-2, -1))
     variance = gain * jnp.maximum(total, 1.0) + spread
     under = jnp.sum(below, axis=-1)

@@ -81,14 +81,14 @@ def forc_distribution(
 ) -> Array:
     """FORC distribution rho(Vr, V) = -1/2 d^2 R / dVr dV by smoothing local polynomials.
 
-    At each place a full quadratic in (Vr, V) is fitted to the curves around it with tricube weights; rho is minus half
+    At each point a full quadratic in (Vr, V) is fitted to the curves around it with tricube weights; rho is minus half
     the coefficient of the mixed term. It is linear in the response, so one set of weights serves all pixels.
 
     Args:
-        reversal: (c,) V, bias at which each curve turned round.
+        reversal: (c,) V, bias at which each curve was reversed.
         bias: (c, n) V along each curve after the reversal; NaN where a curve is shorter.
         response: (..., c, n).
-        at: (q, 2) places (Vr, V) in V.
+        at: (q, 2) points (Vr, V) in V.
         width: reach of the weights along Vr and along V, in V.
 
     Returns:
@@ -101,20 +101,20 @@ def forc_distribution(
     Source: Pike, Roberts, Verosub, J. Appl. Phys. 85, 6660 (1999), with weights; tricube: Cleveland, J. Am.
     Stat. Assoc. 74, 829 (1979).
     """
-    vr, v, r, places = (floating(a) for a in (reversal, bias, response, at))
+    vr, v, r, where = (floating(a) for a in (reversal, bias, response, at))
     if v.ndim != 2 or vr.shape != v.shape[:1] or r.shape[-2:] != v.shape:
         raise ValueError(
             f"give reversal (c,), bias (c, n), response (..., c, n); got {vr.shape}, {v.shape}, {r.shape}."
         )
-    if places.ndim != 2 or places.shape[1] != 2 or min(width) <= 0:
-        raise ValueError(f"places are (q, 2) and widths positive; got {places.shape} and {width}.")
+    if where.ndim != 2 or where.shape[1] != 2 or min(width) <= 0:
+        raise ValueError(f"points are (q, 2) and widths positive; got {where.shape} and {width}.")
     points = jnp.stack([jnp.broadcast_to(vr[:, None], v.shape).ravel(), v.ravel()], axis=1)
-    rho = _mixed(points, r.reshape(-1, points.shape[0]), places.astype(r.dtype), jnp.array(width, r.dtype))
+    rho = _mixed(points, r.reshape(-1, points.shape[0]), where.astype(r.dtype), jnp.array(width, r.dtype))
     return rho.reshape(*r.shape[:-2], -1)
 
 
 @jax.jit
-def _mixed(points: Array, responses: Array, places: Array, width: Array) -> Array:
+def _mixed(points: Array, responses: Array, where: Array, width: Array) -> Array:
     """(pixels, q)."""
     there = jnp.isfinite(points[:, 1])
     points = jnp.where(there[:, None], points, 0.0)
@@ -125,12 +125,12 @@ def _mixed(points: Array, responses: Array, places: Array, width: Array) -> Arra
         lost = (weights != 0.0).astype(used.dtype) @ (~jnp.isfinite(used)).astype(used.dtype).T > 0
         return jnp.where(enough[:, None] & ~lost, weights @ jnp.nan_to_num(used).T, jnp.nan)
 
-    return in_chunks(some, places, 256).T
+    return in_chunks(some, where, 256).T
 
 
-def _weights(points: Array, there: Array, width: Array, place: Array) -> tuple[Array, Array]:
-    """Weights (m,) whose sum with the responses is rho at one place, and whether enough points are in reach."""
-    d = (points - place[None]) / width[None]
+def _weights(points: Array, there: Array, width: Array, position: Array) -> tuple[Array, Array]:
+    """Weights (m,) whose sum with the responses is rho at one point, and whether enough points are in reach."""
+    d = (points - position[None]) / width[None]
     reach = jnp.sqrt(jnp.sum(d**2, axis=1))
     tricube = jnp.where(there & (reach < 1.0), (1.0 - jnp.minimum(reach, 1.0) ** 3) ** 3, 0.0)
     one = jnp.ones_like(reach)

@@ -179,8 +179,8 @@ _PARAMETERS = (
 """Name and unit of each parameter of a peak."""
 
 _LEAST_HEIGHT = 4.0
-"""Height over its standard deviation from which a peak is there. A fit to pure noise finds the best of all places and
-widths: one in nine of its heights exceeds 3."""
+"""Height over its standard deviation from which a peak is there. A fit to pure noise finds the best of all positions
+and widths: one in nine of its heights exceeds 3."""
 
 
 def peak_scalarizer(
@@ -306,12 +306,12 @@ def _shift(reference: Array, row: Array, gain: Array, upsample: int) -> tuple[Ar
     move = jnp.where(bend < 0, 0.5 * (left - right) / jnp.where(bend < 0, bend, 1.0), 0.0)
     shift = whole + steps[at] + move / upsample
     inside = (at > 1) & (at < steps.size - 2) | (jnp.abs(move) < 0.5)
-    place = jnp.arange(a.size, dtype=a.dtype)
-    slope = jnp.interp(place + shift, place, _slope(a))  # of the reference, where the spectrum has its peak
-    lever = jnp.sum(slope * _slope(b))
+    channel = jnp.arange(a.size, dtype=a.dtype)
+    slope = jnp.interp(channel + shift, channel, _slope(a))  # of the reference, where the spectrum has its peak
+    curvature = jnp.sum(slope * _slope(b))
     expected = gain * jnp.maximum(row, gain)
-    variance = jnp.sum(slope**2 * expected) / jnp.where(lever > 0, lever, jnp.nan) ** 2
-    height = jnp.sum(jnp.interp(place + shift, place, a) * b)
+    variance = jnp.sum(slope**2 * expected) / jnp.where(curvature > 0, curvature, jnp.nan) ** 2
+    height = jnp.sum(jnp.interp(channel + shift, channel, a) * b)
     noise = jnp.sqrt(jnp.sum(a**2) * jnp.mean(expected))
     there = height > (jnp.sqrt(2.0 * jnp.log(n)) + _SURE) * noise
     good = jnp.all(jnp.isfinite(row)) & (middle > 0) & inside & jnp.isfinite(variance) & there

@@ -57,7 +57,7 @@ class ShoParams(NamedTuple):
     """The four numbers of `sho_response`; `ShoParams(*jnp.moveaxis(fit.params, -1, 0))` are maps.
 
     `amplitude` of the drive response far below resonance (unit of the spectrum; the peak is Q times higher),
-    `resonance` in Hz, `q` and `phase` in rad (half a turn behind the response far below resonance).
+    `resonance` in Hz, `q` and `phase` in rad (pi behind the response far below resonance).
     """
 
     amplitude: ArrayLike
@@ -235,14 +235,14 @@ def _left(
         y = jnp.where(there, weight * y, 0.0)
         count = jnp.maximum(jnp.sum(there), 1)
         power, about = jnp.abs(rest) ** 2, jnp.abs(jnp.where(there, y - jnp.sum(y) / count, 0.0)) ** 2
-        if huber is not None:  # spikes were left out, and are told by nothing else
+        if huber is not None:  # spikes were left out, and nothing else shows them
             usual = jnp.nanmedian(jnp.where(there, power, jnp.nan))
             far = power > _REJECTED * usual
             rest, about = jnp.where(far, 0.0, rest), jnp.where(far, 0.0, about)
             power = jnp.abs(rest) ** 2
         total, gain = jnp.sum(power), about - power
         level = total / jnp.maximum(parts * count - u.shape[0], 1)
-        told = (jnp.sum(gain) > _EXPLAINED * level) & (jnp.sum(gain) - jnp.max(gain) > _BESIDE * level)
+        explained = (jnp.sum(gain) > _EXPLAINED * level) & (jnp.sum(gain) - jnp.max(gain) > _BESIDE * level)
         alike = neighbour_correlation(rest)
         # The median of an exponential is ln 2 of its mean; of the square of a normal number it is 0.455 of it.
         quiet = jnp.nanmedian(jnp.where(there, power, jnp.nan)) / (math.log(2.0) if jnp.iscomplexobj(y) else 0.455)
@@ -254,7 +254,7 @@ def _left(
             poor = poor | ((total > _LEAST * jnp.sum(about)) & (alike > _SMOOTH))
         if sigma is not None:
             wider = wider * misfit(level, parts * count)
-        return ~told | poor, wider
+        return ~explained | poor, wider
 
     weight = jnp.broadcast_to(jnp.ones(()) if sigma is None else 1.0 / jnp.asarray(sigma), h.shape)
     for _ in fit.status.shape:

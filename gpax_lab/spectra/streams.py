@@ -224,10 +224,10 @@ def demodulated(signal: ArrayLike, rate: float, frequency: float, window: int, s
             f"a window of {window} samples at {rate:g} Hz must hold a period of a frequency between 0 and rate / 2; "
             f"got {frequency:g} Hz."
         )
-    turn = 2.0 * np.pi * ((frequency / rate * np.arange(window)) % 1.0)
-    design = np.stack([np.cos(turn), -np.sin(turn), np.ones(window)], axis=1)
+    phase = 2.0 * np.pi * ((frequency / rate * np.arange(window)) % 1.0)
+    design = np.stack([np.cos(phase), -np.sin(phase), np.ones(window)], axis=1)
     inverse = np.linalg.inv(design.T @ design)
-    # Cycles at which windows begin, in double precision: a phase of 1e7 turns has no digits left in single.
+    # Cycles at which windows begin, in double precision: a phase of 1e7 cycles has no digits left in single.
     cycles = (np.float64(frequency) / rate * (start + window * np.arange(count, dtype=np.float64))) % 1.0
     rows = values[: count * window].reshape(count, window)
     rows = rows - jnp.mean(rows, axis=1, keepdims=True)

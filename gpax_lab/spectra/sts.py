@@ -97,9 +97,9 @@ def _savitzky_golay(n: int, window: int, order: int, deriv: int) -> np.ndarray:
     out = np.zeros((n, n))
     for i in range(n):
         first = min(max(i - half, 0), n - window)
-        place = i - first - half
+        index = i - first - half
         powers = [
-            0.0 if k < deriv else np.prod(np.arange(k, k - deriv, -1.0)) * float(place) ** (k - deriv)
+            0.0 if k < deriv else np.prod(np.arange(k, k - deriv, -1.0)) * float(index) ** (k - deriv)
             for k in range(order + 1)
         ]
         out[i, first : first + window] = np.array(powers) @ fit
@@ -132,9 +132,9 @@ def normalized_conductance(bias: ArrayLike, current: ArrayLike, conductance: Arr
     total = jnp.abs(i * ratio.reshape((1,) * (i.ndim - 1) + v.shape))
     kernel = jnp.exp(-jnp.abs(v[:, None] - v[None]) / b) * ~zero[None]
     kernel = kernel / jnp.sum(kernel, axis=1, keepdims=True)
-    spread = total @ kernel.T
-    floor = 1e-3 * jnp.max(spread, axis=-1, keepdims=True)
-    return slope / jnp.sqrt(spread**2 + floor**2)
+    broadened = total @ kernel.T
+    floor = 1e-3 * jnp.max(broadened, axis=-1, keepdims=True)
+    return slope / jnp.sqrt(broadened**2 + floor**2)
 
 
 def gap(
@@ -189,9 +189,9 @@ def _gaps(v: Array, y: Array, limit: Array, noise: Array, reach: int, rho: float
 def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float) -> Gap:
     high, n = y > limit, v.size
     middle = jnp.argmin(jnp.abs(v))
-    place = jnp.arange(n)
-    right = jnp.min(jnp.where(high & (place >= middle), place, n))
-    left = jnp.max(jnp.where(high & (place <= middle), place, -1))
+    index = jnp.arange(n)
+    right = jnp.min(jnp.where(high & (index >= middle), index, n))
+    left = jnp.max(jnp.where(high & (index <= middle), index, -1))
 
     def crossing(inner: Array, outer: Array) -> tuple[Array, Array]:
         inner, outer = jnp.clip(inner, 0, n - 1), jnp.clip(outer, 0, n - 1)
@@ -207,7 +207,7 @@ def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float)
     upper, upper_variance = crossing(right - 1, right)
     lower, lower_variance = crossing(left + 1, left)
     # Within the noise of the threshold a rising conductance may dip below it; two deviations below, it has not risen.
-    again = jnp.any((y < limit - 2.0 * noise) & ((place > right) | (place < left)))
+    again = jnp.any((y < limit - 2.0 * noise) & ((index > right) | (index < left)))
     status = Status.worst(
         (~jnp.all(jnp.isfinite(y)), Status.BAD_INPUT),
         (high[middle], Status.NO_GAP),

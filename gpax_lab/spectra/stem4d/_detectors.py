@@ -31,8 +31,8 @@ def segment(
     """(n, m) one of `count` equal sectors of an annular detector, the first one centred on the direction of rows."""
     row, column = jnp.asarray(centre, jnp.result_type(float))
     angle = jnp.arctan2(jnp.arange(shape[1])[None, :] - column, jnp.arange(shape[0])[:, None] - row)
-    turn = jnp.mod(angle / (2.0 * jnp.pi) * count + 0.5, count)
-    return annular(shape, centre, inner, outer) * (jnp.floor(turn) == index)
+    sector = jnp.mod(angle / (2.0 * jnp.pi) * count + 0.5, count)
+    return annular(shape, centre, inner, outer) * (jnp.floor(sector) == index)
 
 
 def virtual_detector(patterns: ArrayLike, mask: ArrayLike) -> tuple[Array, Array]:
@@ -44,8 +44,8 @@ def virtual_detector(patterns: ArrayLike, mask: ArrayLike) -> tuple[Array, Array
     weight = jnp.asarray(mask).astype(intensity.dtype)
     if intensity.shape[-2:] != weight.shape:
         raise ValueError(f"the mask {weight.shape} must have the shape of a pattern {intensity.shape[-2:]}.")
-    seen = _without_dead(intensity, weight)
-    return jnp.einsum("...ij,ij->...", seen, weight), jnp.einsum("...ij,ij->...", seen, weight**2)
+    counted = _without_dead(intensity, weight)
+    return jnp.einsum("...ij,ij->...", counted, weight), jnp.einsum("...ij,ij->...", counted, weight**2)
 
 
 def _floating(patterns: ArrayLike) -> Array:
@@ -54,7 +54,7 @@ def _floating(patterns: ArrayLike) -> Array:
 
 
 def _without_dead(intensity: Array, weight: Array) -> Array:
-    """0 where the weight is 0, so that a NaN there does not spread."""
+    """0 where the weight is 0, so that a NaN there stays there."""
     used = (weight != 0).reshape((1,) * (intensity.ndim - 2) + weight.shape)
     return jnp.where(used, intensity, 0.0)
 
@@ -89,22 +89,22 @@ def centre_of_mass(patterns: ArrayLike, centre: ArrayLike | None = None, mask: A
     weight = jnp.ones((n, m), intensity.dtype) if mask is None else jnp.asarray(mask).astype(intensity.dtype)
     if weight.shape != (n, m):
         raise ValueError(f"the mask {weight.shape} must have the shape of a pattern {(n, m)}.")
-    seen = intensity if mask is None else _without_dead(intensity, weight)
-    over = weight.reshape((1,) * (seen.ndim - 2) + weight.shape)
-    weighted = seen if mask is None else seen * over
+    counted = intensity if mask is None else _without_dead(intensity, weight)
+    over = weight.reshape((1,) * (counted.ndim - 2) + weight.shape)
+    weighted = counted if mask is None else counted * over
     twice = weighted if mask is None else weighted * over
     total = jnp.sum(weighted, axis=(-2, -1))
     good = jnp.isfinite(total) & (total > 0)
     safe = jnp.where(good, total, 1.0)
     value, variance = [], []
     for sums, length, zero in ((-1, n, middle[0]), (-2, m, middle[1])):
-        place = jnp.arange(length, dtype=intensity.dtype) - zero
-        first = jnp.einsum("...i,i->...", jnp.sum(weighted, axis=sums), place) / safe
+        distance = jnp.arange(length, dtype=intensity.dtype) - zero
+        first = jnp.einsum("...i,i->...", jnp.sum(weighted, axis=sums), distance) / safe
         line = jnp.sum(twice, axis=sums)
-        powers = [jnp.einsum("...i,i->...", line, place**k) for k in (0, 1, 2)]
-        spread = powers[2] - 2.0 * first * powers[1] + first**2 * powers[0]
+        powers = [jnp.einsum("...i,i->...", line, distance**k) for k in (0, 1, 2)]
+        moment = powers[2] - 2.0 * first * powers[1] + first**2 * powers[0]
         value.append(jnp.where(good, first, jnp.nan))
-        variance.append(jnp.where(good, jnp.maximum(spread, 0.0) / safe**2, jnp.nan))
+        variance.append(jnp.where(good, jnp.maximum(moment, 0.0) / safe**2, jnp.nan))
     return CentreOfMass(jnp.stack(value, axis=-1), jnp.stack(variance, axis=-1), total)
 
 

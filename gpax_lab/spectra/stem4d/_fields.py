@@ -56,7 +56,7 @@ class DetectorRotation(NamedTuple):
     Attributes:
         field: (h, w, 2) in the axes of the scan.
         angle: () radians by which the field was rotated.
-        rest: () mean squared curl that is left over the mean squared divergence: near 0 where a field was seen, above
+        rest: () mean squared curl that is left over the mean squared divergence: near 0 where there is a field, above
             about 0.5 where there is nothing but noise, and the angle then means nothing.
     """
 
@@ -69,7 +69,7 @@ def align_detector(field: Array, step: tuple[float, float] = (1.0, 1.0)) -> Dete
     """Rotate the field so that it has no curl, as an electrostatic field must (Savitzky et al. 2021, py4DSTEM).
 
     The angle that leaves the least mean squared curl is found in closed form; of its two solutions, 180 degrees apart,
-    the one with the smaller absolute value is taken: a detector mounted upside down must be told by hand.
+    the one with the smaller absolute value is taken: a detector mounted upside down must be stated by hand.
 
     Args:
         field: (h, w, 2).
@@ -186,7 +186,7 @@ def charge_variance(
         if periodic:
             answer = charge(impulse.at[0, 0, k].set(1.0), step, True, smooth)
         else:
-            # Beyond the border nothing is known: seen from the middle the filter is the same.
+            # Beyond the border nothing is known: from the middle the filter is the same.
             answer = jnp.roll(
                 charge(impulse.at[h // 2, w // 2, k].set(1.0), step, False, smooth), (-(h // 2), -(w // 2)), (0, 1)
             )

@@ -57,7 +57,7 @@ class Strain(NamedTuple):
 def find_discs(patterns: ArrayLike, expected: ArrayLike, window: float, passes: int = 4) -> Discs:
     """Centre of mass of each disc in a round window that follows it.
 
-    The window starts at the expected place and moves onto the centre found; the mean of a ring around it is taken as
+    The window starts at the expected position and moves onto the centre found; the mean of a ring around it is taken as
     background (the median of few counts is 0 or 1). Window and ring must hold the disc and no part of another one.
 
     Args:
@@ -67,11 +67,11 @@ def find_discs(patterns: ArrayLike, expected: ArrayLike, window: float, passes: 
         passes: moves of the window (static).
 
     Raises:
-        ValueError: patterns or places of a wrong shape.
+        ValueError: patterns or positions of a wrong shape.
     """
     intensity, start = jnp.asarray(patterns), jnp.asarray(expected, jnp.result_type(float))
     if intensity.ndim < 2 or start.ndim != 2 or start.shape[1] != 2:
-        raise ValueError(f"patterns (..., n, m) and places (k, 2) are needed; got {intensity.shape}, {start.shape}.")
+        raise ValueError(f"patterns (..., n, m) and positions (k, 2) are needed; got {intensity.shape}, {start.shape}.")
     flat = intensity.reshape(-1, *intensity.shape[-2:]).astype(start.dtype)
     found = jax.lax.map(lambda one: _discs_of(one, start, window, passes), flat, batch_size=16)
     return jax.tree.map(lambda leaf: leaf.reshape(intensity.shape[:-2] + leaf.shape[1:]), found)
@@ -81,7 +81,7 @@ def _discs_of(image: Array, start: Array, window: float, passes: int) -> Discs:
     rows = jnp.arange(image.shape[0], dtype=image.dtype)[:, None]
     columns = jnp.arange(image.shape[1], dtype=image.dtype)[None, :]
 
-    def look(centre: Array) -> tuple[Array, Array, Array]:
+    def measure(centre: Array) -> tuple[Array, Array, Array]:
         r = jnp.hypot(rows - centre[0], columns - centre[1])
         inside = jnp.clip(window - r + 0.5, 0.0, 1.0)
         ring = (r > window) & (r < window + 2.0)
@@ -89,17 +89,19 @@ def _discs_of(image: Array, start: Array, window: float, passes: int) -> Discs:
         weight = inside * (image - level)
         total = jnp.sum(weight)
         safe = jnp.where(total > 0, total, 1.0)
-        place = jnp.stack([jnp.sum(weight * rows), jnp.sum(weight * columns)]) / safe
+        position = jnp.stack([jnp.sum(weight * rows), jnp.sum(weight * columns)]) / safe
         # A count in a pixel lies anywhere in it: 1/12.
-        away = [(axis - p) ** 2 + 1.0 / 12.0 for axis, p in zip((rows, columns), place, strict=True)]
-        spread = jnp.stack([jnp.sum(inside**2 * image * square) for square in away])
-        return jnp.where(total > 0, place, centre), spread / safe**2, total
+        away = [(axis - p) ** 2 + 1.0 / 12.0 for axis, p in zip((rows, columns), position, strict=True)]
+        second = jnp.stack([jnp.sum(inside**2 * image * square) for square in away])
+        return jnp.where(total > 0, position, centre), second / safe**2, total
 
-    def one(place: Array) -> Discs:
-        centre = jax.lax.fori_loop(0, passes, lambda _, c: look(c)[0], place)
-        centre, variance, total = look(centre)
-        lost = ~(total > 0) | (jnp.linalg.norm(centre - place) > window)
-        return Discs(jnp.where(lost, jnp.nan, centre), jnp.where(lost, jnp.inf, variance), jnp.where(lost, 0.0, total))
+    def one(position: Array) -> Discs:
+        centre = jax.lax.fori_loop(0, passes, lambda _, c: measure(c)[0], position)
+        centre, variance, total = measure(centre)
+        missing = ~(total > 0) | (jnp.linalg.norm(centre - position) > window)
+        return Discs(
+            jnp.where(missing, jnp.nan, centre), jnp.where(missing, jnp.inf, variance), jnp.where(missing, 0.0, total)
+        )
 
     return jax.vmap(one)(start)
 
@@ -123,11 +125,11 @@ def fit_lattice(discs: Discs, indices: ArrayLike, poor: float = 5.0) -> Lattice:
         normal = design_.T @ (weight[:, None] * design_)
         size = jnp.maximum(jnp.trace(normal), jnp.finfo(centre.dtype).tiny)
         lower, ok = cholesky(normal / size + 1e-14 * jnp.eye(3, dtype=centre.dtype))
-        places = jnp.where(weight[:, None] > 0, centre, 0.0)
+        centres = jnp.where(weight[:, None] > 0, centre, 0.0)
         solve = lambda b: solve_upper(lower, solve_lower(lower, b)) / size  # noqa: E731
-        found = solve(design_.T @ (weight[:, None] * places))
+        found = solve(design_.T @ (weight[:, None] * centres))
         covariance = solve(jnp.eye(3, dtype=centre.dtype))
-        missed = jnp.where(weight[:, None] > 0, places - design_ @ found, 0.0)
+        missed = jnp.where(weight[:, None] > 0, centres - design_ @ found, 0.0)
         count = jnp.sum(weight > 0)
         chi = jnp.sum(weight[:, None] * missed**2) / jnp.maximum(2 * count - 6, 1)
         # Discs on one line leave a direction open: its variance is then that of nothing.
@@ -137,8 +139,8 @@ def fit_lattice(discs: Discs, indices: ArrayLike, poor: float = 5.0) -> Lattice:
         status = Status.worst((~spans, Status.FEW_DISCS), (count == 3, Status.UNCHECKED), (chi > poor, Status.POOR_FIT))
         bad = status == Status.FEW_DISCS
         vectors = jnp.where(bad, jnp.nan, found[1:])
-        spread = covariance[1:, 1:] * jnp.maximum(chi, 1.0)
-        return Lattice(jnp.where(bad, jnp.nan, found[0]), vectors, spread, jnp.where(count > 3, chi, jnp.nan), status)
+        second = covariance[1:, 1:] * jnp.maximum(chi, 1.0)
+        return Lattice(jnp.where(bad, jnp.nan, found[0]), vectors, second, jnp.where(count > 3, chi, jnp.nan), status)
 
     flat = [a.reshape(-1, *a.shape[-2:]) for a in (discs.centre, discs.variance)]
     fitted = jax.vmap(one)(*flat)
