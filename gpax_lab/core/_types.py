@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Int, Int8, Key, Num, Shaped
+    from jaxtyping import Bool, Complex, Float, Int, Int8, Key, Num, Shaped
 else:
     try:
-        from jaxtyping import Bool, Float, Int, Int8, Key, Num, Shaped
+        from jaxtyping import Bool, Complex, Float, Int, Int8, Key, Num, Shaped
     except ModuleNotFoundError:
 
         class _Unchecked:
@@ -15,6 +15,6 @@ else:
             def __class_getitem__(cls, item: tuple[Any, str]) -> Any:
                 return item[0]
 
-        Bool = Float = Int = Int8 = Key = Num = Shaped = _Unchecked
+        Bool = Complex = Float = Int = Int8 = Key = Num = Shaped = _Unchecked
 
-__all__ = ["Bool", "Float", "Int", "Int8", "Key", "Num", "Shaped"]
+__all__ = ["Bool", "Complex", "Float", "Int", "Int8", "Key", "Num", "Shaped"]

@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native
+from gpax_lab.core._types import Float, Num
 
 
 class Principal(NamedTuple):
@@ -28,10 +29,10 @@ class Principal(NamedTuple):
         shape: of one patch.
     """
 
-    mean: Array
-    components: Array
-    variance: Array
-    total: Array
+    mean: Float[Array, " p"]
+    components: Float[Array, "k p"]
+    variance: Float[Array, " k"]
+    total: Float[Array, ""]
     shape: tuple[int, ...]
 
 
@@ -72,7 +73,7 @@ def _eigen(centred: Array, k: int) -> tuple[Array, Array]:
     return rows * jnp.where(largest < 0, -1.0, 1.0), jnp.maximum(power, 0.0) / (n - 1)
 
 
-def scores(found: Principal, stack: ArrayLike, whiten: bool = False) -> Array:
+def scores(found: Principal, stack: ArrayLike, whiten: bool = False) -> Float[Array, "n k"]:
     """(n, k) coordinates of patches (n, ...); `whiten` divides each by its standard deviation.
 
     A component that is rounding error and nothing else (more of them than the patches have) is 0 when whitened.
@@ -88,13 +89,13 @@ def scores(found: Principal, stack: ArrayLike, whiten: bool = False) -> Array:
     return jnp.where(real, 1.0 / jnp.sqrt(jnp.where(real, found.variance, 1.0)), 0.0)[None] * out
 
 
-def restored(found: Principal, coordinates: ArrayLike) -> Array:
+def restored(found: Principal, coordinates: ArrayLike) -> Float[Array, " n *shape"]:
     """Patches (n, ...) from coordinates (n, k): the inverse of `scores` without `whiten`."""
     flat = floating(coordinates, "coordinates") @ found.components + found.mean[None]
     return flat.reshape(-1, *found.shape)
 
 
-def fourier_magnitude(stack: ArrayLike, window: bool = True, radial: bool = False) -> Array:
+def fourier_magnitude(stack: ArrayLike, window: bool = True, radial: bool = False) -> Float[Array, " n *m"]:
     """|FFT| of each patch less its mean: what repeats in it, wherever it lies.
 
     Args:
@@ -130,7 +131,7 @@ def _magnitude(values: Array, window: bool, radial: bool) -> Array:
     return size.reshape(-1, h * w) @ jnp.asarray(member.T, values.dtype)
 
 
-def windows(shape: tuple[int, int], size: int, step: int) -> Array:
+def windows(shape: tuple[int, int], size: int, step: int) -> Num[Array, "rows columns 2"]:
     """(rows, columns, 2) centres of windows of `size` pixels that lie inside an image of this shape, `step` apart."""
     if not 1 <= size <= min(shape) or step < 1:
         raise ValueError(f"a window of 1 to {min(shape)} pixels and a step of 1 or more; got {size} and {step}.")

@@ -6,12 +6,13 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
+from gpax_lab.core._types import Float
 
 NORMAL_QUARTILE = 0.6744897501960817
 """Median of |e| for e ~ N(0, 1): a median absolute value divided by it is a standard deviation."""
 
 
-def domain_radius(image: ArrayLike, pixel: ArrayLike) -> tuple[Array, Array]:
+def domain_radius(image: ArrayLike, pixel: ArrayLike) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Radius of the circle of the same area: A = pixel^2 sum (1 - contrast) / 2, r = sqrt(A / pi).
 
     Partly reversed pixels count by their part, which locates the wall far below a pixel. The noise of a pixel follows

@@ -13,6 +13,7 @@ from jax import Array, lax
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native, traced
+from gpax_lab.core._types import Bool, Float, Int
 
 
 class Peaks(NamedTuple):
@@ -25,10 +26,10 @@ class Peaks(NamedTuple):
         total: () maxima above the threshold in the whole map; more than the capacity means that some were left out.
     """
 
-    positions: Array
-    heights: Array
-    found: Array
-    total: Array
+    positions: Float[Array, "capacity 2"]
+    heights: Float[Array, " capacity"]
+    found: Bool[Array, " capacity"]
+    total: Int[Array, ""]
 
 
 class _Kernel(NamedTuple):
@@ -43,7 +44,7 @@ BLOCK = 16
 small and its sums stay in registers (one expression of 81 taps takes three times as long as six blocks of 16)."""
 
 
-def smooth(image: ArrayLike, sigma: float, order: tuple[int, int] = (0, 0)) -> Array:
+def smooth(image: ArrayLike, sigma: float, order: tuple[int, int] = (0, 0)) -> Float[Array, "h w"]:
     """Gaussian smoothing, or a derivative of it: order (1, 0) is the slope along the rows' index, (2, 0) its change.
 
     Args:
@@ -127,7 +128,9 @@ def _pad(image: Array, reach: int, axis: int, mode: str, **options: float) -> Ar
     return jnp.pad(image, [(reach, reach) if a == axis else (0, 0) for a in range(image.ndim)], mode, **options)
 
 
-def corners(image: ArrayLike, sigma: float = 2.0, scale: float = 1.0, kappa: float | None = None) -> Array:
+def corners(
+    image: ArrayLike, sigma: float = 2.0, scale: float = 1.0, kappa: float | None = None
+) -> Float[Array, "h w"]:
     """Corner response of the structure tensor T = smooth(grad grad^T): its smaller eigenvalue, or det T - kappa tr^2 T.
 
     Args:
@@ -160,9 +163,9 @@ def _corners(image: Array, flat: _Kernel, slope: _Kernel, around: _Kernel, kappa
 class Walls(NamedTuple):
     """Maps (h, w) of `walls`: is a wall here (bool), how steep (contrast per pixel), how curved (1/pixel)."""
 
-    wall: Array
-    steepness: Array
-    curvature: Array
+    wall: Bool[Array, "h w"]
+    steepness: Float[Array, "h w"]
+    curvature: Float[Array, "h w"]
 
 
 def walls(contrast: ArrayLike, sigma: float = 1.5, least: ArrayLike = 0.0) -> Walls:
@@ -201,7 +204,7 @@ def _walls(contrast: Array, kernels: tuple[_Kernel, _Kernel, _Kernel], least: Ar
     return Walls((below | beside) & (steep > least), steep, curvature)
 
 
-def blobs(image: ArrayLike, sigma: float) -> Array:
+def blobs(image: ArrayLike, sigma: float) -> Float[Array, "h w"]:
     """Scale-normalised negative Laplacian of Gaussian, -sigma^2 (u_rr + u_cc): high on blobs of radius sqrt(2) sigma.
 
     Args:
@@ -226,7 +229,7 @@ def _blobs(image: Array, kernels: tuple[_Kernel, _Kernel, _Kernel], sigma: Array
     return -(sigma**2) * (_smooth(image, change, flat) + _smooth(image, flat, change))
 
 
-def blob_scale(image: ArrayLike, sigmas: tuple[float, ...]) -> tuple[Array, Array]:
+def blob_scale(image: ArrayLike, sigmas: tuple[float, ...]) -> tuple[Float[Array, "h w"], Float[Array, "h w"]]:
     """The strongest blob response over several sigmas, (h, w), and the sigma (h, w) that gives it.
 
     Args:

@@ -15,9 +15,10 @@ from jax.scipy.ndimage import map_coordinates
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
+from gpax_lab.core._types import Float
 
 
-def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> Array:
+def shift_image(image: ArrayLike, shift: ArrayLike, method: str = "fourier") -> Float[Array, "*batch h w"]:
     """Move an image: out(r, c) = image(r - shift_0, c - shift_1).
 
     Args:
@@ -51,7 +52,7 @@ def _shift_all(values: Array, moves: Array, method: str) -> Array:
     return moved.reshape(values.shape)
 
 
-def fourier_shift(image: ArrayLike, shift: ArrayLike) -> Array:
+def fourier_shift(image: ArrayLike, shift: ArrayLike) -> Float[Array, "h w"]:
     """`shift_image` of one image (h, w) by one shift (2,) without checks; differentiable."""
     return _fourier_shift(floating(image, "image"), floating(shift, "shift"))
 
@@ -84,7 +85,7 @@ def _linear_shift(image: Array, shift: Array) -> Array:
     return jnp.where(inside[0] & inside[1], map_coordinates(image, grid, order=1, mode="nearest"), jnp.nan)
 
 
-def flatten(image: ArrayLike, axis: int = -1, order: int = 0) -> Array:
+def flatten(image: ArrayLike, axis: int = -1, order: int = 0) -> Float[Array, "*batch h w"]:
     """Take from every scan line its polynomial: offsets (order 0), tilts (1), bows (2).
 
     Args:
@@ -116,7 +117,7 @@ def _flatten(values: Array, basis: Array, axis: int) -> Array:
     return lines if axis == -1 else jnp.swapaxes(lines, -1, -2)
 
 
-def plane(image: ArrayLike) -> Array:
+def plane(image: ArrayLike) -> Float[Array, "*batch h w"]:
     """The image (..., h, w) less the plane that fits it best by least squares; the mean goes with it."""
     return _plane(floating(image))
 

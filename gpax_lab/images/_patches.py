@@ -13,12 +13,13 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native, traced
 from gpax_lab.core._interning import interned
+from gpax_lab.core._types import Float, Num
 
 EDGES = {"mirror": "mirror", "nearest": "nearest", "wrap": "wrap"}
 """What lies beyond the border of an image: its mirror image, its outermost pixels, or its other side."""
 
 
-def patches(image: ArrayLike, positions: ArrayLike, size: int, edge: str = "mirror") -> Array:
+def patches(image: ArrayLike, positions: ArrayLike, size: int, edge: str = "mirror") -> Float[Array, " n *patch"]:
     """Patches of `size` x `size` pixels centred on positions, by bilinear interpolation.
 
     A patch at p holds the image at p + (i - (size - 1)/2, j - (size - 1)/2), i, j = 0 .. size - 1: with an odd size and
@@ -81,7 +82,7 @@ def _cut(pixels: Array, position: Array, size: int, mode: str) -> Array:
     return found[0] if pixels.ndim == 2 else jnp.stack(found, axis=-1)
 
 
-def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Array:
+def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Num[Array, "n 2"]:
     """(n, 2) row and column of every pixel of an image of this shape, row by row, but for a margin along its border.
 
     Example:
@@ -92,7 +93,7 @@ def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Array:
     return jnp.stack(jnp.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def normalized(image: ArrayLike) -> Array:
+def normalized(image: ArrayLike) -> Float[Array, "*shape"]:
     """The image with the median 0 and the median absolute deviation of a Gaussian of unit width, channel by channel.
 
     A spike, which a mean and a standard deviation would follow, leaves these where they are.

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float, Int8
 from gpax_lab.images._correlation import bound, hann, locate, ranked
 from gpax_lab.images._frames import shift_spectrum
 
@@ -36,12 +37,12 @@ class Registration(NamedTuple):
         status: (...) int8 code of `Status`.
     """
 
-    shift: Array
-    std: Array
-    height: Array
-    second: Array
-    significance: Array
-    status: Array
+    shift: Float[Array, "*batch 2"]
+    std: Float[Array, "*batch 2"]
+    height: Float[Array, "*batch"]
+    second: Float[Array, "*batch"]
+    significance: Float[Array, "*batch"]
+    status: Int8[Array, "*batch"]
 
 
 SPIKE, SPIKE_SHARE, SPIKE_SPREAD = 4.0, 0.01, 3.0

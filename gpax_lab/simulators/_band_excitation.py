@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._types import Complex
 from gpax_lab.simulators.ferroelectric import Film, film, grid, polarization
 from gpax_lab.spectra.loops import LoopParams, loop_function
 from gpax_lab.spectra.sho import ShoParams, sho_response
@@ -48,7 +49,7 @@ def be_spectrum(
     q: ArrayLike,
     phase: ArrayLike,
     noise: ArrayLike,
-) -> Array:
+) -> Complex[Array, " n"]:
     """One noisy complex spectrum: `sho_response` + noise (e_1 + i e_2), e standard normal.
 
     Args:
@@ -121,7 +122,7 @@ def be_sample(key: Array, n: int = 64, sample: Film | None = None, noise: ArrayL
 
 def be_switching(
     frequency: ArrayLike, bias: ArrayLike, sho: ShoParams, loop: LoopParams, up: ArrayLike | None = None
-) -> Array:
+) -> Complex[Array, "n_bias n_frequency"]:
     """Noise-free spectra of one pixel while the bias is swept: complex (n_bias, n_frequency).
 
     The loop's response r at each bias is the amplitude; a negative one is a phase shifted by pi. The resonance moves

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._types import Float
+
 MODES = 4
 """Fourier modes of a rough wall, the second to the fifth: the first one would only shift the domain."""
 
@@ -41,7 +43,7 @@ def domain_image(
     rough: ArrayLike = 0.0,
     jitter: ArrayLike = 0.0,
     noise: ArrayLike = 0.0,
-) -> Array:
+) -> Float[Array, "n n"]:
     """Contrast tanh((rho^2 - R^2) / (2 R wall)) + noise, with R the radius in the direction of the pixel.
 
     R(angle) is radius times 1 + sum_k (a_k cos k angle + b_k sin k angle), scaled so that the area is pi radius^2

@@ -12,6 +12,7 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.core._poses import Pose, grid, to_object
+from gpax_lab.core._types import Float, Int
 
 _TOP, _MIDDLE, _BOTTOM, _LEFT, _RIGHT = -0.62, 0.0, 0.62, -0.36, 0.36
 
@@ -47,11 +48,11 @@ class Glyphs(NamedTuple):
         scale: (n,) magnification.
     """
 
-    images: Array
-    classes: Array
-    angle: Array
-    shift: Array
-    scale: Array
+    images: Float[Array, "n h w"]
+    classes: Int[Array, " n"]
+    angle: Float[Array, " n"]
+    shift: Float[Array, "n 2"]
+    scale: Float[Array, " n"]
 
 
 def glyphs(

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gpax_lab.core._types import Float, Int
 from gpax_lab.spectra.loops import LoopParams, loop_function, triangle
 
 SWITCHING, PINCHED, LINEAR = 0, 1, 2
@@ -25,13 +26,13 @@ class Loops(NamedTuple):
         corner: (n,) width of the corners of a switch, V.
     """
 
-    loops: Array
-    bias: Array
-    classes: Array
-    coercive: Array
-    imprint: Array
-    height: Array
-    corner: Array
+    loops: Float[Array, "n points"]
+    bias: Float[Array, " points"]
+    classes: Int[Array, " n"]
+    coercive: Float[Array, " n"]
+    imprint: Float[Array, " n"]
+    height: Float[Array, " n"]
+    corner: Float[Array, " n"]
 
 
 def loop_family(

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.core._poses import Pose, grid, to_object
+from gpax_lab.core._types import Float, Int
 
 CORNERS = np.array([(-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7)])
 """A columns of a cell, row and column in half widths of its image."""
@@ -25,11 +26,11 @@ class Cells(NamedTuple):
         brightness: (n, 2) of the A and the B columns.
     """
 
-    images: Array
-    classes: Array
-    displacement: Array
-    angle: Array
-    brightness: Array
+    images: Float[Array, "n size size"]
+    classes: Int[Array, " n"]
+    displacement: Float[Array, "n 2"]
+    angle: Float[Array, " n"]
+    brightness: Float[Array, " n"]
 
 
 def unit_cells(
@@ -105,7 +106,7 @@ class CellImage(NamedTuple):
         up: (m,) bool, whether the cell belongs to the first domain.
     """
 
-    image: Array
+    image: Float[Array, "h w"]
     a_columns: np.ndarray
     b_columns: np.ndarray
     displacement: np.ndarray

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._types import Complex, Float
+
 __all__ = [
     "Probe",
     "atoms",
@@ -56,10 +58,10 @@ class Probe(NamedTuple):
         voltage: V (a Python float; fixed with the grid).
     """
 
-    wave: Array
-    pixel: Array
-    angle: Array
-    semi_angle: Array
+    wave: Complex[Array, "n n"]
+    pixel: Float[Array, ""]
+    angle: Float[Array, ""]
+    semi_angle: Float[Array, ""]
     voltage: float
 
 
@@ -96,7 +98,7 @@ def probe(n: int, field: float, voltage: float = 80e3, semi_angle: float = 20.0,
     return Probe(wave, jnp.asarray(field / n, real), jnp.asarray(step, real), jnp.asarray(semi_angle, real), voltage)
 
 
-def atoms(positions: ArrayLike, strength: ArrayLike, width: ArrayLike, n: int, field: float) -> Array:
+def atoms(positions: ArrayLike, strength: ArrayLike, width: ArrayLike, n: int, field: float) -> Float[Array, "n n"]:
     """Projected potential (n, n) in V nm of columns: sum_i s_i / (2 pi w_i^2) exp(-r^2 / (2 w_i^2)), periodic.
 
     Args:
@@ -123,7 +125,7 @@ def perovskite(
     displacement: ArrayLike = 0.0,
     strength: tuple[float, float] = (0.5, 0.3),
     width: float = 0.03,
-) -> Array:
+) -> Float[Array, "n n"]:
     """Projected potential (n, n) of cells x cells perovskite cells seen along [001]: A columns, and B columns moved.
 
     Args:
@@ -145,7 +147,7 @@ def perovskite(
 
 def pattern(
     of: Probe, potential: Array, position: Array, dose: ArrayLike | None = None, key: Array | None = None
-) -> Array:
+) -> Float[Array, "n n"]:
     """Diffraction pattern (n, n) with the undeflected beam at pixel (n // 2, n // 2), rows along rows of the specimen.
 
     I(k) = |F[psi(r - p) exp(i sigma V(r))]|^2, whose sum is 1; with a dose, Poisson counts.
@@ -178,7 +180,7 @@ def scan(
     dose: ArrayLike | None = None,
     key: Array | None = None,
     chunk: int = 64,
-) -> Array:
+) -> Float[Array, "m n n"]:
     """Patterns (m, n, n) at positions (m, 2) nm, `chunk` of them at a time."""
     keys = jax.random.split(jax.random.key(0) if key is None else key, positions.shape[0])
     if dose is not None and key is None:
@@ -187,7 +189,7 @@ def scan(
     return jax.lax.map(one, (positions, keys), batch_size=chunk)
 
 
-def seen_field(of: Probe, potential: Array) -> Array:
+def seen_field(of: Probe, potential: Array) -> Float[Array, "2 n n"]:
     """(2, n, n) V: minus the gradient of the projected potential, averaged over the probe's intensity, exactly.
 
     By Ehrenfest's theorem this is what the centre of mass of the pattern measures, whatever the probe and however
@@ -202,7 +204,9 @@ def seen_field(of: Probe, potential: Array) -> Array:
     return -jnp.stack([jnp.fft.ifft2(1j * k[:, None] * response).real, jnp.fft.ifft2(1j * k[None, :] * response).real])
 
 
-def discs(n: int, centres: Array, radius: ArrayLike, strength: ArrayLike, dose: ArrayLike, key: Array) -> Array:
+def discs(
+    n: int, centres: Array, radius: ArrayLike, strength: ArrayLike, dose: ArrayLike, key: Array
+) -> Float[Array, "n n"]:
     """A pattern (n, n) of Bragg discs with soft edges: counts with `dose` electrons in all.
 
     Args:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._types import Float
 from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangle
 
 __all__ = [
@@ -122,7 +123,7 @@ def film(key: Array, size_m: ArrayLike = 2e-6) -> Film:
     )
 
 
-def polarization(film: Film, x: ArrayLike) -> Array:
+def polarization(film: Film, x: ArrayLike) -> Float[Array, ""]:
     """Out-of-plane polarization before switching, in (-1, 1), at one position `x (2,)` in m: the cheap image.
 
     p = tanh(psi / (k w)): psi the domain field, k its wave number, so psi / k is the distance to the wall near a wall,
@@ -133,7 +134,7 @@ def polarization(film: Film, x: ArrayLike) -> Array:
     return jnp.tanh(distance / _WALL_HALF_WIDTH)
 
 
-def quality(film: Film, x: ArrayLike) -> Array:
+def quality(film: Film, x: ArrayLike) -> Float[Array, ""]:
     """Film quality at one position `x (2,)` in m: 0 poor, about 1 at the best position, about 0.6 at the lower maximum.
 
     q(u) = sum_j h_j exp(-|u - c_j|^2 / 2 b^2) + 0.07 t(u): two bumps of width b and a slow texture t, standing
@@ -174,7 +175,7 @@ def loop_params(film: Film, x: ArrayLike) -> LoopParams:
 
 def loop(
     film: Film, x: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None, vmax: ArrayLike | None = None
-) -> Array:
+) -> Float[Array, "*n"]:
     """Noise-free response in pm/V, shape of `bias`, of the loop at one position.
 
     A sweep too small to switch gives a flat loop: the height is multiplied by the switched share
@@ -197,7 +198,7 @@ def loop(
     return loop_function(v, params._replace(a0=params.a0 * share, a1=params.a1 * share), up)
 
 
-def grid(film: Film, shape: tuple[int, int]) -> Array:
+def grid(film: Film, shape: tuple[int, int]) -> Float[Array, "n 2"]:
     """Positions (nx * ny, 2) in m of an evenly spaced grid over the field, corners included, x slowest.
 
     `values.reshape(nx, ny)` is indexed [x, y]; show it with `imshow(values.T, origin="lower")`.
@@ -206,7 +207,7 @@ def grid(film: Film, shape: tuple[int, int]) -> Array:
     return jnp.stack([g.ravel() for g in jnp.meshgrid(x, y, indexing="ij")], axis=-1)
 
 
-def loop_area_map(film: Film, positions: ArrayLike, bias: ArrayLike | None = None) -> Array:
+def loop_area_map(film: Film, positions: ArrayLike, bias: ArrayLike | None = None) -> Float[Array, " n"]:
     """The truth: |loop area| in pm at `positions (m, 2)` in m, noise-free, shape (m,).
 
     The loop of `bias (n,)` (default 64 points of an 8 V triangle) is integrated as a measured one would be.
@@ -215,12 +216,12 @@ def loop_area_map(film: Film, positions: ArrayLike, bias: ArrayLike | None = Non
     return jax.vmap(lambda x: jnp.abs(loop_area(v, loop(film, x, v))))(jnp.asarray(positions))
 
 
-def noise(key: Array, shape: tuple[int, ...], relative: ArrayLike) -> Array:
+def noise(key: Array, shape: tuple[int, ...], relative: ArrayLike) -> Float[Array, "*shape"]:
     """White Gaussian noise in pm/V: standard deviation `relative` times the loop height at quality 1 (`_HEIGHT`)."""
     return jnp.asarray(relative) * _HEIGHT * jax.random.normal(key, shape, jnp.float32).astype(jnp.result_type(float))
 
 
-def drift(key: Array, steps: int, rate: ArrayLike, walk: ArrayLike = 0.0) -> Array:
+def drift(key: Array, steps: int, rate: ArrayLike, walk: ArrayLike = 0.0) -> Float[Array, "steps 2"]:
     """Where the sample has gone: (steps, 2) in m, first row 0.
 
     d_n = n rate e + walk sum_{i<n} xi_i with e a random direction and xi standard normal: a linear creep and a random

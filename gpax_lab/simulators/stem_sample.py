@@ -14,6 +14,8 @@ import numpy as np
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._types import Float
+
 __all__ = [
     "CRITICAL_DOSE",
     "EDGES",
@@ -41,9 +43,9 @@ CRITICAL_DOSE = 4.0e4
 class Specimen(NamedTuple):
     """Attributes: centre (k, 2) and radius (k,) of the particles, shares of the field of view; lean (k,) of each."""
 
-    centre: Array
-    radius: Array
-    lean: Array
+    centre: Float[Array, "k 2"]
+    radius: Float[Array, " k"]
+    lean: Float[Array, " k"]
 
 
 def specimen(key: Array, particles: int = 14) -> Specimen:
@@ -54,7 +56,7 @@ def specimen(key: Array, particles: int = 14) -> Specimen:
     return Specimen(centre, radius, jax.random.uniform(key_lean, (particles,), minval=0.0, maxval=jnp.pi))
 
 
-def thickness(of: Specimen, x: Array) -> tuple[Array, Array]:
+def thickness(of: Specimen, x: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Thickness () at x (2,) in shares of a large particle's diameter, and the part of it () that is shell.
 
     Spheroids of axis ratio 1.4; the shell is what lies within `_SHELL` of the surface along the beam.
@@ -72,14 +74,14 @@ def thickness(of: Specimen, x: Array) -> tuple[Array, Array]:
     return jnp.sum(whole) / 0.11, jnp.sum(whole - core) / 0.11
 
 
-def haadf(of: Specimen, x: Array, dose: ArrayLike) -> Array:
+def haadf(of: Specimen, x: Array, dose: ArrayLike) -> Float[Array, ""]:
     """() dark-field signal at x (2,): thickness, of which oxygen's small part goes with the dose."""
     whole, shell = thickness(of, x)
     left = jnp.exp(-jnp.asarray(dose) / CRITICAL_DOSE)
     return 0.05 + whole - 0.1 * shell * (1.0 - left)
 
 
-def eels(of: Specimen, x: Array, dose: ArrayLike) -> Array:
+def eels(of: Specimen, x: Array, dose: ArrayLike) -> Float[Array, " n"]:
     """(n,) expected counts at `ENERGY` for ten thousand electrons of the beam: a power law and two rounded edges.
 
     The metal's edge follows the core, the oxide's the shell, which the dose removes.

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Bool, Float, Num
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer
 
 SHARPNESS = 1000.0
@@ -60,7 +61,7 @@ class LoopParams(NamedTuple):
     b3: ArrayLike
 
 
-def triangle(vmax: ArrayLike, points: int) -> Array:
+def triangle(vmax: ArrayLike, points: int) -> Float[Array, " points"]:
     """One cycle 0, +vmax, -vmax and back to one step before 0: `points` biases in volts, shape (points,).
 
     Both turning points are hit exactly when `points` is a multiple of 4.
@@ -68,12 +69,12 @@ def triangle(vmax: ArrayLike, points: int) -> Array:
     return triangle_at(vmax, jnp.arange(points) / points)
 
 
-def triangle_at(vmax: ArrayLike, phase: ArrayLike) -> Array:
+def triangle_at(vmax: ArrayLike, phase: ArrayLike) -> Float[Array, "*n"]:
     """The triangle wave of period 1 in volts, v = vmax (|((4 t - 1) mod 4) - 2| - 1), at phases t of any shape."""
     return jnp.asarray(vmax) * (jnp.abs((4.0 * jnp.asarray(phase) - 1.0) % 4.0 - 2.0) - 1.0)
 
 
-def rising(bias: ArrayLike) -> Array:
+def rising(bias: ArrayLike) -> Bool[Array, " n"]:
     """Which points belong to the rising branch: bool (n,), true where the bias came from below.
 
     The comparison is cyclic (the first point is compared with the last), so both turning points of a triangle are the
@@ -141,7 +142,7 @@ def sweep_step(bias: ArrayLike) -> Array:
 
 
 @jax.jit
-def loop_function(bias: ArrayLike, params: LoopParams | ArrayLike, up: ArrayLike | None = None) -> Array:
+def loop_function(bias: ArrayLike, params: LoopParams | ArrayLike, up: ArrayLike | None = None) -> Float[Array, "*n"]:
     """The nine-parameter hysteresis loop.
 
     With c the coercive bias of the branch and p, q its widths before and after the switch,
@@ -168,7 +169,7 @@ def loop_function(bias: ArrayLike, params: LoopParams | ArrayLike, up: ArrayLike
     return jnp.asarray(a0 + a1 * switched + a4 * v)
 
 
-def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
+def loop_area(bias: ArrayLike, response: ArrayLike) -> Float[Array, "*batch"]:
     """Signed area of the closed loop, response x V: sum over the cycle of (r_k + r_k+1)/2 (v_k+1 - v_k).
 
     The last point is joined to the first. A loop whose falling branch lies above the rising one has a negative area;
@@ -190,7 +191,7 @@ def loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
     return jnp.where(size[-1] > OPEN * jnp.max(size[:-1], initial=0.0), jnp.nan, area)
 
 
-def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Array:
+def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Float[Array, "*batch"]:
     """log10 |area|, shape (...): loop areas of one film spread over decades.
 
     In any unit: the least is a millionth of the rectangle around the loop, -inf (a failed measurement) where that is
@@ -222,7 +223,7 @@ LOG_LOOP_AREA = Scalarizer("log10 of the loop area", _logarithm, ("bias", "respo
 """Its decimal logarithm, `log_loop_area`."""
 
 
-def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Array:
+def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Float[Array, "*batch n"]:
     """Replace single bad points (failed resonance fits) by the running median.
 
     m = cyclic running median over `window` points, e = r - m,
@@ -255,7 +256,7 @@ def despike(response: ArrayLike, threshold: float = 6.0, window: int = 5) -> Arr
     return jnp.where(error > threshold * scale, median, r)
 
 
-def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, Array]:
+def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Num[Array, "*batch n"], Num[Array, "*batch n"]]:
     """Split interleaved measurements: on-field those at 0, 2, ..., off-field those at 1, 3, ... of the last axis.
 
     Args:
@@ -280,13 +281,13 @@ def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Array, A
     return r[..., 0::2], r[..., 1::2]
 
 
-def coercive_biases(bias: ArrayLike, response: ArrayLike) -> Array:
+def coercive_biases(bias: ArrayLike, response: ArrayLike) -> Float[Array, " 2"]:
     """Biases in V at which the response first crosses zero: (2,), rising branch then falling; NaN where it does not."""
     v, r = floating(bias, "the bias"), floating(response, "the response")
     return _at_crossing(v, r, v)
 
 
-def remanence(bias: ArrayLike, response: ArrayLike) -> Array:
+def remanence(bias: ArrayLike, response: ArrayLike) -> Float[Array, " 2"]:
     """Response at zero bias by linear interpolation: (2,), rising branch then falling; NaN where it has none."""
     v, r = floating(bias, "the bias"), floating(response, "the response")
     return _at_crossing(v, v, r)

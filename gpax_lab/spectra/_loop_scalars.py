@@ -10,6 +10,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float
 from gpax_lab.spectra._fit import Fit, judged, transformed
 from gpax_lab.spectra._loop import loop_area, loop_function, rising
 from gpax_lab.spectra._loop_fit import diagonals, loop_fit
@@ -48,7 +49,7 @@ class LoopScalars(NamedTuple):
     nucleation_down: ArrayLike
 
 
-def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None) -> Array:
+def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None) -> Float[Array, " 9"]:
     """The nine `LoopScalars` of one loop from its parameters (9,); differentiable. Shape (9,)."""
     p, v = jnp.asarray(params), jnp.asarray(bias)
     branch = rising(v) if up is None else jnp.asarray(up)

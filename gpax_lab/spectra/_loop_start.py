@@ -11,13 +11,14 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._linalg import in_chunks
+from gpax_lab.core._types import Float
 from gpax_lab.spectra._loop import loop_function, rising, sweep_step
 
 CENTRES, WIDTHS = 12, (0.5, 2.0, 5.0)
 """Shapes tried for a start: coercive biases across the range, and corner widths in steps of the sweep."""
 
 
-def loop_start(bias: ArrayLike, response: ArrayLike, up: ArrayLike | None = None) -> Array:
+def loop_start(bias: ArrayLike, response: ArrayLike, up: ArrayLike | None = None) -> Float[Array, "*batch 9"]:
     """Estimate of the nine parameters, (..., 9), without iteration.
 
     Every pair of 12 coercive biases with three corner widths is a shape, and for a given shape offset, height and tilt

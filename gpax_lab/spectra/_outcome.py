@@ -9,6 +9,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float, Int8
 from gpax_lab.spectra._normal_equations import (
     Formula,
     Task,
@@ -44,12 +45,12 @@ class Fit(NamedTuple):
         rival: (..., p) other parameters that describe the spectrum about as well; `params` where none are known.
     """
 
-    params: Array
-    std: Array
-    covariance: Array
-    r_squared: Array
-    chi_square: Array
-    status: Array
+    params: Float[Array, "*batch p"]
+    std: Float[Array, "*batch p"]
+    covariance: Float[Array, "*batch p p"]
+    r_squared: Float[Array, "*batch"]
+    chi_square: Float[Array, "*batch"]
+    status: Int8[Array, "*batch"]
     released: Array | None = None
     step: Array | None = None
     rival: Array | None = None

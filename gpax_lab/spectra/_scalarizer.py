@@ -19,6 +19,7 @@ from jax import Array
 
 from gpax_lab.core._inputs import inexact
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float, Int8
 from gpax_lab.spectra._fit import Fit, judged, transformed
 
 CHUNK = 64
@@ -74,9 +75,9 @@ class Estimate(NamedTuple):
         status: (...) int8 code of `Status`.
     """
 
-    value: Array
-    variance: Array
-    status: Array
+    value: Float[Array, "*batch"]
+    variance: Float[Array, "*batch"]
+    status: Int8[Array, "*batch"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,14 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, inexact
 from gpax_lab.core._linalg import in_chunks
+from gpax_lab.core._types import Float
 from gpax_lab.spectra._fit import normal_solve
 
 LEAST_Q, MOST_Q = 1.0, 1e6
 """Q outside of which a closed-form estimate is not believed: no cantilever is there."""
 
 
-def sho_start(frequency: ArrayLike, spectrum: ArrayLike) -> Array:
+def sho_start(frequency: ArrayLike, spectrum: ArrayLike) -> Float[Array, "*batch p"]:
     """Closed-form estimate (..., 4) from complex spectra (..., n): amplitude, resonance, Q, phase.
 
     H (f^2 - i f g - k) = c with g = f0 / Q, k = f0^2 and c = A e^{i phi} f0^2 is linear in (g, k, c). It is weighted by

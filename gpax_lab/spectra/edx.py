@@ -19,6 +19,7 @@ from jax.typing import ArrayLike
 from gpax_lab.core._inputs import floating, native, traced
 from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float, Int8
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
 __all__ = [
@@ -70,13 +71,13 @@ class Lines(NamedTuple):
         status: (...) int8 code of `Status`.
     """
 
-    counts: Array
-    covariance: Array
-    deviance: Array
-    status: Array
+    counts: Float[Array, "*batch m"]
+    covariance: Float[Array, "*batch m m"]
+    deviance: Float[Array, "*batch"]
+    status: Int8[Array, "*batch"]
 
 
-def line_width(energy: ArrayLike, mn_fwhm: ArrayLike = 0.130) -> Array:
+def line_width(energy: ArrayLike, mn_fwhm: ArrayLike = 0.130) -> Float[Array, "*shape"]:
     """Full width at half maximum, keV: w(E)^2 = w_Mn^2 + 8 ln2 F eps (E - E_Mn).
 
     Args:
@@ -96,7 +97,7 @@ def shapes(
     lines: Mapping[str, float | tuple[tuple[float, float], ...]],
     mn_fwhm: ArrayLike = 0.130,
     terms: int = 4,
-) -> Array:
+) -> Float[Array, "m n"]:
     """Components (m, n), each of sum 1 over the axis: lines, then the background.
 
     Lines are Gaussians integrated over the channels. The background is `terms` Bernstein polynomials in log E,

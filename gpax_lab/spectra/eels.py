@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float, Int8
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
 __all__ = [
@@ -58,12 +59,12 @@ class Background(NamedTuple):
         status: (...) int8 code of `Status`.
     """
 
-    log_amplitude: Array
-    exponent: Array
-    covariance: Array
-    chi_square: Array
-    reference: Array
-    status: Array
+    log_amplitude: Float[Array, "*batch"]
+    exponent: Float[Array, "*batch"]
+    covariance: Float[Array, "*batch 2 2"]
+    chi_square: Float[Array, "*batch"]
+    reference: Float[Array, ""]
+    status: Int8[Array, "*batch"]
 
 
 class Edge(NamedTuple):
@@ -73,10 +74,10 @@ class Edge(NamedTuple):
     failed measurements.
     """
 
-    counts: Array
-    variance: Array
-    background: Array
-    status: Array
+    counts: Float[Array, "*batch"]
+    variance: Float[Array, "*batch"]
+    background: Float[Array, "*batch"]
+    status: Int8[Array, "*batch"]
 
 
 def power_law(
@@ -187,7 +188,7 @@ def _solve(a: Array, b: Array) -> Array:
     return _inverse(a) @ b
 
 
-def background(energy: ArrayLike, fit: Background) -> Array:
+def background(energy: ArrayLike, fit: Background) -> Float[Array, "*batch n"]:
     """The background (..., n) in counts per channel at energies (n,) in eV."""
     x = jnp.log(floating(energy, "energy").astype(fit.exponent.dtype) / fit.reference)
     x = x.reshape((1,) * fit.exponent.ndim + x.shape)

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._linalg import in_chunks
+from gpax_lab.core._types import Float
 from gpax_lab.spectra._fit import normal_solve
 from gpax_lab.spectra._loop import coercive_biases, loop_area
 
@@ -29,12 +30,16 @@ __all__ = [
 class Family(NamedTuple):
     """What `loop_family` finds cycle by cycle."""
 
-    amplitude: Array  # (c,) V, half of the cycle's range
-    area: Array  # (..., c) signed, response x V
-    coercive: Array  # (..., c, 2) V, zero crossings of the rising and the falling branch; NaN where there is none
+    amplitude: Float[Array, " c"]  # (c,) V, half of the cycle's range
+    area: Float[Array, "*batch c"]  # (..., c) signed, response x V
+    coercive: Float[
+        Array, "*batch c 2"
+    ]  # (..., c, 2) V, zero crossings of the rising and the falling branch; NaN where there is none
 
 
-def split_cycles(bias: ArrayLike, response: ArrayLike, cycles: int) -> tuple[Array, Array]:
+def split_cycles(
+    bias: ArrayLike, response: ArrayLike, cycles: int
+) -> tuple[Float[Array, "c n"], Float[Array, "*batch c n"]]:
     """Cut a waveform of several cycles of equal length: bias (c, n) and response (..., c, n).
 
     Args:
@@ -78,7 +83,7 @@ def loop_family(bias: ArrayLike, response: ArrayLike) -> Family:
 
 def forc_distribution(
     reversal: ArrayLike, bias: ArrayLike, response: ArrayLike, at: ArrayLike, width: tuple[float, float]
-) -> Array:
+) -> Float[Array, "*batch q"]:
     """FORC distribution rho(Vr, V) = -1/2 d^2 R / dVr dV by smoothing local polynomials.
 
     At each point a full quadratic in (Vr, V) is fitted to the curves around it with tricube weights; rho is minus half

@@ -13,6 +13,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, numbers
+from gpax_lab.core._types import Float
 from gpax_lab.spectra._fit import Fit, curve_fit, judged, refused
 from gpax_lab.spectra._residual import LITTLE, NOT_NOISE, neighbour_correlation
 from gpax_lab.spectra._scalarizer import Scalarizer, ratio
@@ -250,9 +251,9 @@ class Alignment(NamedTuple):
     """Attributes: shift (...) channels TO APPLY (as `shift_spectra` does); variance (...) of it; spectra (..., n)
     aligned. All NaN where a spectrum is not finite or shows no peak like the reference's."""
 
-    shift: Array
-    variance: Array
-    spectra: Array
+    shift: Float[Array, "*batch"]
+    variance: Float[Array, "*batch"]
+    spectra: Float[Array, "*batch n"]
 
 
 def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: ArrayLike = 1.0) -> Alignment:
@@ -322,7 +323,7 @@ def _slope(y: Array) -> Array:
     return jnp.asarray(jnp.gradient(y))
 
 
-def shift_spectra(spectra: ArrayLike, shift: ArrayLike) -> Array:
+def shift_spectra(spectra: ArrayLike, shift: ArrayLike) -> Float[Array, "*batch n"]:
     """Spectra (..., n) moved by (...) channels towards larger indices, each count shared by the two nearest channels.
 
     Counts are kept, but for those moved out; Poisson counts stay positive, which a Fourier shift does not promise.

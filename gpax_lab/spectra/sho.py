@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Complex
 from gpax_lab.spectra._fit import Fit, curve_fit, judged, refused, transformed
 from gpax_lab.spectra._residual import LITTLE, misfit, neighbour_correlation, widening
 from gpax_lab.spectra._scalarizer import Scalarizer
@@ -66,7 +67,7 @@ class ShoParams(NamedTuple):
     phase: ArrayLike
 
 
-def sho_response(frequency: ArrayLike, params: ShoParams | Array) -> Array:
+def sho_response(frequency: ArrayLike, params: ShoParams | Array) -> Complex[Array, "*shape"]:
     """The damped oscillator, H(f) = A e^{i phi} f0^2 / (f^2 - i f f0 / Q - f0^2).
 
     Args:

@@ -15,6 +15,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
+from gpax_lab.core._types import Complex, Float
 
 __all__ = [
     "band_pass",
@@ -100,7 +101,7 @@ def stream(
     return results
 
 
-def kernel_of(response: ArrayLike, taps: int) -> Array:
+def kernel_of(response: ArrayLike, taps: int) -> Float[Array, " taps"]:
     """(taps,) impulse response of a real, zero-phase frequency response sampled at rfft frequencies (n // 2 + 1,).
 
     The response is taken to the time domain and tapered by a Hann window over `taps` (odd) points: a filter of finite
@@ -117,7 +118,7 @@ def kernel_of(response: ArrayLike, taps: int) -> Array:
     return impulse[middle - half : middle + half + 1] * jnp.hanning(taps + 2)[1:-1].astype(impulse.dtype)
 
 
-def band_pass(taps: int, rate: float, low: float, high: float) -> Array:
+def band_pass(taps: int, rate: float, low: float, high: float) -> Float[Array, " taps"]:
     """(taps,) zero-phase filter that passes low to high (Hz) at a sampling rate (Hz); 0 and rate / 2 are no limits.
 
     Its edges are about 4 rate / taps wide, and a band narrower than that would lose its height.
@@ -132,7 +133,7 @@ def band_pass(taps: int, rate: float, low: float, high: float) -> Array:
     return kernel_of(((frequency >= low) & (frequency <= high)).astype(jnp.result_type(float)), taps)
 
 
-def comb(taps: int, rate: float, base: float, width: float, harmonics: int) -> Array:
+def comb(taps: int, rate: float, base: float, width: float, harmonics: int) -> Float[Array, " taps"]:
     """(taps,) zero-phase filter that passes `harmonics` multiples of base (Hz), each +- width (Hz): G-mode's filter.
 
     Raises:
@@ -194,7 +195,9 @@ def filtered(source: _Source, kernel: ArrayLike, size: int = 1 << 18) -> Iterato
         yield np.asarray(convolved(jnp.asarray(block)))[: min(size, total - start)]
 
 
-def demodulated(signal: ArrayLike, rate: float, frequency: float, window: int, start: int = 0) -> tuple[Array, Array]:
+def demodulated(
+    signal: ArrayLike, rate: float, frequency: float, window: int, start: int = 0
+) -> tuple[Complex[Array, " n"], Float[Array, " n"]]:
     """Complex amplitude (n // window,) at a frequency, window by window, and its variance from what the wave leaves.
 
     Least squares of a cosine, a sine and an offset in every window; the amplitude A e^{i phi} belongs to

@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, native, numbers, traced
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float, Int8
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer
 
 __all__ = [
@@ -42,18 +43,18 @@ class Gap(NamedTuple):
         status: (...) int8 code of `Status`.
     """
 
-    width: Array
-    lower: Array
-    upper: Array
-    width_variance: Array
-    lower_variance: Array
-    upper_variance: Array
-    status: Array
+    width: Float[Array, "*batch"]
+    lower: Float[Array, "*batch"]
+    upper: Float[Array, "*batch"]
+    width_variance: Float[Array, "*batch"]
+    lower_variance: Float[Array, "*batch"]
+    upper_variance: Float[Array, "*batch"]
+    status: Int8[Array, "*batch"]
 
 
 def derivative(
     bias: ArrayLike, current: ArrayLike, window: int = 7, order: int = 2, deriv: int = 1
-) -> tuple[Array, Array]:
+) -> tuple[Float[Array, "*batch n"], Float[Array, " n"]]:
     """dI/dV (or I smoothed, d2I/dV2) by a local polynomial of least squares in a sliding window.
 
     At the ends, where the window does not fit, the polynomial of the outermost whole window is used.
@@ -106,7 +107,9 @@ def _savitzky_golay(n: int, window: int, order: int, deriv: int) -> np.ndarray:
     return out
 
 
-def normalized_conductance(bias: ArrayLike, current: ArrayLike, conductance: ArrayLike, broadening: ArrayLike) -> Array:
+def normalized_conductance(
+    bias: ArrayLike, current: ArrayLike, conductance: ArrayLike, broadening: ArrayLike
+) -> Float[Array, "*batch n"]:
     """(dI/dV) / (I/V), the total conductance broadened so that it does not vanish in a gap.
 
     I/V -> smoothed over V with the width of `broadening`: G(V) = sum_V' |I/V|(V') exp(-|V - V'|/b) / sum exp(...), and
@@ -240,6 +243,6 @@ def thermal_peak(v: Array, p: Array) -> Array:
     return p[0] * 4.0 * decay / (1.0 + decay) ** 2 + p[3] + p[4] * (v - p[1])
 
 
-def thermal_width(temperature: ArrayLike) -> Array:
+def thermal_width(temperature: ArrayLike) -> Float[Array, "*shape"]:
     """2 k_B T / e in V for T in K."""
     return 2.0 * _BOLTZMANN * floating(temperature, "temperature")

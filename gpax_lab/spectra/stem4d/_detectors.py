@@ -7,6 +7,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
+from gpax_lab.core._types import Float
 
 
 def radii(shape: tuple[int, int], centre: ArrayLike) -> Array:
@@ -15,7 +16,7 @@ def radii(shape: tuple[int, int], centre: ArrayLike) -> Array:
     return jnp.hypot(jnp.arange(shape[0])[:, None] - row, jnp.arange(shape[1])[None, :] - column)
 
 
-def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike) -> Array:
+def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike) -> Float[Array, "n m"]:
     """(n, m) share of every pixel that lies between two radii (pixels): bright field with inner 0, dark field without.
 
     Edges are one pixel wide, so that signals change smoothly with the radii.
@@ -27,7 +28,7 @@ def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: 
 
 def segment(
     shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike, index: int, count: int = 4
-) -> Array:
+) -> Float[Array, "n m"]:
     """(n, m) one of `count` equal sectors of an annular detector, the first one centred on the direction of rows."""
     row, column = jnp.asarray(centre, jnp.result_type(float))
     angle = jnp.arctan2(jnp.arange(shape[1])[None, :] - column, jnp.arange(shape[0])[:, None] - row)
@@ -35,7 +36,7 @@ def segment(
     return annular(shape, centre, inner, outer) * (jnp.floor(sector) == index)
 
 
-def virtual_detector(patterns: ArrayLike, mask: ArrayLike) -> tuple[Array, Array]:
+def virtual_detector(patterns: ArrayLike, mask: ArrayLike) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Signal (...) of a detector with this mask (n, m), and its Poisson variance: sum I mask, sum I mask^2.
 
     The variance holds where patterns are counts. Pixels of weight 0 may hold anything.
@@ -62,9 +63,9 @@ def _without_dead(intensity: Array, weight: Array) -> Array:
 class CentreOfMass(NamedTuple):
     """Attributes: value (..., 2) row and column in pixels from the centre; variance (..., 2); counts (...)."""
 
-    value: Array
-    variance: Array
-    counts: Array
+    value: Float[Array, "*batch 2"]
+    variance: Float[Array, "*batch 2"]
+    counts: Float[Array, "*batch"]
 
 
 def centre_of_mass(patterns: ArrayLike, centre: ArrayLike | None = None, mask: ArrayLike | None = None) -> CentreOfMass:
@@ -108,7 +109,9 @@ def centre_of_mass(patterns: ArrayLike, centre: ArrayLike | None = None, mask: A
     return CentreOfMass(jnp.stack(value, axis=-1), jnp.stack(variance, axis=-1), total)
 
 
-def deflection(patterns: ArrayLike, centre: ArrayLike | None = None) -> tuple[Array, Array]:
+def deflection(
+    patterns: ArrayLike, centre: ArrayLike | None = None
+) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Scalarizer: |centre of mass| (...) in pixels and its variance by the delta method.
 
     How strongly a position bends the beam, whichever way. A length is never negative: where the beam is not bent it

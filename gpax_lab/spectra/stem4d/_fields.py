@@ -11,12 +11,15 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
+from gpax_lab.core._types import Float
 
 VACUUM_PERMITTIVITY = 0.0552634936
 """epsilon_0 in e / (V nm): CODATA 2022."""
 
 
-def projected_field(deflection: ArrayLike, angle: ArrayLike, wavelength: ArrayLike, interaction: ArrayLike) -> Array:
+def projected_field(
+    deflection: ArrayLike, angle: ArrayLike, wavelength: ArrayLike, interaction: ArrayLike
+) -> Float[Array, "*batch 2"]:
     """Projected electric field (..., 2) in V from the centre of mass (..., 2) in detector pixels.
 
     E = -2 pi theta / (lambda sigma), theta = deflection * angle (Mueller et al. 2014, doi:10.1038/ncomms6653).
@@ -32,7 +35,7 @@ def projected_field(deflection: ArrayLike, angle: ArrayLike, wavelength: ArrayLi
     return -2.0 * jnp.pi * theta / (jnp.asarray(wavelength) * jnp.asarray(interaction))
 
 
-def without_descan(deflection: Array) -> Array:
+def without_descan(deflection: Float[Array, "h w 2"]) -> Float[Array, "h w 2"]:
     """Deflections (h, w, 2) less the plane through them: what the scan coils add, not the specimen.
 
     A field that is uniform over the scan goes with it.
@@ -60,12 +63,12 @@ class DetectorRotation(NamedTuple):
             about 0.5 where there is nothing but noise, and the angle then means nothing.
     """
 
-    field: Array
-    angle: Array
-    rest: Array
+    field: Float[Array, "h w 2"]
+    angle: Float[Array, ""]
+    rest: Float[Array, ""]
 
 
-def align_detector(field: Array, step: tuple[float, float] = (1.0, 1.0)) -> DetectorRotation:
+def align_detector(field: Float[Array, "h w 2"], step: tuple[float, float] = (1.0, 1.0)) -> DetectorRotation:
     """Rotate the field so that it has no curl, as an electrostatic field must (Savitzky et al. 2021, py4DSTEM).
 
     The angle that leaves the least mean squared curl is found in closed form; of its two solutions, 180 degrees apart,
@@ -86,7 +89,7 @@ def align_detector(field: Array, step: tuple[float, float] = (1.0, 1.0)) -> Dete
     return DetectorRotation(rotate_vectors(field, angle), angle, (cc + dd - apart) / jnp.where(most > 0, most, 1.0))
 
 
-def rotate_vectors(field: Array, angle: ArrayLike) -> Array:
+def rotate_vectors(field: Float[Array, "*batch 2"], angle: ArrayLike) -> Float[Array, "*batch 2"]:
     """The vectors (..., 2) rotated by an angle in radians, from rows towards columns."""
     c, s = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack([c * field[..., 0] - s * field[..., 1], s * field[..., 0] + c * field[..., 1]], axis=-1)
@@ -120,7 +123,9 @@ def _mirrored(field: Array) -> Array:
     return jnp.stack([u, v], axis=-1)
 
 
-def potential(field: ArrayLike, step: tuple[float, float], periodic: bool = False, high_pass: float = 0.0) -> Array:
+def potential(
+    field: ArrayLike, step: tuple[float, float], periodic: bool = False, high_pass: float = 0.0
+) -> Float[Array, "h w"]:
     """Projected potential (h, w) in V nm whose gradient is nearest to minus the field, with mean zero.
 
     V = F^-1[ i k . E_k / (|k|^2 + k0^2) ]: least squares in Fourier space (Frankot & Chellappa 1988).
@@ -143,7 +148,9 @@ def potential(field: ArrayLike, step: tuple[float, float], periodic: bool = Fals
     return found - jnp.mean(found)
 
 
-def charge(field: ArrayLike, step: tuple[float, float], periodic: bool = False, smooth: float = 0.0) -> Array:
+def charge(
+    field: ArrayLike, step: tuple[float, float], periodic: bool = False, smooth: float = 0.0
+) -> Float[Array, "h w"]:
     """Projected charge density (h, w) in e / nm^2: epsilon_0 div E (Gauss's law).
 
     Args:
@@ -172,7 +179,7 @@ def charge(field: ArrayLike, step: tuple[float, float], periodic: bool = False, 
 
 def charge_variance(
     variance: ArrayLike, step: tuple[float, float], periodic: bool = False, smooth: float = 0.0
-) -> Array:
+) -> Float[Array, "h w"]:
     """Variance (h, w) in (e / nm^2)^2 of `charge` from that of the field (h, w, 2) in V^2, errors being independent.
 
     The charge is linear in the field: its variance is that of the field through the square of the impulse response. In

@@ -9,14 +9,15 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._linalg import cholesky, solve_lower, solve_upper
 from gpax_lab.core._status import Status
+from gpax_lab.core._types import Float, Int8
 
 
 class Discs(NamedTuple):
     """Attributes: centre (..., m, 2) pixels; variance (..., m, 2) of it; counts (..., m) above the background."""
 
-    centre: Array
-    variance: Array
-    counts: Array
+    centre: Float[Array, "*batch m 2"]
+    variance: Float[Array, "*batch m 2"]
+    counts: Float[Array, "*batch m"]
 
 
 class Lattice(NamedTuple):
@@ -31,11 +32,11 @@ class Lattice(NamedTuple):
         status: (...) int8 code of `Status`.
     """
 
-    origin: Array
-    vectors: Array
-    covariance: Array
-    chi_square: Array
-    status: Array
+    origin: Float[Array, "*batch 2"]
+    vectors: Float[Array, "*batch 2 2"]
+    covariance: Float[Array, "*batch 2 2"]
+    chi_square: Float[Array, "*batch"]
+    status: Int8[Array, "*batch"]
 
 
 class Strain(NamedTuple):
@@ -48,10 +49,10 @@ class Strain(NamedTuple):
         status: (...) int8 code of `Status`, that of the lattice.
     """
 
-    tensor: Array
-    rotation: Array
-    std: Array
-    status: Array
+    tensor: Float[Array, "*batch 2 2"]
+    rotation: Float[Array, "*batch"]
+    std: Float[Array, "*batch 4"]
+    status: Int8[Array, "*batch"]
 
 
 def find_discs(patterns: ArrayLike, expected: ArrayLike, window: float, passes: int = 4) -> Discs:
