@@ -77,6 +77,14 @@ def scores(found: Principal, stack: ArrayLike, whiten: bool = False) -> Float[Ar
     """(n, k) coordinates of patches (n, ...); `whiten` divides each by its standard deviation.
 
     A component that is rounding error and nothing else (more of them than the patches have) is 0 when whitened.
+
+    Args:
+        found: components of `principal`.
+        stack: (n, ...) patches of the shape that the components have.
+        whiten: whether coordinates are divided by their standard deviations.
+
+    Returns:
+        (n, k).
     """
     values = _stack(stack)
     if values.shape[1:] != found.shape:
@@ -90,7 +98,15 @@ def scores(found: Principal, stack: ArrayLike, whiten: bool = False) -> Float[Ar
 
 
 def restored(found: Principal, coordinates: ArrayLike) -> Float[Array, " n *shape"]:
-    """Patches (n, ...) from coordinates (n, k): the inverse of `scores` without `whiten`."""
+    """Patches (n, ...) from coordinates (n, k): the inverse of `scores` without `whiten`.
+
+    Args:
+        found: components of `principal`.
+        coordinates: (n, k).
+
+    Returns:
+        (n, ...) in the unit of the patches.
+    """
     flat = floating(coordinates, "coordinates") @ found.components + found.mean[None]
     return flat.reshape(-1, *found.shape)
 
@@ -132,7 +148,16 @@ def _magnitude(values: Array, window: bool, radial: bool) -> Array:
 
 
 def windows(shape: tuple[int, int], size: int, step: int) -> Num[Array, "rows columns 2"]:
-    """(rows, columns, 2) centres of windows of `size` pixels that lie inside an image of this shape, `step` apart."""
+    """(rows, columns, 2) centres of windows of `size` pixels that lie inside an image of this shape, `step` apart.
+
+    Args:
+        shape: (h, w) of the image, pixels.
+        size: pixels along an edge of a window.
+        step: pixels between neighbouring windows.
+
+    Returns:
+        (rows, columns, 2).
+    """
     if not 1 <= size <= min(shape) or step < 1:
         raise ValueError(f"a window of 1 to {min(shape)} pixels and a step of 1 or more; got {size} and {step}.")
     starts = [jnp.arange(0, n - size + 1, step, dtype=jnp.result_type(float)) + 0.5 * (size - 1) for n in shape]

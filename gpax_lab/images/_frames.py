@@ -53,7 +53,15 @@ def _shift_all(values: Array, moves: Array, method: str) -> Array:
 
 
 def fourier_shift(image: ArrayLike, shift: ArrayLike) -> Float[Array, "h w"]:
-    """`shift_image` of one image (h, w) by one shift (2,) without checks; differentiable."""
+    """`shift_image` of one image (h, w) by one shift (2,) without checks; differentiable.
+
+    Args:
+        image: (h, w).
+        shift: (2,) pixels (row, column).
+
+    Returns:
+        (h, w).
+    """
     return _fourier_shift(floating(image, "image"), floating(shift, "shift"))
 
 
@@ -118,7 +126,14 @@ def _flatten(values: Array, basis: Array, axis: int) -> Array:
 
 
 def plane(image: ArrayLike) -> Float[Array, "*batch h w"]:
-    """The image (..., h, w) less the plane that fits it best by least squares; the mean goes with it."""
+    """The image (..., h, w) less the plane that fits it best by least squares; the mean goes with it.
+
+    Args:
+        image: (..., h, w), finite.
+
+    Returns:
+        (..., h, w), each image with mean 0.
+    """
     return _plane(floating(image))
 
 

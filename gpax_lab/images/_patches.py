@@ -51,6 +51,13 @@ def around(image: ArrayLike, size: int, edge: str = "mirror") -> Callable[[Array
 
     This is what a deep kernel takes as its `inputs`: measured and candidate points are positions, and structure is
     looked up there.
+
+    Args:
+        image: (h, w), or (h, w, channels).
+        size, edge: of `patches`.
+
+    Returns:
+        Function (..., 2) -> (..., size, size[, channels]).
     """
     pixels: Any = image if traced(image) else np.array(native(image, "image"))  # its owner may write into it
     if pixels.ndim not in (2, 3) or not 1 <= size <= min(pixels.shape[:2]):
@@ -85,6 +92,13 @@ def _cut(pixels: Array, position: Array, size: int, mode: str) -> Array:
 def pixel_positions(shape: tuple[int, int], margin: int = 0) -> Num[Array, "n 2"]:
     """(n, 2) row and column of every pixel of an image of this shape, row by row, but for a margin along its border.
 
+    Args:
+        shape: (h, w) of the image, pixels.
+        margin: pixels along the border that are left out.
+
+    Returns:
+        (n, 2).
+
     Example:
         >>> pixel_positions((2, 3)).shape
         (6, 2)
@@ -97,6 +111,12 @@ def normalized(image: ArrayLike) -> Float[Array, "*shape"]:
     """The image with the median 0 and the median absolute deviation of a Gaussian of unit width, channel by channel.
 
     A spike, which a mean and a standard deviation would follow, leaves these where they are.
+
+    Args:
+        image: (h, w), or (h, w, channels).
+
+    Returns:
+        The shape of the image, without unit.
     """
     return _normalized(floating(image, "image"))
 

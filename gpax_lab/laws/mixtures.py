@@ -38,7 +38,15 @@ bends the law by a quarter of it, and 95 percent reach from 0.05 to 19 ranges.""
 
 @interned
 def constant(components: int, y: Range) -> Law:
-    """m = C: the composition does not matter."""
+    """m = C: the composition does not matter.
+
+    Args:
+        components: k.
+        y: (low, high), the range of the property.
+
+    Returns:
+        A law of the fractions (k,).
+    """
     _checked(components)
     return Law(lambda x, p: p["C"] + 0.0 * x[0], {"C": level(y)}, {"C": "y"}, "m = C", "constant", components)
 
@@ -48,6 +56,13 @@ def vegard(components: int, y: Range) -> Law:
     """m = sum_i x_i P_i: between the pure components the property is a straight line (Vegard 1921).
 
     Parameters: P (k,), the property of each pure component, normal around the middle of the range of y.
+
+    Args:
+        components: k.
+        y: (low, high), the range of the property.
+
+    Returns:
+        A law of the fractions (k,).
     """
     return _series(components, y, 0, "m = sum x_i P_i", "Vegard 1921, Z. Phys. 5, 17")
 
@@ -123,6 +138,12 @@ def marginal(law: Law) -> Marginal:
     Other parameters, as the widths of interactions, stay: m0 and phi may depend on them in any way. Take its kernel as
     it is, in the user's units and over fractions: `gp.exact(k, found.kernel, found.mean, found.prior | {"noise": ...},
     standardize=False)`, with a prior for the variance `noise` in the unit of y squared.
+
+    Args:
+        law: of this module, or one like it.
+
+    Returns:
+        `Marginal`: mean and kernel, and the prior of what is left.
 
     Raises:
         TypeError: no prior is normal.

@@ -28,14 +28,28 @@ __all__ = [
 
 @interned
 def flat(x: Range, y: Range) -> Law:
-    """m = C: nothing depends on x."""
+    """m = C: nothing depends on x.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     span(x)
     return Law(lambda x, p: p["C"] + 0.0 * x[0], {"C": level(y)}, {"C": "y"}, "m = C", "constant")
 
 
 @interned
 def line(x: Range, y: Range) -> Law:
-    """m = C + k (x - x_mid), the level C taken at the middle of the range."""
+    """m = C + k (x - x_mid), the level C taken at the middle of the range.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     middle, slope = 0.5 * (x[0] + x[1]), span(y) / span(x)
     return Law(
         lambda x, p: p["C"] + p["k"] * (x[0] - middle),
@@ -48,7 +62,14 @@ def line(x: Range, y: Range) -> Law:
 
 @interned
 def parabola(x: Range, y: Range) -> Law:
-    """m = C + k (x - x_mid) + q (x - x_mid)^2."""
+    """m = C + k (x - x_mid) + q (x - x_mid)^2.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     middle, slope = 0.5 * (x[0] + x[1]), span(y) / span(x)
 
     def mean(x: Array, p: Params) -> Array:
@@ -62,7 +83,14 @@ def parabola(x: Range, y: Range) -> Law:
 
 @interned
 def kink(x: Range, y: Range) -> Law:
-    """m = C + k1 (x - xc) below xc, C + k2 (x - xc) above: continuous, with a change of slope."""
+    """m = C + k1 (x - xc) below xc, C + k2 (x - xc) above: continuous, with a change of slope.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     slope = span(y) / span(x)
 
     def mean(x: Array, p: Params) -> Array:
@@ -76,7 +104,14 @@ def kink(x: Range, y: Range) -> Law:
 
 @interned
 def step(x: Range, y: Range) -> Law:
-    """m = C + A / (1 + exp(-(x - xc) / w)): a step of width w."""
+    """m = C + A / (1 + exp(-(x - xc) / w)): a step of width w.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
 
     def mean(x: Array, p: Params) -> Array:
         return p["C"] + p["A"] * late(x[0], p["xc"], p["w"])
@@ -106,19 +141,40 @@ def _lorentzian(x: Range, y: Range, sign: float, source: str) -> Law:
 
 @interned
 def peak(x: Range, y: Range) -> Law:
-    """A Lorentzian of height A and half width w at x0, on a level C."""
+    """A Lorentzian of height A and half width w at x0, on a level C.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     return _lorentzian(x, y, 1.0, "Lorentzian peak")
 
 
 @interned
 def dip(x: Range, y: Range) -> Law:
-    """A Lorentzian of depth A and half width w at x0, below a level C."""
+    """A Lorentzian of depth A and half width w at x0, below a level C.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     return _lorentzian(x, y, -1.0, "Lorentzian dip")
 
 
 @interned
 def power(x: Range, y: Range) -> Law:
-    """m = C + A (x / x_max)^n for x >= 0, n between about 0.3 and 5."""
+    """m = C + A (x / x_max)^n for x >= 0, n between about 0.3 and 5.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     largest = _positive(x)
 
     def mean(x: Array, p: Params) -> Array:
@@ -130,7 +186,14 @@ def power(x: Range, y: Range) -> Law:
 
 @interned
 def hill(x: Range, y: Range) -> Law:
-    """m = C + A x^n / (K^n + x^n) for x >= 0: saturation, cooperative where n > 1 (Hill 1910)."""
+    """m = C + A x^n / (K^n + x^n) for x >= 0: saturation, cooperative where n > 1 (Hill 1910).
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
+    """
     largest = _positive(x)
 
     def mean(x: Array, p: Params) -> Array:

@@ -31,6 +31,12 @@ def second_order(x: Range, y: Range) -> Law:
 
     A hypothesis of Ziatdinov et al. 2021, arXiv:2112.06649, for switching across a composition spread. There the zero
     of the parabola and the transition are two parameters, so that the "second-order" law may jump; here they are one.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
     """
 
     low = float(x[0])
@@ -49,6 +55,12 @@ def first_order(x: Range, y: Range) -> Law:
     """m = S0 (1 - x / x0)^(5/4) + C0 below xc, C1 above: the order jumps. x counts from the low end of the range.
 
     A hypothesis of Ziatdinov et al. 2021, arXiv:2112.06649.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
     """
     width, low = _SHARP * span(x), float(x[0])
 
@@ -85,6 +97,12 @@ def landau_second(x: Range, y: Range) -> Law:
     """m = P0 sqrt((Tc - T) / (Tc - T_low)) below Tc, 0 above: the minimum of a (T - Tc) P^2 / 2 + b P^4 / 4.
 
     x is the temperature; P0 is the order parameter at the low end of its range (Landau 1937).
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
     """
     low = float(x[0])
 
@@ -101,6 +119,12 @@ def landau_first(x: Range, y: Range) -> Law:
 
     m^2 = (2 / 3) P_j^2 (1 + sqrt(1 - (3 / 4) (T - T0) / (Tc - T0))) below Tc, 0 above, with P_j = sqrt(3 b / 4 c) the
     jump at Tc. D = Tc - T0 is how far the transition lies above the limit of the disordered phase.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
     """
     width = _SHARP * span(x)
 
@@ -124,6 +148,12 @@ def curie_weiss(x: Range, y: Range) -> Law:
     """m = C / (T - T0), for temperatures above T0.
 
     The prior keeps T0 below the range, by at least a hundredth of it; A is the value at the lower end.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
     """
     low = float(x[0])
 
@@ -140,6 +170,12 @@ def arrhenius(x: Range, y: Range) -> Law:
     """m = A exp(-E / k (1 / T - 1 / T_mid)): an activated process with energy E in eV, T in kelvin.
 
     A is the value at T_mid, the middle of the range of 1 / T; like that, A and E are distinguished by the data.
+
+    Args:
+        x, y: (low, high), the ranges of the input and of the property.
+
+    Returns:
+        `Law` of one input.
     """
     span(x)
     if x[0] <= 0:

@@ -34,14 +34,28 @@ _PLANCK, _MASS, _CHARGE, _LIGHT = 6.62607015e-34, 9.1093837139e-31, 1.602176634e
 
 
 def wavelength(voltage: float) -> float:
-    """Electron wavelength in nm at an acceleration voltage in V, relativistic (Kirkland 2010, eq. 2.5)."""
+    """Electron wavelength in nm at an acceleration voltage in V, relativistic (Kirkland 2010, eq. 2.5).
+
+    Args:
+        voltage: V.
+
+    Returns:
+        nm.
+    """
     energy = _CHARGE * voltage
     momentum = math.sqrt(energy * (2.0 * _MASS * _LIGHT**2 + energy)) / _LIGHT
     return 1e9 * _PLANCK / momentum
 
 
 def interaction(voltage: float) -> float:
-    """sigma in rad / (V nm): phase per projected potential (Kirkland 2010, eq. 5.6)."""
+    """sigma in rad / (V nm): phase per projected potential (Kirkland 2010, eq. 5.6).
+
+    Args:
+        voltage: V.
+
+    Returns:
+        rad / (V nm).
+    """
     rest, energy = _MASS * _LIGHT**2, _CHARGE * voltage
     ratio = (rest + energy) / (2.0 * rest + energy)
     return 2.0 * math.pi / (wavelength(voltage) * voltage) * ratio
@@ -181,7 +195,18 @@ def scan(
     key: Array | None = None,
     chunk: int = 64,
 ) -> Float[Array, "m n n"]:
-    """Patterns (m, n, n) at positions (m, 2) nm, `chunk` of them at a time."""
+    """Patterns (m, n, n) at positions (m, 2) nm, `chunk` of them at a time.
+
+    Args:
+        of: the probe.
+        potential: (n, n) V nm.
+        positions: (m, 2) nm.
+        dose, key: of `pattern`.
+        chunk: patterns computed together (static).
+
+    Returns:
+        (m, n, n).
+    """
     keys = jax.random.split(jax.random.key(0) if key is None else key, positions.shape[0])
     if dose is not None and key is None:
         raise ValueError("counts are random: give a key with the dose.")
@@ -194,6 +219,13 @@ def seen_field(of: Probe, potential: Array) -> Float[Array, "2 n n"]:
 
     By Ehrenfest's theorem this is what the centre of mass of the pattern measures, whatever the probe and however
     strong the phase object (Mueller et al. 2014, doi:10.1038/ncomms6653; Lazic et al. 2016).
+
+    Args:
+        of: the probe.
+        potential: (n, n) V nm.
+
+    Returns:
+        (2, n, n) V.
     """
     n, field = of.wave.shape[0], of.wave.shape[0] * of.pixel
     k = 2.0 * jnp.pi * jnp.fft.fftfreq(n).astype(potential.dtype) * n / field

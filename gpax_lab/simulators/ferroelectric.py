@@ -129,6 +129,13 @@ def polarization(film: Film, x: ArrayLike) -> Float[Array, ""]:
     p = tanh(psi / (k w)): psi the domain field, k its wave number, so psi / k is the distance to the wall near a wall,
     and w the half-width seen by the tip. The profile is the Landau-Ginzburg kink of a 180 degree wall (Tagantsev, Cross
     and Fousek, Domains in Ferroic Crystals and Thin Films, Springer 2010).
+
+    Args:
+        film: the film.
+        x: (2,) in m.
+
+    Returns:
+        ().
     """
     distance = _field(film.domains, jnp.asarray(x) / film.size) * _STRIPE_PERIOD / (2.0 * jnp.pi)
     return jnp.tanh(distance / _WALL_HALF_WIDTH)
@@ -139,6 +146,13 @@ def quality(film: Film, x: ArrayLike) -> Float[Array, ""]:
 
     q(u) = sum_j h_j exp(-|u - c_j|^2 / 2 b^2) + 0.07 t(u): two bumps of width b and a slow texture t, standing
     for strain and composition that vary over the film.
+
+    Args:
+        film: the film.
+        x: (2,) in m.
+
+    Returns:
+        ().
     """
     u = jnp.asarray(x) / film.size
     away = jnp.square(film.centres[:, 0] - u[0]) + jnp.square(film.centres[:, 1] - u[1])
@@ -152,6 +166,13 @@ def loop_params(film: Film, x: ArrayLike) -> LoopParams:
     Height and half-width grow with the quality; the domain that was there shifts the loop (imprint); at a wall,
     wall = 1 - p^2, the loop is pinched: lower by 3 percent, narrower by 6, its corners twice as wide, because a wall
     needs no nucleation and moves at a lower bias.
+
+    Args:
+        film: the film.
+        x: (2,) in m.
+
+    Returns:
+        `LoopParams` of scalars.
     """
     u = jnp.asarray(x) / film.size
     q, p, s = quality(film, x), polarization(film, x), _field(film.shape, u)
@@ -202,6 +223,13 @@ def grid(film: Film, shape: tuple[int, int]) -> Float[Array, "n 2"]:
     """Positions (nx * ny, 2) in m of an evenly spaced grid over the field, corners included, x slowest.
 
     `values.reshape(nx, ny)` is indexed [x, y]; show it with `imshow(values.T, origin="lower")`.
+
+    Args:
+        film: the film.
+        shape: (nx, ny) points along x and y.
+
+    Returns:
+        (nx * ny, 2) in m.
     """
     x, y = (film.size[i] * jnp.linspace(0.0, 1.0, shape[i]) for i in range(2))
     return jnp.stack([g.ravel() for g in jnp.meshgrid(x, y, indexing="ij")], axis=-1)
@@ -211,13 +239,30 @@ def loop_area_map(film: Film, positions: ArrayLike, bias: ArrayLike | None = Non
     """The truth: |loop area| in pm at `positions (m, 2)` in m, noise-free, shape (m,).
 
     The loop of `bias (n,)` (default 64 points of an 8 V triangle) is integrated as a measured one would be.
+
+    Args:
+        film: the film.
+        positions: (m, 2) in m.
+        bias: (n,) V.
+
+    Returns:
+        (m,) pm.
     """
     v = triangle(8.0, 64) if bias is None else jnp.asarray(bias)
     return jax.vmap(lambda x: jnp.abs(loop_area(v, loop(film, x, v))))(jnp.asarray(positions))
 
 
 def noise(key: Array, shape: tuple[int, ...], relative: ArrayLike) -> Float[Array, "*shape"]:
-    """White Gaussian noise in pm/V: standard deviation `relative` times the loop height at quality 1 (`_HEIGHT`)."""
+    """White Gaussian noise in pm/V: standard deviation `relative` times the loop height at quality 1 (`_HEIGHT`).
+
+    Args:
+        key: random key.
+        shape: of the result.
+        relative: () standard deviation over the height of a loop.
+
+    Returns:
+        `shape`, pm/V.
+    """
     return jnp.asarray(relative) * _HEIGHT * jax.random.normal(key, shape, jnp.float32).astype(jnp.result_type(float))
 
 

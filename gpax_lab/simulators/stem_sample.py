@@ -49,7 +49,15 @@ class Specimen(NamedTuple):
 
 
 def specimen(key: Array, particles: int = 14) -> Specimen:
-    """Draw particles: anywhere, radii 0.03 to 0.11, each elongated along some direction."""
+    """Draw particles: anywhere, radii 0.03 to 0.11, each elongated along some direction.
+
+    Args:
+        key: random key.
+        particles: how many (static).
+
+    Returns:
+        `Specimen`.
+    """
     key_centre, key_radius, key_lean = jax.random.split(key, 3)
     centre = jax.random.uniform(key_centre, (particles, 2), minval=0.05, maxval=0.95)
     radius = 0.03 + 0.08 * jax.random.uniform(key_radius, (particles,)) ** 2
@@ -60,6 +68,13 @@ def thickness(of: Specimen, x: Array) -> tuple[Float[Array, ""], Float[Array, ""
     """Thickness () at x (2,) in shares of a large particle's diameter, and the part of it () that is shell.
 
     Spheroids of axis ratio 1.4; the shell is what lies within `_SHELL` of the surface along the beam.
+
+    Args:
+        of: the specimen.
+        x: (2,) shares of the field of view.
+
+    Returns:
+        Thickness () and shell ().
     """
     gap = x[None] - of.centre
     c, s = jnp.cos(of.lean), jnp.sin(of.lean)
@@ -75,7 +90,16 @@ def thickness(of: Specimen, x: Array) -> tuple[Float[Array, ""], Float[Array, ""
 
 
 def haadf(of: Specimen, x: Array, dose: ArrayLike) -> Float[Array, ""]:
-    """() dark-field signal at x (2,): thickness, of which oxygen's small part goes with the dose."""
+    """() dark-field signal at x (2,): thickness, of which oxygen's small part goes with the dose.
+
+    Args:
+        of: the specimen.
+        x: (2,) shares of the field of view.
+        dose: e/nm^2 that the position had before.
+
+    Returns:
+        ().
+    """
     whole, shell = thickness(of, x)
     left = jnp.exp(-jnp.asarray(dose) / CRITICAL_DOSE)
     return 0.05 + whole - 0.1 * shell * (1.0 - left)
@@ -85,6 +109,14 @@ def eels(of: Specimen, x: Array, dose: ArrayLike) -> Float[Array, " n"]:
     """(n,) expected counts at `ENERGY` for ten thousand electrons of the beam: a power law and two rounded edges.
 
     The metal's edge follows the core, the oxide's the shell, which the dose removes.
+
+    Args:
+        of: the specimen.
+        x: (2,) shares of the field of view.
+        dose: e/nm^2 that the position had before.
+
+    Returns:
+        (n,) counts, n the length of `ENERGY`.
     """
     whole, shell = thickness(of, x)
     left = jnp.exp(-jnp.asarray(dose) / CRITICAL_DOSE)

@@ -65,12 +65,27 @@ def triangle(vmax: ArrayLike, points: int) -> Float[Array, " points"]:
     """One cycle 0, +vmax, -vmax and back to one step before 0: `points` biases in volts, shape (points,).
 
     Both turning points are hit exactly when `points` is a multiple of 4.
+
+    Args:
+        vmax: () V.
+        points: of the cycle (static).
+
+    Returns:
+        (points,) V.
     """
     return triangle_at(vmax, jnp.arange(points) / points)
 
 
 def triangle_at(vmax: ArrayLike, phase: ArrayLike) -> Float[Array, "*n"]:
-    """The triangle wave of period 1 in volts, v = vmax (|((4 t - 1) mod 4) - 2| - 1), at phases t of any shape."""
+    """The triangle wave of period 1 in volts, v = vmax (|((4 t - 1) mod 4) - 2| - 1), at phases t of any shape.
+
+    Args:
+        vmax: () V.
+        phase: of any shape, in periods.
+
+    Returns:
+        V, the shape of the phase.
+    """
     return jnp.asarray(vmax) * (jnp.abs((4.0 * jnp.asarray(phase) - 1.0) % 4.0 - 2.0) - 1.0)
 
 
@@ -82,6 +97,12 @@ def rising(bias: ArrayLike) -> Bool[Array, " n"]:
     to the branch of the step before. A measured bias reverses where it is farthest before it comes back by `TURN` of
     its range, so that noise of its values below 0.3 percent of the range makes no branches. Pass your own mask to
     `loop_function` for another order.
+
+    Args:
+        bias: (n,) V.
+
+    Returns:
+        bool (n,).
     """
     return _branches(bias)[0] % 2 == 1
 
@@ -196,6 +217,13 @@ def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Float[Array, "*batch"
 
     In any unit: the least is a millionth of the rectangle around the loop, -inf (a failed measurement) where that is
     empty.
+
+    Args:
+        bias: (n,) V.
+        response: (..., n).
+
+    Returns:
+        (...).
     """
     v, r = floating(bias, "the bias"), floating(response, "the response")
     around = (jnp.max(v) - jnp.min(v)) * (jnp.max(r, axis=-1) - jnp.min(r, axis=-1))
@@ -282,13 +310,29 @@ def on_off(response: ArrayLike, bias: ArrayLike | None = None) -> tuple[Num[Arra
 
 
 def coercive_biases(bias: ArrayLike, response: ArrayLike) -> Float[Array, " 2"]:
-    """Biases in V at which the response first crosses zero: (2,), rising branch then falling; NaN where it does not."""
+    """Biases in V at which the response first crosses zero: (2,), rising branch then falling; NaN where it does not.
+
+    Args:
+        bias: (n,) V.
+        response: (n,).
+
+    Returns:
+        (2,) V.
+    """
     v, r = floating(bias, "the bias"), floating(response, "the response")
     return _at_crossing(v, r, v)
 
 
 def remanence(bias: ArrayLike, response: ArrayLike) -> Float[Array, " 2"]:
-    """Response at zero bias by linear interpolation: (2,), rising branch then falling; NaN where it has none."""
+    """Response at zero bias by linear interpolation: (2,), rising branch then falling; NaN where it has none.
+
+    Args:
+        bias: (n,) V.
+        response: (n,).
+
+    Returns:
+        (2,) in the unit of the response.
+    """
     v, r = floating(bias, "the bias"), floating(response, "the response")
     return _at_crossing(v, v, r)
 

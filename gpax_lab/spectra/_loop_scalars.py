@@ -50,7 +50,16 @@ class LoopScalars(NamedTuple):
 
 
 def loop_scalars(params: ArrayLike, bias: ArrayLike, up: ArrayLike | None = None) -> Float[Array, " 9"]:
-    """The nine `LoopScalars` of one loop from its parameters (9,); differentiable. Shape (9,)."""
+    """The nine `LoopScalars` of one loop from its parameters (9,); differentiable. Shape (9,).
+
+    Args:
+        params: (9,) `LoopParams`.
+        bias: (n,) V, the sweep over which the area is taken.
+        up: bool (n,), the rising branch; read from the cyclic sweep if not given.
+
+    Returns:
+        (9,).
+    """
     p, v = jnp.asarray(params), jnp.asarray(bias)
     branch = rising(v) if up is None else jnp.asarray(up)
     rise, fall = (p[2], p[5], p[6]), (p[3], p[7], p[8])

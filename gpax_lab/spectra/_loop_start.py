@@ -24,6 +24,14 @@ def loop_start(bias: ArrayLike, response: ArrayLike, up: ArrayLike | None = None
     Every pair of 12 coercive biases with three corner widths is a shape, and for a given shape offset, height and tilt
     are linear least squares in closed form; the shape that explains most of the loop's running median over five points
     (spikes of up to two points do not enter) is the start.
+
+    Args:
+        bias: (n,) V.
+        response: (..., n).
+        up: bool (n,), the rising branch; read from the cyclic sweep if not given.
+
+    Returns:
+        (..., 9).
     """
     v, r, branch = inputs(bias, response, up)
     return jnp.asarray(starts_of(v, r, branch)[0])

@@ -297,7 +297,14 @@ def combine(
 
 
 def ratio(numerator: Scalarizer, denominator: Scalarizer) -> Scalarizer:
-    """Ratio of two independent numbers, as of two peaks fitted in separate windows."""
+    """Ratio of two independent numbers, as of two peaks fitted in separate windows.
+
+    Args:
+        numerator, denominator: scalarizers whose errors are independent.
+
+    Returns:
+        A `Scalarizer` in the quotient of their units.
+    """
     same = numerator.unit == denominator.unit
     unit = "1" if same else f"({numerator.unit})/({denominator.unit})"
     name = f"{numerator.name} / {denominator.name}"
@@ -306,6 +313,12 @@ def ratio(numerator: Scalarizer, denominator: Scalarizer) -> Scalarizer:
 
 def difference(first: Scalarizer, second: Scalarizer) -> Scalarizer:
     """First minus second, independent.
+
+    Args:
+        first, second: of one unit.
+
+    Returns:
+        A `Scalarizer` in that unit.
 
     Raises:
         ValueError: they have different units.
@@ -316,7 +329,14 @@ def difference(first: Scalarizer, second: Scalarizer) -> Scalarizer:
 
 
 def log10(scalarizer: Scalarizer) -> Scalarizer:
-    """Decimal logarithm of a number; a value that is not positive is a failed measurement."""
+    """Decimal logarithm of a number; a value that is not positive is a failed measurement.
+
+    Args:
+        scalarizer: of a positive number.
+
+    Returns:
+        A `Scalarizer` with the unit "log10(...)".
+    """
     unit = "1" if scalarizer.unit == "1" else f"log10({scalarizer.unit})"
     return combine(jnp.log10, scalarizer, name=f"log10 of {scalarizer.name}", unit=unit)
 

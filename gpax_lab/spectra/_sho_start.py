@@ -25,6 +25,13 @@ def sho_start(frequency: ArrayLike, spectrum: ArrayLike) -> Float[Array, "*batch
     |H|, which undoes the factor that the equation puts on the noise, so the estimate is nearly that of least squares
     (the weighting of Sanathanan and Koerner, IEEE Trans. Autom. Control 8, 56 (1963), with the data as first model).
     Where it makes no sense (k or g not positive) the highest bin and the width of the peak are used.
+
+    Args:
+        frequency: (n,) Hz, increasing.
+        spectrum: (..., n), complex or amplitudes.
+
+    Returns:
+        (..., 4), or (..., 3) without the phase.
     """
     return start_of(*inputs(frequency, spectrum, complex_values=True))
 

@@ -189,7 +189,15 @@ def _solve(a: Array, b: Array) -> Array:
 
 
 def background(energy: ArrayLike, fit: Background) -> Float[Array, "*batch n"]:
-    """The background (..., n) in counts per channel at energies (n,) in eV."""
+    """The background (..., n) in counts per channel at energies (n,) in eV.
+
+    Args:
+        energy: (n,) eV.
+        fit: of `power_law`, batch (...).
+
+    Returns:
+        (..., n) counts per channel.
+    """
     x = jnp.log(floating(energy, "energy").astype(fit.exponent.dtype) / fit.reference)
     x = x.reshape((1,) * fit.exponent.ndim + x.shape)
     return jnp.exp(fit.log_amplitude[..., None] - fit.exponent[..., None] * x)
@@ -249,7 +257,14 @@ def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> Ed
 
 
 def edge_scalarizer(fit_window: _Window, window: _Window, **options) -> Scalarizer:
-    """Counts of an edge: a `Scalarizer` of the arrays "energy" and "counts"; arguments as in `edge`."""
+    """Counts of an edge: a `Scalarizer` of the arrays "energy" and "counts"; arguments as in `edge`.
+
+    Args:
+        fit_window, window, **options: of `edge`.
+
+    Returns:
+        A `Scalarizer` in the unit of the counts.
+    """
 
     def function(energy: ArrayLike, counts: ArrayLike) -> Estimate:
         found = edge(energy, counts, fit_window, window, **options)
@@ -262,6 +277,13 @@ def edge_ratio(first: tuple[_Window, _Window], second: tuple[_Window, _Window], 
     """Ratio of the counts of two edges, each a (fit window, window): a `Scalarizer` of "energy" and "counts".
 
     A failed measurement, with status NO_SIGNAL, where the second edge is not there (4 standard deviations).
+
+    Args:
+        first, second: (fit window, window) of each edge, eV.
+        **options: of `edge`.
+
+    Returns:
+        A `Scalarizer` without unit.
     """
 
     def function(energy: ArrayLike, counts: ArrayLike) -> Estimate:

@@ -36,17 +36,41 @@ _FOUR_LN2 = 2.772588722239781
 
 
 def gaussian(x: Array, p: Array) -> Array:
-    """p0 exp(-4 ln2 (x - p1)^2 / p2^2) + p3 + p4 (x - p1): height, centre, full width at half maximum, background."""
+    """p0 exp(-4 ln2 (x - p1)^2 / p2^2) + p3 + p4 (x - p1): height, centre, full width at half maximum, background.
+
+    Args:
+        x: () energy, bias or whatever the axis is.
+        p: (5,) parameters.
+
+    Returns:
+        ().
+    """
     return p[0] * jnp.exp(-_FOUR_LN2 * ((x - p[1]) / p[2]) ** 2) + p[3] + p[4] * (x - p[1])
 
 
 def lorentzian(x: Array, p: Array) -> Array:
-    """p0 / (1 + 4 (x - p1)^2 / p2^2) + p3 + p4 (x - p1)."""
+    """p0 / (1 + 4 (x - p1)^2 / p2^2) + p3 + p4 (x - p1).
+
+    Args:
+        x: () energy, bias or whatever the axis is.
+        p: (5,) parameters, as of `gaussian`.
+
+    Returns:
+        ().
+    """
     return p[0] / (1.0 + 4.0 * ((x - p[1]) / p[2]) ** 2) + p[3] + p[4] * (x - p[1])
 
 
 def pseudo_voigt(x: Array, p: Array) -> Array:
-    """(1 - p5) Gaussian + p5 Lorentzian of one height, centre and width, on p3 + p4 (x - p1)."""
+    """(1 - p5) Gaussian + p5 Lorentzian of one height, centre and width, on p3 + p4 (x - p1).
+
+    Args:
+        x: () energy, bias or whatever the axis is.
+        p: (6,) parameters, as of `gaussian`, and the Lorentzian part.
+
+    Returns:
+        ().
+    """
     line = gaussian(x, p.at[3:5].set(0.0)) * (1.0 - p[5]) + lorentzian(x, p.at[3:5].set(0.0)) * p[5]
     return line + p[3] + p[4] * (x - p[1])
 
@@ -56,6 +80,13 @@ def plasmon(x: Array, p: Array) -> Array:
 
     p0 the height at E = p1, the plasmon energy, and p2 its width, both eV. Source: Egerton, Electron Energy-Loss
     Spectroscopy in the Electron Microscope, 3rd ed. (2011), section 3.3.1.
+
+    Args:
+        x: () energy.
+        p: (5,) parameters, as of `gaussian`.
+
+    Returns:
+        ().
     """
     loss = x * p[1] * p[2] ** 2 / ((x**2 - p[1] ** 2) ** 2 + (x * p[2]) ** 2)
     return p[0] * loss + p[3] + p[4] * (x - p[1])
@@ -327,6 +358,13 @@ def shift_spectra(spectra: ArrayLike, shift: ArrayLike) -> Float[Array, "*batch 
     """Spectra (..., n) moved by (...) channels towards larger indices, each count shared by the two nearest channels.
 
     Counts are kept, but for those moved out; Poisson counts stay positive, which a Fourier shift does not promise.
+
+    Args:
+        spectra: (..., n) counts.
+        shift: (...) channels.
+
+    Returns:
+        (..., n).
     """
     y = floating(spectra, "the spectra")
     return _moved(y, floating(shift, "the shift").astype(y.dtype))

@@ -40,7 +40,12 @@ class _Source(Protocol):
 
 
 def blocks(source: _Source, size: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Blocks of `size` along the first axis, read one ahead by a thread. Two blocks are in memory at a time."""
+    """Blocks of `size` along the first axis, read one ahead by a thread. Two blocks are in memory at a time.
+
+    Args:
+        source: (n, ...), e.g. a data set of h5py.
+        size: rows of a block.
+    """
     if size < 1:
         raise ValueError(f"a block has 1 row or more; got {size}.")
     parts = [slice(k, min(k + size, source.shape[0])) for k in range(0, source.shape[0], size)]
@@ -106,6 +111,13 @@ def kernel_of(response: ArrayLike, taps: int) -> Float[Array, " taps"]:
 
     The response is taken to the time domain and tapered by a Hann window over `taps` (odd) points: a filter of finite
     length, without which no block could be filtered like the whole.
+
+    Args:
+        response: (n // 2 + 1,) real.
+        taps: length of the filter, odd.
+
+    Returns:
+        (taps,) weights.
     """
     given = jnp.asarray(response)
     if taps < 3 or taps % 2 == 0:
@@ -123,6 +135,14 @@ def band_pass(taps: int, rate: float, low: float, high: float) -> Float[Array, "
 
     Its edges are about 4 rate / taps wide, and a band narrower than that would lose its height.
 
+    Args:
+        taps: length of the filter, odd.
+        rate: Hz, of sampling.
+        low, high: Hz.
+
+    Returns:
+        (taps,) weights.
+
     Raises:
         ValueError: limits out of order, or a band too narrow for so few taps; says how many it takes.
     """
@@ -135,6 +155,16 @@ def band_pass(taps: int, rate: float, low: float, high: float) -> Float[Array, "
 
 def comb(taps: int, rate: float, base: float, width: float, harmonics: int) -> Float[Array, " taps"]:
     """(taps,) zero-phase filter that passes `harmonics` multiples of base (Hz), each +- width (Hz): G-mode's filter.
+
+    Args:
+        taps: length of the filter, odd.
+        rate: Hz, of sampling.
+        base: Hz, the first multiple.
+        width: Hz, half the width of a band.
+        harmonics: how many multiples.
+
+    Returns:
+        (taps,) weights.
 
     Raises:
         ValueError: bands that overlap or lie beyond rate / 2, or that are too narrow for so few taps.

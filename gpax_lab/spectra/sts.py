@@ -223,7 +223,14 @@ def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float)
 
 
 def gap_scalarizer(threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2) -> Scalarizer:
-    """Width of the gap: a `Scalarizer` of the arrays "bias" and "conductance"; arguments as in `gap`."""
+    """Width of the gap: a `Scalarizer` of the arrays "bias" and "conductance"; arguments as in `gap`.
+
+    Args:
+        threshold, sigma, window, order: of `gap`.
+
+    Returns:
+        A `Scalarizer` in the unit of the bias.
+    """
 
     def function(bias: ArrayLike, conductance: ArrayLike) -> Estimate:
         found = gap(bias, conductance, threshold, sigma, window, order)
@@ -237,6 +244,13 @@ def thermal_peak(v: Array, p: Array) -> Array:
 
     For `curve_fit`; p2 = 2 k_B T / e, in V, where temperature alone broadens: `thermal_width`.
 
+    Args:
+        v: () V.
+        p: (5,) height, centre (V), width (V), offset and slope.
+
+    Returns:
+        ().
+
     Source: Tersoff, Hamann, Phys. Rev. B 31, 805 (1985), with the derivative of the Fermi function, sech^2(eV/2kT)/4kT.
     """
     decay = jnp.exp(-2.0 * jnp.abs((v - p[1]) / p[2]))  # cosh would overflow in single precision
@@ -244,5 +258,12 @@ def thermal_peak(v: Array, p: Array) -> Array:
 
 
 def thermal_width(temperature: ArrayLike) -> Float[Array, "*shape"]:
-    """2 k_B T / e in V for T in K."""
+    """2 k_B T / e in V for T in K.
+
+    Args:
+        temperature: K, of any shape.
+
+    Returns:
+        V.
+    """
     return 2.0 * _BOLTZMANN * floating(temperature, "temperature")

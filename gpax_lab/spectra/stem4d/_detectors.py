@@ -20,6 +20,14 @@ def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: 
     """(n, m) share of every pixel that lies between two radii (pixels): bright field with inner 0, dark field without.
 
     Edges are one pixel wide, so that signals change smoothly with the radii.
+
+    Args:
+        shape: (n, m) of a pattern, pixels.
+        centre: (2,) row and column, pixels.
+        inner, outer: () radii, pixels.
+
+    Returns:
+        (n, m) between 0 and 1.
     """
     r = radii(shape, centre)
     disc = jnp.clip(jnp.asarray(outer) - r + 0.5, 0.0, 1.0)
@@ -29,7 +37,16 @@ def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: 
 def segment(
     shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike, index: int, count: int = 4
 ) -> Float[Array, "n m"]:
-    """(n, m) one of `count` equal sectors of an annular detector, the first one centred on the direction of rows."""
+    """(n, m) one of `count` equal sectors of an annular detector, the first one centred on the direction of rows.
+
+    Args:
+        shape, centre, inner, outer: of `annular`.
+        index: which sector, from 0.
+        count: of sectors.
+
+    Returns:
+        (n, m) between 0 and 1.
+    """
     row, column = jnp.asarray(centre, jnp.result_type(float))
     angle = jnp.arctan2(jnp.arange(shape[1])[None, :] - column, jnp.arange(shape[0])[:, None] - row)
     sector = jnp.mod(angle / (2.0 * jnp.pi) * count + 0.5, count)
@@ -40,6 +57,13 @@ def virtual_detector(patterns: ArrayLike, mask: ArrayLike) -> tuple[Float[Array,
     """Signal (...) of a detector with this mask (n, m), and its Poisson variance: sum I mask, sum I mask^2.
 
     The variance holds where patterns are counts. Pixels of weight 0 may hold anything.
+
+    Args:
+        patterns: (..., n, m) counts.
+        mask: (n, m) weights.
+
+    Returns:
+        Signal (...) and its variance (...).
     """
     intensity = _floating(patterns)
     weight = jnp.asarray(mask).astype(intensity.dtype)
@@ -116,6 +140,13 @@ def deflection(
 
     How strongly a position bends the beam, whichever way. A length is never negative: where the beam is not bent it
     comes out at about its standard deviation, not at 0. No deflection at all has the mean variance of its components.
+
+    Args:
+        patterns: (..., n, m) counts.
+        centre: (2,) row and column of the undeflected beam, pixels; the middle of the detector if not given.
+
+    Returns:
+        Deflection (...) in pixels and its variance (...).
     """
     found = centre_of_mass(patterns, centre)
     square = jnp.sum(found.value**2, axis=-1)

@@ -39,6 +39,12 @@ def without_descan(deflection: Float[Array, "h w 2"]) -> Float[Array, "h w 2"]:
     """Deflections (h, w, 2) less the plane through them: what the scan coils add, not the specimen.
 
     A field that is uniform over the scan goes with it.
+
+    Args:
+        deflection: (h, w, 2) pixels; positions that are not finite do not count.
+
+    Returns:
+        (h, w, 2) pixels.
     """
     h, w, _ = deflection.shape
     dtype = deflection.dtype
@@ -90,7 +96,15 @@ def align_detector(field: Float[Array, "h w 2"], step: tuple[float, float] = (1.
 
 
 def rotate_vectors(field: Float[Array, "*batch 2"], angle: ArrayLike) -> Float[Array, "*batch 2"]:
-    """The vectors (..., 2) rotated by an angle in radians, from rows towards columns."""
+    """The vectors (..., 2) rotated by an angle in radians, from rows towards columns.
+
+    Args:
+        field: (..., 2).
+        angle: () rad.
+
+    Returns:
+        (..., 2).
+    """
     c, s = jnp.cos(angle), jnp.sin(angle)
     return jnp.stack([c * field[..., 0] - s * field[..., 1], s * field[..., 0] + c * field[..., 1]], axis=-1)
 
@@ -184,6 +198,13 @@ def charge_variance(
 
     The charge is linear in the field: its variance is that of the field through the square of the impulse response. In
     a scan that is not periodic this holds away from the border by more than `smooth`.
+
+    Args:
+        variance: (h, w, 2) V^2.
+        step, periodic, smooth: of `charge`.
+
+    Returns:
+        (h, w) (e / nm^2)^2.
     """
     v = jnp.asarray(variance)
     h, w = v.shape[:2]

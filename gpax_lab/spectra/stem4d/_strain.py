@@ -163,6 +163,13 @@ def strain(lattice: Lattice, reference: ArrayLike) -> Strain:
 
     F maps the reference crystal onto the strained one; e = (F + F^T)/2 - 1, and the rotation, from rows to columns, is
     (F_cr - F_rc)/2. Where a vector is longer in the pattern, the crystal is compressed.
+
+    Args:
+        lattice: of `fit_lattice`, batch (...).
+        reference: (2, 2) rows are the reciprocal vectors of the unstrained crystal, pixels.
+
+    Returns:
+        `Strain` of batch shape (...).
     """
     known = jnp.asarray(reference, lattice.vectors.dtype)
 
