@@ -7,8 +7,9 @@ import pytest
 
 from gpax_lab import images
 from gpax_lab.core import _inputs as inputs
+from gpax_lab.images import _frames
 from gpax_lab.spectra import _fit as fitting
-from gpax_lab.spectra import edx, eels, peaks, sho, sts
+from gpax_lab.spectra import _sho_start, edx, eels, peaks, sho, sts
 
 DICE = np.random.default_rng(0)
 BAND = np.linspace(320.0, 380.0, 32)
@@ -29,7 +30,7 @@ def line(x, p):
 
 SPECTRA = {
     "sho_fit": (lambda h: sho.sho_fit(BAND, h).params, resonance()),
-    "sho_start": (lambda h: sho.sho_start(BAND, h), resonance()),
+    "sho_start": (lambda h: _sho_start.sho_start(BAND, h), resonance()),
     "curve_fit": (
         lambda y: fitting.curve_fit(line, ENERGY, y, np.zeros(2)).params,
         0.1 * ENERGY + DICE.normal(size=64),
@@ -58,7 +59,7 @@ IMAGES = {
     "plane": (images.plane, IMAGE),
     "flatten": (images.flatten, IMAGE),
     "shift_image": (lambda z: images.shift_image(z, (0.5, 1.0)), IMAGE),
-    "fourier_shift": (lambda z: images.fourier_shift(z, jnp.asarray([0.5, 1.0])), IMAGE),
+    "fourier_shift": (lambda z: _frames.fourier_shift(z, jnp.asarray([0.5, 1.0])), IMAGE),
     "smooth": (lambda z: images.smooth(z, 1.0), IMAGE),
     "peaks": (lambda z: images.peaks(z, 3).heights, -IMAGE),
     "patches": (lambda z: images.patches(z, [[7.2, 7.9]], 3), IMAGE),

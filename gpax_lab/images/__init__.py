@@ -7,7 +7,7 @@ from gpax_lab.images._atoms import around_atoms, find_atoms
 from gpax_lab.images._descriptors import Principal, factors, fourier_magnitude, principal, restored, scores, windows
 from gpax_lab.images._domains import domain_radius
 from gpax_lab.images._features import Peaks, Walls, blob_scale, blobs, corners, peaks, smooth, walls
-from gpax_lab.images._frames import flatten, fourier_shift, plane, shift_image
+from gpax_lab.images._frames import flatten, plane, shift_image
 from gpax_lab.images._patches import around, normalized, patches, pixel_positions
 from gpax_lab.images._registration import Registration, register
 
@@ -26,7 +26,6 @@ __all__ = [
     "find_atoms",
     "flatten",
     "fourier_magnitude",
-    "fourier_shift",
     "normalized",
     "patches",
     "peaks",

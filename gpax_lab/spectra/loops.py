@@ -17,11 +17,9 @@ from gpax_lab.spectra._loop import (
     remanence,
     rising,
     triangle,
-    triangle_at,
 )
 from gpax_lab.spectra._loop_fit import loop_fit
 from gpax_lab.spectra._loop_scalars import LoopScalars, loop_scalarizer, loop_scalars, scalars_of_fit
-from gpax_lab.spectra._loop_start import loop_start
 
 __all__ = [
     "LOG_LOOP_AREA",
@@ -36,11 +34,9 @@ __all__ = [
     "loop_function",
     "loop_scalarizer",
     "loop_scalars",
-    "loop_start",
     "on_off",
     "remanence",
     "rising",
     "scalars_of_fit",
     "triangle",
-    "triangle_at",
 ]

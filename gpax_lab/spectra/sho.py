@@ -22,7 +22,7 @@ from gpax_lab.core._types import Complex
 from gpax_lab.spectra._fit import Fit, curve_fit, judged, refused, transformed
 from gpax_lab.spectra._residual import LITTLE, misfit, neighbour_correlation, widening
 from gpax_lab.spectra._scalarizer import Scalarizer
-from gpax_lab.spectra._sho_start import inputs, magnitude, sho_start, start_of, unit_response
+from gpax_lab.spectra._sho_start import inputs, magnitude, start_of, unit_response
 
 __all__ = [
     "ShoParams",
@@ -30,7 +30,6 @@ __all__ = [
     "sho_fit",
     "sho_response",
     "sho_scalarizer",
-    "sho_start",
 ]
 
 _UNEXPLAINED, _ALIKE, _PEAKED, _REJECTED = 0.1, 0.5, 3.0, 12.0

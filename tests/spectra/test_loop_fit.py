@@ -6,13 +6,13 @@ import scipy.optimize
 from scipy.special import erf
 
 from gpax_lab.core import Status
+from gpax_lab.spectra._loop_start import loop_start
 from gpax_lab.spectra._scalarizer import Scalarizer
 from gpax_lab.spectra.loops import (
     LoopScalars,
     loop_fit,
     loop_function,
     loop_scalars,
-    loop_start,
     on_off,
     rising,
     scalars_of_fit,

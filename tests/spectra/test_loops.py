@@ -7,7 +7,7 @@ import pytest
 
 from gpax_lab.core import Status
 from gpax_lab.spectra import _loop, loops
-from gpax_lab.spectra.loops import LoopParams, loop_area, loop_fit, loop_function, scalars_of_fit, triangle_at
+from gpax_lab.spectra.loops import LoopParams, loop_area, loop_fit, loop_function, scalars_of_fit
 
 PARAMS = LoopParams(a0=-1.0, a1=2.5, a2=2.0, a3=-1.5, a4=0.1, b0=0.5, b1=0.9, b2=0.7, b3=0.4)
 BIAS = loops.triangle(6.0, 64)
@@ -181,7 +181,7 @@ def test_despiking_the_real_map_makes_more_pixels_usable(real_map):
 
 def test_a_sweep_that_does_not_close_has_no_area():
     """A first half cycle before a whole one: the jump from its end to its start would count as part of the loop."""
-    whole = triangle_at(8.0, 0.25 + jnp.arange(64) / 64)
+    whole = _loop.triangle_at(8.0, 0.25 + jnp.arange(64) / 64)
     params = jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])
     first = jnp.linspace(0.0, 8.0, 16, endpoint=False)
     for bias, closed in ((whole, True), (jnp.concatenate([first, whole]), False), (jnp.append(whole, 8.0), True)):

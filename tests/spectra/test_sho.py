@@ -6,7 +6,8 @@ import scipy.optimize
 
 from gpax_lab.core import Status
 from gpax_lab.simulators import be_spectrum
-from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response, sho_start
+from gpax_lab.spectra._sho_start import sho_start
+from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response
 
 BAND = jnp.linspace(320e3, 380e3, 64)
 NOISE = 2.0  # the peak is about a hundred

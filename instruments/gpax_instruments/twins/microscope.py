@@ -20,7 +20,7 @@ from gpax_instruments.twins.dialect import ScpiError
 from gpax_instruments.twins.results import Results, key_part
 from gpax_instruments.twins.writer import Writer
 from gpax_lab.simulators import ferroelectric
-from gpax_lab.spectra.loops import triangle_at
+from gpax_lab.spectra._loop import triangle_at
 
 SIZE_M = 2e-6
 """Side of the field of view, m."""
