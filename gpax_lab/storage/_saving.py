@@ -37,7 +37,7 @@ def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[st
 
     Example:
         >>> import tempfile
-        >>> from gpax_lab.storage._dataset import axis
+        >>> from gpax_lab.storage import axis
         >>> from gpax_lab.storage import load
         >>> image = Dataset(np.eye(3), (axis("y", [0, 1, 2], "nm"), axis("x", [0, 1, 2], "nm")), "height", "nm")
         >>> place = save(Path(tempfile.mkdtemp()) / "height.h5", {"height": image})

@@ -11,8 +11,7 @@ import vendors
 
 from gpax_lab.core import Status
 from gpax_lab.spectra import difference, loops, peaks, ratio, sho, sts
-from gpax_lab.storage import Dataset, load, save
-from gpax_lab.storage._dataset import axis
+from gpax_lab.storage import Dataset, axis, load, save
 
 LOOP = np.array([-1.0, 2.0, 2.5, -1.5, 0.01, 0.8, 0.9, 0.9, 0.8])
 
