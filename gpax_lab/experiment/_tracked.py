@@ -1,4 +1,4 @@
-"""An instrument that keeps its place on a drifting sample by looking at it again."""
+"""An instrument that keeps its position on a drifting sample by registering new images of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,28 +15,28 @@ from gpax_lab.images._registration import register
 class Tracked(Instrument):
     """The same instrument in coordinates of the sample.
 
-    A campaign's places are places on the sample as the reference image shows it. Every `every` measurements, and before
-    the first one of every program run, the field of view is imaged again and registered onto the reference; the
-    instrument is then sent to x + drift. A reading's position is given in the sample's coordinates, and its arrays hold
-    the `drift` at that time, so that the journal tells where the instrument really was. After a crash nothing has to be
-    restored: the first thing done is to look, and a first look is believed however far the sample has gone.
+    A campaign's positions are positions on the sample as the reference image shows it. Every `every` measurements, and
+    before the first one of every program run, the field of view is imaged again and registered onto the reference; the
+    instrument is then sent to x + drift. A measurement's position is given in the sample's coordinates, and its arrays
+    hold the `drift` at that time, so that the journal says where the instrument really was. After a crash nothing has
+    to be restored: the first thing done is a registration, and a first one is believed however far the sample has gone.
 
-    A look that is not to be believed (a weak or ambiguous peak, a jump) leaves the drift as it was, flags the reading
-    "drift unsure", and is repeated before the next measurement. Two looks in a row that agree within a pixel are
-    believed whatever the jump. After `patience` looks in vain nothing is measured any more until one succeeds: the
-    readings are failed ones that say why.
+    A registration that is not to be believed (a weak or ambiguous peak, a jump) leaves the drift as it was, flags the
+    measurement "drift unsure", and is repeated before the next one. Two in a row that agree within a pixel are believed
+    whatever the jump. After `patience` failed registrations nothing is measured any more until one succeeds: the
+    measurements are failed ones that say why.
 
     Args:
         instrument: with `measure(x, token)` and `make_safe()`; its x are (row, column) times `pixel` plus `origin`.
         image: takes the image now, (h, w); e.g. `lambda: microscope.image().arrays["haadf"]`.
-        reference: (h, w) image that the campaign's places refer to.
+        reference: (h, w) image that the campaign's positions refer to.
         pixel: (2,) size of a pixel along row and column, in units of x; (1, 1) where x is in pixels.
-        every: measurements between two looks; None to look only at the start of a program.
+        every: measurements between two registrations; None for one at the start of a program only.
         unit: of x.
-        largest: pixels; a larger jump between two looks is not believed at once.
-        patience: looks in vain before measuring stops.
-        prepare: applied to both images before they are compared, e.g. `images.frames.flatten`.
-        **options: of `images.registration.register`, such as `whiten` or `reach`.
+        largest: pixels; a larger jump between two registrations is not believed at once.
+        patience: failed registrations before measuring stops.
+        prepare: applied to both images before they are compared, e.g. `images.flatten`.
+        **options: of `images.register`, such as `whiten` or `reach`.
 
     Raises:
         ValueError: every, patience or largest is not positive, or the reference is no image.
@@ -65,12 +65,12 @@ class Tracked(Instrument):
         self._reference = prepare(jnp.asarray(np.asarray(reference), jnp.result_type(float)))
         self._pixel, self._every, self._unit = np.asarray(pixel, float), every, unit
         self._largest, self._patience = largest, patience
-        self._since: int | None = None  # measurements since the last look that was believed
+        self._since: int | None = None  # measurements since the last registration that was believed
         self._unbelieved: np.ndarray | None = None  # where a jump would have led, in pixels
-        self._vain = 0
+        self._failures = 0
         self.drift = np.zeros(2)
         self.sure, self.reason = True, ""
-        self.looks: list[np.ndarray] = []
+        self.drifts: list[np.ndarray] = []
 
     @property
     def repeatable(self) -> bool:
@@ -91,7 +91,7 @@ class Tracked(Instrument):
         """As the instrument."""
         return self._instrument.identity()
 
-    def look(self) -> np.ndarray:
+    def update_drift(self) -> np.ndarray:
         """Image, register, and take over the drift (2,) in units of x, unless it is not to be believed.
 
         Raises:
@@ -105,10 +105,10 @@ class Tracked(Instrument):
             self._judge(-np.asarray(found.shift), "" if status == Status.OK else status.describe())
         else:
             shapes = f"the image has shape {now.shape}, the reference {self._shape}"
-            if self._since is None and not self._vain:
+            if self._since is None and not self._failures:
                 raise ValueError(f"{shapes}: same scan, please.")
             self._judge(np.full(2, np.nan), shapes)  # one that was cut short, say
-        self.looks.append(self.drift)
+        self.drifts.append(self.drift)
         return self.drift
 
     def _judge(self, gone: np.ndarray, trouble: str) -> None:
@@ -120,17 +120,17 @@ class Tracked(Instrument):
             self._unbelieved = gone
         self.sure, self.reason = not trouble, trouble
         if self.sure:
-            self.drift, self._since, self._vain, self._unbelieved = gone * self._pixel, 0, 0, None
+            self.drift, self._since, self._failures, self._unbelieved = gone * self._pixel, 0, 0, None
         else:
-            self._vain += 1
+            self._failures += 1
 
     def measure(self, x: np.ndarray, token: str) -> Measurement:
-        """Measure at the place x (2,) of the sample, wherever it is now."""
+        """Measure at the position x (2,) of the sample, wherever it is now."""
         if self._since is None or not self.sure or (self._every is not None and self._since >= self._every):
-            self.look()
+            self.update_drift()
         arrays, units = {"drift": self.drift.copy()}, {"drift": self._unit}
-        if self._vain >= self._patience:
-            reason = f"where the sample is now is not known after {self._vain} looks: {self.reason}"
+        if self._failures >= self._patience:
+            reason = f"where the sample is now is not known after {self._failures} images: {self.reason}"
             return Measurement(arrays, units, np.asarray(x, float), False, reason, ("drift unsure",))
         there = self._instrument.measure(np.asarray(x, float) + self.drift, token)
         self._since = None if self._since is None else self._since + 1

@@ -1,4 +1,4 @@
-"""An instrument that looks where it is: a fake one over a picture that drifts."""
+"""An instrument that follows the drift of its sample: a fake one over an image that drifts."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_a_first_look_finds_the_place_however_far_it_has_gone(scope):
 
 def test_one_bad_image_is_told_and_looked_at_again_before_the_next_measurement(scope):
     one = tracked(scope, every=5)
-    one.look()
+    one.update_drift()
     scope.gone, scope.spoil = np.array([6, 0]), [OTHER]
     one._since = 5
     first, second = one.measure(np.zeros(2), "a"), one.measure(np.zeros(2), "b")
@@ -100,7 +100,7 @@ def test_nothing_is_measured_where_nobody_knows_the_place(scope):
     scope.spoil = [OTHER, np.zeros(7), np.full((SIZE, SIZE), np.nan)]
     readings = [one.measure(np.zeros(2), f"b{k}") for k in range(4)]
     assert [r.ok for r in readings] == [True, True, False, True]
-    assert "not known after 3 looks" in readings[2].reason
+    assert "not known after 3 images" in readings[2].reason
     assert len(scope.went) == 4  # the third was not sent
     assert not readings[3].flags
 
