@@ -163,7 +163,7 @@ def deep_kernel(
     with the given kernel on the features g. With a mean function it is a structured deep kernel: physics where it is
     known, the network for the rest.
 
-    The prior of the network's weights is made for inputs of order one (`images.patches.normalized`). Encoders that were
+    The prior of the network's weights is made for inputs of order one (`images.normalized`). Encoders that were
     made for given inputs (`linear`, and what `pretrain` returns) take them in their own units.
 
     An exact process on learned features is too sure of itself where few readings meet many weights (Ober et al. 2021,
@@ -268,5 +268,5 @@ def _check_inputs(
     if np.median(size) > HUGE or 0 < size.max() < TINY:
         raise ValueError(
             f"what is seen is of size {np.median(size):.1g}, and networks are made for numbers of order one: "
-            "look at images.patches.normalized(image)."
+            "look at images.normalized(image)."
         )
