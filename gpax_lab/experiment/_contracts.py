@@ -22,7 +22,7 @@ class Journal(Protocol):
     def append(self, *entries: record.Record) -> None:
         """Make records durable in one write."""
 
-    def readings(self) -> Iterable[record.JournalRecord]:
+    def measurements(self) -> Iterable[record.JournalRecord]:
         """Every measurement recorded so far, raw arrays included."""
 
     def require_space(self, nbytes: int) -> None:

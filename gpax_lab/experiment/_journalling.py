@@ -147,7 +147,7 @@ class Journalling:
 
     def rescalarized(self, obs: Observations, scalarize: Scalarizers) -> Observations:
         """The observations with every recorded measurement scalarized anew."""
-        return rescalarize(obs, self._campaign.readings(), scalarize)
+        return rescalarize(obs, self._campaign.measurements(), scalarize)
 
     def scalarize_failed(self, scalarize: Scalarizers) -> dict[str, record.Answer]:
         """Answers by token to measurements that no scalarizer could use before, and this one can; recorded.
@@ -160,7 +160,7 @@ class Journalling:
             entry.kind == "reread" for entry in self._campaign.history
         ):
             return usable
-        for entry in self._campaign.readings():
+        for entry in self._campaign.measurements():
             if np.isfinite(entry.arrays["y"]):
                 continue
             token = entry.header["token"]

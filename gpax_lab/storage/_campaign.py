@@ -64,8 +64,8 @@ class Campaign:
         """Raise `DiskFull` if the disk can not take that many bytes more."""
         self.journal.require_space(nbytes)
 
-    def readings(self) -> Sequence[JournalRecord]:
-        """Every reading recorded so far, in order."""
+    def measurements(self) -> Sequence[JournalRecord]:
+        """Every measurement recorded so far, in order."""
         return read(self.journal.path).of("reading")
 
     def export(self) -> Path:

@@ -32,7 +32,7 @@ class Contents(NamedTuple):
 
 
 def final_measurements(contents: Contents) -> tuple[JournalRecord, ...]:
-    """The readings of a campaign, each as it was read last.
+    """The measurements of a campaign, each as it was read last.
 
     Args:
         contents: a journal.
@@ -48,9 +48,9 @@ def final_measurements(contents: Contents) -> tuple[JournalRecord, ...]:
     )
 
 
-def _with_value(reading: JournalRecord, again: JournalRecord) -> JournalRecord:
-    header = {**reading.header, "value": again.header["value"], "ok": True, "reason": ""}
-    return reading._replace(header=header, arrays={**reading.arrays, **again.arrays})
+def _with_value(measurement: JournalRecord, again: JournalRecord) -> JournalRecord:
+    header = {**measurement.header, "value": again.header["value"], "ok": True, "reason": ""}
+    return measurement._replace(header=header, arrays={**measurement.arrays, **again.arrays})
 
 
 def damage_text(path: Path, found: Scan) -> str:
@@ -78,7 +78,7 @@ def found_in(path: Path, file: BinaryIO) -> Scan:
 
 
 def is_raw(name: str) -> bool:
-    """Whether an array of a reading is what the instrument gave: most of the bytes of a campaign."""
+    """Whether an array of a measurement is what the instrument gave: most of the bytes of a campaign."""
     return name.startswith(RAW)
 
 

@@ -63,7 +63,7 @@ class Dataset:
                 return axis
         raise KeyError(f"no axis {name!r}; there are {[axis.name for axis in self.axes]}.")
 
-    def places(self) -> tuple[np.ndarray, np.ndarray]:
+    def positions(self) -> tuple[np.ndarray, np.ndarray]:
         """x and y on the sample of every pixel of an image or a grid of spectra, (ny, nx) each, in the axes' unit.
 
         Where the frame of a scan was turned, its axes "y" and "x" run along and across its lines, from its centre, and
@@ -120,11 +120,11 @@ def axis(name: str, values: Any, unit: str = "1", quantity: str = "", kind: str 
         >>> [axis(name, [0.0], unit).kind for name, unit in (("x", "nm"), ("Wavelength", "nm"), ("Current", "A"))]
         ['SPATIAL', 'SPECTRAL', 'SPECTRAL']
     """
-    found = kind or (SPATIAL if is_place(name, unit) else SPECTRAL)
+    found = kind or (SPATIAL if is_spatial(name, unit) else SPECTRAL)
     return Axis(name, np.asarray(values), unit or "1", quantity or name, found)
 
 
-def is_place(name: str, unit: str) -> bool:
+def is_spatial(name: str, unit: str) -> bool:
     """Whether an axis of that name and unit runs over the sample."""
     if unit not in _LENGTHS or _SPECTRUM.fullmatch(name):
         return False

@@ -2,18 +2,18 @@
 
 The journal stays the record; this file can be made again at any time. It holds, under `/campaign`:
 
-- one group for the measured quantity: a point cloud of the scalar readings with their positions;
-- `status`: the same cloud with 2 where the reading was good and 3 where it failed (codes of `Observations`);
-  a reading that a mended scalarizer could use later (journal entry "reread") is a good one with its later value;
-- one group for each raw array, stacked over the readings that have it. A raw vector that is the same in every reading
-  and as long as another is that one's axis (a bias waveform under its response); a reading's header may also name it:
-  `"axes": {"response": "bias"}`. Arrays of different length under one name become `name`, `name_2`, ...;
+- one group for the measured quantity: a point cloud of the scalar measurements with their positions;
+- `status`: the same cloud with 2 where the measurement was good and 3 where it failed (codes of `Observations`);
+  a measurement that a mended scalarizer could use later (journal entry "reread") is a good one with its later value;
+- one group for each raw array, stacked over the measurements that have it. A raw vector that is the same in every
+  measurement and as long as another is that one's axis (a bias waveform under its response); a measurement's header may
+  also name it: `"axes": {"response": "bias"}`. Arrays of different length under one name become `name`, `name_2`, ...;
 - `posterior_mean`, `posterior_sd`, `posterior_diagnostics`: steps by parameters, from headers
   `{"mean": {name: number or list}, "sd": {...}, "diagnostics": {...}}`;
 - tables `readings`, `proposals` and `log` (every entry of the journal with its times and its header as JSON text);
 - settings, versions, keys and interventions as metadata with dotted names.
 
-A campaign without a reading exports to a file with tables and metadata only: it opens, and shows no data set.
+A campaign without a measurement exports to a file with tables and metadata only: it opens, and shows no data set.
 The arrays of the experiment's own state stay in the journal.
 """
 
@@ -26,7 +26,7 @@ import numpy as np
 
 from gpax_lab.storage import _files as files
 from gpax_lab.storage import _nsid as nsid
-from gpax_lab.storage import _point_cloud as clouds
+from gpax_lab.storage import _point_cloud as point_cloud
 from gpax_lab.storage._contents import Contents, final_measurements, read_slim
 from gpax_lab.storage._errors import ExportError
 from gpax_lab.storage._json_codec import dumps
@@ -109,7 +109,7 @@ def plan(contents: Contents, name: str) -> nsid.Plan:
         name: name of the journal, for the metadata.
 
     Raises:
-        ExportError: there is no entry "campaign", or the readings do not fit together.
+        ExportError: there is no entry "campaign", or the measurements do not fit together.
     """
     campaigns = contents.of("campaign")
     if not campaigns:
@@ -117,7 +117,7 @@ def plan(contents: Contents, name: str) -> nsid.Plan:
     campaign = campaigns[0]
     start = campaign.monotonic
     summaries = [_posterior(contents.of("posterior"), part) for part in ("mean", "sd", "diagnostics")]
-    mains, table = clouds.from_readings(campaign, final_measurements(contents))
+    mains, table = point_cloud.from_measurements(campaign, final_measurements(contents))
     tables = {"log": _log(contents, start)}
     if table:
         tables["readings"] = table

@@ -39,13 +39,13 @@ def read_hdf5(path: Path) -> dict[str, Dataset]:
     given: dict[str, tuple[int, str]] = {}
     with h5py.File(path, "r") as file:
         nodes = inside.datasets(file)
-        places: list[tuple[str, usid.Side]] = []
+        sides: list[tuple[str, usid.Side]] = []
         used: set[str] = set()
         for node in nodes:
             if all(link in node.attrs for link in usid.LINKS):
                 parts, positions = usid.main(file, node, _values)
                 found |= {f"{node.name.strip('/')}{part}": one for part, one in parts.items()}
-                places.append((node.name, positions))
+                sides.append((node.name, positions))
                 used |= {node.name, *(file[node.attrs[link]].name for link in usid.LINKS)}
             elif _is_nsid(node):
                 found[node.name.strip("/")] = _nsid(node)
@@ -55,8 +55,8 @@ def read_hdf5(path: Path) -> dict[str, Dataset]:
         others = {}
         for node in nodes:
             # Images and tables beside the main data sets: a topography, the frequencies of bins, a noise floor.
-            unread = places and node.name not in used and node.dtype.kind in "biufc" and node.ndim > 0
-            if unread and (one := usid.beside(node, _values(node), places)) is not None:
+            unread = sides and node.name not in used and node.dtype.kind in "biufc" and node.ndim > 0
+            if unread and (one := usid.beside(node, _values(node), sides)) is not None:
                 others[node.name.strip("/")] = one
     if found and given.keys() == found.keys():
         return {given[path][1]: found[path] for path in sorted(found, key=given.__getitem__)}

@@ -41,7 +41,7 @@ class Stacked:
     """Arrays of equal shape and dtype as the rows of one that is never whole in memory.
 
     Args:
-        rows: arrays, or what `numpy.asarray` makes one of (`frames.Later`).
+        rows: arrays, or what `numpy.asarray` makes one of (`_records.Later`).
     """
 
     def __init__(self, rows: Sequence[Any]) -> None:

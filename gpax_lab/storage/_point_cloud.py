@@ -1,4 +1,4 @@
-"""Readings of a campaign as point clouds: scalars, status and stacked raw arrays at their measured positions."""
+"""Measurements of a campaign as point clouds: scalars, status and stacked raw arrays at their measured positions."""
 
 import re
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class _Stack(NamedTuple):
     rows: tuple[int, ...]
     values: Stacked  # (len(rows), ...)
     unit: str
-    shared: bool  # the same vector in every reading
+    shared: bool  # the same vector in every measurement
 
 
 class _Points(NamedTuple):
@@ -48,11 +48,11 @@ def slug(name: str, taken: set[str]) -> str:
     return free
 
 
-def _points(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> _Points:
-    rows = [np.ravel(_place(record)) for record in readings]
+def _points(campaign: JournalRecord, measurements: tuple[JournalRecord, ...]) -> _Points:
+    rows = [np.ravel(_position(record)) for record in measurements]
     sizes = {row.size for row in rows}
     if len(sizes) > 1 or 0 in sizes:
-        raise ExportError(f"the readings have positions of {sorted(sizes)} coordinates; all need the same number")
+        raise ExportError(f"the measurements have positions of {sorted(sizes)} coordinates; all need the same number")
     axes = campaign.header.get("axes") or []
     size = sizes.pop()
     if len(axes) != size:
@@ -62,24 +62,24 @@ def _points(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> _Po
     return _Points(np.array(rows, np.float64), names, tuple(_unit(axis.get("unit")) for axis in axes))
 
 
-def _place(record: JournalRecord) -> Any:
-    """Where a reading was taken: by its position, unless that was not believed."""
+def _position(record: JournalRecord) -> Any:
+    """Where a measurement was taken: by its position, unless that was not believed."""
     doubted = any(flag in record.header.get("flags", ()) for flag in ("position_unclear", "position_outside"))
     names = ("x",) if doubted and "x" in record.arrays else ("place", "position", "x")
     return next((record.arrays[name] for name in names if name in record.arrays), ())
 
 
-def _stacks(readings: tuple[JournalRecord, ...]) -> list[_Stack]:
+def _stacks(measurements: tuple[JournalRecord, ...]) -> list[_Stack]:
     found: dict[tuple[str, Any, str], list[int]] = {}
-    for row, record in enumerate(readings):
+    for row, record in enumerate(measurements):
         for name, array in record.arrays.items():
             if name.startswith(RAW) and array.size:
                 found.setdefault((name, array.shape, array.dtype.str), []).append(row)
     stacks = []
     for (name, _, _), rows in found.items():
-        units = readings[rows[0]].header.get("units") or {}
+        units = measurements[rows[0]].header.get("units") or {}
         short = name[len(RAW) :]
-        values = Stacked([readings[row].arrays[name] for row in rows])
+        values = Stacked([measurements[row].arrays[name] for row in rows])
         unit = _unit(units.get(short, units.get(name)))
         stacks.append(_Stack(short, tuple(rows), values, unit, _is_shared(values)))
     return stacks
@@ -92,11 +92,11 @@ def _is_shared(values: Stacked) -> bool:
     return all(values.row(index).tobytes() == first for index in range(values.shape[0]))
 
 
-def _pair(stacks: list[_Stack], readings: tuple[JournalRecord, ...]) -> dict[int, int]:
+def _pair(stacks: list[_Stack], measurements: tuple[JournalRecord, ...]) -> dict[int, int]:
     """Which stack (by index) is the axis of which: as the header says, else the first shared one of equal length."""
     pairs: dict[int, int] = {}
     for index, stack in enumerate(stacks):
-        named = readings[stack.rows[0]].header.get("axes")
+        named = measurements[stack.rows[0]].header.get("axes")
         said = named.get(stack.name) if isinstance(named, dict) else None
         for other, axis in enumerate(stacks):
             fits = other != index and axis.shared and axis.values.shape[1:] == stack.values.shape[1:]
@@ -123,8 +123,8 @@ def _channels(stack: _Stack, axis: _Stack | None, taken: set[str]) -> tuple[Axis
     )
 
 
-def _raw(stacks: list[_Stack], readings: tuple[JournalRecord, ...], points: _Points, taken: set[str]) -> list[Main]:
-    pairs = _pair(stacks, readings)
+def _raw(stacks: list[_Stack], measurements: tuple[JournalRecord, ...], points: _Points, taken: set[str]) -> list[Main]:
+    pairs = _pair(stacks, measurements)
     mains = []
     for index, stack in enumerate(stacks):
         if index in pairs.values() and index not in pairs:
@@ -140,13 +140,13 @@ def _raw(stacks: list[_Stack], readings: tuple[JournalRecord, ...], points: _Poi
 
 
 def _scalars(
-    campaign: JournalRecord, readings: tuple[JournalRecord, ...], points: _Points, taken: set[str]
+    campaign: JournalRecord, measurements: tuple[JournalRecord, ...], points: _Points, taken: set[str]
 ) -> list[Main]:
     quantity = campaign.header.get("quantity") or {}
     quantities = quantity if isinstance(quantity, list) else [quantity]
-    rows = [np.ravel(_number(record.header.get("value"))) for record in readings]
+    rows = [np.ravel(_number(record.header.get("value"))) for record in measurements]
     width = max(row.size for row in rows)
-    every = tuple(range(len(readings)))
+    every = tuple(range(len(measurements)))
     where, unit = points.cloud(every)
     mains = []
     for column in range(width):
@@ -163,47 +163,51 @@ def _number(value: Any) -> np.ndarray:
     return np.asarray(np.nan if value is None else value, np.float64)
 
 
-def _table(readings: tuple[JournalRecord, ...], points: _Points, status: np.ndarray, start: float) -> dict[str, Column]:
-    headers = [record.header for record in readings]
+def _table(
+    measurements: tuple[JournalRecord, ...], points: _Points, status: np.ndarray, start: float
+) -> dict[str, Column]:
+    headers = [record.header for record in measurements]
     table = {
-        "step": Column(np.array([record.step for record in readings], np.int64), "1"),
+        "step": Column(np.array([record.step for record in measurements], np.int64), "1"),
         "status": Column(status, "1"),
         "reason": Column([str(header.get("reason") or "") for header in headers], "1"),
-        "elapsed": Column(np.array([record.monotonic - start for record in readings]), "s"),
-        "wall": Column(np.array([record.wall for record in readings]), "s"),
+        "elapsed": Column(np.array([record.monotonic - start for record in measurements]), "s"),
+        "wall": Column(np.array([record.wall for record in measurements]), "s"),
     }
     for index, (name, unit) in enumerate(zip(points.names, points.units, strict=True)):
         table[f"position_{name}"] = Column(points.positions[:, index].copy(), unit)
-    inputs = [np.ravel(record.arrays.get("x", ())) for record in readings]
+    inputs = [np.ravel(record.arrays.get("x", ())) for record in measurements]
     if len({row.size for row in inputs}) == 1 and inputs[0].size:
         table["x"] = Column(np.array(inputs, np.float64), "1")
     return table
 
 
-def from_readings(campaign: JournalRecord, readings: tuple[JournalRecord, ...]) -> tuple[list[Main], dict[str, Column]]:
-    """Point clouds and the table of the readings, failed ones included.
+def from_measurements(
+    campaign: JournalRecord, measurements: tuple[JournalRecord, ...]
+) -> tuple[list[Main], dict[str, Column]]:
+    """Point clouds and the table of the measurements, failed ones included.
 
     Args:
         campaign: the entry that names axes and quantity.
-        readings: the entries of kind "reading".
+        measurements: the entries of kind "reading".
 
     Returns:
         The data sets (measured quantity first, then status, then raw arrays) and the columns of the table; both empty
-        where there is no reading.
+        where there is no measurement.
 
     Raises:
         ExportError: positions with different numbers of coordinates.
     """
-    if not readings:
+    if not measurements:
         return [], {}
-    points = _points(campaign, readings)
-    status = np.array([MEASURED if record.header.get("ok", True) else FAILED for record in readings], np.int8)
+    points = _points(campaign, measurements)
+    status = np.array([MEASURED if record.header.get("ok", True) else FAILED for record in measurements], np.int8)
     taken = set(_RESERVED) | _COLUMNS | {"posterior_mean", "posterior_sd", "posterior_diagnostics"}
-    every = tuple(range(len(readings)))
+    every = tuple(range(len(measurements)))
     where, unit = points.cloud(every)
     marks = Main("status", "status", status, "1", "status", "POINT_CLOUD", (_index(every),), where, unit, {})
-    scalars = _scalars(campaign, readings, points, taken)
-    mains = [*scalars, marks, *_raw(_stacks(readings), readings, points, taken)]
-    table = _table(readings, points, status, campaign.monotonic)
+    scalars = _scalars(campaign, measurements, points, taken)
+    mains = [*scalars, marks, *_raw(_stacks(measurements), measurements, points, taken)]
+    table = _table(measurements, points, status, campaign.monotonic)
     # Once more as columns: rosettasciio shows the units of columns, but not those of an NXdata signal.
     return mains, {**table, **{main.name: Column(np.asarray(main.values), main.unit) for main in scalars}}

@@ -17,7 +17,7 @@ from gpax_lab.storage.readers._common import decoded
 def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[str, Any] | None = None) -> Path:
     """Write data sets, e.g. the maps of a fit and their uncertainties, into a new HDF5 file.
 
-    The file is written beside its place, read back and compared value for value, and then moved there: it is either
+    The file is written beside its target, read back and compared value for value, and then moved there: it is either
     whole or not there. dtypes are kept (pyNSID's own writer turns float32 into float64).
 
     Args:
@@ -40,13 +40,13 @@ def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[st
         >>> from gpax_lab.storage import axis
         >>> from gpax_lab.storage import load
         >>> image = Dataset(np.eye(3), (axis("y", [0, 1, 2], "nm"), axis("x", [0, 1, 2], "nm")), "height", "nm")
-        >>> place = save(Path(tempfile.mkdtemp()) / "height.h5", {"height": image})
-        >>> load(place)["height"].unit
+        >>> file = save(Path(tempfile.mkdtemp()) / "height.h5", {"height": image})
+        >>> load(file)["height"].unit
         'nm'
     """
-    place = Path(path)
-    if place.exists():
-        raise FileExistsError(f"{place} exists; choose another name, or move it away.")
+    target = Path(path)
+    if target.exists():
+        raise FileExistsError(f"{target} exists; choose another name, or move it away.")
     if not datasets:
         raise ValueError("there is nothing to write.")
     taken: set[str] = set()
@@ -54,10 +54,10 @@ def save(path: str | Path, datasets: Mapping[str, Dataset], metadata: Mapping[st
     own: dict[str, dict[str, Any]] = {}
     for order, (main, (name, dataset)) in enumerate(zip(mains, datasets.items(), strict=True)):
         own |= _own(f"/{ROOT}/{main.name}", main, name, order, dataset)
-    items = [_described(item, own) for item in layout(Plan(mains, {}, _plain(metadata or {}), place.stem, ""))]
-    with files.replacing(place) as beside:
+    items = [_described(item, own) for item in layout(Plan(mains, {}, _plain(metadata or {}), target.stem, ""))]
+    with files.replacing(target) as beside:
         write(beside, items)
-    return place
+    return target
 
 
 def _main(name: str, title: str, dataset: Dataset) -> Main:

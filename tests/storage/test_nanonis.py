@@ -45,15 +45,15 @@ def test_a_turned_frame_says_so_and_where_its_pixels_are(tmp_path):
     np.testing.assert_allclose(found.axis("x").values, 1e-8 * np.array([-1.5, -0.5, 0.5, 1.5]), atol=1e-20)
     assert "30 deg" in found.axis("x").quantity
     assert found.metadata["frame"] == {"x": 1e-9, "y": -1e-9, "angle": 30.0, "unit": "m", "turned": True}
-    x, y = found.places()
+    x, y = found.positions()
     # Clockwise: the end of a line lies lower than its start.
     middle = complex(1e-9, -1e-9) + complex(1.5e-8, 0) * np.exp(-1j * np.pi / 6)
     np.testing.assert_allclose([x[1, 3], y[1, 3]], [middle.real, middle.imag], atol=1e-15)
     np.testing.assert_allclose([x.mean(), y.mean()], [1e-9, -1e-9], atol=1e-15)
     again = load(save(tmp_path / "a.h5", {"Z": found}))["Z"]
-    np.testing.assert_allclose(again.places(), (x, y))
+    np.testing.assert_allclose(again.positions(), (x, y))
     straight = load(vendors.sxm(tmp_path / "b.sxm", [image], [("Z", "m", "forward")]))["Z_forward"]
-    np.testing.assert_allclose(straight.places()[0][0], straight.axis("x").values)
+    np.testing.assert_allclose(straight.positions()[0][0], straight.axis("x").values)
 
 
 @pytest.mark.parametrize("key", ["SCAN_RANGE", "SCAN_OFFSET", "SCAN_ANGLE", "SCAN_DIR", "SCANIT_TYPE", "BIAS"])
@@ -205,7 +205,7 @@ def test_a_grid_of_two_channels_of_one_name_and_of_segments(tmp_path):
     assert list(found)[:3] == ["Current", "Current_2", "Bias"]
     np.testing.assert_array_equal(found["Current_2"].values, data[:, :, 1])
     np.testing.assert_allclose(found["Current"].axes[2].values, [-1.0, -0.1, 0.1, 2.0])
-    x, y = found["Z"].places()
+    x, y = found["Z"].positions()
     np.testing.assert_allclose(np.ptp(y[0]), 1.5e-8)  # turned by a quarter: a line runs along y of the sample
     assert y[0, 0] > y[0, 1]
     np.testing.assert_allclose(np.ptp(x[0]), 0.0, atol=1e-20)

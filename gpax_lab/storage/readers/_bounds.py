@@ -50,13 +50,13 @@ def empad(path: Path) -> None:
 
 
 def image(path: Path) -> None:
-    """A picture of no more pixels than packing can make of the file."""
+    """An image of no more pixels than packing can make of the file."""
     from PIL import Image
 
-    with Image.open(path) as picture:
-        size = picture.width * picture.height * max(len(picture.getbands()), 1)
+    with Image.open(path) as image:
+        size = image.width * image.height * max(len(image.getbands()), 1)
     if size > most_declared(path.stat().st_size, packed=True):
-        raise UnreadableFile(f"{picture.width} x {picture.height} pixels are not in {path.stat().st_size} bytes")
+        raise UnreadableFile(f"{image.width} x {image.height} pixels are not in {path.stat().st_size} bytes")
 
 
 def mrc(path: Path) -> None:
@@ -82,7 +82,7 @@ def pantarhei(path: Path) -> None:
 
 
 def semper(path: Path) -> None:
-    """A picture whose rows are all there: its reader would take one number for a row."""
+    """An image whose rows are all there: its reader would take one number for a row."""
     nx, ny, nz, _, form = struct.unpack("<5h", _head(path, 16)[4:14])
     if form not in _SEMPER:
         raise UnreadableFile(f"numbers of form {form} are not known")

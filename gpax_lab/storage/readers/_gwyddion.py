@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from gpax_lab.storage._dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis, is_place
+from gpax_lab.storage._dataset import SPATIAL, SPECTRAL, UNKNOWN, Dataset, axis, is_spatial
 from gpax_lab.storage._errors import UnreadableFile
 from gpax_lab.storage._nsid import Axis
 from gpax_lab.storage.readers._common import unique
@@ -82,7 +82,7 @@ def _brick(value: dict[str, Any], title: str, metadata: dict[str, Any]) -> list[
     if isinstance(calibration, dict) and len(np.atleast_1d(calibration.get("data", []))) == sizes[0]:
         along = np.asarray(calibration["data"], np.float64)
         unit = _unit(calibration, "si_unit_y")
-        kind = SPATIAL if is_place("z", unit) else SPECTRAL
+        kind = SPATIAL if is_spatial("z", unit) else SPECTRAL
         axes = (axis("z", along, unit, kind=kind), *axes[1:])
     return [(title, Dataset(data, axes, title, _unit(value, "si_unit_w") or "a.u.", title, metadata=metadata))]
 
@@ -114,17 +114,19 @@ def _graph(value: dict[str, Any], title: str, metadata: dict[str, Any]) -> list[
 
 
 def _spectra(value: dict[str, Any], title: str, metadata: dict[str, Any]) -> list[tuple[str, Dataset]]:
-    """Spectra at places; one data set if they have one axis, else one for each."""
+    """Spectra at positions; one data set if they have one axis, else one for each."""
     lines = value.get("data", [])
-    places = np.asarray(value.get("coords", []), np.float64)
+    positions = np.asarray(value.get("coords", []), np.float64)
     if not lines:
         return []
-    places = places.reshape(len(lines), -1) if places.size and places.size % len(lines) == 0 else places[:0]
+    positions = (
+        positions.reshape(len(lines), -1) if positions.size and positions.size % len(lines) == 0 else positions[:0]
+    )
     unit = _unit(value, "si_unit_xy") or "1"
     curves = [_line(line, value) for line in lines]
     about = dict(metadata)
-    if places.ndim == 2 and places.shape[1] >= 2:
-        about |= {"X": places[:, 0], "Y": places[:, 1], "units": {"X": unit, "Y": unit}}
+    if positions.ndim == 2 and positions.shape[1] >= 2:
+        about |= {"X": positions[:, 0], "Y": positions[:, 1], "units": {"X": unit, "Y": unit}}
     first = curves[0][0]
     together = all(len(a.values) == len(first.values) and np.array_equal(a.values, first.values) for a, *_ in curves)
     if together:
@@ -162,7 +164,7 @@ def _shaped(value: dict[str, Any], names: str) -> tuple[list[int], np.ndarray]:
 def _along(value: dict[str, Any], name: str, count: int, unit: str) -> Axis:
     """Pixel centres of a real length, from an offset."""
     real, start = float(value.get(f"{name}real", count)), float(value.get(f"{name}off", 0.0))
-    spatial = name in "xy" or is_place(name, unit)
+    spatial = name in "xy" or is_spatial(name, unit)
     return axis(name, start + real * (np.arange(count) + 0.5) / count, unit, kind=SPATIAL if spatial else SPECTRAL)
 
 

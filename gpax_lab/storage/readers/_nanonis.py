@@ -44,14 +44,14 @@ def scan(path: Path) -> dict[str, Dataset]:
         raise UnreadableFile(f"values of the type {' '.join(kind)!r} are not known; FLOAT is.")
     values = np.frombuffer(raw, "<f4" if "LSBFIRST" in kind else ">f4", (len(raw) - start - 2) // 4, start + 2)
     channels = _scan_channels(_needed(header, "DATA_INFO"))
-    pictures = [(name, unit, way) for name, unit, ways in channels for way in ways]
-    if len(values) < len(pictures) * nx * ny:
+    planes = [(name, unit, way) for name, unit, ways in channels for way in ways]
+    if len(values) < len(planes) * nx * ny:
         raise UnreadableFile(
-            f"{len(values)} values for {len(pictures)} images of {nx} x {ny}: the file was cut, or its header is wrong."
+            f"{len(values)} values for {len(planes)} images of {nx} x {ny}: the file was cut, or its header is wrong."
         )
-    if len(values) >= (len(pictures) + 1) * nx * ny:
-        raise UnreadableFile(f"{len(values)} values are more than the {len(pictures)} images that the header names.")
-    images = values[: len(pictures) * nx * ny].reshape(-1, ny, nx)
+    if len(values) >= (len(planes) + 1) * nx * ny:
+        raise UnreadableFile(f"{len(values)} values are more than the {len(planes)} images that the header names.")
+    images = values[: len(planes) * nx * ny].reshape(-1, ny, nx)
     axes, frame = _frame(
         _numbers(header.get("SCAN_OFFSET")),
         _numbers(header.get("SCAN_RANGE")),
@@ -61,9 +61,9 @@ def scan(path: Path) -> dict[str, Dataset]:
     )
     upwards = header.get("SCAN_DIR", "down").lower() == "up"
     metadata = header | frame
-    names = unique([f"{name}_{way}" for name, _, way in pictures])
+    names = unique([f"{name}_{way}" for name, _, way in planes])
     found = {}
-    for name, (channel, unit, way), image in zip(names, pictures, images, strict=True):
+    for name, (channel, unit, way), image in zip(names, planes, images, strict=True):
         # Lines are stored as they were scanned: the first at the top of a downward scan, the backward ones from the
         # right.
         image = image[:: 1 if upwards else -1, :: -1 if way == "backward" else 1]
@@ -130,14 +130,14 @@ def grid(path: Path) -> dict[str, Dataset]:
     if len(values) < size:
         raise UnreadableFile("it was stopped before its first spectrum was whole.")
     if len(values) >= (nx * ny + 1) * size:
-        raise UnreadableFile(f"{len(values)} values are more than {nx} x {ny} places of {size} hold.")
+        raise UnreadableFile(f"{len(values)} values are more than {nx} x {ny} positions of {size} hold.")
     rows = ny
     if len(values) < nx * ny * size:
         if nx * ny * size * 4 > SPARE_BYTES + 3 * len(raw):
             rows = min(ny, -(-len(values) // (nx * size)))
         if rows * nx * size * 4 > SPARE_BYTES + 3 * len(raw):
             raise UnreadableFile(
-                f"a row of {nx} places of {size} values is more than a file of this size was meant for."
+                f"a row of {nx} positions of {size} values is more than a file of this size was meant for."
             )
         whole = np.full(rows * nx * size, np.nan, np.float32)
         whole[: len(values)] = values
@@ -191,22 +191,22 @@ def _parameters(header: dict[str, str], extra: int) -> list[str]:
 
 
 def _note(fixed: dict[str, np.ndarray], y: Axis, x: Axis, frame: dict[str, Any]) -> dict[str, str]:
-    """A note where the recorded places form a grid that lies more than a tenth of its step off the pixel centres."""
+    """A note where the recorded positions form a grid that lies more than a tenth of its step off the pixel centres."""
     if "X (m)" not in fixed or "Y (m)" not in fixed or x.unit != "m":
         return {}
     recorded = np.stack([fixed["X (m)"], fixed["Y (m)"]], -1).astype(np.float64)
     known = np.isfinite(recorded).all(-1)
     rows, columns = np.nonzero(known)
-    if len(rows) < 4:  # three places are always a grid
+    if len(rows) < 4:  # three positions are always a grid
         return {}
-    places = np.stack(Dataset(recorded[..., 0], (y, x), metadata=frame).places(), -1)
+    positions = np.stack(Dataset(recorded[..., 0], (y, x), metadata=frame).positions(), -1)
     design = np.stack([np.ones(len(rows)), columns, rows], -1)
     found = np.linalg.lstsq(design, recorded[known], rcond=None)[0]
     pixel = min(abs(float(one.values[1] - one.values[0])) for one in (x, y) if len(one.values) > 1)
     sizes = np.linalg.norm(found[1:], axis=1)  # one of them is 0 where there is one line
     step = float(np.min(sizes[sizes > 1e-3 * pixel], initial=np.inf))
     left = float(np.linalg.norm(recorded[known] - design @ found, axis=1).max())
-    off = float(np.linalg.norm(recorded - places, axis=-1)[known].max())
+    off = float(np.linalg.norm(recorded - positions, axis=-1)[known].max())
     if not np.isfinite(step) or left > 0.1 * step or off < 0.1 * step:
         return {}
     return {

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpax_lab.storage import _inspection as inside
-from gpax_lab.storage._dataset import SPATIAL, UNKNOWN, Dataset, axis, is_place
+from gpax_lab.storage._dataset import SPATIAL, UNKNOWN, Dataset, axis, is_spatial
 from gpax_lab.storage._errors import UnreadableFile
 from gpax_lab.storage._nsid import Axis
 from gpax_lab.storage.readers import _bounds as bounds
@@ -60,7 +60,7 @@ PLUGINS: dict[str, tuple[str, ...]] = {
     ".xml": ("jobinyvon", "empad"),
     ".sac": ("quadstar",),
     ".sbc": ("quadstar",),
-    # Surfaces and pictures
+    # Surfaces and images
     ".sur": ("digitalsurf",),
     ".pro": ("digitalsurf",),
     ".tif": ("tiff",),
@@ -316,7 +316,7 @@ def _axis(about: dict[str, Any], index: int, size: int) -> Axis:
     name = str(about.get("name") or "")
     name = f"axis_{index}" if not name or name.strip("<>").lower() == "undefined" else name
     # An x in pixels of unknown size is a place too; an x in keV is none.
-    place = is_place(name, unit) or (not unit and name.lower() in ("x", "y", "z", "height", "width", "depth"))
+    place = is_spatial(name, unit) or (not unit and name.lower() in ("x", "y", "z", "height", "width", "depth"))
     return axis(name, values, unit, kind=SPATIAL if place else UNKNOWN if not unit and name[:5] == "axis_" else "")
 
 

@@ -79,20 +79,20 @@ def main(file: Any, node: Any, read: Callable[[Any], np.ndarray]) -> tuple[dict[
     return fields, rows
 
 
-def beside(node: Any, values: np.ndarray, places: list[tuple[str, Side]]) -> Dataset | None:
+def beside(node: Any, values: np.ndarray, positions: list[tuple[str, Side]]) -> Dataset | None:
     """An array of a USID file that is no main data set: over the positions where it has one number for each of them.
 
     Args:
         node: the data set.
         values: of it.
-        places: the positions of the main data sets, with their paths.
+        positions: the positions of the main data sets, with their paths.
     """
     if values.dtype.kind not in "biufc" or values.ndim == 0 or values.size == 0:
         return None
     name = node.name.rsplit("/", 1)[-1]
     quantity, unit = text(node.attrs.get("quantity", "")) or name, text(node.attrs.get("units", "")) or "a.u."
     # The positions of the main data set whose path has most in common with this one.
-    for _, side in sorted(places, key=lambda place: -_common(place[0], node.name)):
+    for _, side in sorted(positions, key=lambda one: -_common(one[0], node.name)):
         shape = tuple(len(one.values) for one in side.axes)
         if values.ndim == 2 and values.shape == shape:
             return Dataset(values, side.axes, quantity, unit, name, metadata=about(node))
@@ -117,7 +117,7 @@ def about(node: Any) -> dict[str, Any]:
 
     Returns:
         "attributes" of the data set, and "groups": by path, the outermost first, those of the groups that it lies in
-        where they have any. What points to other places of the file is left out.
+        where they have any. What points to other parts of the file is left out.
     """
     found = {"attributes": _attributes(node)}
     group, groups = node.parent, {}
@@ -142,7 +142,7 @@ def _common(one: str, other: str) -> int:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
-    """Attributes but for those that point to other places of the file."""
+    """Attributes but for those that point to other parts of the file."""
     import h5py
 
     found = {}
