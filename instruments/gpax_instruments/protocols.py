@@ -64,11 +64,3 @@ class Stoppable(Protocol):
 
     def stop(self, success: bool = True) -> None:
         """Halt what is moving; success=False when something went wrong."""
-
-
-@runtime_checkable
-class SafeState(Protocol):
-    """Knows a state in which it can be left alone."""
-
-    def make_safe(self) -> None:
-        """Enter the safe state (tip withdrawn, bias 0, beam blanked); safe to call at any time, and twice."""

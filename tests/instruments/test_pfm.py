@@ -8,7 +8,7 @@ import pytest
 from gpax_instruments.drivers import _codecs as codecs
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.errors import BadFrame, DeviceError, LinkLost, LinkTimeout, UnknownOutcome
-from gpax_instruments.protocols import Checkable, Locatable, Movable, Readable, SafeState, Stoppable, Triggerable
+from gpax_instruments.protocols import Checkable, Locatable, Movable, Readable, Stoppable, Triggerable
 
 from gpax_lab.core import Axis, Instrument, MoveRefused
 
@@ -117,7 +117,7 @@ def bench(serve):
 
 def test_the_driver_keeps_its_promises(bench):
     pfm, _, _ = bench()
-    for protocol in (Instrument, Readable, Movable, Locatable, Checkable, Triggerable, Stoppable, SafeState):
+    for protocol in (Instrument, Readable, Movable, Locatable, Checkable, Triggerable, Stoppable):
         assert isinstance(pfm, protocol)
 
 

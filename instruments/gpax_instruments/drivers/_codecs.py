@@ -5,14 +5,11 @@ IEEE 488.2 section 8.7.9 (definite-length block) and 8.7.10 (indefinite), SCPI-9
 """
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gpax_instruments.errors import BadFrame
-
-if TYPE_CHECKING:
-    import jax
 
 SCPI_INF = 9.9e37  # SCPI-99 volume 1, 7.2.1.4
 SCPI_NAN = 9.91e37  # SCPI-99 volume 1, 7.2.1.5
@@ -182,39 +179,3 @@ def shaped(
     if ok:
         ok, reason, flags = False, f"{count} numbers were expected, {values.size} came", ("short",)
     return values, ok, reason, flags
-
-
-def to_jax(values: np.ndarray, dtype: Any = None) -> "jax.Array":
-    """Copy numbers into a JAX array; the receive buffer may be reused afterwards.
-
-    ``jnp.asarray`` may alias a numpy buffer on CPU and refuses big-endian data, and with ``jax_enable_x64`` off JAX
-    narrows 64-bit numbers without a word: a time of 1764000000.123 s would become 1764000000.0.
-
-    Args:
-        values: any byte order.
-        dtype: type wanted; a narrower float given here means that rounding is wanted. None: keep the type.
-
-    Raises:
-        ValueError: values that would not survive: integers or overflow always, float64 unless a dtype was given.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    source = native(np.asarray(values))
-    wanted = np.dtype(source.dtype if dtype is None else dtype)
-    target = np.dtype(jax.dtypes.canonicalize_dtype(wanted))
-    if dtype is not None and target != wanted:
-        raise ValueError(f"{wanted} needs jax_enable_x64; set it before the first array, or ask for {target}")
-    with np.errstate(over="ignore", invalid="ignore"):
-        result = source.astype(target)
-        rounding_asked = dtype is not None and source.dtype.kind == "f" and target.kind in "fc"
-        if rounding_asked:
-            survives = np.array_equal(np.isfinite(source), np.isfinite(result))
-        else:
-            survives = np.array_equal(result.astype(source.dtype), source, equal_nan=source.dtype.kind in "fc")
-    if not survives:
-        raise ValueError(
-            f"{source.dtype} values would not survive as {target}: keep times, counters and metres in numpy, "
-            "set jax_enable_x64, or pass a float dtype where rounding is meant"
-        )
-    return jnp.array(result)

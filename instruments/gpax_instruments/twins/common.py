@@ -76,7 +76,7 @@ def teach_common(dialect: Dialect, scope: AnyScope, faults: Faults, kind: str, s
 
 
 def check_target(scope: AnyScope, x: float, y: float, side_m: float) -> np.ndarray:
-    """The place (2,) m to go to. Raises -221 while something is measured, -222 outside the field or on command."""
+    """The point (2,) m to go to. Raises -221 while something is measured, -222 outside the field or on command."""
     if scope.busy:
         raise ScpiError(-221)
     target = np.array([x, y])

@@ -1,7 +1,7 @@
 """The simulated microscope: a tip over a film, a bias source and one loop in memory. No wire here.
 
 The loop at commanded position x after n loops is that of the film at (read-back - drift_n), plus noise that follows
-from the seed and the token only: the same tokens at the same places give the same numbers, whenever they are asked for.
+from the seed and the token only: the same tokens at the same points give the same numbers, whenever they are asked for.
 """
 
 import struct

@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(options: argparse.Namespace, dialect: Dialect, faults: Faults) -> None:
-    """Build the microscope and teach its commands."""
+    """Build the microscope and register its commands."""
     from gpax_instruments.twins.microscope import Microscope
     from gpax_instruments.twins.writer import Writer
 

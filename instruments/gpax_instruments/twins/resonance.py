@@ -1,4 +1,4 @@
-"""Band excitation of the simulated film: an image of its domains, and the resonance at a place. No wire here.
+"""Band excitation of the simulated film: an image of its domains, and the resonance at a point. No wire here.
 
 The film is the one whose loops the microscope takes; its domains determine resonance, quality and phase up to noise.
 """

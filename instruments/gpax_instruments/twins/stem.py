@@ -35,7 +35,7 @@ def dialect_of(dialect: Dialect, scope: "Scope", faults: Faults) -> None:
     dialect.add("DOSE:SHOT?", lambda: numbers(*(stem_scope.CURRENT * s for s in stem_scope.EXPOSURE_S.values())))
     dialect.add("DOSE:SCAN?", lambda: numbers(stem_scope.CURRENT * stem_scope.IMAGE_S))
     dialect.add("SCAN", scope.scan)
-    dialect.add("SCAN:DATA?", lambda: blocks.of(scope.picture()))
+    dialect.add("SCAN:DATA?", lambda: blocks.of(scope.last_image()))
     dialect.add("SCAN:PIXel?", lambda: f"{side / stem_scope.PIXELS!r},{stem_scope.PIXELS}")
     dialect.add("MEASure:EELS", lambda token: scope.trigger("EELS", token), string)
     dialect.add("MEASure:DIFFraction", lambda token: scope.trigger("DIFF", token), string)
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(options: argparse.Namespace, dialect: Dialect, faults: Faults) -> None:
-    """Build the microscope and teach its commands."""
+    """Build the microscope and register its commands."""
     from gpax_instruments.twins.stem_scope import Scope
 
     dialect_of(dialect, Scope(dialect.lock, faults, options.seed, options.drift, options.dwell), faults)

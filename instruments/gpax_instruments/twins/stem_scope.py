@@ -1,6 +1,6 @@
 """The simulated electron microscope: a beam over a specimen that it damages. No wire here.
 
-What is measured at a place follows from the specimen, the dose that the place has had, the seed and the token only.
+What is measured at a point follows from the specimen, the dose that the point has had, the seed and the token only.
 """
 
 import threading
@@ -23,9 +23,9 @@ SIZE_M = 100e-9
 
 PIXELS = 64  # of an image, and of the map of the dose
 CURRENT = 1.0e8  # electrons per second: 16 pA
-EXPOSURE_S = {"EELS": 0.05, "DIFF": 0.01}  # beam on the place, whatever the clock says
+EXPOSURE_S = {"EELS": 0.05, "DIFF": 0.01}  # beam on the point, whatever the clock says
 IMAGE_S = 0.01  # beam on the whole field of view
-SPOT_M = 1.5e-9  # standard deviation of what the beam damages around its place
+SPOT_M = 1.5e-9  # standard deviation of what the beam damages around its position
 LATTICE_NM, CELLS, GRID = 0.4, 3, 32  # of the crystal in a diffraction pattern
 VOLTAGE, SEMI_ANGLE = 80e3, 12.0  # V, mrad
 
@@ -36,26 +36,26 @@ class Shot(NamedTuple):
     token: str
     kind: str
     values: np.ndarray  # float32: counts over energies, or over rows and columns of the pattern
-    dose: float  # e/nm^2 at the place, before the shot
+    dose: float  # e/nm^2 at the point, before the shot
 
 
 @jax.jit
-def _image(specimen, places, dose, key):
-    clean = jax.vmap(stem_sample.haadf, in_axes=(None, 0, 0))(specimen, places, dose)
+def _image(specimen, points, dose, key):
+    clean = jax.vmap(stem_sample.haadf, in_axes=(None, 0, 0))(specimen, points, dose)
     return clean + 0.01 * jax.random.normal(key, clean.shape)
 
 
 @jax.jit
-def _eels(specimen, place, dose, electrons, key):
-    expected = 1e-4 * electrons * stem_sample.eels(specimen, place, dose)
+def _eels(specimen, point, dose, electrons, key):
+    expected = 1e-4 * electrons * stem_sample.eels(specimen, point, dose)
     return jax.random.poisson(key, expected).astype(jnp.float32)
 
 
 @jax.jit
-def _pattern(specimen, place, dose, electrons, key):
-    whole, shell = stem_sample.thickness(specimen, place)
+def _pattern(specimen, point, dose, electrons, key):
+    whole, shell = stem_sample.thickness(specimen, point)
     left = jnp.exp(-dose / stem_sample.CRITICAL_DOSE)
-    # The shell pulls the columns off their places; what the beam has damaged is a weaker crystal.
+    # The shell pulls the columns off their sites; what the beam has damaged is a weaker crystal.
     moved = 0.04 * shell / (whole + 0.1) * jnp.array([1.0, 0.3])
     crystal = 0.2 * whole * (0.3 + 0.7 * left) * diffraction.perovskite(CELLS, GRID, LATTICE_NM, moved, width=0.05)
     spot = diffraction.probe(GRID, CELLS * LATTICE_NM, VOLTAGE, SEMI_ANGLE)
@@ -84,13 +84,13 @@ class Scope(Results[Shot]):
         self.position = np.full(2, 0.5 * SIZE_M)
         self.blanked, self.electrons, self.exposures = True, 0.0, 0
         axis = (np.arange(PIXELS) + 0.5) / PIXELS
-        self._places = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
+        self._points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1)
         self.dose = np.zeros((PIXELS, PIXELS))
         self._since = 0.0
         self.image: np.ndarray | None = None
         for kind in EXPOSURE_S:  # compiled before anybody waits for it
             self._compute(kind, np.full(2, 0.5), 0.0, "")
-        self._picture()
+        self._take_image()
 
     def move(self, x: float, y: float) -> None:
         """Send the beam to (x, y) in m. Raises -221 while a shot is taken, -222 outside the limits or on command."""
@@ -118,10 +118,10 @@ class Scope(Results[Shot]):
         self.check(token)
         self._idle_dose()
         self._tokens.add(token)
-        place = (self.position - self.drift * self.exposures) / SIZE_M
-        had = self.dose_at(place)
-        shot = self._spoil(Shot(token, kind, self._compute(kind, place, had, token), had))
-        self._expose(place, CURRENT * EXPOSURE_S[kind])
+        point = (self.position - self.drift * self.exposures) / SIZE_M
+        had = self.dose_at(point)
+        shot = self._spoil(Shot(token, kind, self._compute(kind, point, had, token), had))
+        self._expose(point, CURRENT * EXPOSURE_S[kind])
         self.exposures += 1
         self.file(shot, self.dwell)
         if (end := self.ends) is not None:
@@ -133,13 +133,13 @@ class Scope(Results[Shot]):
         if self.busy:
             raise ScpiError(-213)
         self._idle_dose()
-        self.image = self._picture()
+        self.image = self._take_image()
         electrons = CURRENT * IMAGE_S
         self.electrons += electrons
         self.dose += electrons / (SIZE_M * 1e9) ** 2
         self.exposures += 1
 
-    def picture(self) -> np.ndarray:
+    def last_image(self) -> np.ndarray:
         """The last image, (n, n) float32. Raises -230 before the first."""
         if self.image is None:
             raise ScpiError(-230)
@@ -161,9 +161,9 @@ class Scope(Results[Shot]):
         super().forget()
         self.image, self.electrons = None, 0.0
 
-    def dose_at(self, place: np.ndarray) -> float:
-        """e/nm^2 so far at a place in shares of the field of view."""
-        row, column = np.clip((place * PIXELS).astype(int), 0, PIXELS - 1)
+    def dose_at(self, point: np.ndarray) -> float:
+        """e/nm^2 so far at a point in shares of the field of view."""
+        row, column = np.clip((point * PIXELS).astype(int), 0, PIXELS - 1)
         return float(self.dose[row, column])
 
     def _idle_dose(self) -> None:
@@ -173,8 +173,8 @@ class Scope(Results[Shot]):
             self._expose((self.position - self.drift * self.exposures) / SIZE_M, CURRENT * (now - self._since))
             self._since = now
 
-    def _expose(self, place: np.ndarray, electrons: float) -> None:
-        square = np.sum((self._places - place) ** 2, axis=-1) * (SIZE_M / SPOT_M) ** 2
+    def _expose(self, point: np.ndarray, electrons: float) -> None:
+        square = np.sum((self._points - point) ** 2, axis=-1) * (SIZE_M / SPOT_M) ** 2
         share = np.exp(-0.5 * square)
         total = share.sum()
         self.electrons += electrons
@@ -184,14 +184,14 @@ class Scope(Results[Shot]):
     def _key(self, token: str):
         return jax.random.fold_in(jax.random.key(self.seed), np.uint32(zlib.crc32(key_part(token))))
 
-    def _picture(self) -> np.ndarray:
-        places = (self._places - self.drift * self.exposures / SIZE_M).reshape(-1, 2)
-        values = _image(self.specimen, places, self.dose.ravel(), self._key(f"image {self.exposures}"))
+    def _take_image(self) -> np.ndarray:
+        points = (self._points - self.drift * self.exposures / SIZE_M).reshape(-1, 2)
+        values = _image(self.specimen, points, self.dose.ravel(), self._key(f"image {self.exposures}"))
         return np.asarray(values, "<f4").reshape(PIXELS, PIXELS)
 
-    def _compute(self, kind: str, place: np.ndarray, dose: float, token: str) -> np.ndarray:
+    def _compute(self, kind: str, point: np.ndarray, dose: float, token: str) -> np.ndarray:
         function = _eels if kind == "EELS" else _pattern
-        return np.asarray(function(self.specimen, place, dose, CURRENT * EXPOSURE_S[kind], self._key(token)), "<f4")
+        return np.asarray(function(self.specimen, point, dose, CURRENT * EXPOSURE_S[kind], self._key(token)), "<f4")
 
     def _spoil(self, shot: Shot) -> Shot:
         if self.faults.take(faults.LOOP) is None:
