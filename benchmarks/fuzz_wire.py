@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from damage import append, cut, exaggerate, flip, insert, overwrite
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_instruments.errors import BadFrame
-from gpax_instruments.links.link import SocketLink
-from gpax_instruments.links.scpi import TAG_ECHO, Scpi
+from gpax_instruments.links import TAG_ECHO, Scpi, SocketLink
 from gpax_instruments.twins import start_pfm
 from gpax_instruments.twins.dialect import Block, Dialect
 from gpax_instruments.twins.faults import Faults
@@ -236,7 +235,7 @@ class NoisyHislip(Spoiling, HislipServer):
 def messages(report, dice, trials):
     """Over HiSLIP, headers of messages included."""
     try:
-        from gpax_instruments.links.visa import VisaLink
+        from gpax_instruments.links._visa import VisaLink
     except ModuleNotFoundError as error:
         print(f"HiSLIP is left out: {error}", file=sys.stderr)
         return

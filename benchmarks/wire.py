@@ -17,8 +17,7 @@ import time
 import numpy as np
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.errors import LINK_FAULTS
-from gpax_instruments.links.link import open_link
-from gpax_instruments.links.scpi import TAG_ECHO, Scpi
+from gpax_instruments.links import TAG_ECHO, Scpi, open_link
 from gpax_instruments.twins import start_pfm
 
 from gpax_lab.core import Axis, MoveRefused

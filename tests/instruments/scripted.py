@@ -5,7 +5,7 @@ import socket
 import time
 
 import numpy as np
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_instruments.drivers.band_excitation import BandExcitation
 from gpax_instruments.drivers.domain_writer import DomainWriter
 from gpax_instruments.drivers.pfm import PFM

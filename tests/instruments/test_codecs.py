@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_instruments.errors import BadFrame
 from hypothesis import given
 from hypothesis import strategies as st

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.links.link import SocketLink, open_link
-from gpax_instruments.links.scpi import TAG_ECHO, Scpi
+from gpax_instruments.links import TAG_ECHO, Scpi, SocketLink, open_link
 from gpax_instruments.twins import start_pfm
 from scripted import impatient
 

@@ -11,7 +11,7 @@ from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.drivers.stage import Stage
 from gpax_instruments.drivers.stem import STEM
 from gpax_instruments.errors import BadFrame, DeviceError, DoseSpent
-from gpax_instruments.links.link import open_link
+from gpax_instruments.links import open_link
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, block
 
 from gpax_lab.core import Axis, InstrumentError

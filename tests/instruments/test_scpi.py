@@ -4,10 +4,9 @@ import time
 
 import numpy as np
 import pytest
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, DeviceError, LinkLost, LinkTimeout
-from gpax_instruments.links.link import SocketLink
-from gpax_instruments.links.scpi import TAG_ECHO, TAG_ESE, Scpi
+from gpax_instruments.links import TAG_ECHO, TAG_ESE, Scpi, SocketLink
 from scripted import given_up
 
 RAMP = np.arange(1000, dtype="<f4")

@@ -8,10 +8,9 @@ import time
 import numpy as np
 import pytest
 from gpax_instruments.errors import BadFrame, LinkLost, LinkTimeout
+from gpax_instruments.links import Link, Scpi
 from gpax_instruments.links._deadline import after
-from gpax_instruments.links.link import Link
-from gpax_instruments.links.scpi import Scpi
-from gpax_instruments.links.visa import VisaLink, classify
+from gpax_instruments.links._visa import VisaLink, classify
 from pyvisa.constants import StatusCode
 from pyvisa.errors import InvalidBinaryFormat, VisaIOError
 

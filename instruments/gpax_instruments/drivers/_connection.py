@@ -10,8 +10,8 @@ from typing import Self
 from gpax_instruments.drivers._bounded import Bounded
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, DoseSpent
 from gpax_instruments.links._deadline import after
-from gpax_instruments.links.link import Link, open_link
-from gpax_instruments.links.scpi import Scpi
+from gpax_instruments.links._link import Link, open_link
+from gpax_instruments.links._scpi import Scpi
 from gpax_lab.core import Axis, Instrument, InstrumentError
 
 POWER_ON = "*ESE 128;*STB?"
@@ -23,7 +23,7 @@ class Connection(Instrument):
     """The client of an instrument, and its safe state. Nothing is opened before ``connect``.
 
     Args:
-        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.link.open_link`.
+        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.open_link`.
         timeout_s: seconds for one exchange.
         tag: echo query that numbers the answers; None for an instrument without one.
         link: an open link to use in place of address.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_lab.core import Measurement
 
 

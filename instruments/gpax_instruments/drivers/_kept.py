@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from gpax_instruments.errors import DeviceError, Interference
-from gpax_instruments.links.scpi import Scpi
+from gpax_instruments.links._scpi import Scpi
 
 
 class Kept:

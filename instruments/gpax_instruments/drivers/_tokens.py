@@ -4,8 +4,8 @@ import re
 
 from gpax_instruments.drivers._connection import Connection
 from gpax_instruments.errors import DeviceError, Interference
-from gpax_instruments.links.link import Link
-from gpax_instruments.links.scpi import Scpi
+from gpax_instruments.links._link import Link
+from gpax_instruments.links._scpi import Scpi
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 

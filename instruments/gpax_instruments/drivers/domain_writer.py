@@ -14,8 +14,8 @@ from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers.scpi_instrument import INTERFERENCE, LITTLE_ENDIAN, ScpiInstrument
 from gpax_instruments.errors import LINK_FAULTS, DeviceError
-from gpax_instruments.links.link import Link
-from gpax_instruments.links.scpi import TAG_ECHO, Scpi
+from gpax_instruments.links._link import Link
+from gpax_instruments.links._scpi import TAG_ECHO, Scpi
 from gpax_lab.core import Axis, Measurement
 
 ROUNDING = 1e-9  # V, and log10 of s
@@ -28,7 +28,7 @@ class DomainWriter(ScpiInstrument):
     goes to the next cell of fresh film by itself.
 
     Args:
-        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.link.open_link`.
+        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.open_link`.
         bias: lowest and highest bias in V.
         log_duration: log10 of the shortest and the longest duration in s.
         tolerance: how far the pulse applied may lie from the one asked for, in V and in log10 s. A domain written by

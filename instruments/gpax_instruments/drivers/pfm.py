@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._kept import Kept
 from gpax_instruments.drivers.scpi_instrument import INTERFERENCE, LITTLE_ENDIAN
 from gpax_instruments.drivers.stage import Stage
 from gpax_instruments.errors import DeviceError
-from gpax_instruments.links.link import Link
-from gpax_instruments.links.scpi import TAG_ECHO, Scpi
+from gpax_instruments.links._link import Link
+from gpax_instruments.links._scpi import TAG_ECHO, Scpi
 from gpax_lab.core import Axis, Measurement
 
 BIAS_TOLERANCE = 0.01
@@ -35,7 +35,7 @@ class PFM(Stage):
     """A PFM whose measurement is one bias-response loop. Nothing is opened before ``connect``.
 
     Args:
-        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.link.open_link`.
+        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.open_link`.
         axes: x and y in metres, within the instrument's own limits.
         vmax: amplitude of the bias waveform, V, at most `max_bias`.
         points: points in one loop.

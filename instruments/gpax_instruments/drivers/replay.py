@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_lab.core import Axis, Instrument, Measurement, MoveRefused
 from gpax_lab.core._axes import check_all
 

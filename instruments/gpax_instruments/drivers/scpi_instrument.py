@@ -11,7 +11,7 @@ from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._tokens import TokenMemory, check_token
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, PulseLost, StillBusy, UnknownOutcome
 from gpax_instruments.links._deadline import after
-from gpax_instruments.links.link import Link
+from gpax_instruments.links._link import Link
 from gpax_lab.core import InstrumentError, Measurement
 from gpax_lab.core._axes import check_all
 
@@ -31,7 +31,7 @@ class ScpiInstrument(TokenMemory):
     and what comes home: `model`, `act`, `word`, `_prepare`, `_check_settings`, `_perform` and `_fetch`.
 
     Args:
-        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.link.open_link`.
+        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.open_link`.
         timeout_s: seconds for one exchange.
         busy_timeout_s: seconds that the instrument may be busy.
         tag: echo query that numbers the answers; None for an instrument without one.

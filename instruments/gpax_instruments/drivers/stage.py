@@ -9,8 +9,8 @@ import numpy as np
 from gpax_instruments.drivers._tokens import check_token
 from gpax_instruments.drivers.scpi_instrument import ScpiInstrument
 from gpax_instruments.errors import DeviceError, StillBusy, UnknownOutcome
-from gpax_instruments.links.link import Link
-from gpax_instruments.links.scpi import Scpi
+from gpax_instruments.links._link import Link
+from gpax_instruments.links._scpi import Scpi
 from gpax_instruments.protocols import Location
 from gpax_lab.core import Axis, InstrumentError, MoveRefused
 from gpax_lab.core._axes import check_all, plan_path

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers.scpi_instrument import LITTLE_ENDIAN
 from gpax_instruments.drivers.stage import Stage
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, DoseSpent, Interference, UnknownOutcome
-from gpax_instruments.links.link import Link
-from gpax_instruments.links.scpi import TAG_ECHO, Scpi
+from gpax_instruments.links._link import Link
+from gpax_instruments.links._scpi import TAG_ECHO, Scpi
 from gpax_lab.core import Axis, Measurement, MoveRefused
 from gpax_lab.core._axes import check_all
 
@@ -36,7 +36,7 @@ class STEM(Stage):
     """A STEM whose measurement is one shot with a parked, focused beam. Nothing is opened before ``connect``.
 
     Args:
-        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.link.open_link`.
+        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.open_link`.
         axes: x and y in metres, within the instrument's own limits.
         mode: "eels" or "diffraction".
         dose_budget: electrons that the specimen may get in all, images included; None for the driver's own `MAX_DOSE`.

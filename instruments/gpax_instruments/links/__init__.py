@@ -1,1 +1,6 @@
-"""Links: how words reach an instrument and come back."""
+"""Links: how commands reach an instrument and answers come back."""
+
+from gpax_instruments.links._link import Link, SocketLink, open_link
+from gpax_instruments.links._scpi import TAG_ECHO, TAG_ESE, Scpi
+
+__all__ = ["TAG_ECHO", "TAG_ESE", "Link", "Scpi", "SocketLink", "open_link"]

@@ -211,6 +211,6 @@ def open_link(address: str, timeout_s: float = 5.0) -> Link:
         if parts.scheme != "tcp" or not host or not port or parts.path not in ("", "/"):
             raise ValueError(f"{address!r}: write tcp://host:port, or a VISA resource name")
         return SocketLink(host, port, timeout_s)
-    from gpax_instruments.links.visa import VisaLink  # pyvisa is imported only where it is used
+    from gpax_instruments.links._visa import VisaLink  # pyvisa is imported only where it is used
 
     return VisaLink(address, timeout_s)

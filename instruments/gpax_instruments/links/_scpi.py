@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from gpax_instruments.drivers import _codecs as codecs
+from gpax_instruments import _codecs as codecs
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, DeviceError
 from gpax_instruments.links._deadline import after
-from gpax_instruments.links.link import Link
+from gpax_instruments.links._link import Link
 from gpax_lab.core import InstrumentError
 
 #: Echo query of our twin and of instruments that offer one.
