@@ -1,12 +1,7 @@
 """The simulated microscope as its clients meet it: bytes on a plain socket, and HiSLIP through pyvisa-py."""
 
-import contextlib
 import gc
-import json
-import signal
 import socket
-import subprocess
-import sys
 import time
 import warnings
 
@@ -14,70 +9,15 @@ import jax
 import numpy as np
 import pytest
 from gpax_instruments.twins import start_pfm
-from gpax_instruments.twins.dialect import Dialect, split
 from gpax_instruments.twins.hislip import Kind, packets, receive, send
 from gpax_instruments.twins.microscope import RAIL, SIZE_M
+from raw_socket import AMPLE, Raw
 
 from gpax_lab.simulators import ferroelectric
 from gpax_lab.spectra.loops import triangle
 
 PAUSE = 0.4  # what STALL and LATE take
-AMPLE = 30.0  # s: for what comes at once, however busy the machine
 NOISE = 0.02
-
-
-class Raw:
-    """A plain socket that reads with a deadline."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=AMPLE)
-        self.buffer = b""
-
-    def send(self, line):
-        self.socket.sendall(line.encode() + b"\n")
-
-    def ask(self, line):
-        self.send(line)
-        return self.line().decode().removesuffix("\n")
-
-    def line(self):
-        while b"\n" not in self.buffer:
-            if not self.more():
-                raise EOFError(self.buffer)
-        line, _, self.buffer = self.buffer.partition(b"\n")
-        return line + b"\n"
-
-    def more(self):
-        data = self.socket.recv(1 << 16)
-        self.buffer += data
-        return bool(data)
-
-    def block(self, line):
-        """The data of a block, whose header must be right."""
-        self.send(line)
-        while len(self.buffer) < 2 or len(self.buffer) < 2 + int(self.buffer[1:2]):
-            assert self.more()
-        head = 2 + int(self.buffer[1:2])
-        n = int(self.buffer[2:head])
-        while len(self.buffer) < head + n + 1:
-            assert self.more()
-        data, end, self.buffer = self.buffer[head : head + n], self.buffer[head + n : head + n + 1], b""
-        assert end == b"\n"
-        return data
-
-    def rest(self):
-        """Everything until the peer closes."""
-        with contextlib.suppress(OSError):
-            while self.more():
-                pass
-        data, self.buffer = self.buffer, b""
-        return data
-
-    def silence(self, seconds):
-        self.socket.settimeout(seconds)
-        with pytest.raises(TimeoutError):
-            self.socket.recv(1)
-        self.socket.settimeout(AMPLE)
 
 
 @pytest.fixture(scope="module")
@@ -373,61 +313,7 @@ def test_packets_split_an_answer_without_losing_a_byte():
     assert kinds == [6, 6, 6, 6, 7]
 
 
-# --- the process ------------------------------------------------------------------------------------------------------
-
-
 def test_only_this_machine_can_reach_it(twin):
     for port in (twin.scpi_port, twin.hislip_port):
         with pytest.raises(OSError, match=r".*"):  # 127.0.0.2 is this machine too, but another address
             socket.create_connection(("127.0.0.2", port), timeout=1).close()
-
-
-def test_busy_drift_log_and_the_end_on_sigterm(tmp_path):
-    log = tmp_path / "wire.log"
-    with start_pfm(seed=1, noise=0.0, drift=5e-8, dwell=0.5, wire_log=log) as twin:
-        raw = Raw(twin.scpi_port)
-        # One line, which nothing but the loop's own half second can delay.
-        line = 'BIAS:WAV 8,64;MOVE 1e-6,1e-6;MEAS:LOOP "one";STAT?;LOOP:TOK?;MOVE 1e-7,1e-7;MEAS:LOOP "two"'
-        assert raw.ask(line) == 'BUSY;""'
-        assert raw.ask("SYST:ERR?;SYST:ERR?") == '-221,"Settings conflict";-213,"Init ignored"'
-        assert raw.ask("*OPC?;STAT?;LOOP:TOK?") == '1;IDLE;"one"'
-        first, before = np.frombuffer(raw.block("LOOP:DATA?"), "<f4"), raw.ask("POS?")
-        raw.send('MEAS:LOOP "three"')
-        assert raw.ask("*OPC?;POS?") == f"1;{before}"  # the sample drifts, the read-back does not
-        assert np.abs(np.frombuffer(raw.block("LOOP:DATA?"), "<f4") - first).max() > 0.01
-        assert (
-            raw.ask('MEAS:LOOP "four";SAFE;STAT?;LOOP:TOK?;TIP?;BIAS?') == 'IDLE;"three";WITHDRAWN;0.0'
-        )  # the loop was cut short
-        raw.send('MEAS:LOOP "four"')
-        assert raw.ask("SYST:ERR?") == '-221,"Settings conflict"'  # and its pulse had begun
-        raw.send("SAFE")
-        raw.ask("*OPC?")
-        lines = [line.split(" ", 2) for line in log.read_text().splitlines()]
-        assert [channel for _, channel, _ in lines] == ["scpi"] * len(lines)
-        assert [text for _, _, text in lines[-2:]] == ["SAFE", "*OPC?"]
-        stamps = [float(stamp) for stamp, _, _ in lines]
-        assert stamps == sorted(stamps)
-        if sys.platform != "win32":
-            twin.process.send_signal(signal.SIGINT)  # for the owner, not for the twin
-            assert raw.ask("*OPC?") == "1"
-            twin.process.send_signal(signal.SIGTERM)
-            assert twin.process.wait(AMPLE) == 0
-        raw.socket.close()
-
-
-def test_it_ends_after_its_time():
-    command = [sys.executable, "-m", "gpax_instruments.twins.pfm", "--max-seconds", "0.1"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=True)
-    assert set(json.loads(done.stdout)) == {"scpi", "hislip", "pid"}
-
-
-def test_a_twin_that_cannot_start_says_why():
-    with pytest.raises(RuntimeError, match="unrecognized arguments: --colour=red"):
-        start_pfm(colour="red")
-
-
-def test_splitting_respects_quotes():
-    assert split("A \"x;y\";B ';'", ";") == ['A "x;y"', "B ';'"]
-    dialect = Dialect()
-    assert dialect.execute(b"SYST:TAG? 1;NO;:syst:tag? 2;;") == ["1", "2"]
-    assert list(dialect.errors) == [-113, -113, -113]
