@@ -27,7 +27,7 @@ class Contents(NamedTuple):
     ignored: int
 
     def of(self, *kinds: str) -> tuple[JournalRecord, ...]:
-        """The records of the given kinds."""
+        """The records of the given kinds, e.g. `of("reading")` for the measurements, in order."""
         return tuple(record for record in self.records if record.kind in kinds)
 
 

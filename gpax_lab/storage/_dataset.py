@@ -64,10 +64,13 @@ class Dataset:
         raise KeyError(f"no axis {name!r}; there are {[axis.name for axis in self.axes]}.")
 
     def positions(self) -> tuple[np.ndarray, np.ndarray]:
-        """x and y on the sample of every pixel of an image or a grid of spectra, (ny, nx) each, in the axes' unit.
+        """Where every pixel of an image, or every spectrum of a grid, lies on the sample.
 
-        Where the frame of a scan was turned, its axes "y" and "x" run along and across its lines, from its centre, and
+        Where the frame of a scan was rotated, its axes "y" and "x" run along and across its lines, from its centre, and
         `metadata["frame"]` holds that centre and the angle (degrees, clockwise).
+
+        Returns:
+            x and y, (ny, nx) each, in the unit of the axes.
 
         Raises:
             KeyError: there is no axis "y" or "x"; says which there are.
@@ -87,7 +90,13 @@ class Dataset:
         )
 
     def moved(self, *names: str) -> "Dataset":
-        """The same with its dimensions in this order.
+        """The same with its dimensions in another order.
+
+        Args:
+            names: of all axes, in the order that is wanted.
+
+        Raises:
+            ValueError: an axis that is not there, or is not given once.
 
         Example:
             >>> axes = axis("energy", np.arange(5.0), "eV"), axis("y", np.arange(3.0), "nm")
@@ -111,10 +120,17 @@ _SPECTRUM = re.compile(r".*(wave.?length|lambda|energy|frequency|current|bias|vo
 
 
 def axis(name: str, values: Any, unit: str = "1", quantity: str = "", kind: str = "") -> Axis:
-    """An axis; its quantity is its name, and its kind follows from unit and name unless given.
+    """One axis of a `Dataset`.
 
-    Lengths are spatial, but not a wavelength; "A" is a length (in Å) only where the name is one of a place, else a
-    current.
+    Lengths are spatial, but not a wavelength; "A" is a length (in Å) only where the name is that of a coordinate, else
+    a current.
+
+    Args:
+        name: of the dimension; no other one of the data set has it.
+        values: (n,) one for each element along the dimension.
+        unit: of the values.
+        quantity: what they are; empty for the name.
+        kind: "SPATIAL", "SPECTRAL" or another of sidpy's words; empty for the one that follows from unit and name.
 
     Example:
         >>> [axis(name, [0.0], unit).kind for name, unit in (("x", "nm"), ("Wavelength", "nm"), ("Current", "A"))]
