@@ -228,7 +228,7 @@ def test_a_grid_stopped_early_takes_no_more_than_it_holds(tmp_path):
     assert found["Current"].values.shape == (2, 3, 4)
     np.testing.assert_allclose(found["Current"].axis("y").values[0], 2e-9 - 1e-8, rtol=1e-6)
     place.write_bytes(place.read_bytes().replace(b"3 x 90000000", b"90000000 x 3"))
-    with pytest.raises(UnreadableFile, match="a row of 90000000 places"):
+    with pytest.raises(UnreadableFile, match="a row of 90000000 positions"):
         load(place)
 
 
