@@ -10,7 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ CHUNK = 64
 """Spectra of a map that are evaluated together: bounds the memory."""
 
 
+@runtime_checkable
 class _HasArrays(Protocol):
     """A measurement as instruments hand it back."""
 
@@ -34,22 +35,7 @@ class _HasArrays(Protocol):
         """Raw arrays by name."""
 
 
-class _Axis(Protocol):
-    """One dimension of measured data."""
-
-    @property
-    def name(self) -> str:
-        """Its name, such as "bias"."""
-
-    @property
-    def values(self) -> Any:
-        """(n,) in its unit."""
-
-    @property
-    def unit(self) -> str:
-        """Its unit."""
-
-
+@runtime_checkable
 class _HasAxes(Protocol):
     """Measured data with an axis for each dimension, such as `gpax_lab.storage.Dataset`."""
 

@@ -6,7 +6,7 @@ map, an array. While one block is computed the next one is read.
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 
+@runtime_checkable
 class _Source(Protocol):
     """Sliced along its first axis."""
 
