@@ -1,5 +1,6 @@
 """The code of the pages runs as printed, from top to bottom."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -48,6 +49,23 @@ def test_the_pages_that_stand_first_have_code():
     listed = re.findall(r"^[a-z-]+$", (DOCS / "howto" / "index.md").read_text(encoding="utf-8"), re.M)
     assert [DOCS / "howto" / f"{name}.md" in WITH_CODE for name in listed[:3]] == [True] * 3
     assert set(listed) == {page.stem for page in (DOCS / "howto").glob("*.md")} - {"index"}
+
+
+WORDS = "acquisition images inference kernels means models nn plot priors spectra vae"
+ROOMS = {name: f"gpax_lab.{name}" for name in WORDS.split(" ")}
+ROOMS |= {name: f"gpax_lab.experiment.{name}" for name in ("interventions", "stopping")}
+
+
+@pytest.mark.parametrize("page", [DOCS.parent / "README.md", *PAGES], ids=lambda page: page.stem)
+def test_what_a_page_names_is_there(page):
+    """Names such as `vae.encode` in tables and sentences, which no test runs."""
+    missing = []
+    for text in re.findall(r"`([^`\n]+)`", page.read_text(encoding="utf-8")):
+        for room, name in re.findall(r"(?<![\w.])(" + "|".join(ROOMS) + r")\.([A-Za-z]\w*)", text):
+            module = importlib.import_module(ROOMS[room])
+            if not hasattr(module, name):
+                missing.append(f"{room}.{name}")
+    assert missing == []
 
 
 def test_links_of_the_readme_lead_somewhere():
