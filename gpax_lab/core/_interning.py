@@ -109,13 +109,21 @@ def fingerprint(part: Any) -> Hashable:
     if isinstance(part, Mapping):
         return type(part), tuple((name, fingerprint(value)) for name, value in part.items())
     if dataclasses.is_dataclass(part) and not isinstance(part, type) and type(part).__module__.startswith("gpax_lab."):
-        values = tuple(fingerprint(getattr(part, one.name)) for one in dataclasses.fields(part))
-        return type(part), values
+        return of_fields(part)
     try:
         hash(part)
     except TypeError as error:
         raise Unequal from error
     return part
+
+
+def of_fields(part: Any) -> Hashable:
+    """A key of a dataclass: its type, and what its fields hold.
+
+    Raises:
+        Unequal: nothing is known to be equal to what a field holds.
+    """
+    return type(part), tuple(fingerprint(getattr(part, one.name)) for one in dataclasses.fields(part))
 
 
 class _Same:

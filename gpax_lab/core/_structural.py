@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 import jax
 
-from gpax_lab.core._interning import Unequal, fingerprint
+from gpax_lab.core._interning import Unequal, of_fields
 
 
 class Structural:
     """Base of frozen dataclasses without arrays that JAX traces: models, kernels, parts of them.
 
     Two are equal if their types and fields are: numbers, arrays and distributions by value, functions by identity (and
-    by the numbers that they read from around them), see `interning.fingerprint`. So they serve as static arguments of
+    by the numbers that they read from around them), see `_interning.fingerprint`. So they serve as static arguments of
     `jax.jit`, and what was compiled for one serves its equals.
 
     Attributes:
@@ -34,7 +34,7 @@ class Structural:
     @cached_property
     def _structure(self) -> Hashable:
         try:
-            key = fingerprint(self)
+            key = of_fields(self)
             hash(key)
         except (Unequal, TypeError):
             return object()
