@@ -86,7 +86,7 @@ class Acquisition:
         weights: one () array per term.
         terms: functions (context, settings) -> (m,) values (static).
         names: a name per term, for records and legends (static).
-        joint: whether a term needs all candidates in one piece (static).
+        joint: whether a term needs all candidates at once (static).
         own_pending: whether a term deals with pending points itself, and wants a posterior that does not know of
             them (static).
     """

@@ -72,7 +72,7 @@ def _choose(x: Array, values: Array, allowed: Array, distance: Callable[[], Arra
 
 
 def _inside(among: Region | None, obs: Observations, low: Array, high: Array) -> Array:
-    """(capacity,) bool: slots in the region, or between the corners as far as inputs can be told apart."""
+    """(capacity,) bool: slots in the region, or between the corners as far as inputs can be distinguished."""
     if among is not None:
         return jax.vmap(among)(obs.x)
     used = (obs.status != EMPTY)[:, None]
@@ -106,7 +106,7 @@ class Pool:
     among: Region | None = field(default=None, metadata={"static": True})
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
-        """The allowed point of largest value; `joint` looks at all points in one piece."""
+        """The allowed point of largest value; `joint` looks at all points at once."""
         count = self.points.shape[0]
         values = value_of(self.points) if joint else in_chunks(value_of, self.points, self.chunk)
         allowed = jnp.ones(count, bool) if self.repeat else ~self.taken(obs)
@@ -257,7 +257,7 @@ def pool(points: ArrayLike, repeat: bool = False, dtype: DTypeLike | None = None
     """A pool of points (m, d) in the user's units.
 
     Raises:
-        ValueError: not two-dimensional, empty, not finite, or points that are not told apart in the dtype.
+        ValueError: not two-dimensional, empty, not finite, or points that are not distinct in the dtype.
     """
     values = places(points, float_dtype(dtype), "the pool")
     if values.shape[0] == 0:

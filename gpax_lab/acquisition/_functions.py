@@ -99,7 +99,7 @@ def _learning(goal: Term, logarithm: bool) -> Term:
 
 @interned
 def learning(acquisition: Acquisition, every: int = 3) -> Acquisition:
-    """The same acquisition function, but every so-manieth point (seeds counted) is measured where least is known.
+    """The same acquisition function, but every n-th point (seeds counted) is measured where least is known.
 
     A process that explains its first observations may be sure, and wrong, of points that look almost like them; a third
     of the points keeps a campaign from ending at the optimum of those (`benchmarks/stuck.py`). Terms that seek an

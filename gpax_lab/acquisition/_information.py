@@ -67,7 +67,7 @@ def _expected_information_gain(draws: int) -> Term:
         few = _average(context).thinned(context.key, draws)
         mean, variance = few.predict(context.x)
         std = jnp.sqrt(variance + few.noise_variance(context.x))
-        # Observations known without error would be told apart with certainty: a thousandth of the range is the least.
+        # Observations known without error would decide with certainty: a thousandth of the range is the least.
         extent = jnp.max(jnp.abs(mean - jnp.mean(mean, axis=0)[None]), axis=0)
         std = jnp.maximum(std, 1e-3 * extent[None] + jnp.finfo(mean.dtype).tiny)
         log_weight, owner = few.log_weight, few.owner

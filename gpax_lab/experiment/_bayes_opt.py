@@ -56,7 +56,7 @@ def bayes_opt(
         floor: where hypotheses compete and the acquisition function seeks an optimum: share of their probability that
             decisions give to all of them evenly, whatever the evidence. What is reported is not touched. 0 trusts the
             evidence.
-        apart_every: likewise, every so-manieth point (seeds counted) is measured where the rivals part most
+        apart_every: likewise, every n-th point (seeds counted) is measured where the hypotheses disagree most
             (`acquisition.parting`, with the penalties of the acquisition function); None for never. Both keep a
             campaign from ending at the optimum of a wrong hypothesis that explained the first observations
             (`benchmarks/stuck.py`).

@@ -94,7 +94,7 @@ class Journalling:
         self._waiting.append(("posterior", self.step, record.posterior_summary(state), {}))
 
     def intervened(self, action: Intervention) -> None:
-        """Queue what a person wished."""
+        """Queue what a person asked for."""
         header, arrays = to_record(action)
         self._waiting.append(("intervention", self.step, header, arrays))
 

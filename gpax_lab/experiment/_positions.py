@@ -36,7 +36,7 @@ class MeasuredAt:
 
     Attributes:
         learned_at: (d,) where the measurement is learned.
-        position: what the instrument told; None for nothing that can be recorded.
+        position: what the instrument reported; None for nothing that can be recorded.
         believed: whether the measurement may be used.
         reason: why not, in words.
         flags: the same, in single words.
@@ -50,8 +50,8 @@ class MeasuredAt:
 
     def arrays(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """For the journal: the position as it came, and the position that is learned where it differs from x."""
-        told = {} if self.position is None else {"position": self.position}
-        return told if np.array_equal(self.learned_at, x) else told | {"place": self.learned_at}
+        reported = {} if self.position is None else {"position": self.position}
+        return reported if np.array_equal(self.learned_at, x) else reported | {"place": self.learned_at}
 
 
 def measured_at(
@@ -66,36 +66,36 @@ def measured_at(
 
     Args:
         x: (d,) the position asked for.
-        position: as the instrument told it, in the coordinates of x; or None.
+        position: as the instrument reported it, in the coordinates of x; or None.
         state: of the campaign; None before the first fit.
         spread: (d,) of the seeds; before the first fit, a hundredth of it is the tolerance.
     """
-    told = None if position is None else storable(position)
-    if told is None or told.dtype.kind not in "fiu":
+    reported = None if position is None else storable(position)
+    if reported is None or reported.dtype.kind not in "fiu":
         return MeasuredAt(x, None)
     if np.ma.is_masked(position):
         return MeasuredAt(x, None, flags=("position_unclear",))
-    if told.size == x.size and told.shape in ((), (1, x.size)):  # a number, or a row of a table
-        told = told.reshape(x.shape)
-    if told.shape != x.shape or not np.isfinite(told).all():
-        return MeasuredAt(x, told, flags=("position_unclear",))
-    there = told.astype(x.dtype if x.dtype.kind == "f" else np.float64)
+    if reported.size == x.size and reported.shape in ((), (1, x.size)):  # a number, or a row of a table
+        reported = reported.reshape(x.shape)
+    if reported.shape != x.shape or not np.isfinite(reported).all():
+        return MeasuredAt(x, reported, flags=("position_unclear",))
+    there = reported.astype(x.dtype if x.dtype.kind == "f" else np.float64)
     if np.array_equal(there, x):
-        return MeasuredAt(there, told)
+        return MeasuredAt(there, reported)
     if state is not None:
         tolerance = np.asarray(_tolerance(state.candidates, x))
     else:
         wide = np.full(x.shape, np.inf) if width is None else width
         tolerance = np.where(wide > 0, 0.01 * wide, 1e-3 * np.maximum(np.abs(x), 1.0))
     if not np.any(np.abs(there - x) > tolerance):
-        return MeasuredAt(there, told)
+        return MeasuredAt(there, reported)
     if state is not None and _far(there, state):
         reason = (
-            f"measured at {told.tolist()} by its position, asked at {x.tolist()}: far outside of where candidates lie. "
-            "If it is told in other coordinates than x, convert it, or hand back position=None"
+            f"measured at {reported.tolist()} by its position, asked at {x.tolist()}: far outside of where candidates "
+            "lie. If it is in other coordinates than x, convert it, or hand back position=None"
         )
-        return MeasuredAt(x, told, False, reason, ("position_outside",))
-    return MeasuredAt(there, told, flags=("position_differs",))
+        return MeasuredAt(x, reported, False, reason, ("position_outside",))
+    return MeasuredAt(there, reported, flags=("position_differs",))
 
 
 def _far(there: np.ndarray, state: State) -> bool:

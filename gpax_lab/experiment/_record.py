@@ -66,7 +66,7 @@ class Progress(NamedTuple):
     Attributes:
         state: the last recorded state with later interventions applied; None before the first fit.
         step: number of finished campaign steps.
-        asked: whether a person was asked before the step under way; if so, the state knows all that was wished.
+        asked: whether a person was asked before the step under way; if so, the state knows all interventions.
         pinned: (q, d) points that a person asked for next, or None.
         scalarizer: name of the scalarizer in force, or None for the first.
         answers: by token, of every measurement that is recorded.
@@ -197,7 +197,7 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
 
 
 class PastDraws(NamedTuple):
-    """What was believed at a recorded state, as far as it can be told without the sampler.
+    """What was believed at a recorded state, as far as that is known without the sampler.
 
     Attributes:
         params: draws by name, each (draws, ...).
@@ -289,7 +289,7 @@ def fold(experiment: Experiment, entries: Sequence[JournalRecord], extend: Exten
     state = restore(experiment, arrays) if arrays else None
     pinned = None
     if state is not None:
-        for action in later if asked else ():  # wishes whose proposal is missing were in a write that never finished
+        for action in later if asked else ():  # those whose proposal is missing were in a write that never finished
             state = apply(state, action)
             pinned = join_pins(pinned, action)
     known = frozenset(begun)

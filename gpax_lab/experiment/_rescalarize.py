@@ -65,9 +65,9 @@ def received(measurement: Any) -> Received:
             f"the instrument handed back a {type(measurement).__name__} that the journal can not hold as it is: "
             f"{', '.join(what)}. All else is recorded; let the driver hand back arrays of numbers, and resume"
         )
-    told = "" if reason is None else _text(reason)
+    given_reason = "" if reason is None else _text(reason)
     plain = {str(name): _text(unit) for name, unit in units.items()} if isinstance(units, Mapping) else {}
-    why = told or (str(error) if missing else "")
+    why = given_reason or (str(error) if missing else "")
     return Received(arrays, plain, _part(measurement, "position"), ok, why, tuple(flags), words, error)
 
 

@@ -196,7 +196,7 @@ class _Loop:
 
         Args:
             state: the last one.
-            asked: whether people were asked for the step under way; if so, the state knows all that was wished.
+            asked: whether people were asked for the step under way; if so, the state knows all interventions.
             pinned: (q, d) points that they want next, or None.
             steps: in all.
             rules: reasons to stop early.
@@ -243,9 +243,9 @@ class _Loop:
         return self.experiment.observe(state, jnp.asarray(positions, x.dtype), y, noise, asked=x)
 
     def intervene(self, state: State, hooks: Sequence[Hook]) -> tuple[State, np.ndarray | None]:
-        """The state after what people wish now, and the points (q, d) that they want next."""
-        wishes, pinned = [action for hook in hooks for action in hook(state)], None
-        for action in sorted(wishes, key=_rank):
+        """The state after what people ask for now, and the points (q, d) that they want next."""
+        actions, pinned = [action for hook in hooks for action in hook(state)], None
+        for action in sorted(actions, key=_rank):
             if isinstance(action, Adopt) and joined_already(action, self.adopted):
                 continue
             self.journal.intervened(action)
@@ -294,7 +294,7 @@ def _reason(rule: Rule, state: State) -> str | None:
 
 
 def _rank(action: Intervention) -> tuple[bool, bool]:
-    """Order of wishes: Rescale first, then Adopt, the rest as it comes: a state is recorded after the first two."""
+    """Order of interventions: Rescale, Adopt, the rest as it comes: a state is recorded after the first two."""
     return not isinstance(action, Rescale), not isinstance(action, Adopt)
 
 

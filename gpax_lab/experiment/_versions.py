@@ -42,10 +42,10 @@ def differences(entries: Iterable[JournalRecord], now: Mapping[str, str]) -> lis
         entries: of the journal.
         now: `versions` here.
     """
-    told = [entry.header["versions"] for entry in entries if entry.header.get("versions")]
+    recorded = [entry.header["versions"] for entry in entries if entry.header.get("versions")]
     found = [
         f"{name} {then[name] or 'none'} -> {value or 'none'}"
-        for then in told
+        for then in recorded
         for name, value in now.items()
         if then.get(name, value) != value
     ]

@@ -78,13 +78,13 @@ class PriorSweep:
             return np.any(log_p - log_p[:, [best]] > doubt, axis=1)
 
     def leaders(self) -> list[tuple[float, int]]:
-        """Factor, and number of the hypothesis that leads there, where that is told."""
-        told = np.isfinite(self.probability).all(axis=1)
-        return [(float(self.factors[f]), int(self.probability[f].argmax())) for f in np.flatnonzero(told)]
+        """Factor, and number of the hypothesis that leads there, where that is known."""
+        known = np.isfinite(self.probability).all(axis=1)
+        return [(float(self.factors[f]), int(self.probability[f].argmax())) for f in np.flatnonzero(known)]
 
     @property
     def stable(self) -> bool:
-        """Whether the same hypothesis leads at every factor, beyond twice its Monte Carlo error, and all are told."""
+        """Whether the same hypothesis leads at every factor, beyond twice its Monte Carlo error, and all are known."""
         if not np.isfinite(self.probability).all():
             return False
         best = int(self.probability[0].argmax())
@@ -100,7 +100,7 @@ class PriorSweep:
         lines += ["width".ljust(8) + "".join(name.rjust(wide) for name in self.names)]
         for f, factor in enumerate(self.factors):
             cells = [
-                f"{p:.3f}  {z:9.2f} +- {e:.2f}" if np.isfinite(z) else "not told by these draws"
+                f"{p:.3f}  {z:9.2f} +- {e:.2f}" if np.isfinite(z) else "unknown from these draws"
                 for p, z, e in zip(self.probability[f], self.log_evidence[f], self.error[f], strict=True)
             ]
             lines.append(f"{factor:<8g}" + "".join(cell.rjust(wide) for cell in cells))
@@ -154,13 +154,13 @@ def prior_sweep(posterior: ModelAverage, factors: Sequence[float] = FACTORS) -> 
     ]
     table = np.asarray(each, float)  # (F, M, 2)
     joint = table[..., 0] + np.asarray(posterior.log_prior)[None]
-    with np.errstate(invalid="ignore"):  # NaN where one of them is not told
+    with np.errstate(invalid="ignore"):  # NaN where one of them is not known
         probability = np.exp(joint - np.logaddexp.reduce(joint, axis=1)[:, None])
     return PriorSweep(posterior.names, widths, table[..., 0], table[..., 1], probability)
 
 
 def _check_sites(name: str, program: Program) -> None:
-    """Refuse a program whose sites can not be told from its parameters: the widths of their priors are then unknown."""
+    """Refuse a program whose sites do not follow from its parameters: the widths of their priors are then unknown."""
     trace = handlers.trace(handlers.seed(program, jax.random.key(0)))
     values = trace()
     for site in latent_and_observed(program)[0]:
@@ -179,9 +179,9 @@ def with_width(posterior: Posterior, factor: Array) -> tuple[Array, Array]:
     gained = jax.scipy.special.logsumexp(weight)
     # At the width it was fitted with, weights are what they were and nothing is added to the error.
     added = jnp.maximum(weight_variance(weight) - weight_variance(posterior.log_weight), 0.0)
-    told = (jnp.max(weight) - gained < jnp.log(HEAVIEST)) | (factor == 1.0)
+    known = (jnp.max(weight) - gained < jnp.log(HEAVIEST)) | (factor == 1.0)
     error = jnp.sqrt(posterior.info.evidence_error**2 + added)
-    return jnp.where(told, posterior.log_evidence + gained, jnp.nan), jnp.where(told, error, jnp.nan)
+    return jnp.where(known, posterior.log_evidence + gained, jnp.nan), jnp.where(known, error, jnp.nan)
 
 
 def _log_ratio(posterior: Posterior, params: Params, factor: Array) -> Array:
