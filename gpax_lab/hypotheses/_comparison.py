@@ -69,7 +69,7 @@ def predictive_check(key: Array, posterior: Posterior, obs: Observations) -> Pre
 
     Raises:
         ValueError: the model standardises observations by themselves, so that it held nothing before it saw them; or
-            fewer than three observations.
+            fewer than three observations, or others than the posterior knows.
     """
     if posterior.model.standardized:
         raise ValueError(
@@ -80,6 +80,12 @@ def predictive_check(key: Array, posterior: Posterior, obs: Observations) -> Pre
         count = int(np.sum(np.asarray(obs.status) == MEASURED))
         if count < 3:
             raise ValueError(f"a check needs three observations or more; there are {count}.")
+        known = posterior.seen
+        if known is not None and not isinstance(known, jax.core.Tracer) and int(np.sum(np.asarray(known))) != count:
+            raise ValueError(
+                f"this posterior knows {int(np.sum(np.asarray(known)))} observations, and {count} are to be checked: "
+                "give those that it was fitted to, or condition it on these (`posterior.conditioned(obs)`)."
+            )
     return _judged(_residuals(posterior.model, posterior.params, obs), posterior.log_weight, obs, key)
 
 

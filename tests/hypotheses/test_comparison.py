@@ -330,3 +330,8 @@ def test_options_that_would_do_nothing_are_refused():
         hypotheses(models, within_process=True)
     with pytest.raises(ValueError, match="bounds without scale"):
         hypotheses(models, bounds=[[0.0, 1.0]])
+
+
+def test_a_check_is_of_the_observations_that_the_posterior_knows(belief):
+    with pytest.raises(ValueError, match=r"knows 12 observations, and 5 are to be checked"):
+        predictive_check(jax.random.key(0), belief.posteriors[0], observations(X[:5], Y[:5]))
