@@ -186,7 +186,13 @@ def _in_region(function: Term, region: Region) -> Term:
 
 @interned
 def of_moments(function: Callable[[Array, Array], Array]) -> Acquisition:
-    """An acquisition function of your own from posterior mean (m,) and standard deviation (m,) in the user's units.
+    """An acquisition function of your own from the posterior mean and standard deviation.
+
+    Args:
+        function: mean (m,), standard deviation (m,), both in the user's units -> values (m,), larger is better.
+
+    Returns:
+        An Acquisition of one term, to be added to others.
 
     Raises:
         TypeError: it is not a function of two arrays, or makes an acquisition function instead of values.

@@ -70,7 +70,14 @@ def q_log_nei(
 def q_log_ei(
     maximize: bool = True, paths: int = 2, temperature: float = 0.01, among: Region | ArrayLike | None = None
 ) -> Acquisition:
-    """As `q_log_nei`, over the incumbent of `log_ei` (largest posterior mean of a draw) and the pending points."""
+    """As `q_log_nei`, over the incumbent of `log_ei` (largest posterior mean of a draw) and the pending points.
+
+    Args:
+        maximize: False to look for a minimum.
+        paths: functions per posterior draw.
+        temperature: width of the smoothing of max, in posterior standard deviations at the point.
+        among: which slots count, as in `log_ei`.
+    """
     sign, function = sign_of(maximize), only_among(_q_log(paths, False), among)
     return term("q_log_ei", function, own_pending=True, sign=sign, temperature=temperature)
 
@@ -88,6 +95,9 @@ def thompson_path(maximize: bool = True) -> Acquisition:
 
     A draw of the parameters is chosen by weight and a function drawn by pathwise conditioning (Wilson et al. 2021).
     Each point of a batch gets a function of its own.
+
+    Args:
+        maximize: False to look for a minimum.
     """
     return term("thompson_path", _path, own_pending=True, sign=sign_of(maximize))
 
@@ -114,7 +124,11 @@ def ucb_pe(beta: float = 2.0, maximize: bool = True, among: Region | ArrayLike |
 
     While points are pending, the next is the one of largest standard deviation among those whose upper bound mean +
     beta std reaches the best that is known (arXiv:1304.5350); pending points shrink the deviation and leave the mean.
-    The best is over the observations where may still be asked, or `among` others, as in `log_ei`.
+
+    Args:
+        beta: standard deviations that are added to the mean.
+        maximize: False to look for a minimum.
+        among: which observations the best is over; None for those where may still be asked, as in `log_ei`.
     """
     return term("ucb_pe", only_among(_ucb_pe, among), sign=sign_of(maximize), beta=beta)
 

@@ -254,7 +254,15 @@ def domain(candidates: Candidates, posterior: Posterior | HypothesisMixture, obs
 
 
 def pool(points: ArrayLike, repeat: bool = False, dtype: DTypeLike | None = None) -> Pool:
-    """A pool of points (m, d) in the user's units.
+    """A pool of points, such as the wells of a combinatorial library or the pixels of an image.
+
+    Args:
+        points: (m, d) in the user's units.
+        repeat: whether a point may be measured again.
+        dtype: floating dtype, float64 by default.
+
+    Returns:
+        A Pool.
 
     Raises:
         ValueError: not two-dimensional, empty, not finite, or points that are not distinct in the dtype.
@@ -299,7 +307,17 @@ def grid(bounds: ArrayLike, shape: Sequence[int], repeat: bool = False, dtype: D
 def box(
     bounds: ArrayLike, starts: int = 512, refine: int = 8, iterations: int = 40, dtype: DTypeLike | None = None
 ) -> Box:
-    """A continuous box with bounds (d, 2); see `Box` for the search settings.
+    """A continuous box, searched by gradient ascent from the best of many random points.
+
+    Args:
+        bounds: (d, 2) low and high of each input, in the user's units.
+        starts: random points that are looked at.
+        refine: how many of them, the best ones, gradient ascent goes on from.
+        iterations: of the ascent (Adam in the unit cube).
+        dtype: floating dtype, float64 by default.
+
+    Returns:
+        A Box.
 
     Raises:
         ValueError: bounds are not (d, 2), not finite, empty, or in steps too coarse in the dtype; or no starts, or a

@@ -68,7 +68,13 @@ def _log_pi(context: AcquisitionContext, settings: Settings) -> Array:
 
 @interned
 def log_pi(maximize: bool = True, xi: float = 0.0, among: Region | ArrayLike | None = None) -> Acquisition:
-    """Log probability of improving on the best point by more than `xi` (unit of y) (Kushner 1964); as `log_ei`."""
+    """Log probability of improving on the best point by more than `xi` (Kushner 1964).
+
+    Args:
+        maximize: False to look for a minimum.
+        xi: improvement below this (unit of y) does not count.
+        among: which observations count, as in `log_ei`.
+    """
     return term("log_pi", only_among(_log_pi, among), sign=sign_of(maximize), xi=xi)
 
 
@@ -82,6 +88,10 @@ def ucb(beta: float = 2.0, maximize: bool = True) -> Acquisition:
     """Upper confidence bound mean + beta std of the mixture over draws (Srinivas et al. 2010, arXiv:0912.3995).
 
     With `maximize=False`, beta std - mean: the (negative) lower confidence bound.
+
+    Args:
+        beta: standard deviations that are added to the mean.
+        maximize: False to look for a minimum.
     """
     return term("ucb", _ucb, sign=sign_of(maximize), beta=beta)
 
@@ -190,6 +200,9 @@ def thompson(maximize: bool = True) -> Acquisition:
     """One function drawn from the posterior (Thompson 1933): its maximum is the next point.
 
     A draw of the parameters is chosen by weight and one function over all candidates is drawn jointly.
+
+    Args:
+        maximize: False to look for a minimum.
     """
     return term("thompson", _thompson, joint=True, sign=sign_of(maximize))
 

@@ -75,6 +75,12 @@ def bayes_opt(
             to nothing of it; or `among` has another number of inputs.
         TypeError: the sampler is none, or one of a single model where hypotheses compete; the acquisition function is
             neither an Acquisition nor a function of (mean, std); or model or candidates are none.
+
+    Example:
+        >>> from gpax_lab import acquisition, gp, laplace
+        >>> where = acquisition.grid([[0.0, 1.0]], (50,))
+        >>> experiment = bayes_opt(gp.exact(1, bounds=[[0.0, 1.0]]), laplace(), acquisition.log_ei(), where)
+        >>> experiment.check(np.array([[0.5]]), "the seeds")
     """
     settings = ProposalSettings(batch_size, by_travel, num_samples, floor, apart_every)
     _check_settings(settings)
