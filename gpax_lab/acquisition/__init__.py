@@ -2,8 +2,7 @@
 
 from gpax_lab.acquisition._acquisition import Acquisition, of_moments
 from gpax_lab.acquisition._batches import min_distance, q_log_ei, q_log_nei, thompson_path, ucb_pe
-from gpax_lab.acquisition._candidates import Box, Pool, grid, pool
-from gpax_lab.acquisition._candidates import box as box
+from gpax_lab.acquisition._candidates import Box, Pool, box, grid, pool
 from gpax_lab.acquisition._functions import (
     disagreement,
     learning,
