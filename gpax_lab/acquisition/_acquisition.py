@@ -167,6 +167,17 @@ def term(
     return Acquisition((arrays,), (jnp.asarray(1.0),), (function,), (name,), joint, own_pending)
 
 
+def need_positive(name: str, **settings: ArrayLike) -> None:
+    """Refuse settings that make an acquisition function meaningless; traced ones can not be looked at.
+
+    Raises:
+        ValueError: one is not above 0.
+    """
+    wrong = {key: value for key, value in settings.items() if not traced(value) and not np.all(np.asarray(value) > 0)}
+    if wrong:
+        raise ValueError(f"{name} needs numbers above 0; got {', '.join(f'{k} = {v}' for k, v in wrong.items())}.")
+
+
 def only_among(function: Term, among: Region | ArrayLike | None) -> Term:
     """The term with improvement over observations in a region: x (d,) -> bool, or bounds (d, 2); None: the domain."""
     region = as_region(among)

@@ -7,9 +7,18 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.acquisition._acquisition import Acquisition, AcquisitionContext, Settings, Term, only_among, term
+from gpax_lab.acquisition._acquisition import (
+    Acquisition,
+    AcquisitionContext,
+    Settings,
+    Term,
+    need_positive,
+    only_among,
+    term,
+)
 from gpax_lab.acquisition._domain import Region
 from gpax_lab.acquisition._functions import sign_of
+from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, PENDING, VETOED, as_if_measured
 
@@ -61,7 +70,11 @@ def q_log_nei(
         paths: functions per posterior draw.
         temperature: width of the smoothing of max, in posterior standard deviations at the point.
         among: which slots count, as in `log_ei`.
+
+    Raises:
+        ValueError: paths or temperature is not above 0.
     """
+    need_positive("q_log_nei", paths=paths, temperature=temperature)
     sign, function = sign_of(maximize), only_among(_q_log(paths, True), among)
     return term("q_log_nei", function, own_pending=True, sign=sign, temperature=temperature)
 
@@ -77,7 +90,11 @@ def q_log_ei(
         paths: functions per posterior draw.
         temperature: width of the smoothing of max, in posterior standard deviations at the point.
         among: which slots count, as in `log_ei`.
+
+    Raises:
+        ValueError: paths or temperature is not above 0.
     """
+    need_positive("q_log_ei", paths=paths, temperature=temperature)
     sign, function = sign_of(maximize), only_among(_q_log(paths, False), among)
     return term("q_log_ei", function, own_pending=True, sign=sign, temperature=temperature)
 
@@ -161,5 +178,11 @@ def min_distance(radius: float, memory: int = 10, relax: float = 0.8) -> Acquisi
         radius: smallest distance to the point asked last, unit of x.
         memory: how many points back it counts.
         relax: factor per point back, in (0, 1].
+
+    Raises:
+        ValueError: a number is out of range.
     """
+    need_positive("min_distance", radius=radius, memory=memory, relax=relax)
+    if not traced(relax) and relax > 1:
+        raise ValueError(f"min_distance needs relax of at most 1, or the distance grows with age; got {relax}.")
     return term("min_distance", _min_distance(memory), radius=radius, relax=relax)

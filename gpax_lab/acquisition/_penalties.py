@@ -4,7 +4,8 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from gpax_lab.acquisition._acquisition import Acquisition, AcquisitionContext, Settings, term
+from gpax_lab.acquisition._acquisition import Acquisition, AcquisitionContext, Settings, need_positive, term
+from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, FAILED, VETOED, Observations
 
@@ -36,7 +37,13 @@ def travel(speed: float, measure_s: float, settle_s: float = 0.0) -> Acquisition
         speed: of the move, in units of x per second.
         measure_s: time at the point itself (dwell), seconds.
         settle_s: time to settle after a move, seconds.
+
+    Raises:
+        ValueError: speed or measure_s is not above 0, or settle_s is negative.
     """
+    need_positive("travel", speed=speed, measure_s=measure_s)
+    if not traced(settle_s) and not settle_s >= 0:
+        raise ValueError(f"travel needs settle_s of 0 or more; got {settle_s}.")
     return term("travel", _travel, speed=speed, measure_s=measure_s, settle_s=settle_s)
 
 
@@ -58,7 +65,11 @@ def distance_penalty(radius: ArrayLike) -> Acquisition:
 
     Args:
         radius: scalar or (d,), in units of x.
+
+    Raises:
+        ValueError: the radius is not above 0.
     """
+    need_positive("distance_penalty", radius=radius)
     return term("distance_penalty", _distance_penalty, radius=jnp.asarray(radius))
 
 
@@ -85,5 +96,9 @@ def feasible(radius: ArrayLike, strength: float = 1.0) -> Acquisition:
     Args:
         radius: scalar or (d,), in units of x: how far the fate of a measurement tells about its neighbours.
         strength: measurements that the share p counts for.
+
+    Raises:
+        ValueError: one of them is not above 0.
     """
+    need_positive("feasible", radius=radius, strength=strength)
     return term("feasible", _feasible, radius=jnp.asarray(radius), strength=strength)

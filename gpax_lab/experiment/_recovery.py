@@ -68,7 +68,12 @@ class Recovery:
 
         The band is the central interval of the beta posterior with Jeffreys' prior (Brown, Cai & DasGupta 2001,
         Stat. Sci. 16, 101).
+
+        Raises:
+            ValueError: the level is not between 0 and 1.
         """
+        if not 0 < level < 1:
+            raise ValueError(f"the level of a band lies between 0 and 1; got {level}.")
         right, count = self.leads.sum(axis=2), self.leads.shape[2]
         edge = 0.5 * (1.0 - level)
         low, high = (_beta_quantile(q, right + 0.5, count - right + 0.5) for q in (edge, 1.0 - edge))
@@ -86,7 +91,13 @@ class Recovery:
 
     def settled(self, sure: float = 0.95) -> np.ndarray:
         """(E, T, K) observations until the truth has a probability of `sure` (leads, where there are only rewards), for
-        good; infinite where that never comes."""
+        good; infinite where that never comes.
+
+        Raises:
+            ValueError: `sure` is no probability.
+        """
+        if not 0 < sure <= 1:
+            raise ValueError(f"sure is a probability; got {sure}.")
         holds = np.where(self.rewards[:, None, None, None], self.leads, self.of_truth >= sure)
         for_good = np.flip(np.logical_and.accumulate(np.flip(holds, axis=-1), axis=-1), axis=-1)
         return np.where(for_good.any(axis=-1), self.points[for_good.argmax(axis=-1)], np.inf)

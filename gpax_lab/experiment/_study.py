@@ -180,6 +180,10 @@ def _check_problems(objectives: Mapping[str, Problem], domain: Candidates) -> No
     for name, problem in objectives.items():
         if not isinstance(problem, Problem):
             raise TypeError(f"objective {name!r} must be Problem(measure, truth); got {type(problem).__name__}.")
+        if problem.best is not None and not np.isfinite(problem.best):
+            raise ValueError(
+                f"the optimum of {name!r} is a finite number, or None for an unknown one; got {problem.best}."
+            )
         check_measure(name, problem.measure, domain)
         _check_number(f"truth of {name!r}", problem.truth, _point(domain))
 

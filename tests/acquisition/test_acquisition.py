@@ -38,9 +38,31 @@ def test_one_value_for_each_point_is_needed(wrong):
         as_acquisition(wrong)
 
 
-@pytest.mark.parametrize("make", [acquisition.ucb, lambda beta: acquisition.log_ei(xi=beta), acquisition.min_distance])
+@pytest.mark.parametrize(
+    "make", [acquisition.ucb, lambda xi: acquisition.log_ei(xi=xi), lambda xi: acquisition.log_pi(xi=xi)]
+)
 def test_a_setting_that_is_no_number_is_refused(make):
     """Every value would be NaN, and every point chosen by its distance."""
     with pytest.raises(ValueError, match="must be numbers; got NaN"):
         make(float("nan"))
     assert term("mine", lambda context, settings: context.mean[0], beta=jnp.inf).names == ("mine",)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: acquisition.distance_penalty(0.0),
+        lambda: acquisition.distance_penalty([0.1, -0.1]),
+        lambda: acquisition.feasible(0.1, strength=0.0),
+        lambda: acquisition.travel(0.0, 1.0),
+        lambda: acquisition.travel(1.0, 1.0, settle_s=-1.0),
+        lambda: acquisition.q_log_ei(paths=0),
+        lambda: acquisition.q_log_nei(temperature=0.0),
+        lambda: acquisition.min_distance(0.1, memory=0),
+        lambda: acquisition.min_distance(0.1, relax=1.5),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(make):
+    """Each of them was NaN, infinite or without effect, and the campaign went on."""
+    with pytest.raises(ValueError, match="needs"):
+        make()

@@ -106,3 +106,12 @@ def test_mistakes_are_told():
     ways = {"a": way, "b": bayes_opt(other, model_average(smc(8)), acquisition.expected_information_gain(), DOMAIN)}
     with pytest.raises(ValueError, match="different hypotheses"):
         recovery(KEYS, ways, TRUTHS, DOMAIN, 2)
+
+
+def test_a_level_in_percent_is_refused(result):
+    """The band would have no width, and nothing would ever be settled."""
+    _, found = result
+    with pytest.raises(ValueError, match="the level of a band"):
+        found.rates(95)
+    with pytest.raises(ValueError, match="sure is a probability"):
+        found.settled(95)

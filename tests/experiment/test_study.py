@@ -104,6 +104,9 @@ def test_nothing_to_compare_is_an_error():
         study(KEYS, {}, problems, DOMAIN, STEPS)
     with pytest.raises(ValueError, match="a study needs"):
         study(KEYS, experiments, problems, DOMAIN, STEPS, seeds=0)
+    endless = {"mine": next(iter(problems.values()))._replace(best=float("nan"))}
+    with pytest.raises(ValueError, match="the optimum of 'mine' is a finite number"):
+        study(KEYS, experiments, endless, DOMAIN, STEPS)
 
 
 # Elsewhere.
