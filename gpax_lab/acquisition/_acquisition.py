@@ -117,19 +117,28 @@ class Acquisition:
         some = variance > 0  # a model without a process has none; sqrt must not see 0, its slope is infinite there
         std = jnp.where(some, jnp.sqrt(jnp.where(some, variance, 1.0)), 0.0)
         key = jax.random.key(0) if key is None else key
-        context = AcquisitionContext(posterior, obs, x, mean, std, posterior.log_weight, key, domain)
+        context = AcquisitionContext(
+            posterior=posterior,
+            obs=obs,
+            x=x,
+            mean=mean,
+            std=std,
+            log_weight=posterior.log_weight,
+            key=key,
+            domain=domain,
+        )
         parts = [w * t(context, s) for w, t, s in zip(self.weights, self.terms, self.settings, strict=True)]
         return jnp.sum(jnp.stack(parts), axis=0)
 
     def __add__(self, other: "Acquisition") -> "Acquisition":
         """Sum of two acquisition functions; in log space this multiplies them."""
         return Acquisition(
-            self.settings + other.settings,
-            self.weights + other.weights,
-            self.terms + other.terms,
-            self.names + other.names,
-            self.joint or other.joint,
-            self.own_pending or other.own_pending,
+            settings=self.settings + other.settings,
+            weights=self.weights + other.weights,
+            terms=self.terms + other.terms,
+            names=self.names + other.names,
+            joint=self.joint or other.joint,
+            own_pending=self.own_pending or other.own_pending,
         )
 
     def __rmul__(self, factor: float) -> "Acquisition":

@@ -105,20 +105,30 @@ def _experiment(
 ) -> Experiment:
     """The four functions of an experiment whose parts are checked."""
 
+    def begun(key: Array, obs: Observations, posterior: Any) -> State:
+        nothing = empty_choice(obs)
+        return State(
+            key=key,
+            obs=obs,
+            posterior=posterior,
+            acquisition=acquisition,
+            candidates=candidates,
+            value=nothing.value,
+            fallback=nothing.fallback,
+            asked=obs.x,
+        )
+
     def programs(ahead: Ahead, key: Array, model: Model | Hypotheses, obs: Observations) -> None:
         assert sampler.programs is not None  # as asked below
         refuse_quietly(models, obs)
-        posterior, nothing = sampler.programs(ahead, key, model, obs), empty_choice(obs)
-        state = State(key, obs, posterior, acquisition, candidates, nothing.value, nothing.fallback, obs.x)
+        state = begun(key, obs, sampler.programs(ahead, key, model, obs))
         if np.sum(np.asarray(obs.status) == EMPTY) >= settings.batch_size:  # a full buffer is another one by then
             ahead(propose_points, state, settings)
 
     def init(key: Array, obs: Observations) -> State:
         key, key_fit = jax.random.split(key)
         compile_ahead(None if sampler.programs is None else programs, key_fit, model, obs)
-        posterior = sampler.init(key_fit, model, obs)
-        nothing = empty_choice(obs)
-        return State(key, obs, posterior, acquisition, candidates, nothing.value, nothing.fallback, obs.x)
+        return begun(key, obs, sampler.init(key_fit, model, obs))
 
     def propose(state: State) -> tuple[State, Array]:
         state, x = propose_points(with_buffer(state, settings.batch_size), settings)

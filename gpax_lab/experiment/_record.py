@@ -292,9 +292,19 @@ def fold(experiment: Experiment, entries: Sequence[JournalRecord], extend: Exten
         for action in later if asked else ():  # those whose proposal is missing were in a write that never finished
             state = apply(state, action)
             pinned = join_pins(pinned, action)
-    known = frozenset(begun)
-    laws = tuple(adopted)
-    return Progress(state, step, asked, pinned, scalarizer, answers, asked_at, known, experiment, laws, arrays)
+    return Progress(
+        state=state,
+        step=step,
+        asked=asked,
+        pinned=pinned,
+        scalarizer=scalarizer,
+        answers=answers,
+        asked_at=asked_at,
+        begun=frozenset(begun),
+        experiment=experiment,
+        adopted=tuple(adopted),
+        recorded=arrays,
+    )
 
 
 def _named(actions: Sequence[Intervention], before: str | None) -> str | None:

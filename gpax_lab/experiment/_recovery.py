@@ -195,7 +195,17 @@ def recovery(
     belief, x, codes = (np.stack(part).reshape(*shape, *part[0].shape[1:]) for part in zip(*rows, strict=True))
     rewards = np.array([isinstance(posterior, Bandit) for posterior in shapes])
     trouble = np.mean(codes != Status.OK, axis=-1)
-    return Recovery(tuple(experiments), tuple(truths), known, belief, rewards, x, trouble, seeds, x.shape[4])
+    return Recovery(
+        experiments=tuple(experiments),
+        truths=tuple(truths),
+        hypotheses=known,
+        belief=belief,
+        rewards=rewards,
+        x=x,
+        trouble=trouble,
+        seeds=seeds,
+        batch_size=x.shape[4],
+    )
 
 
 def _posterior(experiment: Experiment, domain: Candidates) -> HypothesisMixture:

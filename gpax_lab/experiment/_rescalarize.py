@@ -68,7 +68,16 @@ def received(measurement: Any) -> Received:
     given_reason = "" if reason is None else _text(reason)
     plain = {str(name): _text(unit) for name, unit in units.items()} if isinstance(units, Mapping) else {}
     why = given_reason or (str(error) if missing else "")
-    return Received(arrays, plain, _part(measurement, "position"), ok, why, tuple(flags), words, error)
+    return Received(
+        arrays=arrays,
+        units=plain,
+        position=_part(measurement, "position"),
+        ok=ok,
+        reason=why,
+        flags=tuple(flags),
+        words=words,
+        error=error,
+    )
 
 
 def storable(value: Any) -> np.ndarray | None:

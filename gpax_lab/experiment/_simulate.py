@@ -79,7 +79,14 @@ def _campaign(
         state, x = experiment.propose(state)
         y = measure(objective, state, x)
         state = experiment.observe(state, x, y)
-        return state, Trajectory(x, y, state.value, state.fallback, state.posterior.info, state.posterior.log_evidence)
+        return state, Trajectory(
+            x=x,
+            y=y,
+            value=state.value,
+            fallback=state.fallback,
+            info=state.posterior.info,
+            log_evidence=state.posterior.log_evidence,
+        )
 
     return jax.lax.scan(step, experiment.init(key, obs), None, length=steps)
 

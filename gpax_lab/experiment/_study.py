@@ -173,7 +173,16 @@ def study(
     x, y, regret, trouble, spent = (
         np.stack(part).reshape(*shape, *np.shape(part[0])) for part in zip(*rows, strict=True)
     )
-    return Study(tuple(experiments), tuple(objectives), x, y, regret, trouble, spent, seeds)
+    return Study(
+        experiments=tuple(experiments),
+        objectives=tuple(objectives),
+        x=x,
+        y=y,
+        regret=regret,
+        trouble=trouble,
+        seconds=spent,
+        seeds=seeds,
+    )
 
 
 def _check_problems(objectives: Mapping[str, Problem], domain: Candidates) -> None:

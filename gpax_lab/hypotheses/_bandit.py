@@ -59,8 +59,7 @@ def bandit(
     In the warm-up all hypotheses are fitted and the one with the smallest median predictive variance (noise included)
     over the unmeasured points is rewarded by 1. Later one is chosen by its mean reward and fitted; its reward is 1 if
     its median is below that of the step before, else -1. Together with `acquisition.uncertainty()` this is the
-    published
-    loop: `bayes_opt(hypotheses, bandit(nuts(), candidates.points), acquisition.uncertainty(), candidates)`.
+    published loop: `bayes_opt(hypotheses, bandit(nuts(), candidates.points), acquisition.uncertainty(), candidates)`.
 
     Args:
         sampler: of each hypothesis, e.g. `nuts()`; no evidence is needed.
@@ -86,14 +85,9 @@ def bandit(
     def init(key: Array, model: Hypotheses, obs: Observations) -> Bandit:
         if not isinstance(model, Hypotheses):
             raise TypeError("bandit(...) follows several models: give it hypotheses({name: model, ...}).")
-        count, dtype = len(model.models), obs.y.dtype
-        keys = jax.random.split(key, count)
+        keys = jax.random.split(key, len(model.models))
         each = tuple(sampler.init(k, m, obs) for k, m in zip(keys, model.models.values(), strict=True))
-        where = jnp.asarray(points, dtype)
-        medians = _medians(each, where, obs)
-        first = jnp.argmin(medians)
-        reward, pulls = _rewarded(jnp.zeros(count, dtype), jnp.zeros(count, int), first, jnp.ones((), dtype))
-        return Bandit(each, model, reward, pulls, medians[first], first, jnp.asarray(1), where)
+        return _first(each, model, jnp.asarray(points, obs.y.dtype), obs)
 
     def update(key: Array, posterior: Bandit, obs: Observations) -> Bandit:
         key_choose, key_explore, key_fit = jax.random.split(key, 3)
@@ -127,6 +121,24 @@ def bandit(
         )
 
     return Sampler(init, update, sampler.yields_evidence, several=True)
+
+
+def _first(each: tuple[Posterior, ...], model: Hypotheses, points: Array, obs: Observations) -> Bandit:
+    """The rewards after the first fits: 1 for the surest hypothesis."""
+    count, dtype = len(each), obs.y.dtype
+    medians = _medians(each, points, obs)
+    first = jnp.argmin(medians)
+    reward, pulls = _rewarded(jnp.zeros(count, dtype), jnp.zeros(count, int), first, jnp.ones((), dtype))
+    return Bandit(
+        posteriors=each,
+        hypotheses=model,
+        reward=reward,
+        pulls=pulls,
+        median=medians[first],
+        chosen=first,
+        step=jnp.asarray(1),
+        points=points,
+    )
 
 
 def _medians(posteriors: tuple[Posterior, ...], points: Array, obs: Observations) -> Array:

@@ -45,7 +45,18 @@ def at_mode(slope: Array) -> Array:
 
 
 class BFGSState(NamedTuple):
-    """Where BFGS stands: point, value, gradient, inverse Hessian, direction, step length, tries, updates."""
+    """Where BFGS stands, in coordinates per `unit`.
+
+    Attributes:
+        z: (p,) point.
+        value: () there.
+        gradient: (p,) there.
+        inverse: (p, p) inverse Hessian.
+        direction: (p,) of the next move.
+        pace: () its length, in `direction`.
+        num_evals: () gradients taken.
+        updates: () moves.
+    """
 
     z: Array
     value: Array
@@ -91,7 +102,14 @@ def minimize_bfgs(
         direction = -inverse @ gradient
         direction = direction / jnp.maximum(jnp.max(jnp.abs(direction)), 1.0)
         done = BFGSState(
-            u, value, gradient, inverse, direction, jnp.ones_like(at.pace), at.num_evals, at.updates + ~first
+            z=u,
+            value=value,
+            gradient=gradient,
+            inverse=inverse,
+            direction=direction,
+            pace=jnp.ones_like(at.pace),
+            num_evals=at.num_evals,
+            updates=at.updates + ~first,
         )
         kept = jax.tree.map(lambda new, old: jnp.where(good, new, old), done, at._replace(pace=0.3 * at.pace))
         return kept._replace(num_evals=at.num_evals + 1)
@@ -105,9 +123,25 @@ def minimize_bfgs(
     eye = jnp.eye(z.size, dtype=z.dtype)
     known = jnp.asarray(False) if inverse is None else jnp.any(inverse != 0)
     metric = eye if inverse is None else jnp.where(known, inverse, eye)
-    begin = BFGSState(start, jnp.inf * one, jnp.inf * (1 + zero), metric, zero, one, none, none)
+    begin = BFGSState(
+        z=start,
+        value=jnp.inf * one,
+        gradient=jnp.inf * (1 + zero),
+        inverse=metric,
+        direction=zero,
+        pace=one,
+        num_evals=none,
+        updates=none,
+    )
     end = jax.lax.while_loop(going, step, begin)
-    return BFGSResult(end.z * unit, end.value, jnp.max(jnp.abs(end.gradient)), end.updates, end.num_evals, end.inverse)
+    return BFGSResult(
+        z=end.z * unit,
+        value=end.value,
+        slope=jnp.max(jnp.abs(end.gradient)),
+        updates=end.updates,
+        num_evals=end.num_evals,
+        inverse=end.inverse,
+    )
 
 
 def _bfgs(inverse: Array, move: Array, change: Array, first: Array) -> Array:

@@ -86,7 +86,7 @@ def laplace(
     """
     if min(num_samples, starts, iterations) < 1 or rounds < 0:
         raise ValueError("laplace needs num_samples, starts and iterations of at least 1, and rounds of at least 0.")
-    settings = Settings(num_samples, starts, iterations, weighted, rounds)
+    settings = Settings(num_samples=num_samples, starts=starts, iterations=iterations, weighted=weighted, rounds=rounds)
 
     def unknown(model: Model, obs: Observations) -> Tuning:
         # No mode is known yet: the optimiser leaves a start that is not a number at once.
@@ -245,7 +245,15 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     gradients = jnp.sum(ends.num_evals) + 2 * space.size * jnp.sum(known)
     info = _report(evidence, modes.slope[0], positive, modes.more, log_weight, gradients, settings)
     params = jax.vmap(space.constrain)(z)
-    return Posterior(params, log_weight, evidence, None, info, Tuning(jnp.where(known, modes.z, jnp.nan)), model)
+    return Posterior(
+        params=params,
+        log_weight=log_weight,
+        log_evidence=evidence,
+        factor=None,
+        info=info,
+        tuning=Tuning(jnp.where(known, modes.z, jnp.nan)),
+        model=model,
+    )
 
 
 def _report(

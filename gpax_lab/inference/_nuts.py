@@ -91,15 +91,15 @@ def nuts(
         raise ValueError(f"target_accept is a probability between 0 and 1; got {target_accept}.")
     total = num_samples * num_chains
     first = Settings(
-        num_warmup,
-        num_samples,
-        num_chains,
-        total if thin_to is None else min(thin_to, total),
-        True,
-        target_accept,
-        max_tree_depth,
-        max_r_hat,
-        min_ess,
+        num_warmup=num_warmup,
+        num_samples=num_samples,
+        num_chains=num_chains,
+        thin_to=total if thin_to is None else min(thin_to, total),
+        adapt_mass=True,
+        target_accept=target_accept,
+        max_tree_depth=max_tree_depth,
+        max_r_hat=max_r_hat,
+        min_ess=min_ess,
     )
     later = first if rewarm is None else first._replace(num_warmup=rewarm, adapt_mass=False)
 
@@ -166,7 +166,15 @@ def _fit(key: Array, model: Model, obs: Observations, tuning: Tuning, settings: 
     params = jax.vmap(space.constrain)(kept)
     info = _diagnose(after, jnp.sum(trace.steps), jnp.isfinite(started), settings)
     log_weight = jnp.full(settings.thin_to, -jnp.log(settings.thin_to), obs.y.dtype)
-    return Posterior(params, log_weight, jnp.full((), jnp.nan, obs.y.dtype), None, info, tuning, model)
+    return Posterior(
+        params=params,
+        log_weight=log_weight,
+        log_evidence=jnp.full((), jnp.nan, obs.y.dtype),
+        factor=None,
+        info=info,
+        tuning=tuning,
+        model=model,
+    )
 
 
 def _blend(old: Array, z: Array) -> Array:

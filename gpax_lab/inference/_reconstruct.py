@@ -320,11 +320,11 @@ def _told(
     # A failure is told by the outcome; what then comes back is what was known before, and never NaN.
     usable = jnp.isfinite(mean) & jnp.isfinite(std)
     return Reconstruction(
-        scale.location + scale.scale * jnp.where(usable, mean, 0.0),
-        scale.scale * jnp.where(usable, std, 1.0),
-        scale.scale * jnp.sqrt(mode.params["noise"]),
-        dict(mode.params),
-        residual,
-        steps,
-        outcome,
+        mean=scale.location + scale.scale * jnp.where(usable, mean, 0.0),
+        std=scale.scale * jnp.where(usable, std, 1.0),
+        noise_std=scale.scale * jnp.sqrt(mode.params["noise"]),
+        params=dict(mode.params),
+        residual=residual,
+        iterations=steps,
+        outcome=outcome,
     )
