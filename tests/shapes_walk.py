@@ -11,12 +11,23 @@ import sys
 from pathlib import Path
 
 from beartype import BeartypeConf, beartype
+from beartype.roar import BeartypeDecorHintPep673Exception
 from jaxtyping import install_import_hook
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "instruments")]
 
-checker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for other type checkers
+strict = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for other type checkers
+
+
+def checker(function):
+    """Checked, unless it returns `Self`, which beartype knows in classes only and jaxtyping decorates by function."""
+    try:
+        return strict(function)
+    except BeartypeDecorHintPep673Exception:
+        return function
+
+
 hook = install_import_hook(["gpax_lab", "gpax_instruments"], f"{Path(__file__).stem}.checker")
 sys.modules[Path(__file__).stem] = sys.modules[__name__]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from gpax_lab.experiment._experiment import State
 from gpax_lab.experiment.interventions import Intervention
 
 
+@runtime_checkable
 class Journal(Protocol):
     """Where records go; see `gpax_lab.storage.Campaign`."""
 

@@ -5,7 +5,7 @@ arrays; what follows it (interventions, measurements) is replayed through the sa
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, appl
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
 
 
+@runtime_checkable
 class JournalRecord(Protocol):
     """What the fold needs of a journal entry."""
 

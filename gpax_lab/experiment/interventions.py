@@ -128,6 +128,7 @@ class Reject:
 
 
 Intervention: TypeAlias = Pin | Veto | Reweigh | Rescale | Adopt | Reject
+"""What a person may ask for between two steps; a hook of `run` gives any number of them."""
 
 
 def apply(state: State, action: Intervention) -> State:

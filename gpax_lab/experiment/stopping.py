@@ -19,6 +19,7 @@ from gpax_lab.experiment._experiment import State, as_asked
 __all__ = ["Rule", "budget", "no_more_gain", "target"]
 
 Rule: TypeAlias = Callable[[State], str | None]
+"""A stopping rule: state -> the reason to stop, in words, or None."""
 
 
 def budget(points: int) -> Rule:

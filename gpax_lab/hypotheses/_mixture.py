@@ -290,19 +290,19 @@ class HypothesisMixture:
         keys = jax.random.split(key, len(self.posteriors))
         return jnp.concatenate([p.paths(obs, k, x, count) for p, k in zip(self.posteriors, keys, strict=True)])
 
-    def joint(self, index: Array, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
+    def joint(self, index: ArrayLike, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) at x (m, d) of draw number `index`, of whichever hypothesis it is."""
         return jax.lax.switch(self._owner(index), [partial(p.joint, x=x) for p in self.posteriors], self._within(index))
 
-    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
+    def path(self, index: ArrayLike, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d)."""
         each = [partial(p.path, obs=obs, key=key, x=x) for p in self.posteriors]
         return jax.lax.switch(self._owner(index), each, self._within(index))
 
-    def _owner(self, index: Array) -> Array:
+    def _owner(self, index: ArrayLike) -> Array:
         return jnp.asarray(self.owner)[index]
 
-    def _within(self, index: Array) -> Array:
+    def _within(self, index: ArrayLike) -> Array:
         return jnp.asarray(np.concatenate([np.arange(p.log_weight.size) for p in self.posteriors]))[index]
 
     @jax.jit

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
@@ -123,12 +124,12 @@ class Posterior:
         model = able(self.model, DrawsPaths)
         return over_draws(lambda p, f, k: model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
 
-    def joint(self, index: Array, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
+    def joint(self, index: ArrayLike, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), of draw number `index`."""
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsJointly).joint(params, factor, x)
 
-    def path(self, index: Array, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
+    def path(self, index: ArrayLike, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsPaths).paths(params, factor, obs, key, 1, x)[0]
@@ -217,6 +218,7 @@ def mixture_moments(
     return in_chunks(of_chunk, x, CHUNK)
 
 
+@runtime_checkable
 class Predictive(Protocol):
     """What predicts with weighted draws: a `Posterior`, or a model average over several."""
 

@@ -20,6 +20,7 @@ NARROW = 1e-3
 """Share of the box within which no kernel of the default priors tells places apart."""
 
 
+@runtime_checkable
 class Density(Protocol):
     """What a sampler needs: a prior and a log likelihood of data of any type."""
 

@@ -10,6 +10,7 @@ EXCLUDED = {
     HOST: """
         _lazy.
         acquisition._acquisition.as_acquisition
+        acquisition._acquisition.need_positive
         acquisition._acquisition.only_among
         acquisition._domain.as_region
         core._ahead.
