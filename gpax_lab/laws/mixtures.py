@@ -1,6 +1,7 @@
 """Laws of a property over composition: its value for a mixture of k components, from those of the components.
 
-A point x (k,) holds the fractions of all components, which sum to one (`compositions`). All laws here are linear in
+A point x (k,) holds the fractions of all components, which sum to one (`normalized` makes them of percents, and
+`simplex_grid` lists them). All laws here are linear in
 their coefficients, whose priors are normal, so `marginal` makes each a Gaussian process: its coefficients are then
 integrated exactly, and what is left to be inferred is the noise and, for each order of interaction, one width.
 """
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import Array
 
+from gpax_lab.core._compositions import normalized, simplex_grid
 from gpax_lab.core._interning import interned
 from gpax_lab.kernels import KernelLike
 from gpax_lab.laws._ranges import Range, level, span
@@ -25,7 +27,9 @@ __all__ = [
     "constant",
     "marginal",
     "nordheim",
+    "normalized",
     "redlich_kister",
+    "simplex_grid",
     "vegard",
 ]
 
