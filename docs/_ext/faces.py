@@ -113,7 +113,8 @@ def _text_below(module: str, name: str) -> str:
     tree = ast.parse(source.read_text(encoding="utf-8"))
     for before, after in zip(tree.body, [*tree.body[1:], None], strict=True):
         targets = before.targets if isinstance(before, ast.Assign) else [getattr(before, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+        assigned = (node for target in targets if target is not None for node in ast.walk(target))
+        if any(isinstance(node, ast.Name) and node.id == name for node in assigned):
             text = after.value if isinstance(after, ast.Expr) else None
             return inspect.cleandoc(text.value) if isinstance(text, ast.Constant) else ""
     for node in ast.walk(tree):  # those below `if TYPE_CHECKING:` as well
