@@ -109,6 +109,41 @@ def hypotheses():
     str(comparison_report(posterior, observed()))
 
 
+def spectra_and_images():
+    from gpax_lab import images, simulators
+    from gpax_lab.simulators import diffraction
+    from gpax_lab.spectra import eels, forc, loops, peaks, sho, stem4d, sts
+    from gpax_lab.storage import Dataset, axis
+
+    bias = loops.triangle(8.0, 32)
+    loop = loops.loop_function(bias, jnp.array([-1.0, 2.0, 2.5, -1.5, 0.01, 0.8, 0.9, 0.9, 0.8]))
+    rows = jnp.stack([loop, 2 * loop]) + 0.05 * jax.random.normal(KEY, (2, 32))
+    fit = loops.loop_fit(bias, rows)
+    loops.scalars_of_fit(fit, bias), loops.loop_area(bias, rows), loops.despike(rows), loops.remanence(bias, loop)
+    loops.loop_scalarizer("area").evaluate(Dataset(np.asarray(loop), (axis("bias", np.asarray(bias), "V"),), unit="pm"))
+    forc.loop_family(*forc.split_cycles(jnp.concatenate([bias, 0.5 * bias]), jnp.concatenate([loop, loop]), 2))
+    band = jnp.linspace(320e3, 380e3, 32)
+    sho.sho_fit(band, simulators.be_spectrum(KEY, band, 1.0, 350e3, 80.0, 0.3, 0.1))
+    energy = np.arange(300.0, 500.0, 2.0)
+    counts = np.stack([1e3 * (energy / 400.0) ** -3.0 + 200.0 * (energy > 440.0)] * 2)
+    eels.edge(energy, counts, (320.0, 430.0), (440.0, 480.0)), peaks.align(counts[0], counts)
+    peaks.fit_peak(energy, counts, (400.0, 480.0), shape="lorentzian")
+    volts = np.linspace(-1.0, 1.0, 41)
+    slope, _ = sts.derivative(volts, np.maximum(np.abs(volts) - 0.4, 0.0) ** 2 * np.sign(volts))
+    sts.gap(volts, slope, 0.1, 0.01), sts.normalized_conductance(volts, slope, slope, 0.2)
+    image = simulators.be_sample(KEY, 32).image
+    images.register(image, jnp.roll(image, 1, axis=0)), images.walls(image), images.blob_scale(image, (1.0, 2.0))
+    images.peaks(images.corners(image), 8), images.plane(image), images.flatten(image), images.normalized(image)
+    cut = images.patches(image, images.pixel_positions(image.shape, 4), 8)
+    images.scores(images.principal(cut, 3), cut), images.fourier_magnitude(cut, radial=True)
+    images.domain_radius(simulators.domain_image(KEY, 3.0, 16, 1.0, 0.8, 0.05, 0.1, 0.02), 1.0)
+    probe = diffraction.probe(32, 1.0)
+    potential = diffraction.perovskite(2, 32, 0.5, jnp.zeros(2))
+    patterns = diffraction.scan(probe, potential, jnp.zeros((4, 2)))
+    field = stem4d.projected_field(stem4d.centre_of_mass(patterns).value.reshape(2, 2, 2), 1.0, 4e-3, 7e-3)
+    stem4d.potential(field, (0.1, 0.1)), stem4d.charge(field, (0.1, 0.1)), stem4d.align_detector(field)
+
+
 def examples():
     """Every docstring example of every module, private ones included."""
     failed = 0
@@ -122,6 +157,6 @@ def examples():
 if __name__ == "__main__":
     if "--examples" in sys.argv:
         sys.exit(examples())
-    for part in (posteriors, kernels, campaigns, hypotheses):
+    for part in (posteriors, kernels, campaigns, hypotheses, spectra_and_images):
         part()
         print(f"{part.__name__}: as annotated")

@@ -79,7 +79,7 @@ class Probe(NamedTuple):
     voltage: float
 
 
-def probe(n: int, field: float, voltage: float = 80e3, semi_angle: float = 20.0, defocus: float = 0.0) -> Probe:
+def probe(n: int, field: float, voltage: float = 80e3, semi_angle: float = 20.0, defocus: ArrayLike = 0.0) -> Probe:
     """An aperture with a soft edge, focused.
 
     Args:

@@ -7,7 +7,7 @@ maps it over points and pixels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,8 +43,8 @@ def curve_fit(
     sigma: ArrayLike | None = None,
     *,
     jac: Jacobian | None = None,
-    lower: ArrayLike | None = None,
-    upper: ArrayLike | None = None,
+    lower: ArrayLike | Sequence[float] | None = None,
+    upper: ArrayLike | Sequence[float] | None = None,
     huber: ArrayLike | None = None,
     least_r_squared: ArrayLike = 0.0,
     max_steps: ArrayLike = 60,
@@ -142,7 +142,9 @@ def _begin(starts: list[Array], batch: tuple[int, ...]) -> Array:
     return begin.reshape(-1, p)
 
 
-def _box(lower: ArrayLike | None, upper: ArrayLike | None, p: int, dtype) -> tuple[Array, Array]:
+def _box(
+    lower: ArrayLike | Sequence[float] | None, upper: ArrayLike | Sequence[float] | None, p: int, dtype
+) -> tuple[Array, Array]:
     low = jnp.full(p, -jnp.inf, dtype) if lower is None else floating(lower, "lower").astype(dtype)
     high = jnp.full(p, jnp.inf, dtype) if upper is None else floating(upper, "upper").astype(dtype)
     if low.shape != (p,) or high.shape != (p,):

@@ -10,13 +10,15 @@ from gpax_lab.core._inputs import floating
 from gpax_lab.core._types import Float
 
 
-def radii(shape: tuple[int, int], centre: ArrayLike) -> Array:
+def radii(shape: tuple[int, int], centre: ArrayLike | tuple[float, float]) -> Array:
     """(n, m) distance in pixels of every detector pixel from a centre (2,), row and column."""
     row, column = jnp.asarray(centre, jnp.result_type(float))
     return jnp.hypot(jnp.arange(shape[0])[:, None] - row, jnp.arange(shape[1])[None, :] - column)
 
 
-def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike) -> Float[Array, "n m"]:
+def annular(
+    shape: tuple[int, int], centre: ArrayLike | tuple[float, float], inner: ArrayLike, outer: ArrayLike
+) -> Float[Array, "n m"]:
     """(n, m) share of every pixel that lies between two radii (pixels): bright field with inner 0, dark field without.
 
     Edges are one pixel wide, so that signals change smoothly with the radii.
@@ -35,7 +37,12 @@ def annular(shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: 
 
 
 def segment(
-    shape: tuple[int, int], centre: ArrayLike, inner: ArrayLike, outer: ArrayLike, index: int, count: int = 4
+    shape: tuple[int, int],
+    centre: ArrayLike | tuple[float, float],
+    inner: ArrayLike,
+    outer: ArrayLike,
+    index: int,
+    count: int = 4,
 ) -> Float[Array, "n m"]:
     """(n, m) one of `count` equal sectors of an annular detector, the first one centred on the direction of rows.
 
@@ -92,7 +99,9 @@ class CentreOfMass(NamedTuple):
     counts: Float[Array, "*batch"]
 
 
-def centre_of_mass(patterns: ArrayLike, centre: ArrayLike | None = None, mask: ArrayLike | None = None) -> CentreOfMass:
+def centre_of_mass(
+    patterns: ArrayLike, centre: ArrayLike | tuple[float, float] | None = None, mask: ArrayLike | None = None
+) -> CentreOfMass:
     """First moment sum I r / sum I of each pattern, relative to a centre, with its Poisson variance.
 
     With weights w: <r> = sum w I r / sum w I and var = sum w^2 I (r - <r>)^2 / (sum w I)^2, the delta method for
@@ -134,7 +143,7 @@ def centre_of_mass(patterns: ArrayLike, centre: ArrayLike | None = None, mask: A
 
 
 def deflection(
-    patterns: ArrayLike, centre: ArrayLike | None = None
+    patterns: ArrayLike, centre: ArrayLike | tuple[float, float] | None = None
 ) -> tuple[Float[Array, "*batch"], Float[Array, "*batch"]]:
     """Scalarizer: |centre of mass| (...) in pixels and its variance by the delta method.
 
