@@ -27,7 +27,7 @@ def test_columns_of_a_film_are_found_to_a_fraction_of_a_pixel():
     assert np.sqrt(np.mean(matched(found, film.b_columns) ** 2)) < 0.4
 
 
-def test_places_come_near_the_best_that_noise_allows():
+def test_positions_come_near_the_best_that_noise_allows():
     """Cramer-Rao: a Gaussian of height a and known width in white noise s is placed to s/a sqrt(2/pi) along an axis."""
     film = film_of_cells(KEY, (10, 12), 20.0, displacement=0.0, noise=0.0, width=0.1)
     exact, away = [], []
@@ -122,7 +122,7 @@ def test_pixels_that_are_not_finite_are_refused(lost, value):
         find_atoms(image, 2.0)
 
 
-def test_atoms_of_a_honeycomb_are_found_and_pieces_are_centred_on_them():
+def test_atoms_of_a_honeycomb_are_found_and_patches_are_centred_on_them():
     sheet = graphene(KEY, (96, 96), molecules=0, noise=0.05)
     peaks = find_atoms(sheet.image, 2.2, 500)
     found = np.asarray(peaks.positions)[np.asarray(peaks.found)]
@@ -138,7 +138,7 @@ def test_atoms_of_a_honeycomb_are_found_and_pieces_are_centred_on_them():
     np.testing.assert_allclose(piece[0], np.asarray(sheet.image)[r - 4 : r + 5, c - 4 : c + 5])
 
 
-def test_pieces_that_stick_out_are_left_out():
+def test_patches_that_stick_out_are_left_out():
     image = np.zeros((20, 20))
     _, which = around_atoms(image, [[2.0, 10.0], [10.0, 10.0], [np.nan, 3.0]], 7)
     assert which.tolist() == [1]
@@ -163,7 +163,7 @@ def test_a_honeycomb_holds_what_it_says():
         graphene(KEY, vacancies=2.0)
 
 
-def test_a_honeycomb_is_the_sum_of_its_atoms_turned_by_its_angle():
+def test_a_honeycomb_is_the_sum_of_its_atoms_rotated_by_its_angle():
     sheet = graphene(KEY, (90, 100), bond=10.0, angle=0.3, vacancies=0.0, foreign=0.1, thermal=0.0, noise=0.0)
     rows, columns = np.mgrid[30:60, 30:70]
     height = np.array([1.0, 1.0, 1.8, 0.8])[sheet.classes]

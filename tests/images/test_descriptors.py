@@ -23,7 +23,7 @@ def test_patches_of_low_rank_are_restored():
     assert np.allclose(d.restored(found, d.scores(found, stack)), stack)
 
 
-def test_fourier_magnitudes_peak_at_the_period_and_ignore_place_and_rotation():
+def test_fourier_magnitudes_peak_at_the_period_and_ignore_position_and_rotation():
     r, c = np.mgrid[:32, :32]
     stack = np.stack([np.cos(2 * np.pi * r / 8), np.cos(2 * np.pi * (r + 3) / 8), np.cos(2 * np.pi * c / 8)])
     whole = np.asarray(d.fourier_magnitude(stack, window=False))

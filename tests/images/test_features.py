@@ -151,7 +151,7 @@ def test_blobs_are_found_below_a_pixel_with_their_size():
     assert sigma[20, 32] == 3.0  # sigma^2 |Laplacian| of a Gaussian blob is largest at its own sigma
 
 
-def test_a_full_capacity_is_told_and_jit_equals_eager():
+def test_a_full_capacity_is_reported_and_jit_equals_eager():
     image = np.random.default_rng(1).normal(size=(32, 32))
     few, many = peaks(image, 5, 2), peaks(image, 200, 2)
     assert int(few.total) == int(many.total) > 5

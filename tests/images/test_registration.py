@@ -41,7 +41,7 @@ def test_known_shifts_of_a_cut_out_come_back_with_the_sign_that_brings_them_home
     assert (np.asarray(found.status) == Status.OK).all()
 
 
-def test_a_periodic_image_returns_to_its_place_under_the_shift_that_was_found():
+def test_a_periodic_image_returns_to_its_position_under_the_shift_that_was_found():
     rng = np.random.default_rng(1)
     image = np.fft.ifft2(
         np.fft.fft2(rng.normal(size=(40, 64)))
@@ -235,7 +235,7 @@ def test_lines_and_points_that_make_up_a_frame_are_no_outliers():
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_drift_within_the_frame_is_in_the_error_and_told(noise):
+def test_drift_within_the_frame_is_in_the_error_and_reported(noise):
     rng = np.random.default_rng(15)
     at = scene(rng, 64, fastest=0.4)
     still = at((0, 0), 64)

@@ -197,7 +197,7 @@ def test_a_law_is_a_mean_function():
         assert "noise" in names
 
 
-def test_mistakes_are_told():
+def test_mistakes_are_refused():
     with pytest.raises(ValueError, match="give every parameter a prior and a unit"):
         means.Law(lambda x, p: p["k"] * x[0], {"q": dist.Normal(0.0, 1.0)}, {"q": "1"}, "m = k x", "nobody")
     with pytest.raises(ValueError, match="low < high"):

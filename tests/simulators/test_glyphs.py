@@ -39,7 +39,7 @@ def test_every_glyph_is_the_one_drawn_from_its_points(shape):
         np.testing.assert_allclose(image, drawn(names[kind], shape, angle, shift, scale, 0.12), atol=2e-3)
 
 
-def test_a_positive_quarter_turn_takes_what_lies_below_to_the_right():
+def test_a_rotation_by_pi_over_2_takes_what_lies_below_to_the_right():
     still, turned = (
         np.asarray(glyphs(KEY, 1, 15, ("L",), (a - 1e-9, a + 1e-9), 0.0).images[0]) for a in (0.0, np.pi / 2)
     )
@@ -71,7 +71,7 @@ def test_noise_is_as_large_as_it_says_and_leaves_the_causes():
     np.testing.assert_allclose(away.std(), 0.05, rtol=4 / np.sqrt(2 * away.size))
 
 
-def test_the_default_kinds_are_told_apart_in_every_turn_and_none_repeats():
+def test_the_default_letters_differ_in_every_rotation_and_none_repeats():
     turns = np.linspace(0, 2 * np.pi, 36, endpoint=False)
     drawings = {
         k: np.array([drawn(k, (16, 16), a, 0.0, 1.0, 0.09).ravel() for a in turns]) for k in ("F", "L", "4", "Y")

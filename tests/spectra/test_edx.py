@@ -53,7 +53,7 @@ def test_em_reaches_the_maximum_that_scipy_finds():
     assert np.allclose(edx.fit_lines(y, s, steps=2000).counts, best.x, atol=0.3)
 
 
-def test_flags_and_the_scalarizer():
+def test_statuses_and_the_scalarizer():
     s = edx.shapes(ENERGY, NAMES)
     y = np.zeros((3, 300))
     y[0] = 100 * np.asarray(s[0] + s[4])

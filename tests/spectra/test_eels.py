@@ -146,7 +146,7 @@ def test_the_variance_of_an_alignment_is_that_of_counts():
 
 
 @pytest.mark.slow
-def test_a_peak_that_is_not_there_is_a_failed_reading():
+def test_a_peak_that_is_not_there_is_a_failed_measurement():
     x = np.arange(80.0)
     y = jnp.asarray(100 + 10 * np.random.default_rng(9).normal(size=(300, 80)))
 

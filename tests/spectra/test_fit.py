@@ -116,11 +116,11 @@ def test_a_bound_holds_and_is_flagged():
     assert int(inside.status) == Status.OK
 
 
-def test_every_flag_can_be_raised(spectra):
+def test_every_status_can_be_raised(spectra):
     y, start = jnp.broadcast_to(spectra[0], (6, X.size)), jnp.broadcast_to(START, (6, 4))
     y = y.at[1].set(jnp.nan).at[2, 4:].set(jnp.nan)
-    flags = curve_fit(peak, X, y, start.at[3, 2].set(jnp.nan)).status
-    assert flags.tolist() == [Status.OK] + 3 * [Status.BAD_INPUT] + 2 * [Status.OK]
+    codes = curve_fit(peak, X, y, start.at[3, 2].set(jnp.nan)).status
+    assert codes.tolist() == [Status.OK] + 3 * [Status.BAD_INPUT] + 2 * [Status.OK]
     assert int(curve_fit(twice, X, 3.0 * X, jnp.array([1.0, 1.0])).status) == Status.SINGULAR
     assert set(curve_fit(peak, X, spectra, START, max_steps=2).status.tolist()) == {Status.NOT_CONVERGED}
     noise = jax.random.normal(jax.random.key(4), X.shape)

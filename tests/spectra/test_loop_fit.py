@@ -168,10 +168,10 @@ def test_numbers_are_judged_by_themselves_and_not_by_the_parameters(loops):
         assert np.mean(accepted[kind, 1:3]) > 0.9
         assert np.mean((away[kind, 1:3] > 5) & accepted[kind, 1:3]) < 0.03
     nothing = scalars_of_fit(loop_fit(BIAS, 0.1 * dice.normal(size=clean.shape)), BIAS)
-    flags = np.asarray(nothing.status)
-    assert np.mean(flags[:, 0] == Status.OK) > 0.95, "the area of nothing is 0 within its error"
+    codes = np.asarray(nothing.status)
+    assert np.mean(codes[:, 0] == Status.OK) > 0.95, "the area of nothing is 0 within its error"
     assert np.mean(np.abs(nothing.params[:, 0]) < 4 * nothing.std[:, 0]) > 0.95
-    assert np.mean(flags[:, 1] == Status.OK) < 0.05, "but nothing switches nowhere"
+    assert np.mean(codes[:, 1] == Status.OK) < 0.05, "but nothing switches nowhere"
 
 
 @pytest.mark.parametrize("name", ["area", "coercive_down", "remanence_up"])
@@ -216,9 +216,9 @@ def test_a_slanted_loop_may_be_upside_down_and_a_saturated_one_is_not():
         fit = loop_fit(BIAS, loops)
         turned = np.asarray(fit.params[:, 2] < fit.params[:, 3])
         assert turned.any()
-        flags = np.asarray(scalars_of_fit(fit, BIAS).status)[turned]
-        assert np.all((flags[:, 1] == Status.OK) == accepted)
-        assert np.all(flags[:, 0] == Status.OK), "the area is the same either way"
+        codes = np.asarray(scalars_of_fit(fit, BIAS).status)[turned]
+        assert np.all((codes[:, 1] == Status.OK) == accepted)
+        assert np.all(codes[:, 0] == Status.OK), "the area is the same either way"
 
 
 def test_errors_grow_where_the_loop_is_not_of_the_fitted_form(loops):
@@ -251,7 +251,7 @@ def test_a_batch_is_its_members_and_float32_works(loops):
     assert np.quantile(away, 0.99) < 0.1
 
 
-def test_on_and_off_field_are_told_apart():
+def test_on_and_off_field_are_separated():
     wave = jnp.stack([BIAS, jnp.zeros(64)], axis=1).ravel()
     response = jnp.arange(256.0).reshape(2, 128)
     on, off = on_off(response, wave)

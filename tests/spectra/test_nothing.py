@@ -28,11 +28,11 @@ def test_noise_has_no_resonance(bins, tails):
     real, imag = dice.normal(size=size) if tails == "normal" else dice.standard_t(3, size=size)
     band = np.linspace(320e3, 380e3, bins)
     for fit in (sho_fit(band, real + 1j * imag), sho_amplitude_fit(band, np.hypot(real, imag))):
-        for flag in (fit.status, *np.asarray(fitting.judged(fit).status).T):
-            assert np.sum(np.asarray(flag) == Status.OK) <= at_most(0.01 if tails == "normal" else 0.02)
+        for codes in (fit.status, *np.asarray(fitting.judged(fit).status).T):
+            assert np.sum(np.asarray(codes) == Status.OK) <= at_most(0.01 if tails == "normal" else 0.02)
 
 
-def test_noise_has_no_peak_with_a_place_and_a_width():
+def test_noise_has_no_peak_with_a_position_and_a_width():
     noise = np.random.default_rng(1).normal(size=(COUNT, 60))
     x = np.linspace(0.0, 10.0, 60)
     for which in (1, 2):

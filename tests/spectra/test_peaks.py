@@ -17,8 +17,8 @@ def test_two_peaks_are_no_good_fit_of_one():
     one = at(5.0, 1.0)
     for other, rows in zip((at(6.5, 1.0), at(8.0, 1.0), at(7.0, 0.4)), noise[1:], strict=True):
         found = fit_peak(X, one + other + rows, (0.0, 10.0))
-        for flag in (found.status, fitting.judged(found).status):
-            assert np.mean(np.asarray(flag) == Status.OK) < 0.01
+        for codes in (found.status, fitting.judged(found).status):
+            assert np.mean(np.asarray(codes) == Status.OK) < 0.01
     found = fit_peak(X, one + noise[0], (0.0, 10.0))
     assert np.mean(np.asarray(found.status) == Status.OK) >= 0.99
     away = (np.asarray(found.params)[:, :3] - [1.0, 5.0, 1.0]) / np.asarray(found.std)[:, :3]

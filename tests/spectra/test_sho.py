@@ -105,7 +105,7 @@ def test_the_start_alone_is_exact_without_noise_and_good_with_it(grid):
     assert np.all(np.std(z, axis=0) < 1.05 + 4 / np.sqrt(800))
 
 
-def test_flags_of_spectra_that_hold_no_answer(grid):
+def test_statuses_of_spectra_that_hold_no_answer(grid):
     _, h, _ = grid
     outside = be_spectrum(jax.random.key(4), BAND, 1.0, 395e3, 100.0, 0.5, 0.01)
     noise = be_spectrum(jax.random.key(5), BAND, 0.0, 350e3, 100.0, 0.5, 1.0)
@@ -129,9 +129,9 @@ def test_two_modes_in_one_band_are_no_good_fit_and_one_mode_is(grid):
     two = jnp.stack([one + sho_response(BAND, ShoParams(*m)) for m in second])
     noise = np.random.default_rng(5).normal(size=(2, len(second), 64))
     two = two + NOISE * jnp.array(noise[0] + 1j * noise[1])
-    flags = np.asarray(sho_fit(BAND, jnp.concatenate([two, h[len(second) :]])).status)
-    assert np.mean(flags[: len(second)] != Status.OK) > 0.95
-    assert np.mean(flags[len(second) :] == Status.OK) > 0.99
+    codes = np.asarray(sho_fit(BAND, jnp.concatenate([two, h[len(second) :]])).status)
+    assert np.mean(codes[: len(second)] != Status.OK) > 0.95
+    assert np.mean(codes[len(second) :] == Status.OK) > 0.99
     rough = h + 15.0 * jnp.array(np.random.default_rng(6).normal(size=(2, 400, 64)).T @ np.array([1, 1j])).T
     assert np.mean(np.asarray(sho_fit(BAND, rough).status) == Status.OK) > 0.97, "noise is no second mode"
     sizes = np.asarray(sho_amplitude_fit(BAND, jnp.abs(jnp.concatenate([two, h[len(second) :]]))).status)

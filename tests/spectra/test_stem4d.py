@@ -94,7 +94,7 @@ def test_a_scan_that_does_not_close_is_continued_by_its_mirror():
     assert np.std(charge - truth[5:-5, 5:-5]) < 0.05 * np.std(truth)
 
 
-def test_a_turned_detector_and_a_tilted_scan_are_put_right():
+def test_a_rotated_detector_and_a_tilted_scan_are_put_right():
     _, field, _, _ = wave_potential()
     seen = stem4d.rotate_vectors(jnp.asarray(field), 0.4)
     found = stem4d.align_detector(seen)
@@ -238,8 +238,8 @@ class TestStrain:
         expected = jnp.asarray(32.0 + self.indices @ self.base)
         found = stem4d.find_discs(self.patterns(self.base, 2), expected, 7.5)
         lost = found._replace(variance=found.variance.at[0, 2:].set(jnp.inf))
-        flags = stem4d.fit_lattice(lost, self.indices).status
-        assert flags.tolist() == [Status.FEW_DISCS, Status.OK]
+        codes = stem4d.fit_lattice(lost, self.indices).status
+        assert codes.tolist() == [Status.FEW_DISCS, Status.OK]
         swapped = self.indices[[1, 0, *range(2, 9)]]
         wrong = stem4d.fit_lattice(found, swapped)
         assert wrong.status.tolist() == [Status.POOR_FIT] * 2

@@ -23,7 +23,7 @@ def test_blocks_from_a_file_give_what_the_whole_gives(tmp_path, size):
     assert told[-1] == (23, 23)
 
 
-def test_a_function_that_does_not_keep_rows_is_refused_and_errors_of_reading_arrive():
+def test_a_function_that_does_not_keep_rows_is_refused_and_errors_of_the_source_arrive():
     with pytest.raises(ValueError, match="rows"):
         streams.stream(np.ones((8, 3)), lambda block: jnp.sum(block), 4)
     with pytest.raises(ValueError, match="no rows"):

@@ -83,7 +83,7 @@ def test_a_cold_level_is_fitted_in_single_precision():
     assert abs(float(fit.params[2]) - width) < 4 * float(fit.std[2])
 
 
-def test_flags_and_the_scalarizer():
+def test_statuses_and_the_scalarizer():
     y = np.stack([conductance(), np.ones(201), np.zeros(201), conductance()])
     y[3, 4] = np.nan
     expected = [Status.OK, Status.NO_GAP, Status.OUTSIDE_RANGE, Status.BAD_INPUT]

@@ -24,7 +24,7 @@ def test_the_b_column_lies_where_it_says():
     np.testing.assert_allclose((along - np.asarray(cells.classes)) % 4 % 4, 0, atol=1e-4)
 
 
-def test_a_turned_cell_is_the_cell_turned():
+def test_a_rotated_cell_is_the_cell_rotated():
     still = unit_cells(KEY, 3, 25, noise=0.0, jitter=0.0)
     assert np.all(np.asarray(still.angle) == 0)
     turned = unit_cells(KEY, 3, 25, noise=0.0, jitter=0.0, angle=0.3)
@@ -34,7 +34,7 @@ def test_a_turned_cell_is_the_cell_turned():
         unit_cells(KEY, 0)
 
 
-def test_a_cell_is_its_columns_turned_with_the_pose():
+def test_a_cell_is_its_columns_rotated_with_the_pose():
     """Gaussians summed by hand at the turned places: the sign of the turn is that of `gpax_lab.core._poses`."""
     cells = unit_cells(KEY, 6, 19, angle=0.5, jitter=0.2, noise=0.0, width=0.15)
     rows, columns = (np.mgrid[:19, :19] - 9.0) / 9.0

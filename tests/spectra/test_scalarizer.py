@@ -57,7 +57,7 @@ def test_the_variance_is_the_scatter(spectra):
     assert abs(z.std() - 1.0) < 4 / np.sqrt(600)
 
 
-def test_a_bad_fit_is_a_failed_reading(spectra):
+def test_a_bad_fit_is_a_failed_measurement(spectra):
     noise = jax.random.normal(jax.random.key(1), (40,))
     for y in (jnp.full(40, jnp.nan), noise):
         assert all(np.isnan(v) for v in slope.function(y)[:2])
@@ -79,7 +79,7 @@ def test_combinations_propagate_independent_errors(spectra):
     assert float(variance) == pytest.approx(float(va / (a * np.log(10)) ** 2), rel=1e-10)
 
 
-def test_a_reading_gives_its_arrays_by_name(spectra):
+def test_a_measurement_gives_its_arrays_by_name(spectra):
     reading = SimpleNamespace(arrays={"signal": np.asarray(spectra[0]), "time": np.zeros(3)})
     value, variance = slope(reading)
     assert (value, variance) == tuple(float(v) for v in slope.function(spectra[0])[:2])
