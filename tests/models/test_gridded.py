@@ -328,7 +328,7 @@ def test_one_row_one_column_one_pixel_one_line_and_a_cube(shape, place):
         (np.float64(1.0), {}, "at least one"),
         (np.ones((2, 2)) * 1j, {}, "real numbers"),
         (np.ones((2, 2, 2)), {"process": ONE}, "2 axes, the image 3"),
-        (np.ones((2, 2)), {"samples": 0}, "at least 1"),
+        (np.ones((2, 2)), {"num_samples": 0}, "at least 1"),
         (np.ones((2, 2)), {"tolerance": 0.0}, "positive"),
     ],
 )
