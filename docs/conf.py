@@ -34,6 +34,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature has them
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 add_module_names = False
