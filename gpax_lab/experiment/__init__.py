@@ -11,6 +11,7 @@ from gpax_lab.experiment._run import run
 from gpax_lab.experiment._simulate import Trajectory, simulate
 from gpax_lab.experiment._simulated import Simulated
 from gpax_lab.experiment._study import Problem, Study, study
+from gpax_lab.experiment._tracked import Tracked
 
 __all__ = [
     "Event",
@@ -24,6 +25,7 @@ __all__ = [
     "Simulated",
     "State",
     "Study",
+    "Tracked",
     "Trajectory",
     "bayes_opt",
     "buffer_for",

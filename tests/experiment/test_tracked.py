@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from gpax_lab.core import Instrument, Measurement
-from gpax_lab.experiment._tracked import Tracked
+from gpax_lab.experiment import Tracked
 
 WORLD = gaussian_filter(np.random.default_rng(0).normal(size=(256, 256)), 1.5, mode="wrap")
 SIZE = 64
