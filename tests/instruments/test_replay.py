@@ -73,7 +73,7 @@ def test_a_data_set_without_such_places_is_refused():
     with pytest.raises(ValueError, match="each once"):
         Replay.of(spectra(), over=("x", "x"))
     single = Dataset(np.zeros((1, 3)), (axis("y", [0.0], "nm"), axis("x", [0.0, 1.0, 2.0], "nm")))
-    with pytest.raises(ValueError, match="two places"):
+    with pytest.raises(ValueError, match="two positions"):
         Replay.of(single)
 
 

@@ -1,4 +1,4 @@
-"""Square images as readings."""
+"""Square images as measurements."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from gpax_lab.core import Measurement
 
 
 def image_measurement(name: str, values: np.ndarray, edge: int, pixel_m: float, position: np.ndarray) -> Measurement:
-    """The reading of an image.
+    """The measurement of an image.
 
     Args:
         name: of the signal, which has the unit 1.
         values: (n,) as they came.
         edge: pixels along a side.
         pixel_m: side of a pixel, m.
-        position: of the reading.
+        position: of the measurement.
 
     Returns:
         arrays `name` (edge, edge), rows along x and columns along y, and "pixel" () m; ok=False for a bad one, whose

@@ -1,4 +1,4 @@
-"""A PFM that takes images, and the resonance at a place. At zero bias nothing on the sample changes."""
+"""A PFM that takes images, and the resonance at a position. At zero bias nothing on the sample changes."""
 
 from collections.abc import Sequence
 
@@ -42,7 +42,7 @@ class BandExcitation(Stage):
     """Highest frequency: detectors of cantilevers see no further."""
 
     MAX_BINS = 65536
-    """Of a band: beyond it a spectrum takes longer than the tip keeps its place."""
+    """Of a band: beyond it a spectrum takes longer than the tip keeps its position."""
 
     centre = Bounded("Hz of the band", 0.0, "MAX_HZ", above=True)
     width = Bounded("Hz of the band", 0.0, "MAX_HZ", above=True)

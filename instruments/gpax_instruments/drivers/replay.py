@@ -1,4 +1,4 @@
-"""An instrument that plays a recorded map: the recorded arrays at the recorded place nearest to the target."""
+"""An instrument that plays a recorded map: the recorded arrays at the recorded position nearest to the target."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,12 +15,12 @@ class Replay(Instrument):
     """A recorded map as an instrument.
 
     Args:
-        axes: one for each column of positions; their tolerance says how far a target may lie from a recorded place.
+        axes: one for each column of positions; their tolerance says how far a target may lie from a recorded position.
         positions: (n, d) in axis units.
         arrays: by name, (n, ...): row i was recorded at positions[i]; an array without that leading axis is shared
             when named in common.
         units: unit of each array.
-        signal: the arrays whose quality decides whether a reading is ok.
+        signal: the arrays whose quality decides whether a measurement is ok.
         common: names of arrays that are the same everywhere, such as the bias axis.
         name: what ``identity`` gives.
 
@@ -80,7 +80,7 @@ class Replay(Instrument):
             grid = [np.asarray(group[key], np.float64) for key in ("X", "Y")]
         first = int(np.argmax(bias))
         loops, bias = np.roll(loops, -first, axis=2), np.roll(bias, -first)
-        axes, positions = _places("xy", grid, ["m", "m"], tolerance)
+        axes, positions = _positions("xy", grid, ["m", "m"], tolerance)
         arrays = {"bias": bias, "response": loops.reshape(len(positions), -1)}
         units = {"bias": "V", "response": "a.u."}
         return cls(
@@ -93,15 +93,15 @@ class Replay(Instrument):
 
         Args:
             dataset: has `values`, `axes` (each with `name`, `values` and `unit`), `quantity` and `unit`.
-            over: names of the axes that are places; targets are given in their order and units.
-            tolerance: by which a target may miss a place, in units of the axes; None: 1 percent of the pitch.
+            over: names of the axes that are positions; targets are given in their order and units.
+            tolerance: by which a target may miss a position, in units of the axes; None: 1 percent of the pitch.
 
         Returns:
-            An instrument whose readings hold what was measured under the name of the quantity, and the other axes
+            An instrument whose measurements hold what was measured under the name of the quantity, and the other axes
             under theirs.
 
         Raises:
-            ValueError: an axis that is not there, or has a single place, or shares the quantity's name.
+            ValueError: an axis that is not there, or has a single position, or shares the quantity's name.
         """
         names = [axis.name for axis in dataset.axes]
         if not over or len(set(over)) != len(over) or not set(over) <= set(names):
@@ -113,8 +113,8 @@ class Replay(Instrument):
             raise ValueError(f"the quantity and an axis are both called {dataset.quantity!r}; rename one of them")
         along = [np.asarray(dataset.axes[k].values, np.float64) for k in where]
         if any(len(values) < 2 for values in along):
-            raise ValueError(f"each of {list(over)} needs two places at least")
-        axes, positions = _places(over, along, [dataset.axes[k].unit for k in where], tolerance)
+            raise ValueError(f"each of {list(over)} needs two positions at least")
+        axes, positions = _positions(over, along, [dataset.axes[k].unit for k in where], tolerance)
         values = np.transpose(np.asarray(dataset.values), where + rest)
         arrays = {dataset.quantity: values.reshape(len(positions), *values.shape[len(where) :]), **shared}
         units = {dataset.quantity: dataset.unit, **{names[k]: dataset.axes[k].unit for k in rest}}
@@ -129,7 +129,7 @@ class Replay(Instrument):
         """The recorded arrays nearest to x, (d,); the position is the recorded one.
 
         Raises:
-            MoveRefused: outside the limits, or no recorded place within every axis' tolerance.
+            MoveRefused: outside the limits, or no recorded position within every axis' tolerance.
         """
         goal = check_all(self.axes, x)
         allowed = np.array([axis.allowed_error for axis in self.axes])
@@ -138,7 +138,7 @@ class Replay(Instrument):
         if miss[row] > 1:
             raise MoveRefused(
                 f"nothing was recorded within {allowed.tolist()} of {goal.tolist()}; "
-                f"the nearest place is {self.positions[row].tolist()}"
+                f"the nearest position is {self.positions[row].tolist()}"
             )
         arrays = {k: np.array(v if k in self._common else v[row]) for k, v in self._arrays.items()}
         judged = [(name, codecs.quality(arrays[name])) for name in self._signal]
@@ -153,12 +153,12 @@ class Replay(Instrument):
         """Nothing is held open."""
 
 
-def _places(
+def _positions(
     names: Sequence[str], grid: Sequence[np.ndarray], units: Sequence[str], tolerance: float | None
 ) -> tuple[list[Axis], np.ndarray]:
-    """Axes around a grid and its places (n, d), the last axis fastest.
+    """Axes around a grid and its positions (n, d), the last axis fastest.
 
-    The limits leave room for a place that went through single precision.
+    The limits leave room for a position that went through single precision.
     """
     slack = [0.01 * float(np.min(np.abs(np.diff(g)))) if tolerance is None else tolerance for g in grid]
     axes = [

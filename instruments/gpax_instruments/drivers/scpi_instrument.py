@@ -57,7 +57,7 @@ class ScpiInstrument(TokenMemory):
         check_all(self.axes, target)
 
     def _measure(self, x: object, token: str) -> Measurement:
-        """The reading of token: what is done already is read; else act once, or say why not, and leave it safe."""
+        """The measurement of token: one that is done is read; else act once, or say why not, and leave it safe."""
         goal = check_all(self.axes, x)
         check_token(token)
         self.scpi.connect()
@@ -70,16 +70,16 @@ class ScpiInstrument(TokenMemory):
                 self._perform(goal, token)
                 changed = "" if self.comes_home else self._changed()
             try:
-                reading = self._fetch(goal, fresh)
+                measurement = self._fetch(goal, fresh)
             except LINK_FAULTS:
                 if self._lost_to_power(token):
                     raise PulseLost(self._cut_by_power(token)) from None
                 raise
-            if fresh and INTERFERENCE in reading.flags:
-                changed = reading.reason
+            if fresh and INTERFERENCE in measurement.flags:
+                changed = measurement.reason
             if not changed:
-                reading = self._leave(reading)
-        return self._finished(reading, token, changed)
+                measurement = self._leave(measurement)
+        return self._finished(measurement, token, changed)
 
     @abstractmethod
     def _check_settings(self) -> None:
@@ -93,9 +93,9 @@ class ScpiInstrument(TokenMemory):
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         """What the last measurement gave; fresh: we have just asked for it at goal (d,)."""
 
-    def _leave(self, reading: Measurement) -> Measurement:
-        """What is done after a measurement; the reading, with a flag where that was refused."""
-        return reading
+    def _leave(self, measurement: Measurement) -> Measurement:
+        """What is done after a measurement; the measurement, with a flag where that was refused."""
+        return measurement
 
     def _changed(self) -> str:
         """What somebody else has changed of the settings, in words."""
@@ -121,8 +121,8 @@ class ScpiInstrument(TokenMemory):
             self.scpi.read_again("*ESR?")  # what it does from now on it will remember
             self._switched = False
 
-    def _finished(self, reading: Measurement, token: str, changed: str = "") -> Measurement:
-        """The reading, unless another program measured while it was fetched: then the numbers may be of that one."""
+    def _finished(self, measurement: Measurement, token: str, changed: str = "") -> Measurement:
+        """The measurement, unless another program measured meanwhile: then the numbers may be those of that one."""
         with self._safe_when_stopped():
             done = self._done()
         if done != token and token not in self._forgotten:  # else it was switched off after it had told the numbers
@@ -130,18 +130,20 @@ class ScpiInstrument(TokenMemory):
                 f"another program has measured {done!r} while {self.act} {token} was fetched, and whose numbers these "
                 "are is not known"
             )
-        return self._spoiled(reading, changed) if changed else reading
+        return self._spoiled(measurement, changed) if changed else measurement
 
-    def _spoiled(self, reading: Measurement, reason: str) -> Measurement:
-        """The reading as failed, since somebody else changed what acted on the sample.
+    def _spoiled(self, measurement: Measurement, reason: str) -> Measurement:
+        """The measurement as failed, since somebody else changed what acted on the sample.
 
         The instrument is made safe, and every measurement from now on is refused.
         """
         self._interference = reason
         with contextlib.suppress(InstrumentError):  # the next measurement is refused, and its caller makes safe again
             self.make_safe()
-        words = "; ".join(dict.fromkeys(filter(None, (reading.reason, reason))))
-        return replace(reading, ok=False, reason=words, flags=tuple(dict.fromkeys((*reading.flags, INTERFERENCE))))
+        words = "; ".join(dict.fromkeys(filter(None, (measurement.reason, reason))))
+        return replace(
+            measurement, ok=False, reason=words, flags=tuple(dict.fromkeys((*measurement.flags, INTERFERENCE)))
+        )
 
     def _check_bias(self) -> None:
         """Raise Interference unless the constant bias is 0: in the safe state it was, and we never set another."""

@@ -1,4 +1,4 @@
-"""A scanning transmission electron microscope over SCPI: images, and a spectrum or a diffraction pattern at a place.
+"""A scanning transmission electron microscope over SCPI: images, and a spectrum or a diffraction pattern at a position.
 
 The beam damages what it stands on. It is blanked except while a shot is taken, and may be parked elsewhere between
 shots; every way out of `measure` blanks it. What the specimen has had is asked of the instrument, not added up here, so
@@ -54,7 +54,7 @@ class STEM(Stage):
 
     model = "STEM"
     act, word = "shot", "SHOT"
-    cost = "its place has had the dose"
+    cost = "its position has had the dose"
     comes_home = False  # the dose of a shot is not told with it
 
     MAX_DOSE = 1e15
@@ -66,7 +66,7 @@ class STEM(Stage):
     dose_budget = Bounded("electrons", 0.0, "MAX_DOSE", above=True, none=True)
     max_shot = Bounded("electrons", 0.0, "MAX_SHOT", above=True, none=True)
 
-    repeatable = False  # a shot whose outcome is unknown may have damaged its place
+    repeatable = False  # a shot whose outcome is unknown may have damaged its position
 
     def __init__(
         self,
@@ -237,7 +237,7 @@ class STEM(Stage):
 
         Returns:
             "eels": arrays "energy" (n,) eV and "counts" (n,); "diffraction": "pattern" (n, n) counts and "angle" ()
-            mrad per pixel; and "dose" () e/nm^2 that the place had before. ok=False for a bad one. The flag "not
+            mrad per pixel; and "dose" () e/nm^2 that the position had before. ok=False for a bad one. The flag "not
             parked" where the beam was refused its way to `park` afterwards.
 
         Raises:
@@ -265,14 +265,14 @@ class STEM(Stage):
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         return self._read(self._measured_at(goal, fresh))
 
-    def _leave(self, reading: Measurement) -> Measurement:
+    def _leave(self, measurement: Measurement) -> Measurement:
         if self.park is None:
-            return reading
+            return measurement
         try:
             self.set(self.park)
-        except MoveRefused:  # the shot is taken, and its place has had the dose
-            return replace(reading, flags=(*reading.flags, NOT_PARKED))
-        return reading
+        except MoveRefused:  # the shot is taken, and its position has had the dose
+            return replace(measurement, flags=(*measurement.flags, NOT_PARKED))
+        return measurement
 
     def _shoot(self, token: str) -> None:
         try:
@@ -292,7 +292,7 @@ class STEM(Stage):
         dose, _ = self.scpi.read_numbers_again("SHOT:DOSE?")
         if dose.shape != (1,) or not 0 <= dose[0] < np.inf:
             if ok:
-                ok, reason, flags = False, f"the dose that the place had is told as {dose.tolist()}", ("dose",)
+                ok, reason, flags = False, f"the dose that the position had is told as {dose.tolist()}", ("dose",)
             dose = np.full(1, np.nan)
         if self.mode == "eels":
             arrays = {"energy": self.energy, "counts": values, "dose": dose.reshape(())}
