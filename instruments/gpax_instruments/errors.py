@@ -2,6 +2,19 @@
 
 from gpax_lab.core import InstrumentError
 
+__all__ = [  # noqa: RUF022 - sorted as `sorted` does
+    "BadFrame",
+    "DeviceError",
+    "DoseSpent",
+    "Interference",
+    "LINK_FAULTS",
+    "LinkLost",
+    "LinkTimeout",
+    "PulseLost",
+    "StillBusy",
+    "UnknownOutcome",
+]
+
 
 class LinkLost(InstrumentError):
     """The other side closed, reset or refused the connection. Reconnect before the next call."""
@@ -37,7 +50,7 @@ class Interference(DeviceError):
 
 
 class PulseLost(InstrumentError):
-    """A pulse had begun and was cut off: its place on the sample is spent, and nothing was read there.
+    """A pulse had begun and was cut off: its point on the sample is spent, and nothing was read there.
 
     Also one of which an instrument that was switched off and on can not tell any more whether it had begun.
     """
@@ -53,5 +66,5 @@ class UnknownOutcome(InstrumentError):
     """A move or a pulse may or may not have happened. Look at the instrument before going on."""
 
 
-#: The faults after which a link must be reconnected; only declared reads may then be repeated.
 LINK_FAULTS = (LinkLost, LinkTimeout, BadFrame)
+"""The faults after which a link must be reconnected; only declared reads may then be repeated."""

@@ -3,6 +3,7 @@
 import time
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,9 +12,15 @@ from gpax_instruments.drivers.scpi_instrument import ScpiInstrument
 from gpax_instruments.errors import DeviceError, StillBusy, UnknownOutcome
 from gpax_instruments.links._link import Link
 from gpax_instruments.links._scpi import Scpi
-from gpax_instruments.protocols import Location
 from gpax_lab.core import Axis, InstrumentError, MoveRefused
 from gpax_lab.core._axes import check_all, plan_path
+
+
+class Location(NamedTuple):
+    """Where a stage was told to be and where it says it is, both (d,) float64 in axis units."""
+
+    setpoint: np.ndarray
+    readback: np.ndarray
 
 
 class Stage(ScpiInstrument):
