@@ -192,9 +192,11 @@ class DomainWriter(ScpiInstrument):
         if flags or pulse.shape != (2,) or pulse[1] <= 0:
             raise DeviceError(f"{self.address} tells no pulse: {pulse.tolist()}")
         position = np.array([pulse[0], np.log10(pulse[1])])
-        reading = image_measurement("image", self._block("IMAG:DATA?", "<f4"), self.pixels, self.pixel_m, position)
+        measurement = image_measurement("image", self._block("IMAG:DATA?", "<f4"), self.pixels, self.pixel_m, position)
         allowed = np.array([axis.allowed_error for axis in self.axes])
         if goal is None or np.all(np.abs(position - goal) <= allowed):
-            return reading
+            return measurement
         reason = f"applied {position.tolist()} instead of {goal.tolist()}"
-        return replace(reading, ok=False, reason=reason, flags=("elsewhere", INTERFERENCE) if fresh else ("elsewhere",))
+        return replace(
+            measurement, ok=False, reason=reason, flags=("elsewhere", INTERFERENCE) if fresh else ("elsewhere",)
+        )

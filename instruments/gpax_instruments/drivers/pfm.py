@@ -53,7 +53,7 @@ class PFM(Stage):
 
     model = "PFM"
     act, word = "loop", "LOOP"
-    cost = "its place has had a part of the pulse"
+    cost = "its position has had a part of the pulse"
     repeatable: bool = False
 
     MAX_BIAS_V = 20.0
@@ -61,7 +61,7 @@ class PFM(Stage):
     of some hundred nm is breakdown. A laboratory with another film derives a class of its own."""
 
     MAX_POINTS = 1_000_000
-    """A loop beyond this does not fit the time that the tip keeps its place; and it bounds what is received."""
+    """A loop beyond this does not fit the time that the tip keeps its position; and it bounds what is received."""
 
     max_bias = Bounded("V", 0.0, "MAX_BIAS_V", above=True, none=True)
     vmax = Bounded("V", 0.0, "max_bias", above=True)
@@ -90,7 +90,7 @@ class PFM(Stage):
         self.response_unit = response_unit
         self.rail: float | None = None
         self._pulsed = ""  # token of the loop that we have asked for last
-        self._fetched = ("", np.zeros(2))  # token of the loop that was read last, and its place in m
+        self._fetched = ("", np.zeros(2))  # token of the loop that was read last, and its position in m
 
     @property
     def limits(self) -> dict[str, float]:
@@ -158,7 +158,7 @@ class PFM(Stage):
     def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
         position, token = self._measured_at(goal, fresh), self._last
         if token == self._fetched[0]:
-            self._arrived(goal, self._fetched[1])  # a token is of one place
+            self._arrived(goal, self._fetched[1])  # a token is of one position
         self._fetched = (token, position)
         return self._read(position, fresh or token == self._pulsed)
 

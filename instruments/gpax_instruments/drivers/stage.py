@@ -1,4 +1,4 @@
-"""A microscope that goes to places: moves are checked, sent once, and compared with the read-back."""
+"""A microscope with a stage: moves are checked, sent once, and compared with the read-back."""
 
 import time
 from abc import abstractmethod
@@ -63,7 +63,7 @@ class Stage(ScpiInstrument):
         """The axes must lie within the instrument's own limits."""
         limits = scpi.query_finite("LIM?", 4).reshape(2, 2)
         if not np.all(limits[:, 0] < limits[:, 1]):
-            raise DeviceError(f"{self.address}: its limits are {limits.tolist()} m, which leave no place to go to")
+            raise DeviceError(f"{self.address}: its limits are {limits.tolist()} m, which leave nowhere to go")
         self._limits = limits
         self._check_axes(self.axes)
 
