@@ -24,7 +24,7 @@ ROUNDING = 1e-9  # V, and log10 of s
 class DomainWriter(ScpiInstrument):
     """A PFM whose measurement is one written domain. Nothing is opened before ``connect``.
 
-    A place is (bias in V, decimal logarithm of the duration in s): `axes`. The stage is the instrument's business: it
+    A target is (bias in V, decimal logarithm of the duration in s): `axes`. The stage is the instrument's business: it
     goes to the next cell of fresh film by itself.
 
     Args:
@@ -32,7 +32,7 @@ class DomainWriter(ScpiInstrument):
         bias: lowest and highest bias in V.
         log_duration: log10 of the shortest and the longest duration in s.
         tolerance: how far the pulse applied may lie from the one asked for, in V and in log10 s. A domain written by
-            another pulse comes back as a reading that is not ok, with the pulse that was applied as its position.
+            another pulse comes back as a measurement that is not ok, with the pulse that was applied as its position.
         timeout_s: seconds for one exchange.
         image_timeout_s: seconds for one domain, beyond the duration of its pulse.
         tag: echo query that numbers the answers; None for an instrument without one.

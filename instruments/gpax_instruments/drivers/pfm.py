@@ -43,7 +43,7 @@ class PFM(Stage):
         timeout_s: seconds for one exchange.
         loop_timeout_s: seconds for one loop, and for one move.
         response_unit: unit of the response that the instrument sends.
-        repeatable: whether a loop whose outcome is unknown may be measured again at the same place.
+        repeatable: whether a loop whose outcome is unknown may be measured again at the same position.
         tag: echo query that numbers the answers; None for an instrument without one.
         link: an open link to use in place of address.
 
