@@ -2,12 +2,12 @@
 
 from gpax_lab.core import InstrumentError
 
-__all__ = [  # noqa: RUF022 - sorted as `sorted` does
+__all__ = [
+    "LINK_FAULTS",
     "BadFrame",
     "DeviceError",
     "DoseSpent",
     "Interference",
-    "LINK_FAULTS",
     "LinkLost",
     "LinkTimeout",
     "PulseLost",

@@ -8,12 +8,12 @@ from gpax_instruments.drivers.scpi_instrument import ScpiInstrument
 from gpax_instruments.drivers.stage import Stage
 from gpax_instruments.drivers.stem import STEM
 
-__all__ = [  # noqa: RUF022 - sorted as `sorted` does
+__all__ = [
+    "PFM",
+    "STEM",
     "BandExcitation",
     "DomainWriter",
-    "PFM",
     "Replay",
-    "STEM",
     "ScpiInstrument",
     "Stage",
 ]

@@ -3,11 +3,11 @@
 from gpax_instruments.links._link import Link, SocketLink, open_link
 from gpax_instruments.links._scpi import TAG_ECHO, TAG_ESE, Scpi
 
-__all__ = [  # noqa: RUF022 - sorted as `sorted` does
+__all__ = [
+    "TAG_ECHO",
+    "TAG_ESE",
     "Link",
     "Scpi",
     "SocketLink",
-    "TAG_ECHO",
-    "TAG_ESE",
     "open_link",
 ]

@@ -19,10 +19,12 @@ from gpax_instruments.links._deadline import after
 from gpax_instruments.links._link import Link
 from gpax_lab.core import InstrumentError
 
-#: Echo query of our twin and of instruments that offer one.
 TAG_ECHO = "SYST:TAG? {n}"
-#: Every IEEE 488.2 instrument can echo a byte through its event enable register (11.5.1.3); it counts modulo 256.
+"""Echo query of the simulated instruments, and of real ones that offer it."""
+
 TAG_ESE = "*ESE {n};*ESE?"
+"""Echo query for every IEEE 488.2 instrument, by its event enable register (11.5.1.3); it counts modulo 256."""
+
 MAX_ERRORS = 64  # a queue that never empties must not hold us
 MAX_BLOCK_BYTES = 1 << 28  # a header torn by noise must not allocate a gigabyte
 MAX_EDGE = 8192  # pixels: a square of float32 with this edge is MAX_BLOCK_BYTES
