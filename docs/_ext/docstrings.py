@@ -10,13 +10,13 @@ from typing import Any
 
 import faces
 
-CODE = re.compile(r"(``.+?``|`[^`\n]+`)")
+CODE = re.compile(r"((?::\w+:)?``.+?``|(?::\w+:)?`[^`\n]+`)")
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)|(?<!\w)_(?=\w)")
 SECTIONS = "Args|Attributes|Raises|Returns|Example|Examples|Yields|Note|References"
 
 
 def _code(text: str, modules: list[str]) -> str:
-    inner = text.strip("`")
+    inner = re.sub(r"^:\w+:", "", text).strip("`~")
     called = re.sub(r"\(.*\)$", "", inner)
     if re.fullmatch(r"[A-Za-z_][\w.]*", called):
         for path in [f"{module}.{called}" for module in modules] + [called]:
@@ -29,7 +29,8 @@ def _code(text: str, modules: list[str]) -> str:
 def converted(lines: list[str], modules: list[str]) -> list[str]:
     """Lines of a docstring as lines of reStructuredText; `modules` are where names in backticks are looked for."""
     text, literal, result = "\n".join(lines), False, []
-    text = re.sub(r"`[^`]+`", lambda found: re.sub(r"\s*\n\s*", " ", found.group()), text)  # code over two lines
+    over_lines = re.compile(r"``[^`]+``|(?<!`)`[^`]+`(?!`)")
+    text = over_lines.sub(lambda found: re.sub(r"\s*\n\s*", " ", found.group()), text)
     for line in text.split("\n"):
         if line.strip().startswith((">>>", "...")):
             literal = True
