@@ -63,8 +63,9 @@ def process(app: Any, what: str, name: str, value: Any, options: Any, lines: lis
 
 
 def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any) -> bool | None:
-    """Leave out the fields of named tuples, which say nothing but their number."""
-    return True if str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
+    """Leave out fields of named tuples, which say nothing but their number, and functions of others as defaults."""
+    of_others = callable(value) and str(getattr(value, "__module__", "")).split(".")[0] not in faces.PACKAGES
+    return True if of_others or str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def setup(app: Any) -> dict[str, bool]:
