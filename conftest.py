@@ -15,7 +15,7 @@ import gpax_lab
 from gpax_lab.core import _ahead as ahead
 
 CACHE = str(Path(os.environ.get("GPAX_LAB_CACHE", ".jax_cache")).absolute())
-gpax_lab.setup(cache=CACHE, tell=False)
+gpax_lab.setup(cache=CACHE, verbose=False)
 # Processes that tests start (twins, the command line, fits of their own) compile nothing twice either.
 os.environ |= {
     "JAX_COMPILATION_CACHE_DIR": CACHE,

@@ -24,7 +24,7 @@ import gpax_lab  # noqa: E402
 from gpax_lab import acquisition, bayes_opt, gp, kernels, nuts, observations, priors, simulate  # noqa: E402
 from gpax_lab.experiment._simulate import buffer_for, measure  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
 KEY = jax.random.key(0)

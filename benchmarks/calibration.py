@@ -27,7 +27,7 @@ from gpax_lab.core._linalg import cholesky  # noqa: E402
 from gpax_lab.core._observations import assimilate  # noqa: E402
 from gpax_lab.models._conditioning import gram  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 READINGS, PLACES = 12, 4
 PRIOR = {

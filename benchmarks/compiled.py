@@ -30,7 +30,7 @@ def main() -> None:
     quick = parser.parse_args().quick
     import gpax_lab
 
-    gpax_lab.setup(cache=False, tell=False)
+    gpax_lab.setup(cache=False, verbose=False)
     report, version = Report(), f"jaxlib {jaxlib.__version__}"
     compared, failed = 0, []
     known = [row for row in table.rows() if row.core][::3] if quick else table.rows()

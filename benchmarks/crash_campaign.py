@@ -34,7 +34,7 @@ SLEEP_S = 0.003
 
 def configure(cache: str) -> None:
     """What every process sets before its first JAX call; compiled functions are shared through the folder `cache`."""
-    gpax_lab.setup(cache=cache, tell=False)
+    gpax_lab.setup(cache=cache, verbose=False)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

@@ -22,7 +22,7 @@ import jax  # noqa: E402
 
 import gpax_lab  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 

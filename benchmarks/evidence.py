@@ -28,7 +28,7 @@ from gpax_lab.core._observations import assimilate  # noqa: E402
 from gpax_lab.inference._density import unconstrained_density  # noqa: E402
 from gpax_lab.laws import transitions  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 NOISE = 0.3
 SLOPE = means.Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 2.0)}, {"k": "y / x"}, "m = k x", "line")

@@ -25,7 +25,7 @@ from gpax_lab.core._linalg import jitter, over_draws  # noqa: E402
 from gpax_lab.kernels import rbf  # noqa: E402
 from gpax_lab.models._conditioning import gram, log_marginal  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 PATIENCE_S = 120.0
 

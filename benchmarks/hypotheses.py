@@ -40,7 +40,7 @@ from gpax_lab.experiment._study import initial_observations  # noqa: E402
 from gpax_lab.hypotheses import bandit  # noqa: E402
 from gpax_lab.laws import shapes, transitions  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 SEEDS = 2
 EVIDENCE, REWARD = "evidence", "published reward"

@@ -26,10 +26,10 @@ import gpax_lab  # noqa: E402
 from gpax_lab import acquisition, bayes_opt, hypotheses, model_average, observations, smc  # noqa: E402
 from gpax_lab.core._linalg import cholesky  # noqa: E402
 from gpax_lab.core._observations import EMPTY  # noqa: E402
+from gpax_lab.core._priors import sample  # noqa: E402
 from gpax_lab.laws import shapes  # noqa: E402
-from gpax_lab.priors import sample  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 X, Y, SEEDS, BINS = (0.0, 1.0), (-1.0, 1.0), 2, (0.0, 0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98, 1.0)
 LAWS = {name: getattr(shapes, name)(X, Y) for name in ("flat", "line", "parabola", "step")}

@@ -48,7 +48,7 @@ from gpax_lab import (  # noqa: E402
     smc,
 )
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 END, NOISE, WIDTH = 2.5, 0.33, 0.002  # gpax switches at once; ours over 2 thousandths
 RUNNER = Path(__file__).parent / "peers" / "run_gpax_hypo.py"

@@ -21,7 +21,7 @@ import gpax_lab  # noqa: E402
 from gpax_lab import gp, kernels, laplace, observations, sparse  # noqa: E402
 from gpax_lab.core import Status  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 NOISE_SD = 0.2
 

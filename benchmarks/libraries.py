@@ -35,7 +35,7 @@ from gpax_lab import laplace, observations  # noqa: E402
 from gpax_lab.core._compositions import barycentric, checked, normalized  # noqa: E402
 from gpax_lab.models import over_compositions  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 VOLT = (0.3, 0.6)
 """What is known of an overpotential beforehand."""

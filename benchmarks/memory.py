@@ -26,7 +26,7 @@ def child(points, mixed):
 
     import gpax_lab
 
-    gpax_lab.setup(cache=False, tell=False)
+    gpax_lab.setup(cache=False, verbose=False)
     from gpax_lab import gp, observations, priors
     from gpax_lab.inference._posterior import Posterior, condition_draws
 

@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 import gpax_lab  # noqa: E402
 from gpax_lab import Problem, acquisition, bayes_opt, gp, kernels, smc, study  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 SEEDS, COUNTS = 2, (20, 30, 50)
 POOLS = {  # name: (file, whether large readings are wanted)

@@ -18,7 +18,7 @@ import numpy as np  # noqa: E402
 
 import gpax_lab  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "inference"))
 
 from reference import CASES, CORE, Case, unconstrained  # noqa: E402

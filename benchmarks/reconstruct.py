@@ -32,7 +32,7 @@ from scipy.ndimage import gaussian_filter  # noqa: E402
 import gpax_lab  # noqa: E402
 from gpax_lab.inference._reconstruct import reconstruct  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 NOISE_SD = 0.1
 LEVELS = {0.5: 0.6745, 0.8: 1.2816, 0.95: 1.9600}  # two-sided normal quantiles

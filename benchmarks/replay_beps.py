@@ -33,7 +33,7 @@ from gpax_lab.core._observations import observations  # noqa: E402
 from gpax_lab.settings import Plan, build, parse  # noqa: E402
 from gpax_lab.storage import read  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 FILE = "loops/BEPS_PTO_50x50.h5"
 SEEDS, FIRST, WHOLE = 20, 40, 100

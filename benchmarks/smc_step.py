@@ -23,7 +23,7 @@ from gpax_lab.core import Status  # noqa: E402
 from gpax_lab.experiment import buffer_for  # noqa: E402
 from gpax_lab.experiment._simulate import measure  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 MODEL = gp.exact(2, kernels.rbf, bounds=BOUNDS)
 

@@ -21,7 +21,7 @@ from bo_step import BOUNDS, candidates, objective, usual_fit, usual_moments  # n
 import gpax_lab  # noqa: E402
 from gpax_lab import Problem, acquisition, bayes_opt, gp, kernels, smc, study  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 SEEDS = 5
 

@@ -22,7 +22,7 @@ import gpax_lab  # noqa: E402
 from gpax_lab import acquisition, bayes_opt, gp, kernels, means, nuts, observations, simulate  # noqa: E402
 from gpax_lab.experiment._simulate import buffer_for  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 GRID = np.linspace(0.0, 1.0, 100)
 NOISE_SD = 1.0

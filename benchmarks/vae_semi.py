@@ -28,7 +28,7 @@ class Supervised(nn.Module):
 
     @nn.compact
     def __call__(self, x):
-        return nn.Dense(len(KINDS))(vae.Dense((128, 128))(x))
+        return nn.Dense(len(KINDS), name="Dense_0")(vae.MLP((128, 128), name="Dense_1")(x))
 
 
 def supervised(key, x, label, most: int = 400) -> dict:

@@ -28,14 +28,14 @@ HELD = 400
 def models(wide: bool) -> dict:
     """What is compared."""
     turns = [vae.rotation("normal", 1.0), vae.translation(0.1)]
-    tanh = {"encoder": vae.Dense((128, 128), nn.tanh)}
+    tanh = {"encoder": vae.MLP((128, 128), nn.tanh)}
     found = {
         "plain": vae.model((28, 28), 2, **tanh, decoder=vae.MLPDecoder((28, 28), (128, 128), nn.tanh)),
         "turns and shifts": vae.model((28, 28), 2, invariances=turns),
     }
     if wide:
         found["turns and shifts, asked at every pixel"] = vae.model(
-            (28, 28), 2, invariances=turns, **tanh, decoder=vae.Coordinates((28, 28))
+            (28, 28), 2, invariances=turns, **tanh, decoder=vae.CoordinateDecoder((28, 28))
         )
     return found
 

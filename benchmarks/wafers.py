@@ -40,7 +40,7 @@ from gpax_lab.core._compositions import normalized  # noqa: E402
 from gpax_lab.experiment._simulate import measure  # noqa: E402
 from gpax_lab.laws import mixtures  # noqa: E402
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 OHM = (0.0, 1.0)
 """What is known of the resistance beforehand: of the order of an ohm."""

@@ -5,40 +5,54 @@ input (ARD), of shape () one for all. Write your own as a plain function with th
 as you like. Kernels add and multiply: `rbf + scope("fast", periodic)`, `matern52 * own_function`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
+import numpy as np
 import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
+from gpax_lab.core._priors import Params, Scoped, with_dim
 from gpax_lab.core._structural import Structural
-from gpax_lab.priors import Params, Scoped, with_dim
+from gpax_lab.core._types import Float
+
+__all__ = [
+    "Kernel",
+    "KernelLike",
+    "active",
+    "add",
+    "coregion",
+    "coregion_prior",
+    "linear",
+    "matern12",
+    "matern32",
+    "matern52",
+    "mixing",
+    "multiply",
+    "periodic",
+    "rational_quadratic",
+    "rbf",
+    "scope",
+]
 
 KernelLike: TypeAlias = Callable[[Array, Array, Params], Array]
 """A `Kernel`, or a plain function k(x, z, params)."""
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel(Structural):
+class Kernel(Structural, ABC):
     """A kernel that adds and multiplies with others, and with plain functions.
 
-    Attributes:
-        function: (x (d,), z (d,), params) -> () covariance.
+    Two are equal if they are made of the same functions in the same way, so that what was compiled for one serves the
+    other.
     """
 
-    function: KernelLike
-
-    def __post_init__(self) -> None:
-        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
-            if hasattr(self.function, name):
-                object.__setattr__(self, name, getattr(self.function, name))
-
-    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+    @abstractmethod
+    def __call__(self, x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
         """() covariance of the values at x and z."""
-        return self.function(x, z, params)
 
     def __add__(self, other: KernelLike) -> "Kernel":
         """The sum; parameters of equal names are shared, see `scope`."""
@@ -66,6 +80,23 @@ def _kernel(other: Any) -> KernelLike:
     return other
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class _Function(Kernel):
+    """A kernel of one function, by whose name and docstring it goes."""
+
+    function: KernelLike
+
+    def __post_init__(self) -> None:
+        for name in ("__module__", "__name__", "__qualname__", "__doc__"):
+            object.__setattr__(self, name, getattr(self.function, name))
+
+    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+        return self.function(x, z, params)
+
+    def __repr__(self) -> str:
+        return str(getattr(self.function, "__name__", self.function))
+
+
 def _scaled_square(x: Array, z: Array, params: Params) -> Array:
     return jnp.sum(((x - z) / params["lengthscale"]) ** 2)
 
@@ -77,54 +108,54 @@ def _scaled_distance(x: Array, z: Array, params: Params) -> Array:
     return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))  # NaN stays NaN
 
 
-@Kernel
-def rbf(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def rbf(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Squared exponential: variance exp(-r^2 / 2), r^2 = sum ((x - z) / lengthscale)^2 (R&W 2006, eq. 4.9)."""
     return params["variance"] * jnp.exp(-0.5 * _scaled_square(x, z, params))
 
 
-@Kernel
-def matern12(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def matern12(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Matern 1/2 (exponential): variance exp(-r) (R&W 2006, eq. 4.18)."""
     return params["variance"] * jnp.exp(-_scaled_distance(x, z, params))
 
 
-@Kernel
-def matern32(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def matern32(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Matern 3/2: variance (1 + sqrt(3) r) exp(-sqrt(3) r) (R&W 2006, eq. 4.17)."""
     r = jnp.sqrt(3.0) * _scaled_distance(x, z, params)
     return params["variance"] * (1.0 + r) * jnp.exp(-r)
 
 
-@Kernel
-def matern52(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def matern52(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Matern 5/2: variance (1 + sqrt(5) r + 5 r^2 / 3) exp(-sqrt(5) r) (R&W 2006, eq. 4.17)."""
     r = jnp.sqrt(5.0) * _scaled_distance(x, z, params)
     return params["variance"] * (1.0 + r + r**2 / 3.0) * jnp.exp(-r)
 
 
-@Kernel
-def rational_quadratic(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def rational_quadratic(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Rational quadratic: variance (1 + r^2 / (2 alpha))^-alpha (R&W 2006, eq. 4.19); RBF as alpha grows."""
     alpha = params["alpha"]
     return params["variance"] * jnp.exp(-alpha * jnp.log1p(0.5 * _scaled_square(x, z, params) / alpha))
 
 
-@Kernel
-def periodic(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def periodic(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Periodic: variance exp(-2 sum sin^2(pi (x - z) / period) / lengthscale^2) (R&W 2006, eq. 4.31)."""
     wave = jnp.sin(jnp.pi * (x - z) / params["period"]) / params["lengthscale"]
     return params["variance"] * jnp.exp(-2.0 * jnp.sum(wave**2))
 
 
-@Kernel
-def linear(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def linear(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Linear: variance (1 + sum (x - 1/2)(z - 1/2) / lengthscale^2), centred on the unit cube."""
     return params["variance"] * (1.0 + jnp.sum((x - 0.5) * (z - 0.5) / params["lengthscale"] ** 2))
 
 
-@Kernel
-def mixing(x: Array, z: Array, params: Params) -> Array:
+@_Function
+def mixing(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """Straight lines between pure components: pure sum_i x_i z_i, for fractions x that sum to one.
 
     The covariance of Vegard's law sum_i x_i P_i whose P_i are independent with variance `pure` (R&W 2006, eq. 2.11).
@@ -133,29 +164,62 @@ def mixing(x: Array, z: Array, params: Params) -> Array:
     return params["pure"] * jnp.sum(x * z)
 
 
+@dataclass(frozen=True, eq=False)
+class _Sum(Kernel):
+    kernels: tuple[KernelLike, ...]
+
+    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+        return sum((k(x, z, params) for k in self.kernels[1:]), start=self.kernels[0](x, z, params))
+
+
 @interned
 def add(*kernels: KernelLike) -> Kernel:
-    """Sum of kernels. Give each its own parameters with `scope`; names left equal are shared."""
-    return Kernel(lambda x, z, params: sum((k(x, z, params) for k in kernels[1:]), start=kernels[0](x, z, params)))
+    """Sum of kernels, as by `+`. Give each its own parameters with `scope`; names left equal are shared."""
+    return _Sum(kernels)
+
+
+@dataclass(frozen=True, eq=False)
+class _Product(Kernel):
+    kernels: tuple[KernelLike, ...]
+
+    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+        value = self.kernels[0](x, z, params)
+        for k in self.kernels[1:]:
+            value = value * k(x, z, params)
+        return value
 
 
 @interned
 def multiply(*kernels: KernelLike) -> Kernel:
-    """Product of kernels. Give each its own parameters with `scope`; names left equal are shared."""
+    """Product of kernels, as by `*`. Give each its own parameters with `scope`; names left equal are shared."""
+    return _Product(kernels)
 
-    def product(x: Array, z: Array, params: Params) -> Array:
-        value = kernels[0](x, z, params)
-        for k in kernels[1:]:
-            value = value * k(x, z, params)
-        return value
 
-    return Kernel(product)
+@dataclass(frozen=True, eq=False)
+class _Scope(Kernel):
+    name: str
+    kernel: KernelLike
+
+    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+        return self.kernel(x, z, Scoped(params, self.name))
 
 
 @interned
 def scope(name: str, kernel: KernelLike) -> Kernel:
     """The same kernel with parameters called `name/lengthscale`, `name/variance`, and so on."""
-    return Kernel(lambda x, z, params: kernel(x, z, Scoped(params, name)))
+    return _Scope(name, kernel)
+
+
+@dataclass(frozen=True, eq=False)
+class _Active(Kernel):
+    dims: tuple[int, ...]
+    kernel: KernelLike
+
+    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+        if not all(0 <= dim < x.size for dim in self.dims):
+            raise ValueError(f"active inputs {list(self.dims)}: a point has inputs 0 to {x.size - 1} only.")
+        index = np.asarray(self.dims)
+        return self.kernel(x[index], z[index], with_dim(params, len(self.dims)))
 
 
 @interned
@@ -165,14 +229,23 @@ def active(dims: Sequence[int], kernel: KernelLike) -> Kernel:
     Raises:
         ValueError: when it is called on inputs that lack one of `dims`.
     """
-    index = jnp.asarray(dims)
+    return _Active(tuple(dims), kernel)
 
-    def part(x: Array, z: Array, params: Params) -> Array:
-        if not all(0 <= dim < x.size for dim in dims):
-            raise ValueError(f"active inputs {list(dims)}: a point has inputs 0 to {x.size - 1} only.")
-        return kernel(x[index], z[index], with_dim(params, len(dims)))
 
-    return Kernel(part)
+@dataclass(frozen=True, eq=False)
+class _Coregion(Kernel):
+    tasks: int
+    kernel: KernelLike
+
+    def __call__(self, x: Array, z: Array, params: Params) -> Array:
+        tasks, shares = self.tasks, params["W"]
+        if shares.ndim != 2 or shares.shape[0] != tasks:
+            raise ValueError(
+                f"coregion reads W ({tasks}, rank) and v ({tasks},): add coregion_prior({tasks}) to the prior."
+            )
+        s, t = (jnp.clip(jnp.round(point[-1] * (tasks - 1)).astype(int), 0, tasks - 1) for point in (x, z))
+        related = jnp.sum(shares[s] * shares[t]) + jnp.where(s == t, params["v"][s], 0.0)
+        return related * self.kernel(x[:-1], z[:-1], with_dim(params, x.size - 1))
 
 
 @interned
@@ -189,21 +262,7 @@ def coregion(tasks: int, kernel: KernelLike) -> Kernel:
     """
     if tasks < 2:
         raise ValueError(f"coregion needs at least two tasks; got {tasks}.")
-
-    def of_task(x: Array) -> Array:
-        return jnp.clip(jnp.round(x[-1] * (tasks - 1)).astype(int), 0, tasks - 1)
-
-    def pair(x: Array, z: Array, params: Params) -> Array:
-        shares = params["W"]
-        if shares.ndim != 2 or shares.shape[0] != tasks:
-            raise ValueError(
-                f"coregion reads W ({tasks}, rank) and v ({tasks},): add coregion_prior({tasks}) to the prior."
-            )
-        s, t = of_task(x), of_task(z)
-        related = jnp.sum(shares[s] * shares[t]) + jnp.where(s == t, params["v"][s], 0.0)
-        return related * kernel(x[:-1], z[:-1], with_dim(params, x.size - 1))
-
-    return Kernel(pair)
+    return _Coregion(tasks, kernel)
 
 
 def coregion_prior(tasks: int, rank: int = 1) -> dict[str, dist.Distribution]:

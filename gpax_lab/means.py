@@ -2,7 +2,7 @@
 
 `x` has shape (d,). Write your own with the same signature and give a prior for every parameter it reads. Each one
 here names its parameters, with units, and a default prior where the literature has one. A `Law` is a mean function that
-brings all of this along; `physics/` has a library of them.
+brings all of this along; `gpax_lab.laws` has a library of them.
 """
 
 import functools
@@ -17,17 +17,35 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
-from gpax_lab.priors import Params, Scoped, as_program, parameter_shapes, sample
+from gpax_lab.core._priors import Params, Scoped, as_program, parameter_shapes, sample
+from gpax_lab.core._steps import logistic_step
+from gpax_lab.core._types import Float
+
+__all__ = [
+    "Law",
+    "Mean",
+    "add",
+    "constant",
+    "dips",
+    "growing_oscillation",
+    "multiply",
+    "piecewise",
+    "power_law_switch",
+    "scope",
+    "two_dips_prior",
+    "zero",
+]
 
 Mean: TypeAlias = Callable[[Array, Params], Array]
+"""m(x, params) for one point x (d,), () in the user's unit; a plain function will do."""
 
 
-def zero(x: Array, params: Params) -> Array:
+def zero(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """m = 0."""
     return jnp.zeros((), x.dtype)
 
 
-def constant(x: Array, params: Params) -> Array:
+def constant(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """m = level (unit of y)."""
     return jnp.broadcast_to(params["level"], ())
 
@@ -63,7 +81,7 @@ def two_dips_prior(ordered: bool = True) -> dict[str, dist.Distribution]:
     }
 
 
-def power_law_switch(x: Array, params: Params) -> Array:
+def power_law_switch(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """A power law that changes its exponent at t, with a logistic step of width `width` so that gradients see t.
 
     m(x) = (1 - s) x^beta1 + s x^beta2, s = logistic((x - t) / width), for x >= 0. Parameters: t, width (unit of x),
@@ -76,7 +94,7 @@ def power_law_switch(x: Array, params: Params) -> Array:
     return jnp.where(x[0] > 0, (1.0 - late) * early_value + late * late_value, 0.0)
 
 
-def growing_oscillation(x: Array, params: Params) -> Array:
+def growing_oscillation(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
     """m(x) = A exp(a x) sin(b x). Parameters: A (unit of y), a and b (1 / unit of x)."""
     return params["A"] * jnp.exp(params["a"] * x[0]) * jnp.sin(params["b"] * x[0])
 
@@ -129,7 +147,7 @@ class Law:
     def __str__(self) -> str:
         return f"{self.formula} [{', '.join(f'{name}: {unit}' for name, unit in self.units.items())}] ({self.source})"
 
-    def draw(self, key: Array, x: ArrayLike, count: int = 1) -> Array:
+    def draw(self, key: Array, x: ArrayLike, count: int = 1) -> Float[Array, "count m"]:
         """(count, m) curves from the prior at x (m, dim): what this law holds possible."""
         return _draws(self, key, jnp.asarray(x), count)
 
@@ -191,15 +209,15 @@ def _combine(laws: tuple[Law, ...], sign: str, rule: Callable[[list[Array]], Arr
 
 @interned
 def piecewise(left: Law, right: Law, at: dist.Distribution, width: float, axis: int = 0) -> Law:
-    """One law below a place `at`, another one above it: m = (1 - s) left + s right, s = 1 / (1 + exp(-(x - at) / w)).
+    """One law below a point `at`, another one above it: m = (1 - s) left + s right, s = 1 / (1 + exp(-(x - at) / w)).
 
     Args:
         left: law below; its parameters are called `left/...`.
         right: law above; `right/...`.
-        at: prior of the place, in the unit of x.
-        width: w, over which one law gives way to the other, in the unit of x: below the distance of two readings, and
-            large enough for gradients to see the place.
-        axis: the input in which the place lies.
+        at: prior of the point, in the unit of x.
+        width: w, over which one law gives way to the other, in the unit of x: below the distance of two observations,
+            and large enough for gradients to see the point.
+        axis: the input in which the point lies.
 
     Raises:
         ValueError: the laws have different numbers of inputs, or the width is not positive.
@@ -211,15 +229,10 @@ def piecewise(left: Law, right: Law, at: dist.Distribution, width: float, axis: 
     below, above = scope("left", left), scope("right", right)
 
     def mean(x: Array, params: Params) -> Array:
-        share = late(x[axis], params["at"], width)
+        share = logistic_step(x[axis], params["at"], width)
         return (1.0 - share) * below.mean(x, params) + share * above.mean(x, params)
 
     prior = dict(below.prior) | dict(above.prior) | {"at": at}
     units = dict(below.units) | dict(above.units) | {"at": "x" if left.dim == 1 else f"x[{axis}]"}
     formula = f"{left.formula} below `at`; {right.formula} above"
     return Law(mean, prior, units, formula, "Ziatdinov et al. 2021, arXiv:2112.06649", left.dim)
-
-
-def late(x: Array, at: Array, width: Array | float) -> Array:
-    """() from 0 below `at` to 1 above it, over about `width`: a step that gradients see."""
-    return jax.nn.sigmoid((x - at) / width)

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,6 +8,7 @@ import pytest
 import sklearn.gaussian_process.kernels as sk
 
 from gpax_lab import kernels, priors
+from gpax_lab.core import _priors
 from gpax_lab.core._observations import observations
 from gpax_lab.models import gp
 from gpax_lab.models._conditioning import gram
@@ -30,7 +33,7 @@ FAMILY = {
 def parameters(kernel, dtype=jnp.float64, isotropic=False):
     scalars = {"variance": 1.7, "alpha": 0.8, "period": 0.7}
     values = {}
-    for name, shape in priors.parameter_shapes(kernel, 2, 2).items():
+    for name, shape in _priors.parameter_shapes(kernel, 2, 2).items():
         lengthscale = 0.6 if isotropic else ARD[: shape[0] if shape else None]
         values[name] = jnp.asarray(scalars.get(name.rsplit("/", 1)[-1], lengthscale), dtype)
     return values
@@ -95,7 +98,7 @@ def test_jit_vmap_and_dtype(member, dtype):
 
 
 def test_composition_names_and_sizes_its_parameters():
-    assert priors.parameter_shapes(SUM, 2, 2) == {
+    assert _priors.parameter_shapes(SUM, 2, 2) == {
         "a/variance": (),
         "a/lengthscale": (2,),
         "b/lengthscale": (1,),
@@ -155,3 +158,47 @@ def test_a_task_without_readings_learns_from_one_that_is_its_mirror_image():
         gp.exact(2, kernels.coregion(2, kernels.rbf))
     with pytest.raises(ValueError, match="two tasks"):
         kernels.coregion(1, kernels.rbf)
+
+
+def own(x, z, params):
+    return params["diffusion"] * jnp.minimum(x[0], z[0])
+
+
+def composed():
+    return (kernels.matern52 * kernels.scope("wave", kernels.periodic) + own) * kernels.rbf
+
+
+def test_sums_and_products_are_those_of_the_values():
+    x, z = jnp.array([0.2, 0.7]), jnp.array([0.5, 0.1])
+    p = {"lengthscale": jnp.array([0.4, 0.8]), "variance": 1.3, "diffusion": 0.6}
+    p |= {"wave/lengthscale": 0.9, "wave/period": 0.3, "wave/variance": 0.7}
+    p = {name: jnp.asarray(value) for name, value in p.items()}
+    wave = {"lengthscale": p["wave/lengthscale"], "period": p["wave/period"], "variance": p["wave/variance"]}
+    by_hand = (kernels.matern52(x, z, p) * kernels.periodic(x, z, wave) + own(x, z, p)) * kernels.rbf(x, z, p)
+    np.testing.assert_allclose(composed()(x, z, p), by_hand, rtol=1e-14)
+    np.testing.assert_allclose((own + kernels.rbf)(x, z, p), own(x, z, p) + kernels.rbf(x, z, p), rtol=1e-14)
+    np.testing.assert_allclose((own * kernels.rbf)(x, z, p), own(x, z, p) * kernels.rbf(x, z, p), rtol=1e-14)
+    with pytest.raises(TypeError, match="prior of `variance`"):
+        kernels.rbf * 2.0
+
+
+def test_equal_compositions_are_equal_and_compiled_once():
+    first, second = composed(), composed()
+    assert first == second
+    assert hash(first) == hash(second)
+    alone = kernels._Sum((kernels._Product((kernels.matern52, kernels.rbf)), own))
+    assert alone == kernels.matern52 * kernels.rbf + own
+    assert alone is not kernels.matern52 * kernels.rbf + own
+    assert first != kernels.matern52 * kernels.scope("wave", kernels.periodic) + own
+    traced = []
+
+    @partial(jax.jit, static_argnames="kernel")
+    def value(kernel, x, params):
+        traced.append(kernel)
+        return kernel(x, x, params)
+
+    names = ("lengthscale", "variance", "diffusion", "wave/lengthscale", "wave/period", "wave/variance")
+    params = dict.fromkeys(names, jnp.asarray(0.5))
+    for kernel in (first, second, composed()):
+        value(kernel, jnp.array([0.3]), params)
+    assert len(traced) == 1

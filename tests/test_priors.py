@@ -6,6 +6,7 @@ import numpyro.distributions as dist
 import pytest
 
 from gpax_lab import kernels, means, priors
+from gpax_lab.core import _priors
 from gpax_lab.core._observations import observations
 from gpax_lab.models import gp, parametric
 
@@ -72,7 +73,7 @@ def test_power_law_switch_tends_to_its_pieces_and_has_a_slope_in_t():
 
 def test_scopes_nest():
     inner = kernels.scope("fast", kernels.rbf)
-    assert set(priors.parameter_shapes(kernels.scope("film", inner), 2, 1)) == {
+    assert set(_priors.parameter_shapes(kernels.scope("film", inner), 2, 1)) == {
         "film/fast/variance",
         "film/fast/lengthscale",
     }

@@ -17,7 +17,7 @@ import numpy as np
 
 import gpax_lab
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bo_step import usual_draws, usual_fit  # noqa: E402

@@ -20,7 +20,7 @@ from tinygp import GaussianProcess, kernels, transforms
 
 import gpax_lab
 
-gpax_lab.setup(cache=False, tell=False)
+gpax_lab.setup(cache=False, verbose=False)
 
 WARMUP = SAMPLES = 1000
 

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.acquisition._domain import POINTS, Domain, Region, domain_of
 from gpax_lab.acquisition._neighbours import beside, tolerance_around
-from gpax_lab.core._inputs import places, resolved, traced
+from gpax_lab.core._inputs import point_table, resolved, traced
 from gpax_lab.core._linalg import in_chunks
 from gpax_lab.core._observations import EMPTY, VETOED, Observations, float_dtype
 from gpax_lab.core._sequence import additive_recurrence
@@ -267,7 +267,7 @@ def pool(points: ArrayLike, repeat: bool = False, dtype: DTypeLike | None = None
     Raises:
         ValueError: not two-dimensional, empty, not finite, or points that are not distinct in the dtype.
     """
-    values = places(points, float_dtype(dtype), "the pool")
+    values = point_table(points, float_dtype(dtype), "the pool")
     if values.shape[0] == 0:
         raise ValueError(f"a pool holds finite points of shape (m, d), m >= 1; got {values.shape}.")
     width = np.ptp(values, axis=0)

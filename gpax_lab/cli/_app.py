@@ -38,7 +38,7 @@ def options(
 ) -> None:
     """An instrument that decides where to measure next."""
     context.obj = debug
-    setup(tell=False)  # the progress line says it
+    setup(verbose=False)  # the progress line says it
 
 
 @app.command()

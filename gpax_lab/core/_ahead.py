@@ -1,7 +1,7 @@
 """Functions that will be called one after the other, compiled at the same time.
 
 XLA compiles a function on one core, and Python waits for it. What a first fit and a first proposal call is known from
-the shapes of the readings alone, so that all of it can be traced first, while threads compile what has been traced.
+the shapes of the observations alone, so that all of it can be traced first, while threads compile what has been traced.
 """
 
 import contextlib
@@ -62,13 +62,13 @@ def compile_ahead(programs: Callable[..., Any] | None, *args: Any) -> None:
     if programs is None or traced(args) or not _first_time(programs, args):
         return
     # What goes wrong here goes wrong again when the functions are called, where the arguments are checked first. That
-    # the house's own `programs` do not fail unseen is what `tests/core/test_ahead.py` calls them without this for.
+    # the library's own `programs` do not fail unseen is what `tests/core/test_ahead.py` calls them without this for.
     with contextlib.suppress(Exception), Ahead() as ahead:
         programs(ahead, *args)
 
 
 def refuse_quietly(models: Iterable[Any], obs: Any) -> None:
-    """Raise where a model refuses readings, so that nothing is compiled for them; its warnings are left to the fit."""
+    """Raise where a model refuses observations, so that nothing is compiled for them; its warnings wait for the fit."""
     compiler.warn_once()  # that one is said once in a process
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

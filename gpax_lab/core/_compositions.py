@@ -1,4 +1,4 @@
-"""Compositions: fractions of k components that sum to one, and where they lie in a picture.
+"""Compositions: fractions of k components that sum to one, and where they lie in an image.
 
 Ternary compositions fill a triangle, quaternary ones a tetrahedron, with a pure component at every corner. All
 functions are plain numpy: they prepare a library, they are not part of a compiled step.
@@ -82,7 +82,7 @@ def simplex_grid(components: int, steps: int) -> np.ndarray:
 
 
 def barycentric(fractions: ArrayLike, tolerance: float = TOLERANCE) -> np.ndarray:
-    """Place (n, k - 1) of compositions (n, k) in the segment, triangle or tetrahedron of `CORNERS`, k = 2, 3 or 4.
+    """Point (n, k - 1) of compositions (n, k) in the segment, triangle or tetrahedron of `CORNERS`, k = 2, 3 or 4.
 
     Raises:
         ValueError: fractions that are none (see `checked`), or of more than four components.
@@ -91,15 +91,15 @@ def barycentric(fractions: ArrayLike, tolerance: float = TOLERANCE) -> np.ndarra
     return table @ _corners(table.shape[1])
 
 
-def fractions_at(places: ArrayLike) -> np.ndarray:
-    """Fractions (n, k) at places (n, k - 1): the inverse of `barycentric`. Negative ones lie outside.
+def fractions_at(points: ArrayLike) -> np.ndarray:
+    """Fractions (n, k) at points (n, k - 1): the inverse of `barycentric`. Negative ones lie outside.
 
     Raises:
-        ValueError: places that are not (n, 1), (n, 2) or (n, 3) and finite.
+        ValueError: points that are not (n, 1), (n, 2) or (n, 3) and finite.
     """
-    where = numbers(places, "places")
+    where = numbers(points, "points")
     if where.ndim != 2 or not np.isfinite(where).all():
-        raise ValueError(f"places are a finite table (n, k - 1); got shape {where.shape}.")
+        raise ValueError(f"points are a finite table (n, k - 1); got shape {where.shape}.")
     corners = _corners(where.shape[1] + 1)
     rest = np.linalg.solve((corners[1:] - corners[:1]).T, (where - corners[:1]).T).T
     return np.concatenate([1 - rest.sum(axis=1, keepdims=True), rest], axis=1)
@@ -107,7 +107,7 @@ def fractions_at(places: ArrayLike) -> np.ndarray:
 
 def _corners(components: int) -> np.ndarray:
     if components not in CORNERS:
-        raise ValueError(f"places exist for 2, 3 or 4 components; got {components}: pick some and normalise them.")
+        raise ValueError(f"points exist for 2, 3 or 4 components; got {components}: pick some and normalise them.")
     return CORNERS[components]
 
 

@@ -17,8 +17,8 @@ import jax
 import jaxlib
 
 QUICK = {"xla_cpu_use_fusion_emitters": "false", "xla_backend_optimization_level": "1"}
-"""Options with which XLA compiles the house's programs for a CPU in 0.6 of the time, to code of which some is slower: a
-proposal among 1000 candidates by a fifth, the training of a deep kernel by a third, autoencoders and fits by nothing
+"""Options with which XLA compiles the library's programs for a CPU in 0.6 of the time, to code of which some is slower:
+a proposal among 1000 candidates by a fifth, the training of a deep kernel by a third, autoencoders and fits by nothing
 (`benchmarks/RESULTS.md`, first answers). They pay for some 300 steps. On an accelerator the second one would hold, too,
 so they are for CPUs alone."""
 
@@ -30,7 +30,7 @@ _LOWERING = "/jax/core/compile/jaxpr_to_mlir_module_duration"
 _COMPILING = "/jax/core/compile/backend_compile_duration"
 
 
-def setup(*, cache: str | Path | bool = True, quick: bool = True, tell: bool = True) -> None:
+def setup(*, cache: str | Path | bool = True, quick: bool = True, verbose: bool = True) -> None:
     """Make this process ready: call it once, after the imports and before anything is computed.
 
     It sets JAX to double precision, which processes need, and has it keep compiled functions in a folder of the user's,
@@ -62,11 +62,11 @@ def setup(*, cache: str | Path | bool = True, quick: bool = True, tell: bool = T
         jax.config.update("jax_compilation_cache_dir", chosen)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if chosen is not None:
-        # Reading them back, jaxlib before 0.12 prints a page of error for each where LLVM prefers no gathers, although
-        # nothing is wrong. What does go wrong in XLA arrives as a Python exception.
+        # Observation them back, jaxlib before 0.12 prints a page of error for each where LLVM prefers no gathers,
+        # although nothing is wrong. What does go wrong in XLA arrives as a Python exception.
         jax.config.update("jax_logging_level", "CRITICAL")
         logging.getLogger("jax").setLevel(logging.WARNING)
-    _teller.on = tell
+    _teller.on = verbose
     _teller.listen()
 
 
@@ -132,7 +132,7 @@ class Stopwatch:
         return total
 
 
-class _Teller:
+class _CompileNotice:
     """Says on the terminal that functions are compiled, for as long as it takes; elsewhere, once that they are."""
 
     def __init__(self) -> None:
@@ -184,4 +184,4 @@ class _Teller:
             self.shown = 0
 
 
-_teller = _Teller()
+_teller = _CompileNotice()

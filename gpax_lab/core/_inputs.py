@@ -1,4 +1,4 @@
-"""What comes in from outside: places, readings and variances, made plain and checked the same in every door.
+"""What comes in from outside: points, observations and variances, made plain and checked the same in every door.
 
 Nothing of a traced array can be known, so that everything here is for what lies outside jit; see `traced`.
 """
@@ -15,8 +15,8 @@ COARSE = 1e-4
 """Share of a box that one step of the floating dtype may be, at most."""
 
 
-class Answers(NamedTuple):
-    """What was measured: places x (q, d), readings y (q,) or (q, m), known variances (q,)."""
+class Observed(NamedTuple):
+    """What was measured: points x (q, d), observations y (q,) or (q, m), known variances (q,)."""
 
     x: Any
     y: Any
@@ -91,7 +91,7 @@ def _row(index: list[int]) -> str:
     return f"row {index[0]}" if index else "its only entry"
 
 
-def places(x: Any, dtype: DTypeLike, what: str = "x", apart: bool = True) -> np.ndarray:
+def point_table(x: Any, dtype: DTypeLike, what: str = "x", apart: bool = True) -> np.ndarray:
     """Inputs (n, d) of `dtype`.
 
     Raises:
@@ -104,14 +104,14 @@ def places(x: Any, dtype: DTypeLike, what: str = "x", apart: bool = True) -> np.
     if bad.any():
         row = int(bad.argmax())
         raise ValueError(
-            f"{what} holds a non-finite input in row {row}, {values[row].tolist()}: remove that row (a failed reading "
-            "belongs into y as NaN)."
+            f"{what} holds a non-finite input in row {row}, {values[row].tolist()}: remove that row (a failed "
+            "observation belongs into y as NaN)."
         )
     return _told_apart(values, np.dtype(dtype), what, apart)
 
 
 def _told_apart(values: np.ndarray, kind: np.dtype, what: str, apart: bool) -> np.ndarray:
-    """The places in another dtype, in which those that differ by more than the dtype's step still differ."""
+    """The points in another dtype, in which those that differ by more than the dtype's step still differ."""
     with np.errstate(over="ignore"):
         cast = values.astype(kind)
     for column in range(values.shape[1] if apart and len(values) > 1 else 0):
@@ -127,7 +127,7 @@ def _told_apart(values: np.ndarray, kind: np.dtype, what: str, apart: bool) -> n
                 "Subtract an offset, such as the first time stamp, from it and from the bounds, or compute in float64."
             )
     if not np.isfinite(cast).all():
-        raise ValueError(f"{what} holds a place too large for {kind}: use another unit, or compute in float64.")
+        raise ValueError(f"{what} holds a point too large for {kind}: use another unit, or compute in float64.")
     return cast
 
 
@@ -148,17 +148,18 @@ def resolved(bounds: np.ndarray, dtype: DTypeLike) -> None:
             )
 
 
-def readings(y: Any, count: int, dtype: DTypeLike, outputs: int | None = None) -> np.ndarray:
-    """Readings (n,), or (n, m) of several quantities, of `dtype`; a missing or masked one is NaN.
+def value_table(y: Any, count: int, dtype: DTypeLike, outputs: int | None = None) -> np.ndarray:
+    """Observations (n,), or (n, m) of several quantities, of `dtype`; a missing or masked one is NaN.
 
     Args:
         y: a list, array, column (n, 1) or table; a number where n is 1.
-        count: number of places n.
+        count: number of points n.
         dtype: floating dtype.
         outputs: number of quantities m where it is known.
 
     Raises:
-        ValueError: a shape that does not say which reading belongs to which place, or a number too large for `dtype`.
+        ValueError: a shape that does not say which observation belongs to which point, or a number too large for
+            `dtype`.
     """
     values, kind = numbers(y, "y", missing=True), np.dtype(dtype)
     shape = values.shape
@@ -180,13 +181,13 @@ def readings(y: Any, count: int, dtype: DTypeLike, outputs: int | None = None) -
 
 
 def variances(noise: Any, count: int, dtype: DTypeLike, failed: np.ndarray | None = None) -> np.ndarray:
-    """Known variances (n,) of readings, of `dtype`; 0 where unknown.
+    """Known variances (n,) of observations, of `dtype`; 0 where unknown.
 
     Args:
         noise: a number for all, or (n,), or a column; None for unknown.
-        count: number of readings n.
+        count: number of observations n.
         dtype: floating dtype.
-        failed: (n,) readings that failed, whose variance is not looked at.
+        failed: (n,) observations that failed, whose variance is not looked at.
 
     Raises:
         ValueError: another shape; or a variance that is negative, infinite, not a number, or lost in `dtype`.
@@ -206,7 +207,7 @@ def variances(noise: Any, count: int, dtype: DTypeLike, failed: np.ndarray | Non
     if bad.any():
         row = int(bad.argmax())
         raise ValueError(
-            f"noise holds variances of the readings: finite, zero or positive; got {values[row]} in row {row}."
+            f"noise holds variances of the observations: finite, zero or positive; got {values[row]} in row {row}."
         )
     with np.errstate(over="ignore", under="ignore"):
         cast = values.astype(kind)
@@ -216,12 +217,12 @@ def variances(noise: Any, count: int, dtype: DTypeLike, failed: np.ndarray | Non
 
 
 def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x", apart: bool = True) -> np.ndarray:
-    """Places (n, d) of which the number of inputs is known: also a single one (d,), or numbers (n,) of one input.
+    """Points (n, d) of which the number of inputs is known: also a single one (d,), or numbers (n,) of one input.
 
-    With `apart=False` they may be closer together than the dtype tells, as readings of one place are.
+    With `apart=False` they may be closer together than the dtype tells, as observations of one point are.
 
     Raises:
-        ValueError: another number of inputs, or what `places` refuses.
+        ValueError: another number of inputs, or what `point_table` refuses.
     """
     values = numbers(x, what)
     shape = values.shape
@@ -231,19 +232,19 @@ def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x", apart: bool =
         values = values[None]
     if values.ndim != 2 or values.shape[1] != dim:
         raise ValueError(f"{what} must have shape (n, {dim}); got {shape}.")
-    return places(values, dtype, what, apart)
+    return point_table(values, dtype, what, apart)
 
 
-def answers(x: Any, y: Any, noise: Any, dim: int, outputs: int, dtype: DTypeLike) -> Answers:
-    """Places, readings and variances of what was measured, as arrays that fit observations of `dim` inputs.
+def observed(x: Any, y: Any, noise: Any, dim: int, outputs: int, dtype: DTypeLike) -> Observed:
+    """Points, observations and variances of what was measured, as arrays that fit observations of `dim` inputs.
 
     Raises:
-        ValueError: see `points_of`, `readings` and `variances`; the row is named.
+        ValueError: see `points_of`, `value_table` and `variances`; the row is named.
     """
     points = points_of(x, dim, dtype, apart=False)
-    values = readings(y, len(points), dtype, outputs)
+    values = value_table(y, len(points), dtype, outputs)
     failed = ~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
-    return Answers(points, values, variances(noise, len(points), dtype, failed))
+    return Observed(points, values, variances(noise, len(points), dtype, failed))
 
 
 def one_value(result: Any) -> tuple[float, float]:

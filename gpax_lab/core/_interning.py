@@ -56,6 +56,8 @@ def interned(factory: Callable[P, T]) -> Callable[P, T]:
             if _tracing():  # what was made in here may hold traced arrays, and must not get out
                 return found
             kept = _kept(found)
+            if kept is None:  # a tuple that nothing of ours keeps alive
+                return found
             with contextlib.suppress(TypeError):  # None and numbers have no weak references, and need none
                 made[key] = kept
         return kept.value if isinstance(kept, _Whole) else kept

@@ -348,7 +348,7 @@ def in_chunks(function, x: Array, size: int):
 
 
 def jitter(dtype) -> float:
-    """Relative jitter of the house, eps^(5/8): 1.7e-10 in float64, 4.7e-5 in float32; times the mean diagonal."""
+    """Relative jitter of the library, eps^(5/8): 1.7e-10 in float64, 4.7e-5 in float32; times the mean diagonal."""
     return float(jnp.finfo(dtype).eps) ** 0.625
 
 

@@ -12,6 +12,7 @@ from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.core import _inputs as inputs
+from gpax_lab.core._types import Float, Int8
 
 EMPTY, PENDING, MEASURED, FAILED, VETOED = 0, 1, 2, 3, 4
 """Values of `Observations.status`."""
@@ -24,15 +25,15 @@ class Observations(NamedTuple):
 
     Attributes:
         x: (capacity, d) inputs in the user's units; an empty slot holds a valid point, never NaN.
-        y: (capacity,) or (capacity, m) readings in the user's units; 0 where there is none.
-        noise: (capacity,) known variance of each reading (unit of y squared); 0 where unknown.
+        y: (capacity,) or (capacity, m) observations in the user's units; 0 where there is none.
+        noise: (capacity,) known variance of each observation (unit of y squared); 0 where unknown.
         status: (capacity,) int8, one of EMPTY, PENDING, MEASURED, FAILED, VETOED (a point that nobody went to).
     """
 
-    x: Array
-    y: Array
-    noise: Array
-    status: Array
+    x: Float[Array, "capacity d"]
+    y: Float[Array, " capacity *outputs"]
+    noise: Float[Array, " capacity"]
+    status: Int8[Array, " capacity"]
 
     @property
     def capacity(self) -> int:
@@ -72,18 +73,19 @@ def observations(
     capacity: int | None = None,
     dtype: DTypeLike | None = None,
 ) -> Observations:
-    """Put readings into a buffer.
+    """Put observations into a buffer.
 
     Args:
         x: (n, d) inputs in the user's units, finite; n may be 0.
-        y: (n,) or (n, m) readings; one that is not finite, masked or None is stored as failed. A column (n, 1) is (n,).
-        noise: (n,) known variances of the readings, or a scalar; 0 or None where unknown.
+        y: (n,) or (n, m) observations; one that is not finite, masked or None is stored as failed. A column (n, 1) is
+            (n,).
+        noise: (n,) known variances of the observations, or a scalar; 0 or None where unknown.
         capacity: number of slots; the next power of two above n by default. Where you drive an experiment yourself,
             give the number of points you plan: a buffer that has to grow compiles everything anew.
         dtype: floating dtype, float64 by default.
 
     Returns:
-        Observations whose first n slots hold the readings.
+        Observations whose first n slots hold the observations.
 
     Raises:
         ValueError: shapes disagree, numbers are complex, an input is not finite or masked, inputs are not told apart in
@@ -96,21 +98,21 @@ def observations(
         ((8, 1), 2)
     """
     kind = float_dtype(dtype)
-    points = inputs.places(x, kind)
+    points = inputs.point_table(x, kind)
     n = points.shape[0]
-    readings = np.zeros(n, kind) if y is None else inputs.readings(y, n, kind)
-    ok = np.isfinite(readings).all(axis=tuple(range(1, readings.ndim)))
+    values = np.zeros(n, kind) if y is None else inputs.value_table(y, n, kind)
+    ok = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
     variances = inputs.variances(noise, n, kind, np.asarray(~ok))
     slots = capacity_for(n) if capacity is None else capacity
     if slots < max(n, 1):
-        raise ValueError(f"capacity {slots} does not hold {n} readings.")
+        raise ValueError(f"capacity {slots} does not hold {n} observations.")
     status = np.where(ok, MEASURED, FAILED) if y is not None else np.full(n, PENDING)
     filler = points[:1] if n else np.zeros((1, points.shape[1]), kind)
     pad = slots - n
-    ok_column = ok.reshape((n,) + (1,) * (readings.ndim - 1))
+    ok_column = ok.reshape((n,) + (1,) * (values.ndim - 1))
     return Observations(
         x=jnp.asarray(np.concatenate([points, np.repeat(filler, pad, axis=0)])),
-        y=jnp.asarray(np.concatenate([np.where(ok_column, readings, 0.0), np.zeros((pad, *readings.shape[1:]), kind)])),
+        y=jnp.asarray(np.concatenate([np.where(ok_column, values, 0.0), np.zeros((pad, *values.shape[1:]), kind)])),
         noise=jnp.asarray(np.concatenate([variances, np.zeros(pad, kind)])),
         status=jnp.asarray(np.concatenate([status, np.full(pad, EMPTY)]).astype(np.int8)),
     )
@@ -166,17 +168,17 @@ def assimilate(
     tolerance: Array | float = 0.0,
     asked: Array | None = None,
 ) -> Observations:
-    """Put one reading into the pending slot that waits for it, or into the first empty slot.
+    """Put one observation into the pending slot that waits for it, or into the first empty slot.
 
-    The slot then holds the place that was measured, which is what a model learns.
+    The slot then holds the point that was measured, which is what a model learns.
 
     Args:
         obs: observations.
         x: (d,) where it was measured, as the instrument reads it back; where it is not finite nothing was measured,
             and nothing changes.
-        y: () or (m,) the reading; a non-finite one marks the slot as failed.
-        noise: () known variance of the reading; one that is negative or not finite marks the slot as failed, too.
-        tolerance: how far from a pending point, input by input, a place may lie and still answer it, in units of x;
+        y: () or (m,) the observation; a non-finite one marks the slot as failed.
+        noise: () known variance of the observation; one that is negative or not finite marks the slot as failed, too.
+        tolerance: how far from a pending point, input by input, a point may lie and still answer it, in units of x;
             (), (d,), or (capacity, d) where every slot has its own. Of several the nearest is answered, in units of
             its tolerance. 0: only the very point.
         asked: (d,) the point as it was proposed, where that is known; its slot is then found whatever x is.
@@ -199,7 +201,7 @@ def assimilate(
 
 
 def answered_slot(obs: Observations, x: Array, tolerance: Array | float = 0.0) -> Array:
-    """(capacity,) bool: the pending slot that a reading at x (d,) answers, see `assimilate`; all False for none."""
+    """(capacity,) bool: the pending slot that an observation at x (d,) answers, see `assimilate`; all False if none."""
     allowed = jnp.broadcast_to(jnp.asarray(tolerance, obs.x.dtype), obs.x.shape)
     gap = jnp.abs(obs.x - x[None].astype(obs.x.dtype))
     close = gap <= allowed

@@ -1,13 +1,4 @@
-"""Where an object lies in its picture: coordinates, and how turning, shifting and magnifying it moves them.
-
-A picture of h x w pixels has the coordinates u = (row, column), u_i = (2 i - (h - 1)) / (max(h, w) - 1): the longer
-side spans [-1, 1], and a pixel is as wide as it is high, so that a turn is a turn in any picture. An object g of its
-own coordinates v is seen at u = scale R(angle) v + shift, that is
-
-    picture(u) = g(R(-angle) (u - shift) / scale),    R(a) = [[cos a, -sin a], [sin a, cos a]].
-
-Shifts are in half widths of the longer side. Spectra have one coordinate, and no angle.
-"""
+"""Where an object lies in its image, and how rotating, shifting and magnifying it moves its coordinates; see `Pose`."""
 
 from typing import NamedTuple
 
@@ -17,10 +8,18 @@ from jax import Array
 
 
 class Pose(NamedTuple):
-    """Turn, shift and magnification of objects.
+    """Rotation, shift and magnification of objects in their images.
+
+    An image of h x w pixels has the coordinates u = (row, column), u_i = (2 i - (h - 1)) / (max(h, w) - 1): the longer
+    side spans [-1, 1], and a pixel is as wide as it is high, so that a rotation is one in any image. An object g of its
+    own coordinates v is seen at u = scale R(angle) v + shift, that is
+
+        image(u) = g(R(-angle) (u - shift) / scale),    R(a) = [[cos a, -sin a], [sin a, cos a]].
+
+    Shifts are in half widths of the longer side. Spectra have one coordinate, and no angle.
 
     Attributes:
-        angle: (n,) rad; None where nothing is turned.
+        angle: (n,) rad; None where nothing is rotated.
         shift: (n, d) half widths; None where nothing is shifted.
         scale: (n,); None where nothing is magnified.
     """
@@ -31,7 +30,7 @@ class Pose(NamedTuple):
 
 
 def axes(shape: tuple[int, ...]) -> tuple[np.ndarray, ...]:
-    """Coordinates of the pixels along each axis of a picture (h, w) or a spectrum (length,), isometric.
+    """Coordinates of the pixels along each axis of an image (h, w) or a spectrum (length,), isometric.
 
     Example:
         >>> axes((3, 5))
@@ -47,7 +46,7 @@ def grid(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def to_object(points: Array, pose: Pose) -> Array:
-    """(n, pixels, d) coordinates v in n objects of the points (pixels, d) of their pictures."""
+    """(n, pixels, d) coordinates v in n objects of the points (pixels, d) of their images."""
     v = points[None]
     if pose.shift is not None:
         v = v - pose.shift[:, None, :]
@@ -57,14 +56,14 @@ def to_object(points: Array, pose: Pose) -> Array:
     return v if pose.scale is None else v / pose.scale[:, None, None]
 
 
-def turned_copies(x: Array, turns: int) -> Array:
-    """(n, turns, h, w): copy t is the picture turned back by t times 2 pi/turns, 1, 2 or 4 of them; nothing is lost."""
-    quarter = 4 // turns
-    return jnp.stack([jnp.rot90(x, -t * quarter, axes=(1, 2)) for t in range(turns)], axis=1)
+def rotated_views(x: Array, count: int) -> Array:
+    """(n, count, h, w): copy t is the image rotated back by t times 2 pi/count, 1, 2 or 4 of them; nothing is lost."""
+    quarter = 4 // count
+    return jnp.stack([jnp.rot90(x, -t * quarter, axes=(1, 2)) for t in range(count)], axis=1)
 
 
-def turned_back(pose: Pose, angle: Array) -> Pose:
-    """The pose in the picture of what has this pose in the picture turned back by `angle` (n,), rad."""
+def rotated_back(pose: Pose, angle: Array) -> Pose:
+    """The pose in the image of what has this pose in the image rotated back by `angle` (n,), rad."""
     shift = pose.shift
     if shift is not None:
         cos, sin = jnp.cos(angle), jnp.sin(angle)

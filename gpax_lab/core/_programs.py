@@ -1,6 +1,6 @@
 """What a prior may hold: numpyro distributions and programs that samplers treat rightly; the rest is refused by name.
 
-Samplers of the house move in continuous coordinates from draws of the prior. What a program has observed (sites with
+Samplers of the library move in continuous coordinates from draws of the prior. What a program has observed (sites with
 `obs=`, `handlers.condition` and `substitute`, `numpyro.factor`) is no coordinate: its log density is part of the
 posterior, once.
 """
@@ -189,7 +189,7 @@ def parameter(name: str, value: Any) -> Any:
         return value
     wants = "give a numpyro distribution such as numpyro.distributions.Normal(0.0, 1.0), or a number for a fixed value"
     if value is None:
-        raise ValueError(f"the prior of {name!r} is None: {wants}, or leave it out where the house has a default.")
+        raise ValueError(f"the prior of {name!r} is None: {wants}, or leave it out where the library has a default.")
     if isinstance(value, type):
         raise ValueError(f"the prior of {name!r} is the class {value.__name__}: write {value.__name__}(...).")
     if hasattr(value, "rvs"):

@@ -2,7 +2,6 @@
 
 import functools
 from enum import IntEnum
-from typing import Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -66,7 +65,7 @@ class Status(IntEnum):
         return _WORDS[self]
 
     @classmethod
-    def of(cls, code: ArrayLike) -> Self:
+    def of(cls, code: ArrayLike) -> "Status":
         """The member of a code () that came out of a compiled function (outside jit)."""
         return cls(int(np.asarray(code)))
 

@@ -19,7 +19,7 @@ class Structural:
     `jax.jit`, and what was compiled for one serves its equals.
 
     Attributes:
-        compiled: names of methods that are compiled as they are called, with the places of their static arguments.
+        compiled: names of methods that are compiled as they are called, with the positions of their static arguments.
             Called op by op, a density is a hundred programs for the compiler; as one it is one, and is traced once.
     """
 

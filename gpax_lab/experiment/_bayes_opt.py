@@ -14,7 +14,7 @@ from gpax_lab.acquisition._acquisition import Acquisition, as_acquisition
 from gpax_lab.acquisition._candidates import Box, Candidates, Pool
 from gpax_lab.acquisition._domain import Region, as_region
 from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
-from gpax_lab.core._inputs import answers, points_of, resolved, traced
+from gpax_lab.core._inputs import observed, points_of, resolved, traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
 from gpax_lab.experiment._bayes_opt_steps import ProposalSettings, propose_points, take_in
@@ -23,7 +23,7 @@ from gpax_lab.experiment._experiment import Experiment, State, empty_choice, lef
 from gpax_lab.hypotheses._mixture import Hypotheses
 from gpax_lab.inference._posterior import Sampler, checked_sampler
 from gpax_lab.models._model import Model
-from gpax_lab.models._outlier import warn_of_a_lone_reading
+from gpax_lab.models._outlier import warn_of_outlier
 
 
 @interned
@@ -140,13 +140,13 @@ def _experiment(
         state = with_buffer_for_answers(state, sought)
         key, key_fit, obs, asked_at = take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
         if not traced(obs) and any(model.standardized and model.tails is None for model in models):
-            warn_of_a_lone_reading(obs, state.obs)
+            warn_of_outlier(obs, state.obs)
         posterior = sampler.update(key_fit, state.posterior, obs)
         return state._replace(key=key, obs=obs, posterior=posterior, asked=asked_at)
 
     def check(points: np.ndarray, whose: str) -> None:
         for model in models:
-            model.check_places(points, whose)
+            model.check_points(points, whose)
 
     return Experiment(init, propose, observe, check)
 
@@ -179,7 +179,7 @@ def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
             )
         if not traced(candidates):
             corners = np.stack([np.asarray(corner) for corner in candidates.corners])
-            model.check_places(corners, "the candidates")
+            model.check_points(corners, "the candidates")
             model.check_extent(corners, "the candidates")
             if model.bounds is not None:
                 resolved(model.bounds, corners.dtype)
@@ -192,13 +192,13 @@ def _plain(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: 
             raise ValueError(f"observe takes x (q, d) and y (q,); got shapes {jnp.shape(x)} and {jnp.shape(y)}.")
         return x, y, noise, asked
     dim, outputs = obs.x.shape[1], 1 if obs.y.ndim == 1 else obs.y.shape[1]
-    taken = answers(x, y, noise, dim, outputs, obs.x.dtype)
+    taken = observed(x, y, noise, dim, outputs, obs.x.dtype)
     for model in models:
-        model.check_places(taken.x, "the points measured")
+        model.check_points(taken.x, "the points measured")
     where = None if asked is None else points_of(asked, dim, obs.x.dtype, "asked")
     if where is not None:
         if len(where) != len(taken.x):
             raise ValueError(f"asked has {len(where)} points, x {len(taken.x)}.")
         for model in models:
-            model.check_places(where, "the points asked for")
+            model.check_points(where, "the points asked for")
     return *taken, where

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.acquisition._candidates import Candidates
-from gpax_lab.core._inputs import places
+from gpax_lab.core._inputs import point_table
 from gpax_lab.experiment._experiment import State
 from gpax_lab.experiment._rescalarize import storable
 
@@ -24,7 +24,7 @@ def first_points(seeds: Any) -> np.ndarray:
         ValueError: none, or such as are no points.
     """
     kind = np.float32 if getattr(seeds, "dtype", None) == np.float32 else np.float64
-    points = places(np.atleast_2d(seeds), kind, "seeds")
+    points = point_table(np.atleast_2d(seeds), kind, "seeds")
     if len(points) == 0:
         raise ValueError(f"a campaign begins with one seed or more, (n, d); got {points.shape}.")
     return points
@@ -103,7 +103,7 @@ def _far(there: np.ndarray, state: State) -> bool:
     width = np.where(high > low, high - low, np.maximum(np.abs(high), 1.0))
     try:
         for model in state.posterior.models:
-            model.check_places(there[None], "the position measured")
+            model.check_points(there[None], "the position measured")
     except ValueError:
         return True
     return bool(np.any((there < low - FAR * width) | (there > high + FAR * width)))

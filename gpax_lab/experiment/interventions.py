@@ -143,7 +143,7 @@ def apply(state: State, action: Intervention) -> State:
         case Pin(x) | Veto(x):
             points = points_of(x, state.obs.x.shape[1], state.obs.x.dtype, "the points")
             for model in state.posterior.models:
-                model.check_places(points, f"the points to {type(action).__name__.lower()}")
+                model.check_points(points, f"the points to {type(action).__name__.lower()}")
             state = with_buffer(state, len(points))
             return reserved(state, jnp.asarray(points), VETOED if isinstance(action, Veto) else PENDING)
         case Reweigh(weights):

@@ -15,12 +15,12 @@ from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._linalg import cholesky, over_draws, solve_lower
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations
+from gpax_lab.core._priors import Params
 from gpax_lab.hypotheses._mixture import NONE_OF_THESE
 from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.hypotheses._sensitivity import prior_sweep, with_width
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.models._model import DrawsJointly, Model, able
-from gpax_lab.priors import Params
 
 REPLICATES = 64
 """Sets of residuals drawn for each draw of the posterior, to compare with."""

@@ -15,8 +15,8 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
+from gpax_lab.core._priors import Params
 from gpax_lab.means import Law
-from gpax_lab.priors import Params
 
 FUNCTIONS: Mapping[str, tuple[Callable[..., Array], int]] = {
     "exp": (jnp.exp, 1),

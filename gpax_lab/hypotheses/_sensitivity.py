@@ -15,12 +15,12 @@ import numpyro.distributions as dist
 from jax import Array
 from numpyro import handlers
 
+from gpax_lab.core._priors import Params
 from gpax_lab.core._programs import Program, latent_and_observed, vetted
 from gpax_lab.hypotheses._mixture import NONE_OF_THESE
 from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.inference._weights import weight_variance
-from gpax_lab.priors import Params
 
 FACTORS = (0.5, 0.7, 1.0, 1.4, 2.0)
 HEAVIEST = 0.1

@@ -17,6 +17,14 @@ from gpax_lab.core._observations import Observations
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.models._model import LeavesOneOut, Model, able
+from gpax_lab.nn._training import (
+    TrainState,
+    finite_gradients,
+    keep_best,
+    start,
+    train_steps,
+    train_until_idle,
+)
 
 DECAY = (0.9, 0.99)
 """Adam's memory of gradients and of their squares (Kingma & Ba 2015, arXiv:1412.6980, with a shorter second one: a fit
@@ -27,8 +35,8 @@ class Settings(NamedTuple):
     """The static settings of training; see `ensemble`."""
 
     members: int
-    steps: int
-    update_steps: int
+    num_steps: int
+    num_update_steps: int
     learning_rate: float
     every: int
     patience: int
@@ -40,22 +48,11 @@ class Tuning(NamedTuple):
     z: Array
 
 
-class _Course(NamedTuple):
-    """One member in training: point, Adam's state, best point and its score, checks since it improved, checks done."""
-
-    z: Array
-    adam: optax.OptState
-    best: Array
-    score: Array
-    idle: Array
-    checks: Array
-
-
 @interned
 def ensemble(
     members: int = 4,
-    steps: int = 400,
-    update_steps: int = 60,
+    num_steps: int = 400,
+    num_update_steps: int = 60,
     learning_rate: float = 0.02,
     every: int = 20,
     patience: int = 4,
@@ -65,16 +62,17 @@ def ensemble(
     Every member descends the negative log posterior (marginal likelihood, weight decay and priors in one). After every
     `every` steps its closed-form leave-one-out log score (R&W 2006, eq. 5.10 to 5.12) is taken; the point with the best
     score is kept, and training ends once `patience` checks have brought no better one. The marginal likelihood of a
-    network with more weights than readings rises for ever; leave-one-out does not. The members are equally weighted
-    draws: their spread is what the data leave open about the network (Lakshminarayanan et al. 2017, arXiv:1612.01474).
+    network with more weights than observations rises for ever; leave-one-out does not. The members are equally weighted
+    draws: how far they differ is what the data leave open about the network (Lakshminarayanan et al. 2017,
+    arXiv:1612.01474).
 
-    Where it fails: the kernel's parameters have one value in each member, and with fewer than about 20 readings the
-    intervals are too narrow; use `nuts` on `encoders.last_layer`, or frozen features, there.
+    Where it fails: the kernel's parameters have one value in each member, and with fewer than about 20 observations the
+    intervals are too narrow; use `nuts` on `nn.last_layer`, or frozen features, there.
 
     Args:
         members: networks, trained side by side.
-        steps: most steps of the first fit.
-        update_steps: most steps when a reading has come in; each member goes on from where it was.
+        num_steps: most steps of the first fit.
+        num_update_steps: most steps when a measurement has come in; each member goes on from where it was.
         learning_rate: Adam's step size, in prior standard deviations of a weight.
         every: steps between two checks; fewer where the steps are fewer.
         patience: checks without a better score that end training.
@@ -83,27 +81,43 @@ def ensemble(
         A Sampler without evidence.
 
     Raises:
-        ValueError: a count below 1 or a rate that is not positive.
+        ValueError: a count below 1 or a learning rate that is not positive; in an update, a posterior of another
+            sampler or with another number of members.
     """
-    if min(members, steps, update_steps, every, patience) < 1 or not learning_rate > 0:
-        raise ValueError("ensemble needs members, steps, update_steps, every and patience of at least 1, and rate > 0.")
-    settings = Settings(members, steps, update_steps, learning_rate, min(every, steps, update_steps), patience)
+    if min(members, num_steps, num_update_steps, every, patience) < 1 or not learning_rate > 0:
+        raise ValueError(
+            "ensemble needs members, num_steps, num_update_steps, every and patience of at least 1, and a positive "
+            "learning_rate."
+        )
+    settings = Settings(
+        members, num_steps, num_update_steps, learning_rate, min(every, num_steps, num_update_steps), patience
+    )
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
         model.check(obs)
         compile_ahead(programs, key, model, obs)
         starts = _starts(key, model, obs, members)
-        return _train(model, obs, Tuning(starts), settings, steps).conditioned(obs)
+        return _train(model, obs, Tuning(starts), settings, num_steps).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
         posterior.model.check_columns(obs)
-        return _train(posterior.model, obs, posterior.tuning, settings, update_steps).conditioned(obs)
+        _check_members(posterior.tuning, members)
+        return _train(posterior.model, obs, posterior.tuning, settings, num_update_steps).conditioned(obs)
 
     def programs(ahead: Ahead, key: Array, model: Model, obs: Observations) -> Posterior:
         starts = Tuning(ahead(_starts, key, model, obs, members))
-        return conditioning_ahead(ahead, ahead(_train, model, obs, starts, settings, steps), obs)
+        return conditioning_ahead(ahead, ahead(_train, model, obs, starts, settings, num_steps), obs)
 
     return Sampler(init, update, yields_evidence=False, programs=programs)
+
+
+def _check_members(tuning: object, members: int) -> None:
+    if not isinstance(tuning, Tuning):
+        raise ValueError("this posterior was made by another sampler, which has trained no members: begin with init.")
+    if len(tuning.z) != members:
+        raise ValueError(
+            f"this posterior has {len(tuning.z)} members, the sampler {members}: give as many, or use init."
+        )
 
 
 @partial(jax.jit, static_argnames=("model", "members"))
@@ -113,42 +127,29 @@ def _starts(key: Array, model: Model, obs: Observations, members: int) -> Array:
 
 
 def _score(space: UnconstrainedDensity, model: Model, z: Array, obs: Observations) -> Array:
-    """() mean leave-one-out log score of the measured readings; -inf where it is not a number."""
+    """() mean leave-one-out log score of the observations; -inf where it is not a number."""
     mean, variance = able(model, LeavesOneOut).leave_one_out(space.constrain(z), obs)
     terms = -0.5 * (jnp.log(2 * jnp.pi * variance) + (obs.y - mean) ** 2 / variance)
-    of_reading = jnp.sum(terms.reshape(obs.capacity, -1), axis=1)  # a vector model has several columns
-    total = jnp.sum(jnp.where(obs.measured, of_reading, 0.0)) / jnp.maximum(jnp.sum(obs.measured), 1)
+    of_slot = jnp.sum(terms.reshape(obs.capacity, -1), axis=1)  # a multi-output model has several columns
+    total = jnp.sum(jnp.where(obs.measured, of_slot, 0.0)) / jnp.maximum(jnp.sum(obs.measured), 1)
     return jnp.where(jnp.isfinite(total), total, -jnp.inf)
 
 
 @partial(jax.jit, static_argnames=("model", "settings"))
 def _train(model: Model, obs: Observations, tuning: Tuning, settings: Settings, steps: Array) -> Posterior:
     space = unconstrained_density(model, obs.y.dtype)
-    adam = optax.adam(settings.learning_rate, *DECAY)
-    slope = jax.grad(lambda z: space.potential(z, obs))
-    most = jnp.maximum(steps // settings.every, 1)
+    optimizer = optax.chain(finite_gradients(), optax.adam(settings.learning_rate, *DECAY))
 
-    def step(_: Array, at: tuple[Array, optax.OptState]) -> tuple[Array, optax.OptState]:
-        z, state = at
-        gradient = slope(z)
-        # A step from where the density is no number would be lost in NaN for good: such a member waits.
-        move, state = adam.update(jnp.where(jnp.isfinite(gradient), gradient, 0.0), state, z)
-        return z + move, state
+    def loss(z: Array, _: None) -> tuple[Array, None]:
+        return space.potential(z, obs), None
 
-    def check(course: _Course) -> _Course:
-        z, state = jax.lax.fori_loop(0, settings.every, step, (course.z, course.adam))
-        score = _score(space, model, z, obs)
-        better = score > course.score
-        best = jnp.where(better, z, course.best)
-        idle = jnp.where(better, 0, course.idle + 1)
-        return _Course(z, state, best, jnp.maximum(score, course.score), idle, course.checks + 1)
+    def check(state: TrainState) -> TrainState:
+        state, _ = train_steps(loss, optimizer, state, num_steps=settings.every)
+        return keep_best(state, _score(space, model, state.params, obs))
 
-    def going(course: _Course) -> Array:
-        return (course.checks < most) & (course.idle < settings.patience)
-
-    def member(z: Array) -> _Course:
-        zero = jnp.asarray(0)
-        return jax.lax.while_loop(going, check, _Course(z, adam.init(z), z, _score(space, model, z, obs), zero, zero))
+    def member(z: Array) -> TrainState:
+        state = start(optimizer, z, _score(space, model, z, obs))
+        return train_until_idle(check, state, jnp.maximum(steps // settings.every, 1), settings.patience)
 
     end = over_draws(member, tuning.z)
     params = jax.vmap(space.constrain)(end.best)
@@ -157,8 +158,8 @@ def _train(model: Model, obs: Observations, tuning: Tuning, settings: Settings, 
     return Posterior(params, even, nothing, None, _report(end, settings), Tuning(end.best), model)
 
 
-def _report(end: _Course, settings: Settings) -> Info:
+def _report(end: TrainState, settings: Settings) -> Info:
     outcome = Status.worst((~jnp.all(jnp.isfinite(end.score)), Status.NOT_FINITE))
-    gradients = jnp.sum(end.checks) * settings.every
+    gradients = jnp.sum(end.rounds) * settings.every
     size = jnp.asarray(float(settings.members), end.score.dtype)
     return Info.unknown(size.dtype)._replace(outcome=outcome, ess_bulk=size, gradients=gradients)

@@ -16,9 +16,12 @@ from gpax_lab.core._observations import EMPTY, MEASURED, Observations, capacity_
 from gpax_lab.inference._bfgs import MODE_GTOL, BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import matern52
+from gpax_lab.models import _grid_blocks as grid_blocks
+from gpax_lab.models import _grid_moments as grid_moments
 from gpax_lab.models import gridded
+from gpax_lab.models._grid_blocks import Blocks
+from gpax_lab.models._kronecker_gp import KroneckerGP
 from gpax_lab.models._scaling import Scale, standardisation
-from gpax_lab.models.gridded import Blocks, KroneckerGP
 
 STARTS = (0.5, 0.16, 0.025)
 """The optimiser starts from these quantiles of every parameter's prior: its median, and one and two standard deviations
@@ -181,13 +184,13 @@ def reconstruct(
     (seed, key_start, key_draws), scale, standard = _begin(key, jnp.asarray(y), jnp.asarray(measured))
     standard = np.asarray(standard)
     rng = np.random.default_rng(np.asarray(seed).tolist())
-    blocks = gridded.blocks_of(standard, measured, rng)
+    blocks = grid_blocks.blocks_of(standard, measured, rng)
     mode = learn(key_start, process, blocks)
     limits = jnp.asarray(tolerance, kind), jnp.asarray(most)
     count = int(measured.sum())
     if iterations is None and count <= DIRECT and count**2 * y.size <= DIRECT_WORK:
         return _solve(process, mode, *_slots(standard, measured), blocks.axes, scale, limits[0])
-    ranks = gridded.ranks(process, mode.params, y.shape)
+    ranks = grid_moments.ranks(process, mode.params, y.shape)
     arrays = jnp.asarray(standard), jnp.asarray(measured)
     return _fill(key_draws, process, mode, *arrays, scale, limits, num_samples, leading, ranks)
 
@@ -235,7 +238,7 @@ def learn(key: Array, process: KroneckerGP, blocks: Blocks) -> Mode:
     Args:
         key: of the prior draws.
         process: the process.
-        blocks: from `gridded.blocks_of`.
+        blocks: from `grid_blocks.blocks_of`.
     """
     space = unconstrained_density(process, blocks.y.dtype)
     draws = jax.vmap(space.draw)(jax.random.split(key, DRAWS))
@@ -277,7 +280,7 @@ def _solve(
     scale: Scale,
     tolerance: Array,
 ) -> Reconstruction:
-    mean, std, residual, ok = gridded.direct(process, mode.params, y, pixel, used, axes)
+    mean, std, residual, ok = grid_moments.direct(process, mode.params, y, pixel, used, axes)
     return _told(mode, scale, mean, std, ok, residual, tolerance, jnp.asarray(0))
 
 
@@ -295,8 +298,8 @@ def _fill(
     ranks: tuple[int, ...],
 ) -> Reconstruction:
     tolerance, most = limits
-    system = gridded.condition(process, mode.params, measured, leading, ranks)
-    mean, std, residual, steps = gridded.moments(system, y, key, samples, tolerance, most)
+    system = grid_moments.condition(process, mode.params, measured, leading, ranks)
+    mean, std, residual, steps = grid_moments.moments(system, y, key, samples, tolerance, most)
     return _told(mode, scale, mean, std, system.ok, residual, tolerance, steps)
 
 

@@ -9,8 +9,9 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
-from gpax_lab.means import Law, late
-from gpax_lab.priors import Params
+from gpax_lab.core._priors import Params
+from gpax_lab.core._steps import logistic_step
+from gpax_lab.means import Law
 
 __all__ = [
     "charge_injection",
@@ -43,7 +44,7 @@ def thermodynamic(bias: tuple[float, float], r: float) -> Law:
     def mean(x: Array, p: Params) -> Array:
         over = (x[0] / p["Vc"]) ** 2 - 1.0
         root = jnp.where(over > 1e-9, jnp.cbrt(jnp.where(over > 1e-9, over, 1.0)), 0.0)
-        return late(x[0], p["Vc"], _SHARP) * (p["rc"] + p["r0"] * root)
+        return logistic_step(x[0], p["Vc"], _SHARP) * (p["rc"] + p["r0"] * root)
 
     prior = {
         "rc": dist.LogNormal(jnp.log(0.2 * r), 1.0),
@@ -118,8 +119,8 @@ def wall_pinning(bias: tuple[float, float], r: float, log_duration: tuple[float,
     def mean(x: Array, p: Params) -> Array:
         over = jnp.cbrt((x[0] / p["Vp"]) ** 2) - 1.0
         stop = jnp.where(over > 1e-9, jnp.sqrt(jnp.where(over > 1e-9, over, 1.0)), 0.0)
-        done = late(x[1], p["t0"], 1.0 / (jnp.log(10.0) * p["mu"]))
-        return late(x[0], p["Vp"], _SHARP) * p["h"] * stop * done
+        done = logistic_step(x[1], p["t0"], 1.0 / (jnp.log(10.0) * p["mu"]))
+        return logistic_step(x[0], p["Vp"], _SHARP) * p["h"] * stop * done
 
     prior = {
         "h": dist.LogNormal(jnp.log(0.5 * r), 1.0),

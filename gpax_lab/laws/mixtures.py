@@ -17,10 +17,10 @@ from jax import Array
 
 from gpax_lab.core._compositions import normalized, simplex_grid
 from gpax_lab.core._interning import interned
+from gpax_lab.core._priors import Params, as_program, sample
 from gpax_lab.kernels import KernelLike
 from gpax_lab.laws._ranges import Range, level, span
 from gpax_lab.means import Law, Mean
-from gpax_lab.priors import Params, as_program, sample
 
 __all__ = [
     "Marginal",

@@ -9,9 +9,10 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
+from gpax_lab.core._priors import Params
+from gpax_lab.core._steps import logistic_step
 from gpax_lab.laws._ranges import Range, height, level, power_of, span
-from gpax_lab.means import Law, late
-from gpax_lab.priors import Params
+from gpax_lab.means import Law
 
 __all__ = [
     "dip",
@@ -114,7 +115,7 @@ def step(x: Range, y: Range) -> Law:
     """
 
     def mean(x: Array, p: Params) -> Array:
-        return p["C"] + p["A"] * late(x[0], p["xc"], p["w"])
+        return p["C"] + p["A"] * logistic_step(x[0], p["xc"], p["w"])
 
     prior = {
         "C": level(y),

@@ -5,9 +5,10 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
+from gpax_lab.core._priors import Params
+from gpax_lab.core._steps import logistic_step
 from gpax_lab.laws._ranges import Range, height, level, power_of, span
-from gpax_lab.means import Law, late
-from gpax_lab.priors import Params
+from gpax_lab.means import Law
 
 __all__ = [
     "arrhenius",
@@ -66,7 +67,7 @@ def first_order(x: Range, y: Range) -> Law:
 
     def mean(x: Array, p: Params) -> Array:
         order = power_of((p["x0"] - x[0]) / (p["x0"] - low), 1.25)
-        above = late(x[0], p["xc"], width)
+        above = logistic_step(x[0], p["xc"], width)
         return (1.0 - above) * (p["S0"] * order + p["C0"]) + above * p["C1"]
 
     where = _right_of_zero(x)
@@ -132,7 +133,7 @@ def landau_first(x: Range, y: Range) -> Law:
         # (T - T0) / (Tc - T0) = 1 + (T - Tc) / D, which the phase does not reach beyond 4 / 3.
         inside = 1.0 - 0.75 * (1.0 + (x[0] - p["Tc"]) / p["D"])
         order = p["Pj"] * jnp.sqrt(2.0 / 3.0 * (1.0 + power_of(inside, 0.5)))
-        return (1.0 - late(x[0], p["Tc"], width)) * order
+        return (1.0 - logistic_step(x[0], p["Tc"], width)) * order
 
     prior = {
         "Pj": height(y),

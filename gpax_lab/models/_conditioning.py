@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from gpax_lab.core._linalg import centred_log_density, cholesky, jitter, solve_lower, solve_upper
+from gpax_lab.core._priors import Params
 from gpax_lab.kernels import KernelLike
-from gpax_lab.priors import Params
 
 
 class Factor(NamedTuple):
@@ -74,7 +74,7 @@ def condition_on_pending(
 ) -> Factor:
     """The same means, with the variances that will hold once all `active` slots are measured.
 
-    The variance of a Gaussian process does not depend on the readings, so pending points need no guesses (GP-BUCB,
+    The variance of a Gaussian process does not depend on the observations, so pending points need no guesses (GP-BUCB,
     Desautels et al. 2014, JMLR 15, 4053).
     """
     lower, ok = cholesky(masked(gram(kernel, params, x, x), noise, active))
@@ -91,7 +91,7 @@ def _whitened_cross(kernel: KernelLike, params: Params, factor: Factor, x: Array
 def moments(kernel: KernelLike, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
     """Mean (m,) and variance (m,) of the residual process at x (m, d) (R&W 2006, eq. 2.25 and 2.26).
 
-    The variance is floored at the house's jitter times the prior variance, where rounding would make it negative.
+    The variance is floored at the library's jitter times the prior variance, where rounding would make it negative.
     """
     cross, white = _whitened_cross(kernel, params, factor, x)
     prior = jax.vmap(lambda a: kernel(a, a, params))(x)
@@ -118,7 +118,7 @@ def paths(
         kernel: k(x, z, params).
         params: its parameters.
         factor: the conditioned process.
-        noise: (n,) variance of each reading.
+        noise: (n,) variance of each observation.
         anchors: (a, d) points of the unit cube.
         key: names the functions.
         count: how many.
@@ -126,27 +126,27 @@ def paths(
     """
     key_prior, key_noise = jax.random.split(key)
     n, dtype = factor.active.size, x.dtype
-    places = jnp.concatenate([factor.x, anchors])
+    points = jnp.concatenate([factor.x, anchors])
     used = jnp.concatenate([factor.active, jnp.ones(anchors.shape[0], bool)])
-    values, prior = prior_paths(kernel, params, places, used, key_prior, count)
-    spread = jnp.sqrt(jnp.where(factor.active, noise, 0.0))[:, None]
-    at_slots = values[:n] + spread * jax.random.normal(key_noise, (n, count), dtype)
+    values, prior = prior_paths(kernel, params, points, used, key_prior, count)
+    sd = jnp.sqrt(jnp.where(factor.active, noise, 0.0))[:, None]
+    at_slots = values[:n] + sd * jax.random.normal(key_noise, (n, count), dtype)
     back = solve_upper(factor.lower, solve_lower(factor.lower, jnp.where(factor.active[:, None], at_slots, 0.0)))
     update = jnp.where(factor.active[:, None], factor.weights[:, None] - back, 0.0)
     weights = prior.at[:n].add(update)
-    return weights.T @ gram(kernel, params, places, x)
+    return weights.T @ gram(kernel, params, points, x)
 
 
 def prior_paths(
-    kernel: KernelLike, params: Params, places: Array, used: Array, key: Array, count: int
+    kernel: KernelLike, params: Params, points: Array, used: Array, key: Array, count: int
 ) -> tuple[Array, Array]:
-    """Functions drawn from the prior: values (n, count) at places (n, d), and weights (n, count) to evaluate them.
+    """Functions drawn from the prior: values (n, count) at points (n, d), and weights (n, count) to evaluate them.
 
-    A function is exact at the `used` places (n,) and follows the kernel's interpolation, k(x, places) @ weights, in
+    A function is exact at the `used` points (n,) and follows the kernel's interpolation, k(x, points) @ weights, in
     between.
     """
-    shape, dtype = (places.shape[0], count), places.dtype
-    lower, _ = cholesky(masked(gram(kernel, params, places, places), jnp.zeros(shape[0], dtype), used))
+    shape, dtype = (points.shape[0], count), points.dtype
+    lower, _ = cholesky(masked(gram(kernel, params, points, points), jnp.zeros(shape[0], dtype), used))
     white = jnp.where(used[:, None], jax.random.normal(key, shape, dtype), 0.0)
     return lower @ white, jnp.where(used[:, None], solve_upper(lower, white), 0.0)
 
@@ -154,7 +154,7 @@ def prior_paths(
 def leave_one_out(
     kernel: KernelLike, params: Params, x: Array, residual: Array, noise: Array, active: Array
 ) -> tuple[Array, Array]:
-    """Mean (n,) and variance (n,) of each reading given all others (R&W 2006, eq. 5.12), noise included."""
+    """Mean (n,) and variance (n,) of each observation given all others (R&W 2006, eq. 5.12), noise included."""
     lower, _ = cholesky(masked(gram(kernel, params, x, x), noise, active))
     inverse = solve_lower(lower, jnp.eye(x.shape[0], dtype=x.dtype))
     precision = jnp.sum(inverse**2, axis=0)

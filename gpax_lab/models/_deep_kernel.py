@@ -1,16 +1,12 @@
-"""Deep kernels: an exact Gaussian process on what a neural network makes of the structure at a place.
+"""Deep kernels: an exact Gaussian process on what a neural network makes of the structure at a point.
 
-Three ways of learning, one model. `encoders.frozen` leaves only the kernel to infer (with any sampler); an encoder with
-its weights is fitted by `inference.ensemble`; `encoders.last_layer` leaves a linear layer and the kernel to
-`inference.nuts`.
+Three ways of learning, one model. `nn.frozen` leaves only the kernel to infer (with any sampler); an encoder with its
+weights is fitted by `inference.ensemble`; `nn.last_layer` leaves a linear layer and the kernel to `inference.nuts`.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +17,10 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._priors import Params, Prior, Program
 from gpax_lab.core._sequence import additive_recurrence
+from gpax_lab.core._structural import Structural
+from gpax_lab.core._types import Float
 from gpax_lab.kernels import KernelLike, active, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models import gp
@@ -30,17 +29,14 @@ from gpax_lab.models._exactness import Needs
 from gpax_lab.models._model import Model
 from gpax_lab.models._noise import Noise, StudentNoise
 from gpax_lab.models._scaling import box
-from gpax_lab.priors import Params, Prior, Program
-
-if TYPE_CHECKING:  # Flax is loaded where networks are made
-    from gpax_lab.nn._encoders import Encoder
+from gpax_lab.nn._encoder import Encoder
 
 REACH = 3.0
 """Half width of the box of features: three standard deviations of what an untrained encoder returns. The kernel's
 lengthscales are in units of that box, as they are in units of the user's box for other models."""
 
 TINY, HUGE = 1e-4, 50.0
-"""Sizes of what is seen at a few places (largest and median absolute value) outside of which an untrained network is
+"""Sizes of what is seen at a few points (largest and median absolute value) outside of which an untrained network is
 constant, or its features fly out of their box."""
 
 
@@ -76,7 +72,7 @@ class DeepKernelGP(Model):
 
     @property
     def standardized(self) -> bool:
-        """Whether readings are standardised by themselves."""
+        """Whether observations are standardised by themselves."""
         return self.process.standardized
 
     @property
@@ -86,7 +82,7 @@ class DeepKernelGP(Model):
 
     @property
     def needs_noise(self) -> Needs:
-        """Which readings need a known variance."""
+        """Which observations need a known variance."""
         return self.process.needs_noise
 
     @cached_property
@@ -101,14 +97,12 @@ class DeepKernelGP(Model):
 
         return program
 
-    def seen(self, params: Params, x: Array) -> Array:
+    def process_inputs(self, params: Params, x: Array) -> Array:
         """(m, k) what the process sees of points x (m, d)."""
-        weights = params["weights"] if self.encoder.size else jnp.zeros(0, x.dtype)
-        z = embed(self.encoder, self.inputs, weights, x)
-        return jnp.concatenate([x, z], axis=1) if self.keeps_point else z
+        return _process_inputs(self.encoder, self.inputs, self.keeps_point, params, x)
 
-    def log_likelihood(self, params: Params, obs: Observations) -> Array:
-        """() log marginal likelihood of the measured readings."""
+    def log_likelihood(self, params: Params, obs: Observations) -> Float[Array, ""]:
+        """() log marginal likelihood of the observations."""
         return self.process.log_likelihood(params, self._embedded(params, obs))
 
     def condition(self, params: Params, obs: Observations) -> GPFactor:
@@ -119,28 +113,38 @@ class DeepKernelGP(Model):
         """The factor with the variances that will hold once the pending points are measured."""
         return self.process.condition_on_pending(params, factor, self._embedded(params, obs))
 
-    def predict(self, params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
+    def predict(
+        self, params: Params, factor: GPFactor, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """Mean (m,) and variance (m,) at x (m, d)."""
-        return self.process.predict(params, factor, self.seen(params, x))
+        return self.process.predict(params, factor, self.process_inputs(params, x))
 
-    def joint(self, params: Params, factor: GPFactor, x: Array) -> tuple[Array, Array]:
+    def joint(
+        self, params: Params, factor: GPFactor, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) at x (m, d)."""
-        return self.process.joint(params, factor, self.seen(params, x))
+        return self.process.joint(params, factor, self.process_inputs(params, x))
 
-    def paths(self, params: Params, factor: GPFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
+    def paths(
+        self, params: Params, factor: GPFactor, obs: Observations, key: Array, count: int, x: Float[Array, "m d"]
+    ) -> Float[Array, "count m"]:
         """(count, m) functions drawn from the process."""
-        return self.process.paths(params, factor, self._embedded(params, obs), key, count, self.seen(params, x))
+        return self.process.paths(
+            params, factor, self._embedded(params, obs), key, count, self.process_inputs(params, x)
+        )
 
-    def noise_variance(self, params: Params, factor: GPFactor, x: Array) -> Array:
-        """(m,) variance that a new reading at x (m, d) adds."""
-        return self.process.noise_variance(params, factor, self.seen(params, x))
+    def noise_variance(self, params: Params, factor: GPFactor, x: Float[Array, "m d"]) -> Float[Array, " m"]:
+        """(m,) variance that a new observation at x (m, d) adds."""
+        return self.process.noise_variance(params, factor, self.process_inputs(params, x))
 
-    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
-        """Mean and variance (capacity,) of each reading given the others."""
+    def leave_one_out(
+        self, params: Params, obs: Observations
+    ) -> tuple[Float[Array, " capacity"], Float[Array, " capacity"]]:
+        """Mean and variance (capacity,) of each observation given the others."""
         return self.process.leave_one_out(params, self._embedded(params, obs))
 
     def _embedded(self, params: Params, obs: Observations) -> Observations:
-        return obs._replace(x=self.seen(params, obs.x))
+        return obs._replace(x=self.process_inputs(params, obs.x))
 
 
 @interned
@@ -154,7 +158,7 @@ def deep_kernel(
     prior: Prior | None = None,
     noise: Noise = "inferred",
     bounds: ArrayLike | None = None,
-    places: bool = False,
+    positions: bool = False,
     standardize: bool | tuple[float, float] = True,
 ) -> DeepKernelGP:
     """A Gaussian process y(x) = mean(x) + f(g(s(x); w)) + noise (Wilson et al. 2016, arXiv:1511.02222).
@@ -166,8 +170,8 @@ def deep_kernel(
     The prior of the network's weights is made for inputs of order one (`images.normalized`). Encoders that were
     made for given inputs (`linear`, and what `pretrain` returns) take them in their own units.
 
-    An exact process on learned features is too sure of itself where few readings meet many weights (Ober et al. 2021,
-    arXiv:2102.12108): compare with `encoders.linear` on principal components, which has no weights to learn.
+    An exact process on learned features is too sure of itself where few observations meet many weights (Ober et al.
+    2021, arXiv:2102.12108): compare with `nn.linear` on principal components, which has no weights to learn.
 
     Args:
         encoder: of `models.encoders`.
@@ -175,63 +179,89 @@ def deep_kernel(
             where a point is itself the (flattened) input.
         dim: number of inputs d of a point; 2 (row, column) with `inputs`, else the length of an input.
         kernel: k(z, z', params) on the features, mapped from [-3, 3] to the unit cube.
-        mean: m(x, params) of the point in the user's units; None for the average of the readings.
+        mean: m(x, params) of the point in the user's units; None for the average of the observations.
         prior: of the kernel's, the noise's and the mean's parameters, as in `gp.exact`; that of the `weights` is
             N(0, 1).
         noise: as in `gp.exact`.
-        bounds: (d, 2) box of points in the user's units; needed with `places`. A check that readings lie in it, and
-            where functions are drawn (batches, posterior sampling) the box in which they are exact at 256 places:
+        bounds: (d, 2) box of points in the user's units; needed with `positions`. A check that observations lie in it,
+            and where functions are drawn (batches, posterior sampling) the box in which they are exact at 256 points:
             without it they lose their variance with four features or more.
-        places: whether the kernel also sees the point itself, mapped from `bounds` to the unit cube: features first.
+        positions: whether the kernel also sees the point itself, mapped from `bounds` to the unit cube: features first.
         standardize: as in `gp.exact`.
 
     Returns:
         A `DeepKernelGP` with a parameter `weights` (encoder.size,) beside those of the process.
 
     Raises:
-        ValueError: inputs that the encoder can not take or that are far from order one, `places` without bounds, or
+        ValueError: inputs that the encoder can not take or that are far from order one, `positions` without bounds, or
             what `gp.exact` refuses.
 
     Example:
         >>> import jax
-        >>> from gpax_lab import images
-        >>> from gpax_lab.models import encoders
+        >>> from gpax_lab import images, nn
         >>> image = jax.random.normal(jax.random.key(0), (32, 32))
-        >>> model = deep_kernel(encoders.mlp((8, 8)), images.around(image, 8))
+        >>> model = deep_kernel(nn.mlp((8, 8)), images.around(image, 8))
         >>> model.dim
         2
     """
-    length = int(np.prod(encoder.shape))
-    dim = dim or (length if inputs is None else 2)
-    if places and bounds is None:
-        raise ValueError("places=True measures distances between points: give bounds=[[low, high], ...].")
+    dim = dim or (int(np.prod(encoder.shape)) if inputs is None else 2)
+    if positions and bounds is None:
+        raise ValueError("positions=True measures distances between points: give bounds=[[low, high], ...].")
     low, width = box(bounds, dim)
-    _check_inputs(encoder, inputs, dim, None if bounds is None else np.stack([low, low + width], axis=1))
-    features = encoder.features
-    keeps_x = places or mean is not None
-    first = dim if keeps_x else 0
-    edges = np.concatenate([np.stack([low, low + width], axis=1)[:first], [[-REACH, REACH]] * features])
-    columns = [first + i for i in range(features)] + (list(range(dim)) if places else [])
-
-    def evenly(params: Params) -> Array:
-        """What the process sees of places all over the box."""
-        dtype = jnp.result_type(*params.values())
-        share = additive_recurrence(ANCHORS, dim).astype(dtype)
-        return model.seen(params, jnp.asarray(low, dtype)[None] + jnp.asarray(width, dtype)[None] * share)
-
+    edges = np.stack([low, low + width], axis=1)
+    _check_inputs(encoder, inputs, dim, None if bounds is None else edges)
+    keeps_point = positions or mean is not None
+    first = dim if keeps_point else 0
+    columns = [first + i for i in range(encoder.features)] + (list(range(dim)) if positions else [])
     process = gp.exact(
-        first + features,
-        active(columns, kernel) if keeps_x else kernel,
-        None if mean is None else lambda u, params: mean(u[:dim], params),
+        first + encoder.features,
+        active(columns, kernel) if keeps_point else kernel,
+        None if mean is None else _MeanOfPoint(mean, dim),
         prior,
         noise,
-        edges,
+        np.concatenate([edges[:first], [[-REACH, REACH]] * encoder.features]),
         standardize,
-        anchors=None if bounds is None else evenly,
+        anchors=None if bounds is None else _EvenPoints(encoder, inputs, keeps_point, low, width),
     )
     given = None if bounds is None else np.asarray(bounds, np.float64)
-    model = DeepKernelGP(encoder, inputs, process, given, dim, keeps_x)
-    return model
+    return DeepKernelGP(encoder, inputs, process, given, dim, keeps_point)
+
+
+@dataclass(frozen=True, eq=False)
+class _MeanOfPoint(Structural):
+    """The mean function of a process on points and features: it sees the point alone."""
+
+    mean: Mean
+    dim: int
+
+    def __call__(self, u: Array, params: Params) -> Array:
+        return self.mean(u[: self.dim], params)
+
+
+@dataclass(frozen=True, eq=False)
+class _EvenPoints(Structural):
+    """Parameters -> what the process sees of points all over the box."""
+
+    encoder: Encoder
+    inputs: Callable[[Array], Array] | None
+    keeps_point: bool
+    low: np.ndarray
+    width: np.ndarray
+
+    def __call__(self, params: Params) -> Array:
+        dtype = jnp.result_type(*params.values())
+        share = additive_recurrence(ANCHORS, self.low.size).astype(dtype)
+        x = jnp.asarray(self.low, dtype)[None] + jnp.asarray(self.width, dtype)[None] * share
+        return _process_inputs(self.encoder, self.inputs, self.keeps_point, params, x)
+
+
+def _process_inputs(
+    encoder: Encoder, inputs: Callable[[Array], Array] | None, keeps_point: bool, params: Params, x: Array
+) -> Array:
+    """(m, k) features of points x (m, d), behind the points themselves where the process sees them too."""
+    weights = params["weights"] if encoder.size else jnp.zeros(0, x.dtype)
+    z = embed(encoder, inputs, weights, x)
+    return jnp.concatenate([x, z], axis=1) if keeps_point else z
 
 
 def embed(encoder: Encoder, inputs: Callable[[Array], Array] | None, weights: Array, x: Array) -> Array:
@@ -263,8 +293,8 @@ def _check_inputs(
     if encoder.scaled or inputs is None:
         return
     share = np.asarray(additive_recurrence(16, dim))
-    places = share if bounds is None else bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * share
-    size = np.abs(np.asarray(inputs(jnp.asarray(places))))
+    points = share if bounds is None else bounds[:, 0] + (bounds[:, 1] - bounds[:, 0]) * share
+    size = np.abs(np.asarray(inputs(jnp.asarray(points))))
     if np.median(size) > HUGE or 0 < size.max() < TINY:
         raise ValueError(
             f"what is seen is of size {np.median(size):.1g}, and networks are made for numbers of order one: "

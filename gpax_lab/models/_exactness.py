@@ -1,4 +1,4 @@
-"""Readings without noise: what a model that takes known variances alone can not be asked to explain."""
+"""Observations without noise: what a model that takes known variances alone can not be asked to explain."""
 
 from typing import Literal, TypeAlias
 
@@ -11,12 +11,12 @@ from gpax_lab.core._inputs import traced
 from gpax_lab.core._observations import Observations
 
 Needs: TypeAlias = Literal["nothing", "repeats", "all"]
-"""Which readings need a known variance above zero: none, those that repeat a place with another result, or all."""
+"""Which observations need a known variance above zero: none, those that repeat a point with another result, or all."""
 
 _ROUNDING = 16
-"""Steps of the dtype within which two places are one: 0.1 + 0.2 is 0.3."""
+"""Steps of the dtype within which two points are one: 0.1 + 0.2 is 0.3."""
 _BESIDE, _CLIFF = 1e-7, 1e-3
-"""Places this part of their range apart, with readings that differ by more than that part of theirs: too steep."""
+"""Points this part of their range apart, with observations that differ by more than that part of theirs: too steep."""
 
 
 def _certain(obs: Observations) -> Array:
@@ -25,9 +25,9 @@ def _certain(obs: Observations) -> Array:
 
 
 def contradictory(obs: Observations, needs: Needs) -> Array:
-    """() bool: whether no model that takes known variances alone explains the readings.
+    """() bool: whether no model that takes known variances alone explains the observations.
 
-    Two exact ones of a place differ, or lie as close as `_BESIDE` and differ by more than `_CLIFF`.
+    Two exact ones at a point differ, or lie as close as `_BESIDE` and differ by more than `_CLIFF`.
     """
     certain = _certain(obs)
     if needs == "all":
@@ -38,11 +38,11 @@ def contradictory(obs: Observations, needs: Needs) -> Array:
 
 
 def _against(obs: Observations, slot: Array | int) -> Array:
-    """(capacity,) bool: exact readings that contradict the one in this slot."""
+    """(capacity,) bool: exact observations that contradict the one in this slot."""
     certain, y = _certain(obs), obs.y.reshape(obs.capacity, -1)
 
     def width(of: Array) -> Array:
-        """Range of each column over the exact readings."""
+        """Range of each column over the exact observations."""
         return jnp.ptp(jnp.where(certain[:, None], of, of[slot][None]), axis=0)[None]
 
     apart, step = abs(obs.x - obs.x[slot][None]), abs(y - y[slot][None])
@@ -55,36 +55,36 @@ def refuse_impossible(obs: Observations) -> None:
     """Refuse measured slots that `observations` would not have filled so (outside jit).
 
     Raises:
-        ValueError: a place or reading that is not finite, or a variance that is none; the slot is named.
+        ValueError: a point or observation that is not finite, or a variance that is none; the slot is named.
     """
     used = np.asarray(obs.measured)
     each = {
-        "a place that is not finite": np.isfinite(np.asarray(obs.x)).all(axis=1),
-        "a reading that is not finite": np.isfinite(np.asarray(obs.y)).reshape(obs.capacity, -1).all(axis=1),
+        "a point that is not finite": np.isfinite(np.asarray(obs.x)).all(axis=1),
+        "an observation that is not finite": np.isfinite(np.asarray(obs.y)).reshape(obs.capacity, -1).all(axis=1),
         "a variance that is negative or not finite": np.isfinite(np.asarray(obs.noise)) & (np.asarray(obs.noise) >= 0),
     }
     for what, good in each.items():
         if (used & ~good).any():
             slot = int((used & ~good).argmax())
-            raise ValueError(f"slot {slot} is measured and holds {what}: make readings by observations(x, y, noise).")
+            raise ValueError(f"slot {slot} is measured and holds {what}: make it by observations(x, y, noise).")
 
 
 def refuse_contradictions(obs: Observations, needs: Needs) -> None:
-    """Refuse such readings by their slots (outside jit).
+    """Refuse such observations by their slots (outside jit).
 
     Raises:
-        ValueError: two readings of one place differ and are known exactly, or a law is to meet exact readings.
+        ValueError: two observations of one point differ and are known exactly, or a law is to meet exact observations.
     """
     if needs == "nothing" or traced(obs) or not bool(contradictory(obs, needs)):
         return
     slots = np.flatnonzero(np.asarray(_certain(obs)))
     remedy = "give their variances as noise=... of the observations, or let the noise be inferred (noise='inferred')."
     if needs == "all":
-        raise ValueError(f"this model takes known variances alone, and that of reading {slots[0]} is 0: {remedy}")
+        raise ValueError(f"this model takes known variances alone, and that of observation {slots[0]} is 0: {remedy}")
     x, y = np.asarray(obs.x), np.asarray(obs.y).reshape(obs.capacity, -1)
     for i in slots:
         if (others := np.flatnonzero(np.asarray(_against(obs, int(i))))).size:
             j = others[0]
             at = f"{x[i].tolist()}" if (x[i] == x[j]).all() else f"{x[i].tolist()} and, next to it, {x[j].tolist()}"
             values = f"{y[i].tolist()} and {y[j].tolist()}"
-            raise ValueError(f"readings {i} and {j} at {at} are {values}, both known exactly: {remedy}")
+            raise ValueError(f"observations {i} and {j} at {at} are {values}, both known exactly: {remedy}")

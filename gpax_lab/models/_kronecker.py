@@ -2,7 +2,7 @@
 
 The covariance of all pixels is a sum of parts K_1 x ... x K_d (Kronecker product, one factor an axis), never formed.
 With the eigenvalues lambda and eigenvectors U of each part, S = [U diag(lambda)^(1/2)] over the parts and G = M S,
-where M keeps the measured pixels, conditioning on readings r with noise variance s is a linear system in whitened
+where M keeps the measured pixels, conditioning on observations r with noise variance s is a linear system in whitened
 coefficients c, one for each mode of each part,
 
     K M' (M K M' + s)^-1 r = S c,    (G' G + s) c = G' r,    K = S S',
@@ -27,7 +27,7 @@ from gpax_lab.core._linalg import cholesky, solve_lower
 ROWS = 2048
 """Measured pixels taken at a time when the leading modes are correlated; bounds memory."""
 NEGLIGIBLE = 1e-3
-"""Variance that may be left out of the process, relative to the noise of one reading."""
+"""Variance that may be left out of the process, relative to the noise of one observation."""
 
 
 class System(NamedTuple):
@@ -37,7 +37,7 @@ class System(NamedTuple):
         vectors: for each part and axis, (n_a, rank_a) eigenvectors of its covariance, largest eigenvalue last.
         root: (parts, *ranks) square roots of the eigenvalues of each part.
         measured: (*shape) bool.
-        noise: () variance s of a reading.
+        noise: () variance s of an observation.
         trailing: (parts, *ranks) the same as `root`, zero for leading modes.
         density: () share of measured pixels.
         modes: (m,) flat index of the leading modes, of all parts.
@@ -62,7 +62,8 @@ class Solution(NamedTuple):
     Attributes:
         coefficients: (count, parts, *ranks) c.
         residual: () the largest error over the right-hand sides, estimated in the norm of the preconditioner: the
-            root mean square over readings, in posterior standard deviations. Computed anew from c, not by recursion.
+            root mean square over observations, in posterior standard deviations. Computed anew from c, not by
+            recursion.
         iterations: () steps taken.
     """
 
@@ -116,7 +117,7 @@ def normal_product(system: System, coefficients: Array) -> Array:
 
 def _leading_block(vectors: Sequence[Sequence[Array]], root: Array, measured: Array, modes: Array) -> Array:
     """(m, m) rows and columns of G' G that belong to the leading modes."""
-    part, *places = jnp.unravel_index(modes, root.shape)
+    part, *positions = jnp.unravel_index(modes, root.shape)
     stacked = [jnp.stack(axis) for axis in zip(*vectors, strict=True)]
     scale = root.ravel()[modes][None]
     flat = measured.ravel()
@@ -129,7 +130,7 @@ def _leading_block(vectors: Sequence[Sequence[Array]], root: Array, measured: Ar
         pixels = order[slots]
         used = flat[pixels] & (slots < flat.size)
         features = jnp.where(used[:, None], scale, 0.0)
-        for u, i, j in zip(stacked, jnp.unravel_index(pixels, measured.shape), places, strict=True):
+        for u, i, j in zip(stacked, jnp.unravel_index(pixels, measured.shape), positions, strict=True):
             features = features * u[part[None], i[:, None], j[None]]
         return total + features.T @ features
 
@@ -142,7 +143,7 @@ def enough(values: Sequence[Sequence[np.ndarray]], noise: float) -> tuple[int, .
 
     Args:
         values: for each part and axis, its eigenvalues (n_a,) in increasing order.
-        noise: variance of a reading.
+        noise: variance of an observation.
 
     Returns:
         The rank of each axis, a multiple of an eighth of its length, so that few different ones are compiled. The
@@ -174,7 +175,7 @@ def prepare(
     Args:
         grams: for each part and axis, its covariance (n_a, n_a).
         measured: (*shape) bool.
-        noise: () variance of a reading, positive.
+        noise: () variance of an observation, positive.
         leading: number m of modes solved exactly in the preconditioner; changes the speed and not the solution.
         ranks: eigenvectors kept of each axis, see `enough`; None for all.
     """
@@ -228,7 +229,7 @@ def solve(system: System, field: Array, tolerance: float | Array, limit: int | A
 
     Args:
         system: from `prepare`.
-        field: (count, *shape) readings r; values in unmeasured pixels are ignored.
+        field: (count, *shape) observations r; values in unmeasured pixels are ignored.
         tolerance: error at which to stop, as `Solution.residual`.
         limit: most iterations.
 

@@ -10,14 +10,15 @@ from jax import Array
 from gpax_lab.core import _compiler as compiler
 from gpax_lab.core._inputs import resolved, traced
 from gpax_lab.core._observations import MEASURED, Observations
+from gpax_lab.core._priors import Params, Program
 from gpax_lab.core._structural import Structural
+from gpax_lab.core._types import Float
 from gpax_lab.models._exactness import Needs, refuse_contradictions, refuse_impossible
 from gpax_lab.models._noise import StudentNoise
-from gpax_lab.models._outlier import warn_of_a_lone_reading
-from gpax_lab.priors import Params, Program
+from gpax_lab.models._outlier import warn_of_outlier
 
 NARROW = 1e-3
-"""Share of the box within which no kernel of the default priors tells places apart."""
+"""Share of the box within which no kernel of the default priors tells points apart."""
 
 
 @runtime_checkable
@@ -58,7 +59,7 @@ class Model(Structural, ABC):
     @property
     @abstractmethod
     def standardized(self) -> bool:
-        """Whether readings are standardised by themselves.
+        """Whether observations are standardised by themselves.
 
         Then the prior depends on them, and the evidence can not be compared with that of another model.
         """
@@ -70,7 +71,7 @@ class Model(Structural, ABC):
 
     @property
     def tails(self) -> StudentNoise | None:
-        """None for Gaussian noise, or what makes it heavier: one reading far from all others then sets no scale."""
+        """None for Gaussian noise, or what makes it heavier: one observation far from all others then sets no scale."""
         return None
 
     @property
@@ -80,38 +81,40 @@ class Model(Structural, ABC):
 
     @property
     def needs_noise(self) -> Needs:
-        """Which readings need a known variance, because the model adds none."""
+        """Which observations need a known variance, because the model adds none."""
         return "nothing"
 
     @abstractmethod
-    def log_likelihood(self, params: Params, obs: Observations) -> Array:
-        """() log density of the measured readings, in the user's units."""
+    def log_likelihood(self, params: Params, obs: Observations) -> Float[Array, ""]:
+        """() log density of the observations, in the user's units."""
 
     @abstractmethod
     def condition(self, params: Params, obs: Observations) -> Any:
         """Factor: a pytree of all that prediction needs; `factor.ok` () bool says whether it could be computed."""
 
     @abstractmethod
-    def predict(self, params: Params, factor: Any, x: Array) -> tuple[Array, Array]:
+    def predict(
+        self, params: Params, factor: Any, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m *outputs"], Float[Array, " m *outputs"]]:
         """Mean (m,) and variance (m,) of the noise-free quantity at x (m, d), in the user's units."""
 
     @abstractmethod
-    def noise_variance(self, params: Params, factor: Any, x: Array) -> Array:
-        """(m,) variance that a new reading at x (m, d) adds to the noise-free quantity."""
+    def noise_variance(self, params: Params, factor: Any, x: Float[Array, "m d"]) -> Float[Array, " m *outputs"]:
+        """(m,) variance that a new observation at x (m, d) adds to the noise-free quantity."""
 
     def check(self, obs: Observations) -> None:
-        """Refuse readings that the model can not be meant for (outside jit; under jit nothing can be known).
+        """Refuse observations that the model can not be meant for (outside jit; under jit nothing can be known).
 
-        Warns where one reading sets the scale of all, and where all lie within next to nothing of the box.
+        Warns where one observation sets the scale of all, and where all lie within next to nothing of the box.
 
         Raises:
             TypeError: they are no Observations.
-            ValueError: inputs or readings have another number of columns, inputs lie farther outside the box than it is
-                wide or in steps too coarse for it, readings that are known exactly contradict each other, or a measured
-                slot holds what `observations` would have refused.
+            ValueError: inputs or observations have another number of columns, inputs lie farther outside the box than
+                it is wide or in steps too coarse for it, observations that are known exactly contradict each other, or
+                a measured slot holds what `observations` would have refused.
         """
         if not isinstance(obs, Observations):
-            raise TypeError(f"readings are given as observations(x, y); got {type(obs).__name__}.")
+            raise TypeError(f"observations are given as observations(x, y); got {type(obs).__name__}.")
         compiler.warn_once()
         self.check_columns(obs)
         if self.bounds is not None:
@@ -120,18 +123,18 @@ class Model(Structural, ABC):
             return
         refuse_impossible(obs)
         if self.standardized and self.tails is None:
-            warn_of_a_lone_reading(obs)
+            warn_of_outlier(obs)
         refuse_contradictions(obs, self.needs_noise)
-        places = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]
-        self.check_places(places, "the readings")
-        if said := self._narrow(places, "the readings"):
+        points = np.asarray(obs.x)[np.asarray(obs.status) == MEASURED]
+        self.check_points(points, "the observations")
+        if said := self._narrow(points, "the observations"):
             warnings.warn(said, stacklevel=3)
 
     def check_columns(self, obs: Observations) -> None:
-        """Refuse readings of another shape than the model looks at (also under jit).
+        """Refuse observations of another shape than the model looks at (also under jit).
 
         Raises:
-            ValueError: inputs or readings have another number of columns.
+            ValueError: inputs or observations have another number of columns.
         """
         if obs.x.shape[-1] != self.dim:
             raise ValueError(f"this model has {self.dim} inputs, the observations {obs.x.shape[-1]}.")
@@ -139,14 +142,14 @@ class Model(Structural, ABC):
         if found != self.outputs:
             remedy = "models.multi_output(model, m), or one column of y" if self.outputs == 1 else "y (n, m)"
             raise ValueError(
-                f"this model looks at {self.outputs} quantities, the readings hold {found}: give {remedy}."
+                f"this model looks at {self.outputs} quantities, the observations hold {found}: give {remedy}."
             )
 
-    def check_places(self, x: np.ndarray, whose: str) -> None:
-        """Refuse places (n, d) farther outside the box than it is wide (outside jit).
+    def check_points(self, x: np.ndarray, whose: str) -> None:
+        """Refuse points (n, d) farther outside the box than it is wide (outside jit).
 
         Raises:
-            ValueError: such a place, or another number of inputs.
+            ValueError: such a point, or another number of inputs.
         """
         if x.shape[-1] != self.dim:
             raise ValueError(f"this model has {self.dim} inputs, {whose} {x.shape[-1]}.")
@@ -166,10 +169,10 @@ class Model(Structural, ABC):
             )
 
     def check_extent(self, x: np.ndarray, whose: str) -> None:
-        """Refuse places (n, d) that differ, but all by less than `NARROW` of the box (outside jit).
+        """Refuse points (n, d) that differ, but all by less than `NARROW` of the box (outside jit).
 
         Raises:
-            ValueError: all are one place to the model.
+            ValueError: all are one point to the model.
         """
         if said := self._narrow(x, whose):
             raise ValueError(said)
@@ -194,7 +197,9 @@ class Model(Structural, ABC):
 class DrawsJointly(Protocol):
     """A model that knows how its values at several points go together."""
 
-    def joint(self, params: Params, factor: Any, x: Array) -> tuple[Array, Array]:
+    def joint(
+        self, params: Params, factor: Any, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), in the user's units."""
 
 
@@ -202,16 +207,20 @@ class DrawsJointly(Protocol):
 class DrawsPaths(Protocol):
     """A model from which whole functions are drawn."""
 
-    def paths(self, params: Params, factor: Any, obs: Observations, key: Array, count: int, x: Array) -> Array:
+    def paths(
+        self, params: Params, factor: Any, obs: Observations, key: Array, count: int, x: Float[Array, "m d"]
+    ) -> Float[Array, "count m"]:
         """(count, m) functions at x (m, d), user's units; a key gives the same ones, wherever they are looked at."""
 
 
 @runtime_checkable
 class LeavesOneOut(Protocol):
-    """A model that says in closed form what its other readings say of each."""
+    """A model that says in closed form what its other observations say of each."""
 
-    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
-        """Mean and variance (capacity,) of each reading given the others, noise included; of measured slots."""
+    def leave_one_out(
+        self, params: Params, obs: Observations
+    ) -> tuple[Float[Array, " capacity *outputs"], Float[Array, " capacity *outputs"]]:
+        """Mean and variance (capacity,) of each observation given the others, noise included; of measured slots."""
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""Several quantities of one place at once, such as the principal components of its spectrum."""
+"""Several quantities of one point at once, such as the principal components of its spectrum."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,17 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import unmasked
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._priors import Params, Program
+from gpax_lab.core._types import Float
 from gpax_lab.models._exactness import Needs
-from gpax_lab.models._model import Model
+from gpax_lab.models._model import ConditionsOnPending, LeavesOneOut, Model, able
 from gpax_lab.models._noise import StudentNoise
-from gpax_lab.priors import Params, Program
 
 
-class VectorFactor(NamedTuple):
+class MultiOutputFactor(NamedTuple):
     """The factors of all columns, leading axis outputs, and whether each could be computed."""
 
     columns: Any
@@ -37,7 +39,7 @@ class MultiOutput(Model):
         columns: number of them.
     """
 
-    model: Any
+    model: Model
     columns: int
 
     @property
@@ -72,39 +74,46 @@ class MultiOutput(Model):
 
     @property
     def needs_noise(self) -> Needs:
-        """Which readings need a known variance."""
+        """Which observations need a known variance."""
         return self.model.needs_noise
 
-    def log_likelihood(self, params: Params, obs: Observations) -> Array:
+    def log_likelihood(self, params: Params, obs: Observations) -> Float[Array, ""]:
         """() sum over columns, independent given the parameters."""
         return jnp.sum(self._each(self.model.log_likelihood, params, obs))
 
-    def condition(self, params: Params, obs: Observations) -> VectorFactor:
+    def condition(self, params: Params, obs: Observations) -> MultiOutputFactor:
         """A factor for each column."""
         factor = self._each(self.model.condition, params, obs)
-        return VectorFactor(factor, jnp.all(factor.ok))
+        return MultiOutputFactor(factor, jnp.all(factor.ok))
 
-    def condition_on_pending(self, params: Params, factor: VectorFactor, obs: Observations) -> VectorFactor:
+    def condition_on_pending(self, params: Params, factor: MultiOutputFactor, obs: Observations) -> MultiOutputFactor:
         """The factors with the variances that will hold once the pending points are measured."""
-        first = obs._replace(y=obs.y.reshape(obs.capacity, -1)[:, 0])  # variances do not depend on the readings
-        columns = jax.vmap(lambda one: self.model.condition_on_pending(params, one, first))(factor.columns)
-        return VectorFactor(columns, jnp.all(columns.ok))
+        model = able(self.model, ConditionsOnPending)
+        first = obs._replace(y=obs.y.reshape(obs.capacity, -1)[:, 0])  # variances do not depend on the observations
+        columns = jax.vmap(lambda one: model.condition_on_pending(params, one, first))(factor.columns)
+        return MultiOutputFactor(columns, jnp.all(columns.ok))
 
-    def predict(self, params: Params, factor: VectorFactor, x: Array) -> tuple[Array, Array]:
+    def predict(
+        self, params: Params, factor: MultiOutputFactor, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, "m outputs"], Float[Array, "m outputs"]]:
         """Mean (m, outputs) and variance (m, outputs) at x (m, d)."""
         return jax.vmap(lambda one: self.model.predict(params, one, x), out_axes=-1)(factor.columns)
 
-    def noise_variance(self, params: Params, factor: VectorFactor, x: Array) -> Array:
-        """(m, outputs) variance that a new reading at x (m, d) adds."""
+    def noise_variance(
+        self, params: Params, factor: MultiOutputFactor, x: Float[Array, "m d"]
+    ) -> Float[Array, "m outputs"]:
+        """(m, outputs) variance that a new observation at x (m, d) adds."""
         return jax.vmap(lambda one: self.model.noise_variance(params, one, x), out_axes=-1)(factor.columns)
 
-    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
-        """Mean and variance (capacity, outputs) of each reading given the others of its column."""
-        mean, variance = self._each(self.model.leave_one_out, params, obs)
+    def leave_one_out(
+        self, params: Params, obs: Observations
+    ) -> tuple[Float[Array, "capacity outputs"], Float[Array, "capacity outputs"]]:
+        """Mean and variance (capacity, outputs) of each observation given the others of its column."""
+        mean, variance = self._each(able(self.model, LeavesOneOut).leave_one_out, params, obs)
         return mean.T, variance.T
 
     def _each(self, function: Callable[..., Any], params: Params, obs: Observations) -> Any:
-        if self.columns == 1 and obs.y.ndim == 1:  # a column of readings is kept as (capacity,)
+        if self.columns == 1 and obs.y.ndim == 1:  # a column of observations is kept as (capacity,)
             obs = obs._replace(y=obs.y[:, None])
         if obs.y.ndim != 2 or obs.y.shape[1] != self.columns:
             raise ValueError(
@@ -131,11 +140,12 @@ def multi_output(model: Model, outputs: int) -> MultiOutput:
         quantity: give them a model of the quantity itself, or a linear combination by `SpectralBasis.coefficients`.
 
     Raises:
-        ValueError: fewer than one column.
+        ValueError: fewer than one column, or a model of several quantities.
     """
     if outputs < 1:
         raise ValueError(f"multi_output needs at least one output; got {outputs}.")
-
+    if model.outputs != 1:
+        raise ValueError(f"multi_output repeats a model of one quantity; this one has {model.outputs}.")
     return MultiOutput(model, outputs)
 
 
@@ -146,8 +156,8 @@ FOLDS = 20
 def _components(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean (n,), all singular values, and the first `count` directions (count, n)."""
     mean = values.mean(axis=0)
-    _, spread, directions = np.linalg.svd(values - mean, full_matrices=False)
-    return mean, spread, directions[:count]
+    _, singular, directions = np.linalg.svd(values - mean, full_matrices=False)
+    return mean, singular, directions[:count]
 
 
 class SpectralBasis(NamedTuple):
@@ -160,13 +170,13 @@ class SpectralBasis(NamedTuple):
         explained: () share of the variance that the components hold.
     """
 
-    mean: Array
-    components: Array
-    rest: Array
-    explained: Array
+    mean: Float[Array, " n"]
+    components: Float[Array, "k n"]
+    residual_variance: Float[Array, " n"]
+    explained: Float[Array, ""]
 
     @classmethod
-    def of(cls, spectra: Array, components: int) -> "SpectralBasis":
+    def of(cls, spectra: ArrayLike, components: int) -> "SpectralBasis":
         """From measured spectra (m, n); outside jit.
 
         What the components leave out is measured on spectra that had no part in them (leave-one-out, or twenty folds).
@@ -181,8 +191,8 @@ class SpectralBasis(NamedTuple):
                 f"spectra must be finite, (m, n), m >= components + 2 = {components + 2} and n >= {components}; "
                 f"got {values.shape}."
             )
-        mean, spread, kept = _components(values, components)
-        explained = np.sum(spread[:components] ** 2) / max(np.sum(spread**2), np.finfo(float).tiny)
+        mean, singular, kept = _components(values, components)
+        explained = np.sum(singular[:components] ** 2) / max(np.sum(singular**2), np.finfo(float).tiny)
         fold, missed = np.arange(len(values)) % min(len(values), FOLDS), np.zeros_like(values)
         for one in np.unique(fold):
             centre, _, rows = _components(values[fold != one], components)
@@ -191,19 +201,21 @@ class SpectralBasis(NamedTuple):
         rest = np.mean(missed**2, axis=0)
         return cls(jnp.asarray(mean), jnp.asarray(kept), jnp.asarray(rest), jnp.asarray(explained))
 
-    def coefficients(self, spectra: Array) -> Array:
+    def coefficients(self, spectra: ArrayLike) -> Float[Array, "m k"]:
         """(m, k) of spectra (m, n)."""
         return (jnp.asarray(spectra) - self.mean[None]) @ self.components.T
 
-    def spectra(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+    def spectra(
+        self, mean: Float[Array, "m k"], variance: Float[Array, "m k"]
+    ) -> tuple[Float[Array, "m n"], Float[Array, "m n"]]:
         """New spectra (m, n) and their variance from mean and variance (m, k) of the coefficients.
 
-        With the variance of new readings of the coefficients (their noise included) it is that of measured spectra.
+        With the variance of new observations of the coefficients (their noise included) it is that of measured spectra.
         """
-        return self.mean[None] + mean @ self.components, variance @ self.components**2 + self.rest[None]
+        return self.mean[None] + mean @ self.components, variance @ self.components**2 + self.residual_variance[None]
 
 
-def vector_moments(posterior: Any, x: Array) -> tuple[Array, Array]:
+def mixture_moments(posterior: Any, x: Array) -> tuple[Array, Array]:
     """Mean (m, outputs) and variance (m, outputs) of the mixture over draws of the posterior of a `MultiOutput`."""
     mean, variance = posterior.predict(x)
     weight = jnp.exp(posterior.log_weight)

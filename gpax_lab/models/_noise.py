@@ -1,4 +1,4 @@
-"""How much a reading scatters, in value and in place: inferred, known, or both; the same everywhere or not."""
+"""How much an observation scatters, in value and in place: inferred, known, or both; the same everywhere or not."""
 
 import functools
 import math
@@ -15,12 +15,13 @@ from jax.scipy.special import betainc, ndtri
 from scipy import special
 
 from gpax_lab.core._inputs import traced
+from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, jitter, solve_upper
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._priors import Params, Scoped, parameter_shapes
 from gpax_lab.core._sequence import additive_recurrence
 from gpax_lab.kernels import rbf
 from gpax_lab.models._scaling import Scale
-from gpax_lab.priors import Params, Scoped, parameter_shapes
 
 NoiseFunction: TypeAlias = Callable[[Array, Params], Array]
 Gaussian: TypeAlias = Literal["inferred", "known"] | NoiseFunction
@@ -31,7 +32,7 @@ class NoiseModel(NamedTuple):
     """A rule as a model uses it.
 
     Attributes:
-        variance: (params, x (n, d) in the unit cube, known (n,), scale) -> (n,) variance of standardised readings.
+        variance: (params, x (n, d) in the unit cube, known (n,), scale) -> (n,) variance of standardised observations.
         reads: names and shapes of its parameters.
         prior: distributions for those that have no default by name.
         tails: None for Gaussian noise of that variance, or what makes it heavier.
@@ -43,12 +44,13 @@ class NoiseModel(NamedTuple):
     tails: "StudentNoise | None" = None
 
 
-def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> NoiseModel:
-    """The noise variance of standardised readings, and the parameters it reads.
+@interned
+def noise_model(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> NoiseModel:
+    """The noise variance of standardised observations, and the parameters it reads.
 
     Args:
         noise: "inferred" for a common unknown variance on top of the known ones, "known" for the known ones alone, or
-            a function n(x, params) for an unknown variance that changes from place to place, on top of them; or any of
+            a function n(x, params) for an unknown variance that changes from point to point, on top of them; or any of
             these with heavier tails, `StudentNoise`.
         dim: number of inputs d.
         known: shapes of parameters whose prior is given.
@@ -59,7 +61,7 @@ def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> 
     if isinstance(noise, type):
         raise ValueError(f"noise={noise.__name__} is the class: write noise={noise.__name__}().")
     if isinstance(noise, StudentNoise):
-        return noise_rule(noise.of, dim, known)._replace(tails=noise)
+        return noise_model(noise.of, dim, known)._replace(tails=noise)
     if callable(noise):
         prior = getattr(noise, "prior", {})
         reads = parameter_shapes(noise, 1, dim, {name: d.shape() for name, d in prior.items()} | dict(known))
@@ -72,7 +74,7 @@ def noise_rule(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) -> 
         if known.get("noise", ()) not in ((), (1,)):
             raise ValueError(
                 f"the prior of 'noise' has the shape {known['noise']}, and the model has one noise: give (); for one "
-                "that changes from place to place give a function noise=n(x, params) or HeteroscedasticNoise()."
+                "that changes from point to point give a function noise=n(x, params) or HeteroscedasticNoise()."
             )
         return NoiseModel(lambda params, x, known, scale: params["noise"] + known / scale.scale**2, {"noise": ()}, {})
     if noise == "known":
@@ -87,8 +89,8 @@ class HeteroscedasticNoise:
     The most likely heteroscedastic process of Goldberg, Williams & Bishop (1997, NeurIPS 10), with g sampled and not
     fitted: g is what a process with RBF kernel knows from its values at `anchors` points spread over the unit cube.
     Pass it as `noise` of a model; it reads `noise` (the level), `noise_field/variance` and `noise_field/lengthscale`
-    of g, and `noise_field/white` (anchors,), its whitened values. Needs readings enough to tell scatter from signal:
-    tens, or repeats.
+    of g, and `noise_field/white` (anchors,), its whitened values. Needs observations enough to tell scatter from
+    signal: tens, or repeats.
 
     Attributes:
         anchors: number of anchor points; lengthscales of g shorter than their distance are not seen.
@@ -112,34 +114,34 @@ class HeteroscedasticNoise:
         return {"noise_field/white": dist.Normal(jnp.zeros(self.anchors), 1.0)}
 
     def __call__(self, x: Array, params: Params) -> Array:
-        """() variance of a reading at x (d,) of the unit cube, relative to standardised readings."""
+        """() variance of an observation at x (d,) of the unit cube, relative to standardised observations."""
         field = Scoped(params, "noise_field")
-        places = additive_recurrence(self.anchors, x.size).astype(x.dtype)
-        k = jax.vmap(lambda a: jax.vmap(lambda b: rbf(a, b, field))(places))(places)
+        points = additive_recurrence(self.anchors, x.size).astype(x.dtype)
+        k = jax.vmap(lambda a: jax.vmap(lambda b: rbf(a, b, field))(points))(points)
         lower, ok = cholesky(k + jitter(k.dtype) * field["variance"] * jnp.eye(self.anchors, dtype=k.dtype))
-        g = jax.vmap(lambda a: rbf(x, a, field))(places) @ solve_upper(lower, field["white"].astype(k.dtype))
+        g = jax.vmap(lambda a: rbf(x, a, field))(points) @ solve_upper(lower, field["white"].astype(k.dtype))
         # Where the anchors' matrix has no factor, the level is unknown: the density is then zero.
         return params["noise"] * jnp.where(ok, jnp.exp(g), jnp.nan)
 
 
 @dataclass(frozen=True)
 class StudentNoise:
-    """Noise with heavy tails, so that a reading far from all others is doubted instead of followed.
+    """Noise with heavy tails, so that an observation far from all others is doubted instead of followed.
 
     Student's t: y ~ f + sqrt(v / w) N(0, 1) with w ~ Gamma(freedom / 2, freedom / 2), v the variance that the noise has
     without tails (Lange, Little & Taylor 1989, J. Am. Stat. Assoc. 84, 881; in processes, Kuss 2006, thesis, ch. 5).
-    Pass it as `noise` of a model. Where that standardises readings by themselves, it does so by their median and by the
-    spread of those that are not far off (`scaling.standardisation`).
+    Pass it as `noise` of a model. Where that standardises observations by themselves, it does so by their median and by
+    the standard deviation of those that are not far off.
 
     `parametric` integrates w by the closed form. A process has no closed form: w becomes a parameter of each slot, as
-    the place does with `uncertain_inputs`, so give `capacity`. It is whitened: `excess` ~ N(0, 1), and v / w is v times
-    a growing function of it, exact in the distribution; above 2 the reading is an outlier. Nothing is approximated,
-    every sampler follows it, and slots without a reading are standard normal. A function that bends to reach an outlier
-    is another mode, in which a chain of `nuts` may stay: `smc` and `laplace` weigh the two.
+    the point does with `uncertain_inputs`, so give `capacity`. It is whitened: `excess` ~ N(0, 1), and v / w is v times
+    a growing function of it, exact in the distribution; above 2 the observation is an outlier. Nothing is approximated,
+    every sampler follows it, and slots without an observation are standard normal. A function that bends to reach an
+    outlier is another mode, in which a chain of `nuts` may stay: `smc` and `laplace` weigh the two.
 
     Attributes:
         freedom: degrees of freedom, above 2; 4 is usual, 3 forgives more, beyond 30 it is normal noise. The variance
-            of a new reading is freedom / (freedom - 2) times v.
+            of a new observation is freedom / (freedom - 2) times v.
         capacity: number of slots of the observations; None for `parametric`. The rule of `uncertain_inputs` holds: n
             seed points and m steps make n + m, rounded up to a multiple of 8, and the campaign ends there.
         of: the noise whose tails these are: "inferred", "known" or a function n(x, params), as in `gp.exact`.
@@ -173,24 +175,24 @@ class StudentNoise:
         """
         if self.capacity is None:
             raise ValueError(
-                "a process follows the excess of every reading: write noise=StudentNoise(capacity=obs.capacity)."
+                "a process follows the excess of every observation: write noise=StudentNoise(capacity=obs.capacity)."
             )
         return {"excess": dist.Normal(jnp.zeros(self.capacity), 1.0)}
 
     @property
     def fresh(self) -> float:
-        """Variance of a new reading, relative to that without tails."""
+        """Variance of a new observation, relative to that without tails."""
         return self.freedom / (self.freedom - 2.0)
 
     def times(self, params: Params, capacity: int) -> Array:
-        """(capacity,) what the variance of each slot's reading is multiplied by, 1 / w.
+        """(capacity,) what the variance of each slot's observation is multiplied by, 1 / w.
 
         Raises:
             ValueError: the observations have another capacity.
         """
         if capacity != self.capacity:
             raise ValueError(
-                f"this model follows the excess of readings in {self.capacity} slots, the observations have "
+                f"this model follows the excess of observations in {self.capacity} slots, the observations have "
                 f"{capacity}: build one with StudentNoise(capacity=observations.capacity)."
             )
         return jnp.exp(log_excess(params["excess"], self.freedom))
@@ -199,7 +201,7 @@ class StudentNoise:
         """(n,) normal quantile of the probability that Student's t leaves below a residual: N(0, 1) if that holds.
 
         Args:
-            residual: (n,) reading minus mean, in any unit.
+            residual: (n,) observation minus mean, in any unit.
             variance: (n,) that without tails, in its square.
         """
         nu = self.freedom
@@ -214,7 +216,7 @@ class StudentNoise:
 
 
 def only_known(noise: Noise, prior: Any = None) -> bool:
-    """Whether a model adds nothing to the known variances of readings, by its rule or by a prior that fixes 0."""
+    """Whether a model adds nothing to the known variances of observations, by its rule or by a prior that fixes 0."""
     of = noise.of if isinstance(noise, StudentNoise) else noise
     fixed = prior.get("noise") if isinstance(prior, Mapping) and of == "inferred" else None
     if fixed is None or isinstance(fixed, dist.Distribution) or traced(fixed):
@@ -257,10 +259,10 @@ def _whole(what: str, capacity: int | None) -> None:
 
 
 class InputNoise(NamedTuple):
-    """Where readings were taken.
+    """Where observations were taken.
 
     Attributes:
-        where: (params, obs) -> the observations at the places where they were taken.
+        where: (params, obs) -> the observations at the points where they were taken.
         reads: names and shapes of the parameters.
         prior: distributions for those that have no default by name.
     """
@@ -270,8 +272,8 @@ class InputNoise(NamedTuple):
     prior: dict[str, dist.Distribution]
 
 
-def displacement_rule(capacity: int | None, dim: int, width: np.ndarray) -> InputNoise:
-    """Readings where they were asked for (None), or each at an unknown distance from there.
+def input_noise_model(capacity: int | None, dim: int, width: np.ndarray) -> InputNoise:
+    """Observations where they were asked for (None), or each at an unknown distance from there.
 
     A displacement is a parameter of its slot, whitened, so that any kernel and any mean function will do: no
     expansion of either is made (as in Girard et al. 2003, NeurIPS 15, or McHutchon & Rasmussen 2011, NeurIPS 24).
@@ -288,7 +290,7 @@ def displacement_rule(capacity: int | None, dim: int, width: np.ndarray) -> Inpu
     def where(params: Params, obs: Observations) -> Observations:
         if obs.capacity != capacity:
             raise ValueError(
-                f"this model displaces readings in {capacity} slots, the observations have {obs.capacity}: "
+                f"this model displaces observations in {capacity} slots, the observations have {obs.capacity}: "
                 "build one with uncertain_inputs=observations.capacity."
             )
         shift = params["input_noise"][None] * params["displacement"]

@@ -11,16 +11,17 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
+from gpax_lab.core._types import Float
 from gpax_lab.means import Mean
 from gpax_lab.models._exactness import Needs
 from gpax_lab.models._model import Model
-from gpax_lab.models._noise import Noise, NoiseModel, StudentNoise, noise_rule, only_known
-from gpax_lab.models._scaling import Scale, box, checked, inside, standardisation
-from gpax_lab.priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
+from gpax_lab.models._noise import Noise, NoiseModel, StudentNoise, noise_model, only_known
+from gpax_lab.models._scaling import Scale, box, check_standardize, measured_inputs, standardisation
 
 
 class ParametricFactor(NamedTuple):
-    """Nothing but the scale of the readings; the parameters say the rest. `ok` is () bool."""
+    """Nothing but the scale of the observations; the parameters say the rest. `ok` is () bool."""
 
     scale: Scale
     ok: Array
@@ -34,16 +35,16 @@ class Parametric(Model):
         mean: m(x, params) for one point, in the user's units.
         low: (d,) lower corner of the box that a noise function sees as the unit cube, in the user's units.
         width: (d,) of the box, likewise.
-        rule: the noise of readings.
+        rule: the noise of observations.
         standardize: as in `gp.exact`.
         program: prior of all parameters.
-        noiseless: whether readings scatter by their known variances alone.
+        noiseless: whether observations scatter by their known variances alone.
     """
 
     mean: Mean
     low: np.ndarray
     width: np.ndarray
-    rule: NoiseModel
+    noise: NoiseModel
     standardize: bool | tuple[float, float]
     program: Program
     noiseless: bool
@@ -60,59 +61,71 @@ class Parametric(Model):
 
     @property
     def standardized(self) -> bool:
-        """Whether readings are standardised by themselves."""
+        """Whether observations are standardised by themselves."""
         return self.standardize is True
 
     @property
     def tails(self) -> StudentNoise | None:
         """What makes the noise heavier than normal."""
-        return self.rule.tails
+        return self.noise.tails
 
     @property
     def needs_noise(self) -> Needs:
-        """All readings, where the model adds no noise of its own."""
+        """All observations, where the model adds no noise of its own."""
         return "all" if self.noiseless else "nothing"
 
-    def log_likelihood(self, params: Params, obs: Observations) -> Array:
-        """() log density of the measured readings, independent given the parameters."""
-        variance = jnp.where(obs.measured, self._spread(params, obs), 1.0)
-        residual = jnp.where(obs.measured, obs.y - self._at(params, inside(obs)), 0.0)
+    def log_likelihood(self, params: Params, obs: Observations) -> Float[Array, ""]:
+        """() log density of the observations, independent given the parameters."""
+        variance = jnp.where(obs.measured, self._variance(params, obs), 1.0)
+        residual = jnp.where(obs.measured, obs.y - self._at(params, measured_inputs(obs)), 0.0)
         if self.tails is not None:
             return jnp.sum(jnp.where(obs.measured, self.tails.log_density(residual, variance), 0.0))
         terms = residual**2 / variance + jnp.log(2 * jnp.pi * variance)
         return -0.5 * jnp.sum(jnp.where(obs.measured, terms, 0.0))
 
     def condition(self, params: Params, obs: Observations) -> ParametricFactor:
-        """The scale of the readings; the parameters say the rest."""
+        """The scale of the observations; the parameters say the rest."""
         return ParametricFactor(self._scale(obs), jnp.asarray(True))
 
     def condition_on_pending(self, params: Params, factor: ParametricFactor, obs: Observations) -> ParametricFactor:
         """The same factor: given the parameters nothing is left to learn of the mean."""
         return factor
 
-    def predict(self, params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
-        """Mean (m,) at x (m, d), and no variance: the spread is that between draws."""
+    def predict(
+        self, params: Params, factor: ParametricFactor, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+        """Mean (m,) at x (m, d), and no variance: what is open is how far the draws differ."""
         value = self._at(params, x)
         return value, jnp.zeros_like(value)
 
-    def joint(self, params: Params, factor: ParametricFactor, x: Array) -> tuple[Array, Array]:
+    def joint(
+        self, params: Params, factor: ParametricFactor, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and a covariance (m, m) of zeros."""
         value = self._at(params, x)
         return value, jnp.zeros((value.size, value.size), value.dtype)
 
     def paths(
-        self, params: Params, factor: ParametricFactor, obs: Observations, key: Array, count: int, x: Array
-    ) -> Array:
+        self,
+        params: Params,
+        factor: ParametricFactor,
+        obs: Observations,
+        key: Array,
+        count: int,
+        x: Float[Array, "m d"],
+    ) -> Float[Array, "count m"]:
         """(count, m) times the mean function."""
         return jnp.broadcast_to(self._at(params, x)[None], (count, x.shape[0]))
 
-    def noise_variance(self, params: Params, factor: ParametricFactor, x: Array) -> Array:
-        """(m,) variance that a new reading at x (m, d) adds."""
+    def noise_variance(self, params: Params, factor: ParametricFactor, x: Float[Array, "m d"]) -> Float[Array, " m"]:
+        """(m,) variance that a new observation at x (m, d) adds."""
         return self._fresh * self._variance_at(params, x, jnp.zeros_like(x[:, 0]), factor.scale)
 
-    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
-        """Mean and variance (capacity,) of each reading: given the parameters the others say nothing of it."""
-        return self._at(params, obs.x), self._fresh * self._spread(params, obs)
+    def leave_one_out(
+        self, params: Params, obs: Observations
+    ) -> tuple[Float[Array, " capacity"], Float[Array, " capacity"]]:
+        """Mean and variance (capacity,) of each observation: given the parameters the others say nothing of it."""
+        return self._at(params, obs.x), self._fresh * self._variance(params, obs)
 
     @property
     def _fresh(self) -> float:
@@ -120,7 +133,7 @@ class Parametric(Model):
 
     def _variance_at(self, params: Params, x: Array, known: Array, scale: Scale) -> Array:
         unit = (x - jnp.asarray(self.low[None], x.dtype)) / jnp.asarray(self.width[None], x.dtype)
-        return scale.scale**2 * self.rule.variance(params, unit, known, scale)
+        return scale.scale**2 * self.noise.variance(params, unit, known, scale)
 
     def _at(self, params: Params, x: Array) -> Array:
         mean = self.mean
@@ -129,8 +142,8 @@ class Parametric(Model):
     def _scale(self, obs: Observations) -> Scale:
         return standardisation(obs, self.standardize, centred=False, robust=self.tails is not None)
 
-    def _spread(self, params: Params, obs: Observations) -> Array:
-        return self._variance_at(params, inside(obs), obs.noise, self._scale(obs))
+    def _variance(self, params: Params, obs: Observations) -> Array:
+        return self._variance_at(params, measured_inputs(obs), obs.noise, self._scale(obs))
 
 
 @interned
@@ -153,15 +166,15 @@ def parametric(
         standardize: as in `gp.exact`; sets the unit of the parameter `noise`.
 
     Returns:
-        A Model whose draws each predict without variance: the spread is that between draws.
+        A Model whose draws each predict without variance: what is open is how far the draws differ.
 
     Raises:
         ValueError: a parameter has no prior or a prior names an unknown parameter.
     """
-    standardize = checked(standardize)
+    standardize = check_standardize(standardize)
     low, width = box(bounds, dim)
     known = given_shapes(prior)
-    rule = noise_rule(noise, dim, known)
+    rule = noise_model(noise, dim, known)
     physics = parameter_shapes(mean, 1, dim, known)
     program = complete(prior, physics | rule.reads, dim, physics, rule.prior)
     return Parametric(mean, low, width, rule, standardize, program, only_known(noise, prior))

@@ -1,4 +1,4 @@
-"""What the Gaussian processes of the house share."""
+"""What the Gaussian processes of the library share."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.core._priors import Params, Program
+from gpax_lab.core._types import Float
 from gpax_lab.kernels import KernelLike
 from gpax_lab.models._model import Model
 from gpax_lab.models._noise import StudentNoise
 from gpax_lab.models._scaling import Scale
 from gpax_lab.models._transform import DataTransform
-from gpax_lab.priors import Params, Program
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class Process(Model):
 
     Attributes:
         kernel: k(x, z, params) for one pair of points of the unit cube.
-        transform: from readings to the process and back.
+        transform: from observations to the process and back.
     """
 
     kernel: KernelLike
@@ -39,7 +40,7 @@ class Process(Model):
 
     @property
     def standardized(self) -> bool:
-        """Whether readings are standardised by themselves."""
+        """Whether observations are standardised by themselves."""
         return self.transform.standardize is True
 
     @property
@@ -50,10 +51,10 @@ class Process(Model):
     @property
     def tails(self) -> StudentNoise | None:
         """What makes the noise heavier than normal."""
-        return self.transform.rule.tails
+        return self.transform.noise.tails
 
-    def noise_variance(self, params: Params, factor: Any, x: Array) -> Array:
-        """(m,) variance that a new reading at x (m, d) adds."""
+    def noise_variance(self, params: Params, factor: Any, x: Float[Array, "m d"]) -> Float[Array, " m"]:
+        """(m,) variance that a new observation at x (m, d) adds."""
         return self.transform.noise_variance(params, factor.scale, x)
 
     def _in_units(self, params: Params, scale: Scale, x: Array, f: Array, variance: Array) -> tuple[Array, Array]:

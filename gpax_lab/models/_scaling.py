@@ -1,4 +1,4 @@
-"""From the user's units to the unit cube and to standardised readings, and back."""
+"""From the user's units to the unit cube and to standardised observations, and back."""
 
 from typing import NamedTuple
 
@@ -32,7 +32,7 @@ def box(bounds: ArrayLike | None, dim: int) -> tuple[np.ndarray, np.ndarray]:
     return edges[:, 0], edges[:, 1] - edges[:, 0]
 
 
-def checked(rule: bool | tuple[float, float]) -> bool | tuple[float, float]:
+def check_standardize(rule: bool | tuple[float, float]) -> bool | tuple[float, float]:
     """The rule as it is.
 
     Raises:
@@ -46,28 +46,28 @@ def checked(rule: bool | tuple[float, float]) -> bool | tuple[float, float]:
     return (float(location), float(scale))
 
 
-def inside(obs: Observations) -> Array:
-    """(capacity, d) inputs in which every slot without a reading holds a measured point.
+def measured_inputs(obs: Observations) -> Array:
+    """(capacity, d) inputs in which every slot without an observation holds a measured point.
 
-    A mean function may be undefined where a reading failed; a NaN there would poison the gradients of all others.
+    A mean function may be undefined where an observation failed; a NaN there would poison the gradients of all others.
     """
     return jnp.where(obs.measured[:, None], obs.x, obs.x[jnp.argmax(obs.measured)][None])
 
 
 FAR = 10.0
-"""Readings farther from the median than this many deviations (1.4826 times the median one) do not set a robust scale.
-Generous, so that a steep function keeps all its readings: normal noise goes beyond once in 1e23."""
+"""Observations farther from the median than this many deviations (1.4826 times the median one) do not set a robust
+scale. Generous, so that a steep function keeps all its observations: normal noise goes beyond once in 1e23."""
 
 
 def standardisation(obs: Observations, rule: bool | tuple[float, float], centred: bool, robust: bool = False) -> Scale:
-    """How readings are standardised.
+    """How observations are standardised.
 
     Args:
         obs: observations with y of shape (capacity,).
         rule: False for none, (location, scale) for fixed numbers, True for mean and standard deviation of the
-            measured readings (scale 1 while fewer than two distinct ones exist).
+            observations (scale 1 while fewer than two distinct ones exist).
         centred: whether the location is subtracted; False where a mean function in the user's units does it.
-        robust: whether the location is the median, and readings that are `FAR` from it do not count for the scale.
+        robust: whether the location is the median, and observations that are `FAR` from it do not count for the scale.
 
     Returns:
         Scale with () entries of the dtype of y.
@@ -87,15 +87,15 @@ def standardisation(obs: Observations, rule: bool | tuple[float, float], centred
         middle = median(reduced, measured)
         deviation = jnp.abs(reduced - middle)
         usual = 1.4826 * median(deviation, measured)
-        # Where half of the readings are equal, nothing says what is far.
+        # Where half of the observations are equal, nothing says what is far.
         counted = measured & ((deviation <= FAR * usual) | (usual <= 10 * jnp.finfo(dtype).eps))
     count = jnp.maximum(jnp.sum(counted), 1)
     mean = jnp.sum(jnp.where(counted, reduced, 0.0)) / count
-    spread = jnp.sqrt(jnp.sum(jnp.where(counted, (reduced - mean) ** 2, 0.0)) / count)
+    sd = jnp.sqrt(jnp.sum(jnp.where(counted, (reduced - mean) ** 2, 0.0)) / count)
     mean = middle if robust else mean
-    # Equal readings differ by rounding only; they must not be blown up to unit variance.
-    distinct = spread > 10 * jnp.finfo(dtype).eps
-    scale = jnp.where(distinct, spread * unit, jnp.where(largest > 0, unit, 1.0))
+    # Equal observations differ by rounding only; they must not be blown up to unit variance.
+    distinct = sd > 10 * jnp.finfo(dtype).eps
+    scale = jnp.where(distinct, sd * unit, jnp.where(largest > 0, unit, 1.0))
     return Scale(jnp.where(centred, mean * unit, 0.0).astype(dtype), scale.astype(dtype))
 
 

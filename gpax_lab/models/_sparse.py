@@ -1,11 +1,11 @@
-"""Sparse Gaussian processes for scattered readings by the thousands: inducing points and the collapsed bound.
+"""Sparse Gaussian processes for scattered observations by the thousands: inducing points and the collapsed bound.
 
 With m inducing points z the process is described by its values there. The parameters are learned from a lower bound of
-the log marginal likelihood (Titsias 2009, AISTATS, eq. 9; here with a noise variance for each reading),
+the log marginal likelihood (Titsias 2009, AISTATS, eq. 9; here with a noise variance for each observation),
 
     log N(r | 0, Q + D) - tr(D^-1 (K - Q)) / 2,    Q = K_nm K_mm^-1 K_mn,
 
-and predictions are those of the optimal variational distribution. Readings are taken in chunks, so that time is
+and predictions are those of the optimal variational distribution. Observations are taken in chunks, so that time is
 O(N m^2) and memory O(m^2 + chunk m), gradients included.
 """
 
@@ -22,7 +22,9 @@ from jax.typing import ArrayLike
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, in_chunks, jitter, solve_lower
 from gpax_lab.core._observations import Observations, as_if_measured
+from gpax_lab.core._priors import Params, Prior
 from gpax_lab.core._sequence import additive_recurrence
+from gpax_lab.core._types import Float
 from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models._conditioning import gram, prior_paths
@@ -32,10 +34,9 @@ from gpax_lab.models._noise import Noise
 from gpax_lab.models._process import Process
 from gpax_lab.models._scaling import Scale, box
 from gpax_lab.models._transform import data_transform
-from gpax_lab.priors import Params, Prior
 
 CHUNK = 1024
-"""Readings taken at a time."""
+"""Observations taken at a time."""
 
 
 class SparseFactor(NamedTuple):
@@ -46,7 +47,7 @@ class SparseFactor(NamedTuple):
             chunks, where LAPACK is not allowed.
         reduce: (m, m) M^-1, with I + L^-1 K_mn D^-1 K_nm L^-T = M M'.
         weights: (m,) the mean of the residual process at x is k(x, z) weights.
-        scale: of the readings.
+        scale: of the observations.
         ok: () bool, whether both factors exist.
     """
 
@@ -58,7 +59,7 @@ class SparseFactor(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Over all active readings: (m, m) A A', (m,) A r, () r'r, log |D|, tr D^-1 (K - Q), number; A whitened twice."""
+    """Over active observations: (m, m) A A', (m,) A r, () r'r, log |D|, tr D^-1 (K - Q), number; A whitened twice."""
 
     square: Array
     projected: Array
@@ -74,7 +75,7 @@ class SparseGP(Process):
 
     Attributes:
         kernel: k(x, z, params) for one pair of points of the unit cube.
-        transform: from readings to the process and back.
+        transform: from observations to the process and back.
         inducing: (m, d) inducing points in the unit cube.
     """
 
@@ -82,15 +83,15 @@ class SparseGP(Process):
 
     @property
     def bounds(self) -> np.ndarray | None:
-        """None: readings are spread over the box, and points outside it are predicted by the prior."""
+        """None: observations lie all over the box, and points outside it are predicted by the prior."""
         return None
 
     @property
     def needs_noise(self) -> Needs:
-        """All readings, where the model adds no noise of its own."""
+        """All observations, where the model adds no noise of its own."""
         return "all" if self.transform.noiseless else "nothing"
 
-    def log_likelihood(self, params: Params, obs: Observations) -> Array:
+    def log_likelihood(self, params: Params, obs: Observations) -> Float[Array, ""]:
         """() lower bound of the log marginal likelihood (Titsias 2009, eq. 9)."""
         x, residual, variance, scale = self.transform.parts(params, obs)
         whiten, ok = self._whitening(params, x.dtype)
@@ -119,7 +120,9 @@ class SparseGP(Process):
         reduce, positive = self._reduced(total.square)
         return factor._replace(reduce=reduce, ok=factor.ok & positive)
 
-    def predict(self, params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
+    def predict(
+        self, params: Params, factor: SparseFactor, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """Mean (m,) and variance (m,) at x (m, d)."""
 
         def of_chunk(x: Array) -> tuple[Array, Array]:
@@ -131,7 +134,9 @@ class SparseGP(Process):
         f, variance = in_chunks(of_chunk, x, CHUNK)
         return self._in_units(params, factor.scale, x, f, variance)
 
-    def joint(self, params: Params, factor: SparseFactor, x: Array) -> tuple[Array, Array]:
+    def joint(
+        self, params: Params, factor: SparseFactor, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) at x (m, d)."""
         u = self.transform.unit(x)
         cross = gram(self.kernel, params, self._inducing(x.dtype), u)
@@ -140,21 +145,25 @@ class SparseGP(Process):
         covariance = gram(self.kernel, params, u, u) - white.T @ white + kept.T @ kept
         return self._in_units(params, factor.scale, x, factor.weights @ cross, covariance)
 
-    def paths(self, params: Params, factor: SparseFactor, obs: Observations, key: Array, count: int, x: Array) -> Array:
+    def paths(
+        self, params: Params, factor: SparseFactor, obs: Observations, key: Array, count: int, x: Float[Array, "m d"]
+    ) -> Float[Array, "count m"]:
         """(count, m) functions drawn from the process, by Matheron's rule at the inducing points."""
         of, m = self.transform, len(self.inducing)
         key_prior, key_values = jax.random.split(key)
-        points = self._inducing(x.dtype)
-        places = jnp.concatenate([points, additive_recurrence(ANCHORS, self.dim, 0.5).astype(x.dtype)])
-        values, prior = prior_paths(self.kernel, params, places, jnp.ones(len(places), bool), key_prior, count)
+        inducing = self._inducing(x.dtype)
+        points = jnp.concatenate([inducing, additive_recurrence(ANCHORS, self.dim, 0.5).astype(x.dtype)])
+        values, prior = prior_paths(self.kernel, params, points, jnp.ones(len(points), bool), key_prior, count)
         white = jax.random.normal(key_values, (m, count), x.dtype)
         # A function of the prior, with its values at the inducing points replaced by known ones.
         update = factor.weights[:, None] + factor.whiten.T @ (factor.reduce.T @ white - factor.whiten @ values[:m])
-        f = prior.at[:m].add(update).T @ gram(self.kernel, params, places, of.unit(x))
+        f = prior.at[:m].add(update).T @ gram(self.kernel, params, points, of.unit(x))
         return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
 
-    def leave_one_out(self, params: Params, obs: Observations) -> tuple[Array, Array]:
-        """Mean and variance (capacity,) of each reading given the others.
+    def leave_one_out(
+        self, params: Params, obs: Observations
+    ) -> tuple[Float[Array, " capacity"], Float[Array, " capacity"]]:
+        """Mean and variance (capacity,) of each observation given the others.
 
         R&W 2006, eq. 5.12, for the covariance Q + D; what Q leaves out of the variance is added as in `predict`.
         """
@@ -170,8 +179,8 @@ class SparseGP(Process):
         variance = self._stable(params, variance)
         precision = (1.0 - kept / variance) / variance
         alone = residual - (residual - f) / variance / precision
-        spread = self.transform.unread(params, obs, scale, 1.0 / precision + left)
-        return self._in_units(params, scale, obs.x, alone, spread)
+        left_out = self.transform.left_out_variance(params, obs, scale, 1.0 / precision + left)
+        return self._in_units(params, scale, obs.x, alone, left_out)
 
     def _inducing(self, dtype: jnp.dtype) -> Array:
         return jnp.asarray(self.inducing, dtype)
@@ -188,7 +197,7 @@ class SparseGP(Process):
         return solve_lower(lower, eye), ok
 
     def _stable(self, params: Params, variance: Array) -> Array:
-        # The jitter that `gp.exact` puts on the diagonal: readings may be known without error.
+        # The jitter that `gp.exact` puts on the diagonal: observations may be known without error.
         first = self._inducing(variance.dtype)[0]
         return variance + jitter(variance.dtype) * self.kernel(first, first, params)
 
@@ -201,7 +210,7 @@ class SparseGP(Process):
         rows = min(CHUNK, x.shape[0])
         count = -(-x.shape[0] // rows)
 
-        def cut(values: Array, fill: float) -> Array:
+        def cut(values: Array, fill: float | bool) -> Array:
             widths = [(0, count * rows - values.shape[0])] + [(0, 0)] * (values.ndim - 1)
             return jnp.pad(values, widths, constant_values=fill).reshape(count, rows, *values.shape[1:])
 
@@ -232,9 +241,9 @@ def sparse(
     standardize: bool | tuple[float, float] = True,
     inducing: int | ArrayLike = 128,
 ) -> SparseGP:
-    """A Gaussian process for up to tens of thousands of readings: as `gp.exact`, seen through inducing points.
+    """A Gaussian process for up to tens of thousands of observations: as `gp.exact`, seen through inducing points.
 
-    Use `laplace` with few starts above a few thousand readings. The approximation is good where inducing points lie
+    Use `laplace` with few starts above a few thousand observations. The approximation is good where inducing points lie
     closer than a lengthscale; the bound, as the evidence of a sampler, tells which number is enough.
 
     Args:
@@ -264,10 +273,10 @@ def sparse(
         True
     """
     transform = data_transform(dim, kernel, mean, prior, noise, bounds, standardize)
-    return SparseGP(kernel, transform, _places(inducing, dim, bounds))
+    return SparseGP(kernel, transform, _inducing_points(inducing, dim, bounds))
 
 
-def _places(inducing: int | ArrayLike, dim: int, bounds: ArrayLike | None) -> np.ndarray:
+def _inducing_points(inducing: int | ArrayLike, dim: int, bounds: ArrayLike | None) -> np.ndarray:
     """(m, d) inducing points in the unit cube."""
     if np.ndim(inducing) == 0:
         count = np.asarray(inducing)
@@ -289,29 +298,29 @@ def _places(inducing: int | ArrayLike, dim: int, bounds: ArrayLike | None) -> np
 
 def inducing_points(
     x: ArrayLike, count: int, bounds: ArrayLike | None = None, lengthscale: float | None = None
-) -> np.ndarray:
-    """(count, d) of the readings' places, each where the ones before leave most variance.
+) -> Float[np.ndarray, "count d"]:
+    """(count, d) of the points of observations, each where the ones before leave most variance.
 
     Greedy conditional variance, which is a pivoted Cholesky factorisation (Burt, Rasmussen & van der Wilk 2020, JMLR
     21, 131), for a Matern 5/2 kernel. Time O(N count^2), memory O(N count).
 
     Args:
-        x: (N, d) places of readings in the user's units.
+        x: (N, d) points of observations in the user's units.
         count: how many to take, at most N.
         bounds: as in `gp.exact`.
-        lengthscale: in the unit cube; by default 0.3 sqrt(d), the median of the house's prior.
+        lengthscale: in the unit cube; by default 0.3 sqrt(d), the median of the library's prior.
 
     Raises:
         ValueError: x is not (N, d), or count is not between 1 and N.
     """
-    places = np.asarray(x, float)
-    if places.ndim != 2 or not 1 <= count <= len(places) or not np.isfinite(places).all():
-        raise ValueError(f"x must be finite, (N, d), N >= count >= 1; got shape {places.shape} and count {count}.")
+    points = np.asarray(x, float)
+    if points.ndim != 2 or not 1 <= count <= len(points) or not np.isfinite(points).all():
+        raise ValueError(f"x must be finite, (N, d), N >= count >= 1; got shape {points.shape} and count {count}.")
     if lengthscale is not None and not lengthscale > 0:
         raise ValueError(f"the lengthscale must be positive, in lengths of the box; got {lengthscale}.")
-    low, width = box(bounds, places.shape[1])
-    scale = 0.3 * np.sqrt(places.shape[1]) if lengthscale is None else lengthscale
-    return places[np.asarray(_greedy(jnp.asarray((places - low) / width / scale), count))]
+    low, width = box(bounds, points.shape[1])
+    scale = 0.3 * np.sqrt(points.shape[1]) if lengthscale is None else lengthscale
+    return points[np.asarray(_greedy(jnp.asarray((points - low) / width / scale), count))]
 
 
 @partial(jax.jit, static_argnames="count")

@@ -1,4 +1,4 @@
-"""What structure may say about a spectrum, as models that compete: the place, the brightness, the pattern around it."""
+"""What structure says about a spectrum, as models that compete: position, brightness, the pattern around it."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,8 @@ from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.models import gp
 from gpax_lab.models._deep_kernel import deep_kernel
 from gpax_lab.models._model import Model
-from gpax_lab.nn._pretrain import principal_components
 
-PLACE, BRIGHTNESS, PATTERN = "place", "brightness", "pattern"
+POSITION, BRIGHTNESS, PATTERN = "position", "brightness", "pattern"
 """Names of the three models of `descriptions`."""
 
 
@@ -31,16 +30,16 @@ def descriptions(
     kernel: KernelLike = matern52,
     standardize: bool | tuple[float, float] = True,
 ) -> dict[str, Model]:
-    """Three processes of a quantity at places of an image: on the place, on the brightness, on the pattern around it.
+    """Three processes of a quantity in an image: on the position, on the brightness, on the pattern around it.
 
-    Which of them holds is not known beforehand, and a network that has to find it out needs more readings than most
+    Which of them holds is not known beforehand, and a network that has to find it out needs more measurements than most
     campaigns have. Let them compete by `model_average(laplace())` on `hypotheses(...)` of them, made with (location,
     scale): on a measured map of hysteresis loops this found the best spectra as fast as the right one of the three
     would have, and faster than any deep kernel (`benchmarks/dkl_active.py`).
 
     Args:
         image: (h, w).
-        positions: (n, 2) places that may be measured, row and column in pixels.
+        positions: (n, 2) points that may be measured, row and column in pixels.
         size: edge of the patch that is the pattern, pixels.
         components: principal components of the patches that stand for the pattern.
         brightness: positions (m, 2) -> (m, 1), in any unit; None for the image's own value, interpolated.
@@ -58,20 +57,22 @@ def descriptions(
         >>> from gpax_lab.images import pixel_positions
         >>> image = np.random.default_rng(0).normal(size=(20, 20))
         >>> hypotheses(descriptions(image, pixel_positions((20, 20)), 5, standardize=(0.0, 1.0))).names
-        ('place', 'brightness', 'pattern')
+        ('position', 'brightness', 'pattern')
     """
-    places = numbers(positions, "positions")
-    if places.ndim != 2 or places.shape[1] != 2 or not np.all(np.ptp(places, axis=0) > 0):
-        raise ValueError(f"positions must be (n, 2) and spread over rows and columns; got shape {places.shape}.")
+    from gpax_lab.nn._pretrain import principal_components
+
+    points = numbers(positions, "positions")
+    if points.ndim != 2 or points.shape[1] != 2 or not np.all(np.ptp(points, axis=0) > 0):
+        raise ValueError(f"positions must be (n, 2) and differ in rows and columns; got shape {points.shape}.")
     seen = normalized(jnp.asarray(image, jnp.result_type(float)))
     look = around(seen, size)
-    encoder = principal_components(look(jnp.asarray(places)), components).encoder
+    encoder = principal_components(look(jnp.asarray(points)), components).encoder
     bright = _flat(around(seen, 1)) if brightness is None else _flat(brightness)
-    value = principal_components(bright(jnp.asarray(places)), 1).encoder  # standardises it
-    box = np.stack([places.min(axis=0), places.max(axis=0)], axis=1)
+    value = principal_components(bright(jnp.asarray(points)), 1).encoder  # standardises it
+    box = np.stack([points.min(axis=0), points.max(axis=0)], axis=1)
     common: dict[str, Any] = {"kernel": kernel, "standardize": standardize, "bounds": box}
     return {
-        PLACE: gp.exact(2, **common),
+        POSITION: gp.exact(2, **common),
         BRIGHTNESS: deep_kernel(value, bright, **common),
         PATTERN: deep_kernel(encoder, look, **common),
     }

@@ -1,4 +1,4 @@
-"""What every Gaussian process of the house shares: units, standardisation, mean, noise, places and prior."""
+"""What every Gaussian process of the library shares: units, standardisation, mean, noise, points and prior."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
 from gpax_lab.kernels import KernelLike
 from gpax_lab.means import Mean
-from gpax_lab.models._noise import InputNoise, Noise, NoiseModel, displacement_rule, noise_rule, only_known
-from gpax_lab.models._scaling import Scale, box, checked, inside, standardisation
-from gpax_lab.priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
+from gpax_lab.models._noise import InputNoise, Noise, NoiseModel, input_noise_model, noise_model, only_known
+from gpax_lab.models._scaling import Scale, box, check_standardize, measured_inputs, standardisation
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,19 +24,19 @@ class DataTransform:
     Attributes:
         low: (d,) lower corner of the box in the user's units.
         width: (d,) of the box, likewise.
-        mean: m(x, params), or None for the average of the readings.
-        rule: the noise of readings.
+        mean: m(x, params), or None for the average of the observations.
+        rule: the noise of observations.
         displaced: where they were taken.
         standardize: as in `gp.exact`.
         prior: of all parameters.
-        noiseless: whether readings scatter by their known variances alone, at the places where they were asked for.
+        noiseless: whether observations scatter by their known variances alone, at the points where they were asked for.
     """
 
     low: np.ndarray
     width: np.ndarray
     mean: Mean | None
-    rule: NoiseModel
-    displaced: InputNoise
+    noise: NoiseModel
+    input_noise: InputNoise
     standardize: bool | tuple[float, float]
     prior: Program
     noiseless: bool
@@ -58,31 +58,31 @@ class DataTransform:
         return jax.vmap(lambda a: mean(a, params))(x)
 
     def variance_at(self, params: Params, obs: Observations, x: Array, scale: Scale) -> Array:
-        """(capacity,) noise variance of standardised readings if they were taken at x (capacity, d)."""
-        variance, tails = self.rule.variance(params, self.unit(x), obs.noise, scale), self.rule.tails
+        """(capacity,) noise variance of standardised observations if they were taken at x (capacity, d)."""
+        variance, tails = self.noise.variance(params, self.unit(x), obs.noise, scale), self.noise.tails
         return variance if tails is None else variance * tails.times(params, obs.capacity)
 
     def parts(self, params: Params, obs: Observations) -> tuple[Array, Array, Array, Scale]:
-        """Places in the unit cube (capacity, d), standardised residuals and noise variances (capacity,), the scale."""
-        scale = standardisation(obs, self.standardize, self.mean is None, self.rule.tails is not None)
-        safe = inside(obs)
+        """Points in the unit cube (capacity, d), standardised residuals and noise variances (capacity,), the scale."""
+        scale = standardisation(obs, self.standardize, self.mean is None, self.noise.tails is not None)
+        safe = measured_inputs(obs)
         residual = (obs.y - self.mean_at(params, scale, safe)) / scale.scale
         return self.unit(obs.x), residual, self.variance_at(params, obs, safe, scale), scale
 
     def noise_variance(self, params: Params, scale: Scale, x: Array) -> Array:
-        """(m,) variance that a new reading at x (m, d) adds, in the user's unit squared."""
-        variance = self.rule.variance(params, self.unit(x), jnp.zeros_like(x[:, 0]), scale)
-        return scale.scale**2 * (variance if self.rule.tails is None else self.rule.tails.fresh * variance)
+        """(m,) variance that a new observation at x (m, d) adds, in the user's unit squared."""
+        variance = self.noise.variance(params, self.unit(x), jnp.zeros_like(x[:, 0]), scale)
+        return scale.scale**2 * (variance if self.noise.tails is None else self.noise.tails.fresh * variance)
 
-    def unread(self, params: Params, obs: Observations, scale: Scale, spread: Array) -> Array:
-        """(capacity,) variance of readings given all others, from `spread`, in which they share their own excess.
+    def left_out_variance(self, params: Params, obs: Observations, scale: Scale, left_out: Array) -> Array:
+        """(capacity,) variance of observations given all others, from `left_out`, in which they share their own excess.
 
-        A reading is left out with all that it tells: its excess is then as that of a new one.
+        An observation is left out with all that it tells: its excess is then as that of a new one.
         """
-        if self.rule.tails is None:
-            return spread
-        variance = self.rule.variance(params, self.unit(inside(obs)), obs.noise, scale)
-        return spread + variance * (self.rule.tails.fresh - self.rule.tails.times(params, obs.capacity))
+        if self.noise.tails is None:
+            return left_out
+        variance = self.noise.variance(params, self.unit(measured_inputs(obs)), obs.noise, scale)
+        return left_out + variance * (self.noise.tails.fresh - self.noise.tails.times(params, obs.capacity))
 
 
 @interned
@@ -98,15 +98,15 @@ def data_transform(
 ) -> DataTransform:
     """The transform of a process; arguments and errors as in `gp.exact`."""
     low, width = box(bounds, dim)
-    standardize = checked(standardize)
+    standardize = check_standardize(standardize)
     known = given_shapes(prior)
-    rule = noise_rule(noise, dim, known)
-    displaced = displacement_rule(uncertain_inputs, dim, width)
+    rule = noise_model(noise, dim, known)
+    displaced = input_noise_model(uncertain_inputs, dim, width)
     physics = {} if mean is None else parameter_shapes(mean, 1, dim, known)
     reads = parameter_shapes(kernel, 2, dim, known) | rule.reads | displaced.reads | physics
     excess = {} if rule.tails is None else rule.tails.prior
     reads |= {name: known.get(name, value.shape()) for name, value in excess.items()}
     program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior | excess)
-    # Where readings may lie beside where they were asked for, two different ones at one place are no contradiction.
+    # Where observations may lie beside where they were asked for, two different ones at one point are no contradiction.
     noiseless = only_known(noise, prior) and uncertain_inputs is None
     return DataTransform(low, width, mean, rule, displaced, standardize, program, noiseless)

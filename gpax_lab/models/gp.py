@@ -6,12 +6,14 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
+from gpax_lab.core._priors import Params, Prior
 from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models._exact import ExactGP
 from gpax_lab.models._noise import Noise
 from gpax_lab.models._transform import data_transform
-from gpax_lab.priors import Params, Prior
+
+__all__ = ["exact"]
 
 
 @interned
@@ -28,28 +30,28 @@ def exact(
 ) -> ExactGP:
     """A Gaussian process y(x) = mean(x) + f(x) + noise with priors on all parameters.
 
-    The kernel sees x mapped from `bounds` to the unit cube and describes readings divided by their scale; the mean
+    The kernel sees x mapped from `bounds` to the unit cube and describes observations divided by their scale; the mean
     function sees and returns the user's units. This is the structured Gaussian process when `mean` is a physics
     model (Ziatdinov et al. 2021, arXiv:2108.10280).
 
     Args:
         dim: number of inputs d.
         kernel: k(x, z, params) for one pair of points.
-        mean: m(x, params) for one point; None for the average of the readings (zero if `standardize` is False).
+        mean: m(x, params) for one point; None for the average of the observations (zero if `standardize` is False).
         prior: numpyro distributions by parameter name, or a numpyro program that returns such a mapping; what a program
             has observed conditions its parameters, and the evidence counts the density of that. KernelLike and
             noise parameters left out get the defaults of `priors.default`; those of the mean must be given.
-        noise: "inferred" adds a parameter `noise` (variance, relative to the standardised readings) to the known
-            variances of the readings; "known" takes these alone (the measured-noise process); a function n(x, params)
-            of x in the unit cube gives a variance that changes from place to place, e.g. `HeteroscedasticNoise()`;
-            `StudentNoise(capacity=...)` doubts readings that are far from all others.
+        noise: "inferred" adds a parameter `noise` (variance, relative to the standardised observations) to the known
+            variances of the observations; "known" takes these alone (the measured-noise process); a function n(x,
+            params) of x in the unit cube gives a variance that changes from point to point, e.g.
+            `HeteroscedasticNoise()`; `StudentNoise(capacity=...)` doubts observations that are far from all others.
         bounds: (d, 2) box of x in the user's units; None if x already lies in the unit cube.
-        standardize: True scales readings by their standard deviation (with `StudentNoise` by that of readings which
-            are not far off), (location, scale) by fixed numbers of the
-            user's unit, False not at all: variances are then in the user's unit squared.
-        uncertain_inputs: None where readings were taken where they were asked for. The capacity of the observations
+        standardize: True scales observations by their standard deviation (with `StudentNoise` by that of observations
+            which are not far off), (location, scale) by fixed numbers of the user's unit, False not at all: variances
+            are then in the user's unit squared.
+        uncertain_inputs: None where observations were taken where they were asked for. The capacity of the observations
             where each was taken at x + e, e ~ N(0, input_noise^2) unknown: adds parameters `input_noise` (d,), in
-            widths of the box, and `displacement` (capacity, d), e in units of it. Predictions are for true places.
+            widths of the box, and `displacement` (capacity, d), e in units of it. Predictions are for true points.
             A campaign of n seed points and m steps has a capacity of n + m, rounded up to a multiple of 8, and
             can not go on past its planned end.
         anchors: params -> (a, d) points in the user's units at which a drawn function is exact; None for 256 that fill
@@ -64,8 +66,9 @@ def exact(
 
     Example:
         >>> import jax, numpyro.distributions as dist
+        >>> from gpax_lab import priors
         >>> model = exact(1, mean=lambda x, p: p["slope"] * x[0], prior={"slope": dist.Normal(0.0, 1.0)})
-        >>> sorted(jax.eval_shape(lambda: __import__("gpax_lab.priors").priors.sample(jax.random.key(0), model.prior)))
+        >>> sorted(priors.sample(jax.random.key(0), model.prior))
         ['lengthscale', 'noise', 'slope', 'variance']
     """
     transform = data_transform(dim, kernel, mean, prior, noise, bounds, standardize, uncertain_inputs)

@@ -1,4 +1,4 @@
-"""Encoders: neural networks (Flax) from what is seen at a place to the few numbers on which a deep kernel acts.
+"""Encoders: neural networks (Flax) from what is seen at a point to the few numbers on which a deep kernel acts.
 
 The weights of an encoder are one vector of independent standard normal numbers. Each is multiplied by the width that
 keeps activations of order one (He et al. 2015, arXiv:1502.01852), so that the prior of the network is N(0, 1), weight
@@ -7,7 +7,7 @@ decay is that prior, and a sampler meets coordinates of equal width.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
@@ -18,63 +18,11 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from gpax_lab.core._interning import interned
-from gpax_lab.nn._layers import Convolution, halved
+from gpax_lab.nn._encoder import Encoder
+from gpax_lab.nn._layers import MLP, ConvNet
 
 BIAS_WIDTH = 0.3
 """Prior standard deviation of a bias, in units of the activations."""
-
-
-@dataclass(frozen=True, eq=False)
-class Encoder:
-    """A network as a pure function; static, its weights are an argument.
-
-    Attributes:
-        apply: (weights (size,), inputs (m, ...)) -> (m, features).
-        size: number of weights; 0 for a frozen encoder.
-        features: numbers that it returns for an input.
-        shape: of one input.
-        hidden: (weights (size,), inputs (m, ...)) -> (m, width) activations before the last layer; None where the
-            encoder has no linear last layer.
-        scaled: whether it takes what is seen in any unit, because it was made for a given set of inputs; others are
-            made for inputs of order one.
-    """
-
-    apply: Callable[[Array, Array], Array]
-    size: int
-    features: int
-    shape: tuple[int, ...]
-    hidden: Callable[[Array, Array], Array] | None = None
-    scaled: bool = False
-
-
-class _Dense(nn.Module):
-    """Fully connected layers; `widths` of the hidden ones."""
-
-    widths: Sequence[int]
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        x = x.reshape(x.shape[0], -1)
-        for width in self.widths:
-            x = nn.gelu(nn.Dense(width)(x))
-        return x
-
-
-class _Convolutional(nn.Module):
-    """3 x 3 convolutions, halved after each block; pooled over what is left, or flattened."""
-
-    channels: Sequence[int]
-    pooled: bool
-    width: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        x = x[..., None] if x.ndim == 3 else x
-        for index, channels in enumerate(self.channels):
-            x = nn.gelu(Convolution(channels)(x))
-            x = halved(x) if index + 1 < len(self.channels) else x
-        x = jnp.mean(x, axis=(1, 2)) if self.pooled else x.reshape(x.shape[0], -1)
-        return nn.gelu(nn.Dense(self.width)(x))
 
 
 class _Headed(nn.Module):
@@ -107,7 +55,7 @@ def mlp(shape: int | Sequence[int], features: int = 2, widths: Sequence[int] = (
         >>> encoder.apply(jnp.zeros(encoder.size), jnp.ones((5, 8, 8))).shape
         (5, 2)
     """
-    return encoder(_Headed(_Dense(tuple(widths)), features), shape)
+    return encoder(_Headed(MLP(tuple(widths)), features), shape)
 
 
 @interned
@@ -130,7 +78,8 @@ def convolutional(
     """
     if len(tuple(np.atleast_1d(shape))) < 2:
         raise ValueError(f"a convolutional encoder sees patches (rows, columns[, channels]); got shape {shape}.")
-    return encoder(_Headed(_Convolutional(tuple(channels), translations, width), features), shape)
+    body = ConvNet(tuple(channels), width, halve_last=False, pooled=translations)
+    return encoder(_Headed(body, features), shape)
 
 
 @interned
@@ -178,7 +127,7 @@ def _prior_width(path: tuple, leaf: np.ndarray) -> np.ndarray:
 
 @interned
 def rotation_pooled(inner: Encoder, mirrored: bool = False) -> Encoder:
-    """The mean of an encoder's answers to a patch turned by 0, 90, 180 and 270 degrees: turning it changes nothing.
+    """The mean of an encoder's features of a patch rotated by 0, 90, 180 and 270 degrees: rotating it changes nothing.
 
     Args:
         inner: an encoder of square patches.
@@ -188,17 +137,17 @@ def rotation_pooled(inner: Encoder, mirrored: bool = False) -> Encoder:
         ValueError: the patches are not square.
     """
     if len(inner.shape) < 2 or inner.shape[0] != inner.shape[1]:
-        raise ValueError(f"only square patches can be turned by 90 degrees; this encoder sees {inner.shape}.")
+        raise ValueError(f"only square patches can be rotated by 90 degrees; this encoder sees {inner.shape}.")
 
-    def over_turns(function: Callable[[Array, Array], Array], weights: Array, inputs: Array) -> Array:
-        turned = [jnp.rot90(inputs, k, axes=(1, 2)) for k in range(4)]
-        turned += [jnp.flip(one, axis=1) for one in turned] if mirrored else []
-        answers = function(weights, jnp.concatenate(turned))
-        return jnp.mean(answers.reshape(len(turned), inputs.shape[0], -1), axis=0)
+    def over_rotations(function: Callable[[Array, Array], Array], weights: Array, inputs: Array) -> Array:
+        views = [jnp.rot90(inputs, k, axes=(1, 2)) for k in range(4)]
+        views += [jnp.flip(one, axis=1) for one in views] if mirrored else []
+        found = function(weights, jnp.concatenate(views))
+        return jnp.mean(found.reshape(len(views), inputs.shape[0], -1), axis=0)
 
     body = inner.hidden
-    hidden = None if body is None else lambda weights, inputs: over_turns(body, weights, inputs)
-    return replace(inner, apply=lambda weights, inputs: over_turns(inner.apply, weights, inputs), hidden=hidden)
+    hidden = None if body is None else lambda weights, inputs: over_rotations(body, weights, inputs)
+    return replace(inner, apply=lambda weights, inputs: over_rotations(inner.apply, weights, inputs), hidden=hidden)
 
 
 @interned
@@ -235,14 +184,13 @@ def body(inner: Encoder, weights: Array) -> Encoder:
 
 @interned
 def last_layer(inner: Encoder, weights: Array, features: int | None = None) -> Encoder:
-    """The frozen body of an encoder under a linear last layer that is to be inferred: fully Bayesian, by
-    `inference.nuts`.
+    """The frozen body of an encoder under a linear last layer that is to be inferred: fully Bayesian, by `nuts`.
 
     z = W h(x) / sqrt(width), W (features, width) ~ N(0, 1): few enough numbers for Hamiltonian Monte Carlo. The body is
-    taken for known: train it without labels (`pretrain.autoencoder`), or on other readings than those that W meets.
+    taken for known: train it without labels (`autoencoder`), or on other observations than those that W meets.
 
     Args:
-        inner: an encoder with a linear last layer, e.g. the `network` of `pretrain.autoencoder`.
+        inner: an encoder with a linear last layer, e.g. the `network` of `autoencoder`.
         weights: (size,) of the whole encoder, e.g. of the best member of an ensemble, or those of that training.
         features: numbers returned; those of `inner` by default.
 
@@ -295,13 +243,3 @@ def _checked(inner: Encoder, weights: Array) -> Array:
     if known.shape != (inner.size,):
         raise ValueError(f"this encoder has {inner.size} weights; got an array {known.shape}.")
     return known
-
-
-def in_precision(inner: Encoder, dtype: jnp.dtype) -> Encoder:
-    """The same network computed in another precision, such as float32 under a process in float64."""
-
-    def cast(function: Callable[[Array, Array], Array], weights: Array, inputs: Array) -> Array:
-        return function(weights.astype(dtype), inputs.astype(dtype)).astype(inputs.dtype)
-
-    hidden = None if inner.hidden is None else partial(cast, inner.hidden)
-    return replace(inner, apply=partial(cast, inner.apply), hidden=hidden)

@@ -3,14 +3,18 @@
 from functools import partial
 from typing import NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 from jax.flatten_util import ravel_pytree
+from jax.typing import ArrayLike
 
-from gpax_lab.nn._encoders import Encoder, frozen, linear, of_units
+from gpax_lab.core._types import Float
+from gpax_lab.nn._decoders import FeatureDecoder
+from gpax_lab.nn._encoder import Encoder
+from gpax_lab.nn._encoders import frozen, linear, of_units
+from gpax_lab.nn._training import start, train_steps
 
 
 class Pretrained(NamedTuple):
@@ -19,28 +23,17 @@ class Pretrained(NamedTuple):
     Attributes:
         encoder: frozen; its features of the training inputs have mean 0 and standard deviation 1.
         network: the encoder that was trained, for inputs in their own units, so that with `weights` it is what was
-            trained: `encoders.last_layer(found.network, found.weights)`. For principal components it is `encoder`.
+            trained: `last_layer(found.network, found.weights)`. For principal components it is `encoder`.
         weights: (size,) of the network.
         explained: () share of the variance of the inputs that the decoder restores; 0 for constant features.
-        loss: (steps,) mean squared error during training, of inputs of unit variance.
+        loss: (num_steps,) mean squared error during training, of inputs of unit variance.
     """
 
     encoder: Encoder
     network: Encoder
-    weights: Array
-    explained: Array
-    loss: Array
-
-
-class _Decoder(nn.Module):
-    widths: tuple[int, ...]
-    length: int
-
-    @nn.compact
-    def __call__(self, z: Array) -> Array:
-        for width in self.widths:
-            z = nn.gelu(nn.Dense(width)(z))
-        return nn.Dense(self.length)(z)
+    weights: Float[Array, " size"]
+    explained: Float[Array, ""]
+    loss: Float[Array, " num_steps"]
 
 
 class _Plan(NamedTuple):
@@ -55,8 +48,8 @@ class _Plan(NamedTuple):
 def autoencoder(
     key: Array,
     encoder: Encoder,
-    inputs: Array,
-    steps: int = 1500,
+    inputs: ArrayLike,
+    num_steps: int = 1500,
     batch_size: int = 128,
     learning_rate: float = 3e-3,
     noise: float = 0.3,
@@ -68,25 +61,31 @@ def autoencoder(
 
     Args:
         key: random key.
-        encoder: of `models.encoders`, with weights.
+        encoder: of this package, with weights, e.g. `mlp(shape)`.
         inputs: (n, *shape), e.g. the patches around all pixels.
-        steps: minibatches.
+        num_steps: minibatches.
         batch_size: inputs in each.
         learning_rate: Adam's first step size.
         noise: standard deviation of the noise, in standard deviations of the inputs.
 
     Raises:
-        ValueError: inputs of another shape, fewer than two, not finite or all alike; an encoder without weights.
+        ValueError: inputs of another shape, fewer than two, not finite or all alike; an encoder without weights;
+            counts below 1.
     """
+    if min(num_steps, batch_size) < 1 or not learning_rate > 0 or noise < 0:
+        raise ValueError(
+            "autoencoder needs num_steps and batch_size of at least 1, a positive learning_rate, and noise that is not "
+            "negative."
+        )
     shown = _checked(encoder, inputs)
-    plan = _Plan(steps, min(batch_size, shown.shape[0]), learning_rate, noise)
+    plan = _Plan(num_steps, min(batch_size, shown.shape[0]), learning_rate, noise)
     weights, loss, explained = _train(key, encoder, shown, plan)
     around, width = float(jnp.mean(jnp.asarray(inputs))), float(jnp.std(jnp.asarray(inputs)))
     network = of_units(encoder, around, width)
     return Pretrained(_standardized(network, weights, inputs), network, weights, explained, loss)
 
 
-def principal_components(inputs: Array, features: int) -> Pretrained:
+def principal_components(inputs: ArrayLike, features: int) -> Pretrained:
     """The linear encoder that restores most: principal components of the inputs (n, *shape), each of unit variance.
 
     Where the inputs hold fewer directions than features are asked for, the rest of the features are 0.
@@ -94,7 +93,8 @@ def principal_components(inputs: Array, features: int) -> Pretrained:
     Raises:
         ValueError: more features than n - 1 or than numbers in an input, or inputs that are all alike.
     """
-    flat = jnp.asarray(inputs).reshape(len(inputs), -1)
+    table = jnp.asarray(inputs)
+    flat = table.reshape(table.shape[0], -1)
     most = min(len(flat) - 1, flat.shape[1])
     if not 1 <= features <= most:
         raise ValueError(f"between 1 and {most} principal components can be had of {flat.shape}.")
@@ -107,31 +107,31 @@ def principal_components(inputs: Array, features: int) -> Pretrained:
 
 @partial(jax.jit, static_argnames="features")
 def _components(flat: Array, features: int) -> tuple[Array, Array, Array, Array]:
-    """Directions (features, p) for unit variance, centre (p,), share of the variance, and the largest spread."""
+    """Directions (features, p) for unit variance, centre (p,), share of the variance, largest singular value."""
     centre = jnp.mean(flat, axis=0)
-    _, spread, directions = jnp.linalg.svd(flat - centre[None], full_matrices=False)
-    real = spread[:features] > max(flat.shape) * jnp.finfo(flat.dtype).eps * spread[0]
-    width = jnp.where(real, spread[:features], jnp.inf) / jnp.sqrt(len(flat))
-    explained = jnp.sum(spread[:features] ** 2) / jnp.sum(spread**2)
-    return directions[:features] / width[:, None], centre, explained, spread[0]
+    _, singular, directions = jnp.linalg.svd(flat - centre[None], full_matrices=False)
+    real = singular[:features] > max(flat.shape) * jnp.finfo(flat.dtype).eps * singular[0]
+    width = jnp.where(real, singular[:features], jnp.inf) / jnp.sqrt(len(flat))
+    explained = jnp.sum(singular[:features] ** 2) / jnp.sum(singular**2)
+    return directions[:features] / width[:, None], centre, explained, singular[0]
 
 
-def _checked(encoder: Encoder, inputs: Array) -> Array:
-    shown = jnp.asarray(inputs)
+def _checked(encoder: Encoder, inputs: ArrayLike) -> Array:
+    x = jnp.asarray(inputs)
     if encoder.size == 0:
         raise ValueError("this encoder has no weights to train.")
-    if shown.shape[1:] != encoder.shape or len(shown) < 2:
-        raise ValueError(f"the encoder takes inputs (n, {', '.join(map(str, encoder.shape))}); got {shown.shape}.")
-    spread = float(jnp.std(shown))
-    if not spread > 0:
+    if x.shape[1:] != encoder.shape or len(x) < 2:
+        raise ValueError(f"the encoder takes inputs (n, {', '.join(map(str, encoder.shape))}); got {x.shape}.")
+    sd = float(jnp.std(x))
+    if not sd > 0:
         raise ValueError("the inputs hold a value that is not finite, or are all alike: nothing to learn from.")
-    return ((shown - jnp.mean(shown)) / spread).astype(jnp.float32)
+    return ((x - jnp.mean(x)) / sd).astype(jnp.float32)
 
 
 @partial(jax.jit, static_argnames=("encoder", "plan"))
 def _train(key: Array, encoder: Encoder, inputs: Array, plan: _Plan) -> tuple[Array, Array, Array]:
     flat = inputs.reshape(inputs.shape[0], -1)
-    decoder = _Decoder((64, 64), flat.shape[1])
+    decoder = FeatureDecoder((64, 64), flat.shape[1])
     key_encoder, key_decoder, key_steps = jax.random.split(key, 3)
     free = jax.random.normal(key_encoder, (encoder.size,), jnp.float32)
     known, unflatten = ravel_pytree(decoder.init(key_decoder, jnp.zeros((1, encoder.features), jnp.float32)))
@@ -141,28 +141,24 @@ def _train(key: Array, encoder: Encoder, inputs: Array, plan: _Plan) -> tuple[Ar
     def restored(both: tuple[Array, Array], shown: Array) -> Array:
         return jnp.asarray(decoder.apply(unflatten(both[1]), encoder.apply(both[0], shown)))
 
-    def loss_of(both: tuple[Array, Array], index: Array, noise: Array) -> Array:
-        shown = (inputs[index] - shift) / scale + plan.noise * noise
-        return jnp.mean((restored(both, shown) - (flat[index] - shift) / scale) ** 2)
-
-    def step(carry, key):
-        both, state = carry
+    def loss(both: tuple[Array, Array], key: Array) -> tuple[Array, Array]:
         key_index, key_noise = jax.random.split(key)
         index = jax.random.randint(key_index, (plan.batch_size,), 0, inputs.shape[0])
         noise = jax.random.normal(key_noise, (plan.batch_size, *inputs.shape[1:]), inputs.dtype)
-        value, gradient = jax.value_and_grad(loss_of)(both, index, noise)
-        move, state = adam.update(gradient, state)
-        return (optax.apply_updates(both, move), state), value
+        shown = (inputs[index] - shift) / scale + plan.noise * noise
+        value = jnp.mean((restored(both, shown) - (flat[index] - shift) / scale) ** 2)
+        return value, value
 
-    start = (free, known.astype(jnp.float32))
-    (both, _), loss = jax.lax.scan(step, (start, adam.init(start)), jax.random.split(key_steps, plan.steps))
+    begun = start(adam, (free, known.astype(jnp.float32)))
+    state, course = train_steps(loss, adam, begun, jax.random.split(key_steps, plan.steps))
+    both = state.params
     some = inputs[:: max(1, inputs.shape[0] // 2048)]
     missed = restored(both, some) - some.reshape(some.shape[0], -1)
     around = some - jnp.mean(some, axis=0, keepdims=True)
-    return both[0], loss, 1.0 - jnp.mean(missed**2) / jnp.mean(around**2)
+    return both[0], course, 1.0 - jnp.mean(missed**2) / jnp.mean(around**2)
 
 
-def _standardized(network: Encoder, weights: Array, inputs: Array) -> Encoder:
+def _standardized(network: Encoder, weights: Array, inputs: ArrayLike) -> Encoder:
     """Frozen, with features of mean 0 and standard deviation 1."""
     shown = jnp.asarray(inputs)
     inner = frozen(network, weights)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from gpax_lab.acquisition._functions import LARGEST_JOINT_DRAW
-from gpax_lab.priors import parameter_shapes
+from gpax_lab.core._priors import parameter_shapes
 from gpax_lab.settings._check import SettingsError, one_of_words, suggestion
 from gpax_lab.settings._schema import Box, Grid, Pfm, Pool, Recorded, Settings
 from gpax_lab.settings._tables import ACQUISITIONS, KERNELS

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from gpax_lab.core._poses import turned_copies
+from gpax_lab.core._poses import rotated_views
+from gpax_lab.core._types import Float
 from gpax_lab.vae._examples import Examples
 from gpax_lab.vae._model import VAE, Latents, Params
 
@@ -87,11 +88,11 @@ class ELBOTerms(NamedTuple):
 
 
 class EncoderOutput(NamedTuple):
-    """What the encoder says of examples before anything is drawn; T turned copies, K classes (1 without).
+    """What the encoder says of examples before anything is drawn; T rotated views, K classes (1 without).
 
     Attributes:
         features: (n, T, width).
-        log_branch: (n, T, K) log q(copy, class | x).
+        log_branch: (n, T, K) log q(view, class | x).
         property_mean: (n, properties).
         property_sd: (n, properties).
     """
@@ -107,19 +108,19 @@ class EncoderOutput(NamedTuple):
         return jax.nn.logsumexp(self.log_branch, axis=1)
 
 
-def encoded(model: VAE, params: Params, x: Array, condition: Array) -> EncoderOutput:
+def encoder_output(model: VAE, params: Params, x: Array, condition: Array) -> EncoderOutput:
     """The encoder's first half: features, classes and properties."""
     apply = partial(model.network.apply, params["network"])
-    count, turns = x.shape[0], model.turns
+    count, views = x.shape[0], model.views
     shift, scale = jax.lax.stop_gradient(params["seen"])
     x = (x - shift) / scale
-    copies, given = x, condition
-    if turns > 1:
-        copies = turned_copies(x, turns).reshape(count * turns, *model.shape)
-        given = jnp.repeat(condition, turns, axis=0)
-    features = jnp.asarray(apply(copies, given, method="features")).reshape(count, turns, -1)
-    log_branch = jnp.zeros((count, turns, max(model.classes, 1)), x.dtype)
-    if model.classes or turns > 1:
+    rotated, given = x, condition
+    if views > 1:
+        rotated = rotated_views(x, views).reshape(count * views, *model.shape)
+        given = jnp.repeat(condition, views, axis=0)
+    features = jnp.asarray(apply(rotated, given, method="features")).reshape(count, views, -1)
+    log_branch = jnp.zeros((count, views, max(model.classes, 1)), x.dtype)
+    if model.classes or views > 1:
         logits = jnp.asarray(apply(features, method="class_logits")).reshape(count, -1)
         log_branch = jax.nn.log_softmax(logits).reshape(log_branch.shape)
     raw = jnp.zeros((count, 0), x.dtype)
@@ -141,7 +142,7 @@ def split(model: VAE, params: Params, features: Array, known: Array) -> list[tup
 
 
 class _Drawn(NamedTuple):
-    """One draw for every example, copy and class: everything (n, T, B)."""
+    """One draw for every example, view and class: everything (n, T, B)."""
 
     log_likelihood: Array
     kl_content: Array
@@ -155,7 +156,7 @@ def _draw(
     model: VAE, params: Params, key: Array, data: Examples, seen: EncoderOutput, classes: Array, known: Array
 ) -> _Drawn:
     """Draw content and pose given classes (n, B, classes) and properties (n, p), decode, compare."""
-    form = (data.x.shape[0], model.turns, classes.shape[1])
+    form = (data.x.shape[0], model.views, classes.shape[1])
     flat = math.prod(form)
     features = jnp.broadcast_to(seen.features[:, :, None], (*form, seen.features.shape[-1]))
     classes = jnp.broadcast_to(classes[:, None, :, : model.classes], (*form, model.classes))
@@ -170,13 +171,13 @@ def _draw(
         kl.append(part.kl(mean, sd))
         log_ratio = log_ratio + part.log_prior(z) - part.log_posterior(z, mean, sd)
     condition = jnp.broadcast_to(data.condition[:, None, None], (*form, model.conditions))
-    turn = jnp.broadcast_to(jnp.arange(model.turns)[None, :, None], form)
+    view = jnp.broadcast_to(jnp.arange(model.views)[None, :, None], form)
     latents = model.latents(
         jnp.concatenate(drawn, axis=-1).reshape(flat, -1),
         classes.reshape(flat, model.classes),
         condition.reshape(flat, model.conditions),
         properties.reshape(flat, model.properties),
-        turn.reshape(flat),
+        view.reshape(flat),
     )
     output = model.decode(params, latents).reshape(*form, *model.output)
     log_prob = model.likelihood.log_prob(data.target[:, None, None], output, params["log_sd"])
@@ -206,21 +207,21 @@ def _class_weights(model: VAE, key: Array, data: Examples, seen: EncoderOutput) 
     eye = jnp.eye(many, dtype=data.x.dtype)
     labelled = ((data.label >= 0) & (model.classes > 0))[:, None]
     given = eye[jnp.maximum(data.label, 0)] if model.classes else jnp.ones((count, 1), data.x.dtype)
-    of_copy = seen.log_branch - seen.log_class[:, None]
+    of_view = seen.log_branch - seen.log_class[:, None]
     log_class = jnp.where(labelled, jnp.where(given > 0, 0.0, -jnp.inf), seen.log_class)
-    log_branch = of_copy + log_class[:, None]
+    log_branch = of_view + log_class[:, None]
     if not (model.gumbel and model.classes):
-        return jnp.broadcast_to(eye[None], (count, many, many)), jnp.exp(log_branch), of_copy
+        return jnp.broadcast_to(eye[None], (count, many, many)), jnp.exp(log_branch), of_view
     noise = jax.random.gumbel(key, seen.log_class.shape, data.x.dtype)
     soft = jax.nn.softmax((seen.log_class + noise) / model.gumbel)
     classes = jnp.where(labelled, given, soft)
-    return classes[:, None, :], jnp.sum(jnp.exp(log_branch), axis=2, keepdims=True), of_copy
+    return classes[:, None, :], jnp.sum(jnp.exp(log_branch), axis=2, keepdims=True), of_view
 
 
 def elbo(model: VAE, params: Params, key: Array, data: Examples, weights: Weights | None = None) -> ELBOTerms:
     """The evidence lower bound with one draw for every example and class, and its terms.
 
-    Classes and turned copies are summed over exactly, with the posterior of content and pose given each; every
+    Classes and rotated views are summed over exactly, with the posterior of content and pose given each; every
     divergence is in closed form.
 
     Args:
@@ -236,16 +237,16 @@ def elbo(model: VAE, params: Params, key: Array, data: Examples, weights: Weight
 @partial(jax.jit, static_argnames="model")
 def _elbo(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -> ELBOTerms:
     key_z, key_class, key_property = jax.random.split(key, 3)
-    seen = encoded(model, params, data.x, data.condition)
+    seen = encoder_output(model, params, data.x, data.condition)
     properties, kl_property, log_property, _ = _properties(key_property, data, seen)
-    classes, share, of_copy = _class_weights(model, key_class, data, seen)
+    classes, share, of_view = _class_weights(model, key_class, data, seen)
     drawn = _draw(model, params, key_z, data, seen, classes, properties)
 
     def expected(values: Array) -> Array:
         return jnp.sum(share * values, axis=(1, 2))
 
-    # Which copy it is belongs to the angle, which class to the classes: KL(t, c) = KL(c) + E_c KL(t | c).
-    in_class = jnp.sum(jnp.exp(of_copy) * (of_copy + math.log(model.turns)), axis=1)
+    # Which view it is belongs to the angle, which class to the classes: KL(t, c) = KL(c) + E_c KL(t | c).
+    in_class = jnp.sum(jnp.exp(of_view) * (of_view + math.log(model.views)), axis=1)
     labelled = (data.label >= 0) & (model.classes > 0)
     given = jnp.arange(seen.log_class.shape[1])[None] == data.label[:, None]
     class_share = jnp.where(labelled[:, None], given, jnp.exp(seen.log_class))
@@ -277,7 +278,7 @@ def _elbo(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -
 
 
 @partial(jax.jit, static_argnames=("model", "samples"))
-def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samples: int = 64) -> Array:
+def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samples: int = 64) -> Float[Array, " n"]:
     """(n,) tighter bound log (1/S) sum_s p(x, z_s)/q(z_s | x) on the evidence of every example, nat.
 
     Burda et al. 2016, arXiv:1509.00519. Classes are summed over in every draw, so the bound does not depend on
@@ -290,7 +291,7 @@ def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samp
         data: examples; a known label or property counts as observed.
         samples: draws for every example.
     """
-    seen = encoded(model, params, data.x, data.condition)
+    seen = encoder_output(model, params, data.x, data.condition)
     many = max(model.classes, 1)
     classes = jnp.broadcast_to(jnp.eye(many, dtype=data.x.dtype)[None], (data.x.shape[0], many, many))
     labelled = (data.label >= 0) & (model.classes > 0)
@@ -300,7 +301,7 @@ def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samp
         key_z, key_property = jax.random.split(key)
         properties, _, _, ratio = _properties(key_property, data, seen)
         drawn = _draw(model, params, key_z, data, seen, classes, properties)
-        each = drawn.log_likelihood + drawn.log_ratio + ratio[:, None, None] - math.log(many * model.turns)
+        each = drawn.log_likelihood + drawn.log_ratio + ratio[:, None, None] - math.log(many * model.views)
         return carry, jax.nn.logsumexp(jnp.where(barred, -jnp.inf, each), axis=(1, 2))
 
     _, each = jax.lax.scan(one, None, jax.random.split(key, samples))

@@ -1,21 +1,25 @@
 """What a variational autoencoder learns from."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.typing import ArrayLike, DTypeLike
 
 from gpax_lab.core._inputs import numbers
+from gpax_lab.core._types import Float
 
 
-class Examples(NamedTuple):
-    """Pictures or spectra, and what is known about them.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Examples:
+    """Images or spectra, and what is known about them; made by `examples`.
 
     Attributes:
         x: (n, *shape) what the encoder sees.
-        target: (n, *shape) what the decoder shall give: x itself, or the other domain of a pair.
+        target: (n, *output) what the decoder shall give: x itself, or the other domain of a pair.
         condition: (n, conditions) what is known of every example and given to encoder and decoder; 0 columns for none.
         label: (n,) int32 class, -1 where it is not known.
         properties: (n, properties) continuous, NaN where not known; 0 columns for none.
@@ -27,14 +31,12 @@ class Examples(NamedTuple):
     label: Array
     properties: Array
 
-    @property
-    def many(self) -> int:
-        """How many examples these are."""
+    def __len__(self) -> int:
         return int(self.x.shape[0])
 
     def take(self, index: Array) -> "Examples":
         """The examples of this index (m,)."""
-        return Examples(*[part[index] for part in self])
+        return jax.tree.map(lambda part: part[index], self)
 
 
 def examples(
@@ -53,7 +55,7 @@ def examples(
         condition: (n,) or (n, conditions); one-hot for a class.
         label: (n,) classes 0, 1, ...; -1 where it is not known.
         properties: (n,) or (n, properties), of mean 0 and standard deviation 1 or so; NaN where not known.
-        dtype: in which everything is computed; single precision is enough for pictures.
+        dtype: in which everything is computed; single precision is enough for images.
 
     Raises:
         ValueError: shapes that do not fit, values that are not finite, labels below -1.
@@ -106,7 +108,7 @@ def _columns(values: ArrayLike | None, count: int, dtype: jnp.dtype) -> Array:
     return table
 
 
-def unit_range(images: ArrayLike, low: float | None = None, high: float | None = None) -> Array:
+def unit_range(images: ArrayLike, low: float | None = None, high: float | None = None) -> Float[Array, "*shape"]:
     """Images scaled to [0, 1] together, between the percentiles 0.5 and 99.5 or two values, and cut beyond.
 
     Scaled together, not one by one: how bright one is compared with another is kept. For other images of the same kind

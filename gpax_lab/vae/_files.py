@@ -8,10 +8,11 @@ import jax
 import numpy as np
 
 from gpax_lab.vae._elbo import ELBOTerms
-from gpax_lab.vae._model import VAE
+from gpax_lab.vae._fingerprint import agree, of_trained
+from gpax_lab.vae._model import VAE, Params
 from gpax_lab.vae._training import History, Trained
 
-MARK = "gpax_lab vae 1"
+MARK = "gpax_lab vae 2"
 
 
 def save(path: str | Path, trained: Trained) -> None:
@@ -20,24 +21,26 @@ def save(path: str | Path, trained: Trained) -> None:
     Raises:
         FileExistsError: the file is there already.
     """
-    place = Path(path)
-    if place.exists():
-        raise FileExistsError(f"{place} is there already: remove it, or take another name.")
+    location = Path(path)
+    if location.exists():
+        raise FileExistsError(f"{location} is there already: remove it, or take another name.")
     head = json.dumps({"mark": MARK, "outcome": trained.outcome, "members": trained.members})
     body = {
         "head": head,
         "params": jax.tree.map(np.asarray, trained.params),
         "terms": {name: np.asarray(term) for name, term in trained.history.terms._asdict().items()},
         "held_out": np.asarray(trained.history.held_out),
+        "bound": of_trained(trained.model, _first(trained.params, trained.members)),
     }
-    place.write_bytes(flax.serialization.msgpack_serialize(body))
+    location.write_bytes(flax.serialization.msgpack_serialize(body))
 
 
 def load(path: str | Path, model: VAE) -> Trained:
     """Read what `save` wrote, for a model that is composed as the one that was trained.
 
     Raises:
-        ValueError: the file is none of ours, or holds parameters of other shapes.
+        ValueError: the file is none of ours, or holds parameters of another model: of other shapes, or with another
+            bound.
     """
     try:
         body = flax.serialization.msgpack_restore(Path(path).read_bytes())
@@ -54,5 +57,14 @@ def load(path: str | Path, model: VAE) -> Trained:
         differs = sorted(name for name in want.keys() | have.keys() if want.get(name) != have.get(name))
         raise ValueError(f"{path} holds another model; these parameters differ: {', '.join(differs[:4])}.")
     params = jax.tree.map(jax.numpy.asarray, body["params"])
+    if not agree(of_trained(model, _first(params, head["members"])), body["bound"]):
+        raise ValueError(
+            f"{path} holds another model: with its parameters this one has another bound. Compose it as the one that "
+            "was trained, of the same parts, likelihood and activations."
+        )
     history = History(ELBOTerms(**body["terms"]), body["held_out"])
     return Trained(model, params, history, head["outcome"], head["members"])
+
+
+def _first(params: Params, members: int | None) -> Params:
+    return params if members is None else jax.tree.map(lambda leaf: leaf[0], params)

@@ -1,20 +1,19 @@
-"""What a trained model is good for: latents with their uncertainty, pictures from latents, oddities, maps, tracks."""
+"""What a trained model is good for: latents with their uncertainty, images from latents, oddities, maps, tracks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.scipy.stats import norm
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import traced
 from gpax_lab.core._poses import Pose
-from gpax_lab.vae._elbo import encoded, importance_elbo, split
+from gpax_lab.core._types import Float, Int
+from gpax_lab.vae._elbo import encoder_output, importance_elbo, split
 from gpax_lab.vae._examples import Examples, examples
 from gpax_lab.vae._model import VAE, Latents, Params
 from gpax_lab.vae._parts import Angle, GaussianRotation, Scale, Shift
@@ -27,23 +26,23 @@ class Encoded(NamedTuple):
     Attributes:
         content: (n, latent) posterior mean.
         content_sd: (n, latent).
-        pose: means, given the most probable turned copy: angle in rad, shift in half widths, scale.
+        pose: means, given the most probable rotated view: angle in rad, shift in half widths, scale.
         pose_sd: their standard deviations (of the logarithm, for the scale).
         classes: (n, classes) probabilities; 0 columns without classes.
         properties: (n, properties) mean.
         properties_sd: (n, properties).
     """
 
-    content: Array
-    content_sd: Array
+    content: Float[Array, "n latent"]
+    content_sd: Float[Array, "n latent"]
     pose: Pose
     pose_sd: Pose
-    classes: Array
-    properties: Array
-    properties_sd: Array
+    classes: Float[Array, "n classes"]
+    properties: Float[Array, "n properties"]
+    properties_sd: Float[Array, "n properties"]
 
     @property
-    def label(self) -> Array:
+    def label(self) -> Int[Array, " n"]:
         """(n,) most probable class."""
         return jnp.argmax(self.classes, axis=1)
 
@@ -54,7 +53,7 @@ def encode(
     condition: ArrayLike | None = None,
     batch_size: int = 1000,
 ) -> Encoded:
-    """What the encoder says of pictures or spectra.
+    """What the encoder says of images or spectra.
 
     Args:
         trained: a trained model (one member: `Trained.best`).
@@ -66,12 +65,7 @@ def encode(
         ValueError: shapes that do not fit, or several members.
     """
     model, params = _one(trained)
-    data = x if isinstance(x, Examples) else _unlabelled(model, x, condition)
-    if data.x.shape[1:] != model.shape or data.condition.shape[1] != model.conditions:
-        raise ValueError(
-            f"this model sees {model.shape} and {model.conditions} conditions; "
-            f"got {data.x.shape[1:]} and {data.condition.shape[1]}."
-        )
+    data = _given(model, x, condition)
     return Encoded(*_batched(partial(_encode, model, params), data, batch_size))
 
 
@@ -79,6 +73,21 @@ def _one(trained: Trained) -> tuple[VAE, Params]:
     if trained.members is not None:
         raise ValueError("these are several models: take one by `.best()` or `.member(k)`.")
     return trained.model, trained.params
+
+
+def _given(model: VAE, x: ArrayLike | Examples, condition: ArrayLike | None) -> Examples:
+    """Examples that the encoder can take."""
+    data = x if isinstance(x, Examples) else _unlabelled(model, x, condition)
+    have = data.condition.shape[1], data.properties.shape[1]
+    if data.x.shape[1:] != model.shape or have != (model.conditions, model.properties):
+        raise ValueError(
+            f"this model sees {model.shape}, {model.conditions} conditions and {model.properties} properties; "
+            f"got {data.x.shape[1:]}, {have[0]} and {have[1]}."
+        )
+    top = -1 if traced(data.label) else int(jnp.max(data.label))
+    if top >= 0 and top >= model.classes:
+        raise ValueError(f"labels go up to {top}, this model has {model.classes} classes.")
+    return data
 
 
 def _unlabelled(model: VAE, x: ArrayLike, condition: ArrayLike | None) -> Examples:
@@ -89,7 +98,7 @@ def _unlabelled(model: VAE, x: ArrayLike, condition: ArrayLike | None) -> Exampl
 
 def _batched(function: Callable, data: Examples, batch: int):
     """In batches of one size, so that it is compiled once; the last one is filled up and cut."""
-    count = data.many
+    count = len(data)
     size = min(batch, count)
     found = []
     for start in range(0, count, size):
@@ -100,7 +109,7 @@ def _batched(function: Callable, data: Examples, batch: int):
 
 @partial(jax.jit, static_argnames="model")
 def _encode(model: VAE, params: Params, data: Examples) -> Encoded:
-    seen = encoded(model, params, data.x, data.condition)
+    seen = encoder_output(model, params, data.x, data.condition)
     count = data.x.shape[0]
     classes = jnp.exp(seen.log_class) if model.classes else jnp.zeros((count, 0), data.x.dtype)
     best, label = classes, jnp.zeros(count, jnp.int32)
@@ -110,13 +119,13 @@ def _encode(model: VAE, params: Params, data: Examples) -> Encoded:
         label = jnp.argmax(classes, axis=1)
         best = eye[label]
     row = jnp.arange(count)
-    turn = jnp.argmax(seen.log_branch[row, :, label], axis=1)
+    view = jnp.argmax(seen.log_branch[row, :, label], axis=1)
     known = ~jnp.isnan(data.properties)
     properties = jnp.where(known, data.properties, seen.property_mean)
     properties_sd = jnp.where(known, 0.0, seen.property_sd)
-    parts = split(model, params, seen.features[row, turn], jnp.concatenate([best, properties], axis=-1))
+    parts = split(model, params, seen.features[row, view], jnp.concatenate([best, properties], axis=-1))
     z = jnp.concatenate([mean for mean, _ in parts], axis=-1)
-    pose = model.latents(z, best, data.condition, properties, turn).pose
+    pose = model.latents(z, best, data.condition, properties, view).pose
     widths: dict[str, Array] = {}
     for part, (_, sd) in zip(model.parts, parts, strict=True):
         match part:
@@ -138,8 +147,8 @@ def decode(
     pose: Pose | None = None,
     condition: ArrayLike | None = None,
     properties: ArrayLike | None = None,
-) -> Array:
-    """Expected pictures (n, *output) for latents.
+) -> Float[Array, " n *output"]:
+    """Expected images (n, *output) for latents.
 
     Args:
         trained: a trained model.
@@ -222,8 +231,10 @@ def _decode(model: VAE, params: Params, of: Latents) -> Array:
     return model.likelihood.mean(model.decode(params, of))
 
 
-def reconstruct(trained: Trained, x: ArrayLike | Examples, condition: ArrayLike | None = None) -> Array:
-    """(n, *output) the pictures that the posterior means stand for; with another domain, the translation into it."""
+def reconstruct(
+    trained: Trained, x: ArrayLike | Examples, condition: ArrayLike | None = None
+) -> Float[Array, " n *output"]:
+    """(n, *output) the images that the posterior means stand for; with another domain, the translation into it."""
     found = encode(trained, x, condition)
     given = x.condition if isinstance(x, Examples) else condition
     classes = found.label if trained.model.classes else None
@@ -232,36 +243,36 @@ def reconstruct(trained: Trained, x: ArrayLike | Examples, condition: ArrayLike 
 
 def predict(
     trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, draws: int = 64
-) -> tuple[Array, Array]:
-    """Mean and variance (n, *output) of the decoder's pictures over draws of the latents: im2spec with its doubt.
+) -> tuple[Float[Array, " n *output"], Float[Array, " n *output"]]:
+    """Mean and variance (n, *output) of the decoder's images over draws of the latents: im2spec with its doubt.
 
     The variance holds what the latents leave open and, with a Gaussian likelihood, the noise.
     """
     model, params = _one(trained)
-    data = x if isinstance(x, Examples) else _unlabelled(model, x, condition)
+    data = _given(model, x, condition)
     return _predict(model, params, key, data, draws)
 
 
 @partial(jax.jit, static_argnames=("model", "draws"))
 def _predict(model: VAE, params: Params, key: Array, data: Examples, draws: int) -> tuple[Array, Array]:
-    seen = encoded(model, params, data.x, data.condition)
+    seen = encoder_output(model, params, data.x, data.condition)
     count = data.x.shape[0]
 
     def one(sums: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
         key_class, key_property, key_z = jax.random.split(key, 3)
         branch = jax.random.categorical(key_class, seen.log_branch.reshape(count, -1))
-        turn, label = jnp.divmod(branch, seen.log_branch.shape[2])
+        view, label = jnp.divmod(branch, seen.log_branch.shape[2])
         classes = jax.nn.one_hot(label, model.classes, dtype=data.x.dtype)
         noise = jax.random.normal(key_property, seen.property_mean.shape, data.x.dtype)
         properties = seen.property_mean + seen.property_sd * noise
         parts = split(
-            model, params, seen.features[jnp.arange(count), turn], jnp.concatenate([classes, properties], axis=-1)
+            model, params, seen.features[jnp.arange(count), view], jnp.concatenate([classes, properties], axis=-1)
         )
         keys = jax.random.split(key_z, len(parts))
         draw = [m + s * jax.random.normal(k, m.shape, m.dtype) for k, (m, s) in zip(keys, parts, strict=True)]
-        latents = model.latents(jnp.concatenate(draw, axis=-1), classes, data.condition, properties, turn)
-        picture = model.likelihood.mean(model.decode(params, latents))
-        return (sums[0] + picture, sums[1] + picture**2), None
+        latents = model.latents(jnp.concatenate(draw, axis=-1), classes, data.condition, properties, view)
+        image = model.likelihood.mean(model.decode(params, latents))
+        return (sums[0] + image, sums[1] + image**2), None
 
     zero = jnp.zeros((count, *model.output), data.x.dtype)
     (total, squares), _ = jax.lax.scan(one, (zero, zero), jax.random.split(key, draws))
@@ -270,148 +281,12 @@ def _predict(model: VAE, params: Params, key: Array, data: Examples, draws: int)
     return mean, variance + (jnp.exp(2.0 * params["log_sd"]) if model.likelihood.noisy else 0.0)
 
 
-def manifold(
-    trained: Trained,
-    count: int = 10,
-    axes: tuple[int, int] = (0, 1),
-    of_class: int = 0,
-    condition: ArrayLike | None = None,
-    coverage: float = 0.95,
-    over: ArrayLike | None = None,
-) -> Array:
-    """Pictures (count, count, *output) over two numbers of the content, the first one growing downwards.
-
-    Args:
-        trained: a trained model.
-        count: pictures along an axis, at even steps of prior probability.
-        axes: which numbers; the others are 0. With one number only, give it twice.
-        of_class: class, where the model has classes.
-        condition: (conditions,) where the model has any.
-        coverage: probability between the outermost pictures.
-        over: (n, latent) contents whose percentiles are taken instead of the prior's; other numbers have their median.
-    """
-    model, _ = _one(trained)
-    if not all(0 <= axis < model.latent for axis in axes):
-        raise ValueError(f"this model has {model.latent} latent numbers; got axes {axes}.")
-    share = jnp.linspace(0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage, count)
-    given_z = None if over is None else jnp.asarray(over).reshape(-1, model.latent)
-    steps = [norm.ppf(share) if given_z is None else jnp.quantile(given_z[:, axis], share) for axis in axes]
-    first, second = jnp.meshgrid(*steps, indexing="ij")
-    middle = jnp.zeros(model.latent) if given_z is None else jnp.median(given_z, axis=0)
-    z = jnp.broadcast_to(middle[None], (count * count, model.latent))
-    z = z.at[:, axes[0]].set(first.ravel()).at[:, axes[1]].set(second.ravel())
-    given = None if condition is None else jnp.broadcast_to(jnp.asarray(condition), (len(z), model.conditions))
-    return decode(trained, z, of_class, condition=given).reshape(count, count, *model.output)
-
-
-def traversal(
-    trained: Trained, axis: int = 0, count: int = 9, content: ArrayLike | None = None, coverage: float = 0.95
-) -> Array:
-    """Pictures (classes or 1, count, *output) along one number of the content, a row for each class."""
-    model, _ = _one(trained)
-    rows = max(model.classes, 1)
-    base = jnp.zeros(model.latent) if content is None else jnp.asarray(content)
-    if not 0 <= axis < model.latent:
-        raise ValueError(f"this model has {model.latent} latent numbers; got axis {axis}.")
-    z = jnp.tile(_along(base, axis, count, coverage), (rows, 1))
-    pictures = decode(trained, z, np.repeat(np.arange(rows), count))
-    return pictures.reshape(rows, count, *pictures.shape[1:])
-
-
-@partial(jax.jit, static_argnames="count")
-def _along(base: Array, axis: int, count: int, coverage: float) -> Array:
-    """(count, latent) contents that differ from `base` in one number, at even steps of prior probability."""
-    steps = norm.ppf(jnp.linspace(0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage, count))
-    return jnp.repeat(base[None], count, axis=0).at[:, axis].set(steps.astype(base.dtype))
-
-
 def anomaly(
     trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, samples: int = 64
-) -> Array:
+) -> Float[Array, " n"]:
     """(n,) minus the importance-weighted bound on log p(x), nat: high for what the training set has nothing like."""
     model, params = _one(trained)
-    data = x if isinstance(x, Examples) else _unlabelled(model, x, condition)
+    data = _given(model, x, condition)
+    if data.target.shape[1:] != model.output:
+        raise ValueError(f"this model gives {model.output}: give examples(x, target=...) of that shape.")
     return _batched(lambda part: -importance_elbo(model, params, key, part, samples), data, 500)
-
-
-def encode_windows(trained: Trained, image: ArrayLike, step: int = 1, batch_size: int = 1000) -> tuple[Array, Encoded]:
-    """Every window of an image, encoded, never more than a batch of them in memory.
-
-    Args:
-        trained: a model of windows (h, w).
-        image: (rows, columns), scaled as the windows were that it was trained on.
-        step: pixels between two windows.
-        batch_size: windows at a time.
-
-    Returns:
-        Centres (rows', columns', 2) in pixels, and what the encoder says, row by row.
-
-    Raises:
-        ValueError: an image that is smaller than a window.
-    """
-    model, params = _one(trained)
-    pixels = jnp.asarray(image, params["log_sd"].dtype)
-    if (
-        pixels.ndim != 2
-        or len(model.shape) != 2
-        or pixels.shape[0] < model.shape[0]
-        or pixels.shape[1] < model.shape[1]
-    ):
-        raise ValueError(f"an image (rows, columns) of at least {model.shape} pixels; got {pixels.shape}.")
-    tops = [jnp.arange(0, n - m + 1, step) for n, m in zip(pixels.shape, model.shape, strict=True)]
-    corner = jnp.stack(jnp.meshgrid(*tops, indexing="ij"), axis=-1).reshape(-1, 2)
-
-    def encoded(corners: Array) -> Encoded:
-        windows = jax.vmap(lambda at: jax.lax.dynamic_slice(pixels, (at[0], at[1]), model.shape))(corners)
-        return _encode(model, params, _unlabelled(model, windows, jnp.zeros((len(corners), 0))))
-
-    size, found = min(batch_size, len(corner)), []
-    for start in range(0, len(corner), size):
-        found.append(encoded(corner[jnp.minimum(jnp.arange(start, start + size), len(corner) - 1)]))
-    whole = jax.tree.map(lambda *parts: jnp.concatenate(parts)[: len(corner)], *found)
-    middle = (np.array(model.shape) - 1) / 2.0
-    centres = corner.reshape(len(tops[0]), len(tops[1]), 2) + jnp.asarray(middle)[None, None]
-    return centres, whole
-
-
-def trajectories(positions: Sequence[ArrayLike], reach: float) -> np.ndarray:
-    """Which object of each frame is the same one: (tracks, frames) indices, -1 where it is not seen.
-
-    Frame by frame the nearest pairs are joined, each object once, as far as `reach` (in the positions' unit). Latents
-    along a track: `np.where(track >= 0, latents[frame][track], np.nan)`.
-
-    Args:
-        positions: (n_t, 2) of every frame.
-        reach: farthest step between two frames.
-
-    Raises:
-        ValueError: no frames, or a reach that is not positive.
-    """
-    frames = [np.asarray(frame, float).reshape(-1, 2) for frame in positions]
-    if not frames or not reach > 0:
-        raise ValueError("one frame or more, and a positive reach.")
-    tracks = [[index] for index in range(len(frames[0]))]
-    for number, (before, now) in enumerate(pairwise(frames)):
-        joined = _joined(before, now, reach)
-        ends = {track[-1]: track for track in tracks if track[-1] >= 0}
-        for track in tracks:
-            track.append(-1)
-        for old, new in joined:
-            ends[old][-1] = new
-        fresh = sorted(set(range(len(now))) - {new for _, new in joined})
-        tracks += [[-1] * (number + 1) + [index] for index in fresh]
-    return np.array(tracks, int).reshape(-1, len(frames))
-
-
-def _joined(before: np.ndarray, now: np.ndarray, reach: float) -> list[tuple[int, int]]:
-    distance = np.linalg.norm(before[:, None] - now[None], axis=-1)
-    pairs, used_before, used_now = [], set(), set()
-    for flat in np.argsort(distance, axis=None):
-        old, new = np.unravel_index(flat, distance.shape)
-        if distance[old, new] > reach:
-            break
-        if old not in used_before and new not in used_now:
-            pairs.append((int(old), int(new)))
-            used_before.add(old)
-            used_now.add(new)
-    return pairs

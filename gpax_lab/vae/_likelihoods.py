@@ -1,4 +1,4 @@
-"""How a picture is scattered around what the decoder says."""
+"""How an image is scattered around what the decoder says."""
 
 import math
 from collections.abc import Callable
@@ -11,14 +11,14 @@ from jax import Array
 
 @dataclass(frozen=True)
 class Likelihood:
-    """A distribution of every number of a picture, independent given the decoder's output.
+    """A distribution of every number of an image, independent given the decoder's output.
 
     Attributes:
         name: what it is called.
         log_prob: (x, output, log_sd) -> log density of every number.
-        mean: output -> the picture that is expected.
+        mean: output -> the image that is expected.
         noisy: whether it has a noise of its own, log_sd, which is learned.
-        unit: whether pictures must lie in [0, 1].
+        unit: whether images must lie in [0, 1].
     """
 
     name: str

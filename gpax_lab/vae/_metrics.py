@@ -4,8 +4,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._types import Float
 
-def circular_correlation(a: ArrayLike, b: ArrayLike) -> Array:
+
+def circular_correlation(a: ArrayLike, b: ArrayLike) -> Float[Array, ""]:
     """() correlation of two angles (n,), rad, in [-1, 1]; an offset between them changes nothing.
 
     sum_ij sin(a_i - a_j) sin(b_i - b_j) over the root of the product of both with itself. Source: Fisher & Lee,
@@ -35,7 +37,7 @@ def _angles(values: ArrayLike) -> Array:
     return angles
 
 
-def angle_error(found: ArrayLike, truth: ArrayLike, order: int = 1) -> Array:
+def angle_error(found: ArrayLike, truth: ArrayLike, order: int = 1) -> Float[Array, " n"]:
     """(n,) error of angles, rad, after the offset that fits best: the object's own zero is nobody's to know.
 
     Args:
@@ -48,26 +50,26 @@ def angle_error(found: ArrayLike, truth: ArrayLike, order: int = 1) -> Array:
     return jnp.arctan2(jnp.sin(away - offset), jnp.cos(away - offset)) / order
 
 
-def shift_correlation(found: ArrayLike, truth: ArrayLike, angle: ArrayLike | None = None) -> Array:
+def shift_correlation(found: ArrayLike, truth: ArrayLike, angle: ArrayLike | None = None) -> Float[Array, " d"]:
     """(d,) correlation of shifts (n, d), axis by axis.
 
     Args:
         found: (n, d).
         truth: (n, d).
-        angle: (n,) rad, by which each object is turned. The object's own centre is nobody's to know: about another one
-            the same picture has the shift s + R(angle) c. With the angles the c that fits best is taken out first.
+        angle: (n,) rad, by which each object is rotated. The object's own centre is nobody's to know: about another one
+            the same image has the shift s + R(angle) c. With the angles the c that fits best is taken out first.
     """
     one, other = jnp.asarray(found), jnp.asarray(truth)
     if angle is not None:
         cos, sin = jnp.cos(jnp.asarray(angle)), jnp.sin(jnp.asarray(angle))
-        turn = jnp.stack([jnp.stack([cos, -sin], axis=-1), jnp.stack([sin, cos], axis=-1)], axis=-2)
-        centre = jnp.mean(jnp.einsum("nji,nj->ni", turn, one - other), axis=0)
-        one = one - jnp.einsum("nij,j->ni", turn, centre)
+        rotation = jnp.stack([jnp.stack([cos, -sin], axis=-1), jnp.stack([sin, cos], axis=-1)], axis=-2)
+        centre = jnp.mean(jnp.einsum("nji,nj->ni", rotation, one - other), axis=0)
+        one = one - jnp.einsum("nij,j->ni", rotation, centre)
     one, other = one - jnp.mean(one, axis=0, keepdims=True), other - jnp.mean(other, axis=0, keepdims=True)
     return jnp.sum(one * other, axis=0) / jnp.sqrt(jnp.sum(one**2, axis=0) * jnp.sum(other**2, axis=0))
 
 
-def explained(latents: ArrayLike, truth: ArrayLike) -> Array:
+def explained(latents: ArrayLike, truth: ArrayLike) -> Float[Array, " k"]:
     """(k,) share of the variance of each true number (n, k) that a linear function of the latents (n, d) explains.
 
     Near 1 where the latents hold it, near 0 where they are free of it (give the sine and cosine of an angle).

@@ -14,10 +14,12 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from gpax_lab.core._interning import interned
-from gpax_lab.core._poses import Pose, turned_back
+from gpax_lab.core._poses import Pose, rotated_back
+from gpax_lab.nn._decoders import FourierDecoder, MLPDecoder
+from gpax_lab.nn._layers import MLP
 from gpax_lab.vae._examples import Examples
 from gpax_lab.vae._likelihoods import Likelihood, bernoulli
-from gpax_lab.vae._networks import Dense, FourierDecoder, MLPDecoder, Network
+from gpax_lab.vae._network import Network
 from gpax_lab.vae._parts import Angle, Gaussian, GaussianRotation, Part, Scale, Shift
 
 Params = dict
@@ -28,7 +30,7 @@ class Latents(NamedTuple):
 
     Attributes:
         content: (..., latent) numbers with the prior N(0, 1).
-        pose: turn, shift and magnification, in rad, half widths and times.
+        pose: rotation, shift and magnification, in rad, half widths and times.
         classes: (..., classes) one-hot or probabilities; 0 columns for none.
         condition: (..., conditions).
         properties: (..., properties).
@@ -55,11 +57,11 @@ class VAE:
         classes: number of classes, 0 for none.
         conditions: number of known numbers beside every example.
         properties: number of continuous properties that some examples are labelled with.
-        likelihood: how pictures are scattered around the decoder's.
+        likelihood: how images are scattered around the decoder's.
         physics: (latents, decoded) -> () or (n,), added to the bound; None for nothing.
         gumbel: temperature of a relaxed draw of the class; 0 sums over all classes.
         network: encoder and decoder.
-        turns: copies of a picture, turned by 2 pi/turns, that the encoder sees.
+        views: of an image, rotated by 2 pi/views, that the encoder sees.
     """
 
     shape: tuple[int, ...]
@@ -72,12 +74,12 @@ class VAE:
     physics: Physics | None
     gumbel: float
     network: Network
-    turns: int = 1
+    views: int = 1
 
     @property
     def branches(self) -> int:
-        """What the bound is summed over: turned copies times classes."""
-        return self.turns * (1 if self.gumbel else max(self.classes, 1))
+        """What the bound is summed over: rotated views times classes."""
+        return self.views * (1 if self.gumbel else max(self.classes, 1))
 
     @property
     def latent(self) -> int:
@@ -103,12 +105,12 @@ class VAE:
         made = made._replace(condition=condition)
         network = self.network.init(key, x, condition, known, self.code(made), made.pose, method="everything")
         network = jax.tree.map(lambda leaf: leaf.astype(kind), network)
-        # `seen` is what the encoder subtracts and divides by; `train` sets it to the examples' mean and spread.
+        # `seen` is what the encoder subtracts and divides by; `train` sets it to their mean and standard deviation.
         log_sd = jnp.full((), -1.0 if self.likelihood.noisy else 0.0, kind)
         return {"network": network, "log_sd": log_sd, "seen": jnp.array([0.0, 1.0], kind)}
 
     def latents(
-        self, z: Array, classes: Array, condition: Array, properties: Array, turn: Array | None = None
+        self, z: Array, classes: Array, condition: Array, properties: Array, view: Array | None = None
     ) -> Latents:
         """Latents from the sampled numbers (n, sum of sizes) of all parts and what is known.
 
@@ -117,7 +119,7 @@ class VAE:
             classes: (n, classes).
             condition: (n, conditions).
             properties: (n, properties).
-            turn: (n,) which turned copy z describes; None for the picture as it is.
+            view: (n,) which rotated view z describes; None for the image as it is.
         """
         found: dict[str, Array] = {}
         start = 0
@@ -137,8 +139,8 @@ class VAE:
                     found["content"] = value
         content = found.pop("content")
         pose = Pose(**found)
-        if turn is not None and self.turns > 1:
-            pose = turned_back(pose, turn.astype(z.dtype) * (2 * math.pi / self.turns))
+        if view is not None and self.views > 1:
+            pose = rotated_back(pose, view.astype(z.dtype) * (2 * math.pi / self.views))
         return Latents(content, pose, classes, condition, properties)
 
     def code(self, of: Latents) -> Array:
@@ -175,10 +177,10 @@ class VAE:
                 f"a {self.likelihood.name} likelihood needs values in [0, 1]; got {low:.3g} to {high:.3g}. "
                 "Scale them (`unit_range`), or take `gaussian()`."
             )
-        spread = float(jnp.std(data.target))
-        if self.likelihood.noisy and not 1e-2 < spread < 1e2:
+        sd = float(jnp.std(data.target))
+        if self.likelihood.noisy and not 1e-2 < sd < 1e2:
             raise ValueError(
-                f"the values have a standard deviation of {spread:.3g}: scale them to order one, or all alike, "
+                f"the values have a standard deviation of {sd:.3g}: scale them to order one, or all alike, "
                 "there is nothing to learn from."
             )
 
@@ -213,8 +215,9 @@ def model(
         properties: columns of `properties` in the examples, with the prior N(0, 1).
         invariances: of `rotation`, `translation` and `scaling`, at most one each.
         likelihood: `bernoulli` (default), `continuous_bernoulli` or `gaussian`.
-        encoder: a Flax module (m, *shape) -> (m, width); `networks.Dense()` by default.
-        decoder: a Flax module (code, pose) -> (n, *output); with invariances `networks.Waves`, else `networks.Plain`.
+        encoder: a Flax module (m, *shape) -> (m, width); `MLP()` by default.
+        decoder: a Flax module (code, pose) -> (n, *output); `FourierDecoder` by default with invariances, else
+            `MLPDecoder`.
         output: shape of what the decoder gives, where it is another domain; `shape` by default.
         physics: (Latents, decoded (n, *output)) -> () or (n,), a term that is added to the bound, in nat.
         gumbel: temperature of a relaxed draw of the class (Jang et al. 2017, arXiv:1611.01144), whose cost does not
@@ -239,15 +242,15 @@ def model(
         raise ValueError("classes are 0 or 2 and more; conditions, properties and the temperature are not negative.")
     if not sum(part.size for part in parts) and not classes:
         raise ValueError("nothing is latent: give latent, classes or invariances.")
-    body = Dense() if encoder is None else encoder
+    body = MLP() if encoder is None else encoder
     if decoder is None:
         decoder = FourierDecoder(out, _reach(parts, out)) if invariances else MLPDecoder(out)
     known = classes + properties
     raw = sum(part.raw for part in parts)
-    turns = _turns(parts, form, out)
-    network = Network(body, decoder, raw, classes if classes or turns == 1 else 1, properties, 64 if known else 0)
+    views = _views(parts, form, out)
+    network = Network(body, decoder, raw, classes if classes or views == 1 else 1, properties, 64 if known else 0)
     made = likelihood or bernoulli()
-    return VAE(form, out, parts, classes, conditions, properties, made, physics, gumbel, network, turns)
+    return VAE(form, out, parts, classes, conditions, properties, made, physics, gumbel, network, views)
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:
@@ -264,36 +267,36 @@ def _parts(latent: int, invariances: tuple[Part, ...], out: tuple[int, ...]) -> 
     if len(set(names)) < len(names):
         raise ValueError(f"each invariance once; got {names}.")
     if len(out) == 3 and invariances:
-        raise ValueError("pictures with channels have no invariances yet: leave the channels out, or the invariances.")
+        raise ValueError("images with channels have no invariances yet: leave the channels out, or the invariances.")
     for part in invariances:
         if part.name == "rotation" and len(out) == 1:
-            raise ValueError("a spectrum cannot be turned: leave `rotation` out.")
+            raise ValueError("a spectrum cannot be rotated: leave `rotation` out.")
         if isinstance(part, Shift) and part.size != len(out):
             raise ValueError(f"this decoder gives {len(out)} axes: use translation(sd, axes={len(out)}).")
     return (Gaussian("content", latent), *invariances)
 
 
-def _turns(parts: tuple[Part, ...], form: tuple[int, ...], out: tuple[int, ...]) -> int:
-    """Turned copies that the encoder sees: as asked for, or as many as the order and the picture admit."""
+def _views(parts: tuple[Part, ...], form: tuple[int, ...], out: tuple[int, ...]) -> int:
+    """rotated views that the encoder sees: as asked for, or as many as the order and the image admit."""
     angle = next((part for part in parts if isinstance(part, Angle)), None)
     if angle is None:
         return 1
-    if angle.turns == 1 or form != out:
-        if (angle.turns or 1) > 1:
-            raise ValueError("turned copies need a decoder of the encoder's own pictures: use turns=1.")
+    if angle.views == 1 or form != out:
+        if (angle.views or 1) > 1:
+            raise ValueError("rotated views need a decoder of the encoder's own images: use views=1.")
         return 1
     most = 4 if form[0] == form[1] else 2
-    if angle.turns is not None:
-        if angle.turns > most:
+    if angle.views is not None:
+        if angle.views > most:
             raise ValueError(
-                f"a picture of {form[0]} x {form[1]} pixels can be turned by half a turn: use turns=2 or 1."
+                f"an image of {form[0]} x {form[1]} pixels can be rotated by 180 degrees only: use views=2 or 1."
             )
-        return angle.turns
+        return angle.views
     return most if angle.order == 1 and not angle.concentration else 1
 
 
 def _reach(parts: tuple[Part, ...], out: tuple[int, ...]) -> tuple[float, ...]:
-    """Half a period: what the picture can see of the object at the ends of the priors, and a little more."""
+    """Half a period: what the image can see of the object at the ends of the priors, and a little more."""
     longest = max(max(out) - 1, 1)
     half = [max(n - 1, 1) / longest for n in out]
     far = math.hypot(*half) if any(part.name == "rotation" for part in parts) and len(out) == 2 else None

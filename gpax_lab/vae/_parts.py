@@ -74,7 +74,7 @@ class Scale(Gaussian):
 
 @dataclass(frozen=True)
 class GaussianRotation(Gaussian):
-    """Angle with a Gaussian prior of width `sd` rad on the line: for objects turned by less than half a turn."""
+    """Angle with a Gaussian prior of width `sd` rad on the line: for objects rotated by less than 180 degrees."""
 
     sd: float = 1.0
 
@@ -83,15 +83,15 @@ class GaussianRotation(Gaussian):
 class Angle:
     """Angle on the circle: von Mises prior of this concentration (0: uniform), wrapped Gaussian posterior.
 
-    An object that looks the same after a turn by 2 pi/order has its angle on a circle of that length. The network gives
-    a direction, so that nothing jumps where the angle comes full circle, and two angles that differ by a period have
-    the same bound. `turns` copies of the picture are encoded, see `rotation`.
+    An object that looks the same after a rotation by 2 pi/order has its angle on a circle of that length. The network
+    gives a direction, so that nothing jumps where the angle comes full circle, and two angles that differ by a period
+    have the same bound. `views` rotated views of the image are encoded, see `rotation`.
     """
 
     name: str
     concentration: float = 0.0
     order: int = 1
-    turns: int | None = None
+    views: int | None = None
     size: int = 1
     raw: int = 3
 
@@ -125,8 +125,8 @@ class Angle:
         period = 2 * math.pi / self.order
         away = z[..., 0] - mean[..., 0]
         away = away - period * jnp.round(away / period)
-        turns = _last(period * jnp.arange(-8.0, 9.0, dtype=z.dtype), away.ndim)
-        return jax.nn.logsumexp(_log_normal(away[..., None] + turns, 0.0, sd[..., 0, None]), axis=-1)
+        periods = _last(period * jnp.arange(-8.0, 9.0, dtype=z.dtype), away.ndim)
+        return jax.nn.logsumexp(_log_normal(away[..., None] + periods, 0.0, sd[..., 0, None]), axis=-1)
 
     def draw(self, key: Array, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
         """(*shape, 1) draws of the prior, rad."""
@@ -170,27 +170,27 @@ def wrapped_entropy(sd: Array) -> Array:
 
 
 def rotation(
-    prior: str = "uniform", width: float | None = None, order: int = 1, turns: int | None = None
+    prior: str = "uniform", width: float | None = None, order: int = 1, views: int | None = None
 ) -> GaussianRotation | Angle:
-    """Invariance to turning.
+    """Invariance to rotation.
 
-    An encoder that has to tell angles all around the circle gets stuck half way. So it is shown the picture turned by
-    0, 90, 180 and 270 degrees, says of each copy how likely it is the one to describe, and what it is; the bound is
-    summed over the copies, as it is over classes.
+    An encoder that has to tell angles all around the circle gets stuck half way. So it is shown the image rotated by
+    0, 90, 180 and 270 degrees, says of each view how likely it is the one to describe, and what it is; the bound is
+    summed over the views, as it is over classes.
 
     Args:
-        prior: "uniform" on the circle; "von_mises" around 0; "normal" on the line, for small turns.
+        prior: "uniform" on the circle; "von_mises" around 0; "normal" on the line, for small rotations.
         width: of the prior, rad: the standard deviation of "normal" (1 by default), 1/sqrt(concentration) of
             "von_mises" (of order times the angle).
-        order: the object looks the same after a turn by 2 pi/order (4 for a square lattice seen along its axis).
-        turns: copies of the picture, 1, 2 (by half a turn) or 4 (square pictures); as many as a uniform prior, the
-            order and the picture admit by default. Decoding costs as many times as much.
+        order: the object looks the same after a rotation by 2 pi/order (4 for a square lattice seen along its axis).
+        views: of the image, 1, 2 (by 180 degrees) or 4 (square images); as many as a uniform prior, the
+            order and the image admit by default. Decoding costs as many times as much.
 
     Raises:
-        ValueError: an unknown prior, a width that is missing or makes no sense, an order below 1, other turns.
+        ValueError: an unknown prior, a width that is missing or makes no sense, an order below 1, other views.
     """
-    if turns not in (None, 1, 2, 4) or (prior != "uniform" and turns not in (None, 1)):
-        raise ValueError(f"turns is 1, 2 or 4, above 1 only with a uniform prior; got {turns}.")
+    if views not in (None, 1, 2, 4) or (prior != "uniform" and views not in (None, 1)):
+        raise ValueError(f"views is 1, 2 or 4, above 1 only with a uniform prior; got {views}.")
     if prior not in ("uniform", "von_mises", "normal"):
         raise ValueError(f'prior must be "uniform", "von_mises" or "normal"; got {prior!r}.')
     if order < 1 or (width is not None and not width > 0):
@@ -201,7 +201,7 @@ def rotation(
         return GaussianRotation("rotation", 1, 1.0 if width is None else width)
     if (prior == "von_mises") != (width is not None):
         raise ValueError('width belongs to "von_mises" and "normal", and "von_mises" needs it.')
-    return Angle("rotation", 0.0 if width is None else 1.0 / width**2, order, turns if prior == "uniform" else 1)
+    return Angle("rotation", 0.0 if width is None else 1.0 / width**2, order, views if prior == "uniform" else 1)
 
 
 def translation(sd: float = 0.1, axes: int = 2) -> Shift:

@@ -36,7 +36,7 @@ class Stored:
 
     def first(self) -> Examples:
         """The first rows, for a check of what is in the file."""
-        return self._read([0])
+        return self.blocks([0])
 
     def epoch(self, number: int) -> Iterator[Examples]:
         """The chunks of one epoch, each read while the one before is worked on."""
@@ -44,14 +44,15 @@ class Stored:
         many = self.chunk // self.block
         groups = [sorted(order[k * many : (k + 1) * many]) for k in range(self.chunks)]
         with ThreadPoolExecutor(1) as reader:
-            coming: Future[Examples] = reader.submit(self._read, groups[0])
+            coming: Future[Examples] = reader.submit(self.blocks, groups[0])
             for after in [*groups[1:], None]:
                 ready = coming.result()
                 if after is not None:
-                    coming = reader.submit(self._read, after)
+                    coming = reader.submit(self.blocks, after)
                 yield ready
 
-    def _read(self, blocks: list[int]) -> Examples:
+    def blocks(self, blocks: list[int]) -> Examples:
+        """The rows of these blocks."""
         import h5py
 
         with h5py.File(self.path, "r") as file:
@@ -93,17 +94,17 @@ def stored(
     """
     import h5py
 
-    place = Path(path)
-    if not place.exists():
-        raise FileNotFoundError(f"there is no file {place}.")
+    location = Path(path)
+    if not location.exists():
+        raise FileNotFoundError(f"there is no file {location}.")
     given = zip(FIELDS, (x, target, condition, label, properties), strict=True)
     names = {field: name for field, name in given if name is not None}
-    with h5py.File(place, "r") as file:
+    with h5py.File(location, "r") as file:
         there: list[str] = []
         file.visititems(lambda name, item: there.append(name) if isinstance(item, h5py.Dataset) else None)
         for name in names.values():
             if not isinstance(file.get(name), h5py.Dataset):
-                raise KeyError(f"{place.name} has no data set {name!r}; it has {sorted(there)}.")
+                raise KeyError(f"{location.name} has no data set {name!r}; it has {sorted(there)}.")
         lengths = {name: file[name].shape[0] for name in names.values()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the data sets have different lengths: {lengths}.")
@@ -111,4 +112,4 @@ def stored(
     if block < 1 or chunk < 1 or rows < block:
         raise ValueError(f"{rows} rows; block and chunk are 1 or more and a block is no longer than the set.")
     size = min(max(chunk // block, 1), rows // block) * block
-    return Stored(place, names, rows, size, block, seed)
+    return Stored(location, names, rows, size, block, seed)

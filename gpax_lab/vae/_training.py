@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +12,18 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gpax_lab.core._types import Float
+from gpax_lab.nn._checkpoints import Checkpointer
+from gpax_lab.nn._progress import ProgressBar
+from gpax_lab.nn._training import TrainState, keep_best, start, train_epochs, train_steps
 from gpax_lab.vae._elbo import ELBOTerms, Weight, Weights, elbo
 from gpax_lab.vae._examples import Examples
+from gpax_lab.vae._fingerprint import agree, of_training
 from gpax_lab.vae._model import VAE, Params
 from gpax_lab.vae._stored import Stored
 
 ADAM = optax.scale_by_adam()
 """Kingma & Ba 2015, arXiv:1412.6980, with its usual memory; the step size is an argument of its own."""
-
-FINISHED, STOPPED_EARLY, NOT_FINITE = "finished", "stopped early", "not finite"
 
 
 class History(NamedTuple):
@@ -77,24 +80,6 @@ class Trained(NamedTuple):
         return self.member(int(np.nanargmax(score)))
 
 
-class State(NamedTuple):
-    """What training carries from epoch to epoch; with members, every leaf has an axis for them.
-
-    Attributes:
-        params: parameters.
-        memory: of the optimiser.
-        key: for the next epoch.
-        best: parameters with the best held-out bound.
-        score: () that bound.
-    """
-
-    params: Params
-    memory: Any
-    key: Array
-    best: Params
-    score: Array
-
-
 def train(
     key: Array,
     model: VAE,
@@ -143,46 +128,53 @@ def train(
     Example:
         >>> key = jax.random.key(0)
         >>> from gpax_lab import vae
-        >>> small = vae.model((8, 8), latent=1, encoder=vae.Dense((16,)))
-        >>> pictures = jax.random.uniform(key, (32, 8, 8))
-        >>> found = vae.train(key, small, vae.examples(pictures), epochs=2, batch_size=16, progress=False)
+        >>> small = vae.model((8, 8), latent=1, encoder=vae.MLP((16,)))
+        >>> images = jax.random.uniform(key, (32, 8, 8))
+        >>> found = vae.train(key, small, vae.examples(images), epochs=2, batch_size=16, progress=False)
         >>> found.outcome
         'finished'
     """
     plan = _Plan.of(model, data, epochs, batch_size, members, optimizer, devices)
+    _check(model, held_out, patience, every)
+    weighed, history = weights or Weights(), list[_Note]()
+    state, checkpointer = _start(key, plan, data.first() if isinstance(data, Stored) else data), None
+    if checkpoint is not None:
+        about = of_training(key, model, data, held_out, state, optimizer, learning_rate, weighed)
+        checkpointer = Checkpointer(checkpoint, about | {"batch_size": plan.batch_size}, every, agree)
+        state, history = checkpointer.resume(state, _Note(ELBOTerms(*jnp.zeros(len(ELBOTerms._fields))), np.zeros(())))
+    callback, close = _callback(progress, epochs, len(history))
+
+    def run_epoch(state: TrainState, number: int) -> tuple[TrainState, _Note] | None:
+        state, terms = _one_epoch(plan, state, data, number, learning_rate, weighed)
+        if not np.isfinite(terms.objective).all():
+            return None
+        state, score = _held_out(plan, state, held_out)
+        return state, _Note(terms, score)
+
+    try:
+        state, outcome = train_epochs(run_epoch, state, epochs, history, patience, callback, checkpointer)
+    finally:
+        close()
+        if checkpointer is not None:
+            checkpointer.close()
+    params = state.params if held_out is None else state.best
+    return Trained(model, params, _history(history, members), outcome, members)
+
+
+def _check(model: VAE, held_out: Examples | None, patience: int | None, every: int) -> None:
+    if every < 1:
+        raise ValueError(f"every is 1 or more epochs; got {every}.")
     if patience is not None and (held_out is None or patience < 1):
         raise ValueError("patience is 1 or more, and needs held_out examples.")
     if held_out is not None:
         model.check(held_out)
-    rows: list[tuple[ELBOTerms, np.ndarray]] = []
-    state, outcome = _start(key, plan, data.first() if isinstance(data, Stored) else data), FINISHED
-    keeper = None
-    if checkpoint is not None:
-        from gpax_lab.vae._checkpoints import Checkpointer
 
-        keeper = Checkpointer(checkpoint, plan.fingerprint(key, data), every)
-        state, rows = keeper.resume(state, rows)
-    tell, end = _teller(progress, epochs, len(rows))
-    try:
-        for number in range(len(rows), epochs):
-            moved, terms = _one_epoch(plan, state, data, number, learning_rate, weights or Weights())
-            if not all(np.isfinite(terms.objective).reshape(-1)):
-                outcome = NOT_FINITE
-                break
-            moved, held = _held_out(plan, moved, held_out)
-            state = moved
-            rows.append((terms, held))
-            tell(Epoch(number + 1, epochs, terms, held))
-            if patience is not None and _idle([row[1] for row in rows]) >= patience:
-                outcome = STOPPED_EARLY
-                break
-            if keeper is not None:
-                keeper.keep(state, rows, last=number + 1 == epochs)
-    finally:
-        end()
-        if keeper is not None:
-            keeper.close()
-    return Trained(model, state.params if held_out is None else state.best, _history(rows, members), outcome, members)
+
+class _Note(NamedTuple):
+    """What is noted of an epoch: numbers, or (members,) of them."""
+
+    terms: ELBOTerms
+    held_out: np.ndarray
 
 
 class _Plan(NamedTuple):
@@ -208,7 +200,7 @@ class _Plan(NamedTuple):
         if epochs < 1 or batch < 1 or (members is not None and members < 1):
             raise ValueError(f"epochs, batch and members are 1 or more; got {epochs}, {batch}, {members}.")
         model.check(data.first() if isinstance(data, Stored) else data)
-        count = data.chunk if isinstance(data, Stored) else data.many
+        count = data.chunk if isinstance(data, Stored) else len(data)
         batch = min(batch, count)
         mesh = None
         if devices is not None:
@@ -217,40 +209,26 @@ class _Plan(NamedTuple):
             mesh = Mesh(np.array(devices), ("examples",))
         return _Plan(model, batch, count // batch, members, optimizer, mesh)
 
-    def fingerprint(self, key: Array, data: Examples | Stored) -> dict:
-        """What must agree for a run to be gone on with."""
-        seed = np.asarray(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
-        return {
-            "key": seed.tolist(),
-            "shape": list(self.model.shape),
-            "parts": [repr(part) for part in self.model.parts],
-            "classes": self.model.classes,
-            "likelihood": self.model.likelihood.name,
-            "examples": data.rows if isinstance(data, Stored) else data.many,
-            "batch": self.batch_size,
-            "members": self.members,
-        }
-
 
 @partial(jax.jit, static_argnames="plan")
-def _start(key: Array, plan: _Plan, data: Examples) -> State:
+def _start(key: Array, plan: _Plan, data: Examples) -> TrainState:
     dtype = data.x.dtype
 
-    def one(key: Array) -> State:
+    def one(key: Array) -> TrainState:
         key_init, key_steps = jax.random.split(key)
         params = plan.model.init(key_init, dtype)
-        spread = jnp.std(data.x)
-        params["seen"] = jnp.stack([jnp.mean(data.x), jnp.where(spread > 0, spread, 1.0)])
+        sd = jnp.std(data.x)
+        params["seen"] = jnp.stack([jnp.mean(data.x), jnp.where(sd > 0, sd, 1.0)])
         if plan.model.likelihood.noisy:
             params["log_sd"] = jnp.log(0.5 * jnp.std(data.target))
-        return State(params, plan.optimizer.init(params), key_steps, params, jnp.full((), -jnp.inf, dtype))
+        return start(plan.optimizer, params, dtype=dtype, key=key_steps)
 
     return one(key) if plan.members is None else jax.vmap(one)(jax.random.split(key, plan.members))
 
 
 def _one_epoch(
-    plan: _Plan, state: State, data: Examples | Stored, number: int, rate: Weight, weights: Weights
-) -> tuple[State, ELBOTerms]:
+    plan: _Plan, state: TrainState, data: Examples | Stored, number: int, rate: Weight, weights: Weights
+) -> tuple[TrainState, ELBOTerms]:
     chunks = [data] if isinstance(data, Examples) else data.epoch(number)
     parts = 1 if isinstance(data, Examples) else data.chunks
     total: list[ELBOTerms] = []
@@ -270,7 +248,9 @@ def _course(weight: Weight, at: np.ndarray, dtype: jnp.dtype) -> Array:
 
 
 @partial(jax.jit, static_argnames="plan")
-def _epoch(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weights) -> tuple[State, ELBOTerms]:
+def _epoch(
+    plan: _Plan, state: TrainState, data: Examples, rate: Array, weights: Weights
+) -> tuple[TrainState, ELBOTerms]:
     return _over_members(plan, lambda one: _steps(plan, one, data, rate, weights))(state)
 
 
@@ -278,51 +258,44 @@ def _over_members(plan: _Plan, function: Callable) -> Callable:
     return function if plan.members is None else jax.vmap(function)
 
 
-def _steps(plan: _Plan, state: State, data: Examples, rate: Array, weights: Weights) -> tuple[State, ELBOTerms]:
+def _steps(
+    plan: _Plan, state: TrainState, data: Examples, rate: Array, weights: Weights
+) -> tuple[TrainState, ELBOTerms]:
     key_order, key_steps, key_next = jax.random.split(state.key, 3)
     order = jax.random.permutation(key_order, data.x.shape[0])[: plan.steps * plan.batch_size]
 
-    def loss(params: Params, key: Array, batch: Examples, now: Weights) -> tuple[Array, ELBOTerms]:
-        terms = elbo(plan.model, params, key, batch, now)
-        return -terms.objective, terms
-
-    def step(carry, given):
-        params, memory = carry
-        key, index, speed, now = given
+    def loss(params: Params, given: tuple[Array, Array, Weights]) -> tuple[Array, ELBOTerms]:
+        key, index, now = given
         batch = data.take(index)
         if plan.mesh is not None:
             batch = jax.lax.with_sharding_constraint(batch, NamedSharding(plan.mesh, PartitionSpec("examples")))
-        (_, terms), slope = jax.value_and_grad(loss, has_aux=True)(params, key, batch, now)
-        move, memory = plan.optimizer.update(slope, memory, params)
-        params = jax.tree.map(lambda leaf, by: leaf - speed.astype(leaf.dtype) * by, params, move)
-        return (params, memory), terms
+        terms = elbo(plan.model, params, key, batch, now)
+        return -terms.objective, terms
 
     keys = jax.random.split(key_steps, plan.steps)
-    start = (state.params, state.memory)
-    (params, memory), terms = jax.lax.scan(step, start, (keys, order.reshape(plan.steps, -1), rate, weights))
-    return State(params, memory, key_next, state.best, state.score), jax.tree.map(jnp.mean, terms)
+    inputs = keys, order.reshape(plan.steps, -1), weights
+    state, terms = train_steps(loss, plan.optimizer, state, inputs, rate)
+    return state._replace(key=key_next), jax.tree.map(jnp.mean, terms)
 
 
 @partial(jax.jit, static_argnames="plan")
-def _judged(plan: _Plan, state: State, data: Examples) -> tuple[State, Array]:
-    def one(state: State) -> tuple[State, Array]:
+def _judged(plan: _Plan, state: TrainState, data: Examples) -> tuple[TrainState, Array]:
+    def one(state: TrainState) -> tuple[TrainState, Array]:
         # The same draws after every epoch: only the parameters make the difference.
         score = mean_elbo(plan.model, state.params, jax.random.key(0), data, plan.batch_size)
-        better = score > state.score
-        best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.params, state.best)
-        return state._replace(best=best, score=jnp.maximum(score, state.score)), score
+        return keep_best(state, score), score
 
     return _over_members(plan, one)(state)
 
 
-def _held_out(plan: _Plan, state: State, data: Examples | None) -> tuple[State, np.ndarray]:
+def _held_out(plan: _Plan, state: TrainState, data: Examples | None) -> tuple[TrainState, np.ndarray]:
     if data is None:
         return state, np.full(() if plan.members is None else (plan.members,), np.nan)
     state, score = _judged(plan, state, data)
     return state, np.asarray(score)
 
 
-def mean_elbo(model: VAE, params: Params, key: Array, data: Examples, batch_size: int = 100) -> Array:
+def mean_elbo(model: VAE, params: Params, key: Array, data: Examples, batch_size: int = 100) -> Float[Array, ""]:
     """() evidence lower bound, mean over examples, with one draw for each, in batches. Changes nothing."""
     count = data.x.shape[0]
     batch_size = min(batch_size, count)
@@ -331,53 +304,43 @@ def mean_elbo(model: VAE, params: Params, key: Array, data: Examples, batch_size
     def part(_: None, given: tuple[Array, Examples]) -> tuple[None, Array]:
         return None, elbo(model, params, given[0], given[1]).elbo
 
-    pieces = Examples(*[a[: whole * batch_size].reshape(whole, batch_size, *a.shape[1:]) for a in data])
+    pieces = jax.tree.map(lambda a: a[: whole * batch_size].reshape(whole, batch_size, *a.shape[1:]), data)
     _, found = jax.lax.scan(part, None, (jax.random.split(key, whole), pieces))
     total = jnp.sum(found) * batch_size
     if count > whole * batch_size:
-        rest = Examples(*[a[whole * batch_size :] for a in data])
+        rest = jax.tree.map(lambda a: a[whole * batch_size :], data)
         last = elbo(model, params, jax.random.fold_in(key, whole), rest).elbo
         total = total + last * (count - whole * batch_size)
     return total / count
 
 
-def _idle(held: list[np.ndarray]) -> int:
-    """Epochs since any member had its best held-out bound."""
-    scores = np.array(held).reshape(len(held), -1)
-    return len(held) - 1 - int(np.max(np.argmax(scores, axis=0)))
-
-
-def _history(rows: list[tuple[ELBOTerms, np.ndarray]], members: int | None) -> History:
+def _history(history: list[_Note], members: int | None) -> History:
     form = (0,) if members is None else (0, members)
-    if not rows:
+    if not history:
         blank = jnp.zeros(form)
         return History(ELBOTerms(blank, blank, blank, blank, blank, blank, blank), np.zeros(form))
-    terms = jax.tree.map(lambda *same: np.stack(same), *[row[0] for row in rows])
-    return History(terms, np.stack([row[1] for row in rows]))
+    return History(*jax.tree.map(lambda *same: np.stack(same), *history))
 
 
-def _teller(
-    progress: bool | Callable[[Epoch], None], epochs: int, begun: int
-) -> tuple[Callable[[Epoch], None], Callable[[], None]]:
+def _callback(
+    progress: bool | Callable[[Epoch], None], epochs: int, done: int
+) -> tuple[Callable[[int, _Note], None], Callable[[], None]]:
     """What is called after every epoch, and at the end."""
     if callable(progress):
-        return progress, lambda: None
+        return (lambda number, note: progress(Epoch(number, epochs, *note))), (lambda: None)
     if not progress:
-        return (lambda epoch: None), (lambda: None)
-    from tqdm.auto import tqdm
+        return (lambda number, note: None), (lambda: None)
+    bar = ProgressBar(epochs, done, "bound")
 
-    bar = tqdm(total=epochs, initial=begun, unit="epoch", desc="bound")
+    def show(number: int, note: _Note) -> None:
+        bar.show(
+            {
+                "bound": note.terms.elbo,
+                "reconstruction": note.terms.reconstruction,
+                "KL": note.terms.kl_continuous,
+                "KL of classes": note.terms.kl_discrete,
+                "held out": note.held_out,
+            }
+        )
 
-    def tell(epoch: Epoch) -> None:
-        shown = {
-            "bound": epoch.terms.elbo,
-            "reconstruction": epoch.terms.reconstruction,
-            "KL": epoch.terms.kl_continuous,
-            "KL of classes": epoch.terms.kl_discrete,
-            "held out": epoch.held_out,
-        }
-        means = {name: float(np.mean(np.asarray(value))) for name, value in shown.items()}
-        bar.set_postfix({name: f"{value:.4g}" for name, value in means.items() if np.isfinite(value)}, refresh=False)
-        bar.update()
-
-    return tell, bar.close
+    return show, bar.close

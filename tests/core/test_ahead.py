@@ -15,7 +15,7 @@ SAMPLERS = {
     "smc": smc(8),
     "nuts": nuts(10, 8, max_tree_depth=3),
     "laplace": laplace(8, 2, 10),
-    "ensemble": ensemble(2, steps=4, update_steps=2, every=2),
+    "ensemble": ensemble(2, num_steps=4, num_update_steps=2, every=2),
 }
 
 

@@ -76,7 +76,7 @@ def test_the_tolerance_is_that_of_the_caller():
         (lambda: compositions.simplex_grid(1, 3), "components >= 2"),
         (lambda: compositions.simplex_grid(3, 0), "one step|steps >= 1"),
         (lambda: compositions.barycentric(np.full((1, 5), 0.2)), "2, 3 or 4"),
-        (lambda: compositions.fractions_at([0.1, 0.2]), "places"),
+        (lambda: compositions.fractions_at([0.1, 0.2]), "points"),
         (lambda: compositions.normalized([[0.0, 0.0]]), "nothing"),
         (lambda: compositions.normalized([[1.0, -1.0]]), "negative"),
     ],

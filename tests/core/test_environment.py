@@ -77,12 +77,12 @@ def test_it_says_once_that_something_is_compiled(tmp_path):
     _, said = in_a_process(code, tmp_path)
     assert said.count("compiled for the first time") == 1
     assert str(tmp_path) in said
-    _, said = in_a_process(code.replace("setup()", "setup(tell=False)"), tmp_path)
+    _, said = in_a_process(code.replace("setup()", "setup(verbose=False)"), tmp_path)
     assert said == ""
 
 
 def test_a_terminal_is_told_what_is_being_compiled(monkeypatch, capsys):
-    teller = environment._Teller()
+    teller = environment._CompileNotice()
     teller.on = True
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     teller._hear("/jax/core/compile/jaxpr_to_mlir_module_duration", 0.2, fun_name="jit(_fit)")
@@ -107,7 +107,7 @@ def test_telling_stops_nothing(monkeypatch):
         def isatty(self):
             raise ValueError("closed")
 
-    teller = environment._Teller()
+    teller = environment._CompileNotice()
     teller.on = True
     for gone in (None, Closed()):
         monkeypatch.setattr(sys, "stderr", gone)
@@ -115,7 +115,7 @@ def test_telling_stops_nothing(monkeypatch):
 
 
 def test_what_is_read_back_is_not_called_compiling(capsys):
-    teller = environment._Teller()
+    teller = environment._CompileNotice()
     teller.on = True
     for _ in range(5):
         teller._hit("/jax/compilation_cache/cache_hits")

@@ -158,21 +158,21 @@ def test_numbers_too_large_for_the_dtype_are_refused(number):
 @pytest.mark.parametrize("y", [0.7, [0.7], (0.7,), np.array([[0.7]]), np.float32(0.7), pd.DataFrame({"y": [0.7]})])
 @pytest.mark.parametrize("x", [[0.2, 0.3], [[0.2, 0.3]], pd.DataFrame({"a": [0.2], "b": [0.3]})])
 def test_an_answer_is_taken_where_its_meaning_is_plain(x, y):
-    taken = inputs.answers(x, y, None, 2, 1, np.float64)
+    taken = inputs.observed(x, y, None, 2, 1, np.float64)
     np.testing.assert_array_equal(taken.x, [[0.2, 0.3]])
     np.testing.assert_allclose(taken.y, [0.7], rtol=1e-7)
     np.testing.assert_array_equal(taken.noise, [0.0])
 
 
 def test_answers_may_be_none_at_all_or_two_of_one_place():
-    assert inputs.answers(np.zeros((0, 1)), [], 0.0, 1, 1, np.float64).y.shape == (0,)
+    assert inputs.observed(np.zeros((0, 1)), [], 0.0, 1, 1, np.float64).y.shape == (0,)
     beside = [[300.1], [300.1000000001]]  # one number in float32
-    assert inputs.answers(beside, [1.0, 2.0], 0.0, 1, 1, np.float32).x.shape == (2, 1)
+    assert inputs.observed(beside, [1.0, 2.0], 0.0, 1, 1, np.float32).x.shape == (2, 1)
 
 
 def test_one_input_may_be_a_row_of_numbers_and_two_quantities_a_row_of_two():
-    assert inputs.answers([0.1, 0.2], [1.0, 2.0], 0.1, 1, 1, np.float64).x.shape == (2, 1)
-    assert inputs.answers([[0.1]], [1.0, 2.0], 0.1, 1, 2, np.float64).y.shape == (1, 2)
+    assert inputs.observed([0.1, 0.2], [1.0, 2.0], 0.1, 1, 1, np.float64).x.shape == (2, 1)
+    assert inputs.observed([[0.1]], [1.0, 2.0], 0.1, 1, 2, np.float64).y.shape == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def test_one_input_may_be_a_row_of_numbers_and_two_quantities_a_row_of_two():
 )
 def test_an_answer_that_is_not_plain_is_refused_with_its_shape(x, y, outputs):
     with pytest.raises(ValueError, match=r"must have shape .* got \("):
-        inputs.answers(x, y, 0.0, 1, outputs, np.float64)
+        inputs.observed(x, y, 0.0, 1, outputs, np.float64)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_what_a_scalarizer_may_not_give(result, text):
 def test_laws_are_proposed_from_readings_without_holes():
     x = np.linspace(0.0, 1.0, 6)
     hidden = np.ma.masked_greater(np.where(x > 0.9, FILL, 2.0 * x), 1e30)
-    with pytest.raises(ValueError, match="leave failed readings out"):
+    with pytest.raises(ValueError, match="leave failed observations out"):
         discover_laws(x[:, None], hidden)
     with pytest.raises(ValueError, match="complex"):
         discover_laws(x[:, None], x + 0j)

@@ -10,6 +10,7 @@ from numpyro.contrib.control_flow import scan
 from numpyro.infer.reparam import LocScaleReparam
 
 from gpax_lab import priors
+from gpax_lab.core import _priors
 from gpax_lab.core._observations import observations
 from gpax_lab.core._programs import latent_and_observed, vetted
 from gpax_lab.inference import laplace, nuts, smc
@@ -179,7 +180,9 @@ def test_a_certain_value_is_fixed_and_a_hierarchy_may_hang_on_it():
 
     assert latent_and_observed(vetted(program)) == (("gap",), ())
     assert abs(priors.sample(jax.random.key(0), program)["gap"] - 3.0) < 0.6
-    np.testing.assert_array_equal(priors.sample(jax.random.key(0), priors.as_program({"a": dist.Delta(2.0)}))["a"], 2.0)
+    np.testing.assert_array_equal(
+        priors.sample(jax.random.key(0), _priors.as_program({"a": dist.Delta(2.0)}))["a"], 2.0
+    )
 
 
 def test_a_draw_of_a_conditioned_prior_is_refused_with_what_gives_one():

@@ -91,9 +91,12 @@ EXCLUDED = {
         models._outlier.
         models._sparse.inducing_points
         models._structure.
-        models.gridded.blocks_of
-        models.gridded.ranks
-        nn._im2spec.Translation.predict
+        models._grid_blocks.blocks_of
+        models._grid_moments.ranks
+        nn._im2spec.Im2Spec.predict
+        nn._checkpoints.
+        nn._progress.
+        vae._fingerprint.
         nn._pretrain.
         simulators._graphene.
         spectra.edx.shapes
@@ -103,12 +106,11 @@ EXCLUDED = {
         spectra.streams.blocks
         spectra.streams.filtered
         spectra.streams.stream
-        vae._checkpoints.
         vae._examples.examples
         vae._examples.unit_range
         vae._files.
-        vae._inference.encode_windows
-        vae._inference.trajectories
+        vae._latent_maps.encode_windows
+        vae._trajectories.trajectories
         vae._model.VAE.check
         vae._stored.
     """,
@@ -140,7 +142,7 @@ EXCLUDED = {
         models._deep_kernel.DeepKernelGP.bounds
         models._deep_kernel.DeepKernelGP.dim
         models._deep_kernel.DeepKernelGP.needs_noise
-        models._deep_kernel.DeepKernelGP.seen
+        models._deep_kernel.DeepKernelGP.process_inputs
         models._deep_kernel.DeepKernelGP.standardized
         models._deep_kernel.DeepKernelGP.tails
         models._exact.ExactGP.needs_noise
@@ -165,22 +167,22 @@ EXCLUDED = {
         models._process.Process.standardized
         models._process.Process.tails
         models._scaling.box
-        models._scaling.checked
+        models._scaling.check_standardize
         models._sparse.SparseGP.bounds
         models._sparse.SparseGP.needs_noise
         models._transform.DataTransform.bounds
-        models.gridded.KroneckerGP.axes
-        models.gridded.unit_axis
-        priors.given_shapes
-        priors.parameter_shapes
-        priors.with_dim
+        models._kronecker_gp.KroneckerGP.axes
+        models._grid_blocks.unit_axis
+        core._priors.given_shapes
+        core._priors.parameter_shapes
+        core._priors.with_dim
         simulators.diffraction.interaction
         simulators.diffraction.wavelength
         spectra.streams.band_pass
         spectra.streams.comb
         vae._examples.Examples.
-        vae._fourier.Lattice.
-        vae._fourier.lattice
+        nn._fourier.Lattice.
+        nn._fourier.wave_vectors
         vae._inference.Encoded.
         vae._model.VAE.branches
         vae._model.VAE.invariances
@@ -204,12 +206,15 @@ EXCLUDED = {
         models._noise.HeteroscedasticNoise.prior
         models._noise.StudentNoise.prior
         nn._encoders.encoder
-        priors.as_program
-        priors.complete
-        priors.default
+        core._priors.as_program
+        core._priors.complete
+        core._priors.default
         vae._model.VAE.init
         vae._model.model
-        vae._networks.
+        nn._decoders.
+        nn._layers.ConvNet.
+        nn._layers.MLP.
+        vae._network.
         vae._parts.rotation
         vae._parts.scaling
         vae._parts.translation
@@ -219,6 +224,7 @@ EXCLUDED = {
         inference._ensemble.
         inference._nuts.
         nn._im2spec.im2spec
+        nn._training.
         vae._training.train
     """,
     LOOPS: """

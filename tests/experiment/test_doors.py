@@ -95,8 +95,8 @@ def test_nothing_measured_changes_no_slot(campaign):
 @pytest.mark.parametrize(
     ("part", "value", "text"),
     [
-        ("x", np.nan, "a place"),
-        ("y", np.inf, "a reading"),
+        ("x", np.nan, "a point"),
+        ("y", np.inf, "an observation"),
         ("noise", np.nan, "a variance"),
         ("noise", -1.0, "negative"),
     ],
@@ -211,7 +211,7 @@ def test_a_small_part_of_the_box_may_be_looked_at_and_an_input_may_be_held():
 
 def test_readings_within_next_to_nothing_of_the_box_are_named():
     metres = np.linspace(0.0, 1e-6, 5)[:, None]
-    with pytest.warns(UserWarning, match=r"readings spans \[0, 1e-06\], next to nothing of \[0, 1\].*bounds"):
+    with pytest.warns(UserWarning, match=r"observations spans \[0, 1e-06\], next to nothing of \[0, 1\].*bounds"):
         gp.exact(1).check(observations(metres, np.arange(5.0)))
     gp.exact(1, bounds=[[0.0, 1e-6]]).check(observations(metres, np.arange(5.0)))
     gp.exact(1).check(observations(np.full((5, 1), 0.3), np.arange(5.0)))
@@ -233,11 +233,11 @@ def test_a_score_looks_at_one_quantity():
     with pytest.raises(ValueError, match="one quantity: this model has 2"):
         bayes_opt(multi_output(gp.exact(1), 2), smc(8), acquisition.log_ei(), WHERE)
     two = observations(X, np.c_[X, X])
-    with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*multi_output"):
+    with pytest.raises(ValueError, match=r"looks at 1 quantities, the observations hold 2: give .*multi_output"):
         bayes_opt(gp.exact(1), smc(8), acquisition.log_ei(), WHERE).init(jax.random.key(0), two)
-    with pytest.raises(ValueError, match=r"looks at 1 quantities, the readings hold 2: give .*multi_output"):
+    with pytest.raises(ValueError, match=r"looks at 1 quantities, the observations hold 2: give .*multi_output"):
         smc(8).update(jax.random.key(0), smc(8).init(jax.random.key(0), gp.exact(1), observations(X, X[:, 0])), two)
-    with pytest.raises(ValueError, match="looks at 2 quantities, the readings hold 1"):
+    with pytest.raises(ValueError, match="looks at 2 quantities, the observations hold 1"):
         laplace(8).init(jax.random.key(0), multi_output(gp.exact(1), 2), observations(X, X[:, 0]))
     with pytest.raises(ValueError, match=r"hypotheses of \[1, 2\] quantities"):
         hypotheses({"one": gp.exact(1, standardize=False), "two": multi_output(gp.exact(1, standardize=False), 2)})
@@ -279,12 +279,12 @@ def test_readings_known_exactly_may_not_contradict_each_other():
     twice = np.array([[0.2], [0.7], [0.2]])
     model = gp.exact(1, noise="known")
     with pytest.raises(
-        ValueError, match=r"readings 0 and 2 at \[0.2\] are \[1.0\] and \[1.3\], both known exactly: give"
+        ValueError, match=r"observations 0 and 2 at \[0.2\] are \[1.0\] and \[1.3\], both known exactly: give"
     ):
         model.check(observations(twice, [1.0, 2.0, 1.3]))
-    with pytest.raises(ValueError, match=r"readings 0 and 1 .* both known exactly"):
+    with pytest.raises(ValueError, match=r"observations 0 and 1 .* both known exactly"):
         model.check(observations([[0.3], [0.1 + 0.2]], [1.0, 1.3]))
-    with pytest.raises(ValueError, match=r"readings 0 and 2 .* both known exactly"):
+    with pytest.raises(ValueError, match=r"observations 0 and 2 .* both known exactly"):
         gp.exact(1, prior={"noise": 0.0}).check(observations(twice, [1.0, 2.0, 1.3]))
     beside = np.array([[0.2], [0.7], [0.2 + 1e-9]])  # a stage comes back to the same place
     with pytest.raises(ValueError, match=r"0 and 2 at \[0.2\] and, next to it, \[0.200000001\] are .* exactly: give"):
@@ -299,7 +299,7 @@ def test_readings_known_exactly_may_not_contradict_each_other():
     gp.exact(1, noise="known", uncertain_inputs=8).check(observations(twice, [1.0, 2.0, 1.3]))
     with pytest.raises(ValueError, match="both known exactly"):
         gp.exact(1, noise=StudentNoise(capacity=8, of="known")).check(observations(twice, [1.0, 2.0, 1.3]))
-    with pytest.raises(ValueError, match="known variances alone, and that of reading 1 is 0"):
+    with pytest.raises(ValueError, match="known variances alone, and that of observation 1 is 0"):
         parametric(1, law, K, noise="known").check(observations(twice, [1.0, 2.0, 1.3], noise=[0.1, 0.0, 0.1]))
 
 

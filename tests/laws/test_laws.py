@@ -7,10 +7,10 @@ import numpyro.distributions as dist
 import pytest
 
 from gpax_lab import means
+from gpax_lab.core._priors import as_program, sample
 from gpax_lab.laws import domain_writing as domains
 from gpax_lab.laws import shapes, transitions
 from gpax_lab.models import gp, parametric
-from gpax_lab.priors import as_program, sample
 
 X, Y = (0.0, 0.2), (-1.0, 3.0)
 KELVIN = (200.0, 500.0)

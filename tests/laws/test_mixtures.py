@@ -11,13 +11,13 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 from gpax_lab.core._observations import observations
+from gpax_lab.core._priors import as_program, sample
 from gpax_lab.hypotheses._mixture import hypotheses
 from gpax_lab.hypotheses._model_average import model_average
 from gpax_lab.inference._smc import smc
 from gpax_lab.laws import mixtures
 from gpax_lab.means import Law
 from gpax_lab.models import gp, parametric
-from gpax_lab.priors import as_program, sample
 
 Y = (-1.0, 3.0)
 MAKE = {

@@ -15,8 +15,8 @@ from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import linear as linear_kernel
 from gpax_lab.models import SpectralBasis, multi_output
 from gpax_lab.models._deep_kernel import REACH, deep_kernel, effective_rank, embed
-from gpax_lab.models._multi_output import vector_moments
-from gpax_lab.models._structure import BRIGHTNESS, PATTERN, PLACE, descriptions
+from gpax_lab.models._multi_output import mixture_moments
+from gpax_lab.models._structure import BRIGHTNESS, PATTERN, POSITION, descriptions
 from gpax_lab.nn import _encoders as encoders
 from gpax_lab.nn import _layers as layers
 from gpax_lab.nn import _pretrain as pretrain
@@ -62,13 +62,13 @@ def test_a_mean_function_sees_the_place_and_the_kernel_only_the_features():
 
 def test_places_enter_the_kernel_beside_the_features():
     look, obs = around(IMAGE, 4), readings()
-    model = deep_kernel(SMALL, look, places=True, bounds=[[0, 15], [0, 15]], standardize=False)
+    model = deep_kernel(SMALL, look, positions=True, bounds=[[0, 15], [0, 15]], standardize=False)
     # Features that matter to nobody leave a process on the coordinates.
     params = {**PARAMS, "lengthscale": jnp.array([1e9, 1e9, 0.3, 0.4]), "weights": WEIGHTS}
     plain = gp.exact(2, bounds=[[0, 15], [0, 15]], standardize=False)
     np.testing.assert_allclose(model.log_likelihood(params, obs), plain.log_likelihood(PARAMS, obs), rtol=1e-8)
     with pytest.raises(ValueError, match="bounds"):
-        deep_kernel(SMALL, look, places=True)
+        deep_kernel(SMALL, look, positions=True)
 
 
 def test_empty_slots_change_nothing():
@@ -177,11 +177,20 @@ class TestEnsemble:
     encoder = encoders.mlp((3, 3), 2, (8,))
     truth = np.asarray(around(IMAGE, 3)(PLACES)).mean(axis=(1, 2))
     model = deep_kernel(encoder, look)
-    sampler = ensemble(4, steps=400, update_steps=20)
+    sampler = ensemble(4, num_steps=400, num_update_steps=20)
 
     def data(self, count=40):
         rows = np.random.default_rng(0).permutation(256)[:count]
         return rows, observations(np.asarray(PLACES)[rows], self.truth[rows], capacity=48)
+
+    def test_an_update_goes_on_with_as_many_members(self):
+        _, obs = self.data()
+        posterior = ensemble(2, num_steps=2, num_update_steps=2, every=1).init(KEY, self.model, obs)
+        with pytest.raises(ValueError, match="2 members, the sampler 4"):
+            self.sampler.update(KEY, posterior, obs)
+        other = laplace(4, starts=1, iterations=2).init(KEY, gp.exact(2, bounds=[[0, 15], [0, 15]]), obs)
+        with pytest.raises(ValueError, match="another sampler"):
+            self.sampler.update(KEY, other, obs)
 
     def test_it_learns_and_training_stops_at_the_best_leave_one_out(self):
         rows, obs = self.data()
@@ -240,8 +249,8 @@ def test_columns_of_a_vector_model_are_processes_of_their_own():
     np.testing.assert_allclose(mean[:, 0], lone[0], rtol=1e-10)
     np.testing.assert_allclose(mean[:, 1], 2.0 - 3.0 * lone[0], rtol=1e-8)
     np.testing.assert_allclose(variance[:, 1], 9.0 * lone[1], rtol=1e-8)
-    posterior = ensemble(members=1, steps=1, every=1).init(KEY, model, both)
-    assert vector_moments(posterior, PLACES[:5])[0].shape == (5, 2)
+    posterior = ensemble(members=1, num_steps=1, every=1).init(KEY, model, both)
+    assert mixture_moments(posterior, PLACES[:5])[0].shape == (5, 2)
     with pytest.raises(ValueError, match="outputs"):
         model.log_likelihood(PARAMS, obs)
 
@@ -267,7 +276,7 @@ def test_inputs_in_other_units_are_refused_and_pretrained_networks_take_them():
         deep_kernel(SMALL, around(raw, 4))
     with pytest.raises(ValueError, match="normalized"):
         deep_kernel(SMALL, around(1e-9 * IMAGE, 4))
-    found = pretrain.autoencoder(KEY, SMALL, around(raw, 4)(PLACES), steps=20, batch_size=16)
+    found = pretrain.autoencoder(KEY, SMALL, around(raw, 4)(PLACES), num_steps=20, batch_size=16)
     inner = encoders.last_layer(found.network, found.weights)
     deep_kernel(inner, around(raw, 4))
     below = encoders.body(found.network, found.weights).apply(jnp.zeros(0), around(raw, 4)(PLACES))
@@ -285,7 +294,7 @@ def test_a_last_layer_is_sampled_and_covers():
     rows = rng.permutation(256)
     train, test = rows[:40], rows[40:]
     obs = observations(np.asarray(PLACES)[train], truth[train] + 0.05 * rng.normal(size=40), capacity=40)
-    found = pretrain.autoencoder(KEY, encoders.mlp((3, 3), 4, (16,)), look(PLACES), steps=1500)
+    found = pretrain.autoencoder(KEY, encoders.mlp((3, 3), 4, (16,)), look(PLACES), num_steps=1500)
     model = deep_kernel(encoders.last_layer(found.network, found.weights, 1), look)
     posterior = nuts(200, 200).init(KEY, model, obs)
     mean, variance = (np.asarray(part) for part in posterior.moments(PLACES[test]))
@@ -301,14 +310,14 @@ def test_three_descriptions_of_a_place_compete_in_any_unit():
     truth = np.asarray(IMAGE).ravel()
     metres = lambda x: 1e-9 * (5.0 + around(IMAGE, 1)(x)).reshape(-1, 1)  # noqa: E731
     models = descriptions(1000.0 + IMAGE, PLACES, 3, brightness=metres, standardize=(0.0, 1.0))
-    assert tuple(models) == (PLACE, BRIGHTNESS, PATTERN)
+    assert tuple(models) == (POSITION, BRIGHTNESS, PATTERN)
     rows = np.random.default_rng(0).permutation(256)
     obs = observations(np.asarray(PLACES)[rows[:24]], truth[rows[:24]], capacity=24)
     errors = {}
     for name, model in models.items():
         posterior = laplace(num_samples=4, starts=1, iterations=30).init(KEY, model, obs)
         errors[name] = float(np.sqrt(np.mean((np.asarray(posterior.moments(PLACES)[0]) - truth) ** 2)))
-    assert errors[BRIGHTNESS] < 0.2 < errors[PLACE]
+    assert errors[BRIGHTNESS] < 0.2 < errors[POSITION]
     with pytest.raises(ValueError, match="spread"):
         descriptions(IMAGE, np.zeros((5, 2)), 3)
 
@@ -338,7 +347,7 @@ def test_what_a_basis_leaves_out_is_that_of_new_spectra():
         basis = SpectralBasis.of(spectra[:12], 4)
         away = spectra[12:] - np.asarray(basis.mean)
         rows = np.asarray(basis.components)
-        said.append(float(np.mean(basis.rest)))
+        said.append(float(np.mean(basis.residual_variance)))
         found.append(float(np.mean((away - away @ rows.T @ rows) ** 2)))
     # One spectrum less was there to learn from, which costs a few percent.
     assert 0.97 < np.mean(said) / np.mean(found) < 1.1
@@ -371,7 +380,7 @@ def test_an_autoencoder_finds_the_two_numbers_behind_its_inputs():
     rng = np.random.default_rng(0)
     hidden = rng.normal(size=(300, 2))
     patches = jnp.asarray((hidden @ rng.normal(size=(2, 16))).reshape(300, 4, 4))
-    found = pretrain.autoencoder(KEY, encoders.mlp((4, 4), 2, (32,)), patches, steps=600, batch_size=64)
+    found = pretrain.autoencoder(KEY, encoders.mlp((4, 4), 2, (32,)), patches, num_steps=600, batch_size=64)
     z = np.asarray(found.encoder.apply(jnp.zeros(0), patches))
     assert float(found.explained) > 0.8
     np.testing.assert_allclose(z.mean(0), 0.0, atol=1e-6)

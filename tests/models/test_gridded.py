@@ -11,6 +11,8 @@ from gpax_lab import kernels
 from gpax_lab.core import Status
 from gpax_lab.core._linalg import jitter
 from gpax_lab.inference._reconstruct import learn, reconstruct
+from gpax_lab.models import _grid_blocks as grid_blocks
+from gpax_lab.models import _grid_moments as grid_moments
 from gpax_lab.models import _kronecker as kronecker
 from gpax_lab.models import gridded
 
@@ -65,7 +67,7 @@ def dense_posterior(k, y, measured, noise):
 
 
 def blocks(y=Y, measured=MEASURED, **sizes):
-    return gridded.blocks_of(y, measured, np.random.default_rng(0), **sizes)
+    return grid_blocks.blocks_of(y, measured, np.random.default_rng(0), **sizes)
 
 
 def test_a_product_along_the_axes_is_the_kronecker_product():
@@ -81,8 +83,10 @@ def test_a_product_along_the_axes_is_the_kronecker_product():
 @pytest.mark.parametrize("leading", [1, 7, 100])
 def test_the_mean_is_the_dense_one_whatever_the_preconditioner(grid, leading):
     params = PARAMS[grid]
-    system = gridded.condition(grid, params, jnp.asarray(MEASURED), leading)
-    mean, solution = gridded.mean(system, jnp.where(MEASURED, Y, 1e6), *EXACT)  # what stands in a hole is not looked at
+    system = grid_moments.condition(grid, params, jnp.asarray(MEASURED), leading)
+    mean, solution = grid_moments.mean(
+        system, jnp.where(MEASURED, Y, 1e6), *EXACT
+    )  # what stands in a hole is not looked at
     expected, _ = dense_posterior(dense(grid, params), Y, MEASURED, float(params["noise"]))
     assert bool(system.ok)
     assert solution.residual < 1e-10
@@ -93,7 +97,7 @@ def test_the_mean_is_the_dense_one_whatever_the_preconditioner(grid, leading):
 def test_pathwise_draws_are_an_exact_linear_map_with_the_posterior_covariance(grid):
     """The map from whitened coefficients and noise to a draw, column by column: its Gram matrix is the covariance."""
     params = PARAMS[grid]
-    system = gridded.condition(grid, params, jnp.asarray(MEASURED), 16)
+    system = grid_moments.condition(grid, params, jnp.asarray(MEASURED), 16)
     modes = system.root.size
     unit = jnp.eye(modes + Y.size)
     coefficients = unit[:, :modes].reshape(-1, *system.root.shape)
@@ -106,15 +110,15 @@ def test_pathwise_draws_are_an_exact_linear_map_with_the_posterior_covariance(gr
 
 def test_moments_and_paths_agree_with_the_dense_posterior_within_monte_carlo_error():
     params, count = PARAMS[ONE], 2000
-    system = gridded.condition(ONE, params, jnp.asarray(MEASURED), 16)
+    system = grid_moments.condition(ONE, params, jnp.asarray(MEASURED), 16)
     expected, covariance = dense_posterior(dense(ONE, params), Y, MEASURED, 0.05)
     std = np.sqrt(np.diag(covariance)).reshape(SHAPE)
-    mean, spread, residual, _ = gridded.moments(system, jnp.asarray(Y), jax.random.key(0), count, *EXACT)
+    mean, spread, residual, _ = grid_moments.moments(system, jnp.asarray(Y), jax.random.key(0), count, *EXACT)
     np.testing.assert_allclose(mean, expected, atol=1e-9)
     # The relative standard error of a standard deviation is 1 / sqrt(2 count); 4.5 of them for the worst of 30 pixels.
     np.testing.assert_allclose(spread, std, rtol=4.5 / np.sqrt(2 * count))
     assert residual < 1e-10
-    paths, _ = gridded.paths(system, jnp.asarray(Y), jax.random.key(1), count, *EXACT)
+    paths, _ = grid_moments.paths(system, jnp.asarray(Y), jax.random.key(1), count, *EXACT)
     assert np.all(np.abs(paths.mean(axis=0) - expected) < 4.5 * std / np.sqrt(count))
     np.testing.assert_allclose(paths.std(axis=0), std, rtol=4.5 / np.sqrt(2 * count))
 
@@ -133,16 +137,16 @@ def test_the_direct_solution_is_the_dense_posterior(grid, shape, monkeypatch):
     rng = np.random.default_rng(5)
     measured = rng.random(shape) < (0.6 if shape == SHAPE else 0.02)
     y = np.where(measured, rng.standard_normal(shape), 0.0)
-    params, axes = PARAMS[grid], [jnp.asarray(gridded.unit_axis(n)) for n in shape]
+    params, axes = PARAMS[grid], [jnp.asarray(grid_blocks.unit_axis(n)) for n in shape]
     k = dense(grid, params, shape)
     expected, covariance = dense_posterior(k, y, measured, float(params["noise"]) + jitter(np.float64) * k[0, 0])
-    got = gridded.direct(grid, params, *slots_of(y, measured), axes)
+    got = grid_moments.direct(grid, params, *slots_of(y, measured), axes)
     assert bool(got.ok)
     assert got.residual < 1e-10
     np.testing.assert_allclose(got.mean, expected, atol=1e-11)
     np.testing.assert_allclose(got.std, np.sqrt(np.diag(covariance)).reshape(shape), rtol=1e-9)
-    monkeypatch.setattr(gridded, "VECTOR", 7 * (measured.sum() + 3))
-    chunks = gridded.direct(grid, params, *slots_of(y, measured), axes)
+    monkeypatch.setattr(grid_moments, "VECTOR", 7 * (measured.sum() + 3))
+    chunks = grid_moments.direct(grid, params, *slots_of(y, measured), axes)
     np.testing.assert_allclose(chunks.mean, got.mean, atol=1e-12)
     np.testing.assert_allclose(chunks.std, got.std, rtol=1e-12)
 
@@ -160,11 +164,11 @@ def test_few_readings_are_solved_directly_and_agree_with_conjugate_gradients():
 
 
 def test_batches_change_nothing(monkeypatch):
-    system = gridded.condition(ONE, PARAMS[ONE], jnp.asarray(MEASURED), 16)
+    system = grid_moments.condition(ONE, PARAMS[ONE], jnp.asarray(MEASURED), 16)
     arguments = system, jnp.asarray(Y), jax.random.key(0), 7, *EXACT
-    whole = gridded.moments(*arguments)
-    monkeypatch.setattr(gridded, "VECTOR", 3 * 30)
-    parts = gridded.moments(*arguments)
+    whole = grid_moments.moments(*arguments)
+    monkeypatch.setattr(grid_moments, "VECTOR", 3 * 30)
+    parts = grid_moments.moments(*arguments)
     np.testing.assert_allclose(parts[0], whole[0], atol=1e-10)
     assert parts[1].shape == SHAPE
     assert jnp.isfinite(parts[1]).all()
@@ -206,10 +210,10 @@ def test_blocks_cover_the_readings_twice_and_each_is_dense():
 @pytest.mark.slow
 def test_modes_left_out_carry_less_than_a_thousandth_of_the_noise():
     shape, params = (40, 24), PARAMS[ONE]
-    ranks = gridded.ranks(ONE, params, shape)
+    ranks = grid_moments.ranks(ONE, params, shape)
     assert all(r < n for r, n in zip(ranks, shape, strict=True))
     measured = jnp.ones(shape, bool)
-    full, kept = (gridded.condition(ONE, params, measured, 8, r) for r in (None, ranks))
+    full, kept = (grid_moments.condition(ONE, params, measured, 8, r) for r in (None, ranks))
     lost = (jnp.sum(full.root**2) - jnp.sum(kept.root**2)) / measured.size
     assert 0 <= float(lost) < kronecker.NEGLIGIBLE * 0.05
     assert kronecker.enough([[np.full(4, 1.0), np.full(9, 1.0)]], 0.1) == (4, 9)  # nothing may go

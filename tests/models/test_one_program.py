@@ -72,7 +72,7 @@ def test_a_simulated_reading_outside_jit_compiles_nothing_the_second_time(compil
 
 
 def test_a_bound_and_first_parameters_are_few_programs(compiled):
-    model = vae.model((3, 3), 1, encoder=vae.Dense((5,)))
+    model = vae.model((3, 3), 1, encoder=vae.MLP((5,)))
     x, key = vae.examples(np.ones((2, 3, 3)), dtype=jnp.float64), jax.random.key(1)
     compiled.clear()
     params = model.init(key, jnp.float64)

@@ -8,7 +8,7 @@ import pytest
 
 from gpax_lab.core._observations import observations
 from gpax_lab.models import StudentNoise, gp, parametric
-from gpax_lab.models._outlier import lone_reading
+from gpax_lab.models._outlier import find_outlier
 
 X = np.linspace(0.0, 1.0, 6)[:, None]
 Y = np.array([0.1, 0.5, 80.0, 0.9, 0.4, 0.2])
@@ -47,7 +47,7 @@ def test_smooth_functions_hardly_ever_have_one():
             x = rng.random((count, 1))
             lower = np.linalg.cholesky(np.exp(-0.5 * ((x - x.T) / scale) ** 2) + 1e-8 * np.eye(count))
             y = rng.standard_normal((400, count)) @ lower.T + 0.01 * rng.standard_normal((400, count))
-            assert np.mean([lone_reading(x, one) is not None for one in y]) <= most
+            assert np.mean([find_outlier(x, one) is not None for one in y]) <= most
 
 
 @pytest.mark.parametrize("width", [0.2, 0.1, 0.05])
@@ -55,16 +55,16 @@ def test_a_peak_read_at_three_places_or_more_is_none(width):
     x = np.linspace(0.0, 1.0, 21)[:, None]
     for centre in np.linspace(0.0, 1.0, 37):
         noise = 1e-3 * np.random.default_rng(1).standard_normal(21)
-        assert lone_reading(x, 1.0 / (1.0 + ((x[:, 0] - centre) / width) ** 2) + noise) is None
+        assert find_outlier(x, 1.0 / (1.0 + ((x[:, 0] - centre) / width) ** 2) + noise) is None
 
 
 def test_steep_growth_a_flat_signal_and_two_high_readings_are_none():
     x = np.linspace(0.0, 1.0, 9)[:, None]
-    assert lone_reading(x, np.exp(20 * x[:, 0])) is None
-    assert lone_reading(x, np.where(x[:, 0] == 0.5, 1.0, 0.0)) is None
+    assert find_outlier(x, np.exp(20 * x[:, 0])) is None
+    assert find_outlier(x, np.where(x[:, 0] == 0.5, 1.0, 0.0)) is None
     high = 0.01 * np.random.default_rng(0).standard_normal(9)
     high[[3, 7]] += 50.0
-    assert lone_reading(x, high) is None
+    assert find_outlier(x, high) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         gp.exact(1).check(observations(x, np.full(9, 3.0)))
@@ -73,7 +73,7 @@ def test_steep_growth_a_flat_signal_and_two_high_readings_are_none():
 def test_beside_a_huge_reading_nothing_is_a_flank():
     y = np.array([0.0, 0.93, 0.67, -0.44, -1.0, -0.28])
     x = np.append(X, [[0.22]], axis=0)
-    assert lone_reading(x, np.append(y, 1e6)) == 6
+    assert find_outlier(x, np.append(y, 1e6)) == 6
 
 
 def test_gross_errors_are_found():
@@ -85,5 +85,5 @@ def test_gross_errors_are_found():
             x, which = rng.random((count, 1)), int(rng.integers(count))
             y = np.sin(6 * x[:, 0] + 6 * rng.random()) + 0.05 * rng.standard_normal(count)
             y[which] += rng.choice([-1, 1]) * 100.0
-            found.append(lone_reading(x, y) == which)
+            found.append(find_outlier(x, y) == which)
         assert np.mean(found) > least

@@ -191,7 +191,7 @@ def test_a_posterior_with_a_gross_error_against_quadrature():
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:the reading in slot 3")
+@pytest.mark.filterwarnings("ignore:the observation in slot 3")
 def test_six_readings_and_a_gross_error():
     """The truth lies within the 95 percent interval everywhere; with normal noise the error bends it out of it."""
     x = np.linspace(0, 1, 6)[:, None]

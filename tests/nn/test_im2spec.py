@@ -22,7 +22,7 @@ def pairs(count=200):
 def test_it_predicts_in_the_users_units_and_knows_how_well():
     inputs, spectra = pairs()
     found = im2spec(
-        KEY, inputs[:150], spectra[:150], encoders.mlp((4, 4), 1, (16,)), (16,), members=3, steps=800, noise=0.1
+        KEY, inputs[:150], spectra[:150], encoders.mlp((4, 4), 1, (16,)), (16,), members=3, num_steps=800, noise=0.1
     )
     mean, variance = (np.asarray(part) for part in found.predict(inputs[150:]))
     assert mean.shape == spectra[150:].shape
@@ -36,20 +36,24 @@ def test_it_predicts_in_the_users_units_and_knows_how_well():
 def test_the_same_key_gives_the_same_network_and_bad_input_is_refused():
     inputs, spectra = pairs(20)
     encoder = encoders.mlp((4, 4), 1, (4,))
-    first, second = (im2spec(KEY, inputs, spectra, encoder, (4,), members=1, steps=40) for _ in range(2))
+    first, second = (im2spec(KEY, inputs, spectra, encoder, (4,), members=1, num_steps=40) for _ in range(2))
     np.testing.assert_array_equal(first.weights, second.weights)
     with pytest.raises(ValueError, match="takes inputs"):
         im2spec(KEY, inputs[:, :3], spectra, encoder)
     with pytest.raises(ValueError, match="finite"):
         im2spec(KEY, inputs, np.where(spectra > 100, np.nan, spectra), encoder)
+    with pytest.raises(ValueError, match="num_steps"):
+        im2spec(KEY, inputs, spectra, encoder, num_steps=0)
     with pytest.raises(ValueError, match="5 or more"):
         im2spec(KEY, inputs[:3], spectra[:3], encoder)
     with pytest.raises(ValueError, match="make it smaller"):
         im2spec(KEY, inputs[:6], spectra[:6], encoder, held_out=0.95)
     with pytest.raises(ValueError, match="capacity"):
         im2spec(KEY, inputs, spectra, encoder, capacity=10)
+    with pytest.raises(ValueError, match=r"trained with held_out=0\.2"):
+        im2spec(KEY, inputs, spectra, encoder, (4,), members=1, num_steps=40, held_out=0.3, start=first)
     with pytest.raises(ValueError, match="start has another"):
-        im2spec(KEY, inputs, spectra, encoder, (4,), members=2, steps=40, start=first)
+        im2spec(KEY, inputs, spectra, encoder, (4,), members=2, num_steps=40, start=first)
 
 
 def test_spectra_to_images_in_units_of_any_size():
@@ -67,7 +71,7 @@ def test_spectra_to_images_in_units_of_any_size():
 def test_training_goes_on_where_it_was_and_nothing_is_compiled_anew():
     inputs, spectra = pairs(40)
     encoder = encoders.mlp((4, 4), 1, (8,))
-    settings = {"encoder": encoder, "widths": (8,), "members": 1, "steps": 40, "capacity": 40}
+    settings = {"encoder": encoder, "widths": (8,), "members": 1, "num_steps": 40, "capacity": 40}
     found, sizes = None, []
     for count in (20, 21, 30, 40):
         found = im2spec(KEY, inputs[:count], spectra[:count], start=found, **settings)

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from gpax_lab.core._priors import as_program, sample
 from gpax_lab.images import domain_radius
 from gpax_lab.laws import domain_writing as domains
-from gpax_lab.priors import as_program, sample
 from gpax_lab.simulators import domain_image, written_radius
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -19,7 +19,7 @@ def turned(letters):
     """A model that knows of turns and shifts, trained on the letter L for a little while."""
     some = np.asarray(letters.classes) == 1
     model = vae.model(
-        (16, 16), 1, invariances=[vae.rotation("normal"), vae.translation(0.1)], encoder=vae.Dense((64, 64))
+        (16, 16), 1, invariances=[vae.rotation("normal"), vae.translation(0.1)], encoder=vae.MLP((64, 64))
     )
     data = vae.examples(np.asarray(letters.images)[some])
     return vae.train(jax.random.key(0), model, data, epochs=60, batch_size=25, learning_rate=3e-3, progress=False)

@@ -99,8 +99,8 @@ def test_the_network_reaches_every_angle_and_gradients_stay_finite():
         ({"width": 1.0}, "width"),
         ({"order": 0}, "order"),
         ({"prior": "normal", "order": 2}, "period"),
-        ({"prior": "normal", "turns": 4}, "turns"),
-        ({"turns": 3}, "turns"),
+        ({"prior": "normal", "views": 4}, "views"),
+        ({"views": 3}, "views"),
     ],
 )
 def test_rotations_that_make_no_sense_are_told(arguments, words):

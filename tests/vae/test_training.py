@@ -12,15 +12,15 @@ import optax
 import pytest
 
 from gpax_lab import vae
+from gpax_lab.nn._checkpoints import CheckpointMismatch
 from gpax_lab.vae import _training as training
-from gpax_lab.vae._checkpoints import CheckpointMismatch
 
 KEY = jax.random.key(5)
 
 
 @pytest.fixture(scope="module")
 def small():
-    return vae.model((6, 6), 1, encoder=vae.Dense((8,)), decoder=vae.MLPDecoder((6, 6), (8,)))
+    return vae.model((6, 6), 1, encoder=vae.MLP((8,)), decoder=vae.MLPDecoder((6, 6), (8,)))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_set_in_a_file_is_learned_from_chunk_by_chunk(small, pictures, tmp_pat
     data = vae.stored(path, "images", label="kind", chunk=20, block=4)
     assert (data.rows, data.chunk, data.chunks) == (48, 20, 2)
     chunks = list(data.epoch(0))
-    assert [chunk.many for chunk in chunks] == [20, 20]
+    assert [len(chunk) for chunk in chunks] == [20, 20]
     taken = np.concatenate([np.asarray(chunk.x) for chunk in chunks])
     known = {row.tobytes() for row in np.asarray(pictures, np.float32)}
     assert all(row.tobytes() in known for row in taken)
@@ -170,11 +170,77 @@ def test_a_set_in_a_file_is_learned_from_chunk_by_chunk(small, pictures, tmp_pat
         vae.stored(path, "images", properties="short")
 
 
+def changed(small, pictures):
+    """Runs that differ in one thing from `plain`: name of it, and what to train with."""
+    data = vae.examples(pictures)
+    plain = {"key": KEY, "model": small, "data": data, "batch_size": 16, "learning_rate": 1e-3, "held_out": data}
+
+    def of(**more):
+        parts = {"encoder": vae.MLP((8,)), "decoder": vae.MLPDecoder((6, 6), (8,))}
+        return plain | {"model": vae.model((6, 6), 1, **(parts | more))}
+
+    def decay(epochs):
+        return optax.cosine_decay_schedule(1e-3, epochs)
+
+    other = vae.examples(pictures.at[40, 2, 2].add(0.05))
+    return plain, [
+        ("key", plain | {"key": jax.random.key(6)}),
+        ("random numbers", plain | {"key": jax.random.key(5, impl="rbg")}),
+        ("learning_rate", plain | {"learning_rate": 1.001e-3}),
+        ("learning_rate", plain | {"learning_rate": decay(9)}),
+        ("weights.continuous", plain | {"weights": vae.Weights(continuous=2.0)}),
+        ("weights.physics", plain | {"weights": vae.Weights(physics=0.0)}),
+        ("weights.discrete", plain | {"weights": vae.annealed(50)}),
+        ("optimizer", plain | {"optimizer": optax.scale_by_adam(b1=0.8)}),
+        ("optimizer", plain | {"optimizer": optax.scale_by_adam(eps=1e-5)}),
+        ("optimizer", plain | {"optimizer": optax.scale_by_rms()}),
+        ("networks", of(encoder=vae.MLP((9,)))),
+        ("bound", of(encoder=vae.MLP((8,), jnp.tanh))),
+        ("bound", of(decoder=vae.MLPDecoder((6, 6), (8,), jnp.tanh))),
+        ("bound", of(physics=lambda latents, decoded: -jnp.sum(decoded))),
+        ("likelihood", of(likelihood=vae.continuous_bernoulli())),
+        ("examples", plain | {"data": other}),
+        ("held_out", plain | {"held_out": other}),
+        ("held_out", plain | {"held_out": None}),
+        ("batch", plain | {"batch_size": 24}),
+        ("members", plain | {"members": 2}),
+    ]
+
+
+def test_a_run_with_other_settings_is_not_gone_on_with(small, pictures, tmp_path):
+    plain, others = changed(small, pictures)
+    common = {"progress": False, "checkpoint": tmp_path / "run", "every": 1}
+    vae.train(**plain, epochs=1, **common)
+    for name, settings in others:
+        with pytest.raises(CheckpointMismatch, match=rf"settings \(.*{name}"):
+            vae.train(**settings, epochs=1, **common)
+    longer = vae.train(**plain, epochs=2, **common)
+    whole = vae.train(**plain, epochs=2, progress=False)
+    same(longer.params, whole.params, rtol=0)
+    (tmp_path / "run" / "settings.json").unlink()
+    with pytest.raises(CheckpointMismatch, match="without their settings"):
+        vae.train(**plain, epochs=2, **common)
+
+
+def test_a_run_on_another_file_is_not_gone_on_with(small, pictures, tmp_path):
+    def stored(name, images, **more):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["images"] = np.asarray(images)
+        return vae.stored(tmp_path / name, "images", **({"chunk": 20, "block": 4} | more))
+
+    common = {"epochs": 1, "batch_size": 10, "progress": False, "checkpoint": tmp_path / "run"}
+    vae.train(KEY, small, stored("a.h5", pictures), **common)
+    vae.train(KEY, small, stored("b.h5", pictures), **common)  # a copy elsewhere is the same set
+    for data in (stored("c.h5", pictures[::-1]), stored("d.h5", pictures, chunk=16), stored("e.h5", pictures, seed=1)):
+        with pytest.raises(CheckpointMismatch, match="examples"):
+            vae.train(KEY, small, data, **common)
+
+
 SHARED = """
 import jax, numpy as np
 from gpax_lab import vae
 key = jax.random.key(0)
-model = vae.model((6, 6), 1, encoder=vae.Dense((8,)), decoder=vae.Plain((6, 6), (8,)))
+model = vae.model((6, 6), 1, encoder=vae.MLP((8,)), decoder=vae.MLPDecoder((6, 6), (8,)))
 data = vae.examples(jax.random.uniform(key, (32, 6, 6)))
 one = vae.train(key, model, data, 2, 16, progress=False)
 two = vae.train(key, model, data, 2, 16, progress=False, devices=jax.devices())
@@ -204,9 +270,13 @@ def test_a_trained_model_survives_a_file(small, pictures, tmp_path):
     np.testing.assert_array_equal(again.history.terms.elbo, found.history.terms.elbo)
     with pytest.raises(FileExistsError):
         vae.save(path, found)
-    other = vae.model((6, 6), 2, encoder=vae.Dense((8,)), decoder=vae.MLPDecoder((6, 6), (8,)))
+    other = vae.model((6, 6), 2, encoder=vae.MLP((8,)), decoder=vae.MLPDecoder((6, 6), (8,)))
     with pytest.raises(ValueError, match="another model"):
         vae.load(path, other)
+    parts = {"encoder": vae.MLP((8,)), "decoder": vae.MLPDecoder((6, 6), (8,))}
+    for more in ({"encoder": vae.MLP((8,), jnp.tanh)}, {"likelihood": vae.continuous_bernoulli()}):
+        with pytest.raises(ValueError, match="another bound"):
+            vae.load(path, vae.model((6, 6), 1, **(parts | more)))
     path.write_bytes(json.dumps({"a": 1}).encode())
     with pytest.raises(ValueError, match="no file"):
         vae.load(path, small)
@@ -225,6 +295,7 @@ def test_progress_is_shown_with_the_terms(small, pictures, capsys):
     [
         (lambda m, d: vae.train(KEY, m, d, 0), "epochs"),
         (lambda m, d: vae.train(KEY, m, d, 2, patience=2), "held_out"),
+        (lambda m, d: vae.train(KEY, m, d, 2, every=0), "every"),
         (lambda m, d: vae.train(KEY, m, vae.examples(jnp.zeros((3, 5, 5)))), "sees"),
         (lambda m, d: vae.train(KEY, m, vae.examples(2 + jnp.zeros((3, 6, 6)))), "unit_range"),
         (lambda m, d: vae.train(KEY, m, vae.examples(jnp.zeros((3, 6, 6)), label=[0, 1, 0])), "classes"),
@@ -238,11 +309,11 @@ def test_progress_is_shown_with_the_terms(small, pictures, capsys):
         (lambda m, d: vae.model((6, 6), 0), "latent"),
         (lambda m, d: vae.model((6, 6), -1), "negative"),
         (lambda m, d: vae.model((6, 6), classes=1), "classes"),
-        (lambda m, d: vae.model(30, invariances=[vae.rotation()]), "turned"),
+        (lambda m, d: vae.model(30, invariances=[vae.rotation()]), "rotated"),
         (lambda m, d: vae.model(30, invariances=[vae.translation()]), "axes=1"),
         (lambda m, d: vae.model((6, 6, 3), invariances=[vae.rotation()]), "channels"),
         (lambda m, d: vae.model((6, 6), invariances=[vae.scaling(), vae.scaling()]), "once"),
-        (lambda m, d: vae.model((6, 8), invariances=[vae.rotation(turns=4)]), "half a turn"),
+        (lambda m, d: vae.model((6, 8), invariances=[vae.rotation(views=4)]), "180 degrees"),
     ],
 )
 def test_mistakes_are_told_before_any_work(small, pictures, make, words):

@@ -28,7 +28,7 @@ from gpax_lab.inference._density import start, unconstrained_density
 from gpax_lab.inference._recalibration import coverage, intervals, leave_one_out_scores, recalibration
 from gpax_lab.models import StudentNoise
 from gpax_lab.models._model import Model
-from gpax_lab.models._multi_output import multi_output, vector_moments
+from gpax_lab.models._multi_output import mixture_moments, multi_output
 from rows.models import BOX, PEAK, peak, places, readings
 
 KEY = jax.random.key(3)
@@ -200,7 +200,11 @@ def densities() -> list[Row]:
             lambda: (lambda key, o: start(key, space(), o, 3), (KEY, small)),
             contexts=("jit",),
         ),
-        row("priors.sample", lambda: (lambda key: priors.sample(key, law().prior), (KEY,)), contexts=("jit", "vmap")),
+        row(
+            "core._priors.sample",
+            lambda: (lambda key: priors.sample(key, law().prior), (KEY,)),
+            contexts=("jit", "vmap"),
+        ),
     ]
 
 
@@ -328,7 +332,9 @@ def beliefs() -> list[Row]:
     two = lambda o: belief(multi_output(plain(), 2), o._replace(y=jnp.stack([o.y, jnp.cos(o.y)], axis=1)))  # noqa: E731
     return [
         *found,
-        put("models._multi_output.vector_moments", lambda x, p, o, k: vector_moments(p, x), of=two, contexts=("jit",)),
+        put(
+            "models._multi_output.mixture_moments", lambda x, p, o, k: mixture_moments(p, x), of=two, contexts=("jit",)
+        ),
         put(covers, chances, of=whole, contexts=("jit",)),
         put(
             "hypotheses._model_average.ModelAverage.floored",

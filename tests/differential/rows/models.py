@@ -25,7 +25,7 @@ from gpax_lab.models._deep_kernel import effective_rank, embed
 from gpax_lab.models._mixture import over_compositions
 from gpax_lab.models._model import Model
 from gpax_lab.models._noise import StudentNoise
-from gpax_lab.models._scaling import inside, standardisation
+from gpax_lab.models._scaling import measured_inputs, standardisation
 from gpax_lab.nn import _encoders as encoders
 from gpax_lab.nn._encoders import mlp
 
@@ -203,22 +203,22 @@ VARIANTS = {
         lambda: gp.exact(1, mean=peak, prior=PEAK, bounds=BOX, **FEW_ANCHORS),
         "models._transform.DataTransform.mean_at",
     ),
-    "known noise": (16, lambda: gp.exact(1, noise="known", bounds=BOX, **FEW_ANCHORS), "models._noise.noise_rule"),
+    "known noise": (16, lambda: gp.exact(1, noise="known", bounds=BOX, **FEW_ANCHORS), "models._noise.noise_model"),
     "smooth noise": (
         16,
         lambda: gp.exact(1, noise=HeteroscedasticNoise(4), bounds=BOX, **FEW_ANCHORS),
-        "models._noise.noise_rule",
+        "models._noise.noise_model",
     ),
     "uncertain": (
         16,
         lambda: gp.exact(1, uncertain_inputs=16, bounds=BOX, **FEW_ANCHORS),
-        "models._noise.displacement_rule models._transform.DataTransform.variance_at",
+        "models._noise.input_noise_model models._transform.DataTransform.variance_at",
     ),
     "heavy tails": (
         8,
         lambda: gp.exact(1, noise=StudentNoise(capacity=8), bounds=BOX, **FEW_ANCHORS),
         "models._noise.StudentNoise.times models._noise.log_excess models._scaling.median "
-        "models._transform.DataTransform.unread "
+        "models._transform.DataTransform.left_out_variance "
         "models._transform.DataTransform.noise_variance",
     ),
     "unscaled": (16, lambda: gp.exact(1, standardize=False, bounds=BOX, **FEW_ANCHORS), ""),
@@ -372,20 +372,17 @@ def pieces() -> list[Row]:
 
     turned = encoders.rotation_pooled(small, mirrored=True)
     directions = jnp.asarray(np.random.default_rng(2).normal(size=(36, 2)))
-    single = {"tolerance": 1e-4}
-    narrow = encoders.in_precision(small, np.dtype(np.float32))
     return [
         row("models._scaling.standardisation", lambda: (standard, (obs.y, obs)), core=("grad branch",)),
         row(
-            "models._scaling.inside",
-            lambda: (lambda x, o: inside(o._replace(x=x)), (obs.x, obs)),
+            "models._scaling.measured_inputs",
+            lambda: (lambda x, o: measured_inputs(o._replace(x=x)), (obs.x, obs)),
             contexts=("jit", "vmap"),
         ),
         put("mlp", small, core=("grad",)),
         put("convolutional", seen, contexts=("jit", "vmap", "grad")),
         put("rotation_pooled", turned, contexts=("jit", "vmap", "grad")),
         put("of_units", encoders.of_units(small, 0.2, 3.0), contexts=("jit", "grad")),
-        put("in_precision", narrow, contexts=("jit", "grad"), **single),
         fixed("frozen", encoders.frozen(small, weights(small)), contexts=("jit", "grad")),
         fixed("body", encoders.body(small, weights(small)), contexts=("jit", "grad")),
         put("last_layer", encoders.last_layer(small, weights(small)), contexts=("jit", "grad")),

@@ -7,6 +7,7 @@ from table import EVERYWHERE, FEW, Row, row
 
 from gpax_lab import means, priors
 from gpax_lab.core import _poses as poses
+from gpax_lab.core import _priors
 from gpax_lab.hypotheses import _formulas as formulas
 from gpax_lab.laws import _ranges, domain_writing, mixtures, shapes, transitions
 from gpax_lab.nn import _layers as layers
@@ -54,7 +55,7 @@ def at(law: means.Law) -> jax.Array:
 
 def drawn(law: means.Law):
     """A law as a function of its parameters."""
-    params = priors.sample(KEY, priors.as_program(law.prior))
+    params = priors.sample(KEY, _priors.as_program(law.prior))
     return lambda p, x: jax.vmap(lambda a: law.mean(a, p))(x), (params, at(law))
 
 
@@ -89,7 +90,7 @@ def laws() -> list[Row]:
         *found,
         put("means.add means.scope", lambda: means.add(peak(), line()), core=("grad",)),
         put("means.multiply", lambda: means.multiply(peak(), line())),
-        put("means.piecewise means.late", lambda: means.piecewise(line(), line(), prior["B"], 0.5)),
+        put("means.piecewise core._steps.logistic_step", lambda: means.piecewise(line(), line(), prior["B"], 0.5)),
         row("means.Law.draw", lambda: (curves, (KEY,)), contexts=("jit", "vmap")),
         row("means.dips", two, contexts=SHORT),
         row("means.zero", own(means.zero, level=1.0), contexts=("jit",)),
@@ -119,7 +120,7 @@ def laws() -> list[Row]:
 
 def parameters(mean) -> dict[str, float]:
     """A number for every parameter that a mean reads."""
-    names = priors.parameter_shapes(mean, 1, 1)
+    names = _priors.parameter_shapes(mean, 1, 1)
     return {name: 0.4 + 0.1 * k for k, name in enumerate(sorted(names))}
 
 
@@ -227,8 +228,8 @@ def waves() -> list[Row]:
         through("scan", lambda b, p, v: diffraction.scan(b, v, p), spots, crystal, contexts=("jit", "vmap")),
         through("seen_field", diffraction.seen_field, np.cos(np.add.outer(np.arange(16.0), 0.3 * np.arange(16.0)))),
         put("core._poses.to_object", lambda p: poses.to_object(jnp.asarray(points), p), pose),
-        put("core._poses.turned_copies", lambda x: poses.turned_copies(x, 4), pictures),
-        put("core._poses.turned_back", lambda p: poses.turned_back(p, jnp.asarray([0.2, 0.4])), pose),
+        put("core._poses.rotated_views", lambda x: poses.rotated_views(x, 4), pictures),
+        put("core._poses.rotated_back", lambda p: poses.rotated_back(p, jnp.asarray([0.2, 0.4])), pose),
         put("nn._layers.halved", layers.halved, pictures[..., None]),
     ]
 

@@ -8,17 +8,21 @@ import numpy as np
 from table import FEW, Row, row
 
 from gpax_lab import kernels, vae
+from gpax_lab.models import _grid_blocks as grid_blocks
+from gpax_lab.models import _grid_moments as grid_moments
 from gpax_lab.models import _kronecker as kronecker
 from gpax_lab.models import gridded
+from gpax_lab.nn import _fourier as waves
 from gpax_lab.vae import _elbo as bounds
-from gpax_lab.vae import _fourier as waves
 from gpax_lab.vae import _metrics as checks
 from gpax_lab.vae import _parts as parts
 from gpax_lab.vae import _training as training
-from gpax_lab.vae._inference import anomaly, decode, encode, manifold, predict, reconstruct, traversal
+from gpax_lab.vae._inference import anomaly, decode, encode, predict, reconstruct
+from gpax_lab.vae._latent_maps import manifold, traversal
 from rows.inference import KEY
 
 SHORT = ("jit", "vmap", "grad")
+CODED = "vae._model.VAE.decode vae._model.VAE.code"
 PICTURES = np.random.default_rng(9).uniform(0.1, 0.9, size=(3, 6, 6))
 
 
@@ -31,7 +35,7 @@ def posed():
         classes=2,
         invariances=[vae.rotation("normal", 0.5), vae.translation(0.1), vae.scaling(0.1)],
         likelihood=vae.gaussian(),
-        encoder=vae.Dense((5,)),
+        encoder=vae.MLP((5,)),
         decoder=vae.FourierDecoder((6, 6), (1.5, 1.5), widths=(4,)),
     )
     return model, model.init(KEY, jnp.float64)
@@ -40,7 +44,7 @@ def posed():
 @cache
 def plain():
     """A model of spectra with a property."""
-    model = vae.model(8, 2, properties=1, likelihood=vae.continuous_bernoulli(), encoder=vae.Dense((4,)))
+    model = vae.model(8, 2, properties=1, likelihood=vae.continuous_bernoulli(), encoder=vae.MLP((4,)))
     return model, model.init(KEY, jnp.float64)
 
 
@@ -64,7 +68,7 @@ def bounded() -> list[Row]:
 
     def seen(params, key, data):
         model = posed()[0]
-        found = bounds.encoded(model, params, data.x, data.condition)
+        found = bounds.encoder_output(model, params, data.x, data.condition)
         known = jnp.broadcast_to(jnp.asarray([1.0, 0.0]), (3, 1, 1, 2))
         return found, found.log_class, bounds.split(model, params, found.features[:, :, None], known)
 
@@ -75,24 +79,26 @@ def bounded() -> list[Row]:
         def make():
             return used(function), (of_pictures() if first is None else first, posed()[1])
 
-        return row(f"vae._inference.{name}", make, contexts=contexts, **rest)
+        return row(f"vae.{name}", make, contexts=contexts, **rest)
 
     content = np.asarray([[0.3], [-0.4]])
     return [
         put("_elbo.elbo vae._model.VAE.latents", lambda p, k, d: vae.elbo(posed()[0], p, k, d), posed),
         put("_elbo.elbo", lambda p, k, d: vae.elbo(plain()[0], p, k, d), plain, of_spectra, note="with a property"),
         put("_elbo.importance_elbo", lambda p, k, d: vae.importance_elbo(posed()[0], p, k, d, 3), posed),
-        put("_elbo.encoded vae._elbo.EncoderOutput.log_class vae._elbo.split", seen, posed, contexts=FEW),
+        put("_elbo.encoder_output vae._elbo.EncoderOutput.log_class vae._elbo.split", seen, posed, contexts=FEW),
         put(
             "_training.mean_elbo", lambda p, k, d: training.mean_elbo(posed()[0], p, k, d, 2), posed, contexts=("jit",)
         ),
-        turned("encode", lambda t, x: encode(t, x)),
-        turned("decode vae._model.VAE.decode vae._model.VAE.code", lambda t, z: decode(t, z), content, SHORT),
-        turned("reconstruct", lambda t, x: reconstruct(t, x)),
-        turned("predict", lambda t, x: predict(t, KEY, x, draws=2)),
-        turned("traversal", lambda t, z: traversal(t, 0, 3, z[0]), content),
-        turned("manifold", lambda t, z: manifold(t, 2, (0, 0), over=z), content),
-        turned("anomaly", lambda t, x: anomaly(t, KEY, x, samples=2)),
+        turned("_inference.encode", lambda t, x: encode(t, x)),
+        turned(
+            "_inference.decode vae._model.VAE.decode vae._model.VAE.code", lambda t, z: decode(t, z), content, SHORT
+        ),
+        turned("_inference.reconstruct", lambda t, x: reconstruct(t, x)),
+        turned("_inference.predict", lambda t, x: predict(t, KEY, x, draws=2)),
+        turned("_latent_maps.traversal", lambda t, z: traversal(t, 0, 3, z[0]), content),
+        turned("_latent_maps.manifold", lambda t, z: manifold(t, 2, (0, 0), over=z), content),
+        turned("_inference.anomaly", lambda t, x: anomaly(t, KEY, x, samples=2)),
     ]
 
 
@@ -114,14 +120,17 @@ def pieces() -> list[Row]:
     def draws(key):
         return shift.draw(key, (3,), np.dtype(float)), turn.draw(key, (3,), np.dtype(float))
 
-    lattice = waves.Lattice(waves.lattice((1.5, 1.5), 0.8), (1.5, 1.5), (np.linspace(-1, 1, 4), np.linspace(-1, 1, 5)))
-    line = waves.Lattice(waves.lattice((1.5,), 0.4), (1.5,), (np.linspace(-1, 1, 6),))
+    lattice = waves.Lattice(
+        waves.wave_vectors((1.5, 1.5), 0.8), (1.5, 1.5), (np.linspace(-1, 1, 4), np.linspace(-1, 1, 5))
+    )
+    line = waves.Lattice(waves.wave_vectors((1.5,), 0.4), (1.5,), (np.linspace(-1, 1, 6),))
     coefficients = np.random.default_rng(1).normal(size=(2, 2 * lattice.count))
     matrix = np.asarray([[[0.9, 0.2], [-0.3, 1.1]], [[1.0, 0.0], [0.1, 0.8]]])
     angle, other = np.asarray([0.1, 1.2, 2.0, -0.4]), np.asarray([0.3, 1.0, 2.2, -0.1])
 
     def put(name, function, first, *rest, contexts=SHORT, core=()):
-        return row(f"vae.{name}", lambda: (function, (first, *rest)), contexts=contexts, core=core)
+        full = name if name.startswith("nn.") else f"vae.{name}"
+        return row(full, lambda: (function, (first, *rest)), contexts=contexts, core=core)
 
     names = "posterior", "kl", "log_prior", "log_posterior"
     return [
@@ -136,14 +145,14 @@ def pieces() -> list[Row]:
             core=("grad",),
         ),
         put(
-            "_fourier.picture",
-            lambda w, m: waves.picture(lattice, w, m, jnp.asarray([[0.1, 0.2], [0.0, -0.1]])),
+            "nn._fourier.wave_image",
+            lambda w, m: waves.wave_image(lattice, w, m, jnp.asarray([[0.1, 0.2], [0.0, -0.1]])),
             coefficients,
             matrix,
         ),
         put(
-            "_fourier.spectrum",
-            lambda w: waves.spectrum(line, w[:, : 2 * line.count], jnp.ones(2), jnp.zeros(2)),
+            "nn._fourier.wave_spectrum",
+            lambda w: waves.wave_spectrum(line, w[:, : 2 * line.count], jnp.ones(2), jnp.zeros(2)),
             coefficients,
         ),
         put("_metrics.circular_correlation", lambda a: checks.circular_correlation(a, other), angle),
@@ -171,14 +180,14 @@ def grids() -> list[Row]:
     grid = gridded.process((kernels.matern52, kernels.matern32))
     params = {"variance": 1.3, "noise": 0.05, "axis0/lengthscale": [0.4], "axis1/lengthscale": [0.7]}
     params = {name: np.asarray(value) for name, value in params.items()}
-    blocks = gridded.blocks_of(y, measured, np.random.default_rng(2))
+    blocks = grid_blocks.blocks_of(y, measured, np.random.default_rng(2))
     few = 1e-6, 6
     pixel, read = np.argwhere(measured)[:8].astype(np.int32), y[measured][:8]
-    axes = [jnp.asarray(gridded.unit_axis(n)) for n in shape]
+    axes = [jnp.asarray(grid_blocks.unit_axis(n)) for n in shape]
 
     def put(name, use, contexts=("jit",), tolerance=1e-6, **rest):
         def function(params, y):
-            return use(gridded.condition(grid, params, jnp.asarray(measured), 4), y)
+            return use(grid_moments.condition(grid, params, jnp.asarray(measured), 4), y)
 
         return row(f"models.{name}", lambda: (function, (params, y)), contexts=contexts, tolerance=tolerance, **rest)
 
@@ -192,30 +201,32 @@ def grids() -> list[Row]:
     names = " models.".join(f"_kronecker.{name}" for name in algebra)
     return [
         row(
-            "models.gridded.process models.gridded.KroneckerGP.log_likelihood",
+            "models._kronecker_gp.process models._kronecker_gp.KroneckerGP.log_likelihood",
             lambda: (grid.log_likelihood, (params, blocks)),
             contexts=("jit", "vmap", "grad", "branch"),
             core=("jit",),
         ),
         row(
-            "models.gridded.KroneckerGP.rows models.gridded.KroneckerGP.grams",
+            " ".join(
+                f"models._kronecker_gp.{name}" for name in ("KroneckerGP.rows", "KroneckerGP.grams", "from_tables")
+            ),
             lambda: (lambda p: (grid.grams(p, shape), grid.rows(p, [jnp.linspace(0, 1, 3)] * 2)), (params,)),
             contexts=SHORT,
         ),
         put(
-            "gridded.mean models.gridded.condition models._kronecker.solve models._kronecker.prepare",
-            lambda s, y: gridded.mean(s, y, *few)[0],
+            "_grid_moments.mean models._grid_moments.condition models._kronecker.solve models._kronecker.prepare",
+            lambda s, y: grid_moments.mean(s, y, *few)[0],
         ),
-        put("gridded.paths", lambda s, y: gridded.paths(s, y, KEY, 2, *few)[0]),
+        put("_grid_moments.paths", lambda s, y: grid_moments.paths(s, y, KEY, 2, *few)[0]),
         row(
-            "models.gridded.direct",
+            "models._grid_moments.direct",
             lambda: (
-                lambda p, y, used: gridded.direct(grid, p, y, pixel, used, axes)[:2],
+                lambda p, y, used: grid_moments.direct(grid, p, y, pixel, used, axes)[:2],
                 (params, read, np.arange(8) < 7),
             ),
             contexts=("jit", "vmap"),
         ),
-        put("gridded.moments", lambda s, y: gridded.moments(s, y, KEY, 2, *few)[:2]),
+        put("_grid_moments.moments", lambda s, y: grid_moments.moments(s, y, KEY, 2, *few)[:2]),
         put(names, products),
         row(
             "models._kronecker.along_axes",

@@ -79,6 +79,19 @@ def test_every_window_of_an_image_is_encoded_where_it_lies(turned):
         vae.encode_windows(turned, np.zeros((10, 40)))
 
 
+def test_examples_that_the_model_can_not_take_are_refused(turned):
+    images = letter(3, (-0.1, 0.1), 0.0).images
+    with pytest.raises(ValueError, match="classes"):
+        vae.encode(turned, vae.examples(images, label=[0, 1, 2]))
+    for use in (vae.predict, vae.anomaly):
+        with pytest.raises(ValueError, match="sees"):
+            use(turned, KEY, images[:, :8, :8])
+        with pytest.raises(ValueError, match="conditions"):
+            use(turned, KEY, images, condition=jnp.ones(3))
+    with pytest.raises(ValueError, match="target"):
+        vae.anomaly(turned, KEY, vae.examples(images, target=jnp.zeros((3, 1, 1))))
+
+
 def test_tracks_join_the_nearest_and_remember_who_is_gone():
     frames = [[[0.0, 0.0], [10.0, 0.0]], [[10.5, 0.2], [0.3, 0.1]], [[0.5, 0.3], [20.0, 0.0]]]
     assert vae.trajectories(frames, 2.0).tolist() == [[0, 1, 0], [1, 0, -1], [-1, -1, 1]]
@@ -115,7 +128,7 @@ def test_conditions_are_known_and_change_the_picture():
     four = glyphs(KEY, 120, (16, 16), ("4",), (-0.1, 0.1), 0.0, thickness=0.12)
     images = jnp.concatenate([found.images, four.images])
     which = jnp.repeat(jnp.eye(2), 120, axis=0)
-    model = vae.model((16, 16), 1, conditions=2, encoder=vae.Dense((32,)), decoder=vae.MLPDecoder((16, 16), (32,)))
+    model = vae.model((16, 16), 1, conditions=2, encoder=vae.MLP((32,)), decoder=vae.MLPDecoder((16, 16), (32,)))
     trained = vae.train(KEY, model, vae.examples(images, condition=which), 40, 40, 3e-3, progress=False)
     one, other = (vae.decode(trained, [[0.0]], condition=which[k : k + 1])[0] for k in (0, 200))
     mean = [images[:120].mean(axis=0), images[120:].mean(axis=0)]
@@ -131,7 +144,7 @@ def test_conditions_are_known_and_change_the_picture():
 def test_kinds_of_loops_are_told_apart_by_a_few_labels_and_spectra_have_shifts():
     truth = loop_family(KEY, 240, 32)
     label = np.where(np.arange(240) < 24, truth.classes, -1)
-    shaped = vae.Convolutional((8, 8), 32, axes=1)
+    shaped = vae.ConvNet((8, 8), 32, axes=1)
     model = vae.model(
         32, 2, classes=3, likelihood=vae.gaussian(), encoder=shaped, invariances=[vae.translation(0.1, 1)]
     )

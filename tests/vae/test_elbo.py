@@ -1,6 +1,7 @@
 """Bounds against closed forms, brute force and exact likelihoods."""
 
 import math
+from dataclasses import replace
 
 import flax.linen as nn
 import jax
@@ -57,9 +58,9 @@ def test_the_bound_of_a_linear_gaussian_model_is_its_closed_form():
     """E_q log p(x | z) has a closed form for a linear decoder; the mean over many draws must meet it."""
     model, params = linear_gaussian()
     x = data(1)
-    repeated = vae.Examples(*[jnp.repeat(part, 20000, axis=0) for part in x])
+    repeated = jax.tree.map(lambda part: jnp.repeat(part, 20000, axis=0), x)
     terms = vae.elbo(model, params, KEY, repeated)
-    seen = bounds.encoded(model, params, x.x, x.condition)
+    seen = bounds.encoder_output(model, params, x.x, x.condition)
     ((mean, sd),) = bounds.split(model, params, seen.features[:, 0], jnp.zeros((1, 0)))
     head = params["network"]["params"]["decoder"]["Dense_0"]
     w, b, s = np.asarray(head["kernel"]), np.asarray(head["bias"]), float(np.exp(params["log_sd"]))
@@ -116,17 +117,17 @@ def test_the_importance_bound_rises_to_the_exact_evidence():
 
 
 def test_classes_are_summed_over_as_by_hand():
-    model = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)))
+    model = vae.model((4, 4), 1, classes=3, encoder=vae.MLP((8,)))
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (5, 4, 4)), dtype=jnp.float64)
     joint = vae.elbo(model, params, KEY, x)
-    log_q = np.asarray(bounds.encoded(model, params, x.x, x.condition).log_class)
+    log_q = np.asarray(bounds.encoder_output(model, params, x.x, x.condition).log_class)
     # Example by example: the noise depends on the number of examples, so all are taken at once and told apart by label.
     total = 0.0
     for i in range(5):
         for k in range(3):
             label = jnp.full(5, -1, jnp.int32).at[i].set(k)
-            terms = vae.elbo(model, params, KEY, x._replace(label=label))
+            terms = vae.elbo(model, params, KEY, replace(x, label=label))
             total += np.exp(log_q[i, k]) * 5 * float(terms.reconstruction - terms.kl_continuous)
     everything = 5 * float(joint.reconstruction - joint.kl_continuous)
     # Of every example four terms of five are the joint ones of the others, with weights that sum to one.
@@ -136,11 +137,11 @@ def test_classes_are_summed_over_as_by_hand():
 
 
 def test_a_known_class_is_what_the_encoder_is_taught():
-    model = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)))
+    model = vae.model((4, 4), 1, classes=3, encoder=vae.MLP((8,)))
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (5, 4, 4)), label=[2, 0, 1, 2, 2], dtype=jnp.float64)
     terms = vae.elbo(model, params, KEY, x)
-    log_q = np.asarray(bounds.encoded(model, params, x.x, x.condition).log_class)
+    log_q = np.asarray(bounds.encoder_output(model, params, x.x, x.condition).log_class)
     np.testing.assert_allclose(terms.label, np.mean(log_q[np.arange(5), np.asarray(x.label)]), rtol=1e-10)
     np.testing.assert_allclose(terms.kl_discrete, math.log(3), rtol=1e-10)
     heavy = vae.elbo(model, params, KEY, x, vae.Weights(label=7.0))
@@ -148,13 +149,13 @@ def test_a_known_class_is_what_the_encoder_is_taught():
 
 
 def test_weights_and_capacities_are_those_of_the_formula():
-    model = vae.model((4, 4), 2, classes=3, invariances=[vae.rotation("normal")], encoder=vae.Dense((8,)))
+    model = vae.model((4, 4), 2, classes=3, invariances=[vae.rotation("normal")], encoder=vae.MLP((8,)))
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (7, 4, 4)), dtype=jnp.float64)
     plain = vae.elbo(model, params, KEY, x)
     w = vae.Weights(3.0, 2.0, 0.4, 0.9, balance=1.5)
     t = vae.elbo(model, params, KEY, x, w)
-    q = np.exp(np.asarray(bounds.encoded(model, params, x.x, x.condition).log_class)).mean(axis=0)
+    q = np.exp(np.asarray(bounds.encoder_output(model, params, x.x, x.condition).log_class)).mean(axis=0)
     balance = np.sum(q * np.log(q)) + math.log(3)
     by_hand = (
         plain.reconstruction - 3 * abs(plain.kl_continuous - 0.4) - 2 * abs(plain.kl_discrete - 0.9) - 1.5 * balance
@@ -166,8 +167,8 @@ def test_weights_and_capacities_are_those_of_the_formula():
 
 
 def test_turning_a_picture_by_a_quarter_leaves_the_bound_as_it_is():
-    model = vae.model((8, 8), 1, invariances=[vae.rotation(), vae.translation(0.1)], encoder=vae.Dense((8,)))
-    assert model.turns == 4
+    model = vae.model((8, 8), 1, invariances=[vae.rotation(), vae.translation(0.1)], encoder=vae.MLP((8,)))
+    assert model.views == 4
     params = model.init(KEY, jnp.float64)
     x = jax.random.uniform(KEY, (5, 8, 8))
     once = vae.elbo(model, params, KEY, vae.examples(x, dtype=jnp.float64))
@@ -195,10 +196,10 @@ def test_known_properties_enter_as_observed_and_unknown_ones_are_inferred():
     params = model.init(KEY, jnp.float64)
     known = data(3, properties=[0.3, -1.0, 0.7])
     terms = vae.elbo(model, params, KEY, known)
-    seen = bounds.encoded(model, params, known.x, known.condition)
+    seen = bounds.encoder_output(model, params, known.x, known.condition)
     log_q = stats.norm(np.asarray(seen.property_mean), np.asarray(seen.property_sd)).logpdf(known.properties)
     np.testing.assert_allclose(terms.label, log_q.mean(), rtol=1e-10)
-    open_ = known._replace(properties=jnp.full((3, 1), jnp.nan))
+    open_ = replace(known, properties=jnp.full((3, 1), jnp.nan))
     free = vae.elbo(model, params, KEY, open_)
     assert float(free.label) == 0
     assert np.isfinite(float(free.elbo))
@@ -220,8 +221,8 @@ def test_a_physics_term_is_added():
     def symmetric(latents, decoded):
         return -jnp.sum((decoded - decoded[:, ::-1]) ** 2, axis=(1, 2))
 
-    plain = vae.model((4, 4), 2, encoder=vae.Dense((8,)))
-    model = vae.model((4, 4), 2, encoder=vae.Dense((8,)), physics=symmetric)
+    plain = vae.model((4, 4), 2, encoder=vae.MLP((8,)))
+    model = vae.model((4, 4), 2, encoder=vae.MLP((8,)), physics=symmetric)
     params = model.init(KEY, jnp.float64)
     x = vae.examples(jax.random.uniform(KEY, (3, 4, 4)), dtype=jnp.float64)
     with_term, without = vae.elbo(model, params, KEY, x), vae.elbo(plain, params, KEY, x)
@@ -232,9 +233,9 @@ def test_a_physics_term_is_added():
 
 def test_a_relaxed_class_nears_the_sum_as_it_hardens():
     x = vae.examples(jax.random.uniform(KEY, (1, 4, 4)), dtype=jnp.float64)
-    x = vae.Examples(*[jnp.repeat(part, 4000, axis=0) for part in x])
-    model = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)))
-    relaxed = vae.model((4, 4), 1, classes=3, encoder=vae.Dense((8,)), gumbel=0.05)
+    x = jax.tree.map(lambda part: jnp.repeat(part, 4000, axis=0), x)
+    model = vae.model((4, 4), 1, classes=3, encoder=vae.MLP((8,)))
+    relaxed = vae.model((4, 4), 1, classes=3, encoder=vae.MLP((8,)), gumbel=0.05)
     params = model.init(KEY, jnp.float64)
     exact, soft = vae.elbo(model, params, KEY, x), vae.elbo(relaxed, params, KEY, x)
     np.testing.assert_allclose(soft.reconstruction, exact.reconstruction, atol=0.05)

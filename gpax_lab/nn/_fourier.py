@@ -1,8 +1,8 @@
-"""Pictures as sums of plane waves, which turn, shift and magnify exactly.
+"""Images as sums of plane waves, which rotate, shift and magnify exactly.
 
-g(v) = sum_k a_k cos(k v) + b_k sin(k v) is a band-limited object. Seen turned by R, shifted by s and magnified by m,
+g(v) = sum_k a_k cos(k v) + b_k sin(k v) is a band-limited object. Seen rotated by R, shifted by s and magnified by m,
 each wave stays a plane wave, with the wave vector R k / m; and a plane wave is a product of a function of the row
-and one of the column, so that a picture of h x w pixels is one matrix product, (h, 2 K) (2 K, w). A network that is
+and one of the column, so that an image of h x w pixels is one matrix product, (h, 2 K) (2 K, w). A network that is
 asked for its value at every pixel costs some hundred times as much.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from jax import Array
 
 
-def lattice(reach: tuple[float, ...], finest: float) -> np.ndarray:
+def wave_vectors(reach: tuple[float, ...], finest: float) -> np.ndarray:
     """(K, d) integer wave vectors, one of each pair n and -n, whose waves over +-reach are no shorter than 2 finest.
 
     Args:
@@ -29,18 +29,18 @@ def lattice(reach: tuple[float, ...], finest: float) -> np.ndarray:
 
 
 class _Products:
-    """The waves of a lattice at given places, by the recurrence cos((n + 1) t) = 2 cos t cos n t - cos((n - 1) t)."""
+    """The waves of a lattice at given points, by the recurrence cos((n + 1) t) = 2 cos t cos n t - cos((n - 1) t)."""
 
     def __init__(self, whole: np.ndarray) -> None:
         self.index = [np.abs(whole[:, axis]) for axis in range(2)]
         self.sign = [np.where(whole[:, axis] < 0, -1.0, 1.0) for axis in range(2)]
 
-    def along(self, slopes: tuple[Array, Array], places: Array) -> tuple[Array, Array]:
-        """cos and sin (n, K, places) of (n_1 slopes_1 + n_2 slopes_2) places; slopes (n,), places (n, places)."""
+    def along(self, slopes: tuple[Array, Array], points: Array) -> tuple[Array, Array]:
+        """cos and sin (n, K, points) of (n_1 slopes_1 + n_2 slopes_2) points; slopes (n,), points (n, points)."""
         parts = []
         for axis in range(2):
-            cos, sin = _multiples(slopes[axis][:, None] * places, int(self.index[axis].max(initial=0)))
-            sign = jnp.asarray(self.sign[axis], places.dtype)[None, :, None]
+            cos, sin = _multiples(slopes[axis][:, None] * points, int(self.index[axis].max(initial=0)))
+            sign = jnp.asarray(self.sign[axis], points.dtype)[None, :, None]
             parts.append((cos[:, self.index[axis]], sign * sin[:, self.index[axis]]))
         (c1, s1), (c2, s2) = parts
         return c1 * c2 - s1 * s2, s1 * c2 + c1 * s2
@@ -56,7 +56,7 @@ def _multiples(t: Array, most: int) -> tuple[Array, Array]:
 
 
 class Lattice:
-    """Static: the waves, their period and the pixels of the picture."""
+    """Static: the waves, their period and the pixels of the image."""
 
     def __init__(self, whole: np.ndarray, reach: tuple[float, ...], axes: tuple[np.ndarray, ...]) -> None:
         self.whole, self.axes = whole, axes
@@ -71,13 +71,13 @@ class Lattice:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def picture(lattice: Lattice, waves: Array, matrix: Array, shift: Array) -> Array:
-    """Pictures (n, h, w) of objects (n, 2 K): cosine coefficients, then sine coefficients.
+def wave_image(lattice: Lattice, waves: Array, matrix: Array, shift: Array) -> Array:
+    """Images (n, h, w) of objects (n, 2 K): cosine coefficients, then sine coefficients.
 
     Args:
         lattice: of waves in two dimensions.
         waves: (n, 2 K).
-        matrix: (n, 2, 2) from places in the picture to places in the object, v = matrix (u - shift).
+        matrix: (n, 2, 2) from points in the image to points in the object, v = matrix (u - shift).
         shift: (n, 2).
     """
     return _forward(lattice, waves, matrix, shift)[0]
@@ -87,18 +87,18 @@ def _forward(lattice: Lattice, waves: Array, matrix: Array, shift: Array):
     assert lattice.products is not None
     count = lattice.count
     unit = jnp.asarray(lattice.unit, waves.dtype)
-    places = [jnp.asarray(axis, waves.dtype)[None] - shift[:, i, None] for i, axis in enumerate(lattice.axes)]
-    along = [lattice.products.along((unit[0] * matrix[:, 0, i], unit[1] * matrix[:, 1, i]), places[i]) for i in (0, 1)]
+    points = [jnp.asarray(axis, waves.dtype)[None] - shift[:, i, None] for i, axis in enumerate(lattice.axes)]
+    along = [lattice.products.along((unit[0] * matrix[:, 0, i], unit[1] * matrix[:, 1, i]), points[i]) for i in (0, 1)]
     (cr, sr), (cc, sc) = along
     a, b = waves[:, :count, None], waves[:, count:, None]
     left = jnp.concatenate([a * cr + b * sr, b * cr - a * sr], axis=1)
     right = jnp.concatenate([cc, sc], axis=1)
-    return jnp.einsum("nkr,nkc->nrc", left, right), (places, cr, sr, left, right)
+    return jnp.einsum("nkr,nkc->nrc", left, right), (points, cr, sr, left, right)
 
 
 def _backward(lattice: Lattice, kept, slope: Array):
     # The recurrence is not walked back: the derivative of a wave by its phase is the wave a quarter period on.
-    places, cr, sr, left, right = kept
+    points, cr, sr, left, right = kept
     count = lattice.count
     of_left = jnp.einsum("nrc,nkc->nkr", slope, right)
     of_right = jnp.einsum("nrc,nkr->nkc", slope, left)
@@ -107,8 +107,8 @@ def _backward(lattice: Lattice, kept, slope: Array):
     by_row = l1 * left[:, count:] - l2 * left[:, :count]  # (n, K, rows): slope by the phase of a wave, row by row
     by_column = of_right[:, count:] * right[:, :count] - of_right[:, :count] * right[:, count:]
     k = jnp.asarray(lattice.k, slope.dtype)
-    turn = [jnp.einsum("nkr,nr,kd->nd", by, at, k) for by, at in zip((by_row, by_column), places, strict=True)]
-    by_matrix = jnp.stack(turn, axis=-1)
+    by_axis = [jnp.einsum("nkr,nr,kd->nd", by, at, k) for by, at in zip((by_row, by_column), points, strict=True)]
+    by_matrix = jnp.stack(by_axis, axis=-1)
     # The phase is k (matrix (u - shift)).
     return by_waves, by_matrix, jnp.sum(by_row, axis=2) @ k
 
@@ -123,14 +123,14 @@ def _vjp_backward(lattice: Lattice, kept, slope: Array):
     return by_waves, by_matrix, -jnp.einsum("nd,nde->ne", by_phase, kept[1])
 
 
-picture.defvjp(_vjp_forward, _vjp_backward)
+wave_image.defvjp(_vjp_forward, _vjp_backward)
 
 
-def spectrum(lattice: Lattice, waves: Array, stretch: Array, shift: Array) -> Array:
+def wave_spectrum(lattice: Lattice, waves: Array, stretch: Array, shift: Array) -> Array:
     """Spectra (n, length) of objects (n, 2 K) in one dimension, v = stretch (u - shift); stretch and shift (n,)."""
     count = lattice.count
-    places = stretch[:, None] * (jnp.asarray(lattice.axes[0], waves.dtype)[None] - shift[:, None])
-    phase = jnp.asarray(lattice.k[:, 0], waves.dtype)[None, :, None] * places[:, None, :]
+    points = stretch[:, None] * (jnp.asarray(lattice.axes[0], waves.dtype)[None] - shift[:, None])
+    phase = jnp.asarray(lattice.k[:, 0], waves.dtype)[None, :, None] * points[:, None, :]
     return jnp.einsum("nk,nkl->nl", waves[:, :count], jnp.cos(phase)) + jnp.einsum(
         "nk,nkl->nl", waves[:, count:], jnp.sin(phase)
     )

@@ -1,0 +1,133 @@
+"""What decides the result of training, in numbers and words that can be compared in another process.
+
+Functions and networks have no name that holds elsewhere, so they are told apart by what they do: schedules by their
+values, the optimizer by its first updates, the networks, the likelihood and the physics term by the bound of the
+untrained model. How long is trained (epochs, patience) is left out: a run may go on for longer than was planned.
+"""
+
+import hashlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from gpax_lab.nn._training import TrainState
+from gpax_lab.vae._elbo import Weight, Weights, elbo
+from gpax_lab.vae._examples import Examples
+from gpax_lab.vae._model import VAE, Params
+from gpax_lab.vae._stored import Stored
+
+EPOCHS = np.concatenate([np.arange(512), 2 ** np.arange(9, 18)])
+"""Epochs at which schedules are compared."""
+
+FEW = 16
+"""Examples on which models are compared."""
+
+
+def of_training(
+    key: Array,
+    model: VAE,
+    data: Examples | Stored,
+    held_out: Examples | None,
+    state: TrainState,
+    optimizer: optax.GradientTransformation,
+    learning_rate: Weight,
+    weights: Weights,
+) -> dict[str, Any]:
+    """What must agree for a run to be gone on with; `state` is that before the first step."""
+    typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    params = state.params if state.score.ndim == 0 else jax.tree.map(lambda leaf: leaf[0], state.params)
+    first = data.first() if isinstance(data, Stored) else data
+    return {
+        "key": np.asarray(jax.random.key_data(key) if typed else key).tolist(),
+        "random numbers": str(jax.random.key_impl(key)) if typed else None,
+        **_of_model(model, params),
+        "bound of the untrained model": _bound(model, params, first.take(jnp.arange(min(FEW, len(first))))),
+        "examples": _of_stored(data) if isinstance(data, Stored) else _digest(data),
+        "held_out": None if held_out is None else _digest(held_out),
+        "members": None if state.score.ndim == 0 else len(state.score),
+        "optimizer": _updates(optimizer, params),
+        "learning_rate": _course(learning_rate),
+        **{f"weights.{name}": _course(value) for name, value in weights._asdict().items()},
+    }
+
+
+def of_trained(model: VAE, params: Params) -> list[float]:
+    """The terms of the bound of a model on examples made up for that, by which it is told from another one."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    dtype = params["log_sd"].dtype
+
+    def drawn(key: Array, *shape: int) -> Array:
+        return jax.random.uniform(key, (FEW, *shape), dtype, 0.1, 0.9)
+
+    x, target = drawn(keys[0], *model.shape), drawn(keys[1], *model.output)
+    unknown = jnp.full(FEW, -1, jnp.int32)
+    condition, properties = drawn(keys[2], model.conditions), drawn(keys[3], model.properties)
+    return _bound(model, params, Examples(x, target, condition, unknown, properties))
+
+
+def agree(now: Any, then: Any) -> bool:
+    """Whether two entries of a fingerprint are the same; lists of floats up to what another processor rounds."""
+    if not (isinstance(now, list) and now and isinstance(now[0], float)) or not isinstance(then, list):
+        return bool(now == then)
+    return len(now) == len(then) and np.allclose(now, then, rtol=1e-3, atol=1e-6, equal_nan=True)
+
+
+def _of_model(model: VAE, params: Params) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {
+        "shape": list(model.shape),
+        "output": list(model.output),
+        "parts": [repr(part) for part in model.parts],
+        "classes": model.classes,
+        "conditions": model.conditions,
+        "properties": model.properties,
+        "gumbel": model.gumbel,
+        "likelihood": model.likelihood.name,
+        "networks": [f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}" for path, leaf in leaves],
+    }
+
+
+def _bound(model: VAE, params: Params, some: Examples) -> list[float]:
+    return [float(term) for term in elbo(model, params, jax.random.key(0), some)]
+
+
+def _course(weight: Weight) -> Any:
+    """A number, or the values of a schedule."""
+    if not callable(weight):
+        return np.asarray(weight, float).tolist()
+    values = jnp.broadcast_to(jnp.asarray(weight(jnp.asarray(EPOCHS, float))), EPOCHS.shape)
+    return [float(value) for value in np.asarray(values)]
+
+
+def _updates(optimizer: optax.GradientTransformation, params: Params) -> list[float]:
+    """Root mean squares of three updates of every parameter, from gradients of many sizes."""
+    leaves, structure = jax.tree.flatten(params)
+    opt_state, found = optimizer.init(params), []
+    for step in range(3):
+        # From 1e-6 to 1: what is added to a denominator, and where gradients are clipped, shows.
+        waves = [np.sin(1.0 + step + np.arange(leaf.size)).reshape(leaf.shape) for leaf in leaves]
+        sizes = [10.0 ** (-2 * (k % 4)) * (1 + step) for k in range(len(leaves))]
+        gradient = [jnp.asarray(size * wave, leaf.dtype) for size, wave, leaf in zip(sizes, waves, leaves, strict=True)]
+        updates, opt_state = optimizer.update(jax.tree.unflatten(structure, gradient), opt_state, params)
+        found += [float(jnp.sqrt(jnp.mean(leaf**2))) for leaf in jax.tree.leaves(updates)]
+    return found
+
+
+def _digest(data: Examples) -> str:
+    """Of everything that the examples hold."""
+    found = hashlib.sha256()
+    for part in jax.tree.leaves(data):
+        values = np.asarray(part)
+        found.update(f"{values.dtype} {values.shape}".encode())
+        found.update(np.ascontiguousarray(values).tobytes())
+    return found.hexdigest()
+
+
+def _of_stored(data: Stored) -> dict[str, Any]:
+    """Of the first and last block, since the whole does not fit into memory, and the order of all."""
+    blocks = [_digest(data.blocks([index])) for index in (0, data.rows // data.block - 1)]
+    return {"blocks": blocks} | {name: getattr(data, name) for name in ("names", "rows", "chunk", "block", "seed")}
