@@ -144,6 +144,77 @@ def spectra_and_images():
     stem4d.potential(field, (0.1, 0.1)), stem4d.charge(field, (0.1, 0.1)), stem4d.align_detector(field)
 
 
+def processes():
+    import numpyro.distributions as dist
+
+    from gpax_lab import gp, kernels, means, models, parametric, priors, sparse
+    from gpax_lab.models import HeteroscedasticNoise, StudentNoise
+
+    obs, x = observed(), jnp.linspace(0.0, 1.0, 3)[:, None]
+    both = gpax_lab.observations(np.asarray(obs.x)[:5], np.random.default_rng(0).normal(size=(5, 2)), capacity=8)
+    rates = {name: dist.Normal(0.0, 1.0) for name in "Aab"}
+    for model in [
+        gp.exact(1, kernels.active([0], kernels.linear) + kernels.rational_quadratic),
+        gp.exact(1, noise=HeteroscedasticNoise()),
+        gp.exact(1, noise=StudentNoise(capacity=8)),
+        gp.exact(1, uncertain_inputs=8),
+        sparse(1, inducing=4),
+        parametric(1, means.growing_oscillation, rates),
+        models.multi_output(gp.exact(1), 2),
+    ]:
+        data, params = obs if model.outputs == 1 else both, priors.sample(KEY, model.prior)
+        model.check(data), model.log_likelihood(params, data), model.leave_one_out(params, data)
+        factor = model.condition_on_pending(params, model.condition(params, data), data)
+        model.predict(params, factor, x), model.noise_variance(params, factor, x)
+        if model.outputs == 1:
+            model.joint(params, factor, x), model.paths(params, factor, data, KEY, 2, x)
+    models.inducing_points(np.asarray(x), 2)
+    basis = models.SpectralBasis.of(np.random.default_rng(0).normal(size=(6, 5)), 2)
+    basis.spectra(basis.coefficients(jnp.ones((3, 5))), jnp.ones((3, 2)))
+    law = means.Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 1.0)}, {"k": "y / x"}, "m = k x", "Hooke")
+    law.draw(KEY, np.asarray(x), 2)
+
+
+def networks():
+    from gpax_lab import deep_kernel, images, nn
+    from gpax_lab.inference import ensemble
+
+    image = jax.random.normal(KEY, (12, 12))
+    points = np.asarray(images.pixel_positions(image.shape), float)[::13]
+    look = images.around(image, 3)
+    seen = np.asarray(look(jnp.asarray(points)))
+    obs = gpax_lab.observations(points[:6], np.sin(np.arange(6)), capacity=8)
+    trained = nn.autoencoder(KEY, nn.mlp((3, 3), 2, (4,)), seen, 10, 4)
+    nn.principal_components(seen, 2)
+    for encoder in (
+        nn.rotation_pooled(nn.convolutional((3, 3), 2, (2,), 4)),
+        nn.linear(jnp.ones((2, 9)) / 9.0, shape=(3, 3)),
+        nn.last_layer(trained.network, trained.weights),
+    ):
+        model = deep_kernel(encoder, look, bounds=np.array([[0.0, 11.0]] * 2), positions=True)
+        posterior = ensemble(2, 4, 2, every=2).init(KEY, model, obs)
+        posterior.predict(jnp.asarray(points)), posterior.leave_one_out(obs)
+    nn.im2spec(KEY, seen, np.random.default_rng(0).normal(size=(len(seen), 5)), nn.mlp((3, 3), 2, (4,)), (4,), 2, 10)
+
+
+def autoencoders():
+    from gpax_lab import vae
+
+    images = jax.random.uniform(KEY, (12, 8, 8))
+    posed = [vae.rotation(), vae.translation(0.1), vae.scaling(0.1)]
+    model = vae.model((8, 8), 2, classes=2, invariances=posed, encoder=vae.ConvNet((2,), 4))
+    data = vae.examples(images)
+    trained = vae.train(KEY, model, data, 1, 6, held_out=data, weights=vae.annealed(3), progress=False)
+    seen = vae.encode(trained, images)
+    vae.reconstruct(trained, images), vae.predict(trained, KEY, images, draws=2)
+    vae.anomaly(trained, KEY, images, samples=2), vae.decode(trained, np.zeros((2, 2)), classes=1)
+    vae.manifold(trained, 2), vae.traversal(trained, 0, 3), vae.encode_windows(trained, np.zeros((10, 11)))
+    vae.elbo(model, trained.params, KEY, data), vae.importance_elbo(model, trained.params, KEY, data, 2)
+    vae.mean_elbo(model, trained.params, KEY, data, 5), vae.unit_range(images)
+    vae.circular_correlation(seen.pose.angle, seen.pose.angle), vae.angle_error(seen.pose.angle, seen.pose.angle)
+    vae.shift_correlation(seen.pose.shift, seen.pose.shift, seen.pose.angle), vae.explained(seen.content, np.ones(12))
+
+
 def examples():
     """Every docstring example of every module, private ones included."""
     failed = 0
@@ -157,6 +228,6 @@ def examples():
 if __name__ == "__main__":
     if "--examples" in sys.argv:
         sys.exit(examples())
-    for part in (posteriors, kernels, campaigns, hypotheses, spectra_and_images):
+    for part in (posteriors, kernels, campaigns, hypotheses, spectra_and_images, processes, networks, autoencoders):
         part()
         print(f"{part.__name__}: as annotated")
