@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.links import TAG_ECHO, Scpi, SocketLink, open_link
+from gpax_instruments.links import TAG_ECHO, Scpi, open_link
+from gpax_instruments.links._link import SocketLink
 from gpax_instruments.twins import start_pfm
 from scripted import impatient
 

@@ -3,9 +3,9 @@ import time
 
 import pytest
 from gpax_instruments.errors import BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.links import Link, SocketLink, open_link
+from gpax_instruments.links import Link, open_link
 from gpax_instruments.links._deadline import after
-from gpax_instruments.links._link import MAX_LINE_BYTES
+from gpax_instruments.links._link import MAX_LINE_BYTES, SocketLink
 from scripted import given_up
 
 PATIENCE = 0.2  # of a call that is to end by its deadline

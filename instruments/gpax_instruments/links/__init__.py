@@ -1,6 +1,6 @@
 """Links: how commands reach an instrument and answers come back."""
 
-from gpax_instruments.links._link import Link, SocketLink, open_link
+from gpax_instruments.links._link import Link, open_link
 from gpax_instruments.links._scpi import TAG_ECHO, TAG_ESE, Scpi
 
 __all__ = [
@@ -8,6 +8,5 @@ __all__ = [
     "TAG_ESE",
     "Link",
     "Scpi",
-    "SocketLink",
     "open_link",
 ]
