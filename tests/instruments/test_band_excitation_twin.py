@@ -25,16 +25,16 @@ def test_a_domain_is_a_phase_and_its_resonance_can_be_fitted(twin):
         assert image.shape == (64, 64)
         # One place deep in each kind of domain: up answers half a turn away from down.
         ends = [np.unravel_index(k, image.shape) for k in (image.argmax(), image.argmin())]
-        readings = [scope.measure((np.array(e) + 0.5) * scope.pixel_m, f"a-{k}") for k, e in enumerate(ends)]
-    spectra = np.stack([r.arrays["real"] + 1j * r.arrays["imaginary"] for r in readings]).astype(complex)
-    fit = sho_fit(readings[0].arrays["frequency"], spectra)
+        measurements = [scope.measure((np.array(e) + 0.5) * scope.pixel_m, f"a-{k}") for k, e in enumerate(ends)]
+    spectra = np.stack([r.arrays["real"] + 1j * r.arrays["imaginary"] for r in measurements]).astype(complex)
+    fit = sho_fit(measurements[0].arrays["frequency"], spectra)
     amplitude, resonance, q, phase = np.asarray(fit.params).T
     turn = np.exp(1j * (phase[0] - phase[1]))
     assert turn.real < -0.99
     assert np.all((resonance > 335e3) & (resonance < 355e3))
     assert np.all((q > 60) & (q < 130))
     assert np.all(amplitude > 5.0)
-    assert all(r.ok and r.units["real"] == "pm" for r in readings)
+    assert all(r.ok and r.units["real"] == "pm" for r in measurements)
 
 
 def test_the_same_token_is_read_again_and_noise_belongs_to_the_token(twin):

@@ -29,9 +29,9 @@ def writer(twin):
         driver.scpi.write("FAULT CLEAR")
 
 
-def radius(reading):
+def radius(measurement):
     """In units of 10 nm."""
-    return float(domain_radius(reading.arrays["image"], reading.arrays["pixel"])[0]) / UNIT_M
+    return float(domain_radius(measurement.arrays["image"], measurement.arrays["pixel"])[0]) / UNIT_M
 
 
 def code_of(driver, line):
@@ -47,14 +47,14 @@ def test_one_domain(writer):
     assert isinstance(writer, Instrument)
     for ability in ("read", "check_value", "stop"):  # as in bluesky.protocols
         assert callable(getattr(writer, ability))
-    reading = writer.measure(STRONG, "a:1")
-    assert reading.ok
-    assert reading.arrays["image"].shape == (64, 64)
-    assert reading.units == {"image": "1", "pixel": "m"}
-    np.testing.assert_allclose(reading.position, STRONG, atol=1e-12)
+    measurement = writer.measure(STRONG, "a:1")
+    assert measurement.ok
+    assert measurement.arrays["image"].shape == (64, 64)
+    assert measurement.units == {"image": "1", "pixel": "m"}
+    np.testing.assert_allclose(measurement.position, STRONG, atol=1e-12)
     expected = 1.0 + 1.5 * (4.0**2 - 1.0) ** (1 / 3)
-    assert abs(radius(reading) - expected) < 5 * (0.2 + 0.06 * expected)
-    np.testing.assert_array_equal(writer.read().arrays["image"], reading.arrays["image"])
+    assert abs(radius(measurement) - expected) < 5 * (0.2 + 0.06 * expected)
+    np.testing.assert_array_equal(writer.read().arrays["image"], measurement.arrays["image"])
     weak = writer.measure([1.0, 0.0], "a:2")  # below the threshold of 2 V
     assert radius(weak) < 0.5
     assert writer.cells_left() == before - 2

@@ -141,13 +141,13 @@ def middle(pfm):
 
 
 def test_one_loop_of_the_twin(pfm):
-    reading = pfm.measure(middle(pfm), "plain")
-    assert reading.ok, reading.reason
-    assert np.abs(reading.arrays["bias"]).max() == pytest.approx(8.0)
-    assert reading.arrays["response"].shape == (64,)
-    assert reading.arrays["response"].std() > 0
+    measurement = pfm.measure(middle(pfm), "plain")
+    assert measurement.ok, measurement.reason
+    assert np.abs(measurement.arrays["bias"]).max() == pytest.approx(8.0)
+    assert measurement.arrays["response"].shape == (64,)
+    assert measurement.arrays["response"].std() > 0
     again = pfm.measure(middle(pfm), "plain")  # the same token: the same loop, not a new one
-    assert again.arrays["response"].tobytes() == reading.arrays["response"].tobytes()
+    assert again.arrays["response"].tobytes() == measurement.arrays["response"].tobytes()
     pfm.make_safe()
     assert pfm.scpi.query("TIP?") == "WITHDRAWN"
 
@@ -156,9 +156,9 @@ def test_one_loop_of_the_twin(pfm):
 def test_a_bad_loop_is_a_failed_reading(pfm, fault):
     pfm.connect()
     arm_before_the_data(pfm, fault)
-    reading = pfm.measure(middle(pfm), f"bad-{fault}")
-    assert not reading.ok
-    assert reading.flags == ({"NAN": "nan", "SAT": "saturated"}[fault],)
+    measurement = pfm.measure(middle(pfm), f"bad-{fault}")
+    assert not measurement.ok
+    assert measurement.flags == ({"NAN": "nan", "SAT": "saturated"}[fault],)
     assert pfm.measure(middle(pfm), f"good-{fault}").ok
 
 
@@ -174,9 +174,9 @@ def test_a_refused_move_is_not_measured(pfm):
 def test_a_fault_while_the_loop_is_read_costs_no_second_pulse(pfm, fault):
     arm_before_the_data(pfm, fault)
     token = f"once-{fault}"
-    reading = pfm.measure(middle(pfm), token)
-    assert reading.ok, reading.reason
-    assert pfm.measure(middle(pfm), token).arrays["response"].tobytes() == reading.arrays["response"].tobytes()
+    measurement = pfm.measure(middle(pfm), token)
+    assert measurement.ok, measurement.reason
+    assert pfm.measure(middle(pfm), token).arrays["response"].tobytes() == measurement.arrays["response"].tobytes()
 
 
 def arm_before_the_data(pfm, fault):

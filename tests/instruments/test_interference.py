@@ -118,12 +118,12 @@ def test_a_setting_that_changes_between_read_back_and_act_fails_the_reading_and_
     driver, microscope, place = bench(kind)
     driver.measure(place, "t1")
     microscope.before[SNEAKS[kind]] = lambda: set_another(kind, microscope)
-    reading = driver.measure(place, "t2")
-    assert not reading.ok
-    assert "interference" in reading.flags
-    assert reading.reason
-    assert "othing was" not in reading.reason  # it was: the change is seen in what came home, or after the act
-    assert reading.arrays  # kept as evidence
+    measurement = driver.measure(place, "t2")
+    assert not measurement.ok
+    assert "interference" in measurement.flags
+    assert measurement.reason
+    assert "othing was" not in measurement.reason  # it was: the change is seen in what came home, or after the act
+    assert measurement.arrays  # kept as evidence
     assert (microscope.tip, microscope.beam, microscope.bias) == ("WITHDRAWN", "BLANKED", 0.0)
     acts = microscope.acts()
     with pytest.raises(Interference, match="connect again"):
@@ -137,9 +137,9 @@ def test_a_setting_that_changes_between_read_back_and_act_fails_the_reading_and_
 def test_the_bias_that_was_applied_is_told_in_volts(bench):
     driver, microscope, place = bench("pfm", vmax=2.0)
     microscope.before["MEAS:LOOP"] = lambda: set_another("pfm", microscope)
-    reading = driver.measure(place, "t1")
-    assert "10 V" in reading.reason
-    assert "2 V" in reading.reason
+    measurement = driver.measure(place, "t1")
+    assert "10 V" in measurement.reason
+    assert "2 V" in measurement.reason
 
 
 @pytest.mark.parametrize(("gain", "ok"), [(1.0, True), (1.005, True), (1.03, False), (-1.0, False), (0.0, False)])
@@ -154,8 +154,8 @@ def test_a_waveform_is_compared_as_a_whole_within_the_error_of_a_calibration(ben
 def test_another_pulse_than_was_sent_ends_the_campaign(bench):
     driver, microscope, place = bench("writer")
     microscope.answers["PULS?"] = "7.0,0.1"
-    reading = driver.measure(place, "t1")
-    assert set(reading.flags) == {"elsewhere", "interference"}
+    measurement = driver.measure(place, "t1")
+    assert set(measurement.flags) == {"elsewhere", "interference"}
     assert microscope.tip == "WITHDRAWN"
     with pytest.raises(Interference):
         driver.measure(place, "t2")
@@ -185,9 +185,9 @@ def test_numbers_that_may_be_of_the_other_program_are_no_reading(bench, kind, da
         return honest(argument) if callable(honest) else honest
 
     microscope.answers[data] = late
-    reading = driver.measure(place, "t1")
-    assert not reading.ok
-    assert "theirs" in reading.reason
+    measurement = driver.measure(place, "t1")
+    assert not measurement.ok
+    assert "theirs" in measurement.reason
     with pytest.raises(Interference):
         driver.measure(place, "t2")
 
@@ -220,10 +220,10 @@ def test_a_shot_is_kept_where_the_beam_is_refused_its_way_to_the_parking_place(b
     driver, microscope, place = bench("stem", park=(0.0, 0.0))
     driver.connect()
     refuse_to_park(microscope)
-    reading = driver.measure(place, "t1")
-    assert (reading.ok, reading.flags) == (True, ("not parked",))
-    np.testing.assert_array_equal(reading.arrays["counts"], np.ones(6))
-    np.testing.assert_array_equal(reading.position, place)
+    measurement = driver.measure(place, "t1")
+    assert (measurement.ok, measurement.flags) == (True, ("not parked",))
+    np.testing.assert_array_equal(measurement.arrays["counts"], np.ones(6))
+    np.testing.assert_array_equal(measurement.position, place)
     assert microscope.beam == "BLANKED"
     assert driver.measure(place, "t2").flags == ()
 
@@ -232,9 +232,9 @@ def test_a_loop_that_the_instrument_holds_is_read_wherever_the_stage_has_gone_si
     driver, microscope, place = bench("pfm")
     driver.measure(place, "t1")
     microscope.position = [1e-7, 1e-7]
-    reading = driver.connect().measure(place, "t1")
-    assert (reading.ok, reading.flags) == (True, ())
-    np.testing.assert_array_equal(reading.position, place)
+    measurement = driver.connect().measure(place, "t1")
+    assert (measurement.ok, measurement.flags) == (True, ())
+    np.testing.assert_array_equal(measurement.position, place)
     assert microscope.names() == ["t1"]
     microscope.before["MEAS:LOOP"] = lambda: setattr(microscope, "position", [1e-7, 1e-7])
     with pytest.raises(MoveRefused, match="reads"):  # one that was just asked for is where it was sent, or nowhere
@@ -246,9 +246,9 @@ def test_a_loop_from_before_the_amplitude_was_narrowed_is_no_interference(bench)
     killed.measure(place, "t1")
     killed.close()
     driver = PFM(killed.address, AXES, vmax=4.0, points=16, timeout_s=30.0)
-    reading = driver.measure(place, "t1")
-    assert (reading.ok, reading.reason, reading.flags) == (True, "", ("waveform",))
-    assert np.max(np.abs(reading.arrays["bias"])) == 8.0
+    measurement = driver.measure(place, "t1")
+    assert (measurement.ok, measurement.reason, measurement.flags) == (True, "", ("waveform",))
+    assert np.max(np.abs(measurement.arrays["bias"])) == 8.0
     assert driver.measure(place, "t2").flags == ()
     assert microscope.applied == [4.0, 16.0]
     driver.close()
@@ -263,8 +263,8 @@ def test_another_waveform_is_noticed_too_where_the_link_broke_before_it_was_read
     with pytest.raises(LinkTimeout), impatient(driver, "FORM:BORD"):
         driver.measure(place, "t1")
     microscope.answers["LOOP:DATA?"] = honest
-    reading = driver.measure(place, "t1")
-    assert (reading.ok, reading.flags) == (False, ("interference",))
+    measurement = driver.measure(place, "t1")
+    assert (measurement.ok, measurement.flags) == (False, ("interference",))
     assert microscope.names() == ["t1"]
 
 

@@ -338,10 +338,10 @@ def test_the_dose_of_a_place_that_is_not_told_fails_the_reading(serve, answer):
     microscope = Scripted("STEM")
     microscope.answers["SHOT:DOSE?"] = answer
     with STEM(serve(microscope).address, AXES) as scope:
-        reading = scope.measure(PLACE, "t1")
-    assert reading.flags == ("dose",)
-    assert reading.arrays["counts"].size == 6
-    assert np.isnan(reading.arrays["dose"])
+        measurement = scope.measure(PLACE, "t1")
+    assert measurement.flags == ("dose",)
+    assert measurement.arrays["counts"].size == 6
+    assert np.isnan(measurement.arrays["dose"])
 
 
 @pytest.mark.parametrize("answer", ["", "nan", "1", "1,2,3", "5,3", "-1,3", "1;2"])

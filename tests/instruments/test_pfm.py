@@ -124,16 +124,16 @@ def test_the_driver_keeps_its_promises(bench):
 def test_one_loop(bench):
     pfm, microscope, _ = bench(response_unit="pm/V")
     with pfm:
-        reading = pfm.measure(HERE, "run-1:0001")
+        measurement = pfm.measure(HERE, "run-1:0001")
         assert microscope.tip == "ENGAGED"
         again = pfm.read()
-        assert again.arrays["response"].tobytes() == reading.arrays["response"].tobytes()
+        assert again.arrays["response"].tobytes() == measurement.arrays["response"].tobytes()
         assert again.units == {"bias": "V", "response": "pm/V"}
-    assert reading.ok
-    assert reading.position.tolist() == HERE.tolist()
-    assert reading.position.dtype == np.float64
-    assert reading.arrays["bias"].dtype == np.float64
-    np.testing.assert_array_equal(reading.arrays["response"], LOOP)
+    assert measurement.ok
+    assert measurement.position.tolist() == HERE.tolist()
+    assert measurement.position.dtype == np.float64
+    assert measurement.arrays["bias"].dtype == np.float64
+    np.testing.assert_array_equal(measurement.arrays["response"], LOOP)
     assert microscope.wave == [8.0, 16]
     assert microscope.pulses == ["run-1:0001"]
     assert microscope.tip == "WITHDRAWN"  # leaving the block makes safe
@@ -221,9 +221,9 @@ def test_a_cut_during_a_read_changes_nothing(bench, word, obeyed):
     if word == "LIM?":
         with pytest.raises(LinkLost):
             pfm.connect()
-    reading = pfm.measure(HERE, "t1")
-    assert reading.ok
-    np.testing.assert_array_equal(reading.arrays["response"], LOOP)
+    measurement = pfm.measure(HERE, "t1")
+    assert measurement.ok
+    np.testing.assert_array_equal(measurement.arrays["response"], LOOP)
     assert microscope.pulses == ["t1"]
     assert microscope.cuts == []
 
@@ -268,8 +268,8 @@ def test_a_token_that_is_already_done_is_read_and_not_pulsed_again(bench):
     pfm.measure(HERE, "t1")
     pfm.close()
     other = PFM(server.address, AXES, vmax=8.0, points=16)
-    reading = other.measure(HERE, "t1")
-    assert reading.ok
+    measurement = other.measure(HERE, "t1")
+    assert measurement.ok
     assert microscope.pulses == ["t1"]
     with pytest.raises(MoveRefused):
         other.measure([0.0, 0.0], "t1")  # the loop of this token was taken elsewhere
@@ -300,10 +300,10 @@ def test_a_bad_loop_is_a_failed_reading(bench, value, count, flag):
     pfm, microscope, _ = bench()
     microscope.loop = LOOP.copy()
     microscope.loop[:count] = value
-    reading = pfm.measure(HERE, "t1")
-    assert not reading.ok
-    assert flag in reading.flags
-    assert f"{count} of 16" in reading.reason
+    measurement = pfm.measure(HERE, "t1")
+    assert not measurement.ok
+    assert flag in measurement.flags
+    assert f"{count} of 16" in measurement.reason
 
 
 def test_a_loop_of_the_wrong_length_is_a_failed_reading(bench):

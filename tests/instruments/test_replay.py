@@ -31,13 +31,13 @@ def test_a_recorded_map_is_an_instrument(tmp_path):
     assert "map.h5" in replay.identity()
     for i, x in enumerate([0.0, 1e-6, 2e-6]):
         for j, y in enumerate([0.0, 2e-6]):
-            reading = replay.measure(np.array([x, y], np.float32), "t")
-            assert reading.ok
-            assert reading.position.tolist() == [x, y]
-            np.testing.assert_array_equal(reading.arrays["bias"], bias)
-            np.testing.assert_array_equal(reading.arrays["response"], np.roll(loops[i, j], -2))
-            assert reading.units == {"bias": "V", "response": "a.u."}
-            reading.arrays["response"][:] = -1  # the record is not touched
+            measurement = replay.measure(np.array([x, y], np.float32), "t")
+            assert measurement.ok
+            assert measurement.position.tolist() == [x, y]
+            np.testing.assert_array_equal(measurement.arrays["bias"], bias)
+            np.testing.assert_array_equal(measurement.arrays["response"], np.roll(loops[i, j], -2))
+            assert measurement.units == {"bias": "V", "response": "a.u."}
+            measurement.arrays["response"][:] = -1  # the record is not touched
     assert replay.measure([0.0, 0.0], "t").arrays["response"].min() == 0
     replay.make_safe()
     replay.close()
@@ -54,12 +54,12 @@ def test_a_data_set_is_an_instrument():
     assert [(a.name, a.unit) for a in replay.axes] == [("y", "nm"), ("x", "nm")]
     for i, y in enumerate([0.0, 2.0]):
         for j, x in enumerate([0.0, 1.0, 2.0]):
-            reading = replay.measure([y, x], "t")
-            assert reading.ok
-            assert reading.position.tolist() == [y, x]
-            np.testing.assert_array_equal(reading.arrays["counts"], spectra().values[:, i, j])
-            np.testing.assert_array_equal(reading.arrays["energy"], np.arange(4.0))
-            assert reading.units == {"counts": "1", "energy": "eV"}
+            measurement = replay.measure([y, x], "t")
+            assert measurement.ok
+            assert measurement.position.tolist() == [y, x]
+            np.testing.assert_array_equal(measurement.arrays["counts"], spectra().values[:, i, j])
+            np.testing.assert_array_equal(measurement.arrays["energy"], np.arange(4.0))
+            assert measurement.units == {"counts": "1", "energy": "eV"}
     turned = Replay.of(spectra(), over=("x", "y")).measure([2.0, 0.0], "t")
     np.testing.assert_array_equal(turned.arrays["counts"], spectra().values[:, 0, 2])
     patterns = Replay.of(spectra(), over=("energy",)).measure([3.0], "t")
@@ -82,10 +82,10 @@ def test_a_measured_spectrum_image_is_an_instrument():
     pytest.importorskip("rsciio", reason="the extra `files` is not installed")
     (cube,) = load(REAL.parents[1] / "image_to_spectrum" / "SI-EELS.dm3").values()
     replay = Replay.of(cube)
-    reading = replay.measure(replay.positions[7], "t")
+    measurement = replay.measure(replay.positions[7], "t")
     expected = cube.moved("y", "x", "Energy loss").values.reshape(-1, 1024)[7]
-    np.testing.assert_array_equal(reading.arrays[cube.quantity], expected)
-    assert reading.arrays["Energy loss"].shape == (1024,)
+    np.testing.assert_array_equal(measurement.arrays[cube.quantity], expected)
+    assert measurement.arrays["Energy loss"].shape == (1024,)
 
 
 @pytest.mark.parametrize("target", [[1.02e-6, 0.0], [np.nan, 0.0], [3e-6, 0.0], [0.0], [0.5e-6, 1e-6]])
@@ -107,10 +107,10 @@ def test_a_pixel_that_is_no_number_is_a_failed_reading(tmp_path, bad, flag):
     loops[1, 1, 5] = bad
     write_map(tmp_path / "map.h5", loops)
     replay = Replay.from_beps(tmp_path / "map.h5")
-    reading = replay.measure([1e-6, 2e-6], "t")
-    assert not reading.ok
-    assert reading.flags == (flag,)
-    assert "response: 1 of 8 points" in reading.reason
+    measurement = replay.measure([1e-6, 2e-6], "t")
+    assert not measurement.ok
+    assert measurement.flags == (flag,)
+    assert "response: 1 of 8 points" in measurement.reason
     assert replay.measure([1e-6, 0.0], "t").ok
 
 
@@ -142,12 +142,14 @@ def test_the_real_map():
     replay = Replay.from_beps(REAL)
     assert replay.positions.shape == (2500, 2)
     assert replay.positions.max() == pytest.approx(2e-6)
-    readings = [replay.measure(x, "t") for x in replay.positions]
-    assert all(r.ok for r in readings)
-    bias = readings[0].arrays["bias"]
+    measurements = [replay.measure(x, "t") for x in replay.positions]
+    assert all(r.ok for r in measurements)
+    bias = measurements[0].arrays["bias"]
     assert bias[0] == bias.max() == 8.5
     closed = np.append(bias, bias[0])
-    areas = np.array([np.trapezoid(np.append(r.arrays["response"], r.arrays["response"][0]), closed) for r in readings])
+    areas = np.array(
+        [np.trapezoid(np.append(r.arrays["response"], r.arrays["response"][0]), closed) for r in measurements]
+    )
     assert areas.min() == pytest.approx(-0.16314, abs=1e-5)
     assert areas.max() == pytest.approx(0.00118, abs=1e-5)
     assert np.median(np.abs(areas)) == pytest.approx(0.001125, abs=1e-6)

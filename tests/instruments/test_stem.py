@@ -92,9 +92,9 @@ def test_the_budget_is_kept_and_nothing_is_exposed_beyond_it(twin):
 def test_bad_numbers_are_a_reading_that_says_so_and_the_beam_is_blanked(twin):
     with connected(twin) as scope:
         scope.scpi.write("FAULT NAN")
-        reading = scope.measure(PLACE, "e-1")
-        assert not reading.ok
-        assert "nan" in reading.flags
+        measurement = scope.measure(PLACE, "e-1")
+        assert not measurement.ok
+        assert "nan" in measurement.flags
         scope.scpi.write("FAULT MOVE")
         with pytest.raises(MoveRefused):
             scope.measure(PLACE[::-1], "e-2")
@@ -107,8 +107,8 @@ def test_bad_numbers_are_a_reading_that_says_so_and_the_beam_is_blanked(twin):
 
 def test_a_pattern_holds_the_electrons_it_was_given(twin):
     with connected(twin, mode="diffraction") as scope:
-        reading = scope.measure(PLACE, "f-1")
-    pattern = reading.arrays["pattern"]
+        measurement = scope.measure(PLACE, "f-1")
+    pattern = measurement.arrays["pattern"]
     assert pattern.shape == (32, 32)
     # A thousandth of the electrons is counted, Poisson: within 4 standard deviations.
     assert abs(pattern.sum() - 1e-3 * DIFF_E) < 4 * np.sqrt(1e-3 * DIFF_E)
@@ -179,11 +179,11 @@ def test_a_drifting_specimen_is_followed_by_looking_again():
         tracked = Tracked(
             scope, lambda: scope.image().arrays["haadf"], reference, pixel=(pixel, pixel), every=5, unit="m"
         )
-        readings = [tracked.measure(PLACE, f"h-{k}") for k in range(12)]
+        measurements = [tracked.measure(PLACE, f"h-{k}") for k in range(12)]
     # Three looks, after 1, 7 and 13 exposures, the last two before the sixth and the eleventh shot.
-    drift = np.array([r.arrays["drift"] for r in readings]) / pixel
+    drift = np.array([r.arrays["drift"] for r in measurements]) / pixel
     expected = 0.15 * np.array([1] * 5 + [7] * 5 + [13] * 2)
     np.testing.assert_allclose(drift[:, 0], expected, atol=0.25)
     np.testing.assert_allclose(drift[:, 1], 0.5 * expected, atol=0.25)
-    assert all(not r.flags for r in readings)
-    np.testing.assert_allclose(readings[-1].position, PLACE, atol=1e-10)
+    assert all(not r.flags for r in measurements)
+    np.testing.assert_allclose(measurements[-1].position, PLACE, atol=1e-10)
