@@ -20,7 +20,7 @@ from bo_step import BOUNDS, KEY, candidates, objective, quality, seeds  # noqa: 
 import gpax_lab  # noqa: E402
 from gpax_lab import acquisition, bayes_opt, gp, kernels, nuts, observations, smc  # noqa: E402
 from gpax_lab.core import Status  # noqa: E402
-from gpax_lab.experiment import buffer_for  # noqa: E402
+from gpax_lab.experiment._buffer import buffer_for  # noqa: E402
 from gpax_lab.experiment._simulate import measure  # noqa: E402
 
 gpax_lab.setup(cache=False, verbose=False)

@@ -17,7 +17,8 @@ import time
 import numpy as np
 from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.errors import LINK_FAULTS
-from gpax_instruments.links import TAG_ECHO, Scpi, open_link
+from gpax_instruments.links import Scpi, open_link
+from gpax_instruments.links._scpi import TAG_ECHO
 from gpax_instruments.twins import start_pfm
 
 from gpax_lab.core import Axis, MoveRefused

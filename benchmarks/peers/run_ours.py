@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from bo_step import usual_draws, usual_fit  # noqa: E402
 
 from gpax_lab import acquisition, bayes_opt, gp, kernels, laplace, nuts, observations, smc  # noqa: E402
-from gpax_lab.experiment import buffer_for  # noqa: E402
+from gpax_lab.experiment._buffer import buffer_for  # noqa: E402
 
 BOUNDS = [[0.0, 1.0], [0.0, 1.0]]
 MODEL = gp.exact(2, kernels.rbf, bounds=BOUNDS)

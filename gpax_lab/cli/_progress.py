@@ -12,8 +12,9 @@ from rich.text import Text
 
 from gpax_lab.cli._terminal import say
 from gpax_lab.cli._units import place, value
-from gpax_lab.experiment import Event, reach_of
+from gpax_lab.experiment import Event
 from gpax_lab.experiment._experiment import as_asked
+from gpax_lab.experiment._reach import reach_of
 from gpax_lab.inference import coverage
 from gpax_lab.settings import Plan
 

@@ -2,10 +2,9 @@
 
 from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment._bayes_opt import bayes_opt
-from gpax_lab.experiment._buffer import buffer_for
 from gpax_lab.experiment._contracts import Event, Outcome
 from gpax_lab.experiment._experiment import Experiment, NothingLeft, Objective, State
-from gpax_lab.experiment._reach import Reach, reach, reach_of
+from gpax_lab.experiment._reach import Reach, reach
 from gpax_lab.experiment._recovery import Recovery, recovery
 from gpax_lab.experiment._run import run
 from gpax_lab.experiment._simulate import Trajectory, simulate
@@ -28,10 +27,8 @@ __all__ = [
     "Tracked",
     "Trajectory",
     "bayes_opt",
-    "buffer_for",
     "interventions",
     "reach",
-    "reach_of",
     "recovery",
     "run",
     "simulate",

@@ -7,18 +7,11 @@ from gpax_lab.simulators import diffraction, ferroelectric, stem_sample
 from gpax_lab.simulators._band_excitation import BESample, be_sample, be_spectrum, be_switching
 from gpax_lab.simulators._domain_image import domain_image, written_radius
 from gpax_lab.simulators._glyphs import Glyphs, glyphs
-from gpax_lab.simulators._graphene import CARBON, EDGE, FOREIGN, MOLECULE, Honeycomb, graphene
-from gpax_lab.simulators._loop_family import LINEAR, PINCHED, SWITCHING, Loops, loop_family
+from gpax_lab.simulators._graphene import Honeycomb, graphene
+from gpax_lab.simulators._loop_family import Loops, loop_family
 from gpax_lab.simulators._unit_cells import CellImage, Cells, film_of_cells, unit_cells
 
 __all__ = [
-    "CARBON",
-    "EDGE",
-    "FOREIGN",
-    "LINEAR",
-    "MOLECULE",
-    "PINCHED",
-    "SWITCHING",
     "BESample",
     "CellImage",
     "Cells",

@@ -17,9 +17,6 @@ from jax.typing import ArrayLike
 from gpax_lab.core._types import Float
 
 __all__ = [
-    "CRITICAL_DOSE",
-    "EDGES",
-    "ENERGY",
     "Specimen",
     "eels",
     "haadf",

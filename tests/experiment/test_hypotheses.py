@@ -26,7 +26,8 @@ from gpax_lab import (
 )
 from gpax_lab.acquisition._information import _informations, telling_apart
 from gpax_lab.core import Status
-from gpax_lab.experiment import Simulated, buffer_for
+from gpax_lab.experiment import Simulated
+from gpax_lab.experiment._buffer import buffer_for
 from gpax_lab.experiment._record import fold
 from gpax_lab.hypotheses import bandit
 from gpax_lab.storage import Campaign, read

@@ -4,7 +4,8 @@ import jax
 import numpy as np
 
 from gpax_lab import acquisition, bayes_opt, gp, laplace, observations
-from gpax_lab.experiment import reach, reach_of
+from gpax_lab.experiment import reach
+from gpax_lab.experiment._reach import reach_of
 
 PLACES = np.random.default_rng(0).uniform(size=(400, 2))
 

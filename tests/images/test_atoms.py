@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gpax_lab.images import around_atoms, find_atoms
-from gpax_lab.simulators import CARBON, EDGE, FOREIGN, MOLECULE, film_of_cells, graphene
+from gpax_lab.simulators import film_of_cells, graphene
+from gpax_lab.simulators._graphene import CARBON, EDGE, FOREIGN, MOLECULE
 
 KEY = jax.random.key(4)
 ATOMS = Path(__file__).resolve().parents[2] / "../shared/data/atoms"

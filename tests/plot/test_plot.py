@@ -145,7 +145,7 @@ def test_posterior_of_one_input_draws_into_given_axes():
     figure = plot.posterior_1d(x, x, 0.1 + 0 * x, draws=np.stack([x, 2 * x]), next_x=0.7, axis=("bias", "V"), ax=ax)
     assert figure is ax.get_figure()
     assert ax.get_xlabel() == "bias (V)"
-    assert sum(line.get_color() == plot.GREEN for line in ax.lines) == 2
+    assert sum(line.get_color() == plot._base.GREEN for line in ax.lines) == 2
     assert next(line for line in ax.lines if line.get_label() == "next point").get_xdata()[0] == 0.7
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from gpax_lab.core._poses import grid
-from gpax_lab.simulators import LINEAR, PINCHED, SWITCHING, film_of_cells, loop_family, unit_cells
+from gpax_lab.simulators import film_of_cells, loop_family, unit_cells
+from gpax_lab.simulators._loop_family import LINEAR, PINCHED, SWITCHING
 from gpax_lab.spectra.loops import loop_area
 
 KEY = jax.random.key(6)
