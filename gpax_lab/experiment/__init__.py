@@ -2,6 +2,7 @@
 
 from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment._bayes_opt import bayes_opt
+from gpax_lab.experiment._buffer import buffer_for
 from gpax_lab.experiment._contracts import Event, Outcome
 from gpax_lab.experiment._experiment import Experiment, NothingLeft, Objective, State
 from gpax_lab.experiment._reach import Reach, reach
@@ -27,6 +28,7 @@ __all__ = [
     "Tracked",
     "Trajectory",
     "bayes_opt",
+    "buffer_for",
     "interventions",
     "reach",
     "recovery",
