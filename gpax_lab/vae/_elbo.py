@@ -153,19 +153,19 @@ class _Drawn(NamedTuple):
 
 
 def _draw(
-    model: VAE, params: Params, key: Array, data: Examples, seen: EncoderOutput, classes: Array, known: Array
+    model: VAE, params: Params, key: Array, data: Examples, encoded: EncoderOutput, classes: Array, known: Array
 ) -> _Drawn:
     """Draw content and pose given classes (n, B, classes) and properties (n, p), decode, compare."""
     form = (data.x.shape[0], model.views, classes.shape[1])
     flat = math.prod(form)
-    features = jnp.broadcast_to(seen.features[:, :, None], (*form, seen.features.shape[-1]))
+    features = jnp.broadcast_to(encoded.features[:, :, None], (*form, encoded.features.shape[-1]))
     classes = jnp.broadcast_to(classes[:, None, :, : model.classes], (*form, model.classes))
     properties = jnp.broadcast_to(known[:, None, None], (*form, model.properties))
     posterior = split(model, params, features, jnp.concatenate([classes, properties], axis=-1))
     keys = jax.random.split(key, len(model.parts))
     drawn, kl, log_ratio = [], [], jnp.zeros(form, features.dtype)
     for part, (mean, sd), one in zip(model.parts, posterior, keys, strict=True):
-        # The same noise for all branches of an example: they compete on what they say, not on their luck.
+        # The same noise for all branches of an example: they compete on what they say, not on their draws.
         z = mean + sd * jax.random.normal(one, (form[0], 1, 1, part.size), mean.dtype)
         drawn.append(z)
         kl.append(part.kl(mean, sd))
@@ -186,11 +186,11 @@ def _draw(
     return _Drawn(log_likelihood, kl[0], sum(kl[1:], jnp.zeros(form, features.dtype)), log_ratio, latents, decoded)
 
 
-def _properties(key: Array, data: Examples, seen: EncoderOutput) -> tuple[Array, Array, Array, Array]:
+def _properties(key: Array, data: Examples, encoded: EncoderOutput) -> tuple[Array, Array, Array, Array]:
     """Known or drawn properties (n, p); their share of the continuous KL, log q of the known, log p/q of the drawn."""
     known = ~jnp.isnan(data.properties)
     given = jnp.where(known, data.properties, 0.0)
-    mean, sd = seen.property_mean, seen.property_sd
+    mean, sd = encoded.property_mean, encoded.property_sd
     drawn = mean + sd * jax.random.normal(key, mean.shape, mean.dtype)
     value = jnp.where(known, given, drawn)
     log_q = -0.5 * ((value - mean) / sd) ** 2 - jnp.log(sd) - 0.5 * math.log(2 * math.pi)
@@ -201,19 +201,19 @@ def _properties(key: Array, data: Examples, seen: EncoderOutput) -> tuple[Array,
     return value, total(kl), total(jnp.where(known, log_q, 0.0)), total(ratio)
 
 
-def _class_weights(model: VAE, key: Array, data: Examples, seen: EncoderOutput) -> tuple[Array, Array, Array]:
+def _class_weights(model: VAE, key: Array, data: Examples, encoded: EncoderOutput) -> tuple[Array, Array, Array]:
     """Classes (n, B, classes) to decode with, the weight (n, T, B) of each branch, and log q (n, T, K) given labels."""
     count, many = data.x.shape[0], max(model.classes, 1)
     eye = jnp.eye(many, dtype=data.x.dtype)
     labelled = ((data.label >= 0) & (model.classes > 0))[:, None]
     given = eye[jnp.maximum(data.label, 0)] if model.classes else jnp.ones((count, 1), data.x.dtype)
-    of_view = seen.log_branch - seen.log_class[:, None]
-    log_class = jnp.where(labelled, jnp.where(given > 0, 0.0, -jnp.inf), seen.log_class)
+    of_view = encoded.log_branch - encoded.log_class[:, None]
+    log_class = jnp.where(labelled, jnp.where(given > 0, 0.0, -jnp.inf), encoded.log_class)
     log_branch = of_view + log_class[:, None]
     if not (model.gumbel and model.classes):
         return jnp.broadcast_to(eye[None], (count, many, many)), jnp.exp(log_branch), of_view
-    noise = jax.random.gumbel(key, seen.log_class.shape, data.x.dtype)
-    soft = jax.nn.softmax((seen.log_class + noise) / model.gumbel)
+    noise = jax.random.gumbel(key, encoded.log_class.shape, data.x.dtype)
+    soft = jax.nn.softmax((encoded.log_class + noise) / model.gumbel)
     classes = jnp.where(labelled, given, soft)
     return classes[:, None, :], jnp.sum(jnp.exp(log_branch), axis=2, keepdims=True), of_view
 
@@ -237,10 +237,10 @@ def elbo(model: VAE, params: Params, key: Array, data: Examples, weights: Weight
 @partial(jax.jit, static_argnames="model")
 def _elbo(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -> ELBOTerms:
     key_z, key_class, key_property = jax.random.split(key, 3)
-    seen = encoder_output(model, params, data.x, data.condition)
-    properties, kl_property, log_property, _ = _properties(key_property, data, seen)
-    classes, share, of_view = _class_weights(model, key_class, data, seen)
-    drawn = _draw(model, params, key_z, data, seen, classes, properties)
+    encoded = encoder_output(model, params, data.x, data.condition)
+    properties, kl_property, log_property, _ = _properties(key_property, data, encoded)
+    classes, share, of_view = _class_weights(model, key_class, data, encoded)
+    drawn = _draw(model, params, key_z, data, encoded, classes, properties)
 
     def expected(values: Array) -> Array:
         return jnp.sum(share * values, axis=(1, 2))
@@ -248,17 +248,17 @@ def _elbo(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -
     # Which view it is belongs to the angle, which class to the classes: KL(t, c) = KL(c) + E_c KL(t | c).
     in_class = jnp.sum(jnp.exp(of_view) * (of_view + math.log(model.views)), axis=1)
     labelled = (data.label >= 0) & (model.classes > 0)
-    given = jnp.arange(seen.log_class.shape[1])[None] == data.label[:, None]
-    class_share = jnp.where(labelled[:, None], given, jnp.exp(seen.log_class))
+    given = jnp.arange(encoded.log_class.shape[1])[None] == data.label[:, None]
+    class_share = jnp.where(labelled[:, None], given, jnp.exp(encoded.log_class))
     kl_pose = jnp.mean(expected(drawn.kl_pose) + jnp.sum(class_share * in_class, axis=1) + kl_property)
     kl_content = jnp.mean(expected(drawn.kl_content))
     kl_continuous = kl_content + kl_pose
     most = math.log(max(model.classes, 1))
-    entropy = jnp.sum(jnp.exp(seen.log_class) * seen.log_class, axis=1)
+    entropy = jnp.sum(jnp.exp(encoded.log_class) * encoded.log_class, axis=1)
     kl_discrete = jnp.mean(jnp.where(labelled, most, entropy + most))
-    frequency = jnp.mean(jnp.exp(seen.log_class), axis=0)
+    frequency = jnp.mean(jnp.exp(encoded.log_class), axis=0)
     balance = jnp.sum(frequency * jnp.log(jnp.maximum(frequency, 1e-12))) + most
-    log_label = jnp.sum(jnp.where(labelled[:, None] & given, seen.log_class, 0.0), axis=1)
+    log_label = jnp.sum(jnp.where(labelled[:, None] & given, encoded.log_class, 0.0), axis=1)
     label = jnp.mean(log_label + log_property)
     physics = jnp.zeros((), data.x.dtype)
     if model.physics is not None:
@@ -291,7 +291,7 @@ def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samp
         data: examples; a known label or property counts as observed.
         samples: draws for every example.
     """
-    seen = encoder_output(model, params, data.x, data.condition)
+    encoded = encoder_output(model, params, data.x, data.condition)
     many = max(model.classes, 1)
     classes = jnp.broadcast_to(jnp.eye(many, dtype=data.x.dtype)[None], (data.x.shape[0], many, many))
     labelled = (data.label >= 0) & (model.classes > 0)
@@ -299,8 +299,8 @@ def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samp
 
     def one(carry: None, key: Array) -> tuple[None, Array]:
         key_z, key_property = jax.random.split(key)
-        properties, _, _, ratio = _properties(key_property, data, seen)
-        drawn = _draw(model, params, key_z, data, seen, classes, properties)
+        properties, _, _, ratio = _properties(key_property, data, encoded)
+        drawn = _draw(model, params, key_z, data, encoded, classes, properties)
         each = drawn.log_likelihood + drawn.log_ratio + ratio[:, None, None] - math.log(many * model.views)
         return carry, jax.nn.logsumexp(jnp.where(barred, -jnp.inf, each), axis=(1, 2))
 

@@ -65,13 +65,13 @@ def examples(
         Array([ 0,  1, -1], dtype=int32)
     """
     kind = jnp.dtype(dtype)
-    shown = _numbers(x, "x", kind)
-    if shown.ndim < 2:
-        raise ValueError(f"x is (n, h, w), (n, h, w, channels) or (n, length); got {shown.shape}.")
-    count = len(shown)
+    inputs = _numbers(x, "x", kind)
+    if inputs.ndim < 2:
+        raise ValueError(f"x is (n, h, w), (n, h, w, channels) or (n, length); got {inputs.shape}.")
+    count = len(inputs)
     if count < 1:
         raise ValueError("x holds no examples.")
-    asked = shown if target is None else _numbers(target, "target", kind)
+    targets = inputs if target is None else _numbers(target, "target", kind)
     given = _columns(condition, count, kind)
     if not np.isfinite(np.asarray(given)).all():
         raise ValueError("condition holds values that are not finite: a condition is known of every example.")
@@ -81,9 +81,9 @@ def examples(
     labels = np.full(count, -1) if label is None else np.asarray(label)
     if labels.shape != (count,) or labels.dtype.kind not in "iu" or labels.min() < -1:
         raise ValueError(f"label is ({count},) integers, -1 where not known; got {labels.dtype} {labels.shape}.")
-    if asked.shape[0] != count or asked.ndim < 2:
-        raise ValueError(f"target has as many examples as x, {count}; got {asked.shape}.")
-    return Examples(shown, asked, given, jnp.asarray(labels, jnp.int32), known)
+    if targets.shape[0] != count or targets.ndim < 2:
+        raise ValueError(f"target has as many examples as x, {count}; got {targets.shape}.")
+    return Examples(inputs, targets, given, jnp.asarray(labels, jnp.int32), known)
 
 
 def _numbers(values: ArrayLike, name: str, dtype: jnp.dtype) -> Array:

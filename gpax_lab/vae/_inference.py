@@ -1,4 +1,4 @@
-"""What a trained model is good for: latents with their uncertainty, images from latents, oddities, maps, tracks."""
+"""What a trained model is used for: latents with their uncertainty, images from latents, anomalies."""
 
 from collections.abc import Callable
 from functools import partial
@@ -91,9 +91,9 @@ def _given(model: VAE, x: ArrayLike | Examples, condition: ArrayLike | None) -> 
 
 
 def _unlabelled(model: VAE, x: ArrayLike, condition: ArrayLike | None) -> Examples:
-    shown = jnp.asarray(x)
-    blank = np.full((len(shown), model.properties), np.nan)
-    return examples(shown, condition=condition, properties=blank)
+    inputs = jnp.asarray(x)
+    blank = np.full((inputs.shape[0], model.properties), np.nan)
+    return examples(inputs, condition=condition, properties=blank)
 
 
 def _batched(function: Callable, data: Examples, batch: int):
@@ -109,9 +109,9 @@ def _batched(function: Callable, data: Examples, batch: int):
 
 @partial(jax.jit, static_argnames="model")
 def _encode(model: VAE, params: Params, data: Examples) -> Encoded:
-    seen = encoder_output(model, params, data.x, data.condition)
+    encoded = encoder_output(model, params, data.x, data.condition)
     count = data.x.shape[0]
-    classes = jnp.exp(seen.log_class) if model.classes else jnp.zeros((count, 0), data.x.dtype)
+    classes = jnp.exp(encoded.log_class) if model.classes else jnp.zeros((count, 0), data.x.dtype)
     best, label = classes, jnp.zeros(count, jnp.int32)
     if model.classes:
         eye = jnp.eye(model.classes, dtype=data.x.dtype)
@@ -119,11 +119,11 @@ def _encode(model: VAE, params: Params, data: Examples) -> Encoded:
         label = jnp.argmax(classes, axis=1)
         best = eye[label]
     row = jnp.arange(count)
-    view = jnp.argmax(seen.log_branch[row, :, label], axis=1)
+    view = jnp.argmax(encoded.log_branch[row, :, label], axis=1)
     known = ~jnp.isnan(data.properties)
-    properties = jnp.where(known, data.properties, seen.property_mean)
-    properties_sd = jnp.where(known, 0.0, seen.property_sd)
-    parts = split(model, params, seen.features[row, view], jnp.concatenate([best, properties], axis=-1))
+    properties = jnp.where(known, data.properties, encoded.property_mean)
+    properties_sd = jnp.where(known, 0.0, encoded.property_sd)
+    parts = split(model, params, encoded.features[row, view], jnp.concatenate([best, properties], axis=-1))
     z = jnp.concatenate([mean for mean, _ in parts], axis=-1)
     pose = model.latents(z, best, data.condition, properties, view).pose
     widths: dict[str, Array] = {}
@@ -244,9 +244,10 @@ def reconstruct(
 def predict(
     trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, draws: int = 64
 ) -> tuple[Float[Array, " n *output"], Float[Array, " n *output"]]:
-    """Mean and variance (n, *output) of the decoder's images over draws of the latents: im2spec with its doubt.
+    """Mean and variance (n, *output) of the decoder's images over draws of the latents.
 
-    The variance holds what the latents leave open and, with a Gaussian likelihood, the noise.
+    With `output` in another domain this is a variational encoder-decoder, image to spectrum or back. The variance holds
+    what the latents leave open and, with a Gaussian likelihood, the noise.
     """
     model, params = _one(trained)
     data = _given(model, x, condition)
@@ -255,18 +256,18 @@ def predict(
 
 @partial(jax.jit, static_argnames=("model", "draws"))
 def _predict(model: VAE, params: Params, key: Array, data: Examples, draws: int) -> tuple[Array, Array]:
-    seen = encoder_output(model, params, data.x, data.condition)
+    encoded = encoder_output(model, params, data.x, data.condition)
     count = data.x.shape[0]
 
     def one(sums: tuple[Array, Array], key: Array) -> tuple[tuple[Array, Array], None]:
         key_class, key_property, key_z = jax.random.split(key, 3)
-        branch = jax.random.categorical(key_class, seen.log_branch.reshape(count, -1))
-        view, label = jnp.divmod(branch, seen.log_branch.shape[2])
+        branch = jax.random.categorical(key_class, encoded.log_branch.reshape(count, -1))
+        view, label = jnp.divmod(branch, encoded.log_branch.shape[2])
         classes = jax.nn.one_hot(label, model.classes, dtype=data.x.dtype)
-        noise = jax.random.normal(key_property, seen.property_mean.shape, data.x.dtype)
-        properties = seen.property_mean + seen.property_sd * noise
+        noise = jax.random.normal(key_property, encoded.property_mean.shape, data.x.dtype)
+        properties = encoded.property_mean + encoded.property_sd * noise
         parts = split(
-            model, params, seen.features[jnp.arange(count), view], jnp.concatenate([classes, properties], axis=-1)
+            model, params, encoded.features[jnp.arange(count), view], jnp.concatenate([classes, properties], axis=-1)
         )
         keys = jax.random.split(key_z, len(parts))
         draw = [m + s * jax.random.normal(k, m.shape, m.dtype) for k, (m, s) in zip(keys, parts, strict=True)]

@@ -38,7 +38,7 @@ def _angles(values: ArrayLike) -> Array:
 
 
 def angle_error(found: ArrayLike, truth: ArrayLike, order: int = 1) -> Float[Array, " n"]:
-    """(n,) error of angles, rad, after the offset that fits best: the object's own zero is nobody's to know.
+    """(n,) error of angles, rad, after the offset that fits best: the object's own zero can not be known.
 
     Args:
         found: (n,) rad.
@@ -56,7 +56,7 @@ def shift_correlation(found: ArrayLike, truth: ArrayLike, angle: ArrayLike | Non
     Args:
         found: (n, d).
         truth: (n, d).
-        angle: (n,) rad, by which each object is rotated. The object's own centre is nobody's to know: about another one
+        angle: (n,) rad, by which each object is rotated. The object's own centre can not be known: about another one
             the same image has the shift s + R(angle) c. With the angles the c that fits best is taken out first.
     """
     one, other = jnp.asarray(found), jnp.asarray(truth)
@@ -76,7 +76,7 @@ def explained(latents: ArrayLike, truth: ArrayLike) -> Float[Array, " k"]:
     """
     given = jnp.asarray(latents, jnp.result_type(float))
     given = jnp.concatenate([given, jnp.ones((len(given), 1), given.dtype)], axis=1)
-    asked = jnp.asarray(truth, given.dtype).reshape(len(given), -1)
-    fit = given @ jnp.linalg.lstsq(given, asked)[0]
-    centred = asked - jnp.mean(asked, axis=0, keepdims=True)
-    return 1.0 - jnp.sum((asked - fit) ** 2, axis=0) / jnp.sum(centred**2, axis=0)
+    wanted = jnp.asarray(truth, given.dtype).reshape(len(given), -1)
+    fit = given @ jnp.linalg.lstsq(given, wanted)[0]
+    centred = wanted - jnp.mean(wanted, axis=0, keepdims=True)
+    return 1.0 - jnp.sum((wanted - fit) ** 2, axis=0) / jnp.sum(centred**2, axis=0)

@@ -204,3 +204,13 @@ def test_a_constant_that_a_function_reads_is_a_part_of_it(monkeypatch):
     assert parametric(1, above, prior) is first
     monkeypatch.setitem(globals(), "LEVEL", 10.0)
     assert parametric(1, above, prior) is not first
+
+
+def test_a_tuple_that_nothing_here_keeps_alive_is_returned_all_the_same():
+    @interned
+    def pair(number):
+        return (lambda: number), number
+
+    for _ in range(2):
+        assert pair(2)[1] == 2
+        assert pair(2)[0]() == 2
