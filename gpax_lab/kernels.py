@@ -174,7 +174,14 @@ class _Sum(Kernel):
 
 @interned
 def add(*kernels: KernelLike) -> Kernel:
-    """Sum of kernels, as by `+`. Give each its own parameters with `scope`; names left equal are shared."""
+    """Sum of kernels, as by `+`. Give each its own parameters with `scope`; names left equal are shared.
+
+    Args:
+        *kernels: kernels, or plain functions k(x, z, params).
+
+    Returns:
+        A `Kernel`.
+    """
     return _Sum(kernels)
 
 
@@ -191,7 +198,14 @@ class _Product(Kernel):
 
 @interned
 def multiply(*kernels: KernelLike) -> Kernel:
-    """Product of kernels, as by `*`. Give each its own parameters with `scope`; names left equal are shared."""
+    """Product of kernels, as by `*`. Give each its own parameters with `scope`; names left equal are shared.
+
+    Args:
+        *kernels: kernels, or plain functions k(x, z, params).
+
+    Returns:
+        A `Kernel`.
+    """
     return _Product(kernels)
 
 
@@ -206,7 +220,15 @@ class _Scope(Kernel):
 
 @interned
 def scope(name: str, kernel: KernelLike) -> Kernel:
-    """The same kernel with parameters called `name/lengthscale`, `name/variance`, and so on."""
+    """The same kernel with parameters called `name/lengthscale`, `name/variance`, and so on.
+
+    Args:
+        name: put before the name of every parameter.
+        kernel: k(x, z, params).
+
+    Returns:
+        A `Kernel`.
+    """
     return _Scope(name, kernel)
 
 
@@ -225,6 +247,13 @@ class _Active(Kernel):
 @interned
 def active(dims: Sequence[int], kernel: KernelLike) -> Kernel:
     """A kernel that sees only the inputs `dims`; its lengthscale has shape (len(dims),).
+
+    Args:
+        dims: numbers of the inputs, from 0.
+        kernel: k(x, z, params) of those inputs.
+
+    Returns:
+        A `Kernel`.
 
     Raises:
         ValueError: when it is called on inputs that lack one of `dims`.
@@ -257,6 +286,13 @@ def coregion(tasks: int, kernel: KernelLike) -> Kernel:
     Parameters: `W` (tasks, rank) and `v` (tasks,), whose priors are given, e.g. by `coregion_prior`. Sums of several
     such kernels, each with a `scope`, make the linear model of coregionalisation.
 
+    Args:
+        tasks: number of quantities, at least 2.
+        kernel: k(x, z, params) of the inputs without the last one.
+
+    Returns:
+        A `Kernel`.
+
     Raises:
         ValueError: fewer than two tasks, or no priors for W and v.
     """
@@ -269,5 +305,12 @@ def coregion_prior(tasks: int, rank: int = 1) -> dict[str, dist.Distribution]:
     """Priors of `coregion`: W ~ N(0, 1), so that tasks may agree or oppose, and v ~ HalfNormal(0.3).
 
     Fix the `variance` of the kernel inside (`"variance": 1.0`): B sets the scale.
+
+    Args:
+        tasks: number of quantities.
+        rank: columns of W: how many patterns the quantities share.
+
+    Returns:
+        Distributions of W (tasks, rank) and v (tasks,), to be merged into a prior.
     """
     return {"W": dist.Normal(jnp.zeros((tasks, rank)), 1.0), "v": dist.HalfNormal(0.3 * jnp.ones(tasks))}

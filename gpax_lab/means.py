@@ -41,12 +41,28 @@ Mean: TypeAlias = Callable[[Array, Params], Array]
 
 
 def zero(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
-    """m = 0."""
+    """m = 0.
+
+    Args:
+        x: (d,) point, in the user's units.
+        params: none is read.
+
+    Returns:
+        () zero.
+    """
     return jnp.zeros((), x.dtype)
 
 
 def constant(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
-    """m = level (unit of y)."""
+    """m = level (unit of y).
+
+    Args:
+        x: (d,) point, in the user's units.
+        params: `level`.
+
+    Returns:
+        () in the unit of y.
+    """
     return jnp.broadcast_to(params["level"], ())
 
 
@@ -56,6 +72,12 @@ def dips(count: int) -> Mean:
 
     m(x) = y0 - sum_n A_n / sqrt((x - x0_n)^2 + w_n^2), for one input (Ziatdinov et al. 2021, arXiv:2108.10280).
     Parameters: y0 (unit of y); A, x0, w of shape (count,) in units of y times x, x, and x.
+
+    Args:
+        count: number of minima.
+
+    Returns:
+        m(x, params), () in the unit of y.
     """
 
     def mean(x: Array, params: Params) -> Array:
@@ -71,6 +93,9 @@ def two_dips_prior(ordered: bool = True) -> dict[str, dist.Distribution]:
     Args:
         ordered: x0 ~ U(0.1, 0.5), U(0.5, 0.9), one dip in each half, so that the dips can not swap names;
             otherwise both x0 ~ U(0, 1).
+
+    Returns:
+        Distributions of `y0` (), `A`, `x0` and `w` (2,).
     """
     low, high = (jnp.array([0.1, 0.5]), jnp.array([0.5, 0.9])) if ordered else (jnp.zeros(2), jnp.ones(2))
     return {
@@ -86,6 +111,13 @@ def power_law_switch(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
 
     m(x) = (1 - s) x^beta1 + s x^beta2, s = logistic((x - t) / width), for x >= 0. Parameters: t, width (unit of x),
     beta1, beta2 (dimensionless).
+
+    Args:
+        x: (1,) point, not negative.
+        params: `t`, `width`, `beta1` and `beta2`.
+
+    Returns:
+        () dimensionless.
     """
     late = jax.nn.sigmoid((x[0] - params["t"]) / params["width"])
     # x = 0 has no logarithm; the power there is 0 for the positive exponents of this law.
@@ -95,7 +127,15 @@ def power_law_switch(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
 
 
 def growing_oscillation(x: Float[Array, " d"], params: Params) -> Float[Array, ""]:
-    """m(x) = A exp(a x) sin(b x). Parameters: A (unit of y), a and b (1 / unit of x)."""
+    """m(x) = A exp(a x) sin(b x). Parameters: A (unit of y), a and b (1 / unit of x).
+
+    Args:
+        x: (1,) point.
+        params: `A`, `a` and `b`.
+
+    Returns:
+        () in the unit of y.
+    """
     return params["A"] * jnp.exp(params["a"] * x[0]) * jnp.sin(params["b"] * x[0])
 
 
@@ -165,7 +205,15 @@ def _draws(law: Law, key: Array, points: Array, count: int) -> Array:
 
 @interned
 def scope(name: str, law: Law) -> Law:
-    """The law with its parameters called `name/...`, so that two of a kind may stand side by side."""
+    """The law with its parameters called `name/...`, so that two of a kind may stand side by side.
+
+    Args:
+        name: put before the name of every parameter.
+        law: a law.
+
+    Returns:
+        A `Law`.
+    """
     return Law(
         lambda x, params: law.mean(x, Scoped(params, name)),
         {f"{name}/{parameter}": value for parameter, value in law.prior.items()},
@@ -178,13 +226,27 @@ def scope(name: str, law: Law) -> Law:
 
 @interned
 def add(*laws: Law) -> Law:
-    """The sum of laws; give those that share names a `scope` first."""
+    """The sum of laws; give those that share names a `scope` first.
+
+    Args:
+        *laws: of the same number of inputs, without common names of parameters.
+
+    Returns:
+        A `Law`.
+    """
     return _combine(laws, " + ", lambda values: functools.reduce(jnp.add, values))
 
 
 @interned
 def multiply(*laws: Law) -> Law:
-    """The product of laws; give those that share names a `scope` first."""
+    """The product of laws; give those that share names a `scope` first.
+
+    Args:
+        *laws: of the same number of inputs, without common names of parameters.
+
+    Returns:
+        A `Law`.
+    """
     return _combine(laws, " * ", lambda values: functools.reduce(jnp.multiply, values))
 
 
@@ -218,6 +280,9 @@ def piecewise(left: Law, right: Law, at: dist.Distribution, width: float, axis: 
         width: w, over which one law gives way to the other, in the unit of x: below the distance of two observations,
             and large enough for gradients to see the point.
         axis: the input in which the point lies.
+
+    Returns:
+        A `Law` with the parameter `at` beside `left/...` and `right/...`.
 
     Raises:
         ValueError: the laws have different numbers of inputs, or the width is not positive.

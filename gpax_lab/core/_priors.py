@@ -130,6 +130,14 @@ def default(name: str, shape: tuple[int, ...], dim: int) -> dist.Distribution | 
 
     Lengthscales grow as sqrt(d), since distances in the unit cube do (Hvarfner et al. 2024, arXiv:2402.02229).
     Returns None for a name that has no default.
+
+    Args:
+        name: of the parameter; what stands before a last `/` does not matter.
+        shape: of the parameter.
+        dim: number of inputs of the model.
+
+    Returns:
+        A distribution of that shape; None where the library has no default for the name.
     """
     median_and_sd = {
         "lengthscale": (0.3 * math.sqrt(dim), 0.7),  # 95 percent in 0.08 to 1.2 of the range for d = 1
@@ -220,6 +228,13 @@ def complete(
 
 def sample(key: Array, program: Program) -> dict[str, Array]:
     """One draw of all parameters from a prior program (constrained values).
+
+    Args:
+        key: random key.
+        program: e.g. `model.prior`.
+
+    Returns:
+        Values of all parameters by name.
 
     Raises:
         ValueError: the program has observed sites or factors, of which a draw of the sites would know nothing.

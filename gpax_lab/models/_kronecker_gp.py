@@ -129,6 +129,9 @@ def process(*parts: Sequence[KernelLike], prior: Prior | None = None) -> Kroneck
             isotropic RBF; that of two Matern kernels is rough in the same way along the axes, and not isotropic.
         prior: as in `gp.exact`; what is left out gets the defaults of `priors.default`.
 
+    Returns:
+        A `KroneckerGP`, for `gpax_lab.reconstruct`.
+
     Raises:
         ValueError: no part, parts of no or of different numbers of axes, a kernel that is not stationary, or a prior
             that does not fit the parameters.

@@ -310,6 +310,9 @@ def inducing_points(
         bounds: as in `gp.exact`.
         lengthscale: in the unit cube; by default 0.3 sqrt(d), the median of the library's prior.
 
+    Returns:
+        (count, d) points in the user's units, for `sparse(inducing=...)`.
+
     Raises:
         ValueError: x is not (N, d), or count is not between 1 and N.
     """

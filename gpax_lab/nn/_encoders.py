@@ -50,6 +50,9 @@ def mlp(shape: int | Sequence[int], features: int = 2, widths: Sequence[int] = (
         features: numbers returned, 2 by default.
         widths: of the hidden layers.
 
+    Returns:
+        An `Encoder`.
+
     Example:
         >>> encoder = mlp((8, 8))
         >>> encoder.apply(jnp.zeros(encoder.size), jnp.ones((5, 8, 8))).shape
@@ -75,6 +78,9 @@ def convolutional(
         width: of the fully connected layer.
         translations: whether the last convolution is averaged over the patch, so that where in it something lies
             matters little (translation-pooled).
+
+    Returns:
+        An `Encoder`.
     """
     if len(tuple(np.atleast_1d(shape))) < 2:
         raise ValueError(f"a convolutional encoder sees patches (rows, columns[, channels]); got shape {shape}.")
@@ -88,6 +94,13 @@ def encoder(module: nn.Module, shape: int | Sequence[int]) -> Encoder:
 
     Parameters of two axes or more have the prior width sqrt(2 / fan-in) (the last layer, if the module is one of ours,
     sqrt(1 / fan-in)), those of one axis 0.3.
+
+    Args:
+        module: a Flax module, inputs (m, *shape) -> (m, features).
+        shape: of one input; a length, or (rows, columns[, channels]).
+
+    Returns:
+        An `Encoder`.
 
     Raises:
         ValueError: the module returns anything but (m, features), or keeps state beside its parameters.
@@ -133,6 +146,9 @@ def rotation_pooled(inner: Encoder, mirrored: bool = False) -> Encoder:
         inner: an encoder of square patches.
         mirrored: whether the mirror images are averaged too.
 
+    Returns:
+        An `Encoder` with the same weights.
+
     Raises:
         ValueError: the patches are not square.
     """
@@ -154,6 +170,13 @@ def rotation_pooled(inner: Encoder, mirrored: bool = False) -> Encoder:
 def frozen(inner: Encoder, weights: Array) -> Encoder:
     """The encoder with these weights (size,) for good: nothing of it is left to infer.
 
+    Args:
+        inner: an encoder.
+        weights: (size,).
+
+    Returns:
+        An `Encoder` without weights.
+
     Raises:
         ValueError: another number of weights.
     """
@@ -167,6 +190,13 @@ def body(inner: Encoder, weights: Array) -> Encoder:
 
     With `kernels.linear` on it, the last layer's weights are integrated out exactly (Bayesian linear regression on
     learned features), and a sampler is left with the kernel's and the noise's parameters.
+
+    Args:
+        inner: an encoder with a linear last layer.
+        weights: (size,).
+
+    Returns:
+        An `Encoder` without weights, (m, width).
 
     Raises:
         ValueError: another number of weights, or no linear last layer.
@@ -194,6 +224,9 @@ def last_layer(inner: Encoder, weights: Array, features: int | None = None) -> E
         weights: (size,) of the whole encoder, e.g. of the best member of an ensemble, or those of that training.
         features: numbers returned; those of `inner` by default.
 
+    Returns:
+        An `Encoder` whose weights are W.
+
     Raises:
         ValueError: another number of weights, or no linear last layer.
     """
@@ -214,6 +247,9 @@ def linear(directions: Array, centre: Array | None = None, shape: Sequence[int] 
         directions: (features, length).
         centre: (length,) subtracted first; None for zero.
         shape: of one input, whose product is the length; (length,) by default.
+
+    Returns:
+        An `Encoder` without weights.
     """
     rows = jnp.asarray(directions)
     start = jnp.zeros(rows.shape[1], rows.dtype) if centre is None else jnp.asarray(centre)

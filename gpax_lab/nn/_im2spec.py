@@ -117,6 +117,9 @@ def im2spec(
         start: an earlier answer for the first of the same pairs, with the same encoder, widths and members.
         capacity: number of pairs that fit into the buffer; their number by default.
 
+    Returns:
+        An `Im2Spec`, which predicts in the user's units.
+
     Raises:
         ValueError: shapes that do not fit, values that are not finite, fewer than 5 pairs or fewer than 2 of them to
             train on, more pairs than the capacity, counts below 1, or a start with other networks or another share held

@@ -68,6 +68,9 @@ def autoencoder(
         learning_rate: Adam's first step size.
         noise: standard deviation of the noise, in standard deviations of the inputs.
 
+    Returns:
+        A `Pretrained`.
+
     Raises:
         ValueError: inputs of another shape, fewer than two, not finite or all alike; an encoder without weights;
             counts below 1.
@@ -89,6 +92,13 @@ def principal_components(inputs: ArrayLike, features: int) -> Pretrained:
     """The linear encoder that restores most: principal components of the inputs (n, *shape), each of unit variance.
 
     Where the inputs hold fewer directions than features are asked for, the rest of the features are 0.
+
+    Args:
+        inputs: (n, *shape).
+        features: number of components.
+
+    Returns:
+        A `Pretrained` without weights.
 
     Raises:
         ValueError: more features than n - 1 or than numbers in an input, or inputs that are all alike.

@@ -230,6 +230,9 @@ def elbo(model: VAE, params: Params, key: Array, data: Examples, weights: Weight
         key: random key.
         data: examples that fit the model (`VAE.check`).
         weights: numbers; None for a plain bound, in which the encoder is taught known labels with weight 1.
+
+    Returns:
+        `ELBOTerms`, means over the examples, nat.
     """
     return _elbo(model, params, key, data, _Numbers(*[_number(weight) for weight in weights or Weights()]))
 
@@ -290,6 +293,9 @@ def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samp
         key: random key.
         data: examples; a known label or property counts as observed.
         samples: draws for every example.
+
+    Returns:
+        (n,) nat.
     """
     encoded = encoder_output(model, params, data.x, data.condition)
     many = max(model.classes, 1)

@@ -57,6 +57,9 @@ def examples(
         properties: (n,) or (n, properties), of mean 0 and standard deviation 1 or so; NaN where not known.
         dtype: in which everything is computed; single precision is enough for images.
 
+    Returns:
+        `Examples`.
+
     Raises:
         ValueError: shapes that do not fit, values that are not finite, labels below -1.
 
@@ -113,6 +116,14 @@ def unit_range(images: ArrayLike, low: float | None = None, high: float | None =
 
     Scaled together, not one by one: how bright one is compared with another is kept. For other images of the same kind
     give the same `low` and `high` (`numpy.percentile(images, (0.5, 99.5))` of the first ones).
+
+    Args:
+        images: (n, h, w), or of any other shape.
+        low: value that becomes 0; the percentile 0.5 by default.
+        high: value that becomes 1; the percentile 99.5 by default.
+
+    Returns:
+        Values in [0, 1], of the same shape, float32.
 
     Raises:
         ValueError: values that are not finite, or all alike.

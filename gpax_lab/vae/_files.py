@@ -18,6 +18,10 @@ MARK = "gpax_lab vae 2"
 def save(path: str | Path, trained: Trained) -> None:
     """Write parameters and history; the model itself is code, and is given again to `load`.
 
+    Args:
+        path: of the file, which is not there yet.
+        trained: from `train`.
+
     Raises:
         FileExistsError: the file is there already.
     """
@@ -37,6 +41,13 @@ def save(path: str | Path, trained: Trained) -> None:
 
 def load(path: str | Path, model: VAE) -> Trained:
     """Read what `save` wrote, for a model that is composed as the one that was trained.
+
+    Args:
+        path: of the file.
+        model: composed as the one that was trained.
+
+    Returns:
+        A `Trained`.
 
     Raises:
         ValueError: the file is none of ours, or holds parameters of another model: of other shapes, or with another

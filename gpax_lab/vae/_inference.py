@@ -61,6 +61,9 @@ def encode(
         condition: (n, conditions), where the model has any.
         batch_size: examples at a time.
 
+    Returns:
+        An `Encoded`.
+
     Raises:
         ValueError: shapes that do not fit, or several members.
     """
@@ -158,6 +161,9 @@ def decode(
         condition: (n, conditions), needed where the model has any.
         properties: (n, properties); 0 by default.
 
+    Returns:
+        (n, *output) expected values.
+
     Raises:
         ValueError: shapes that do not fit, a class that the model does not have, or a condition that is missing.
     """
@@ -234,7 +240,16 @@ def _decode(model: VAE, params: Params, of: Latents) -> Array:
 def reconstruct(
     trained: Trained, x: ArrayLike | Examples, condition: ArrayLike | None = None
 ) -> Float[Array, " n *output"]:
-    """(n, *output) the images that the posterior means stand for; with another domain, the translation into it."""
+    """(n, *output) the images that the posterior means stand for; with another domain, the translation into it.
+
+    Args:
+        trained: a trained model.
+        x: (n, *shape), or examples.
+        condition: (n, conditions), where the model has any.
+
+    Returns:
+        (n, *output) expected values.
+    """
     found = encode(trained, x, condition)
     given = x.condition if isinstance(x, Examples) else condition
     classes = found.label if trained.model.classes else None
@@ -248,6 +263,16 @@ def predict(
 
     With `output` in another domain this is a variational encoder-decoder, image to spectrum or back. The variance holds
     what the latents leave open and, with a Gaussian likelihood, the noise.
+
+    Args:
+        trained: a trained model.
+        key: random key.
+        x: (n, *shape), or examples.
+        condition: (n, conditions), where the model has any.
+        draws: of the latents.
+
+    Returns:
+        Mean and variance, (n, *output) each.
     """
     model, params = _one(trained)
     data = _given(model, x, condition)
@@ -285,7 +310,18 @@ def _predict(model: VAE, params: Params, key: Array, data: Examples, draws: int)
 def anomaly(
     trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, samples: int = 64
 ) -> Float[Array, " n"]:
-    """(n,) minus the importance-weighted bound on log p(x), nat: high for what the training set has nothing like."""
+    """(n,) minus the importance-weighted bound on log p(x), nat: high for what the training set has nothing like.
+
+    Args:
+        trained: a trained model.
+        key: random key.
+        x: (n, *shape), or examples.
+        condition: (n, conditions), where the model has any.
+        samples: draws for every example.
+
+    Returns:
+        (n,) nat.
+    """
     model, params = _one(trained)
     data = _given(model, x, condition)
     if data.target.shape[1:] != model.output:

@@ -33,6 +33,9 @@ def manifold(
         condition: (conditions,) where the model has any.
         coverage: probability between the outermost images.
         over: (n, latent) contents whose percentiles are taken instead of the prior's; other numbers have their median.
+
+    Returns:
+        (count, count, *output) expected values.
     """
     model, _ = _one(trained)
     if not all(0 <= axis < model.latent for axis in axes):
@@ -51,7 +54,18 @@ def manifold(
 def traversal(
     trained: Trained, axis: int = 0, count: int = 9, content: ArrayLike | None = None, coverage: float = 0.95
 ) -> Float[Array, "classes count *output"]:
-    """Images (classes or 1, count, *output) along one number of the content, a row for each class."""
+    """Images (classes or 1, count, *output) along one number of the content, a row for each class.
+
+    Args:
+        trained: a trained model.
+        axis: which number of the content.
+        count: images along it.
+        content: (latent,) the other numbers; 0 by default.
+        coverage: prior probability between the outermost images.
+
+    Returns:
+        (classes or 1, count, *output) expected values.
+    """
     model, _ = _one(trained)
     rows = max(model.classes, 1)
     base = jnp.zeros(model.latent) if content is None else jnp.asarray(content)

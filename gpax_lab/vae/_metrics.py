@@ -13,6 +13,13 @@ def circular_correlation(a: ArrayLike, b: ArrayLike) -> Float[Array, ""]:
     sum_ij sin(a_i - a_j) sin(b_i - b_j) over the root of the product of both with itself. Source: Fisher & Lee,
     Biometrika 70, 327 (1983).
 
+    Args:
+        a: (n,) rad.
+        b: (n,) rad.
+
+    Returns:
+        () correlation, dimensionless.
+
     Example:
         >>> import numpy as np
         >>> angle = np.linspace(0, 6, 50)
@@ -44,6 +51,9 @@ def angle_error(found: ArrayLike, truth: ArrayLike, order: int = 1) -> Float[Arr
         found: (n,) rad.
         truth: (n,) rad.
         order: of the object's symmetry.
+
+    Returns:
+        (n,) rad, in [-pi, pi]/order.
     """
     away = order * (_angles(found) - _angles(truth))
     offset = jnp.arctan2(jnp.mean(jnp.sin(away)), jnp.mean(jnp.cos(away)))
@@ -58,6 +68,9 @@ def shift_correlation(found: ArrayLike, truth: ArrayLike, angle: ArrayLike | Non
         truth: (n, d).
         angle: (n,) rad, by which each object is rotated. The object's own centre can not be known: about another one
             the same image has the shift s + R(angle) c. With the angles the c that fits best is taken out first.
+
+    Returns:
+        (d,) correlation, dimensionless.
     """
     one, other = jnp.asarray(found), jnp.asarray(truth)
     if angle is not None:
@@ -73,6 +86,13 @@ def explained(latents: ArrayLike, truth: ArrayLike) -> Float[Array, " k"]:
     """(k,) share of the variance of each true number (n, k) that a linear function of the latents (n, d) explains.
 
     Near 1 where the latents hold it, near 0 where they are free of it (give the sine and cosine of an angle).
+
+    Args:
+        latents: (n, d).
+        truth: (n, k) or (n,).
+
+    Returns:
+        (k,) shares, at most 1.
     """
     given = jnp.asarray(latents, jnp.result_type(float))
     given = jnp.concatenate([given, jnp.ones((len(given), 1), given.dtype)], axis=1)

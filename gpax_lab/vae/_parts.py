@@ -186,6 +186,9 @@ def rotation(
         views: of the image, 1, 2 (by 180 degrees) or 4 (square images); as many as a uniform prior, the
             order and the image admit by default. Decoding costs as many times as much.
 
+    Returns:
+        A part of the latent space, for `model(invariances=...)`.
+
     Raises:
         ValueError: an unknown prior, a width that is missing or makes no sense, an order below 1, other views.
     """
@@ -205,14 +208,29 @@ def rotation(
 
 
 def translation(sd: float = 0.1, axes: int = 2) -> Shift:
-    """Invariance to shifts; `sd` of the prior in half widths of the longer side, `axes` 1 for spectra."""
+    """Invariance to shifts; `sd` of the prior in half widths of the longer side, `axes` 1 for spectra.
+
+    Args:
+        sd: of the prior, half widths of the longer side.
+        axes: 2 for images, 1 for spectra.
+
+    Returns:
+        A part of the latent space, for `model(invariances=...)`.
+    """
     if not sd > 0 or axes not in (1, 2):
         raise ValueError(f"sd must be positive and axes 1 or 2; got {sd} and {axes}.")
     return Shift("translation", axes, sd)
 
 
 def scaling(sd: float = 0.1) -> Scale:
-    """Invariance to magnification, of this prior standard deviation of its logarithm."""
+    """Invariance to magnification, of this prior standard deviation of its logarithm.
+
+    Args:
+        sd: of the prior of the logarithm of the magnification.
+
+    Returns:
+        A part of the latent space, for `model(invariances=...)`.
+    """
     if not sd > 0:
         raise ValueError(f"sd must be positive; got {sd}.")
     return Scale("scaling", 1, sd)

@@ -23,6 +23,9 @@ def annealed(epochs: int, temperature: float = 50.0, content: float = 200.0, bal
         content: factor of the content's divergence before it opens.
         balance: of the divergence of the classes' frequencies from uniform; 0 where they are far from it.
 
+    Returns:
+        `Weights` that are schedules of the epoch, for `train`.
+
     Example:
         >>> float(annealed(100).discrete(jnp.asarray(45.0)))
         1.0

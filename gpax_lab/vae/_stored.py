@@ -87,6 +87,9 @@ def stored(
         block: neighbouring rows that stay together; at best what the file is chunked by.
         seed: of the order.
 
+    Returns:
+        A `Stored` set, for `train`.
+
     Raises:
         FileNotFoundError: there is no such file.
         KeyError: the file has no data set of that name; the message lists those that it has.

@@ -296,7 +296,18 @@ def _held_out(plan: _Plan, state: TrainState, data: Examples | None) -> tuple[Tr
 
 
 def mean_elbo(model: VAE, params: Params, key: Array, data: Examples, batch_size: int = 100) -> Float[Array, ""]:
-    """() evidence lower bound, mean over examples, with one draw for each, in batches. Changes nothing."""
+    """() evidence lower bound, mean over examples, with one draw for each, in batches. Changes nothing.
+
+    Args:
+        model: a VAE.
+        params: its parameters.
+        key: random key.
+        data: examples.
+        batch_size: examples at a time.
+
+    Returns:
+        () nat.
+    """
     count = data.x.shape[0]
     batch_size = min(batch_size, count)
     whole = count // batch_size

@@ -17,6 +17,9 @@ def trajectories(positions: Sequence[ArrayLike], reach: float) -> np.ndarray:
         positions: (n_t, 2) of every frame.
         reach: farthest step between two frames.
 
+    Returns:
+        (tracks, frames) indices, -1 where an object is not seen.
+
     Raises:
         ValueError: no frames, or a reach that is not positive.
     """
