@@ -9,6 +9,7 @@ import sys
 from typing import Any
 
 import faces
+from jax.typing import ArrayLike
 
 CODE = re.compile(r"((?::\w+:)?``.+?``|(?::\w+:)?`[^`\n]+`)")
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)|(?<!\w)_(?=\w)")
@@ -68,8 +69,24 @@ def skip(app: Any, what: str, name: str, value: Any, skipped: bool, options: Any
     return True if of_others or str(getattr(value, "__doc__", "")).startswith("Alias for field number") else None
 
 
+def signature(
+    app: Any, what: str, name: str, value: Any, options: Any, arguments: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Sphinx event `autodoc-process-signature`: ArrayLike by its name, not by the eight types that it stands for."""
+    from sphinx.util.typing import stringify_annotation
+
+    written = {
+        stringify_annotation(ArrayLike, mode): "ArrayLike" for mode in ("smart", "fully-qualified-except-typing")
+    }
+    for long, short in written.items():
+        arguments = arguments and arguments.replace(long, short)
+        returned = returned and returned.replace(long, short)
+    return arguments, returned
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx extension."""
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-process-docstring", process, priority=100)
     app.connect("autodoc-skip-member", skip)
     return {"parallel_read_safe": True}
