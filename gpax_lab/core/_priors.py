@@ -126,7 +126,7 @@ def parameter_shapes(
 
 
 def default(name: str, shape: tuple[int, ...], dim: int) -> dist.Distribution | None:
-    """The house's prior for a kernel or noise parameter, for inputs in the unit cube and standardised observations.
+    """The library's prior for a kernel or noise parameter, for inputs in the unit cube and standardised observations.
 
     Lengthscales grow as sqrt(d), since distances in the unit cube do (Hvarfner et al. 2024, arXiv:2402.02229).
     Returns None for a name that has no default.

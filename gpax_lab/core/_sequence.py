@@ -14,7 +14,7 @@ def additive_recurrence(count: int, dim: int, shift: Array | float = 0.0) -> Arr
         shift: scalar or (dim,), where the sequence begins.
     """
     root = 2.0
-    for _ in range(50):  # the fixed point of this map is phi; each turn gains a digit
+    for _ in range(50):  # the fixed point of this map is phi; each iteration gains a digit
         root = (1.0 + root) ** (1.0 / (dim + 1))
     alpha = np.array([root ** -(j + 1) for j in range(dim)])
     steps = np.arange(1, count + 1)[:, None] * alpha[None]

@@ -78,8 +78,8 @@ def _condition(
 def direct(grid: KroneckerGP, params: Params, y: Array, pixel: Array, used: Array, axes: Sequence[Array]) -> Moments:
     """Posterior of few observations by one Cholesky factor, exact in mean and standard deviation.
 
-    m observations cost m^3 / 3 and m^2 for each pixel of the image; see R&W 2006, eq. 2.25 and 2.26. The jitter of the
-    house is added to the noise.
+    m observations cost m^3 / 3 and m^2 for each pixel of the image; see R&W 2006, eq. 2.25 and 2.26. The jitter of
+    `linalg.jitter` is added to the noise.
 
     Args:
         grid: the process.

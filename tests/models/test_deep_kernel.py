@@ -318,7 +318,7 @@ def test_three_descriptions_of_a_place_compete_in_any_unit():
         posterior = laplace(num_samples=4, starts=1, iterations=30).init(KEY, model, obs)
         errors[name] = float(np.sqrt(np.mean((np.asarray(posterior.moments(PLACES)[0]) - truth) ** 2)))
     assert errors[BRIGHTNESS] < 0.2 < errors[POSITION]
-    with pytest.raises(ValueError, match="spread"):
+    with pytest.raises(ValueError, match="differ in rows"):
         descriptions(IMAGE, np.zeros((5, 2)), 3)
 
 
