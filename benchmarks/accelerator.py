@@ -320,7 +320,7 @@ def vae(part: Part) -> None:
     from pictures import letters
     from vae_throughput import models
 
-    from gpax_lab import vae as encoders
+    from gpax_lab import vae
 
     count, sizes, epochs = (400, (100,), 3) if part.quick else (20_000, (100, 1000), 4)
     images = letters(0, count, np.pi / 3).images
@@ -331,7 +331,7 @@ def vae(part: Part) -> None:
             def mark(_, marks=marks):
                 marks.append(time.perf_counter())
 
-            encoders.train(jax.random.key(0), model, encoders.examples(images), epochs, size, progress=mark)
+            vae.train(jax.random.key(0), model, vae.examples(images), epochs, size, progress=mark)
             seconds = np.diff(marks)
             what = f"{name}, batches of {size}"
             part.result(f"{what}, first epoch with compilation", float(seconds[0]), "s")
@@ -346,18 +346,17 @@ def dkl(part: Part) -> None:
     import numpy as np
     import structure_maps as maps
 
-    from gpax_lab import acquisition, bayes_opt, deep_kernel, observations
+    from gpax_lab import acquisition, bayes_opt, deep_kernel, nn, observations
     from gpax_lab.inference import ensemble
-    from gpax_lab.nn import _encoders as encoders
 
     film = maps.twin()
     order = np.random.default_rng(0).permutation(len(film.values))
     seen = order[:99]
-    plain = encoders.mlp((film.size, film.size))
+    plain = nn.mlp((film.size, film.size))
     steps = 40 if part.quick else 400
     networks = {"one MLP": (plain, 1)}
     if not part.quick:
-        networks |= {"four MLPs": (plain, 4), "four rotation-pooled MLPs": (encoders.rotation_pooled(plain), 4)}
+        networks |= {"four MLPs": (plain, 4), "four rotation-pooled MLPs": (nn.rotation_pooled(plain), 4)}
     for name, (encoder, members) in networks.items():
         model = deep_kernel(encoder, film.look())
         sampler = ensemble(members, steps, steps // 8, patience=steps)  # never stopped early: steps are counted

@@ -29,12 +29,20 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
-from gpax_lab import acquisition, bayes_opt, gp, hypotheses, laplace, model_average, observations, simulate  # noqa: E402
+from gpax_lab import (  # noqa: E402
+    acquisition,
+    bayes_opt,
+    gp,
+    hypotheses,
+    laplace,
+    model_average,
+    nn,
+    observations,
+    simulate,
+)
 from gpax_lab.images import around  # noqa: E402
 from gpax_lab.inference._ensemble import ensemble  # noqa: E402
 from gpax_lab.models._deep_kernel import deep_kernel  # noqa: E402
-from gpax_lab.nn import _encoders as encoders  # noqa: E402
-from gpax_lab.nn import _pretrain as pretrain  # noqa: E402
 
 BETA = 1.0
 AS_PUBLISHED = {"floor": 0.0, "apart_every": None}
@@ -45,17 +53,17 @@ FIXED = {"standardize": (0.0, 1.0)}  # for the race, whose evidence needs priors
 def methods(of: maps.Map, quick: bool) -> dict:
     """Model and sampler by name; None for chance."""
     box = [[of.positions[:, k].min(), of.positions[:, k].max()] for k in (0, 1)]
-    components = pretrain.principal_components(jnp.asarray(of.patches()), 5).encoder
+    components = nn.principal_components(jnp.asarray(of.patches()), 5).encoder
     brightness = around(of.patches().mean(axis=(1, 2)).reshape(49, 6), 1) if of.name == "EELS" else around(of.image, 1)
 
     def bright(x):
         # The map of tile means has one pixel per tile of eight.
         return brightness((x - 3.5) / 8.0 if of.name == "EELS" else x)
 
-    one = encoders.linear(jnp.ones((1, 1)), shape=(1, 1))
-    network = encoders.rotation_pooled(encoders.convolutional((of.size, of.size), 2, (4, 8), 16))
-    plain = encoders.mlp((of.size, of.size))
-    turned = encoders.rotation_pooled(plain, mirrored=True)  # where in the patch something lies still matters
+    one = nn.linear(jnp.ones((1, 1)), shape=(1, 1))
+    network = nn.rotation_pooled(nn.convolutional((of.size, of.size), 2, (4, 8), 16))
+    plain = nn.mlp((of.size, of.size))
+    turned = nn.rotation_pooled(plain, mirrored=True)  # where in the patch something lies still matters
     simple = laplace(num_samples=16, starts=2, iterations=40)
     rivals = {
         "coordinates": gp.exact(2, bounds=box, **FIXED),

@@ -28,10 +28,14 @@ import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 import structure_maps as maps  # noqa: E402
 
-from gpax_lab import acquisition, bayes_opt, observations  # noqa: E402
+from gpax_lab import (  # noqa: E402
+    acquisition,
+    bayes_opt,
+    nn,
+    observations,
+)
 from gpax_lab.inference._ensemble import ensemble  # noqa: E402
 from gpax_lab.models._deep_kernel import deep_kernel  # noqa: E402
-from gpax_lab.nn import _encoders as encoders  # noqa: E402
 
 MEASURED = 100
 
@@ -111,10 +115,10 @@ def main() -> None:
     of = maps.twin()
     order = np.random.default_rng(0).permutation(len(of.values))
     shape = (of.size, of.size)
-    plain, pooled = encoders.mlp(shape), encoders.rotation_pooled(encoders.mlp(shape))
+    plain, pooled = nn.mlp(shape), nn.rotation_pooled(nn.mlp(shape))
     networks = {"ours, one MLP 64-64-2": (plain, 1)}
     if not given.quick:
-        convolutions = encoders.rotation_pooled(encoders.convolutional(shape, 2, (4, 8), 16))
+        convolutions = nn.rotation_pooled(nn.convolutional(shape, 2, (4, 8), 16))
         networks |= {
             "ours, four MLPs": (plain, 4),
             "ours, one rotation-pooled MLP": (pooled, 1),
