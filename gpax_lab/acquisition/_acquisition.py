@@ -10,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._domain import Domain, Region, as_region, domain_of
 from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.core._types import Bool, Float
+from gpax_lab.core._types import ArrayLike, Bool, Float
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior, mixture
 

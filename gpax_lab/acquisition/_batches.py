@@ -5,7 +5,6 @@ from functools import lru_cache
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._acquisition import (
     Acquisition,
@@ -21,6 +20,7 @@ from gpax_lab.acquisition._functions import sign_of
 from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, PENDING, VETOED, as_if_measured
+from gpax_lab.core._types import ArrayLike
 
 
 def _paths(context: AcquisitionContext, count: int) -> tuple[Array, Array]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from gpax_lab.acquisition._domain import POINTS, Domain, Region, domain_of
 from gpax_lab.acquisition._neighbours import beside, tolerance_around
@@ -17,7 +17,7 @@ from gpax_lab.core._inputs import point_table, resolved, traced
 from gpax_lab.core._linalg import in_chunks
 from gpax_lab.core._observations import EMPTY, VETOED, Observations, float_dtype
 from gpax_lab.core._sequence import additive_recurrence
-from gpax_lab.core._types import Bool, Float
+from gpax_lab.core._types import ArrayLike, Bool, Float
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.models._scaling import box as edges

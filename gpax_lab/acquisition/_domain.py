@@ -7,10 +7,10 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import numbers
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 

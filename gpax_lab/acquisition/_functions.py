@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.scipy.special import log_ndtr
-from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._acquisition import Acquisition, AcquisitionContext, Settings, Term, goals, only_among, term
 from gpax_lab.acquisition._domain import Region
@@ -15,6 +14,7 @@ from gpax_lab.acquisition._logspace import log_improvement, log_mean_exp
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, jitter
 from gpax_lab.core._observations import EMPTY, VETOED
+from gpax_lab.core._types import ArrayLike
 
 LARGEST_JOINT_DRAW = 4096
 """Candidates that one joint draw may have: its covariance takes 128 MiB in float64."""

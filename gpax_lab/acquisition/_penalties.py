@@ -2,12 +2,12 @@
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._acquisition import Acquisition, AcquisitionContext, Settings, need_positive, term
 from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, FAILED, VETOED, Observations
+from gpax_lab.core._types import ArrayLike
 
 
 def last_point(obs: Observations) -> Array:

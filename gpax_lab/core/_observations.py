@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from gpax_lab.core import _inputs as inputs
-from gpax_lab.core._types import Float, Int8
+from gpax_lab.core._types import ArrayLike, Float, Int8
 
 EMPTY, PENDING, MEASURED, FAILED, VETOED = 0, 1, 2, 3, 4
 """Values of `Observations.status`."""

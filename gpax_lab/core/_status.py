@@ -6,7 +6,8 @@ from enum import IntEnum
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
+
+from gpax_lab.core._types import ArrayLike
 
 
 class Status(IntEnum):

@@ -1,6 +1,9 @@
 """Shapes in annotations: jaxtyping's words where it is installed, as in the tests, which check them; else no shapes."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+
+from jax import typing as jax_typing
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Complex, Float, Int, Int8, Key, Num, Shaped
@@ -17,4 +20,15 @@ else:
 
         Bool = Complex = Float = Int = Int8 = Key = Num = Shaped = _Unchecked
 
-__all__ = ["Bool", "Complex", "Float", "Int", "Int8", "Key", "Num", "Shaped"]
+
+@runtime_checkable
+class _HasArray(Protocol):
+    """What numpy can make an array of: a data frame, say."""
+
+    def __array__(self) -> Any: ...
+
+
+ArrayLike: TypeAlias = jax_typing.ArrayLike | Sequence[Any] | _HasArray
+"""What becomes an array: arrays of JAX and numpy, numbers, lists and tuples of them, data frames."""
+
+__all__ = ["ArrayLike", "Bool", "Complex", "Float", "Int", "Int8", "Key", "Num", "Shaped"]

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._acquisition import Acquisition, as_acquisition
 from gpax_lab.acquisition._candidates import Box, Candidates, Pool
@@ -17,6 +16,7 @@ from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._inputs import observed, points_of, resolved, traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.experiment._bayes_opt_steps import ProposalSettings, propose_points, take_in
 from gpax_lab.experiment._buffer import with_buffer, with_buffer_for_answers
 from gpax_lab.experiment._experiment import Experiment, State, empty_choice, left_of

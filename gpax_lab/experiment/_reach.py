@@ -6,11 +6,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax import Array
-from numpy.typing import ArrayLike
 from scipy.spatial import KDTree
 
 from gpax_lab.acquisition._candidates import Pool
 from gpax_lab.core._observations import FAILED, MEASURED
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.experiment._experiment import State
 
 SMALL_SHARE = 0.5

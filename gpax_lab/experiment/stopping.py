@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.special import ndtr
-from jax.typing import ArrayLike
 
 from gpax_lab.acquisition._candidates import domain
 from gpax_lab.acquisition._domain import Region, as_region
 from gpax_lab.acquisition._functions import log_ei
 from gpax_lab.core._observations import used
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.experiment._experiment import State, as_asked
 
 __all__ = ["Rule", "budget", "no_more_gain", "target"]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
 from gpax_lab.inference._posterior import Posterior, Sampler, checked_sampler
 

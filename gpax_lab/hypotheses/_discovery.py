@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core import _inputs as inputs
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.hypotheses import _formulas as formulas
 from gpax_lab.hypotheses._subsets import all_subsets, coefficients_of, greedy_subsets, log_evidences, scaled_to_unit
 from gpax_lab.means import Law

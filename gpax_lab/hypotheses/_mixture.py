@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.inference._posterior import Info, Posterior, mixture_moments
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law

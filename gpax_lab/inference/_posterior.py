@@ -11,13 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
 from gpax_lab.core._linalg import in_chunks, over_draws
 from gpax_lab.core._observations import PENDING, Observations
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.inference._weights import systematic_resample
 from gpax_lab.models._exactness import Needs, contradictory
 from gpax_lab.models._model import ConditionsOnPending, DrawsJointly, DrawsPaths, LeavesOneOut, Model, able

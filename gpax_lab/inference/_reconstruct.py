@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from gpax_lab.core import Status
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations, capacity_for, float_dtype
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.inference._bfgs import MODE_GTOL, BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import matern52

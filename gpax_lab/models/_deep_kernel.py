@@ -13,14 +13,13 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._priors import Params, Prior, Program
 from gpax_lab.core._sequence import additive_recurrence
 from gpax_lab.core._structural import Structural
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.kernels import KernelLike, active, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models import gp

@@ -8,13 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import unmasked
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._priors import Params, Program
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.models._exactness import Needs
 from gpax_lab.models._model import ConditionsOnPending, LeavesOneOut, Model, able
 from gpax_lab.models._noise import StudentNoise

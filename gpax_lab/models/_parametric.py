@@ -7,12 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.means import Mean
 from gpax_lab.models._exactness import Needs
 from gpax_lab.models._model import Model

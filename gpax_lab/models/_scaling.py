@@ -5,10 +5,10 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import numbers
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._types import ArrayLike
 
 
 class Scale(NamedTuple):

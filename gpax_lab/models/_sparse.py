@@ -17,14 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, in_chunks, jitter, solve_lower
 from gpax_lab.core._observations import Observations, as_if_measured
 from gpax_lab.core._priors import Params, Prior
 from gpax_lab.core._sequence import additive_recurrence
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models._conditioning import gram, prior_paths

@@ -6,10 +6,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import numbers
 from gpax_lab.core._interning import interned
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.images._patches import around, normalized
 from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.models import gp

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.kernels import KernelLike
 from gpax_lab.means import Mean
 from gpax_lab.models._noise import InputNoise, Noise, NoiseModel, input_noise_model, noise_model, only_known

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._priors import Params, Prior
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.kernels import KernelLike, matern52
 from gpax_lab.means import Mean
 from gpax_lab.models._exact import ExactGP
