@@ -9,7 +9,9 @@ import sys
 from typing import Any
 
 import faces
-from jax.typing import ArrayLike
+from jax import typing as jax_typing
+
+from gpax_lab.core._types import ArrayLike
 
 CODE = re.compile(r"((?::\w+:)?``.+?``|(?::\w+:)?`[^`\n]+`)")
 MARKUP = re.compile(r"[*|\\]|(?<=\w)_(?!\w)|(?<!\w)_(?=\w)")
@@ -76,7 +78,9 @@ def signature(
     from sphinx.util.typing import stringify_annotation
 
     written = {
-        stringify_annotation(ArrayLike, mode): "ArrayLike" for mode in ("smart", "fully-qualified-except-typing")
+        stringify_annotation(alias, mode): "ArrayLike"
+        for alias in (ArrayLike, jax_typing.ArrayLike)
+        for mode in ("smart", "fully-qualified-except-typing", "fully-qualified")
     }
     for long, short in written.items():
         arguments = arguments and arguments.replace(long, short)
