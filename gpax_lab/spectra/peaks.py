@@ -19,7 +19,6 @@ from gpax_lab.spectra._residual import LITTLE, NOT_NOISE, neighbour_correlation
 from gpax_lab.spectra._scalarizer import Scalarizer, ratio
 
 __all__ = [
-    "SHAPES",
     "Alignment",
     "align",
     "fit_peak",

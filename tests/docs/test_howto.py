@@ -19,6 +19,8 @@ SLOW = {
     "list-of-wells",
     "image-to-spectrum",
     "classes-in-images",
+    "quickstart",
+    "read-files",
 }
 
 
