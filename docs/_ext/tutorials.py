@@ -67,7 +67,13 @@ def write(app: Any) -> None:
     (folder / "gallery.txt").write_text(text, encoding="utf-8")
 
 
+def linked(app: Any, page: str, source: list[str]) -> None:
+    """Links to notebooks lead to their pages here; in the repository they lead to the notebooks themselves."""
+    source[0] = source[0].replace("](../../notebooks/", "](../tutorials/")
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx extension."""
     app.connect("builder-inited", write)
+    app.connect("source-read", linked)
     return {"parallel_read_safe": True}

@@ -47,7 +47,7 @@ def setup(*, cache: str | Path | bool = True, quick: bool = True, verbose: bool 
             jaxlib may refuse them: give it an environment without); what is set there already stays. They have no
             effect once JAX has computed something. Results of programs compiled with and without them differ in
             rounding.
-        tell: whether to say on the terminal that something is being compiled for the first time, and what.
+        verbose: whether to say on the terminal that something is being compiled for the first time, and what.
 
     Example:
         >>> import gpax_lab
@@ -62,7 +62,7 @@ def setup(*, cache: str | Path | bool = True, quick: bool = True, verbose: bool 
         jax.config.update("jax_compilation_cache_dir", chosen)
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if chosen is not None:
-        # Observation them back, jaxlib before 0.12 prints a page of error for each where LLVM prefers no gathers,
+        # When it reads them back, jaxlib before 0.12 prints a page of error for each where LLVM prefers no gathers,
         # although nothing is wrong. What does go wrong in XLA arrives as a Python exception.
         jax.config.update("jax_logging_level", "CRITICAL")
         logging.getLogger("jax").setLevel(logging.WARNING)

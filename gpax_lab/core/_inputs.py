@@ -235,6 +235,20 @@ def points_of(x: Any, dim: int, dtype: DTypeLike, what: str = "x", apart: bool =
     return point_table(values, dtype, what, apart)
 
 
+def check_query(x: Any, dim: int) -> None:
+    """Refuse what is no array of points (m, d) at which a posterior is asked (also under jit).
+
+    Raises:
+        ValueError: it is no array, or of another shape.
+    """
+    shape = getattr(x, "shape", None)
+    if shape is None:
+        raise ValueError(f"x must be an array (m, {dim}), one row a point; got {type(x).__name__}: jnp.asarray(x).")
+    if len(shape) != 2 or shape[1] != dim:
+        remedy = " One column of inputs is x[:, None]." if dim == 1 and len(shape) == 1 else ""
+        raise ValueError(f"x must have shape (m, {dim}), one row a point; got {shape}.{remedy}")
+
+
 def observed(x: Any, y: Any, noise: Any, dim: int, outputs: int, dtype: DTypeLike) -> Observed:
     """Points, observations and variances of what was measured, as arrays that fit observations of `dim` inputs.
 

@@ -67,8 +67,18 @@ class Status(IntEnum):
 
     @classmethod
     def of(cls, code: ArrayLike) -> "Status":
-        """The member of a code () that came out of a compiled function (outside jit)."""
-        return cls(int(np.asarray(code)))
+        """The member of a code () that came out of a compiled function (outside jit).
+
+        Raises:
+            ValueError: several codes, or a number that stands for no status.
+        """
+        codes = np.asarray(code)
+        if codes.ndim:
+            raise ValueError(
+                f"Status.of takes one code; got an array of shape {codes.shape}: take one element of it, or compare "
+                "all of them at once, as in codes == Status.OK."
+            )
+        return cls(int(codes))
 
     @classmethod
     def worst(cls, *cases: tuple[ArrayLike, "Status"]) -> Array:
@@ -142,8 +152,8 @@ _WORDS = {
         "belong to its solver)."
     ),
     Status.TEMPERING_INCOMPLETE: (
-        "The last readings contradict what was believed so much that tempering did not reach them. Look at "
-        "these readings; if they are right, raise max_stages or begin anew with init on all readings."
+        "The last observations contradict what was believed so much that tempering did not reach them. Look "
+        "at these observations; if they are right, raise max_stages or begin anew with init on all of them."
     ),
     Status.NOT_SOLVED: (
         "Conjugate gradients stopped before the asked accuracy: mean and standard deviation are not to be trusted. "
@@ -151,11 +161,11 @@ _WORDS = {
     ),
     Status.FACTORISATION_FAILED: (
         "The covariance of a kept draw had no Cholesky factor: inputs repeat with almost no noise. Give the noise "
-        "prior a floor, or pass the known variance of the readings."
+        "prior a floor, or pass the known variance of the observations."
     ),
     Status.CONTRADICTION: (
-        "Readings whose known variance is zero contradict each other or the law, and the model adds no noise: give "
-        "the variances of the readings, or the model noise='inferred'."
+        "Observations whose known variance is zero contradict each other or the law, and the model adds no noise: "
+        "give their variances, or the model noise='inferred'."
     ),
     Status.NOT_FINITE: (
         "The log density was not finite at any starting point: a prior allows values where the mean or kernel is "

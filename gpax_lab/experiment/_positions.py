@@ -68,7 +68,7 @@ def measured_at(
         x: (d,) the position asked for.
         position: as the instrument reported it, in the coordinates of x; or None.
         state: of the campaign; None before the first fit.
-        spread: (d,) of the seeds; before the first fit, a hundredth of it is the tolerance.
+        width: (d,) of the seeds' box; before the first fit, a hundredth of it is the tolerance.
     """
     reported = None if position is None else storable(position)
     if reported is None or reported.dtype.kind not in "fiu":

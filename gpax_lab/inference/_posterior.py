@@ -14,6 +14,7 @@ from jax import Array
 
 from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
+from gpax_lab.core._inputs import check_query
 from gpax_lab.core._linalg import in_chunks, over_draws
 from gpax_lab.core._observations import PENDING, Observations
 from gpax_lab.core._types import ArrayLike, Float
@@ -103,6 +104,7 @@ class Posterior:
     @jax.jit
     def predict(self, x: Array) -> tuple[Float[Array, "draws m *outputs"], Float[Array, "draws m *outputs"]]:
         """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""
+        check_query(x, self.model.dim)
         return over_draws(lambda params, factor: self.model.predict(params, factor, x), self.params, self.factor)
 
     @jax.jit
@@ -111,6 +113,7 @@ class Posterior:
 
         Points are taken in chunks, so that memory grows with the draws and not with draws times points.
         """
+        check_query(x, self.model.dim)
         return mixture_moments(self.predict, self.log_weight, x)
 
     @partial(jax.jit, static_argnames="count")
@@ -119,23 +122,27 @@ class Posterior:
 
         The same key gives the same functions, so that they can be looked at here and there (pathwise conditioning).
         """
+        check_query(x, self.model.dim)
         keys = jax.random.split(key, self.log_weight.size)
         model = able(self.model, DrawsPaths)
         return over_draws(lambda p, f, k: model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
 
     def joint(self, index: ArrayLike, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), of draw number `index`."""
+        check_query(x, self.model.dim)
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsJointly).joint(params, factor, x)
 
     def path(self, index: ArrayLike, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
+        check_query(x, self.model.dim)
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsPaths).paths(params, factor, obs, key, 1, x)[0]
 
     @jax.jit
     def noise_variance(self, x: Array) -> Float[Array, "draws m *outputs"]:
         """(draws, m) variance that a new observation at x (m, d) adds, in the user's unit squared."""
+        check_query(x, self.model.dim)
         return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
 
     @jax.jit

@@ -39,7 +39,7 @@ def exact(
         kernel: k(x, z, params) for one pair of points.
         mean: m(x, params) for one point; None for the average of the observations (zero if `standardize` is False).
         prior: numpyro distributions by parameter name, or a numpyro program that returns such a mapping; what a program
-            has observed conditions its parameters, and the evidence counts the density of that. KernelLike and
+            has observed conditions its parameters, and the evidence counts the density of that. Kernel and
             noise parameters left out get the defaults of `priors.default`; those of the mean must be given.
         noise: "inferred" adds a parameter `noise` (variance, relative to the standardised observations) to the known
             variances of the observations; "known" takes these alone (the measured-noise process); a function n(x,

@@ -234,3 +234,18 @@ def test_weights_that_collapse_are_told_with_few_draws_too(draws):
         zero, yes, no = jnp.zeros(()), jnp.asarray(True), jnp.asarray(False)
         info = laplace_module._report(zero, zero, yes, no, weight, jnp.asarray(0), settings)
         assert int(info.outcome) == expected
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        (np.linspace(0.0, 1.0, 4), r"shape \(m, 1\).*got \(4,\).*x\[:, None\]"),
+        (np.zeros((4, 2)), r"shape \(m, 1\).*got \(4, 2\)"),
+        ([0.1, 0.2], "array .*got list"),
+    ],
+)
+def test_points_of_another_shape_are_refused(x, words):
+    posterior = laplace(num_samples=8).init(jax.random.key(0), gp.exact(1), observations([[0.1], [0.6]], [0.0, 1.0]))
+    for ask in (posterior.moments, posterior.predict, posterior.noise_variance):
+        with pytest.raises(ValueError, match=words):
+            ask(x)
