@@ -10,9 +10,13 @@ import docstrings
 import faces
 from docutils import nodes
 from sphinx.ext.napoleon import GoogleDocstring
+from sphinx.util import logging
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
 
 from gpax_lab.core import Status
+
+logger = logging.getLogger(__name__)
 
 
 def _first_line(text: str, modules: list[str]) -> str:
@@ -24,7 +28,8 @@ def _by_hand(kind: str, signature: str, name: faces.Name, config: Any) -> list[s
     """A directive of the Python domain for what autodoc does not know how to describe."""
     lines = docstrings.converted(faces.described(name).split("\n"), docstrings.modules_of(name.value, name.path))
     body = GoogleDocstring(lines, config, what=kind, name=name.path).lines()
-    return [f".. py:{kind}:: {name.path}{signature}", "", *(f"   {line}".rstrip() for line in body), ""]
+    head = [f".. py:{kind}:: {name.name}{signature}", f"   :module: {name.face}", ""]
+    return [*head, *(f"   {line}".rstrip() for line in body), ""]
 
 
 def _entry(name: faces.Name, config: Any) -> list[str]:
@@ -35,7 +40,8 @@ def _entry(name: faces.Name, config: Any) -> list[str]:
     if inspect.isroutine(value):
         return [f".. autofunction:: {name.path}", ""]
     if faces.is_function_like(value):
-        return _by_hand("function", str(inspect.signature(value)), name, config)
+        text = stringify_signature(inspect.signature(value), unqualified_typehints=True)
+        return _by_hand("function", docstrings.signature(None, "", "", value, None, text, None)[0] or "", name, config)
     return _by_hand("data", "", name, config)
 
 
@@ -105,8 +111,17 @@ def resolve(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return None if written and ours and not private else nodes.inline("", "", contnode)
 
 
+def complete(app: Any, env: Any) -> None:
+    """Sphinx event `env-check-consistency`: every public name is described, at its home."""
+    there = env.domains["py"].objects
+    for name in faces.public_names():
+        if name.path not in there:
+            logger.warning("%s is public and not in the reference", name.path)
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Sphinx extension."""
+    app.connect("env-check-consistency", complete)
     app.connect("builder-inited", write)
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True}
