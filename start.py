@@ -4,7 +4,8 @@
     python start.py test     the test suite
     python start.py docs     the documentation, as pages for a browser: docs/_build/html/index.html
 
-`run CONFIG`, `resume FILE`, `plot FILE` and `show FILE` are handed to the command line `gpax-lab` in the same way.
+`run CONFIG`, `resume FILE`, `plot FILE`, `show FILE` and `settings CONFIG` are handed to the command line `gpax-lab` in
+the same way.
 
 Each makes the virtual environment `.venv` beside this file if it is not there, installs the project into it, and runs
 the job inside. Further words are handed on: `python start.py demo --steps 10`, `python start.py test -m slow`.
@@ -20,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("GPAX_LAB_VENV", ROOT / ".venv"))
 PYTHON = HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-JOBS = {name: ("app", ["-m", "gpax_lab.cli", name]) for name in ("demo", "run", "resume", "plot", "show")}
+JOBS = {name: ("app", ["-m", "gpax_lab.cli", name]) for name in ("demo", "run", "resume", "plot", "show", "settings")}
 JOBS["test"] = ("app,test", ["-m", "pytest"])
 JOBS["docs"] = (
     "app,docs",

@@ -79,3 +79,28 @@ def gpax_lab(environment):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Make a package with entry points that is found by imports, as if it were installed."""
+
+    def make(distribution, folder, source, points):
+        """A distribution `distribution` 1.2 with one module of that name, and entry points by group and name."""
+        root = tmp_path / f"site-{folder}"
+        about = root / f"{distribution.replace('-', '_')}-1.2.dist-info"
+        about.mkdir(parents=True)
+        module = distribution.replace("-", "_")
+        (root / f"{module}.py").write_text(source, encoding="utf-8")
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.2\n")
+        lines = [
+            line
+            for group, names in points.items()
+            for line in (f"[gpax_lab.{group}]", *(f"{name} = {value}" for name, value in names.items()), "")
+        ]
+        (about / "entry_points.txt").write_text("\n".join(lines))
+        monkeypatch.syspath_prepend(str(root))
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        return root
+
+    return make

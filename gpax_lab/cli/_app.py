@@ -9,24 +9,26 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from gpax_lab.cli import _run_campaign as drive
+from gpax_lab.cli import _run_campaign as campaigns
 from gpax_lab.cli._demo import demo_settings
-from gpax_lab.cli._outputs import check_own, check_replaceable, is_picture, products, quoted
+from gpax_lab.cli._outputs import check_own, check_replaceable, is_plot, products, quoted
 from gpax_lab.cli._review import finished, in_force, plan_of, review
 from gpax_lab.cli._summary import summary
 from gpax_lab.cli._terminal import consoles, say
-from gpax_lab.core import InstrumentError
 from gpax_lab.core._environment import Stopwatch, setup
 from gpax_lab.experiment import _versions as versions
-from gpax_lab.settings import Settings, SettingsError, agreed, changes, going_on, load, to_toml
-from gpax_lab.settings._schema import Recorded
+from gpax_lab.settings import Settings, SettingsError, build, explain, load, to_toml
+from gpax_lab.settings._build import continued
+from gpax_lab.settings._changes import agreed, changes
+from gpax_lab.settings._instrument import files_of
 from gpax_lab.storage import Campaign, ExportError, JournalError
 from gpax_lab.storage._claim import InstrumentInUse
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
-_EXPECTED = (SettingsError, InstrumentError, InstrumentInUse, JournalError, ExportError, OSError)
-"""Errors whose text explains itself; of any other one the class is named too."""
+_EXPECTED = (SettingsError, InstrumentInUse, JournalError, ExportError, OSError)
+"""Errors whose text explains itself, as does that of errors of an instrument; of any other one the class is named too.
+"""
 
 Journal = Annotated[Path, typer.Argument(metavar="FILE", help="Journal of a campaign (.gpxj).")]
 
@@ -62,8 +64,7 @@ def run(
     """Run a campaign from your own settings."""
     with _explained(context) as console:
         settings = load(config)
-        recorded = [Path(settings.instrument.file)] if isinstance(settings.instrument, Recorded) else []
-        _start(settings, out or Path(config.stem), console, [config, *recorded])
+        _start(settings, out or Path(config.stem), console, [config, *map(Path, files_of(settings))])
 
 
 @app.command()
@@ -94,22 +95,22 @@ def resume(
             check_own(products(file))
             plan = plan_of(campaign.header, file)
             now = in_force(plan, campaign.history)
-            wanted, source = drive.wanted(now, products(file), settings, as_journalled)
+            wanted, source = campaigns.wanted(now, products(file), settings, as_journalled)
             agreed(changes(now, wanted), source, yes)
-            then = drive.moved(wanted, address)
+            then = campaigns.moved(wanted, address)
             found = changes(now, then)
             if finished(campaign.history) and not found:
                 say(console, "This campaign is finished; what it left is written anew.")
                 campaign.export()
-                drive.write_outputs(file)
+                campaigns.write_outputs(file)
                 return
             if changed := versions.differences(campaign.history, versions.versions()):
                 say(console, versions.withdrawal(changed))
-            plan = going_on(plan, then)
+            plan = continued(plan, then)
             if found:
                 say(console, f"From now on: {'; '.join(map(str, found))}.")
-                drive.change(campaign, found, then, now, wanted)
-            ended = drive.run_campaign(plan, campaign, console, watch, started, another)
+                campaigns.change(campaign, found, then, now, wanted)
+            ended = campaigns.run_campaign(plan, campaign, console, watch, started, another)
         _close(ended, file, console)
 
 
@@ -117,39 +118,71 @@ def resume(
 def plot(
     context: typer.Context,
     file: Journal,
-    out: Annotated[Path | None, typer.Option(help="Picture to write; by default beside FILE.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Plot to write; by default beside FILE.")] = None,
 ) -> None:
-    """Draw the picture of a campaign."""
+    """Draw the plot of a campaign."""
     with _explained(context) as console:
         target = out or file.with_suffix(".png")
-        check_replaceable(target, is_picture(target))  # before the work
-        drive.draw(review(file), target)
+        check_replaceable(target, is_plot(target))  # before the work
+        campaigns.draw(review(file), target)
         say(console, str(target))
 
 
 @app.command()
 def show(context: typer.Context, file: Journal) -> None:
-    """Tell what a campaign did, found and cost."""
+    """Report what a campaign did, found and cost."""
     with _explained(context) as console:
-        told = review(file)
-        say(console, f"{to_toml(told.plan.settings)}\n{summary(told)}")
+        report = review(file)
+        say(console, f"{to_toml(report.plan.settings)}\n{summary(report)}")
+
+
+@app.command()
+def settings(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG]", help="Settings (TOML) to check.")] = None,
+    everything: Annotated[bool, typer.Option("--explain", help="Print all that settings may say.")] = False,
+) -> None:
+    """Check settings and print them with all defaults, or explain what settings may say."""
+    with _explained(context) as console:
+        if everything == (config is not None):
+            raise SettingsError("give a settings file to check, or --explain for all that it may say.")
+        if config is None:
+            say(console, explain())
+            return
+        checked = load(config)
+        plan = build(checked)
+        axes = ", ".join(f"{axis.name} {axis.low:g} to {axis.high:g} {axis.unit}" for axis in plan.axes)
+        say(console, f"{to_toml(checked)}\nGood. {plan.quantity['name']} in {plan.quantity['unit']} over {axes}.")
+
+
+@app.command()
+def reconstruct(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings of a reconstruction (TOML).")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; by default named like CONFIG.")] = None,
+) -> None:
+    """Fill the holes of a measured image by a Gaussian process on its grid."""
+    with _explained(context) as console:
+        from gpax_lab.cli._reconstruct import fill
+
+        say(console, fill(config, out or Path(config.stem)))
 
 
 def _start(settings: Settings, folder: Path, console: Console, given: Sequence[Path] = ()) -> None:
     watch = Stopwatch()
-    ended = drive.begin(settings, folder, console, watch, given=given)
+    ended = campaigns.begin(settings, folder, console, watch, given=given)
     _close(ended, folder / settings.campaign.journal, console)
 
 
-def _close(ended: drive.Ended, path: Path, console: Console) -> None:
+def _close(ended: campaigns.Ended, path: Path, console: Console) -> None:
     if not ended.outcome.finished:
         steps, begun = ended.outcome.steps, ended.outcome.state is not None or ended.outcome.steps > 0
         when = f"after {steps} {'step' if steps == 1 else 'steps'}" if begun else "before the first fit"
         reason = "" if ended.signal is not None and not ended.unsafe else f": {ended.outcome.reason}"
         say(console, f"\nPaused {when}{reason}. Go on with: gpax-lab resume {quoted(path)}")
         raise typer.Exit(ended.exit_code)
-    told = drive.write_outputs(path)
-    say(console, f"\n{summary(told)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
+    report = campaigns.write_outputs(path)
+    say(console, f"\n{summary(report)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def demo_settings(steps: int = 30, seed: int = 0) -> Settings:
         "quantity": {"scalarizer": "loop_area", "goal": "maximize"},
         "model": {"kernel": "matern52"},
         "sampler": {"kind": "nuts", "num_warmup": 200, "num_samples": 300},
-        # To draw a map as well, this campaign explores far more than one that only seeks the best place.
+        # To draw a map as well, this campaign explores far more than one that only seeks the optimum.
         "acquisition": {
             "function": "log_ei", "explore": 6.0, "learn_every": 0, "candidates": {"kind": "grid", "shape": [32, 32]},
         },

@@ -11,9 +11,9 @@ from gpax_lab.storage._errors import JournalExists
 from gpax_lab.storage._nsid import CREATOR
 
 MAKER = "gpax_lab"
-"""Word in a picture by which it is known for one of ours."""
-_PICTURES = (b"\x89PNG", b"<?xml", b"%PDF", b"%!PS")
-_NEAR = 4096  # bytes from either end of a picture within which the word stands
+"""Word in a plot by which it is known for one of ours."""
+_FORMATS = (b"\x89PNG", b"<?xml", b"%PDF", b"%!PS")
+_NEAR = 4096  # bytes from either end of a plot within which the word stands
 _SUMMARY = 'Campaign "'
 
 
@@ -26,7 +26,7 @@ class Products(NamedTuple):
 
     journal: Path
     hdf5: Path
-    picture: Path
+    plot: Path
     summary: Path
     settings: Path
 
@@ -68,7 +68,7 @@ def check_names(paths: Products) -> None:
 
 
 def _what(paths: Products, path: Path) -> str:
-    words = {"hdf5": "HDF5 file", "picture": "picture", "summary": "summary", "settings": "copy of the settings"}
+    words = {"hdf5": "HDF5 file", "plot": "plot", "summary": "summary", "settings": "copy of the settings"}
     return next(words[name] for name, value in paths._asdict().items() if name in words and value == path)
 
 
@@ -112,10 +112,10 @@ def check_own(paths: Products) -> None:
 
     Raises:
         SettingsError: the journal is called like another product.
-        FileExists: the HDF5 file, the picture or the summary beside it is somebody else's.
+        FileExists: the HDF5 file, the plot or the summary beside it is somebody else's.
     """
     check_names(paths)
-    for path, ours in ((paths.hdf5, is_export), (paths.picture, is_picture), (paths.summary, is_summary)):
+    for path, ours in ((paths.hdf5, is_export), (paths.plot, is_plot), (paths.summary, is_summary)):
         check_replaceable(path, ours(path))
 
 
@@ -150,13 +150,13 @@ def is_export(path: Path) -> bool:
         return False
 
 
-def is_picture(path: Path) -> bool:
-    """Whether a picture is there that says that it is ours: PNG, SVG, PDF and PostScript do."""
+def is_plot(path: Path) -> bool:
+    """Whether a plot is there that says that it is ours: PNG, SVG, PDF and PostScript do."""
     if not path.is_file():
         return False
     data = path.read_bytes()
     # The word stands at the beginning, or, in a PDF, at the end.
-    return data.startswith(_PICTURES) and any(MAKER.encode() in part for part in (data[:_NEAR], data[-_NEAR:]))
+    return data.startswith(_FORMATS) and any(MAKER.encode() in part for part in (data[:_NEAR], data[-_NEAR:]))
 
 
 def is_summary(path: Path) -> bool:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from gpax_lab.cli._terminal import say
-from gpax_lab.cli._units import place, value
+from gpax_lab.cli._units import position, value
 from gpax_lab.experiment import Event
 from gpax_lab.experiment._experiment import as_asked
 from gpax_lab.experiment._reach import reach_of
@@ -68,20 +68,20 @@ class Display:
         if event.state is not None:  # the state knows also what was measured before a pause
             inside = event.state.candidates.inside(as_asked(event.state))
             good = np.asarray(event.state.obs.measured & inside)
-            readings = np.asarray(event.state.obs.y)[good]
-            self.best = float(pick.reduce(readings)) if good.any() else np.nan
+            values = np.asarray(event.state.obs.y)[good]
+            self.best = float(pick.reduce(values)) if good.any() else np.nan
         elif event.y is not None:
             self.best = float(pick(self.best, event.y))
         unit = self.plan.quantity["unit"]
         parts = [f"{_PHASES[event.phase][:-1]} {event.step}/{event.total}"]
         if event.x is not None:
-            parts.append(f"at {place(event.x, self.plan.axes)}")
+            parts.append(f"at {position(event.x, self.plan.axes)}")
         if event.y is not None:
-            parts.append(f"{value(event.y, unit)}" if np.isfinite(event.y) else "failed reading")
+            parts.append(f"{value(event.y, unit)}" if np.isfinite(event.y) else "failed measurement")
         parts.append(f"best {value(self.best, unit)}")
         if event.state is not None and event.phase == "learn":
-            held, readings = (int(n) for n in coverage(event.state.posterior, event.state.obs))
-            parts.append(f"coverage {held}/{readings}")
+            held, number = (int(n) for n in coverage(event.state.posterior, event.state.obs))
+            parts.append(f"coverage {held}/{number}")
             if (reached := reach_of(event.state)).words:
                 parts.append(f"all in one corner (reach {100 * reached.share:.0f} %)")
         if event.state is not None and np.isfinite(r_hat := float(event.state.posterior.info.r_hat)):

@@ -8,27 +8,29 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gpax_instruments.twins import microscope
 from jax import Array
 
 from gpax_lab import acquisition
 from gpax_lab.core._observations import MEASURED, Observations
-from gpax_lab.experiment._record import past_draws
-from gpax_lab.inference._posterior import Posterior, condition_draws
+from gpax_lab.experiment._past import past_fits
+from gpax_lab.hypotheses._mixture import HypothesisMixture
+from gpax_lab.inference._posterior import Posterior
 from gpax_lab.settings import Plan, Settings, SettingsError, build, parse
-from gpax_lab.settings._schema import Grid, Pool, Twin
-from gpax_lab.settings._tables import SCALARIZERS
-from gpax_lab.simulators import ferroelectric
-from gpax_lab.spectra.loops import triangle
+from gpax_lab.settings._instrument import HasPositions, HasTruth
+from gpax_lab.settings._schema import Grid
 from gpax_lab.storage import Contents, JournalRecord, read
 from gpax_lab.storage._contents import final_measurements
 
 _DRAWN = (40, 40)
-"""Places at which the map of a continuous box is drawn."""
+"""Points at which the map of a continuous box of two axes is drawn."""
+_LINE = 256
+"""Likewise of one axis."""
+_CLOUD = 2000
+"""Likewise of three axes and more, evenly spread."""
 
 
 class Points(NamedTuple):
-    """Readings in the order in which they were taken: x (n, 2) m, y (n,) (NaN: failed), seed (n,) bool."""
+    """Measurements in order: x (n, d) in the units of the axes, y (n,) (NaN: failed), seed (n,) bool."""
 
     x: np.ndarray
     y: np.ndarray
@@ -36,7 +38,7 @@ class Points(NamedTuple):
 
 
 class Belief(NamedTuple):
-    """The posterior at the drawn places: mean and sd (m,), in the quantity's unit."""
+    """The posterior at the positions of the map: mean and sd (m,), in the quantity's unit."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -49,28 +51,31 @@ class Review:
     Attributes:
         plan: what the settings in the journal stand for.
         contents: the journal.
-        points: all readings.
+        points: all measurements.
         posterior: the last one, without diagnostics (the journal has them); None before the first fit.
-        places: (m, 2) where the map is drawn, m.
-        shape: of the map, or None where the places form no grid.
+        positions: (m, d) where the map is drawn, in the units of the axes.
         belief: the posterior there, None before the first fit.
-        truth: (m,) noise-free values there (a simulated film) or recorded ones (NaN: unusable); None if unknown.
-        best: (steps + 1,) best reading after the seeds and after every step.
-        expected: (steps + 1,) best posterior mean over the places, likewise.
+        truth: (m,) noise-free values there (of a simulation) or recorded ones (NaN: unusable); None if unknown.
+        best: (steps + 1,) best measurement after the seeds and after every step.
+        expected: (steps + 1,) best posterior mean over the positions, likewise.
         obs: what the posterior was fitted to; None before the first fit.
     """
 
     plan: Plan
     contents: Contents
     points: Points
-    posterior: Posterior | None
-    places: np.ndarray
-    shape: tuple[int, int] | None
+    posterior: Posterior | HypothesisMixture | None
+    positions: np.ndarray
     belief: Belief | None
     truth: np.ndarray | None
     best: np.ndarray
     expected: np.ndarray
     obs: Observations | None = None
+
+    @property
+    def recorded(self) -> bool:
+        """Whether the truth is a record, with its noise."""
+        return isinstance(self.plan.driver, HasPositions)
 
 
 def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
@@ -123,26 +128,26 @@ def review(path: Path) -> Review:
     """
     contents = opening(path)
     plan = plan_of(contents.records[0].header, path)
-    places, shape = _places(plan)
-    points, truth, none = _points(contents), _truth(plan, places), np.zeros(0)
-    past = _posteriors(plan, contents.of("state"))
+    positions = _positions(plan)
+    points, truth, none = _points(contents, len(plan.axes)), _truth(plan, positions), np.zeros(0)
+    past = past_fits(plan.model, contents.of("state", "intervention"))
     if not past:
-        return Review(plan, contents, points, None, places, shape, None, truth, none, none)
-    sign, where = 1.0 if plan.maximize else -1.0, jnp.asarray(places)
+        return Review(plan, contents, points, None, positions, None, truth, none, none)
+    sign, where = 1.0 if plan.maximize else -1.0, jnp.asarray(positions)
     expected = np.array([sign * float(jnp.max(sign * _mean(posterior, where))) for posterior, _ in past])
     best = np.array([_best(obs, sign) for _, obs in past])
-    belief = Belief(*map(np.asarray, _moments(past[-1][0], where)))
-    return Review(plan, contents, points, past[-1][0], places, shape, belief, truth, best, expected, past[-1][1])
+    belief = Belief(*map(np.asarray, _moments(past[-1].posterior, where)))
+    return Review(plan, contents, points, past[-1].posterior, positions, belief, truth, best, expected, past[-1].obs)
 
 
 @jax.jit
-def _moments(posterior: Posterior, x: Array) -> tuple[Array, Array]:
+def _moments(posterior: Posterior | HypothesisMixture, x: Array) -> tuple[Array, Array]:
     mean, variance = posterior.moments(x)
     return mean, jnp.sqrt(variance)
 
 
 @jax.jit
-def _mean(posterior: Posterior, x: Array) -> Array:
+def _mean(posterior: Posterior | HypothesisMixture, x: Array) -> Array:
     return posterior.moments(x)[0]
 
 
@@ -151,46 +156,29 @@ def _best(obs: Observations, sign: float) -> float:
     return float(sign * np.max(sign * good)) if good.size else np.nan
 
 
-def _posteriors(plan: Plan, records: Sequence[JournalRecord]) -> list[tuple[Posterior, Observations]]:
-    """The posterior and the observations after the first fit and after every step."""
-    found = []
-    for params, weight, obs in past_draws(records):
-        factor = condition_draws(plan.model, params, obs)
-        found.append((Posterior(params, weight, jnp.asarray(jnp.nan), factor, None, None, plan.model), obs))  # type: ignore[arg-type]
-    return found
-
-
-def _points(contents: Contents) -> Points:
+def _points(contents: Contents, dim: int) -> Points:
     records = final_measurements(contents)
     seeds = {record.header["token"] for record in contents.of("intent") if record.header.get("phase") == "seed"}
-    x = np.array([record.arrays["x"] for record in records], np.float64).reshape(-1, 2)
+    x = np.array([record.arrays["x"] for record in records], np.float64).reshape(-1, dim)
     y = np.array([float(record.arrays["y"]) for record in records])
     return Points(x, y, np.array([record.header["token"] in seeds for record in records], bool))
 
 
-def _places(plan: Plan) -> tuple[np.ndarray, tuple[int, int] | None]:
-    match plan.settings.acquisition.candidates:
-        case Pool():
-            assert plan.record is not None
-            return plan.record.positions, None
-        case Grid((nx, ny)):
-            shape = nx, ny
-        case _:
-            shape = _DRAWN
-    return np.asarray(acquisition.grid(plan.bounds, shape).points), shape
+def _positions(plan: Plan) -> np.ndarray:
+    """(m, d) where the map is drawn: the candidates, or evenly over a continuous box."""
+    chosen, dim = plan.settings.acquisition.candidates, len(plan.axes)
+    if isinstance(plan.driver, HasPositions):
+        return plan.driver.positions
+    if isinstance(plan.candidates, acquisition.Pool) and not (isinstance(chosen, Grid) and dim == 2):
+        return np.asarray(plan.candidates.points)
+    if dim > 2:
+        return np.asarray(acquisition.box(plan.bounds).space_filling(jax.random.key(0), _CLOUD))
+    shape = (_LINE,) if dim == 1 else chosen.shape if isinstance(chosen, Grid) else _DRAWN
+    return np.asarray(acquisition.grid(plan.bounds, shape).points)
 
 
-def _truth(plan: Plan, places: np.ndarray) -> np.ndarray | None:
-    chosen = plan.settings.instrument
-    if plan.record is not None:
-        return np.array([plan.scalarize(plan.record.measure(place, "truth")) for place in places])
-    if not isinstance(chosen, Twin):
+def _truth(plan: Plan, positions: np.ndarray) -> np.ndarray | None:
+    if not isinstance(plan.driver, HasTruth):
         return None
-    film = jax.jit(ferroelectric.film)(jax.random.key(chosen.seed), microscope.SIZE_M)
-    bias, read_loop = triangle(chosen.vmax, chosen.points), SCALARIZERS[plan.settings.quantity.scalarizer].read
-
-    @jax.jit
-    def values(x: Array) -> Array:
-        return jax.vmap(lambda at: read_loop(bias, ferroelectric.loop(film, at, bias)))(x)
-
-    return np.asarray(values(jnp.asarray(places)))
+    found = [plan.scalarize(measurement) for measurement in plan.driver.truth(positions)]
+    return np.array([value[0] if isinstance(value, tuple) else value for value in found], np.float64)

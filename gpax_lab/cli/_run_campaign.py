@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpax_instruments.errors import LINK_FAULTS
+import numpy as np
 from rich.console import Console
 
 from gpax_lab import plot
@@ -18,7 +18,7 @@ from gpax_lab.cli._outputs import (
     check_new,
     check_own,
     check_replaceable,
-    is_picture,
+    is_plot,
     products,
     put,
     quoted,
@@ -27,14 +27,17 @@ from gpax_lab.cli._progress import Display
 from gpax_lab.cli._review import Review, review
 from gpax_lab.cli._summary import summary
 from gpax_lab.cli._terminal import say
-from gpax_lab.cli._units import span_unit
+from gpax_lab.cli._units import axis_units
 from gpax_lab.core._environment import Stopwatch
-from gpax_lab.experiment import Outcome, run
+from gpax_lab.experiment import Event, Outcome, run
 from gpax_lab.experiment._guard import UNSAFE, Paused
 from gpax_lab.experiment._signals import StopFlag
 from gpax_lab.experiment._versions import versions
-from gpax_lab.settings import Change, Plan, Settings, SettingsError, build, connect, load, parse, to_plain, to_toml
-from gpax_lab.settings._schema import Pfm
+from gpax_lab.settings import Plan, Settings, SettingsError, build, connect, load, parse, to_toml
+from gpax_lab.settings._changes import Change
+from gpax_lab.settings._connect import LOST
+from gpax_lab.settings._files import to_plain
+from gpax_lab.settings._interventions import Planned
 from gpax_lab.storage import Campaign
 
 
@@ -129,8 +132,8 @@ def moved(settings: Settings, address: str | None) -> Settings:
     """
     if address is None:
         return settings
-    if not isinstance(settings.instrument, Pfm):
-        raise SettingsError('--address goes with instrument.kind = "pfm"; this campaign starts its own instrument.')
+    if not hasattr(settings.instrument, "address"):
+        raise SettingsError("--address goes with instruments that have one; this campaign starts its own instrument.")
     return parse(to_plain(replace(settings, instrument=replace(settings.instrument, address=address))))
 
 
@@ -178,10 +181,16 @@ def run_campaign(
                 step=step,
                 stop=lambda: bool(stop),
                 note=campaign.append,
-                tell=lambda text: say(console, text),
+                callback=lambda text: say(console, text),
             ) as instrument,
             Display(console, plan) as display,
         ):
+            planned = Planned(plan.settings.interventions, campaign.history)
+
+            def report(event: Event) -> None:
+                planned.follow(event)
+                display(event)
+
             outcome = run(
                 plan.experiment,
                 instrument,
@@ -189,18 +198,20 @@ def run_campaign(
                 plan.settings.campaign.steps,
                 seeds=plan.seeds,
                 key=plan.key,
-                scalarize={plan.settings.quantity.scalarizer: plan.scalarize},
+                scalarize=plan.scalarizers,
                 rules=plan.rules,
+                hooks=[planned] if plan.settings.interventions else (),
                 stop=lambda: bool(stop),
-                callback=display,
+                callback=report,
+                extend=plan.extend,
                 failures=plan.settings.campaign.failures or None,
                 idle_s=plan.settings.campaign.idle_s,
                 wait_s=plan.settings.campaign.wait_s,
-                lost=(*LINK_FAULTS, ConnectionError, TimeoutError),
+                lost=LOST,
                 another=another,
             )
     except Paused as why:  # nobody has answered yet
-        unsafe = any(frame.kind == "intent" for frame in campaign.history)  # the program that measured may be killed
+        unsafe = any(record.kind == "intent" for record in campaign.history)  # the program that measured may be killed
         words = f"{why}. {UNSAFE}, because it was never reached: go to it" if unsafe else str(why)
         outcome = Outcome(None, step, words, False)
         campaign.append(("stop", step, {"reason": outcome.reason, "finished": False}, {}))
@@ -212,45 +223,47 @@ def run_campaign(
 
 
 def write_outputs(path: Path) -> Review:
-    """Write the picture and the summary of a journal; returns what they were made from."""
-    told, paths = review(path), products(path)
+    """Write the plot and the summary of a journal; returns what they were made from."""
+    report, paths = review(path), products(path)
     check_own(paths)
-    draw(told, paths.picture)
-    put(paths.summary, summary(told).encode())
-    return told
+    draw(report, paths.plot)
+    put(paths.summary, summary(report).encode())
+    return report
 
 
-def draw(told: Review, target: Path) -> None:
-    """Write the picture of a campaign; the suffix of `target` says in which format.
+def draw(report: Review, target: Path) -> None:
+    """Write the plot of a campaign; the suffix of `target` says in which format.
 
     Raises:
-        FileExists: something that is no picture of ours has that name.
+        FileExists: something that is no plot of ours has that name.
         ValueError: no such format.
     """
-    check_replaceable(target, is_picture(target))
+    check_replaceable(target, is_plot(target))
     kind = target.suffix.removeprefix(".").lower() or "png"
     word = {"png": "Software", "svg": "Creator", "pdf": "Creator", "ps": "Creator", "eps": "Creator"}.get(kind)
     page = io.BytesIO()
-    figure = plot.campaign(**picture(told))
+    figure = plot.campaign(**plotted(report))
     figure.savefig(page, format=kind, dpi=160, metadata={word: MAKER} if word else None)
     put(target, page.getvalue())
 
 
-def picture(told: Review) -> dict[str, Any]:
-    """The arguments of `plot.campaign`, lengths in the unit of the axes."""
-    size, unit = span_unit(told.plan.axes)
+def plotted(report: Review) -> dict[str, Any]:
+    """The arguments of `plot.campaign`, each axis in the unit in which it reads well."""
+    axes = report.plan.axes
+    units = axis_units(axes)
+    size = np.array([size for size, _ in units])
     return {
-        "x": told.points.x / size,
-        "y": told.points.y,
-        "places": told.places / size,
-        "mean": None if told.belief is None else told.belief.mean,
-        "std": None if told.belief is None else told.belief.std,
-        "truth": told.truth,
-        "best": told.best,
-        "expected": told.expected,
-        "maximize": told.plan.maximize,
-        "axes": [(axis.name, unit) for axis in told.plan.axes],
-        "quantity": (told.plan.quantity["name"], told.plan.quantity["unit"]),
-        "seeds": int(told.points.seed.sum()),
-        "title": told.plan.settings.campaign.name,
+        "x": report.points.x / size,
+        "y": report.points.y,
+        "positions": report.positions / size,
+        "mean": None if report.belief is None else report.belief.mean,
+        "std": None if report.belief is None else report.belief.std,
+        "truth": report.truth,
+        "best": report.best,
+        "expected": report.expected,
+        "maximize": report.plan.maximize,
+        "axes": [(axis.name, unit) for axis, (_, unit) in zip(axes, units, strict=True)],
+        "quantity": (report.plan.quantity["name"], report.plan.quantity["unit"]),
+        "seeds": int(report.points.seed.sum()),
+        "title": report.plan.settings.campaign.name,
     }

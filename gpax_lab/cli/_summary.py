@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.cli._review import Review
-from gpax_lab.cli._units import place, span_unit, value
+from gpax_lab.cli._units import axis_units, position, value
 from gpax_lab.core import Status
 from gpax_lab.experiment import reach
 from gpax_lab.experiment._versions import withdrawal
-from gpax_lab.inference import coverage, recalibration
-from gpax_lab.settings._schema import Recorded
+from gpax_lab.hypotheses._mixture import HypothesisMixture
+from gpax_lab.inference import Posterior, coverage, recalibration
+from gpax_lab.settings import Plan
 
 
 def summary(review: Review) -> str:
@@ -47,11 +48,11 @@ def _found(review: Review) -> Iterator[str]:
     good = np.isfinite(review.points.y)
     if good.any():
         at = int(np.nanargmax(sign * review.points.y))
-        yield f"  reading             {value(review.points.y[at], unit)} at {place(review.points.x[at], plan.axes)}"
+        yield f"  measurement         {value(review.points.y[at], unit)} at {position(review.points.x[at], plan.axes)}"
     if belief is not None:
         at = int(np.argmax(sign * belief.mean))
         number = value(belief.mean[at], unit, belief.std[at])
-        yield f"  posterior mean      {number} at {place(review.places[at], plan.axes)}"
+        yield f"  posterior mean      {number} at {position(review.positions[at], plan.axes)}"
         yield from _against_truth(review, at, sign)
     yield ""
 
@@ -61,9 +62,9 @@ def _against_truth(review: Review, at: int, sign: float) -> Iterator[str]:
         return
     unit, word = review.plan.quantity["unit"], _truth_word(review)
     top = int(np.nanargmax(sign * review.truth))
-    yield f"  {word:<20}{value(review.truth[top], unit)} at {place(review.places[top], review.plan.axes)}"
+    yield f"  {word:<20}{value(review.truth[top], unit)} at {position(review.positions[top], review.plan.axes)}"
     if not np.isfinite(review.truth[at]):
-        yield f"  regret              unknown: the place found has no usable {word} value"
+        yield f"  regret              unknown: the position found has no usable {word} value"
         return
     regret = sign * (review.truth[top] - review.truth[at])
     share = 100.0 * regret / np.nanstd(review.truth)
@@ -71,31 +72,31 @@ def _against_truth(review: Review, at: int, sign: float) -> Iterator[str]:
 
 
 def _truth_word(review: Review) -> str:
-    return "recorded" if isinstance(review.plan.settings.instrument, Recorded) else "truth"
+    return "recorded" if review.recorded else "truth"
 
 
 def map_error(review: Review) -> dict[str, float]:
     """RMSE, NRMSE (RMSE over the standard deviation of the truth; 1 is no skill) and coverage of the 95 percent band.
 
-    Places that were measured are left out of a recorded map, where they are known by heart; an empty mapping where
+    Positions that were measured are left out of a recorded map, where they are known by heart; an empty mapping where
     there is no truth or no posterior.
     """
     if review.truth is None or review.belief is None:
         return {}
     use = np.isfinite(review.truth)
-    if isinstance(review.plan.settings.instrument, Recorded):
+    if review.recorded:
         seen = {tuple(x) for x in review.points.x.tolist()}
-        use &= np.array([tuple(x) not in seen for x in review.places.tolist()])
+        use &= np.array([tuple(x) not in seen for x in review.positions.tolist()])
     error, std = (review.belief.mean - review.truth)[use], review.belief.std[use]
     rmse = float(np.sqrt(np.mean(error**2)))
-    if isinstance(review.plan.settings.instrument, Recorded) and review.posterior is not None:
-        std = np.sqrt(std**2 + _noise_variance(review)[use])  # recorded values are readings, with their noise
+    if review.recorded and review.posterior is not None:
+        std = np.sqrt(std**2 + _noise_variance(review)[use])  # recorded values are measurements, with their noise
     inside = float(np.mean(np.abs(error) <= 1.96 * std))
     return {
         "rmse": rmse,
         "nrmse": rmse / float(np.std(review.truth[use])),
         "coverage": inside,
-        "places": int(use.sum()),
+        "positions": int(use.sum()),
     }
 
 
@@ -103,8 +104,8 @@ def _map(review: Review) -> Iterator[str]:
     error = map_error(review)
     if not error:
         return
-    against = "the unmeasured usable places" if isinstance(review.plan.settings.instrument, Recorded) else "places"
-    yield f"Map against the {_truth_word(review)}, over {error['places']} {against}"
+    against = "the unmeasured usable positions" if review.recorded else "positions"
+    yield f"Map against the {_truth_word(review)}, over {error['positions']} {against}"
     yield f"  RMSE                {value(error['rmse'], review.plan.quantity['unit'])}"
     yield f"  NRMSE               {error['nrmse']:.3f} (1 is no skill)"
     yield f"  95 percent band     holds {100 * error['coverage']:.1f} percent of them"
@@ -112,10 +113,12 @@ def _map(review: Review) -> Iterator[str]:
 
 
 def _noise_variance(review: Review) -> np.ndarray:
-    """(m,) of a reading at the places of the map."""
+    """(m,) of a measurement at the positions of the map."""
     assert review.posterior is not None
     posterior = review.posterior
-    return np.exp(np.asarray(posterior.log_weight)) @ np.asarray(posterior.noise_variance(jnp.asarray(review.places)))
+    return np.exp(np.asarray(posterior.log_weight)) @ np.asarray(
+        posterior.noise_variance(jnp.asarray(review.positions))
+    )
 
 
 def _model(review: Review) -> Iterator[str]:
@@ -123,29 +126,49 @@ def _model(review: Review) -> Iterator[str]:
         return
     posterior, plan = review.posterior, review.plan
     weight = np.exp(np.asarray(posterior.log_weight))
-    yield f"Model: Gaussian process, kernel {plan.settings.model.kernel}"
-    if "lengthscale" in posterior.params:
-        size, unit = span_unit(plan.axes)
-        spans = np.array([axis.high - axis.low for axis in plan.axes])
-        scales = np.asarray(posterior.params["lengthscale"]).reshape(weight.size, -1) * spans / size
-        mean = weight @ scales
-        sd = np.sqrt(weight @ (scales - mean) ** 2)
-        both = ", ".join(f"{axis.name} {value(m, unit, s)}" for axis, m, s in zip(plan.axes, mean, sd, strict=True))
-        yield f"  length scales       {both}"
-    yield f"  noise of a reading  {value(np.sqrt(_noise_variance(review).mean()), plan.quantity['unit'])}"
+    if isinstance(posterior, HypothesisMixture):
+        yield "Hypotheses"
+        order = np.argsort(-np.asarray(posterior.probability))
+        for at in order:
+            yield f"  {posterior.names[at]:<20}probability {float(posterior.probability[at]):.3f}"
+    else:
+        yield f"Model: {_model_words(plan.settings.model)}"
+        yield from _lengthscales(posterior, plan, weight)
+    yield f"  noise               {value(np.sqrt(_noise_variance(review).mean()), plan.quantity['unit'])}"
     yield ""
+
+
+def _model_words(model: Any) -> str:
+    words = {"exact": "Gaussian process", "sparse": "sparse Gaussian process", "deep_kernel": "deep kernel"}
+    if model.kind == "parametric":
+        return "a law with independent noise"
+    law = " around a law" if model.mean is not None else ""
+    return f"{words[model.kind]}{law}, kernel {model.kernel}"
+
+
+def _lengthscales(posterior: Posterior, plan: Plan, weight: np.ndarray) -> Iterator[str]:
+    """In the units of the axes, where there is one for each axis, or one for all."""
+    shape = np.shape(posterior.params.get("lengthscale", np.zeros((1, 0))))[1:]
+    if shape not in ((), (len(plan.axes),)) or plan.settings.model.kind == "deep_kernel":
+        return
+    spans = np.array([(a.high - a.low) / size for a, (size, _) in zip(plan.axes, axis_units(plan.axes), strict=True)])
+    scales = np.asarray(posterior.params["lengthscale"]).reshape(weight.size, -1) * spans
+    mean = weight @ scales
+    sd = np.sqrt(weight @ (scales - mean) ** 2)
+    each = zip(plan.axes, axis_units(plan.axes), mean, sd, strict=True)
+    yield f"  length scales       {', '.join(f'{axis.name} {value(m, unit, s)}' for axis, (_, unit), m, s in each)}"
 
 
 def _intervals_so_far(review: Review) -> Iterator[str]:
     if review.posterior is None or review.obs is None:
         return
-    inside, readings = (int(n) for n in coverage(review.posterior, review.obs))
+    inside, number = (int(n) for n in coverage(review.posterior, review.obs))
     factor = float(recalibration(review.posterior, review.obs))
-    held = f"{inside} of {readings} readings lie in the 90 percent interval that the others give for them"
+    held = f"{inside} of {number} measurements lie in the 90 percent interval that the others give for them"
     yield "Intervals"
     yield f"  coverage so far     {held}"
-    yield f"  spread that holds   {factor:.2f} times the model's, by leave-one-out"
-    if words := reach(review.places, review.points.x).words:
+    yield f"  factor that holds   {factor:.2f} times the model's, by leave-one-out"
+    if words := reach(review.positions, review.points.x).words:
         yield f"  beware              {words}"
     yield ""
 
@@ -175,12 +198,12 @@ def _events(review: Review) -> Iterator[str]:
     again = {record.header["token"] for record in contents.of("reread")}
     bad = [record for record in contents.of("reading") if not record.header.get("ok", True)]
     failed = [record for record in bad if record.header["token"] not in again]
-    yield f"Readings: {len(failed)} failed"
+    yield f"Measurements: {len(failed)} failed"
     reasons = [record.header.get("reason") or "no reason given" for record in failed]
     for reason in dict.fromkeys(reasons):
         yield f"  {reasons.count(reason)} of them: {reason}"
     if again:
-        yield f"  {len(again)} that the scalarizer could not use at first were read again later"
+        yield f"  {len(again)} that the scalarizer could not use at first were scalarized again later"
     elsewhere = sum("position_differs" in record.header.get("flags", ()) for record in contents.of("reading"))
     if elsewhere:
         yield f"  {elsewhere} were taken elsewhere than asked, and are learned where they were taken"
@@ -220,7 +243,7 @@ def _time(review: Review) -> Iterator[str]:
 
 
 def _intervals(review: Review) -> dict[str, list[Any]]:
-    """Seconds between a reading and the next intent (statistics), and within measurements (instrument)."""
+    """Seconds between a measurement and the next intent (statistics), and within measurements (instrument)."""
     found: dict[str, list[Any]] = {"instrument": [], "statistics": []}
     since: float | None = None
     for record in review.contents.records:

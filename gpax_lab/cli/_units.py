@@ -22,15 +22,24 @@ def length_unit(span_m: float) -> tuple[float, str]:
     return _PREFIXES[-1]
 
 
-def span_unit(axes: Sequence[Axis]) -> tuple[float, str]:
-    """The unit of the widest axis."""
-    return length_unit(max(axis.high - axis.low for axis in axes))
+def axis_units(axes: Sequence[Axis]) -> list[tuple[float, str]]:
+    """Size and name of the unit in which each axis reads well: one for all lengths, that of the widest."""
+    lengths = [axis.high - axis.low for axis in axes if axis.unit == "m"]
+    of_lengths = length_unit(max(lengths)) if lengths else (1.0, "m")
+    return [of_lengths if axis.unit == "m" else (1.0, axis.unit) for axis in axes]
 
 
-def place(x: np.ndarray, axes: Sequence[Axis]) -> str:
-    """A position in the axes' common unit, e.g. '(0.412, 1.300) um'."""
-    size, name = span_unit(axes)
-    return f"({', '.join(f'{float(v) / size:.3f}' for v in np.ravel(x))}) {name}"
+def position(x: np.ndarray, axes: Sequence[Axis]) -> str:
+    """A position in the units of the axes, e.g. '(0.412, 1.300) um' or '(3.2 V, -0.5 log10(s))'."""
+    units = axis_units(axes)
+    numbers = [
+        f"{float(v) / size:.3f}" if axis.unit == "m" else f"{float(v):.4g}"
+        for v, (size, _), axis in zip(np.ravel(x), units, axes, strict=True)
+    ]
+    names = [name for _, name in units]
+    if len(set(names)) == 1:
+        return f"({', '.join(numbers)}) {names[0]}"
+    return f"({', '.join(f'{number} {name}' for number, name in zip(numbers, names, strict=True))})"
 
 
 def value(number: float, unit: str, sd: float | None = None) -> str:

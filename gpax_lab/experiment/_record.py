@@ -4,7 +4,7 @@ A record is (kind, step, header, arrays). After every measurement is assimilated
 arrays; what follows it (interventions, measurements) is replayed through the same pure functions that ran live.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -180,7 +180,7 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
     Raises:
         ValueError: the arrays belong to an experiment of another structure.
     """
-    obs = _observations(arrays)
+    obs = observations_of(arrays)
     arrays = {".asked": arrays[".obs.x"], **arrays}  # journals of before measured, by their own account, where asked
     template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
     expected = dict(_leaves(template))
@@ -197,48 +197,15 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
     return state._replace(posterior=state.posterior.conditioned(state.obs))
 
 
-class PastDraws(NamedTuple):
-    """What was believed at a recorded state, as far as that is known without the sampler.
-
-    Attributes:
-        params: draws by name, each (draws, ...).
-        log_weight: (draws,).
-        obs: what they were fitted to.
-    """
-
-    params: dict[str, Array]
-    log_weight: Array
-    obs: Observations
-
-
-def past_draws(entries: Iterable[JournalRecord]) -> Iterator[PastDraws]:
-    """The draws after the first fit and after every step, from the records of states of a posterior of one model.
-
-    The state of the sampler, which takes seconds to put together again, is needed to go on, not to look back.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    for entry in entries:
-        merge(arrays, entry.arrays)
-        params = {
-            name.removeprefix(_PARAMS)[:-2]: jnp.asarray(value)
-            for name, value in arrays.items()
-            if name.startswith(_PARAMS)
-        }
-        yield PastDraws(params, jnp.asarray(arrays[".posterior.log_weight"]), _observations(arrays))
-
-
-_PARAMS = ".posterior.params['"
-"""How the names of recorded parameters begin; they end with a quotation mark and a bracket."""
-
-
-def _observations(arrays: Mapping[str, np.ndarray]) -> Observations:
+def observations_of(arrays: Mapping[str, np.ndarray]) -> Observations:
+    """The observations among the arrays of a state."""
     return Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
 
 
 def _grown(experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Sequence[Adopt], extend: Extend | None):
     if not adopted:
         return experiment
-    obs = _observations(arrays)
+    obs = observations_of(arrays)
     template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
     return extended(experiment, competing(template.posterior).hypotheses, adopted, extend)
 

@@ -1,4 +1,4 @@
-"""Pictures of laws and of hypotheses that compete."""
+"""Plots of laws and of hypotheses that compete."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -25,24 +25,24 @@ def curves(
     """Curves drawn from a prior, such as `Law.draw` gives: what a hypothesis holds possible before anything is read.
 
     Args:
-        x: (m,) places.
+        x: (m,) points.
         draws: (n, m) curves.
         axis: name and unit of x.
         quantity: name and unit of y.
         title: e.g. the formula.
 
     Raises:
-        ValueError: draws are not (n, m) for m places.
+        ValueError: draws are not (n, m) for m points.
     """
-    places, lines = np.asarray(x, float).ravel(), np.asarray(draws, float)
-    if lines.ndim != 2 or lines.shape[1] != places.size:
-        raise ValueError(f"draws must be (n, {places.size}), one curve a row; got {lines.shape}.")
+    points, lines = np.asarray(x, float).ravel(), np.asarray(draws, float)
+    if lines.ndim != 2 or lines.shape[1] != points.size:
+        raise ValueError(f"draws must be (n, {points.size}), one curve a row; got {lines.shape}.")
     figure = blank(4.8, 3.4)
     ax = figure.subplots()
     low, middle, high = np.quantile(lines, [0.05, 0.5, 0.95], axis=0)
-    ax.fill_between(places, low, high, color=BLUE, alpha=0.15, lw=0, label="90 percent of them")
-    ax.plot(places, lines[:20].T, color=BLUE, lw=0.6, alpha=0.5)
-    ax.plot(places, middle, color=ORANGE, lw=2.0, label="median")
+    ax.fill_between(points, low, high, color=BLUE, alpha=0.15, lw=0, label="90 percent of them")
+    ax.plot(points, lines[:20].T, color=BLUE, lw=0.6, alpha=0.5)
+    ax.plot(points, middle, color=ORANGE, lw=2.0, label="median")
     # A few wild draws of a wide prior shall not flatten all others.
     pad = 0.5 * float(np.max(high - low)) + np.finfo(float).tiny
     ax.set(
@@ -190,11 +190,11 @@ def prior_sweep(
     widths, values = np.asarray(factors, float), np.asarray(log_evidence, float)
     if values.shape != (widths.size, len(names)):
         raise ValueError(f"log_evidence must be ({widths.size}, {len(names)}); got {values.shape}.")
-    spread = np.zeros_like(values) if error is None else np.asarray(error, float)
+    deviation = np.zeros_like(values) if error is None else np.asarray(error, float)
     figure = blank(4.8, 3.4)
     ax = figure.subplots()
     for m, name in enumerate(names):
-        ax.errorbar(widths, values[:, m], spread[:, m], **style(m), marker="o", ms=4, label=plain(name))
+        ax.errorbar(widths, values[:, m], deviation[:, m], **style(m), marker="o", ms=4, label=plain(name))
     ax.set(xlabel="width of the priors, times that given", ylabel="log evidence (nat)", xscale="log")
     ax.set_xticks(widths, [f"{w:g}" for w in widths])
     ax.minorticks_off()

@@ -1,4 +1,4 @@
-"""Pictures of what a variational autoencoder has learned."""
+"""Plots of what a variational autoencoder has learned."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
     from gpax_lab.vae._training import History
 
 
-def manifold(pictures: ArrayLike, names: tuple[str, str] = ("z1", "z2"), cmap: str = "gray") -> "Figure":
+def manifold(images: ArrayLike, names: tuple[str, str] = ("z1", "z2"), cmap: str = "gray") -> "Figure":
     """What the decoder draws over two latent numbers, or over one (columns) for each class (rows).
 
     Args:
-        pictures: (rows, columns, h, w) images or (rows, columns, length) spectra, of `vae.manifold` or `vae.traversal`.
+        images: (rows, columns, h, w) images or (rows, columns, length) spectra, of `vae.manifold` or `vae.traversal`.
         names: of the numbers that grow downwards and to the right.
         cmap: colours of images.
     """
-    tiles = np.asarray(pictures)
+    tiles = np.asarray(images)
     if tiles.ndim not in (3, 4):
-        raise ValueError(f"pictures are (rows, columns, h, w) or (rows, columns, length); got {tiles.shape}.")
+        raise ValueError(f"images are (rows, columns, h, w) or (rows, columns, length); got {tiles.shape}.")
     rows, columns = tiles.shape[:2]
     figure = blank(0.7 * columns + 0.6, 0.7 * rows + 0.6)
     low, high = float(tiles.min()), float(tiles.max())
@@ -60,10 +60,10 @@ def latent_map(
         name: of the values, with their unit.
         cyclic: whether the values are angles, whose colours come full circle.
     """
-    pixels, places, colour = np.asarray(image), np.asarray(positions), np.asarray(values)
-    if pixels.ndim != 2 or places.shape != (len(colour), 2):
+    pixels, where, colour = np.asarray(image), np.asarray(positions), np.asarray(values)
+    if pixels.ndim != 2 or where.shape != (len(colour), 2):
         raise ValueError(
-            f"an image, (n, 2) positions and (n,) values; got {pixels.shape}, {places.shape}, {colour.shape}."
+            f"an image, (n, 2) positions and (n,) values; got {pixels.shape}, {where.shape}, {colour.shape}."
         )
     label: Named = named(name)
     figure = blank(5.6, 4.8)
@@ -73,10 +73,10 @@ def latent_map(
     if classes:
         for number in np.unique(colour):
             some = colour == number
-            panel.scatter(places[some, 1], places[some, 0], s=14, color=style(int(number))["color"], label=str(number))
+            panel.scatter(where[some, 1], where[some, 0], s=14, color=style(int(number))["color"], label=str(number))
         panel.legend(title=label.label, fontsize=8, loc="upper right")
     else:
-        points = panel.scatter(places[:, 1], places[:, 0], c=colour, s=14, cmap="twilight" if cyclic else VALUES)
+        points = panel.scatter(where[:, 1], where[:, 0], c=colour, s=14, cmap="twilight" if cyclic else VALUES)
         figure.colorbar(points, ax=panel, label=label.label)
     panel.set_xlabel("column (px)")
     panel.set_ylabel("row (px)")

@@ -1,6 +1,6 @@
-"""Pictures over composition: the triangle of a ternary library, the four faces of a quaternary one.
+"""Plots over composition: the triangle of a ternary library, the four faces of a quaternary one.
 
-matplotlib is imported only when a picture is asked for.
+matplotlib is imported only when a plot is asked for.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ def ternary(
 
     Raises:
         ValueError: not three components, another number of values than of compositions, all values NaN, or fewer than
-            three places for a filled map.
+            three points for a filled map.
     """
     table, shown = checked(fractions, ROUNDED), np.asarray(values, float)
     if table.shape[1] != 3 or len(labels) != 3:
@@ -62,16 +62,16 @@ def ternary(
     if not good.any():
         raise ValueError("no value is finite: there is nothing to draw.")
     axes = _axes() if ax is None else ax
-    place = barycentric(table, ROUNDED)
+    points = barycentric(table, ROUNDED)
     low, high = (float(shown[good].min()), float(shown[good].max())) if limits is None else limits
     _triangle(axes, labels)
-    image = _map(axes, place[good], shown[good], low, high, colours) if filled else None
+    image = _map(axes, points[good], shown[good], low, high, colours) if filled else None
     if image is None:
         image = axes.scatter(
-            place[good, 0], place[good, 1], c=shown[good], s=22, cmap=colours, vmin=low, vmax=high, label="values"
+            points[good, 0], points[good, 1], c=shown[good], s=22, cmap=colours, vmin=low, vmax=high, label="values"
         )
     if not good.all():
-        axes.scatter(place[~good, 0], place[~good, 1], s=22, facecolors="none", edgecolors=GREY, label="no value")
+        axes.scatter(points[~good, 0], points[~good, 1], s=22, facecolors="none", edgecolors=GREY, label="no value")
     if path is not None:
         _path(axes, barycentric(path, ROUNDED))
     axes.figure.colorbar(image, ax=axes, label=plain(quantity), shrink=0.75)
@@ -140,14 +140,14 @@ def _triangle(ax: "Axes", labels: Sequence[str]) -> None:
     ax.axis("off")
 
 
-def _map(ax: "Axes", place: np.ndarray, values: np.ndarray, low: float, high: float, colours: str) -> Any:
+def _map(ax: "Axes", points: np.ndarray, values: np.ndarray, low: float, high: float, colours: str) -> Any:
     """Filled contours between the points; long triangles at the rim, where nothing was measured, stay empty."""
     from matplotlib.tri import Triangulation
 
-    if len(np.unique(place, axis=0)) < 3 or np.linalg.matrix_rank(place - place.mean(axis=0), tol=1e-9) < 2:
+    if len(np.unique(points, axis=0)) < 3 or np.linalg.matrix_rank(points - points.mean(axis=0), tol=1e-9) < 2:
         raise ValueError("a filled map needs three points or more that are not on one line: use filled=False.")
-    mesh = Triangulation(*place.T)
-    corner = place[mesh.triangles]
+    mesh = Triangulation(*points.T)
+    corner = points[mesh.triangles]
     edge = np.linalg.norm(corner - np.roll(corner, 1, axis=1), axis=2).max(axis=1)
     # A coarse library has long edges everywhere; only those far beyond its own spacing are the rim.
     mesh.set_mask(edge > max(LONGEST, 3 * float(np.median(edge))))
@@ -155,7 +155,7 @@ def _map(ax: "Axes", place: np.ndarray, values: np.ndarray, low: float, high: fl
     return ax.tricontourf(mesh, values, levels=levels, cmap=colours, extend="both")
 
 
-def _path(ax: "Axes", place: np.ndarray) -> None:
-    ax.plot(*place.T, "o", mfc="none", mec="black", ms=7, label="measured")
-    for number, at in enumerate(place, start=1):
+def _path(ax: "Axes", points: np.ndarray) -> None:
+    ax.plot(*points.T, "o", mfc="none", mec="black", ms=7, label="measured")
+    for number, at in enumerate(points, start=1):
         ax.annotate(str(number), at, (4, 3), textcoords="offset points", fontsize=7)

@@ -1,43 +1,30 @@
 """From settings to the objects of a campaign. Nothing here starts an instrument; see `connect`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from gpax_instruments.drivers.replay import Replay
-from gpax_instruments.twins import microscope
 from jax import Array
 
 from gpax_lab import acquisition, inference
 from gpax_lab.acquisition._candidates import Candidates
 from gpax_lab.core import Axis
 from gpax_lab.experiment import Experiment, State, bayes_opt, stopping
+from gpax_lab.experiment._record import Extend
 from gpax_lab.experiment.stopping import Rule
-from gpax_lab.models import gp
+from gpax_lab.hypotheses import Hypotheses, bandit, model_average
 from gpax_lab.models._model import Model
+from gpax_lab.settings._acquisition import acquisition_of
+from gpax_lab.settings._build_model import model_of
 from gpax_lab.settings._check import SettingsError
-from gpax_lab.settings._prior import distribution
-from gpax_lab.settings._schema import (
-    Acquisition,
-    Grid,
-    Laplace,
-    Nuts,
-    Pfm,
-    Pool,
-    Quantity,
-    Recorded,
-    Settings,
-    Smc,
-    Twin,
-)
-from gpax_lab.settings._tables import ACQUISITIONS, KERNELS, SCALARIZERS
-from gpax_lab.spectra.loops import despike
-
-TWIN_RESPONSE = "pm/V"
-"""Unit of the simulated microscope's response."""
+from gpax_lab.settings._instrument import HasPositions, HasUnits, axis_count, driver_of
+from gpax_lab.settings._options import made
+from gpax_lab.settings._quantity import quantity_of, scalarizer_of
+from gpax_lab.settings._rules import agree_on_axes
+from gpax_lab.settings._schema import Bandit, Grid, Pool, Settings
 
 
 @dataclass(frozen=True)
@@ -46,29 +33,40 @@ class Plan:
 
     Attributes:
         settings: what it was built from.
-        axes: limits of the instrument, m.
+        driver: of the instrument, which is not connected.
         experiment: the state machine.
-        model: the model inside it.
+        model: the model inside it, or the hypotheses that compete.
         candidates: where points may lie.
-        seeds: (n, 2) points to measure first, m.
+        seeds: (n, d) points to measure first, in units of the axes.
         key: random key of the campaign.
-        scalarize: reading -> value in the quantity's unit, NaN where the reading is to be rejected.
+        scalarizers: measurement -> value in the quantity's unit, by name; the first one counts until a person chooses
+            another one.
         rules: reasons to stop early.
         quantity: name and unit of the value.
-        record: the recorded map, for a replay.
+        extend: the same experiment with other hypotheses.
     """
 
     settings: Settings
-    axes: tuple[Axis, ...]
+    driver: Any
     experiment: Experiment
-    model: Model
+    model: Model | Hypotheses
     candidates: Candidates
     seeds: np.ndarray
     key: Array
-    scalarize: Callable[[Any], float]
+    scalarizers: Mapping[str, Callable[[Any], Any]]
     rules: tuple[Rule, ...]
     quantity: dict[str, str]
-    record: Replay | None
+    extend: Extend
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Axes of the instrument, with their limits and units."""
+        return tuple(self.driver.axes)
+
+    @property
+    def scalarize(self) -> Callable[[Any], Any]:
+        """Measurement -> value, NaN where it is to be rejected."""
+        return next(iter(self.scalarizers.values()))
 
     @property
     def maximize(self) -> bool:
@@ -77,37 +75,38 @@ class Plan:
 
     @property
     def bounds(self) -> np.ndarray:
-        """(2, 2) low and high of each axis, m."""
-        return np.array([[axis.low, axis.high] for axis in self.axes])
+        """(d, 2) low and high of each axis, in its unit."""
+        return _bounds(self.axes)
 
 
 def build(settings: Settings) -> Plan:
     """All objects of a campaign from its settings.
 
     Raises:
-        SettingsError: the recorded map cannot be read, or holds fewer places than points are asked for.
+        SettingsError: the driver refuses a setting, or fields contradict each other.
     """
-    record = _record(settings)
-    axes = record.axes if record else _axes(settings)
-    bounds = np.array([[axis.low, axis.high] for axis in axes])
-    model = gp.exact(
-        2,
-        KERNELS[settings.model.kernel],
-        prior={name: distribution(value) for name, value in settings.prior.items()},
-        bounds=bounds,
-        standardize=settings.model.standardize,
-    )
+    driver = driver_of(settings.instrument)
+    axes = tuple(driver.axes)
+    if axis_count(settings.instrument) != len(axes):
+        agree_on_axes(settings, len(axes))
+    bounds = _bounds(axes)
+    model = model_of(settings, axes)
     maximize = settings.quantity.goal == "maximize"
-    candidates = _candidates(settings, bounds, record)
-    experiment = bayes_opt(model, sampler(settings), acquisition_of(settings.acquisition, maximize), candidates)
-    place, key = jax.random.split(jax.random.key(settings.campaign.key))
+    candidates = _candidates(settings, bounds, driver)
+
+    def experiment_of(model: Model | Hypotheses) -> Experiment:
+        return _experiment(settings, model, candidates)
+
+    experiment = experiment_of(model)
+    key_seeds, key = jax.random.split(jax.random.key(settings.campaign.key))
+    units = driver.units if isinstance(driver, HasUnits) else {}
     return Plan(
-        settings, axes, experiment, model, candidates, _seeds(settings, candidates, bounds, place), key,
-        scalarizer(settings.quantity), _rules(settings, maximize), _quantity(settings), record,
+        settings, driver, experiment, model, candidates, _seeds(settings, candidates, bounds, key_seeds), key,
+        _scalarizers(settings), _rules(settings, maximize), quantity_of(settings.quantity, units), experiment_of,
     )  # fmt: skip
 
 
-def going_on(plan: Plan, settings: Settings) -> Plan:
+def continued(plan: Plan, settings: Settings) -> Plan:
     """The plan of a campaign that goes on with other settings, which `changes` allows.
 
     Model, seeds and candidates stay those of the start, by which the journal is understood; what is asked from now on
@@ -116,17 +115,59 @@ def going_on(plan: Plan, settings: Settings) -> Plan:
     Raises:
         SettingsError: no candidate lies within them.
     """
-    axes = plan.axes if plan.record else _axes(settings)
-    bounds = np.array([[axis.low, axis.high] for axis in axes])
+    driver = plan.driver if settings.instrument == plan.settings.instrument else driver_of(settings.instrument)
+    bounds = _bounds(driver.axes)
     experiment = plan.experiment
-    if not np.array_equal(bounds, plan.bounds):
+    if not isinstance(driver, HasPositions) and not np.array_equal(bounds, plan.bounds):
         experiment = _asking_within(experiment, _within(plan.candidates, _inside(bounds)))
     rules = _rules(settings, plan.maximize)
-    return replace(plan, settings=settings, axes=axes, experiment=experiment, rules=rules)
+    return replace(plan, settings=settings, driver=driver, experiment=experiment, rules=rules)
+
+
+def _experiment(settings: Settings, model: Model | Hypotheses, candidates: Candidates) -> Experiment:
+    chosen = settings.acquisition
+    maximize = settings.quantity.goal == "maximize"
+    try:
+        return bayes_opt(
+            model,
+            sampler_of(settings, candidates),
+            acquisition_of(chosen, maximize),
+            candidates,
+            batch_size=chosen.batch_size,
+            by_travel=chosen.by_travel,
+            num_samples=chosen.thin_to,
+            floor=chosen.floor,
+            apart_every=chosen.apart_every or None,
+        )
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+
+
+def sampler_of(settings: Settings, candidates: Candidates | None = None) -> inference.Sampler:
+    """The sampler of [sampler], which follows all hypotheses where several compete.
+
+    Raises:
+        SettingsError: it refuses an option, or can not compare hypotheses.
+    """
+    try:
+        single = made(settings.sampler)
+        if settings.hypotheses is None:
+            return single
+        follow = settings.hypotheses.follow
+        if not isinstance(follow, Bandit):
+            return model_average(single)
+        points = candidates.points if isinstance(candidates, acquisition.Pool) else None
+        if points is None:
+            raise SettingsError('hypotheses.follow.kind = "bandit" needs candidates that are a grid or a pool.')
+        return bandit(single, points, **asdict(follow))
+    except (ValueError, TypeError) as error:
+        if isinstance(error, SettingsError):
+            raise
+        raise SettingsError(f"[sampler]: {error}") from error
 
 
 def _within(candidates: Candidates, bounds: np.ndarray) -> Candidates:
-    """Those candidates that lie within bounds (2, 2)."""
+    """Those candidates that lie within bounds (d, 2)."""
     if isinstance(candidates, acquisition.Box):
         low, high = np.maximum(candidates.low, bounds[:, 0]), np.minimum(candidates.high, bounds[:, 1])
         return replace(candidates, low=jnp.asarray(low), high=jnp.asarray(high))
@@ -148,25 +189,8 @@ def _asking_within(experiment: Experiment, candidates: Candidates) -> Experiment
     return experiment._replace(propose=propose)
 
 
-def _record(settings: Settings) -> Replay | None:
-    if not isinstance(settings.instrument, Recorded):
-        return None
-    file = settings.instrument.file
-    try:
-        record = Replay.from_beps(file)
-    except (OSError, KeyError) as error:
-        raise SettingsError(f"instrument.file = {file!r} is not a recorded loop map: {error}.") from None
-    asked, held = settings.campaign.steps + settings.campaign.seeds, len(record.positions)
-    if asked > held:
-        raise SettingsError(f"campaign.steps and campaign.seeds ask for {asked} points; {file} holds {held} places.")
-    return record
-
-
-def _axes(settings: Settings) -> tuple[Axis, ...]:
-    if isinstance(settings.instrument, Twin):
-        return tuple(Axis(name, "m", 0.0, microscope.SIZE_M) for name in "xy")
-    spans = {name: getattr(settings.instrument, name) for name in ("x", "y")}
-    return tuple(Axis(name, "m", **asdict(span)) for name, span in spans.items())
+def _bounds(axes: Any) -> np.ndarray:
+    return np.array([[axis.low, axis.high] for axis in axes])
 
 
 def _inside(bounds: np.ndarray) -> np.ndarray:
@@ -174,70 +198,37 @@ def _inside(bounds: np.ndarray) -> np.ndarray:
     return np.stack([bounds[:, 0], bounds[:, 1] - 1e-12 * (bounds[:, 1] - bounds[:, 0])], axis=1)
 
 
-def _candidates(settings: Settings, bounds: np.ndarray, record: Replay | None) -> Candidates:
+def _candidates(settings: Settings, bounds: np.ndarray, driver: Any) -> Candidates:
     match settings.acquisition.candidates:
         case Grid(shape):
             return acquisition.grid(_inside(bounds), shape)
-        case Pool():
-            assert record is not None
-            return acquisition.pool(record.positions)
+        case Pool(None):
+            points = driver.positions
+            asked = settings.campaign.steps * settings.acquisition.batch_size + settings.campaign.seeds
+            if asked > len(points):
+                file = getattr(settings.instrument, "file", "the record")
+                raise SettingsError(
+                    f"campaign.steps and campaign.seeds ask for {asked} points; {file} holds {len(points)} positions."
+                )
+            return acquisition.pool(points)
+        case Pool(points):
+            inside = np.asarray(points)
+            if not np.all((inside >= bounds[:, 0]) & (inside <= bounds[:, 1])):
+                raise SettingsError("acquisition.candidates.points: some lie outside the limits of the axes.")
+            return acquisition.pool(inside)
         case box:
             return acquisition.box(_inside(bounds), box.starts, box.refine, box.iterations)
 
 
 def _seeds(settings: Settings, candidates: Candidates, bounds: np.ndarray, key: Array) -> np.ndarray:
-    """Points that fill the field evenly; of a recorded map, random places."""
+    """Points that fill the box evenly; of a pool, random ones."""
     source = candidates if isinstance(settings.acquisition.candidates, Pool) else acquisition.box(_inside(bounds))
     return np.asarray(source.space_filling(key, settings.campaign.seeds))
 
 
-def sampler(settings: Settings) -> inference.Sampler:
-    """The sampler of [sampler]."""
-    makers: dict[type, Callable[..., inference.Sampler]] = {
-        Nuts: inference.nuts,
-        Smc: inference.smc,
-        Laplace: inference.laplace,
-    }
-    return makers[type(settings.sampler)](**asdict(settings.sampler))
-
-
-def acquisition_of(chosen: Acquisition, maximize: bool) -> acquisition.Acquisition:
-    """The score of [acquisition], penalties included."""
-    row = ACQUISITIONS[chosen.function]
-    given = {name: getattr(chosen, name) for name in row.arguments if getattr(chosen, name) is not None}
-    total = row.make(**given, **({"maximize": maximize} if row.has_goal else {}))
-    if row.has_goal and chosen.learn_every:
-        total = acquisition.learning(total, chosen.learn_every)
-    if chosen.explore:
-        total = total + chosen.explore * acquisition.of_moments(_log_std)
-    if chosen.travel:
-        total = total + acquisition.travel(chosen.travel.speed, chosen.travel.measure_s, chosen.travel.settle_s)
-    if chosen.distance_penalty:
-        total = total + acquisition.distance_penalty(chosen.distance_penalty.radius)
-    if chosen.feasible:
-        total = total + acquisition.feasible(chosen.feasible.radius, chosen.feasible.strength)
-    return total
-
-
-def _log_std(mean: Array, std: Array) -> Array:
-    return jnp.log(std)
-
-
-def scalarizer(quantity: Quantity) -> Callable[[Any], float]:
-    """Reading -> value; NaN, a failed reading, where the response reaches `reject_above`."""
-    row = SCALARIZERS[quantity.scalarizer]
-
-    @jax.jit
-    def value(bias: Array, response: Array) -> Array:
-        return row.read(bias, despike(response) if quantity.despike else response)
-
-    def scalarize(reading: Any) -> float:
-        response = np.asarray(reading.arrays["response"], np.float64)
-        if quantity.reject_above is not None and not np.max(np.abs(response)) < quantity.reject_above:
-            return np.nan
-        return float(value(jnp.asarray(reading.arrays["bias"], float), jnp.asarray(response)))
-
-    return scalarize
+def _scalarizers(settings: Settings) -> dict[str, Callable[[Any], Any]]:
+    found = {settings.quantity.scalarizer: scalarizer_of(settings.quantity)}
+    return found | {name: scalarizer_of(one) for name, one in settings.quantity.alternatives.items()}
 
 
 def _rules(settings: Settings, maximize: bool) -> tuple[Rule, ...]:
@@ -248,18 +239,3 @@ def _rules(settings: Settings, maximize: bool) -> tuple[Rule, ...]:
         stop.no_more_gain is not None and stopping.no_more_gain(stop.no_more_gain, maximize),
     )
     return tuple(rule for rule in wanted if rule)
-
-
-def _response_unit(settings: Settings) -> str:
-    match settings.instrument:
-        case Twin():
-            return TWIN_RESPONSE
-        case Pfm(response_unit=unit):
-            return unit
-    return "a.u."  # what a recorded map says
-
-
-def _quantity(settings: Settings) -> dict[str, str]:
-    row = SCALARIZERS[settings.quantity.scalarizer]
-    unit = row.unit.format(_response_unit(settings)).replace("/V V", "")
-    return {"name": settings.quantity.name or row.name, "unit": settings.quantity.unit or unit}

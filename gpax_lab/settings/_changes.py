@@ -1,60 +1,25 @@
 """What differs between the settings of a campaign and those that it is to go on with, and whether it may."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gpax_instruments.drivers.pfm import PFM
-
-from gpax_lab.settings._check import SettingsError
+from gpax_lab.settings._check import SettingsError, described
 from gpax_lab.settings._files import to_plain
+from gpax_lab.settings._instrument import spans
 from gpax_lab.settings._schema import Settings
 
-Judge = Callable[[Any, Any, Mapping[str, Any], Mapping[str, Any]], bool]
-"""(before, after, all before, all after) -> whether the limit got narrower, or stayed."""
-
-
-def _lower(unlimited: float) -> Judge:
-    return lambda before, after, *_: _or(after, unlimited) <= _or(before, unlimited)
-
-
-def _or(value: Any, default: float) -> float:
-    return default if value is None else float(value)
-
-
-def _higher(before: Any, after: Any, *_: Any) -> bool:
-    return bool(after >= before)
-
-
-def _no_more(before: Any, after: Any, *_: Any) -> bool:
-    return not after or bool(before)
-
-
-def _tolerance(axis: str) -> Judge:
-    def allowed(value: Any, plain: Mapping[str, Any]) -> float:
-        span = plain[f"instrument.{axis}.high"] - plain[f"instrument.{axis}.low"]
-        return _or(value, 1e-3 * span)  # as `Axis.allowed_error`
-
-    return lambda before, after, old, new: allowed(after, new) <= allowed(before, old)
-
-
-LIMITS: Mapping[str, Judge] = {
-    **{f"instrument.{axis}.low": _higher for axis in "xy"},
-    **{f"instrument.{axis}.high": _lower(math.inf) for axis in "xy"},
-    **{f"instrument.{axis}.max_step": _lower(math.inf) for axis in "xy"},
-    **{f"instrument.{axis}.tolerance": _tolerance(axis) for axis in "xy"},
-    "instrument.vmax": _lower(math.inf),
-    "instrument.max_bias": _lower(PFM.MAX_BIAS_V),
-    "instrument.repeatable": _no_more,
-}
-"""Limits, which a campaign that goes on may narrow and never widen."""
-
 FREE = (
-    *(f"instrument.{name}" for name in ("address", "timeout_s", "loop_timeout_s", "x.settle_s", "y.settle_s", "file")),
     *(f"campaign.{name}" for name in ("steps", "name", "failures", "wait_s", "idle_s")),
     *(f"stop.{name}" for name in ("budget", "target", "confidence", "no_more_gain")),
+    "instrument.address",
+    "instrument.file",
+    "interventions",
 )
 """What neither bounds the instrument nor changes what was learned so far."""
+
+_BOUNDING = ("vmax", "dose_budget")
+"""Options of drivers that bound what acts on the sample, beside those that begin with max_."""
 
 
 class Change(NamedTuple):
@@ -89,22 +54,57 @@ def changes(before: Settings, after: Settings) -> tuple[Change, ...]:
     """
     old, new = _flat(to_plain(before)), _flat(to_plain(after))
     names = [name for name in dict.fromkeys((*old, *new)) if old.get(name) != new.get(name)]
-    return tuple(Change(name, old.get(name), new.get(name), _refused(name, old, new)) for name in names)
+    return tuple(Change(name, old.get(name), new.get(name), _refused(name, before, after, old, new)) for name in names)
 
 
-def _refused(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _refused(name: str, before: Settings, after: Settings, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     if old.get("instrument.kind") != new.get("instrument.kind"):
         return "it is another kind of instrument"
-    if name in FREE:
+    last = name.rpartition(".")[2]
+    if name in FREE or (name.startswith("instrument.") and (last.endswith("timeout_s") or last == "settle_s")):
         return ""
-    if name not in LIMITS:
+    narrower = _narrower(name, before, after)
+    if narrower is None:
         return "what was measured so far depends on it"
-    return "" if LIMITS[name](old.get(name), new.get(name), old, new) else "a limit may be narrowed, and this is wider"
+    return "" if narrower else "a limit may be narrowed, and this is wider"
+
+
+def _narrower(name: str, before: Settings, after: Settings) -> bool | None:
+    """Whether a limit of the instrument got narrower, or stayed; None where the field is no limit."""
+    for (_, where, old), (_, _, new) in zip(spans(before.instrument), spans(after.instrument), strict=False):
+        if name == f"{where}.low":
+            return bool(new.low >= old.low)
+        if name in (f"{where}.high", f"{where}.max_step"):
+            field = name.rpartition(".")[2]
+            return _or(getattr(new, field), math.inf) <= _or(getattr(old, field), math.inf)
+        if name == f"{where}.tolerance":
+            return _tolerance(new) <= _tolerance(old)
+    section, _, field = name.partition(".")
+    fields = described(type(before.instrument))
+    if section != "instrument" or field not in fields:
+        return None
+    old, new = (getattr(one.instrument, field) for one in (before, after))
+    if field == "repeatable":
+        return not new or bool(old)
+    if field in _BOUNDING or field.startswith("max_"):
+        unlimited = fields[field][1].unlimited
+        return _or(new, unlimited) <= _or(old, unlimited)
+    return None
+
+
+def _or(value: Any, default: float) -> float:
+    return default if value is None else float(value)
+
+
+def _tolerance(span: Any) -> float:
+    return _or(span.tolerance, 1e-3 * (span.high - span.low))  # where none is given, as `Axis.allowed_error`
 
 
 def _flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in plain.items():
+        if isinstance(value, list) and value and all(isinstance(one, Mapping) and "name" in one for one in value):
+            value = {one["name"]: {key: item for key, item in one.items() if key != "name"} for one in value}
         found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
 

@@ -1,17 +1,19 @@
 """The instrument of a campaign, opened and let go."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-
-from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.errors import LINK_FAULTS
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
 
 from gpax_lab.core import Instrument, InstrumentError
 from gpax_lab.experiment._guard import UNSAFE, Guard
 from gpax_lab.experiment._record import Record
-from gpax_lab.settings._build import TWIN_RESPONSE, Plan
-from gpax_lab.settings._schema import Pfm, Twin
+from gpax_lab.settings._build import Plan
+from gpax_lab.settings._instrument import driver_of
 from gpax_lab.storage._claim import claimed
+
+LOST = (ConnectionError, TimeoutError)
+"""Errors by which a driver may say that its instrument can not be reached, beside an `InstrumentError` that is
+`unreachable`."""
 
 
 @contextmanager
@@ -22,9 +24,9 @@ def connect(
     step: int = 0,
     stop: Callable[[], bool] = lambda: False,
     note: Callable[[Record], None] = lambda entry: None,
-    tell: Callable[[str], None] = lambda text: None,
+    callback: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Instrument]:
-    """The instrument that the settings name; safe and closed (a twin: ended) afterwards.
+    """The instrument that the settings name; safe and closed (a simulated one: ended) afterwards.
 
     One that has an address is locked for as long, so that a second campaign of this machine is refused before it sends
     anything. A campaign on another machine is not locked out; it is noticed only, by what the instrument says of itself
@@ -32,55 +34,33 @@ def connect(
 
     Args:
         plan: of the campaign.
-        who: what a second campaign is told of this one.
+        who: what a second campaign learns of this one.
         step: of the campaign, for `note`.
         stop: whether somebody wants the waiting to end.
         note: records an entry in the journal.
-        tell: shows a person what is waited for.
+        callback: shows a person what is waited for.
 
     Raises:
-        InstrumentError: it does not answer, or is not what the settings say.
+        Exception: it does not answer, or is not what the settings say.
         InstrumentInUse: another campaign of this machine drives it.
         Paused: `stop` ended the waiting.
     """
-    match plan.settings.instrument:
-        case Pfm() as chosen:
-            device = PFM(
-                chosen.address,
-                plan.axes,
-                vmax=chosen.vmax,
-                points=chosen.points,
-                max_bias=chosen.max_bias,
-                timeout_s=chosen.timeout_s,
-                loop_timeout_s=chosen.loop_timeout_s,
-                response_unit=chosen.response_unit,
-                repeatable=chosen.repeatable,
-            )
-            with claimed(chosen.address, who), closing(device):
-                _reach(device, plan.settings.campaign.wait_s, step, stop, note, tell)
-                with _left_safe(device):
-                    yield device
-        case Twin() as chosen:
-            from gpax_instruments.twins import start_pfm
-
-            # A new twin has a fresh film of the same seed, and its noise follows from the token: repeating is honest.
-            with (
-                start_pfm(seed=chosen.seed, noise=chosen.noise, dwell=chosen.dwell) as twin,
-                closing(PFM(
-                    twin.address, plan.axes, vmax=chosen.vmax, points=chosen.points,
-                    loop_timeout_s=30.0 + 2.0 * chosen.dwell, response_unit=TWIN_RESPONSE, repeatable=True,
-                )) as device,
-            ):  # fmt: skip
-                device.connect()
-                with _left_safe(device):
-                    yield device
-        case _:
-            assert plan.record is not None
-            yield plan.record
+    chosen = plan.settings.instrument
+    device, address = driver_of(chosen), getattr(chosen, "address", None)
+    with ExitStack() as stack:
+        if address is not None:
+            stack.enter_context(claimed(address, who))
+        if hasattr(device, "close"):
+            stack.enter_context(closing(device))
+        if hasattr(device, "connect"):
+            wait_s = plan.settings.campaign.wait_s if address is not None else 0.0
+            _reach(device, wait_s, step, stop, note, callback)
+        stack.enter_context(_left_safe(device))
+        yield device
 
 
 @contextmanager
-def _left_safe(device: PFM) -> Iterator[None]:
+def _left_safe(device: Any) -> Iterator[None]:
     """Make safe at the end; where that fails after an error, the error is the one to show, with a note."""
     try:
         yield
@@ -95,20 +75,22 @@ def _left_safe(device: PFM) -> Iterator[None]:
 
 
 def _reach(
-    device: PFM,
+    device: Any,
     wait_s: float,
     step: int,
     stop: Callable[[], bool],
     note: Callable[[Record], None],
-    tell: Callable[[str], None],
+    callback: Callable[[str], None],
 ) -> None:
     """Connect, which makes safe before anything else; wait for an instrument that can not be reached."""
     try:
         device.connect()
-    except LINK_FAULTS as fault:
+    except (InstrumentError, *LOST) as fault:
+        guard = Guard(device, LOST, wait_s, None, stop, note)
+        if not guard.lost(fault):
+            raise
         if wait_s > 0:
-            tell(f"{fault}\nIt is waited for, up to {wait_s:g} s; Ctrl-C ends the waiting.")
-        guard = Guard(device, LINK_FAULTS, wait_s, None, stop, note)
+            callback(f"{fault}\nIt is waited for, up to {wait_s:g} s; Ctrl-C ends the waiting.")
         try:
             guard.await_return(fault, step, device.connect)  # one that answers once and is silent again is not back
         finally:

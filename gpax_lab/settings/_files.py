@@ -1,14 +1,18 @@
 """From a TOML file to settings and back."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gpax_lab.settings._check import SettingsError, parsed
+from gpax_lab.settings._check import Ordered, SettingsError, parsed
+from gpax_lab.settings._instrument import axis_count
 from gpax_lab.settings._rules import agree
-from gpax_lab.settings._schema import KINDS, Recorded, Settings
+from gpax_lab.settings._schema import Settings
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def parse(table: Mapping[str, Any]) -> Settings:
@@ -25,12 +29,12 @@ def parse(table: Mapping[str, Any]) -> Settings:
         gpax_lab.settings._check.SettingsError: campaign.steps = 0 is not allowed: give a whole number from 1 to 100000.
     """
     settings = parsed(Settings, table, "")
-    agree(settings)
+    agree(settings, axis_count(settings.instrument))
     return settings
 
 
 def load(path: str | Path) -> Settings:
-    """Settings from a TOML file; a relative file name of a recorded map counts from its folder.
+    """Settings from a TOML file; a relative name of another file counts from its folder.
 
     Raises:
         SettingsError: not TOML, or a field is wrong.
@@ -45,25 +49,44 @@ def load(path: str | Path) -> Settings:
         settings = parse(table)
     except SettingsError as error:
         raise SettingsError(f"{path}: {error}") from None
-    if isinstance(settings.instrument, Recorded):
-        file = (path.parent / settings.instrument.file).resolve()
-        return replace(settings, instrument=replace(settings.instrument, file=str(file)))
-    return settings
+    return _resolved(settings, path.parent)
+
+
+def _resolved(section: Any, folder: Path) -> Any:
+    """The section with the files that it names found from a folder."""
+    new = {}
+    for about in fields(section):
+        value = getattr(section, about.name)
+        if is_dataclass(value):
+            new[about.name] = _resolved(value, folder)
+        elif value is not None and about.metadata and about.metadata["about"].check.path:
+            new[about.name] = str((folder / value).resolve())
+    return replace(section, **new)
 
 
 def to_plain(section: Any) -> dict[str, Any]:
-    """The settings as plain values that `parse` reads back; what is None is left out."""
-    plain: dict[str, Any] = {"kind": KINDS[type(section)]} if type(section) in KINDS else {}
+    """The settings as plain values that `parse` reads back; what is None, or nothing, is left out."""
+    kind = getattr(type(section), "kind", "")
+    plain: dict[str, Any] = {"kind": kind} if kind and not _named_otherwise(section) else {}
     for about in fields(section):
         value = getattr(section, about.name)
-        if value is not None:
+        if value is not None and not (isinstance(value, tuple | Mapping) and not value):
             plain[about.name] = _plain(value)
+        elif value is None and about.default is not None:
+            plain[about.name] = "none"
     return plain
+
+
+def _named_otherwise(section: Any) -> bool:
+    """Whether a field says of what kind the section is: scalarizer, function, law."""
+    return any(hasattr(base, "specialize") for base in type(section).__mro__)
 
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
         return to_plain(value)
+    if isinstance(value, Ordered):
+        return [{"name": name} | _plain(item) for name, item in value.items()]
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
@@ -73,10 +96,15 @@ def to_toml(settings: Settings) -> str:
     """The settings as the text of a TOML file."""
     parts = []
     for name, table in to_plain(settings).items():
-        if table:
-            lines = [f"{key} = {_toml(value)}" for key, value in table.items()]
-            parts.append("\n".join([f"[{name}]", *lines, ""]))
+        many = isinstance(table, list)
+        for one in table if many else [table]:
+            lines = [f"{_key(key)} = {_toml(value)}" for key, value in one.items()]
+            parts.append("\n".join([f"[[{name}]]" if many else f"[{name}]", *lines, ""]))
     return "\n".join(parts)
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _toml(name)
 
 
 def _toml(value: Any) -> str:
@@ -86,7 +114,7 @@ def _toml(value: Any) -> str:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
+        return "{ " + ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items()) + " }" if value else "{}"
     if isinstance(value, list):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return repr(value)

@@ -4,78 +4,145 @@ import math
 from collections.abc import Mapping
 
 from gpax_lab.acquisition._functions import LARGEST_JOINT_DRAW
+from gpax_lab.core._plugins import plugins
 from gpax_lab.core._priors import parameter_shapes
+from gpax_lab.settings._acquisition import acquisition_of, is_logarithm, plugin_acquisition
 from gpax_lab.settings._check import SettingsError, one_of_words, suggestion
-from gpax_lab.settings._schema import Box, Grid, Pfm, Pool, Recorded, Settings
-from gpax_lab.settings._tables import ACQUISITIONS, KERNELS
+from gpax_lab.settings._instrument import is_record, spans
+from gpax_lab.settings._kernels import kernel_of
+from gpax_lab.settings._models import DeepKernel
+from gpax_lab.settings._schema import Bandit, Box, Grid, Pool, Rescale, Settings
 
 
-def agree(settings: Settings) -> None:
-    """Raise SettingsError where two fields contradict each other."""
-    _spans(settings)
-    _priors(settings)
+def agree(settings: Settings, dim: int | None) -> None:
+    """Raise SettingsError where two fields contradict each other.
+
+    Args:
+        settings: all of them.
+        dim: number of axes; None where it is not known yet.
+    """
+    for _, where, span in spans(settings.instrument):
+        if not span.low < span.high:
+            text = f"{where}.high = {span.high!r} is not allowed: give a number above low = {span.low!r}."
+            raise SettingsError(text)
     _acquisition(settings)
+    _hypotheses(settings)
+    if dim is not None:
+        agree_on_axes(settings, dim)
     _candidates(settings)
-
-
-def _spans(settings: Settings) -> None:
-    if isinstance(settings.instrument, Pfm):
-        for name in ("x", "y"):
-            span = getattr(settings.instrument, name)
-            if not span.low < span.high:
-                text = f"instrument.{name}.high = {span.high!r} is not allowed: give a number above low = {span.low!r}."
-                raise SettingsError(text)
-        most = settings.instrument.max_bias
-        if most is not None and settings.instrument.vmax > most:
+    for action in settings.interventions:
+        known = [settings.quantity.scalarizer, *settings.quantity.alternatives]
+        if isinstance(action, Rescale) and action.scalarizer not in known:
+            hint = suggestion(action.scalarizer, known)
             raise SettingsError(
-                f"instrument.vmax = {settings.instrument.vmax!r} is not allowed: instrument.max_bias is {most!r} V."
+                f"interventions: scalarizer {action.scalarizer!r} is none of {', '.join(known)}: add it to "
+                f"quantity.alternatives.{hint}"
             )
 
 
-def _priors(settings: Settings) -> None:
-    dim = 2
-    reads = parameter_shapes(KERNELS[settings.model.kernel], 2, dim)
-    reads |= {"noise": ()}
+def agree_on_axes(settings: Settings, dim: int) -> None:
+    """Raise SettingsError where a field does not fit the number of axes."""
+    candidates = settings.acquisition.candidates
+    if isinstance(candidates, Grid) and len(candidates.shape) != dim:
+        raise SettingsError(
+            f"acquisition.candidates.shape = {list(candidates.shape)!r} is not allowed: give a list of {dim} values, "
+            "one for each axis of the instrument."
+        )
+    for name in ("distance_penalty", "feasible"):
+        penalty = getattr(settings.acquisition, name)
+        if penalty is not None and isinstance(penalty.radius, tuple) and len(penalty.radius) != dim:
+            raise SettingsError(f"acquisition.{name}.radius: give one number, or {dim}: one for each axis.")
+    given = [("interventions", one.points) for one in settings.interventions if hasattr(one, "points")]
+    if isinstance(candidates, Pool) and candidates.points is not None:
+        given.append(("acquisition.candidates", candidates.points))
+    for where, points in given:
+        if any(len(point) != dim for point in points):
+            raise SettingsError(f"{where}: every point needs {dim} numbers, one for each axis of the instrument.")
+    _priors(settings, dim)
+
+
+def _priors(settings: Settings, dim: int) -> None:
+    if not settings.prior:
+        return
+    if settings.hypotheses is not None:
+        raise SettingsError("[prior] goes with [model]; with [hypotheses] each law has a table prior of its own.")
+    reads: dict[str, tuple[int, ...]] = {"noise": ()}
+    written = getattr(settings.model, "kernel", None)
+    if written is not None:
+        size = dim
+        if isinstance(settings.model, DeepKernel):
+            size = settings.model.encoder.features + (dim if settings.model.positions else 0)
+        kernel = kernel_of(written)
+        shapes = {name: prior.shape() for name, prior in kernel.prior.items()}
+        reads = parameter_shapes(kernel.kernel, 2, size, shapes) | reads
+    if getattr(settings.model, "uncertain_inputs", False):
+        reads |= {"input_noise": (dim,)}
+    if getattr(settings.model.noise, "kind", "") == "heteroscedastic":
+        reads |= {"noise_field/variance": (), "noise_field/lengthscale": (dim,)}
     for name, value in settings.prior.items():
         if name not in reads:
             text = f"prior.{name} is unknown: this model has {', '.join(reads)}.{suggestion(name, reads)}"
             raise SettingsError(text)
         parts = value.items() if isinstance(value, Mapping) else [("value", value)]
         for key, part in parts:
-            if isinstance(part, tuple) and (reads[name] != (dim,) or len(part) != dim):
-                shape = f"a number or a list of {dim}" if reads[name] else "a number"
+            if isinstance(part, tuple) and reads[name] != (len(part),):
+                shape = f"a number or a list of {reads[name][0]}" if reads[name] else "a number"
                 raise SettingsError(f"prior.{name}: {key} = {list(part)!r} is not allowed: give {shape}.")
 
 
 def _acquisition(settings: Settings) -> None:
     chosen = settings.acquisition
-    row = ACQUISITIONS[chosen.function]
-    for name in ("beta", "xi"):
-        if getattr(chosen, name) is not None and name not in row.arguments:
-            users = one_of_words(word for word, other in ACQUISITIONS.items() if name in other.arguments)
-            raise SettingsError(
-                f'acquisition.{name} has no meaning for function = "{chosen.function}"; it belongs to {users}.'
-            )
     if chosen.learn_every == 1:
         raise SettingsError(
             "acquisition.learn_every = 1 would spend every point on learning; 2 or more, or 0 for none."
         )
+    if chosen.apart_every == 1:
+        raise SettingsError("acquisition.apart_every = 1 would spend every point on rivals; 2 or more, or 0 for none.")
+    logarithm = is_logarithm(acquisition_of(chosen, settings.quantity.goal == "maximize", penalties=False))
     for name in ("explore", "travel", "distance_penalty", "feasible"):
-        if getattr(chosen, name) is not None and not row.logarithm:
-            users = one_of_words(word for word, other in ACQUISITIONS.items() if other.logarithm)
+        if getattr(chosen, name) is not None and not logarithm:
             raise SettingsError(
                 f'acquisition.{name} is added in log space and has no meaning for function = "{chosen.function}"; '
-                f"use function = {users}."
+                f"use function = {one_of_words(_logarithms())}."
             )
 
 
-def _candidates(settings: Settings) -> None:
-    candidates, points = settings.acquisition.candidates, settings.campaign.steps + settings.campaign.seeds
-    if isinstance(candidates, Pool) != isinstance(settings.instrument, Recorded):
+def _logarithms() -> list[str]:
+    """Acquisition functions that are logarithms, of those that can do without options."""
+    found = []
+    for name, plugin in plugins("acquisitions")[0].items():
+        try:
+            found += [name] if is_logarithm(plugin_acquisition(plugin, {}, True)) else []
+        except (SettingsError, ValueError, TypeError):
+            continue
+    return found
+
+
+def _hypotheses(settings: Settings) -> None:
+    if settings.hypotheses is None:
+        return
+    if isinstance(settings.hypotheses.follow, Bandit) and settings.acquisition.batch_size > 1:
+        raise SettingsError("acquisition.batch_size goes with one hypothesis chosen at a time: use 1 with the bandit.")
+    laws = settings.hypotheses.laws
+    strange = [name for name in settings.hypotheses.prior if name not in laws and name != "none of these"]
+    if strange:
         raise SettingsError(
-            'acquisition.candidates.kind = "pool" means the recorded places of a map: it goes with '
-            'instrument.kind = "replay", and that one with nothing else.'
+            f"hypotheses.prior.{strange[0]} is unknown: the hypotheses are {', '.join(laws)}."
+            f"{suggestion(strange[0], laws)}"
         )
+
+
+def _candidates(settings: Settings) -> None:
+    candidates, campaign = settings.acquisition.candidates, settings.campaign
+    points = campaign.steps * settings.acquisition.batch_size + campaign.seeds
+    record = is_record(settings.instrument)
+    if (isinstance(candidates, Pool) and candidates.points is None) != record:
+        raise SettingsError(
+            'acquisition.candidates.kind = "pool" without points means the positions of a record: it goes with '
+            'instrument.kind = "replay" or another record, and that one with nothing else.'
+        )
+    if isinstance(candidates, Pool) and candidates.points is not None and len(candidates.points) < points:
+        raise SettingsError(f"acquisition.candidates has {len(candidates.points)} points for {points} measurements.")
     if isinstance(candidates, Grid):
         count = math.prod(candidates.shape)
         if count < points:
@@ -87,6 +154,8 @@ def _candidates(settings: Settings) -> None:
 
 
 def _joint(settings: Settings, field: str, count: int) -> None:
-    if settings.acquisition.function == "thompson" and count > LARGEST_JOINT_DRAW:
-        text = f"acquisition.candidates.{field} has {count} points; Thompson draws over at most {LARGEST_JOINT_DRAW}."
+    name = settings.acquisition.function
+    if count > LARGEST_JOINT_DRAW and acquisition_of(settings.acquisition, True, penalties=False).joint:
+        words = "Thompson draws" if name == "thompson" else f"{name} draws"
+        text = f"acquisition.candidates.{field} has {count} points; {words} over at most {LARGEST_JOINT_DRAW}."
         raise SettingsError(text)

@@ -1,250 +1,300 @@
-"""The sections of a settings file as frozen dataclasses; every field states what it allows."""
+"""The sections of a settings file as frozen dataclasses; every field states what it allows and what it is for."""
 # ruff: noqa: RUF009 - `entry` makes a dataclass field
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gpax_instruments.drivers.pfm import PFM
-
-from gpax_lab.core._axes import LONGEST_SETTLE_S
+from gpax_lab.settings import _kinds as kinds
 from gpax_lab.settings._check import (
-    either,
     entry,
     file_name,
     flag,
+    name_of,
     number,
     one_of,
+    one_or_list,
+    ordered_table_of,
+    parsed,
     section,
     several,
+    table_of,
     text,
     whole,
     word,
 )
-from gpax_lab.settings._prior import priors
-from gpax_lab.settings._tables import ACQUISITIONS, KERNELS, SCALARIZERS
-
-_POSITIVE = number(0.0, above=True)
+from gpax_lab.settings._models import MODELS, Exact, LawOf, law_table, noise
+from gpax_lab.settings._prior import law_priors, priors
+from gpax_lab.settings._tables import POSITIVE
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """How long and how reproducible. `journal` is a file name in the output folder.
+    """How long and how reproducible."""
 
-    `failures` measurements that fail in a row pause the campaign (0: never). A lost instrument is waited for `wait_s`
-    seconds. The instrument is made safe whenever nothing is measured for `idle_s` seconds.
-    """
+    steps: int = entry(whole(1, 100_000), meaning="points to propose after the seeds")
+    name: str = entry(text, "campaign", "title of plots and summary")
+    seeds: int = entry(whole(1, 10_000), 6, "points measured before the first fit")
+    key: int = entry(whole(0, 2**32 - 1), 0, "random key; equal keys give equal campaigns")
+    journal: str = entry(file_name, "campaign.gpxj", "name of the journal in the folder of the results")
+    failures: int = entry(whole(0, 100_000), 5, "failed measurements in a row that pause the campaign; 0 for never")
+    wait_s: float = entry(number(0.0, 604_800.0), 300.0, "how long a lost instrument is waited for", "s")
+    idle_s: float = entry(number(0.1, 86_400.0), 10.0, "idle time after which the instrument is made safe", "s")
 
-    steps: int = entry(whole(1, 100_000), needed_for="points to propose after the seeds")
-    name: str = entry(text, "campaign")
-    seeds: int = entry(whole(1, 10_000), 6)
-    key: int = entry(whole(0, 2**32 - 1), 0)
-    journal: str = entry(file_name, "campaign.gpxj")
-    failures: int = entry(whole(0, 100_000), 5)
-    wait_s: float = entry(number(0.0, 604_800.0), 300.0)
-    idle_s: float = entry(number(0.1, 86_400.0), 10.0)
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another scalarizer, which an intervention may change to."""
+
+    by = ("scalarizer", "scalarizers")
+    scalarizer: str = entry(name_of("a scalarizer"), "loop_area", "what turns a measurement into a number")
+
+    @staticmethod
+    def specialize(table: Mapping[str, Any], where: str) -> type:
+        """With the options of the scalarizer."""
+        return kinds.refined(Alternative, "scalarizer", "scalarizers", kinds.scalarizer_options, table, where)
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """The number read from each loop. A response of magnitude `reject_above` or more makes the reading a failed one."""
+    """The number that is taken from each measurement."""
 
-    scalarizer: str = entry(word(*SCALARIZERS), "loop_area")
-    name: str | None = entry(text, None)
-    unit: str | None = entry(text, None)
-    goal: str = entry(word("maximize", "minimize"), "maximize")
-    despike: bool = entry(flag, False)
-    reject_above: float | None = entry(_POSITIVE, None)
-
-
-@dataclass(frozen=True)
-class Span:
-    """Limits of one axis, m; see `gpax_lab.core.Axis`."""
-
-    low: float = entry(number(), needed_for="lowest position, m")
-    high: float = entry(number(), needed_for="highest position, m")
-    max_step: float | None = entry(_POSITIVE, None)
-    settle_s: float = entry(number(0.0, LONGEST_SETTLE_S), 0.0)
-    tolerance: float | None = entry(_POSITIVE, None)
-
-
-@dataclass(frozen=True)
-class Pfm:
-    """A piezoresponse force microscope that speaks SCPI. `max_bias`, V, is the highest that is ever sent."""
-
-    address: str = entry(text, needed_for='"tcp://host:port" or a VISA resource name')
-    x: Span = entry(section(Span), needed_for="limits of the x axis, { low = ..., high = ... } in m")
-    y: Span = entry(section(Span), needed_for="limits of the y axis, { low = ..., high = ... } in m")
-    vmax: float = entry(number(0.0, PFM.MAX_BIAS_V, above=True), 8.0)
-    points: int = entry(whole(4, PFM.MAX_POINTS), 64)
-    max_bias: float | None = entry(number(0.0, PFM.MAX_BIAS_V, above=True), None)
-    timeout_s: float = entry(number(0.0, PFM.MAX_TIMEOUT_S, above=True), 2.0)
-    loop_timeout_s: float = entry(number(0.0, PFM.MAX_BUSY_TIMEOUT_S, above=True), 30.0)
-    response_unit: str = entry(text, "a.u.")
-    repeatable: bool = entry(flag, False)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A recorded loop map (pyNSID layout) played back. A relative `file` counts from the settings file's folder."""
-
-    file: str = entry(text, needed_for="HDF5 file of the recorded map")
-
-
-@dataclass(frozen=True)
-class Twin:
-    """The simulated microscope, started by the campaign: `noise` is a share of a loop's height, `dwell` s a loop."""
-
-    seed: int = entry(whole(0, 2**31 - 1), 0)
-    noise: float = entry(number(0.0, 1.0), 0.02)
-    dwell: float = entry(number(0.0, 60.0), 0.0)
-    vmax: float = entry(number(0.0, 20.0, above=True), 8.0)
-    points: int = entry(whole(8, 4096), 64)
-
-
-@dataclass(frozen=True)
-class Model:
-    """A Gaussian process; `standardize` may be [location, scale] in the quantity's unit."""
-
-    kernel: str = entry(word(*KERNELS), "matern52")
-    standardize: bool | tuple[float, float] = entry(
-        either(flag, several(number(), 2), allowed="true, false or [location, scale]"), True
+    by = ("scalarizer", "scalarizers")
+    scalarizer: str = entry(name_of("a scalarizer"), "loop_area", "what turns a measurement into a number")
+    name: str | None = entry(text, None, "of the quantity; by default the scalarizer's")
+    unit: str | None = entry(text, None, "of the quantity; by default from the scalarizer and the instrument")
+    goal: str = entry(word("maximize", "minimize"), "maximize", "which values are wanted")
+    alternatives: Mapping[str, Alternative] = entry(
+        table_of(section(Alternative), "scalarizers"), dict, "scalarizers that an intervention may change to"
     )
 
-
-@dataclass(frozen=True)
-class Nuts:
-    """Arguments of `inference.nuts`."""
-
-    num_warmup: int = entry(whole(10), 200)
-    num_samples: int = entry(whole(8), 200)
-    num_chains: int = entry(whole(1), 1)
-    thin_to: int = entry(whole(1), 64)
-    rewarm: int | None = entry(whole(0), None)
-    target_accept: float = entry(number(0.1, 0.999), 0.8)
-    max_tree_depth: int = entry(whole(1, 15), 8)
-
-
-@dataclass(frozen=True)
-class Smc:
-    """Arguments of `inference.smc`."""
-
-    num_samples: int = entry(whole(8), 128)
-    max_moves: int = entry(whole(1), 30)
-    max_leapfrog: int = entry(whole(1), 32)
-    max_correlation: float = entry(number(0.01, 0.99), 0.3)
-
-
-@dataclass(frozen=True)
-class Laplace:
-    """Arguments of `inference.laplace`."""
-
-    num_samples: int = entry(whole(1), 64)
-    starts: int = entry(whole(1), 8)
-    iterations: int = entry(whole(1), 60)
-    weighted: bool = entry(flag, True)
+    @staticmethod
+    def specialize(table: Mapping[str, Any], where: str) -> type:
+        """With the options of the scalarizer."""
+        return kinds.refined(Quantity, "scalarizer", "scalarizers", kinds.scalarizer_options, table, where)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular grid over the instrument's field, x slowest."""
+    """A regular grid over the axes, the first one slowest."""
 
-    shape: tuple[int, ...] = entry(several(whole(2, 100_000), 2), (32, 32))
+    kind = "grid"
+    shape: tuple[int, ...] = entry(several(whole(2, 100_000)), (32, 32), "points along each axis")
 
 
 @dataclass(frozen=True)
 class Box:
-    """The whole field, searched by gradient ascent; see `acquisition.Box`."""
+    """The whole box of the axes, searched by gradient ascent."""
 
-    starts: int = entry(whole(1), 512)
-    refine: int = entry(whole(1), 8)
-    iterations: int = entry(whole(1), 40)
+    kind = "box"
+    starts: int = entry(whole(1), 512, "points at which the search begins")
+    refine: int = entry(whole(1), 8, "the best of them, which are refined")
+    iterations: int = entry(whole(1), 40, "steps of the refinement")
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The recorded places of a map."""
+    """The positions of a record, or those of `file` or `points`."""
+
+    kind = "pool"
+    points: tuple[tuple[float, ...], ...] | None = entry(
+        several(several(number())), None, "positions in the units of the axes; by default those of the record"
+    )
 
 
 @dataclass(frozen=True)
 class Travel:
-    """Prefer near points: speed in m/s, time at a point and time to settle after a move in s."""
+    """Prefer near points: the logarithm of the time a measurement takes is subtracted."""
 
-    speed: float = entry(_POSITIVE, needed_for="m/s")
-    measure_s: float = entry(_POSITIVE, needed_for="s at a point")
-    settle_s: float = entry(number(0.0), 0.0)
+    speed: float = entry(POSITIVE, meaning="speed of a move, in units of the axes per s")
+    measure_s: float = entry(POSITIVE, meaning="s at a point", unit="s")
+    settle_s: float = entry(number(0.0), 0.0, "time to settle after a move", "s")
+
+
+_RADIUS = one_or_list(POSITIVE)
 
 
 @dataclass(frozen=True)
 class DistancePenalty:
-    """Keep away from measured points: radius in m."""
+    """Keep away from measured points."""
 
-    radius: float = entry(_POSITIVE, needed_for="m")
+    radius: float = entry(_RADIUS, meaning="one for all axes, or one for each, in their units")
 
 
 @dataclass(frozen=True)
 class Feasible:
-    """Keep away from where readings fail: they tell about their neighbourhood of `radius`, m."""
+    """Keep away from where measurements fail."""
 
-    radius: float = entry(_POSITIVE, needed_for="m")
-    strength: float = entry(_POSITIVE, 1.0)
+    radius: float = entry(_RADIUS, meaning="how far a failure tells about its neighbours, in units of the axes")
+    strength: float = entry(POSITIVE, 1.0, "measurements that the share of successes counts for")
 
 
 @dataclass(frozen=True)
 class Acquisition:
-    """What makes a point worth measuring, and where points may lie; as it stands, `acquisition.seek()`.
+    """What makes a point worth measuring, and where points may lie."""
 
-    `explore` adds that many times the log of the standard deviation, for a score that is a logarithm. Every point of
-    number `learn_every`, twice that, ... is measured where least is known, if the score seeks an optimum; 0 for none.
-    """
+    by = ("function", "acquisitions")
+    function: str = entry(
+        name_of("an acquisition function"), "ucb", "acquisition function; its options are given beside it"
+    )
+    explore: float | None = entry(number(0.0), None, "times the log of the standard deviation that is added")
+    learn_every: int = entry(whole(0), 3, "every so many points one where least is known; 0 for never")
+    candidates: Grid | Box | Pool = entry(
+        one_of(lambda: ("grid", "box", "pool"), {"grid": Grid, "box": Box, "pool": Pool}.__getitem__),
+        Grid,
+        "where points may lie",
+    )
+    travel: Travel | None = entry(section(Travel), None, "prefer near points")
+    distance_penalty: DistancePenalty | None = entry(section(DistancePenalty), None, "keep away from measured points")
+    feasible: Feasible | None = entry(section(Feasible), None, "keep away from where measurements fail")
+    batch_size: int = entry(whole(1, 1000), 1, "points proposed at once")
+    by_travel: bool = entry(flag, False, "whether a batch is visited along the shortest path")
+    thin_to: int | None = entry(whole(1), None, "draws of the posterior that a choice looks at; by default all")
+    floor: float = entry(number(0.0, 0.999), 0.1, "share of probability that all hypotheses keep in decisions")
+    apart_every: int = entry(whole(0), 6, "every so many points one where hypotheses part most; 0 for never")
 
-    function: str = entry(word(*ACQUISITIONS), "ucb")
-    beta: float | None = entry(number(0.0), None)
-    xi: float | None = entry(number(0.0), None)
-    explore: float | None = entry(number(0.0), None)
-    learn_every: int = entry(whole(0), 3)
-    candidates: Grid | Box | Pool = entry(one_of(grid=Grid, box=Box, pool=Pool), Grid())
-    travel: Travel | None = entry(section(Travel), None)
-    distance_penalty: DistancePenalty | None = entry(section(DistancePenalty), None)
-    feasible: Feasible | None = entry(section(Feasible), None)
+    @staticmethod
+    def specialize(table: Mapping[str, Any], where: str) -> type:
+        """With the options of the acquisition function."""
+        return kinds.refined(Acquisition, "function", "acquisitions", kinds.acquisition_options, table, where)
 
 
 @dataclass(frozen=True)
 class Stop:
-    """Reasons to stop early: points in all, a value reached (with `confidence`), expected gain below a value."""
+    """Reasons to stop early."""
 
-    budget: int | None = entry(whole(1), None)
-    target: float | None = entry(number(), None)
-    confidence: float = entry(number(0.5, 0.9999), 0.95)
-    no_more_gain: float | None = entry(_POSITIVE, None)
+    budget: int | None = entry(whole(1), None, "points in all, seeds included")
+    target: float | None = entry(number(), None, "a value of the quantity that is reached")
+    confidence: float = entry(number(0.5, 0.9999), 0.95, "probability with which the target is reached")
+    no_more_gain: float | None = entry(POSITIVE, None, "expected gain below which it is not worth going on")
 
 
-_AN_INSTRUMENT = 'a table [instrument] with kind = "pfm", "replay" or "twin"'
+@dataclass(frozen=True)
+class ModelAverage:
+    """Every hypothesis is followed, and counts by its evidence."""
+
+    kind = "model_average"
+
+
+@dataclass(frozen=True)
+class Bandit:
+    """One hypothesis at a time, rewarded for becoming surer (Ziatdinov et al. 2021, arXiv:2112.06649)."""
+
+    kind = "bandit"
+    warmup: int = entry(whole(1), 3, "fits of all hypotheses")
+    epsilon: float = entry(number(0.0, 1.0), 0.4, "how often a hypothesis is chosen at random")
+    temperature: float | None = entry(POSITIVE, None, "of a choice by softmax of the rewards instead")
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """Laws that compete, in place of one model."""
+
+    laws: Mapping[str, LawOf] = entry(
+        ordered_table_of(law_table, "laws"), meaning="the hypotheses, NAME = { law = ... }"
+    )
+    scale: tuple[float, float] = entry(
+        several(number(), 2), meaning="location and scale of the quantity as known before anything is measured"
+    )
+    follow: ModelAverage | Bandit = entry(
+        one_of(
+            lambda: ("model_average", "bandit"),
+            {"model_average": ModelAverage, "bandit": Bandit}.__getitem__,
+            "model_average",
+        ),
+        ModelAverage,
+        "how their probabilities are found",
+    )
+    prior: Mapping[str, float] = entry(
+        table_of(POSITIVE, "weights"), dict, "weight of each before anything is measured"
+    )
+    noise: Any = entry(noise, "inferred", "of a measurement")
+    within_process: bool = entry(flag, False, "whether a Gaussian process absorbs what a law misses")
+    flexible: bool = entry(flag, True, "whether a process without any law competes")
+
+
+_POINTS = several(several(number()))
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Measure these points next."""
+
+    kind = "pin"
+    step: int = entry(whole(0), meaning="steps done before it")
+    points: tuple[tuple[float, ...], ...] = entry(_POINTS, meaning="in units of the axes")
+
+
+@dataclass(frozen=True)
+class Veto:
+    """Never measure these points."""
+
+    kind = "veto"
+    step: int = entry(whole(0), meaning="steps done before it")
+    points: tuple[tuple[float, ...], ...] = entry(_POINTS, meaning="in units of the axes")
+
+
+@dataclass(frozen=True)
+class Reweigh:
+    """Change the weights of the terms of the acquisition function."""
+
+    kind = "reweigh"
+    step: int = entry(whole(0), meaning="steps done before it")
+    weights: tuple[float, ...] = entry(several(number()), meaning="one for each term, in order")
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """Use another scalarizer of quantity.alternatives, for past measurements too."""
+
+    kind = "rescale"
+    step: int = entry(whole(0), meaning="steps done before it")
+    scalarizer: str = entry(text, meaning="its name among the alternatives")
+
+
+@dataclass(frozen=True)
+class Adopt:
+    """Let a law join the hypotheses."""
+
+    kind = "adopt"
+    step: int = entry(whole(0), meaning="steps done before it")
+    name: str = entry(text, meaning="of the new hypothesis")
+    formula: str = entry(text, meaning="its law, such as A * exp(-x / t)")
+    prior: Mapping[str, Any] = entry(law_priors, meaning="of every parameter of the formula")
+    units: Mapping[str, str] = entry(table_of(text, "units"), dict, "of the parameters")
+    inputs: tuple[str, ...] = entry(several(text), ("x",), "names of the axes in the formula, in order")
+    share: float | None = entry(number(0.0, 1.0, above=True), None, "its probability when it joins")
+
+
+INTERVENTIONS: Mapping[str, type] = {
+    "pin": Pin, "veto": Veto, "reweigh": Reweigh, "rescale": Rescale, "adopt": Adopt,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything that a campaign depends on, as plain values; see the sections for what they allow."""
 
-    campaign: Campaign = entry(section(Campaign), needed_for="a table [campaign] with at least steps")
-    instrument: Pfm | Recorded | Twin = entry(one_of(pfm=Pfm, replay=Recorded, twin=Twin), needed_for=_AN_INSTRUMENT)
-    quantity: Quantity = entry(section(Quantity), Quantity())
-    model: Model = entry(section(Model), Model())
-    prior: Mapping[str, Any] = entry(priors, dict)
-    sampler: Nuts | Smc | Laplace = entry(one_of(nuts=Nuts, smc=Smc, laplace=Laplace), Nuts())
-    acquisition: Acquisition = entry(section(Acquisition), Acquisition())
-    stop: Stop = entry(section(Stop), Stop())
-
-
-KINDS: Mapping[type, str] = {
-    Pfm: "pfm",
-    Recorded: "replay",
-    Twin: "twin",
-    Nuts: "nuts",
-    Smc: "smc",
-    Laplace: "laplace",
-    Grid: "grid",
-    Box: "box",
-    Pool: "pool",
-}
-"""The word `kind` of every section that has one."""
+    campaign: Campaign = entry(section(Campaign), meaning="a table [campaign] with at least steps")
+    instrument: Any = entry(
+        one_of(lambda: kinds.names("instruments"), kinds.instrument_section),
+        meaning='a table [instrument] with kind = "pfm", "replay", "twin" or another one',
+    )
+    quantity: Quantity = entry(section(Quantity), lambda: parsed(Quantity, {}, "quantity"), "what is optimized")
+    model: Any = entry(one_of(lambda: tuple(MODELS), MODELS.__getitem__, "exact"), Exact, "of the quantity")
+    hypotheses: Hypotheses | None = entry(section(Hypotheses), None, "laws that compete, in place of the model")
+    prior: Mapping[str, Any] = entry(priors, dict, "of the parameters of kernel and noise")
+    sampler: Any = entry(
+        one_of(lambda: kinds.names("samplers"), kinds.sampler_section),
+        lambda: kinds.sampler_section("nuts")(),
+        "what fits the model",
+    )
+    acquisition: Acquisition = entry(
+        section(Acquisition), lambda: parsed(Acquisition, {}, "acquisition"), "where to measure next"
+    )
+    stop: Stop = entry(section(Stop), Stop, "when to stop early")
+    interventions: tuple[Any, ...] = entry(
+        several(one_of(lambda: tuple(INTERVENTIONS), INTERVENTIONS.__getitem__)),
+        (),
+        "what is done between two steps, in order",
+    )

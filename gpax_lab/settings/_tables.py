@@ -1,16 +1,13 @@
-"""The words that settings may use for kernels, distributions, scores and scalars; a new word is a new row here."""
+"""The words that settings may use for kernels and distributions, and limits that our own signatures do not say."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpyro.distributions as dist
-from jax import Array
 
-from gpax_lab import acquisition, kernels
-from gpax_lab.acquisition import Acquisition
+from gpax_lab import kernels
 from gpax_lab.kernels import KernelLike
-from gpax_lab.settings._check import Check, number
-from gpax_lab.spectra import loops
+from gpax_lab.settings._check import Check, number, whole
 
 KERNELS: Mapping[str, KernelLike] = {
     "rbf": kernels.rbf,
@@ -20,6 +17,7 @@ KERNELS: Mapping[str, KernelLike] = {
     "rational_quadratic": kernels.rational_quadratic,
     "periodic": kernels.periodic,
     "linear": kernels.linear,
+    "mixing": kernels.mixing,
 }
 
 
@@ -30,50 +28,49 @@ class Named(NamedTuple):
     arguments: Mapping[str, Check]
 
 
-_POSITIVE = number(0.0, above=True)
+POSITIVE = number(0.0, above=True)
 
 DISTRIBUTIONS: Mapping[str, Named] = {  # kernel and noise parameters are positive, so only these
-    "LogNormal": Named(dist.LogNormal, {"loc": number(), "scale": _POSITIVE}),
-    "HalfNormal": Named(dist.HalfNormal, {"scale": _POSITIVE}),
-    "Gamma": Named(dist.Gamma, {"concentration": _POSITIVE, "rate": _POSITIVE}),
-    "InverseGamma": Named(dist.InverseGamma, {"concentration": _POSITIVE, "rate": _POSITIVE}),
-    "Exponential": Named(dist.Exponential, {"rate": _POSITIVE}),
-    "Uniform": Named(dist.Uniform, {"low": number(0.0), "high": _POSITIVE}),
+    "LogNormal": Named(dist.LogNormal, {"loc": number(), "scale": POSITIVE}),
+    "HalfNormal": Named(dist.HalfNormal, {"scale": POSITIVE}),
+    "Gamma": Named(dist.Gamma, {"concentration": POSITIVE, "rate": POSITIVE}),
+    "InverseGamma": Named(dist.InverseGamma, {"concentration": POSITIVE, "rate": POSITIVE}),
+    "Exponential": Named(dist.Exponential, {"rate": POSITIVE}),
+    "Uniform": Named(dist.Uniform, {"low": number(0.0), "high": POSITIVE}),
 }
 
-
-class ScoreWord(NamedTuple):
-    """A score, the arguments it takes besides the goal, and whether it is a logarithm (so that penalties add up)."""
-
-    make: Callable[..., Acquisition]
-    arguments: tuple[str, ...]
-    has_goal: bool
-    logarithm: bool
-
-
-ACQUISITIONS: Mapping[str, ScoreWord] = {
-    "log_ei": ScoreWord(acquisition.log_ei, ("xi",), True, True),
-    "log_pi": ScoreWord(acquisition.log_pi, ("xi",), True, True),
-    "ucb": ScoreWord(acquisition.ucb, ("beta",), True, False),
-    "uncertainty": ScoreWord(acquisition.uncertainty, (), False, False),
-    "disagreement": ScoreWord(acquisition.disagreement, (), False, False),
-    "thompson": ScoreWord(acquisition.thompson, (), True, False),
+ANY_SIGN: Mapping[str, Named] = {  # parameters of laws
+    "Normal": Named(dist.Normal, {"loc": number(), "scale": POSITIVE}),
+    **DISTRIBUTIONS,
+    "Uniform": Named(dist.Uniform, {"low": number(), "high": number()}),
 }
 
+_COUNT = whole(1)
+_SHARE = number(0.01, 0.99)
 
-class Scalar(NamedTuple):
-    """A number read from a loop: (bias (n,) V, response (n,)) -> () , its name and its unit for responses in `{}`."""
+CHECKS: Mapping[tuple[str, str], Mapping[str, Check]] = {
+    ("samplers", "nuts"): {
+        "num_warmup": whole(10), "num_samples": whole(8), "num_chains": _COUNT, "thin_to": _COUNT, "rewarm": whole(0),
+        "target_accept": number(0.1, 0.999), "max_tree_depth": whole(1, 15), "max_r_hat": number(1.0),
+        "min_ess": number(0.0),
+    },
+    ("samplers", "smc"): {
+        "num_samples": whole(8), "max_stages": _COUNT, "max_moves": _COUNT, "max_leapfrog": _COUNT,
+        "max_correlation": _SHARE, "target_accept": _SHARE,
+    },
+    ("samplers", "laplace"): {"num_samples": _COUNT, "starts": _COUNT, "iterations": _COUNT, "rounds": whole(0)},
+    ("samplers", "ensemble"): {
+        "members": _COUNT, "steps": _COUNT, "update_steps": _COUNT, "learning_rate": POSITIVE, "every": _COUNT,
+        "patience": _COUNT,
+    },
+    ("acquisitions", "ucb"): {"beta": number(0.0)},
+    ("acquisitions", "log_ei"): {"xi": number(0.0)},
+    ("acquisitions", "log_pi"): {"xi": number(0.0)},
+    ("axes", ""): {"max_step": POSITIVE, "settle_s": number(0.0), "tolerance": POSITIVE},
+}  # fmt: skip
+"""Limits of options whose type says less, by group and name of the plug-in; ("axes", "") are those of any axis."""
 
-    read: Callable[[Array, Array], Array]
-    name: str
-    unit: str
-
-
-def _area(bias: Array, response: Array) -> Array:
-    return abs(loops.loop_area(bias, response))
-
-
-SCALARIZERS: Mapping[str, Scalar] = {
-    "loop_area": Scalar(_area, "loop area", "{} V"),
-    "log_loop_area": Scalar(loops.log_loop_area, "log10 of the loop area", "log10({} V)"),
+DEFAULTS: Mapping[tuple[str, str], Mapping[str, Any]] = {
+    ("samplers", "nuts"): {"num_warmup": 200, "num_samples": 200},  # a campaign fits often
 }
+"""Where a campaign takes another value than the function by itself."""

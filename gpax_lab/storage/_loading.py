@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from gpax_lab.core._plugins import plugins
 from gpax_lab.storage._dataset import Dataset
 from gpax_lab.storage._errors import UnreadableFile
 from gpax_lab.storage._hdf5 import read_hdf5
@@ -20,7 +21,8 @@ def load(path: str | Path) -> dict[str, Dataset]:
     """Every measured array of a file, by name, in the order of the file.
 
     NSID and USID (.h5, .hdf5, .hf5), Nanonis (.sxm, .3ds, .dat), Igor (.ibw), Gwyddion (.gwy), tables (.csv), and with
-    the extra `files` what RosettaSciIO reads: Digital Micrograph, HyperSpy, EMD, MRC, TIFF, Bruker, ... (`READERS`).
+    the extra `files` what RosettaSciIO reads: Digital Micrograph, HyperSpy, EMD, MRC, TIFF, Bruker, ... (`READERS`). A
+    reader of another package, registered as `gpax_lab.readers`, is taken for what is in its tuple `extensions`.
     Axes and units are those of the file and nothing is rescaled; numbers come in the byte order of this machine, and
     float16 as float32, so that compiled functions take them.
 
@@ -38,7 +40,7 @@ def load(path: str | Path) -> dict[str, Dataset]:
         raise UnreadableFile(f"{place.name} is not read: {rosetta.LEFT_OUT[extension]}.")
     if not place.is_file():
         raise FileNotFoundError(f"{place} is no file.")
-    reader = READERS.get(extension)
+    reader = READERS.get(extension) or _plugged(extension)
     if reader is None:
         what = f"no reader for {extension!r}" if extension else "the name has no extension that tells its format"
         raise UnreadableFile(f"{place.name}: {what}; there are {', '.join(sorted(READERS))}.")
@@ -53,6 +55,12 @@ def load(path: str | Path) -> dict[str, Dataset]:
     if not found:
         raise UnreadableFile(f"{place.name} holds no data set that this reader understands.")
     return found
+
+
+def _plugged(extension: str) -> Callable[[Path], dict[str, Dataset]] | None:
+    """The reader of another package that has this extension among its `extensions`."""
+    good, _ = plugins("readers")
+    return next((reader for reader in good.values() if extension in getattr(reader, "extensions", ())), None)
 
 
 def _hdf5(path: Path) -> dict[str, Dataset]:

@@ -64,7 +64,7 @@ def test_the_summary_tells_the_truth_about_the_best_reading(finished):
     values = [float(frame.arrays["y"]) for frame in frames]
     top = frames[int(np.nanargmax(values))].arrays["x"] * 1e6
     assert f"{np.nanmax(values):.4g} log10(a.u. V) at ({top[0]:.3f}, {top[1]:.3f}) um" in text
-    assert f"Readings: {np.isnan(values).sum()} failed" in text
+    assert f"Measurements: {np.isnan(values).sum()} failed" in text
 
 
 def test_show_and_plot_read_the_journal_alone(finished, tmp_path):

@@ -110,7 +110,7 @@ def test_an_instrument_that_is_switched_on_later_is_waited_for(tmp_path):
         twins.append(start_pfm(seed=1, port=port, wire_log=tmp_path / "wire.log"))
 
     try:
-        with connect(plan, step=3, note=notes.append, tell=tell) as device:
+        with connect(plan, step=3, note=notes.append, callback=tell) as device:
             assert "PFM" in device.identity()
         sent = (tmp_path / "wire.log").read_text(encoding="utf-8")
     finally:
@@ -143,11 +143,11 @@ def test_a_first_handshake_that_fails_again_belongs_to_the_waiting(tmp_path, mon
 def test_nobody_waits_for_ever_nor_where_no_time_was_given(tmp_path):
     address = f"tcp://127.0.0.1:{free_port()}"
     told, notes = [], []
-    with pytest.raises(LinkLost), connect(build(settings_of(address)), tell=told.append, note=notes.append):
+    with pytest.raises(LinkLost), connect(build(settings_of(address)), callback=told.append, note=notes.append):
         pass  # pragma: no cover
     assert told == notes == []
     plan = build(settings_of(address, wait_s=0.2))
-    with pytest.raises(LinkLost) as caught, connect(plan, tell=told.append, note=notes.append):
+    with pytest.raises(LinkLost) as caught, connect(plan, callback=told.append, note=notes.append):
         pass  # pragma: no cover
     assert "It was waited for, 0.2 s." in caught.value.__notes__
     assert [kind for kind, *_ in notes] == ["lost"]

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from gpax_lab import plot
 from gpax_lab.cli._app import app
-from gpax_lab.cli._outputs import check_new, check_own, is_picture, products
+from gpax_lab.cli._outputs import check_new, check_own, is_plot, products
 from gpax_lab.storage._errors import JournalExists
 
 
@@ -106,10 +106,10 @@ def test_a_campaign_writes_its_own_products_again_and_no_others(tmp_path, replay
     code, text = ask("run", written(tmp_path, table), "--out", out)
     assert code == 0, text
     paths = products(out / "campaign.gpxj")
-    assert is_picture(paths.picture)
+    assert is_plot(paths.plot)
     monkeypatch.setattr(plot, "campaign", lambda **about: Figure())  # from here on files are tested, not what they show
     assert ask("resume", paths.journal)[0] == 0
-    for path in (paths.hdf5, paths.picture, paths.summary):
+    for path in (paths.hdf5, paths.plot, paths.summary):
         own = path.read_bytes()
         path.write_text("dear diary", encoding="utf-8")
         before = held(out)
@@ -121,7 +121,7 @@ def test_a_campaign_writes_its_own_products_again_and_no_others(tmp_path, replay
     check_own(paths)
     before = held(out)
     for path in paths:
-        if path != paths.picture:
+        if path != paths.plot:
             code, text = ask("plot", paths.journal, "--out", path)
             assert (code, "left as it is" in text) == (1, True)
     assert held(out) == before
@@ -132,5 +132,5 @@ def test_a_campaign_writes_its_own_products_again_and_no_others(tmp_path, replay
     with largest_file(1000):
         code, text = ask("plot", paths.journal)
     assert (code, text.count("\n")) == (1, 1)
-    assert f"{paths.picture}: no room to write it" in text
+    assert f"{paths.plot}: no room to write it" in text
     assert held(out) == before

@@ -7,8 +7,10 @@ import pytest
 from gpax_instruments.twins import start_pfm
 from typer.testing import CliRunner
 
-from gpax_lab.settings import agreed, build, changes, going_on, load, parse, to_plain, to_toml
-from gpax_lab.settings._check import SettingsError
+from gpax_lab.settings import SettingsError, build, load, parse, to_toml
+from gpax_lab.settings._build import continued
+from gpax_lab.settings._changes import agreed, changes
+from gpax_lab.settings._files import to_plain
 from gpax_lab.storage import read
 
 pytest.importorskip("matplotlib")
@@ -36,8 +38,8 @@ def ask(*arguments):
     return result.exit_code, result.output
 
 
-def no_picture(told, target):
-    """Pictures are not what is tested here; what takes their place is known for one of ours."""
+def no_plot(report, target):
+    """Plots are not what is tested here; what takes their place is known for one of ours."""
     target.write_bytes(b"\x89PNG gpax_lab")
 
 
@@ -111,7 +113,7 @@ def test_proposals_keep_within_the_limits_of_now_and_the_state_stays_as_it_was(k
     plan = build(parse(given))
     low, high = 1.2e-6, 1.9e-6
     narrow = given | {"instrument": given["instrument"] | {"x": {"low": low, "high": high}}}
-    after = going_on(plan, parse(narrow))
+    after = continued(plan, parse(narrow))
     assert [axis.low for axis in after.axes] == [low, 0.0]
     assert np.array_equal(after.seeds, plan.seeds)
     y = 1e-3 * np.arange(len(plan.seeds))
@@ -124,7 +126,7 @@ def test_proposals_keep_within_the_limits_of_now_and_the_state_stays_as_it_was(k
     none = given["instrument"] | {"x": {"low": 1.0e-6, "high": 1.0e-6 + 1e-13}}
     if kind == "grid":
         with pytest.raises(SettingsError, match="no candidate"):
-            going_on(plan, parse(given | {"instrument": none}))
+            continued(plan, parse(given | {"instrument": none}))
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +134,7 @@ def begun(tmp_path_factory):
     """A microscope, and a folder with a finished campaign of one step on it."""
     folder = tmp_path_factory.mktemp("begun")
     with start_pfm(seed=1) as twin, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drive, "draw", no_picture)
+        patch.setattr(drive, "draw", no_plot)
         (folder / "film.toml").write_text(to_toml(parse(table(twin.address))), encoding="utf-8")
         code, text = ask("run", folder / "film.toml", "--out", folder / "out")
         assert code == 0, text
@@ -142,7 +144,7 @@ def begun(tmp_path_factory):
 @pytest.fixture
 def out(begun, tmp_path, monkeypatch):
     """A copy of the folder."""
-    monkeypatch.setattr(drive, "draw", no_picture)
+    monkeypatch.setattr(drive, "draw", no_plot)
     return shutil.copytree(begun[1], tmp_path / "out")
 
 
@@ -213,7 +215,7 @@ def test_resume_on_another_processor_takes_the_promise_of_the_same_bits_back(beg
 
 def test_a_microscope_that_is_switched_off_and_on_again_is_waited_for(tmp_path, monkeypatch):
     """Its link breaks between two points; the campaign goes on over a new one, the tip up before anything else."""
-    monkeypatch.setattr(drive, "draw", no_picture)
+    monkeypatch.setattr(drive, "draw", no_plot)
     monkeypatch.setattr(guard, "FIRST_PAUSE_S", 0.1)
     with start_pfm(seed=1) as first:
         port, again = first.scpi_port, []

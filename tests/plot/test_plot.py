@@ -1,4 +1,4 @@
-"""Pictures: the artists and units that a reader needs are there, and they show the numbers that were given."""
+"""Plots: the artists and units that a reader needs are there, and they show the numbers that were given."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from gpax_lab import plot
 from gpax_lab.laws import domain_writing as domains
 from gpax_lab.laws import shapes
+from gpax_lab.plot._base import GREEN
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def told():
     y[4] = np.nan
     mean = truth - 2.0 * (places[:, 0] == 2.0) * places[:, 1]
     return {
-        "x": places[:9], "y": y, "places": places, "mean": mean, "std": 1.0 + places[:, 1],
+        "x": places[:9], "y": y, "positions": places, "mean": mean, "std": 1.0 + places[:, 1],
         "truth": truth, "best": np.array([3.0, 5.0, 8.0]), "expected": np.array([2.5, 6.0, 8.5]),
         "axes": [("x", "um"), ("y", "um")], "quantity": ("loop area", "pm"), "seeds": 3, "title": "film",
     }  # fmt: skip
@@ -74,7 +75,7 @@ def test_points_are_coloured_by_their_order_and_failures_are_marked(told):
     squares = next(line for line in ax.lines if line.get_marker() == "s")
     assert np.array_equal(squares.get_xydata(), told["x"][:3])
     words = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert words == ["true maximum", "maximum of the posterior mean", "seed", "failed reading"]
+    assert words == ["true maximum", "maximum of the posterior mean", "seed", "failed measurement"]
 
 
 def test_the_marks_sit_on_the_extrema(told):
@@ -90,15 +91,15 @@ def test_convergence_shows_best_expected_and_truth(told):
     ax = panel(plot.campaign(**told), "convergence")
     lines = {line.get_label(): np.asarray(line.get_ydata()).tolist() for line in ax.lines}
     assert lines == {
-        "largest reading so far": [3.0, 5.0, 8.0],
+        "largest measurement so far": [3.0, 5.0, 8.0],
         "largest posterior mean": [2.5, 6.0, 8.5],
         "truth": [21.0, 21.0],
     }
 
 
 def test_unknown_truth_and_places_without_a_grid(told):
-    scattered = told["places"] + np.linspace(0.0, 0.1, 12)[:, None] ** 2
-    figure = plot.campaign(**told | {"truth": None, "places": scattered})
+    scattered = told["positions"] + np.linspace(0.0, 0.1, 12)[:, None] ** 2
+    figure = plot.campaign(**told | {"truth": None, "positions": scattered})
     assert panel(figure, "truth").texts[0].get_text() == "unknown"
     dots = panel(figure, "posterior mean").collections[0]
     assert np.array_equal(dots.get_array(), told["mean"])
@@ -116,7 +117,7 @@ def test_a_hole_in_a_recorded_map_is_grey_not_zero(told):
 def test_one_input_gets_a_band_of_95_percent(told):
     x, mean, std = np.linspace(0.0, 1.0, 5), np.arange(5.0), np.full(5, 0.5)
     figure = plot.campaign(
-        **told | {"x": x[:3, None], "y": np.array([0.0, np.nan, 2.0]), "places": x[::-1, None], "mean": mean[::-1],
+        **told | {"x": x[:3, None], "y": np.array([0.0, np.nan, 2.0]), "positions": x[::-1, None], "mean": mean[::-1],
                   "std": std, "truth": None, "axes": [("V", "V")]}
     )  # fmt: skip
     ax = panel(figure, "posterior")
@@ -127,14 +128,20 @@ def test_one_input_gets_a_band_of_95_percent(told):
     assert [t.get_text() for t in ax.get_legend().get_texts()] == [
         "posterior mean",
         "95 % band",
-        "reading",
-        "failed reading",
+        "measurement",
+        "failed measurement",
     ]
 
 
-def test_three_inputs_are_refused(told):
-    with pytest.raises(ValueError, match="one or two inputs; got 3"):
-        plot.campaign(**told | {"places": np.zeros((4, 3))})
+def test_three_inputs_show_the_measurements_along_each(told):
+    x = np.arange(27.0).reshape(9, 3)
+    axes = [("x", "um"), ("T", "K"), ("V", "V")]
+    figure = plot.campaign(**told | {"x": x, "positions": np.zeros((4, 3)), "mean": np.zeros(4), "std": np.ones(4),
+                                     "truth": None, "axes": axes})  # fmt: skip
+    assert [ax.get_xlabel() for ax in figure.axes[:3]] == ["x (µm)", "T (K)", "V (V)"]
+    for k, ax in enumerate(figure.axes[:3]):
+        shown = ax.collections[0].get_offsets()
+        assert np.array_equal(shown, np.stack([x[[0, 1, 2, 3, 5, 6, 7, 8], k], np.delete(told["y"], 4)], axis=1))
 
 
 def test_posterior_of_one_input_draws_into_given_axes():
@@ -145,7 +152,7 @@ def test_posterior_of_one_input_draws_into_given_axes():
     figure = plot.posterior_1d(x, x, 0.1 + 0 * x, draws=np.stack([x, 2 * x]), next_x=0.7, axis=("bias", "V"), ax=ax)
     assert figure is ax.get_figure()
     assert ax.get_xlabel() == "bias (V)"
-    assert sum(line.get_color() == plot._base.GREEN for line in ax.lines) == 2
+    assert sum(line.get_color() == GREEN for line in ax.lines) == 2
     assert next(line for line in ax.lines if line.get_label() == "next point").get_xdata()[0] == 0.7
 
 
@@ -234,7 +241,7 @@ ODD = r"$\foo$"
 """A name between the signs that matplotlib takes for a formula, which it can not read."""
 
 
-def _all_pictures(told):
+def _all_plots(told):
     places, means = np.linspace(0.0, 1.0, 5), np.zeros((3, 5))
     yield plot.campaign(**{**told, "axes": [(ODD, ODD), (ODD, "um")], "quantity": (ODD, ODD), "title": ODD})
     yield plot.parameters({ODD: np.arange(9.0)}, units={ODD: ODD})
@@ -246,7 +253,7 @@ def _all_pictures(told):
     yield plot.manifold(np.zeros((2, 2, 4, 4)), (ODD, ODD))
 
 
-def test_no_name_of_a_user_can_lose_a_picture(told, tmp_path):
-    for number, figure in enumerate(_all_pictures(told)):
+def test_no_name_of_a_user_can_lose_a_plot(told, tmp_path):
+    for number, figure in enumerate(_all_plots(told)):
         figure.savefig(tmp_path / f"{number}.png", dpi=30)
         assert (tmp_path / f"{number}.png").stat().st_size > 0

@@ -6,9 +6,11 @@ import tomllib
 import numpy as np
 import pytest
 
-from gpax_lab.settings import SettingsError, build, load, parse, to_plain, to_toml
-from gpax_lab.settings._build import sampler
-from gpax_lab.settings._schema import Grid, Nuts, Twin
+from gpax_lab.settings import SettingsError, build, load, parse, to_toml
+from gpax_lab.settings._build import sampler_of
+from gpax_lab.settings._files import to_plain
+from gpax_lab.settings._kinds import instrument_section, sampler_section
+from gpax_lab.settings._schema import Grid
 
 PFM = {
     "kind": "pfm",
@@ -45,15 +47,15 @@ MISTAKES = [  # field, value, what the message must say
     ("campain", {}, ["campain is unknown", 'Did you mean "campaign"?']),
     ("campaign.name", " ", ["campaign.name = ' '", "a text that is not empty"]),
     ("instrument", ..., ["instrument is missing", '"replay"']),
-    ("instrument.kind", ..., ["instrument.kind is missing", '"pfm", "replay" or "twin"']),
-    ("instrument.kind", "twins", ["instrument.kind = 'twins'", '"pfm", "replay" or "twin"', 'Did you mean "twin"?']),
-    ("instrument.kind", ["twin"], ["instrument.kind = ['twin']", '"pfm", "replay" or "twin"']),
+    ("instrument.kind", ..., ["instrument.kind is missing", '"pfm", "replay"', '"twin"']),
+    ("instrument.kind", "twins", ["instrument.kind = 'twins'", '"pfm", "replay"', 'or "twin"', 'Did you mean "twin"?']),
+    ("instrument.kind", ["twin"], ["instrument.kind = ['twin']", '"pfm", "replay"', 'or "twin"']),
     ("instrument.noise", float("nan"), ["instrument.noise = nan", "a finite number"]),
     ("instrument.noise", 2, ["instrument.noise = 2", "of at least 0 and at most 1"]),
     ("instrument.points", 4, ["instrument.points = 4", "from 8 to 4096"]),
     ("instrument", {"kind": "replay"}, ["instrument.file is missing", "recorded map"]),
     ("instrument", PFM | {"vmax": 0}, ["instrument.vmax = 0", "above 0"]),
-    ("instrument", PFM | {"x": {"low": 0.0}}, ["instrument.x.high is missing", "highest position, m"]),
+    ("instrument", PFM | {"x": {"low": 0.0}}, ["instrument.x.high is missing", "highest allowed target"]),
     ("instrument", PFM | {"y": {"low": 1.0, "high": 0.5}}, ["instrument.y.high = 0.5", "above low = 1.0"]),
     ("instrument", PFM | {"y": {"low": 0.0, "high": 1.0, "hi": 1.0}}, ["instrument.y.hi is unknown", "[instrument.y]"]),
     ("quantity.scalarizer", "loop_aera", ["quantity.scalarizer = 'loop_aera'", 'Did you mean "loop_area"?']),
@@ -77,7 +79,7 @@ MISTAKES = [  # field, value, what the message must say
     ),
     ("prior.lengthscale", {"distribution": "HalfNormal", "scale": 0.0}, ["prior.lengthscale.scale = 0.0", "above 0"]),
     ("prior.lengthscale", {"distribution": "Uniform", "low": 2, "high": 1}, ["prior.lengthscale.high", "above low"]),
-    ("sampler.kind", "hmc", ["sampler.kind = 'hmc'", '"smc" or "laplace"']),
+    ("sampler.kind", "hmc", ["sampler.kind = 'hmc'", '"laplace", "nuts" or "smc"']),
     ("sampler", {"kind": "nuts", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
     ("sampler", {"kind": "smc", "num_samples": 4}, ["sampler.num_samples = 4", "at least 8"]),
     ("sampler", {"kind": "laplace", "draws": 40}, ["sampler.draws is unknown", "num_samples, starts"]),
@@ -135,13 +137,14 @@ def test_every_setting_survives_the_journal_and_toml():
 
 def test_defaults_are_filled_in():
     settings = parse(GOOD)
-    assert (settings.sampler, settings.acquisition.candidates, settings.instrument) == (Nuts(), Grid(), Twin())
+    defaults = sampler_section("nuts")(), Grid(), instrument_section("twin")()
+    assert (settings.sampler, settings.acquisition.candidates, settings.instrument) == defaults
 
 
 @pytest.mark.parametrize("kind", ["nuts", "smc", "laplace"])
 def test_every_kind_of_sampler_is_built_and_kept(kind):
     settings = parse(GOOD | {"sampler": {"kind": kind}})
-    assert sampler(settings).yields_evidence is (kind != "nuts")
+    assert sampler_of(settings).yields_evidence is (kind != "nuts")
     assert parse(to_plain(settings)) == settings
 
 
@@ -166,7 +169,7 @@ def test_a_map_is_found_beside_the_settings_and_checked(tmp_path, recorded, repl
     with pytest.raises(SettingsError, match=r"instrument\.file = 'no\.h5' is not a recorded loop map"):
         build(missing)
     greedy = dataclasses.replace(settings, campaign=dataclasses.replace(settings.campaign, steps=32))
-    with pytest.raises(SettingsError, match=r"ask for 37 points; .* holds 36 places"):
+    with pytest.raises(SettingsError, match=r"ask for 37 points; .* holds 36 positions"):
         build(greedy)
 
 
@@ -197,7 +200,7 @@ def test_a_prior_reaches_the_model():
     assert draw["noise"] == 0.5
 
 
-def test_a_reading_at_the_rail_is_rejected():
+def test_a_measurement_at_the_rail_is_rejected():
     reading = type(
         "Reading", (), {"arrays": {"bias": np.array([0.0, 1.0, 0.0, -1.0]), "response": np.ones(4, np.float32)}}
     )

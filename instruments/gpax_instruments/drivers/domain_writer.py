@@ -5,8 +5,9 @@ asked first whether a pulse of this token has begun, and for the token of its la
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -45,6 +46,9 @@ class DomainWriter(ScpiInstrument):
     model = "PFM"
     act, word = "pulse", "PULS"
     cost = "its cell of film is spent"
+
+    AXES: ClassVar[Mapping[str, str]] = {"bias": "V", "log10 duration": "log10(s)"}
+    """Name and unit of each axis."""
 
     MAX_BIAS_V = 20.0
     """V, of either sign; as for loops (`PFM.MAX_BIAS_V`)."""

@@ -97,6 +97,11 @@ class PFM(Stage):
         """`vmax` and `max_bias`, V."""
         return {"vmax": float(self.vmax), "max_bias": float(self.max_bias)}
 
+    @property
+    def units(self) -> dict[str, str]:
+        """Unit of each array of a measurement."""
+        return {"bias": "V", "response": self.response_unit}
+
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
         scpi.write(LITTLE_ENDIAN)
@@ -200,4 +205,4 @@ class PFM(Stage):
                 # One that was done before the program ended was asked for by the settings of that time.
                 ok, reason, flags = (False, reason, (INTERFERENCE,)) if ours else (True, "", (WAVEFORM,))
         arrays = {"bias": bias, "response": response}
-        return Measurement(arrays, {"bias": "V", "response": self.response_unit}, position, ok, reason, flags)
+        return Measurement(arrays, self.units, position, ok, reason, flags)

@@ -2,8 +2,8 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -32,6 +32,9 @@ class Stage(ScpiInstrument):
     Raises:
         ValueError: other axes.
     """
+
+    AXES: ClassVar[Mapping[str, str]] = {"x": "m", "y": "m"}
+    """Name and unit of each axis."""
 
     def __init__(
         self,

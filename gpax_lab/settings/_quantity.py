@@ -1,0 +1,65 @@
+"""From the section [quantity] to scalarizers: functions of named arrays of a measurement."""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gpax_lab.settings._check import SettingsError
+from gpax_lab.settings._kinds import arrays_of, load
+from gpax_lab.settings._schema import Alternative, Quantity
+from gpax_lab.spectra import Scalarizer
+
+_BRACES = re.compile(r"\{(\w+)\}")
+
+
+def scalarizer_of(chosen: Quantity | Alternative) -> Callable[[Any], Any]:
+    """Measurement -> value, or (value, variance); NaN for a failed one.
+
+    A plug-in is a `Scalarizer`, a function that makes one of its options, or a plain function whose positional
+    parameters name the arrays that it takes; one called `measurement` stands for all of it.
+
+    Raises:
+        SettingsError: the plug-in refuses an option.
+        ValueError: by the returned function, where the measurement has no such array.
+    """
+    plugin = load("scalarizers", chosen.scalarizer)
+    if isinstance(plugin, Scalarizer):
+        return plugin
+    options = {name: getattr(chosen, name) for name in type(chosen).options}  # type: ignore[union-attr]
+    names = arrays_of(plugin)
+    if not names:
+        try:
+            return plugin(**options)
+        except (ValueError, TypeError) as error:
+            raise SettingsError(f'quantity.scalarizer = "{chosen.scalarizer}": {error}') from error
+
+    def scalarize(measurement: Any) -> Any:
+        if names == ("measurement",):
+            return plugin(measurement, **options)
+        missing = [name for name in names if name not in measurement.arrays]
+        if missing:
+            raise ValueError(
+                f"the scalarizer {chosen.scalarizer} takes {', '.join(missing)}, which the measurement has not: it has "
+                f"{', '.join(sorted(measurement.arrays))}."
+            )
+        return plugin(*(measurement.arrays[name] for name in names), **options)
+
+    return scalarize
+
+
+def quantity_of(chosen: Quantity, units: Mapping[str, str]) -> dict[str, str]:
+    """Name and unit of the quantity.
+
+    Args:
+        chosen: the section.
+        units: unit of each array of the instrument, as far as they are known.
+    """
+    found = scalarizer_of(chosen)
+    if isinstance(found, Scalarizer):
+        name, template = found.name, found.unit
+    else:
+        plugin = load("scalarizers", chosen.scalarizer)
+        name = getattr(plugin, "quantity", chosen.scalarizer.replace("_", " "))
+        template = getattr(plugin, "unit", "a.u.")
+    unit = _BRACES.sub(lambda found: units.get(found[1], "a.u."), template).replace("/V V", "")
+    return {"name": chosen.name or name, "unit": chosen.unit or unit}
