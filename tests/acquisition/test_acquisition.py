@@ -1,5 +1,7 @@
 """What is taken for an acquisition function, and what is refused instead of accepted in silence."""
 
+from functools import partial
+
 import jax.numpy as jnp
 import pytest
 
@@ -27,6 +29,16 @@ def test_what_makes_an_acquisition_function_is_not_taken_for_one(maker, take):
 def test_what_is_no_function_of_mean_and_std_is_refused(wrong):
     with pytest.raises(TypeError, match=r"a function of \(mean, std\); got"):
         as_acquisition(wrong)
+
+
+def scaled(mean, std, beta=2.0, *, offset=0.0):
+    """With more parameters than mean and std, which have defaults."""
+    return mean + beta * std + offset
+
+
+@pytest.mark.parametrize("function", [scaled, partial(scaled, beta=1.0), lambda *both: both[0], jnp.add])
+def test_a_function_that_can_be_called_with_mean_and_std_is_taken(function):
+    assert as_acquisition(function).names == ("of_moments",)
 
 
 @pytest.mark.parametrize(
