@@ -187,7 +187,10 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
     if set(expected) != set(arrays) or any(
         arrays[name].shape != leaf.shape for name, leaf in expected.items() if not _is_key(leaf)
     ):
-        raise ValueError("the journal was written by another experiment: its settings or the version differ.")
+        raise ValueError(
+            "the journal was written by another experiment: its settings or the version of gpax_lab differ. Its "
+            "measurements can be read (storage.read) and begin a new campaign; it can not be continued by this one."
+        )
     values = [
         jax.random.wrap_key_data(jnp.asarray(arrays[name])) if _is_key(leaf) else jnp.asarray(arrays[name])
         for name, leaf in expected.items()

@@ -1,5 +1,6 @@
 """Hypotheses that compete, and what the posteriors of all of them say together."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.core import Status
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
@@ -196,7 +198,7 @@ def _check_comparable(ready: Mapping[str, Model], given: list[str]) -> None:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class HypothesisMixture:
+class HypothesisMixture(ABC):
     """Posteriors of hypotheses that compete, and a probability for each. Predicts as the mixture of all.
 
     Attributes:
@@ -229,9 +231,9 @@ class HypothesisMixture:
         return jnp.stack([p.log_evidence for p in self.posteriors])
 
     @property
+    @abstractmethod
     def log_probability(self) -> Array:
         """(M,) log probability with which each hypothesis counts."""
-        raise TypeError(f"{type(self).__name__} says not how probable its hypotheses are.")
 
     @property
     def probability_error(self) -> Array:
@@ -256,11 +258,11 @@ class HypothesisMixture:
 
     @property
     def info(self) -> Info:
-        """The worst of all: the first outcome that is not OK, the largest R-hat, the fewest effective draws."""
+        """The worst of all: the worst outcome, the largest R-hat, the fewest effective draws."""
         infos = [posterior.info for posterior in self.posteriors]
         each = jax.tree.map(lambda *values: jnp.stack(values), *infos)
         return Info(
-            outcome=each.outcome[jnp.argmax(each.outcome != 0)],
+            outcome=Status.worst_of(*each.outcome).astype(each.outcome.dtype),
             r_hat=jnp.max(each.r_hat),
             ess_bulk=jnp.min(each.ess_bulk),
             ess_tail=jnp.min(each.ess_tail),

@@ -188,8 +188,8 @@ def frozen(inner: Encoder, weights: Array) -> Encoder:
 def body(inner: Encoder, weights: Array) -> Encoder:
     """What an encoder with these weights (size,) hands to its linear last layer, h / sqrt(width), frozen.
 
-    With `kernels.linear` on it, the last layer's weights are integrated out exactly (Bayesian linear regression on
-    learned features), and a sampler is left with the kernel's and the noise's parameters.
+    With `gpax_lab.kernels.linear` on it, the last layer's weights are integrated out exactly (Bayesian linear
+    regression on learned features), and a sampler is left with the kernel's and the noise's parameters.
 
     Args:
         inner: an encoder with a linear last layer.
