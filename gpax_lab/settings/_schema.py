@@ -94,7 +94,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Pool:
-    """The positions of a record, or those of `file` or `points`."""
+    """The positions of a record, or given points."""
 
     kind = "pool"
     points: tuple[tuple[float, ...], ...] | None = entry(
