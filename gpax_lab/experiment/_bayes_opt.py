@@ -134,11 +134,15 @@ def _experiment(
         state, x = propose_points(with_buffer(state, settings.batch_size), settings)
         return (state, x) if isinstance(x, jax.core.Tracer) else (state, left_of(x))
 
-    def observe(state: State, x: Array, y: Array, noise: Array | float = 0.0, asked: Array | None = None) -> State:
-        x, y, noise, asked = _plain(state.obs, models, x, y, noise, asked)
-        sought = x if asked is None else asked
+    def observe(
+        state: State, x: ArrayLike, y: ArrayLike, noise: ArrayLike = 0.0, asked: ArrayLike | None = None
+    ) -> State:
+        at, values, variances, where = _plain(state.obs, models, x, y, noise, asked)
+        sought = at if where is None else where
         state = with_buffer_for_answers(state, sought)
-        key, key_fit, obs, asked_at = take_in(state.key, state.obs, state.asked, state.candidates, x, y, noise, sought)
+        key, key_fit, obs, asked_at = take_in(
+            state.key, state.obs, state.asked, state.candidates, at, values, variances, sought
+        )
         if not traced(obs) and any(model.standardized and model.tails is None for model in models):
             warn_of_outlier(obs, state.obs)
         posterior = sampler.update(key_fit, state.posterior, obs)

@@ -75,7 +75,7 @@ def tolerance_of(candidates: Candidates, obs: Observations, x: Array) -> Array:
     return jax.lax.cond(hit, lambda: jnp.zeros_like(obs.x), lambda: candidates.tolerance(obs.x, waiting))
 
 
-def with_buffer_for_answers(state: State, x: Array) -> State:
+def with_buffer_for_answers(state: State, x: Array | np.ndarray) -> State:
     """The state with a buffer for observations at x (q, d); those that answer a pending point have their slots.
 
     Warns where observations answer none although points are pending: a stage may have gone farther than the tolerance.
