@@ -5,7 +5,7 @@
 
 from gpax_lab.simulators import diffraction, ferroelectric, stem_sample
 from gpax_lab.simulators._band_excitation import BESample, be_sample, be_spectrum, be_switching
-from gpax_lab.simulators._domain_image import domain_image, written_radius
+from gpax_lab.simulators._domain_image import domain_image
 from gpax_lab.simulators._glyphs import Glyphs, glyphs
 from gpax_lab.simulators._graphene import Honeycomb, graphene
 from gpax_lab.simulators._loop_family import Loops, loop_family
@@ -30,5 +30,4 @@ __all__ = [
     "loop_family",
     "stem_sample",
     "unit_cells",
-    "written_radius",
 ]

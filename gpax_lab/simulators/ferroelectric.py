@@ -19,15 +19,11 @@ from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangl
 
 __all__ = [
     "Film",
-    "drift",
     "film",
     "grid",
     "loop",
     "loop_area_map",
-    "loop_params",
-    "noise",
     "polarization",
-    "quality",
 ]
 
 _WAVES = 48

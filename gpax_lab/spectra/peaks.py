@@ -22,12 +22,8 @@ __all__ = [
     "Alignment",
     "align",
     "fit_peak",
-    "gaussian",
-    "lorentzian",
     "peak_ratio",
     "peak_scalarizer",
-    "plasmon",
-    "pseudo_voigt",
     "shift_spectra",
 ]
 

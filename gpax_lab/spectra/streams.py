@@ -23,7 +23,6 @@ __all__ = [
     "comb",
     "demodulated",
     "filtered",
-    "kernel_of",
     "stream",
 ]
 

@@ -8,7 +8,8 @@ import pytest
 from gpax_lab.core._priors import as_program, sample
 from gpax_lab.images import domain_radius
 from gpax_lab.laws import domain_writing as domains
-from gpax_lab.simulators import domain_image, written_radius
+from gpax_lab.simulators import domain_image
+from gpax_lab.simulators._domain_image import written_radius
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 KEYS = jax.random.split(jax.random.key(0), 200)

@@ -17,7 +17,8 @@ import numpy as np
 from gpax_instruments.twins.dialect import ScpiError
 from gpax_instruments.twins.results import Results, key_part
 from gpax_lab.laws import domain_writing as domains
-from gpax_lab.simulators import domain_image, written_radius
+from gpax_lab.simulators import domain_image
+from gpax_lab.simulators._domain_image import written_radius
 
 UNIT_M = 1e-8
 """m: the unit of the radius in which the laws are known."""
