@@ -25,9 +25,10 @@ from scipy.special import erf  # noqa: E402
 
 from gpax_lab.core import Status  # noqa: E402
 from gpax_lab.simulators import be_spectrum  # noqa: E402
+from gpax_lab.spectra._loop import rising  # noqa: E402
 from gpax_lab.spectra._loop_start import loop_start  # noqa: E402
 from gpax_lab.spectra._sho_start import sho_start  # noqa: E402
-from gpax_lab.spectra.loops import despike, loop_fit, loop_function, rising, triangle  # noqa: E402
+from gpax_lab.spectra.loops import despike, loop_fit, loop_function, triangle  # noqa: E402
 from gpax_lab.spectra.sho import ShoParams, sho_amplitude_fit, sho_fit, sho_response  # noqa: E402
 
 jax.config.update("jax_enable_x64", True)

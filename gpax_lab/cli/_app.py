@@ -17,9 +17,10 @@ from gpax_lab.cli._summary import summary
 from gpax_lab.cli._terminal import consoles, say
 from gpax_lab.core._environment import Stopwatch, setup
 from gpax_lab.experiment import _versions as versions
-from gpax_lab.settings import Settings, SettingsError, build, explain, load, to_toml
+from gpax_lab.settings import Settings, SettingsError, build, explain, load
 from gpax_lab.settings._build import continued
 from gpax_lab.settings._changes import agreed, changes
+from gpax_lab.settings._files import to_toml
 from gpax_lab.settings._instrument import files_of
 from gpax_lab.storage import Campaign, ExportError, JournalError
 from gpax_lab.storage._claim import InstrumentInUse

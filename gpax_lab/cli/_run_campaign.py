@@ -33,10 +33,10 @@ from gpax_lab.experiment import Event, Outcome, run
 from gpax_lab.experiment._guard import UNSAFE, Paused
 from gpax_lab.experiment._signals import StopFlag
 from gpax_lab.experiment._versions import versions
-from gpax_lab.settings import Plan, Settings, SettingsError, build, connect, load, parse, to_toml
+from gpax_lab.settings import Plan, Settings, SettingsError, build, load, parse
 from gpax_lab.settings._changes import Change
-from gpax_lab.settings._connect import LOST
-from gpax_lab.settings._files import to_plain
+from gpax_lab.settings._connect import LOST, connect
+from gpax_lab.settings._files import to_plain, to_toml
 from gpax_lab.settings._interventions import Planned
 from gpax_lab.storage import Campaign
 

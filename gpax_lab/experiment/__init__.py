@@ -4,7 +4,7 @@ from gpax_lab.experiment import interventions, stopping
 from gpax_lab.experiment._bayes_opt import bayes_opt
 from gpax_lab.experiment._buffer import buffer_for
 from gpax_lab.experiment._contracts import Event, Outcome
-from gpax_lab.experiment._experiment import Experiment, NothingLeft, Objective, State
+from gpax_lab.experiment._experiment import Experiment, NothingLeft, State
 from gpax_lab.experiment._reach import Reach, reach
 from gpax_lab.experiment._recovery import Recovery, recovery
 from gpax_lab.experiment._run import run
@@ -17,7 +17,6 @@ __all__ = [
     "Event",
     "Experiment",
     "NothingLeft",
-    "Objective",
     "Outcome",
     "Problem",
     "Reach",

@@ -17,7 +17,15 @@ from gpax_lab.means import Law
 from gpax_lab.models._model import Model
 from gpax_lab.models._parametric import parametric
 
-__all__ = ["Adopt", "Intervention", "Pin", "Reject", "Rescale", "Reweigh", "Veto", "apply"]
+__all__ = [
+    "Adopt",
+    "Intervention",
+    "Pin",
+    "Reject",
+    "Rescale",
+    "Reweigh",
+    "Veto",
+]
 
 _NO_INTERVENTION = "an intervention is a Pin, Veto, Reweigh, Rescale, Adopt or Reject; got {!r}."
 

@@ -2,7 +2,7 @@
 
 from gpax_lab.hypotheses._bandit import Bandit, bandit
 from gpax_lab.hypotheses._comparison import PredictiveCheck, comparison_report, predictive_check
-from gpax_lab.hypotheses._discovery import Proposal, Proposals, TermLibrary, discover_laws, term_library
+from gpax_lab.hypotheses._discovery import Proposals, TermLibrary, discover_laws, term_library
 from gpax_lab.hypotheses._formulas import formula
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture, hypotheses
 from gpax_lab.hypotheses._model_average import ModelAverage, model_average
@@ -16,7 +16,6 @@ __all__ = [
     "ModelAverage",
     "PredictiveCheck",
     "PriorSweep",
-    "Proposal",
     "Proposals",
     "TermLibrary",
     "bandit",

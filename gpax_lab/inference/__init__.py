@@ -3,7 +3,7 @@
 from gpax_lab.inference._ensemble import ensemble
 from gpax_lab.inference._laplace import laplace
 from gpax_lab.inference._nuts import nuts
-from gpax_lab.inference._posterior import Info, Posterior, Predictive, Sampler
+from gpax_lab.inference._posterior import Info, Posterior, Sampler
 from gpax_lab.inference._recalibration import coverage, intervals, leave_one_out_scores, recalibration
 from gpax_lab.inference._reconstruct import Reconstruction, reconstruct
 from gpax_lab.inference._smc import smc
@@ -11,7 +11,6 @@ from gpax_lab.inference._smc import smc
 __all__ = [
     "Info",
     "Posterior",
-    "Predictive",
     "Reconstruction",
     "Sampler",
     "coverage",

@@ -23,7 +23,6 @@ from gpax_lab.laws._ranges import Range, level, span
 from gpax_lab.means import Law, Mean
 
 __all__ = [
-    "Marginal",
     "constant",
     "marginal",
     "nordheim",

@@ -2,9 +2,8 @@
 
 from gpax_lab.settings._build import Plan, build
 from gpax_lab.settings._check import SettingsError
-from gpax_lab.settings._connect import connect
 from gpax_lab.settings._explain import explain
-from gpax_lab.settings._files import load, parse, to_toml
+from gpax_lab.settings._files import load, parse
 from gpax_lab.settings._schema import Settings
 
-__all__ = ["Plan", "Settings", "SettingsError", "build", "connect", "explain", "load", "parse", "to_toml"]
+__all__ = ["Plan", "Settings", "SettingsError", "build", "explain", "load", "parse"]

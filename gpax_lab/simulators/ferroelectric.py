@@ -20,7 +20,6 @@ from gpax_lab.spectra.loops import LoopParams, loop_area, loop_function, triangl
 __all__ = [
     "Film",
     "film",
-    "grid",
     "loop",
     "loop_area_map",
     "polarization",

@@ -21,7 +21,6 @@ __all__ = [
     "eels",
     "haadf",
     "specimen",
-    "thickness",
 ]
 
 EDGES = (456.0, 532.0)

@@ -23,12 +23,10 @@ from gpax_lab.core._types import Float, Int8
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
 __all__ = [
-    "LINES",
     "Lines",
     "fit_lines",
     "line_scalarizer",
     "line_width",
-    "shapes",
 ]
 
 LINES = {

@@ -15,7 +15,6 @@ from gpax_lab.spectra._loop import (
     loop_function,
     on_off,
     remanence,
-    rising,
     triangle,
 )
 from gpax_lab.spectra._loop_fit import loop_fit
@@ -36,7 +35,6 @@ __all__ = [
     "loop_scalars",
     "on_off",
     "remanence",
-    "rising",
     "scalars_of_fit",
     "triangle",
 ]

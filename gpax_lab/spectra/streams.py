@@ -19,7 +19,6 @@ from gpax_lab.core._types import Complex, Float
 
 __all__ = [
     "band_pass",
-    "blocks",
     "comb",
     "demodulated",
     "filtered",

@@ -25,8 +25,6 @@ __all__ = [
     "gap",
     "gap_scalarizer",
     "normalized_conductance",
-    "thermal_peak",
-    "thermal_width",
 ]
 
 _BOLTZMANN = 8.617333262e-5

@@ -11,11 +11,11 @@ from gpax_lab.vae._inference import Encoded, anomaly, decode, encode, predict, r
 from gpax_lab.vae._latent_maps import encode_windows, manifold, traversal
 from gpax_lab.vae._likelihoods import Likelihood, bernoulli, continuous_bernoulli, gaussian
 from gpax_lab.vae._metrics import angle_error, circular_correlation, explained, shift_correlation
-from gpax_lab.vae._model import VAE, Latents, model
+from gpax_lab.vae._model import VAE, model
 from gpax_lab.vae._parts import rotation, scaling, translation
 from gpax_lab.vae._schedules import annealed
 from gpax_lab.vae._stored import Stored, stored
-from gpax_lab.vae._training import Epoch, History, Trained, mean_elbo, train
+from gpax_lab.vae._training import History, Trained, mean_elbo, train
 from gpax_lab.vae._trajectories import trajectories
 
 __all__ = [
@@ -26,11 +26,9 @@ __all__ = [
     "CoordinateDecoder",
     "ELBOTerms",
     "Encoded",
-    "Epoch",
     "Examples",
     "FourierDecoder",
     "History",
-    "Latents",
     "Likelihood",
     "MLPDecoder",
     "Pose",

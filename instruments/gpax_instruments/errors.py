@@ -3,7 +3,6 @@
 from gpax_lab.core import InstrumentError
 
 __all__ = [
-    "LINK_FAULTS",
     "BadFrame",
     "DeviceError",
     "DoseSpent",

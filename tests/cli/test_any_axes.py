@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from gpax_lab.settings import parse, to_toml
+from gpax_lab.settings import parse
+from gpax_lab.settings._files import to_toml
 from gpax_lab.storage import read
 
 pytest.importorskip("matplotlib")

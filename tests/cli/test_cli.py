@@ -9,7 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from gpax_lab.experiment._record import merge
-from gpax_lab.settings import parse, to_toml
+from gpax_lab.settings import parse
+from gpax_lab.settings._files import to_toml
 from gpax_lab.storage import read
 
 pytest.importorskip("matplotlib")

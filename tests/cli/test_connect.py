@@ -17,7 +17,9 @@ from typer.testing import CliRunner
 
 from gpax_lab.experiment import _guard as guard
 from gpax_lab.experiment._guard import Paused
-from gpax_lab.settings import build, connect, parse, to_toml
+from gpax_lab.settings import build, parse
+from gpax_lab.settings._connect import connect
+from gpax_lab.settings._files import to_toml
 from gpax_lab.storage import Campaign, JournalError, read
 from gpax_lab.storage._claim import InstrumentInUse, claimed
 

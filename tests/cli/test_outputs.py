@@ -6,7 +6,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from gpax_lab.settings import SettingsError, parse, to_toml
+from gpax_lab.settings import SettingsError, parse
+from gpax_lab.settings._files import to_toml
 
 pytest.importorskip("matplotlib")
 from matplotlib.figure import Figure

@@ -7,10 +7,10 @@ import pytest
 from gpax_instruments.twins import start_pfm
 from typer.testing import CliRunner
 
-from gpax_lab.settings import SettingsError, build, load, parse, to_toml
+from gpax_lab.settings import SettingsError, build, load, parse
 from gpax_lab.settings._build import continued
 from gpax_lab.settings._changes import agreed, changes
-from gpax_lab.settings._files import to_plain
+from gpax_lab.settings._files import to_plain, to_toml
 from gpax_lab.storage import read
 
 pytest.importorskip("matplotlib")

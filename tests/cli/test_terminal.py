@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 from gpax_instruments.twins import start_pfm
 
-from gpax_lab.settings import parse, to_toml
+from gpax_lab.settings import parse
+from gpax_lab.settings._files import to_toml
 from gpax_lab.storage import read
 
 pytest.importorskip("matplotlib")

@@ -16,7 +16,8 @@ from small_campaign import KEY, SEEDS, Noted, bits, go, records
 from gpax_lab.experiment import Simulated, run
 from gpax_lab.experiment import _guard as guard
 from gpax_lab.experiment._suspended import BEAT_S, STILL_S, Watch, now
-from gpax_lab.settings import parse, to_toml
+from gpax_lab.settings import parse
+from gpax_lab.settings._files import to_toml
 from gpax_lab.storage import Campaign, read
 from gpax_lab.storage._journal import Clock, Journal
 

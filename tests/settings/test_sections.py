@@ -5,7 +5,8 @@ import tomllib
 import numpy as np
 import pytest
 
-from gpax_lab.settings import SettingsError, build, load, parse, to_toml
+from gpax_lab.settings import SettingsError, build, load, parse
+from gpax_lab.settings._files import to_toml
 from gpax_lab.storage import Dataset, axis, save
 
 XY = "x = { low = 0.0, high = 2e-6 }\ny = { low = 0.0, high = 2e-6 }\n"

@@ -6,9 +6,9 @@ import tomllib
 import numpy as np
 import pytest
 
-from gpax_lab.settings import SettingsError, build, load, parse, to_toml
+from gpax_lab.settings import SettingsError, build, load, parse
 from gpax_lab.settings._build import sampler_of
-from gpax_lab.settings._files import to_plain
+from gpax_lab.settings._files import to_plain, to_toml
 from gpax_lab.settings._kinds import instrument_section, sampler_section
 from gpax_lab.settings._schema import Grid
 

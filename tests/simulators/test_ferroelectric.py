@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from gpax_lab.simulators import ferroelectric
-from gpax_lab.spectra.loops import loop_area, rising, triangle
+from gpax_lab.spectra._loop import rising
+from gpax_lab.spectra.loops import loop_area, triangle
 
 SIZE = 2e-6
 BIAS = triangle(8.0, 64)

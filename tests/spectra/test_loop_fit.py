@@ -6,18 +6,10 @@ import scipy.optimize
 from scipy.special import erf
 
 from gpax_lab.core import Status
+from gpax_lab.spectra._loop import rising
 from gpax_lab.spectra._loop_start import loop_start
 from gpax_lab.spectra._scalarizer import Scalarizer
-from gpax_lab.spectra.loops import (
-    LoopScalars,
-    loop_fit,
-    loop_function,
-    loop_scalars,
-    on_off,
-    rising,
-    scalars_of_fit,
-    triangle,
-)
+from gpax_lab.spectra.loops import LoopScalars, loop_fit, loop_function, loop_scalars, on_off, scalars_of_fit, triangle
 
 BIAS = triangle(8.0, 64)
 NOISE = 0.02
