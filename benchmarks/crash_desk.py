@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 import crash_campaign as small
 import jax
 import numpy as np
-from gpax_instruments.drivers.domain_writer import DomainWriter
-from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.drivers.stem import STEM
+from gpax_instruments.drivers import PFM, STEM, DomainWriter
 from gpax_instruments.errors import LINK_FAULTS
 
 from gpax_lab import acquisition, kernels

@@ -10,12 +10,12 @@ import time
 import crash_campaign as small
 import jax
 from gpax_instruments.twins import pfm, stem
-from gpax_instruments.twins.dialect import Dialect
-from gpax_instruments.twins.faults import Faults
-from gpax_instruments.twins.microscope import Microscope
-from gpax_instruments.twins.scpi_server import ScpiServer, WireLog
-from gpax_instruments.twins.stem_scope import Scope
-from gpax_instruments.twins.writer import Writer
+from gpax_instruments.twins._dialect import Dialect
+from gpax_instruments.twins._faults import Faults
+from gpax_instruments.twins._microscope import Microscope
+from gpax_instruments.twins._scpi_server import ScpiServer, WireLog
+from gpax_instruments.twins._stem_scope import Scope
+from gpax_instruments.twins._writer import Writer
 
 SEED, LAW = 1, "thermodynamic"
 

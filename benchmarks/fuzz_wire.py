@@ -17,10 +17,10 @@ from gpax_instruments.errors import BadFrame
 from gpax_instruments.links import TAG_ECHO, Scpi
 from gpax_instruments.links._link import SocketLink
 from gpax_instruments.twins import start_pfm
-from gpax_instruments.twins.dialect import Block, Dialect
-from gpax_instruments.twins.faults import Faults
-from gpax_instruments.twins.hislip import HislipServer
-from gpax_instruments.twins.scpi_server import Listener, WireLog
+from gpax_instruments.twins._dialect import Block, Dialect
+from gpax_instruments.twins._faults import Faults
+from gpax_instruments.twins._hislip import HislipServer
+from gpax_instruments.twins._scpi_server import Listener, WireLog
 
 from gpax_lab.core import InstrumentError
 

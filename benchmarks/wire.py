@@ -15,7 +15,7 @@ import sys
 import time
 
 import numpy as np
-from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers import PFM
 from gpax_instruments.errors import LINK_FAULTS
 from gpax_instruments.links import Scpi, open_link
 from gpax_instruments.links._scpi import TAG_ECHO

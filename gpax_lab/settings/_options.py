@@ -215,7 +215,7 @@ def _annotated(annotation: Any) -> Check | None:
 
 
 def _bounded(function: Any, name: str) -> Check | None:
-    """The limits of a driver's own number of this name; see `gpax_instruments.drivers.pfm.PFM.vmax`."""
+    """The limits of a driver's own number of this name; see `gpax_instruments.drivers.PFM.vmax`."""
     bound = inspect.getattr_static(function, name, None) if inspect.isclass(function) else None
     if bound is None or not all(hasattr(bound, key) for key in ("low", "high", "above", "whole")):
         return None

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers import PFM
 from gpax_instruments.errors import DeviceError, LinkLost
 from gpax_instruments.twins import start_pfm
 from typer.testing import CliRunner

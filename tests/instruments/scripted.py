@@ -6,10 +6,7 @@ import time
 
 import numpy as np
 from gpax_instruments import _codecs as codecs
-from gpax_instruments.drivers.band_excitation import BandExcitation
-from gpax_instruments.drivers.domain_writer import DomainWriter
-from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.drivers.stem import STEM
+from gpax_instruments.drivers import PFM, STEM, BandExcitation, DomainWriter
 
 from gpax_lab.core import Axis
 

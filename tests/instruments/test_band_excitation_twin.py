@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from gpax_instruments.drivers.band_excitation import BandExcitation
+from gpax_instruments.drivers import BandExcitation
 from gpax_instruments.errors import LINK_FAULTS
 from gpax_instruments.twins import start_pfm
-from gpax_instruments.twins.results import key_part
+from gpax_instruments.twins._results import key_part
 
 from gpax_lab.core import Axis, MoveRefused
 from gpax_lab.spectra.sho import sho_fit

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from gpax_instruments.drivers.domain_writer import DomainWriter
+from gpax_instruments.drivers import DomainWriter
 from gpax_instruments.errors import BadFrame, DeviceError, PulseLost
 from gpax_instruments.twins import start_pfm
-from gpax_instruments.twins.writer import TRUTH, UNIT_M, law_of
+from gpax_instruments.twins._writer import TRUTH, UNIT_M, law_of
 
 from gpax_lab import acquisition, bayes_opt, hypotheses, model_average, run, smc
 from gpax_lab.core import Instrument, MoveRefused

@@ -14,7 +14,7 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 
 SHELL = """
 import os
-from gpax_instruments.twins import process
+from gpax_instruments.twins import _process as process
 ending = process.Ending({owner}, {seconds})
 print("ready", flush=True)
 ending.wait()
@@ -105,7 +105,7 @@ def test_no_instant_of_a_signal_can_hang_it():
 def test_a_signal_before_it_waits_and_while_the_thread_holds_a_lock_is_heard():
     code = (
         "import signal, threading\n"
-        "from gpax_instruments.twins.process import Ending\n"
+        "from gpax_instruments.twins._process import Ending\n"
         "ending, lock = Ending(None, float('inf')), threading.Lock()\n"
         "with lock:\n"
         "    signal.raise_signal(signal.SIGTERM)\n"
@@ -118,7 +118,7 @@ def test_a_signal_before_it_waits_and_while_the_thread_holds_a_lock_is_heard():
 def test_a_second_signal_ends_one_that_is_stuck_in_its_end():
     code = (
         "import signal, time\n"
-        "from gpax_instruments.twins.process import Ending\n"
+        "from gpax_instruments.twins._process import Ending\n"
         "ending = Ending(None, float('inf'))\n"
         "print('ready', flush=True)\n"
         "ending.wait()\n"

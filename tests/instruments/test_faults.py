@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers import PFM
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, LinkLost, LinkTimeout
 from gpax_instruments.links import TAG_ECHO, Scpi, open_link
 from gpax_instruments.links._link import SocketLink

@@ -5,7 +5,7 @@ import socket
 import time
 
 import pytest
-from gpax_instruments.drivers.domain_writer import DomainWriter
+from gpax_instruments.drivers import DomainWriter
 from gpax_instruments.errors import LINK_FAULTS, LinkTimeout, StillBusy, UnknownOutcome
 from gpax_instruments.links._link import SocketLink
 from scripted import KINDS, Scripted, eventually, impatient

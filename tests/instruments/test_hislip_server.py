@@ -5,10 +5,10 @@ import socket
 import threading
 
 import pytest
-from gpax_instruments.twins.dialect import Dialect
-from gpax_instruments.twins.faults import Faults
-from gpax_instruments.twins.hislip import MAX_PAYLOAD, HislipServer, Kind, receive, send
-from gpax_instruments.twins.scpi_server import WireLog
+from gpax_instruments.twins._dialect import Dialect
+from gpax_instruments.twins._faults import Faults
+from gpax_instruments.twins._hislip import MAX_PAYLOAD, HislipServer, Kind, receive, send
+from gpax_instruments.twins._scpi_server import WireLog
 from scripted import eventually
 
 

@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from gpax_instruments.drivers.domain_writer import DomainWriter
-from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.drivers.stem import STEM
+from gpax_instruments.drivers import PFM, STEM, DomainWriter
 from gpax_instruments.errors import DeviceError, DoseSpent, Interference, LinkTimeout, PulseLost, UnknownOutcome
 from gpax_instruments.twins import start_pfm, start_stem
 from scripted import AXES, KINDS, PLACE, Scripted, impatient, wave_of

@@ -145,7 +145,7 @@ def test_importing_does_not_load_pyvisa_or_jax():
     import sys
 
     heavy = "pyvisa", "jax", "h5py"
-    code = "import sys, gpax_instruments.drivers.pfm, gpax_instruments.drivers.replay\n"
+    code = "import sys, gpax_instruments.drivers._pfm, gpax_instruments.drivers._replay\n"
     code += f"print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "[]"

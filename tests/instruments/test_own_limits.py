@@ -5,11 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from gpax_instruments.drivers.band_excitation import BandExcitation
-from gpax_instruments.drivers.domain_writer import DomainWriter
-from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.drivers.stage import Stage
-from gpax_instruments.drivers.stem import STEM
+from gpax_instruments.drivers import PFM, STEM, BandExcitation, DomainWriter, Stage
 from gpax_instruments.errors import BadFrame, DeviceError, DoseSpent
 from gpax_instruments.links import open_link
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, block

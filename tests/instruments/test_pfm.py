@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from gpax_instruments import _codecs as codecs
-from gpax_instruments.drivers.pfm import PFM
+from gpax_instruments.drivers import PFM
 from gpax_instruments.errors import BadFrame, DeviceError, LinkLost, LinkTimeout, UnknownOutcome
 
 from gpax_lab.core import Axis, Instrument, MoveRefused

@@ -3,10 +3,7 @@
 import socket
 
 import pytest
-from gpax_instruments.drivers.band_excitation import BandExcitation
-from gpax_instruments.drivers.domain_writer import DomainWriter
-from gpax_instruments.drivers.pfm import PFM
-from gpax_instruments.drivers.stem import STEM
+from gpax_instruments.drivers import PFM, STEM, BandExcitation, DomainWriter
 from gpax_instruments.errors import DeviceError, PulseLost, UnknownOutcome
 from gpax_instruments.twins import start_pfm, start_stem
 from scripted import AXES, KINDS, PLACE, PULSE, Scripted, impatient

@@ -3,7 +3,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from gpax_instruments.drivers.replay import Replay
+from gpax_instruments.drivers import Replay
 
 from gpax_lab.core import Axis, Instrument, Measurement, MoveRefused
 from gpax_lab.storage import Dataset, load

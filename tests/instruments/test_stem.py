@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from gpax_instruments.drivers.stem import STEM
+from gpax_instruments.drivers import STEM
 from gpax_instruments.errors import DeviceError, DoseSpent, LinkLost, PulseLost, UnknownOutcome
 from gpax_instruments.twins import start_stem
 

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 from gpax_instruments.twins import start_pfm
-from gpax_instruments.twins.hislip import Kind, packets, receive, send
-from gpax_instruments.twins.microscope import RAIL, SIZE_M
+from gpax_instruments.twins._hislip import Kind, packets, receive, send
+from gpax_instruments.twins._microscope import RAIL, SIZE_M
 from raw_socket import AMPLE, Raw
 
 from gpax_lab.simulators import ferroelectric

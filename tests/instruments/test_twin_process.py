@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 from gpax_instruments.twins import start_pfm
-from gpax_instruments.twins.dialect import Dialect, split
+from gpax_instruments.twins._dialect import Dialect, split
 from raw_socket import AMPLE, Raw
 
 

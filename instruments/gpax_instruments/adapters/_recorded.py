@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from gpax_instruments.drivers.replay import Replay
+from gpax_instruments.drivers import Replay
 from gpax_lab.core import Measurement
 
 

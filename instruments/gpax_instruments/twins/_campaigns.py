@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from gpax_instruments.drivers import PFM
 from gpax_instruments.drivers._bounded import Bounded
-from gpax_instruments.drivers.pfm import PFM
 from gpax_instruments.twins import Twin, start_pfm
 from gpax_lab.core import Axis, Instrument, Measurement
 
@@ -44,7 +44,7 @@ class SimulatedPFM(Instrument):
     def __init__(
         self, seed: int = 0, noise: float = 0.02, dwell: float = 0.0, vmax: float = 8.0, points: int = 64
     ) -> None:
-        from gpax_instruments.twins.microscope import SIZE_M
+        from gpax_instruments.twins._microscope import SIZE_M
 
         self.seed, self.noise, self.dwell, self.vmax, self.points = seed, noise, dwell, vmax, points
         self._axes = tuple(Axis(name, unit, 0.0, SIZE_M) for name, unit in self.AXES.items())
@@ -110,7 +110,7 @@ class SimulatedPFM(Instrument):
         import jax
         import jax.numpy as jnp
 
-        from gpax_instruments.twins.microscope import SIZE_M
+        from gpax_instruments.twins._microscope import SIZE_M
         from gpax_lab.simulators import ferroelectric
         from gpax_lab.spectra.loops import triangle
 

@@ -8,22 +8,24 @@ SIGTERM, and when the process that started it ends. The commands are the table i
 import argparse
 from typing import TYPE_CHECKING
 
-from gpax_instruments.twins import process
-from gpax_instruments.twins.common import teach_common
-from gpax_instruments.twins.dialect import Dialect, integer, number, string
-from gpax_instruments.twins.faults import Faults
-from gpax_instruments.twins.process import Blocks, numbers
+from gpax_instruments.twins import _process as process
+from gpax_instruments.twins._common import register_common
+from gpax_instruments.twins._dialect import Dialect, integer, number, string
+from gpax_instruments.twins._faults import Faults
+from gpax_instruments.twins._process import Blocks, numbers
 
 if TYPE_CHECKING:
-    from gpax_instruments.twins.microscope import Microscope
-    from gpax_instruments.twins.writer import Writer
+    from gpax_instruments.twins._microscope import Microscope
+    from gpax_instruments.twins._writer import Writer
+
+__all__: list[str] = []
 
 
 def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults, band: bool = False) -> None:
-    """Teach the dialect the commands of the microscope."""
-    from gpax_instruments.twins.microscope import RAIL, SIZE_M
+    """Register the commands of the microscope."""
+    from gpax_instruments.twins._microscope import RAIL, SIZE_M
 
-    blocks = teach_common(dialect, scope, faults, "PFM", SIZE_M)
+    blocks = register_common(dialect, scope, faults, "PFM", SIZE_M)
 
     def engage() -> None:
         scope.engaged = True
@@ -43,16 +45,16 @@ def dialect_of(dialect: Dialect, scope: "Microscope", faults: Faults, band: bool
     dialect.add("LOOP:RAIL?", lambda: numbers(RAIL))
     dialect.add("TEST:BLOCk?", blocks.ramp, integer)
     if scope.writer:
-        teach_writing(dialect, scope, scope.writer, blocks)
+        register_writing(dialect, scope, scope.writer, blocks)
     if band:
-        from gpax_instruments.twins.resonance import Resonance, teach_band
+        from gpax_instruments.twins._resonance import Resonance, register_band
 
-        teach_band(dialect, Resonance(scope), blocks)
+        register_band(dialect, Resonance(scope), blocks)
 
 
-def teach_writing(dialect: Dialect, scope: "Microscope", writer: "Writer", blocks: Blocks) -> None:
-    """Teach the dialect the commands of domain writing. None of them tells the law."""
-    from gpax_instruments.twins.writer import BIAS, LOG_DURATION, PIXEL_M, PIXELS
+def register_writing(dialect: Dialect, scope: "Microscope", writer: "Writer", blocks: Blocks) -> None:
+    """Register the commands of domain writing. None of them tells the law."""
+    from gpax_instruments.twins._writer import BIAS, LOG_DURATION, PIXEL_M, PIXELS
 
     def last() -> str:
         domain = writer.read()
@@ -75,8 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build(options: argparse.Namespace, dialect: Dialect, faults: Faults) -> None:
     """Build the microscope and register its commands."""
-    from gpax_instruments.twins.microscope import Microscope
-    from gpax_instruments.twins.writer import Writer
+    from gpax_instruments.twins._microscope import Microscope
+    from gpax_instruments.twins._writer import Writer
 
     writer = Writer(options.law, options.seed, options.cells, options.dwell, options.pace) if options.law else None
     scope = Microscope(

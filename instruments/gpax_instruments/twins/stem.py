@@ -7,25 +7,27 @@ stops in the same ways. The commands are the table in ``dialect_of``.
 import argparse
 from typing import TYPE_CHECKING
 
-from gpax_instruments.twins import process
-from gpax_instruments.twins.common import teach_common
-from gpax_instruments.twins.dialect import Dialect, string
-from gpax_instruments.twins.faults import Faults
-from gpax_instruments.twins.process import numbers
+from gpax_instruments.twins import _process as process
+from gpax_instruments.twins._common import register_common
+from gpax_instruments.twins._dialect import Dialect, string
+from gpax_instruments.twins._faults import Faults
+from gpax_instruments.twins._process import numbers
 
 if TYPE_CHECKING:
-    from gpax_instruments.twins.stem_scope import Scope
+    from gpax_instruments.twins._stem_scope import Scope
+
+__all__: list[str] = []
 
 
 def dialect_of(dialect: Dialect, scope: "Scope", faults: Faults) -> None:
-    """Teach the dialect the commands of the microscope."""
+    """Register the commands of the microscope."""
     import numpy as np
 
-    from gpax_instruments.twins import stem_scope
+    from gpax_instruments.twins import _stem_scope as stem_scope
     from gpax_lab.simulators import diffraction, stem_sample
 
     side = stem_scope.SIZE_M
-    blocks = teach_common(dialect, scope, faults, "STEM", side)
+    blocks = register_common(dialect, scope, faults, "STEM", side)
     mrad = 1e3 * diffraction.wavelength(stem_scope.VOLTAGE) / (stem_scope.CELLS * stem_scope.LATTICE_NM)
 
     dialect.add("BEAM:BLANk", scope.blank)
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def build(options: argparse.Namespace, dialect: Dialect, faults: Faults) -> None:
     """Build the microscope and register its commands."""
-    from gpax_instruments.twins.stem_scope import Scope
+    from gpax_instruments.twins._stem_scope import Scope
 
     dialect_of(dialect, Scope(dialect.lock, faults, options.seed, options.drift, options.dwell), faults)
 

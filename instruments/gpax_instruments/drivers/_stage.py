@@ -7,8 +7,8 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
+from gpax_instruments.drivers._scpi_instrument import ScpiInstrument
 from gpax_instruments.drivers._tokens import check_token
-from gpax_instruments.drivers.scpi_instrument import ScpiInstrument
 from gpax_instruments.errors import DeviceError, StillBusy, UnknownOutcome
 from gpax_instruments.links._link import Link
 from gpax_instruments.links._scpi import Scpi

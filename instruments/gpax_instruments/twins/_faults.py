@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from gpax_instruments.twins.dialect import Block, Piece, PowerFailed, ScpiError
+from gpax_instruments.twins._dialect import Block, Piece, PowerFailed, ScpiError
 
 Buffer = bytes | memoryview
 

@@ -8,8 +8,8 @@ from gpax_instruments import _codecs as codecs
 from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._images import image_measurement
 from gpax_instruments.drivers._kept import Kept
-from gpax_instruments.drivers.scpi_instrument import LITTLE_ENDIAN
-from gpax_instruments.drivers.stage import Stage
+from gpax_instruments.drivers._scpi_instrument import LITTLE_ENDIAN
+from gpax_instruments.drivers._stage import Stage
 from gpax_instruments.errors import LINK_FAULTS, StillBusy, UnknownOutcome
 from gpax_instruments.links._link import Link
 from gpax_instruments.links._scpi import TAG_ECHO, Scpi

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_instruments.twins import faults
-from gpax_instruments.twins.common import check_target
-from gpax_instruments.twins.dialect import ScpiError
-from gpax_instruments.twins.results import Results, key_part
-from gpax_instruments.twins.writer import Writer
+from gpax_instruments.twins import _faults as faults
+from gpax_instruments.twins._common import check_target
+from gpax_instruments.twins._dialect import ScpiError
+from gpax_instruments.twins._results import Results, key_part
+from gpax_instruments.twins._writer import Writer
 from gpax_lab.simulators import ferroelectric
 from gpax_lab.spectra._loop import triangle_at
 

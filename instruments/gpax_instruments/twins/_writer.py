@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gpax_instruments.twins.dialect import ScpiError
-from gpax_instruments.twins.results import Results, key_part
+from gpax_instruments.twins._dialect import ScpiError
+from gpax_instruments.twins._results import Results, key_part
 from gpax_lab.laws import domain_writing as domains
 from gpax_lab.simulators import domain_image
 from gpax_lab.simulators._domain_image import written_radius

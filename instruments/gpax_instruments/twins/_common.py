@@ -5,9 +5,9 @@ from typing import Protocol
 
 import numpy as np
 
-from gpax_instruments.twins.dialect import Dialect, ScpiError, integer, name, number
-from gpax_instruments.twins.faults import MOVE, Faults
-from gpax_instruments.twins.process import Blocks, numbers
+from gpax_instruments.twins._dialect import Dialect, ScpiError, integer, name, number
+from gpax_instruments.twins._faults import MOVE, Faults
+from gpax_instruments.twins._process import Blocks, numbers
 
 
 class AnyScope(Protocol):
@@ -37,8 +37,8 @@ class AnyScope(Protocol):
         """Lose what is lost with the power."""
 
 
-def teach_common(dialect: Dialect, scope: AnyScope, faults: Faults, kind: str, side_m: float) -> Blocks:
-    """Teach a dialect the commands that all microscopes have.
+def register_common(dialect: Dialect, scope: AnyScope, faults: Faults, kind: str, side_m: float) -> Blocks:
+    """Register the commands that all microscopes have.
 
     Args:
         dialect: learns them.

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import numpy as np
 
-from gpax_instruments.twins.dialect import Dialect, ScpiError, integer, number, string
-from gpax_instruments.twins.process import Blocks, numbers
-from gpax_instruments.twins.results import check_name, key_part
+from gpax_instruments.twins._dialect import Dialect, ScpiError, integer, number, string
+from gpax_instruments.twins._process import Blocks, numbers
+from gpax_instruments.twins._results import check_name, key_part
 from gpax_lab.simulators import be_sample, be_spectrum
 
 if TYPE_CHECKING:
-    from gpax_instruments.twins.microscope import Microscope
+    from gpax_instruments.twins._microscope import Microscope
 
 PIXELS = 64  # along an edge of the image
 NOISE_PM = 30.0  # of the real and the imaginary part of a bin; the peak is some thousand pm high
@@ -83,7 +83,7 @@ class Resonance:
         return (clean + IMAGE_NOISE * noise).astype("<f4")
 
     def _size(self) -> float:
-        from gpax_instruments.twins.microscope import SIZE_M
+        from gpax_instruments.twins._microscope import SIZE_M
 
         return SIZE_M
 
@@ -99,8 +99,8 @@ class Resonance:
         return np.asarray(self._spectrum(key, self.band.frequency, amplitude, resonance, q, phase, NOISE_PM))
 
 
-def teach_band(dialect: Dialect, resonance: Resonance, blocks: Blocks) -> None:
-    """Teach the dialect the commands of band excitation."""
+def register_band(dialect: Dialect, resonance: Resonance, blocks: Blocks) -> None:
+    """Register the commands of band excitation."""
     dialect.forget.append(resonance.forget)
     dialect.add("BAND", resonance.set_band, number, number, integer)
     dialect.add("BAND?", lambda: f"{numbers(resonance.band.centre, resonance.band.width)},{resonance.band.bins}")

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from gpax_instruments.twins.dialect import Piece
-from gpax_instruments.twins.faults import Faults, deliver
+from gpax_instruments.twins._dialect import Piece
+from gpax_instruments.twins._faults import Faults, deliver
 
 HOST = "127.0.0.1"  # a twin obeys anybody who can reach it, so nobody outside this machine can
 MAX_LINE = 1 << 20

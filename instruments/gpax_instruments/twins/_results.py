@@ -5,7 +5,7 @@ import threading
 import time
 from typing import Generic, Protocol, TypeVar
 
-from gpax_instruments.twins.dialect import ScpiError
+from gpax_instruments.twins._dialect import ScpiError
 
 
 class Result(Protocol):

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from gpax_instruments.twins.dialect import Block, Dialect, ScpiError
-from gpax_instruments.twins.faults import Faults
+from gpax_instruments.twins._dialect import Block, Dialect, ScpiError
+from gpax_instruments.twins._faults import Faults
 
 MAX_BLOCK = 1 << 26  # bytes
 
@@ -136,8 +136,8 @@ def serve(
 
     jax.config.update("jax_enable_x64", True)  # this process is ours; metres and volts are float64
     jax.config.update("jax_platforms", "cpu")  # a twin must not take the accelerator of the campaign it serves
-    from gpax_instruments.twins.hislip import HislipServer
-    from gpax_instruments.twins.scpi_server import ScpiServer, WireLog
+    from gpax_instruments.twins._hislip import HislipServer
+    from gpax_instruments.twins._scpi_server import ScpiServer, WireLog
 
     dialect, faults, log = Dialect(), Faults(), WireLog(options.wire_log)
     build(options, dialect, faults)

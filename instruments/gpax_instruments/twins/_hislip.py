@@ -13,8 +13,8 @@ import time
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from gpax_instruments.twins.faults import Buffer, deliver
-from gpax_instruments.twins.scpi_server import MAX_LINE, Listener, cut
+from gpax_instruments.twins._faults import Buffer, deliver
+from gpax_instruments.twins._scpi_server import MAX_LINE, Listener, cut
 
 HEADER = struct.Struct("!2sBBIQ")  # prologue, type, control code, parameter, payload length: IVI-6.1 table 3
 VERSION = 0x0100  # 1.0
