@@ -92,7 +92,10 @@ def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
     try:
         return build(parse(written))
     except SettingsError as error:
-        raise SettingsError(f"{path}: {error}") from None
+        raise SettingsError(
+            f"{path}: {error} If a former version of gpax-lab wrote this journal, it can not be continued by this one: "
+            "gpax_lab.storage.read gives its measurements."
+        ) from None
 
 
 def in_force(plan: Plan, records: Sequence[JournalRecord]) -> Settings:

@@ -25,11 +25,17 @@ def box(bounds: ArrayLike | None, dim: int) -> tuple[np.ndarray, np.ndarray]:
         ValueError: bounds are not (d, 2), masked, complex, not finite, or a lower one is not below its upper one.
     """
     if bounds is None:
-        return np.zeros(dim), np.ones(dim)
+        return _kept(np.zeros(dim)), _kept(np.ones(dim))
     edges = numbers(bounds, "bounds")
     if edges.shape != (dim, 2) or not np.isfinite(edges).all() or not (edges[:, 0] < edges[:, 1]).all():
         raise ValueError(f"bounds must be ({dim}, 2) finite [low, high] with low < high; got {edges.tolist()}.")
-    return edges[:, 0], edges[:, 1] - edges[:, 0]
+    return _kept(edges[:, 0].copy()), _kept(edges[:, 1] - edges[:, 0])
+
+
+def _kept(values: np.ndarray) -> np.ndarray:
+    """The same, not to be written to: equal models share it."""
+    values.setflags(write=False)
+    return values
 
 
 def check_standardize(rule: bool | tuple[float, float]) -> bool | tuple[float, float]:

@@ -179,6 +179,9 @@ def changed(small, pictures):
         parts = {"encoder": vae.MLP((8,)), "decoder": vae.MLPDecoder((6, 6), (8,))}
         return plain | {"model": vae.model((6, 6), 1, **(parts | more))}
 
+    def late(step):
+        return jnp.where(step > 500, 0.1, 1.0)
+
     def decay(epochs):
         return optax.cosine_decay_schedule(1e-3, epochs)
 
@@ -194,6 +197,10 @@ def changed(small, pictures):
         ("optimizer", plain | {"optimizer": optax.scale_by_adam(b1=0.8)}),
         ("optimizer", plain | {"optimizer": optax.scale_by_adam(eps=1e-5)}),
         ("optimizer", plain | {"optimizer": optax.scale_by_rms()}),
+        ("optimizer", plain | {"optimizer": optax.chain(optax.scale_by_adam(), optax.scale(-1.0))}),
+        ("optimizer", plain | {"optimizer": optax.chain(optax.scale_by_adam(), optax.add_decayed_weights(1e-4))}),
+        ("optimizer", plain | {"optimizer": optax.chain(optax.clip(40.0), optax.scale_by_adam())}),
+        ("optimizer", plain | {"optimizer": optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(late))}),
         ("networks", of(encoder=vae.MLP((9,)))),
         ("bound", of(encoder=vae.MLP((8,), jnp.tanh))),
         ("bound", of(decoder=vae.MLPDecoder((6, 6), (8,), jnp.tanh))),
