@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import sys
 from collections import Counter
 from pathlib import Path
@@ -79,3 +80,27 @@ def test_the_home_of_a_name_is_the_deepest_face_that_lists_it():
     assert found.path == "gpax_lab.inference.smc"
     assert faces.find("gpax_lab.inference._smc.smc") == found
     assert faces.find("gpax_lab.nothing_of_this_name") is None
+
+
+def arguments(node):
+    """Names of the arguments of a function, or of what makes a class."""
+    if isinstance(node, ast.ClassDef):
+        node = next((one for one in node.body if isinstance(one, ast.FunctionDef) and one.name == "__init__"), None)
+    if node is None:
+        return None
+    listed = node.args.posonlyargs + node.args.args + node.args.kwonlyargs + [node.args.vararg, node.args.kwarg]
+    return {argument.arg for argument in listed if argument is not None}
+
+
+def test_docstrings_speak_of_the_arguments_that_there_are():
+    wrong = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = ast.get_docstring(node) if isinstance(node, (ast.FunctionDef, ast.ClassDef)) else None
+            if not text or "Args:" not in text or (there := arguments(node)) is None:
+                continue
+            block = text.split("Args:")[1].split("\n\n")[0]
+            told = ", ".join(re.findall(r"^    ([*\w]+(?:, [*\w]+)*): ", block, flags=re.MULTILINE)).split(", ")
+            if unknown := {name.lstrip("*") for name in told} - there - {""}:
+                wrong[f"{path.relative_to(ROOT)} {node.name}"] = unknown
+    assert wrong == {}

@@ -8,6 +8,8 @@ LOOPS = "a whole campaign: `tests/experiment` compares `run`, `simulate` and `vm
 
 EXCLUDED = {
     HOST: """
+        core._plugins.
+        experiment._past.
         _lazy.
         acquisition._acquisition.as_acquisition
         acquisition._acquisition.need_positive
