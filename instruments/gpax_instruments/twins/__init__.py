@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import IO, Any
 
-__all__ = ["Twin", "start_pfm", "start_stem"]
+__all__ = ["Twin", "law_of", "start_pfm", "start_stem"]
 
 
 class Twin:
@@ -123,6 +123,21 @@ def start_stem(deadline_s: float = 60.0, **options: Any) -> Twin:
         TimeoutError: it was not ready in time.
     """
     return _start("stem", deadline_s, options)
+
+
+def law_of(word: str, seed: int) -> str:
+    """The law of domain writing that a simulated microscope hides behind ``law=word`` and its seed.
+
+    Args:
+        word: name of a law, or "random" for one drawn by the seed.
+        seed: of the simulated microscope.
+
+    Raises:
+        ValueError: no such law.
+    """
+    from gpax_instruments.twins._writer import law_of as hidden  # the microscope's physics; drivers need none of it
+
+    return hidden(word, seed)
 
 
 def _start(kind: str, deadline_s: float, options: dict[str, Any]) -> Twin:
