@@ -213,7 +213,7 @@ def test_pictures_are_drawn(turned):
     np.testing.assert_allclose(shown, vae.decode(turned, [[0.0]])[0], atol=1e-6)
     spectra = plot.manifold(np.arange(120.0).reshape(2, 3, 20))
     assert len(spectra.axes) == 6
-    with pytest.raises(ValueError, match="pictures"):
+    with pytest.raises(ValueError, match="images"):
         plot.manifold(np.zeros((3, 20)))
     places = np.stack([np.arange(12.0), np.arange(12.0) * 2], axis=-1)
     mapped = plot.latent_map(np.zeros((20, 30)), places, np.asarray(truth.angle), ("angle", "rad"), cyclic=True)
