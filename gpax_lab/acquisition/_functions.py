@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.scipy.special import log_ndtr
 
@@ -21,7 +22,13 @@ LARGEST_JOINT_DRAW = 4096
 
 
 def sign_of(maximize: bool) -> float:
-    """+1 or -1."""
+    """+1 or -1.
+
+    Raises:
+        TypeError: neither True nor False.
+    """
+    if not isinstance(maximize, bool | np.bool_):
+        raise TypeError(f"maximize is True to look for a maximum, False for a minimum; got {maximize!r}.")
     return 1.0 if maximize else -1.0
 
 

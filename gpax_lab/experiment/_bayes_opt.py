@@ -156,12 +156,11 @@ def _experiment(
 
 
 def _check_settings(settings: ProposalSettings) -> None:
-    if settings.batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1; got {settings.batch_size}.")
-    if settings.num_samples is not None and settings.num_samples < 1:
-        raise ValueError(
-            f"num_samples must be at least 1, or None for all of the posterior; got {settings.num_samples}."
-        )
+    size, draws = settings.batch_size, settings.num_samples
+    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"batch_size must be a whole number, at least 1; got {size}.")
+    if draws is not None and (not isinstance(draws, int | np.integer) or draws < 1):
+        raise ValueError(f"num_samples must be at least 1, or None for all of the posterior; got {draws}.")
     floor, every = settings.floor, settings.apart_every
     if not 0 <= floor < 1 or (every is not None and every < 2):
         raise ValueError(f"bayes_opt needs 0 <= floor < 1 and apart_every >= 2 or None; got {floor} and {every}.")

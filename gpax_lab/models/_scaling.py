@@ -22,8 +22,11 @@ def box(bounds: ArrayLike | None, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower corner (d,) and width (d,) of the user's box; (0, 1) when there is none.
 
     Raises:
-        ValueError: bounds are not (d, 2), masked, complex, not finite, or a lower one is not below its upper one.
+        ValueError: no inputs, or bounds are not (d, 2), masked, complex, not finite, or a lower one is not below its
+            upper one.
     """
+    if dim < 1:
+        raise ValueError(f"a model has at least one input; got dim = {dim}.")
     if bounds is None:
         return _kept(np.zeros(dim)), _kept(np.ones(dim))
     edges = numbers(bounds, "bounds")
@@ -46,10 +49,13 @@ def check_standardize(rule: bool | tuple[float, float]) -> bool | tuple[float, f
     """
     if isinstance(rule, bool):
         return rule
-    location, scale = rule
+    try:
+        location, scale = (float(value) for value in rule)
+    except (TypeError, ValueError):
+        location = scale = np.nan
     if not (np.isfinite(location) and np.isfinite(scale) and scale > 0):
-        raise ValueError(f"standardize must be True, False or (location, scale) with scale > 0; got {rule}.")
-    return (float(location), float(scale))
+        raise ValueError(f"standardize must be True, False or (location, scale) with scale > 0; got {rule!r}.")
+    return (location, scale)
 
 
 def measured_inputs(obs: Observations) -> Array:

@@ -135,8 +135,9 @@ def train(
         'finished'
     """
     plan = _Plan.of(model, data, epochs, batch_size, members, optimizer, devices)
-    _check(model, held_out, patience, every)
     weighed, history = weights or Weights(), list[_Note]()
+    _check(model, held_out, patience, every)
+    _check_numbers(learning_rate, weighed)
     state, checkpointer = _start(key, plan, data.first() if isinstance(data, Stored) else data), None
     if checkpoint is not None:
         about = of_training(key, model, data, held_out, state, optimizer, learning_rate, weighed)
@@ -159,6 +160,15 @@ def train(
             checkpointer.close()
     params = state.params if held_out is None else state.best
     return Trained(model, params, _history(history, members), outcome, members)
+
+
+def _check_numbers(learning_rate: Weight, weights: Weights) -> None:
+    """Refuse numbers with which the bound does not rise; schedules are functions, and not looked into."""
+    if not callable(learning_rate) and not 0 < float(learning_rate) < np.inf:
+        raise ValueError(f"learning_rate must be above 0 and finite; got {learning_rate}.")
+    for name, value in weights._asdict().items():
+        if not callable(value) and not 0 <= float(np.min(value)) <= float(np.max(value)) < np.inf:
+            raise ValueError(f"weights.{name} must be finite and not below 0; got {value}.")
 
 
 def _check(model: VAE, held_out: Examples | None, patience: int | None, every: int) -> None:

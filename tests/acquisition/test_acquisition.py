@@ -78,3 +78,11 @@ def test_a_setting_out_of_range_is_refused(make):
     """Each of them was NaN, infinite or without effect, and the campaign went on."""
     with pytest.raises(ValueError, match="needs"):
         make()
+
+
+@pytest.mark.parametrize("make", [acquisition.log_ei, acquisition.log_pi, acquisition.ucb, acquisition.thompson])
+@pytest.mark.parametrize("wrong", ["minimize", None, 1])
+def test_a_direction_is_true_or_false(make, wrong):
+    """A word for the other direction would be taken for True."""
+    with pytest.raises(TypeError, match="maximize is True to look for a maximum"):
+        make(maximize=wrong)

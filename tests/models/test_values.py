@@ -85,3 +85,22 @@ def test_a_model_says_what_it_can_not_do():
     with pytest.raises(ValueError, match="one quantity"):
         models.multi_output(vector, 2)
     assert not isinstance(gridded.process((kernels.rbf,)), models.Model)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"dim": 0}, "at least one input"),
+        ({"dim": 1, "standardize": "yes"}, "standardize must be True, False or"),
+        ({"dim": 1, "standardize": (0.0, -1.0)}, "standardize must be True, False or"),
+    ],
+)
+def test_what_makes_no_process_is_refused_in_words(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        gp.exact(**wrong)
+
+
+def test_equal_models_cannot_be_changed_through_one_of_them():
+    one = gp.exact(1, bounds=[[0.0, 2.0]])
+    with pytest.raises(ValueError, match="read-only"):
+        one.transform.low[...] = -3.0

@@ -337,3 +337,16 @@ def test_values_of_a_gaussian_that_are_far_from_order_one_are_told():
 def test_fewer_examples_than_a_batch_are_one_batch(small, pictures):
     found = vae.train(KEY, small, vae.examples(pictures[:5]), 2, 100, progress=False)
     assert np.isfinite(found.history.terms.elbo).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"learning_rate": -1e-3}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"weights": vae.Weights(continuous=-1.0)}, r"weights.continuous must be finite and not below 0"),
+    ],
+)
+def test_numbers_with_which_the_bound_does_not_rise_are_refused(small, pictures, wrong, words):
+    with pytest.raises(ValueError, match=words):
+        vae.train(KEY, small, vae.examples(pictures), epochs=1, progress=False, **wrong)

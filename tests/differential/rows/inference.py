@@ -61,7 +61,7 @@ def race_of(obs: Observations) -> ModelAverage:
     known = hypotheses({"process": plain((0.0, 1.0)), "law": law()})
     each = tuple(belief(model, obs) for model in known.models.values())
     each = each[0], replace(each[1], log_evidence=jnp.asarray(-2.2))
-    return ModelAverage(each, jnp.log(jnp.asarray([0.6, 0.4])), known)
+    return ModelAverage(posteriors=each, hypotheses=known, log_prior=jnp.log(jnp.asarray([0.6, 0.4])))
 
 
 def gram(n: int, scale: float = 0.3, nugget: float = 0.05) -> jax.Array:
