@@ -148,5 +148,6 @@ def _signed(n: int, dtype) -> Array:
 
 
 def hann(shape: tuple[int, ...], dtype) -> Array:
+    """(h, w) window that falls to zero at the edges of an image."""
     rows, columns = (0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(n) + 0.5) / n) for n in shape)
     return jnp.asarray(rows, dtype)[:, None] * jnp.asarray(columns, dtype)[None, :]

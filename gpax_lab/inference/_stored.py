@@ -98,6 +98,7 @@ def pack(posterior: Posterior, prefix: str, arrays: dict[str, np.ndarray]) -> di
 
 
 def unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], model: Model) -> Posterior:
+    """The posterior that `pack` took apart, of this model."""
     params = {name: jnp.asarray(arrays[f"{prefix}params/{name}"]) for name in about["params"]}
     log_weight = jnp.asarray(arrays[f"{prefix}log_weight"])
     _check_parameters(params, model, log_weight.dtype)

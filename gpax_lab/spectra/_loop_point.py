@@ -44,6 +44,7 @@ class Switch(NamedTuple):
 
 
 def switch_at(point: tuple[Array, Array], params: Array) -> Switch:
+    """The step of the branch that a point (bias, whether it rises) lies on."""
     v, up = point
     _, _, a2, a3, _, b0, b1, b2, b3 = (params[k] for k in range(9))
     centre, before, change = jnp.where(up, a2, a3), jnp.where(up, b0, b2), jnp.where(up, b1 - b0, b3 - b2)

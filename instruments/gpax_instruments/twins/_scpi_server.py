@@ -4,6 +4,7 @@ import contextlib
 import socket
 import threading
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
@@ -51,7 +52,7 @@ class WireLog:
             self._file.close()
 
 
-class Listener:
+class Listener(ABC):
     """Accepts connections on 127.0.0.1 and serves each in a thread of its own; subclasses say how."""
 
     def __init__(self, device: Device, faults: Faults, log: WireLog, port: int = 0) -> None:
@@ -80,9 +81,9 @@ class Listener:
         for connection in list(self._open):
             cut(connection)
 
+    @abstractmethod
     def serve(self, connection: socket.socket) -> None:
         """Talk to one client until it leaves."""
-        raise NotImplementedError
 
     def _accept(self) -> None:
         while not self.stopping.is_set():
