@@ -102,6 +102,9 @@ def fingerprint(part: Any) -> Hashable:
         return _of_array(part)
     if isinstance(part, dist.Distribution):
         return _of_distribution(part)
+    if isinstance(part, types.FunctionType) and _made_here(part):
+        with contextlib.suppress(Unequal):
+            return _of_made(part)
     if isinstance(part, types.FunctionType):
         return part, tuple((name, fingerprint(value)) for name, value in _read_by(part))
     if isinstance(part, functools.partial):
@@ -156,6 +159,30 @@ def _of_distribution(prior: dist.Distribution) -> Hashable:
 
 
 _SIMPLE = bool | int | float | complex | str | bytes | np.generic | np.ndarray | jax.Array
+
+
+def _made_here(function: types.FunctionType) -> bool:
+    """Whether it is a function that one of ours has made: every call makes a new one of the same code."""
+    return function.__module__.startswith("gpax_lab.") and "<locals>" in function.__qualname__
+
+
+def _of_made(function: types.FunctionType) -> Hashable:
+    """By its code and by all that it has from the function that made it."""
+    cells = [(name, _held(cell, function)) for name, cell in _cells(function)]
+    defaults = fingerprint(function.__defaults__), fingerprint(function.__kwdefaults__)
+    return function.__code__, tuple(cells), defaults, tuple((n, fingerprint(v)) for n, v in _read_by(function))
+
+
+def _cells(function: types.FunctionType) -> list[tuple[str, types.CellType]]:
+    return list(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+
+
+def _held(cell: types.CellType, function: types.FunctionType) -> Hashable:
+    try:
+        value = cell.cell_contents
+    except ValueError as error:  # it is empty still
+        raise Unequal from error
+    return "itself" if value is function else fingerprint(value)
 
 
 def _read_by(function: types.FunctionType) -> list[tuple[str, Any]]:

@@ -104,3 +104,15 @@ def test_equal_models_cannot_be_changed_through_one_of_them():
     one = gp.exact(1, bounds=[[0.0, 2.0]])
     with pytest.raises(ValueError, match="read-only"):
         one.transform.low[...] = -3.0
+
+
+def test_models_of_equal_values_are_equal_however_these_are_written():
+    box = [[0.0, 2.0]]
+    one = gp.exact(1, bounds=box, noise="inferred")
+    for same in (np.asarray(box), ((0.0, 2.0),), [[0, 2]]):
+        assert gp.exact(1, bounds=same, noise="inferred") == one
+        assert hash(gp.exact(1, bounds=same, noise="inferred")) == hash(one)
+    for other in ({"bounds": [[0.0, 2.5]]}, {"noise": "known"}, {"standardize": False}, {"uncertain_inputs": 8}):
+        assert gp.exact(1, **({"bounds": box} | other)) != one
+    assert gp.exact(1, bounds=box, prior={"noise": dist.LogNormal(-2.0, 1.0)}) != one
+    assert gp.exact(1, bounds=box, mean=lambda x, p: x[0]) != gp.exact(1, bounds=box, mean=lambda x, p: 2.0 * x[0])
