@@ -1,6 +1,6 @@
 """Uses the public faces with every annotation checked at every call: shapes by jaxtyping, types by beartype.
 
-python tests/shapes_walk.py             the main calls
+python tests/shapes_walk.py             the main calls, or those of the parts that are named
 python tests/shapes_walk.py --examples  the examples of all docstrings
 """
 
@@ -225,9 +225,12 @@ def examples():
     return failed
 
 
+PARTS = (posteriors, kernels, campaigns, hypotheses, spectra_and_images, processes, networks, autoencoders)
+
 if __name__ == "__main__":
     if "--examples" in sys.argv:
         sys.exit(examples())
-    for part in (posteriors, kernels, campaigns, hypotheses, spectra_and_images, processes, networks, autoencoders):
-        part()
-        print(f"{part.__name__}: as annotated")
+    for part in PARTS:
+        if part.__name__ in sys.argv[1:] or not sys.argv[1:]:
+            part()
+            print(f"{part.__name__}: as annotated")

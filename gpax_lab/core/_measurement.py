@@ -74,7 +74,7 @@ class Instrument(Protocol):
         ...     repeatable = True
         ...
         ...     def measure(self, x, token):
-        ...         return Measurement({"power": np.sum(x**2)}, {"power": "W"}, position=x)
+        ...         return Measurement({"power": np.asarray(np.sum(x**2))}, {"power": "W"}, position=x)
         ...
         ...     def make_safe(self):
         ...         pass

@@ -278,7 +278,7 @@ def discover_laws(
         )
 
     order = np.argsort(-log_posterior, kind="stable")[:keep]
-    return Proposals(tuple(map(proposal, order)), inclusion, len(subsets), total <= limit)
+    return Proposals(tuple(proposal(int(i)) for i in order), inclusion, len(subsets), total <= limit)
 
 
 def _taken(x: ArrayLike | Observations, y: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -86,15 +86,16 @@ def _laid_out(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
     def constrained(z: Array) -> dict[str, Array]:
         return constrain_fn(handlers.seed(prior, jax.random.key(0)), (), {}, unflatten(z))
 
-    def program(obs: Observations) -> None:
+    # obs: Observations, or whatever else a density is of (the blocks of a grid).
+    def program(obs: Any) -> None:
         numpyro.factor("log_likelihood", model.log_likelihood(prior(), obs))
 
-    def energy(z: Array, obs: Observations) -> Array:
+    def energy(z: Array, obs: Any) -> Array:
         value = potential_energy(handlers.seed(program, jax.random.key(0)), (obs,), {}, unflatten(z))
         return jnp.where(jnp.isnan(value), jnp.inf, value)
 
     @jax.jit
-    def potential(z: Array, obs: Observations) -> Array:
+    def potential(z: Array, obs: Any) -> Array:
         # A border that the compiler does not fuse across: rounding, which a trajectory multiplies, then depends less on
         # what is around the call, such as the capacity.
         nowhere = jnp.full((), jnp.inf, dtype)
@@ -104,12 +105,12 @@ def _laid_out(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
     def prior_energy(z: Array) -> Array:
         return potential_energy(handlers.seed(unconditioned, jax.random.key(0)), (), {}, unflatten(z))
 
-    def log_likelihood(z: Array, obs: Observations) -> Array:
+    def log_likelihood(z: Array, obs: Any) -> Array:
         value = model.log_likelihood(constrain(z), obs).astype(dtype)
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
     @jax.jit
-    def log_given(z: Array, obs: Observations, aware: Array | bool) -> Array:
+    def log_given(z: Array, obs: Any, aware: Array | bool) -> Array:
         """() log likelihood, and log density of what the prior program has observed where it is aware of that."""
         value = log_likelihood(z, obs)
         if not observed:
@@ -117,7 +118,7 @@ def _laid_out(model: Density, dtype: jnp.dtype) -> UnconstrainedDensity:
         known = jnp.where(aware, log_observed(prior, constrained(z)).astype(dtype), 0.0)
         return value + jnp.where(jnp.isnan(known), -jnp.inf, known)
 
-    def log_likelihoods(z: Array, obs: Observations) -> Array:
+    def log_likelihoods(z: Array, obs: Any) -> Array:
         return over_draws(lambda one: log_given(one, obs, True), z)
 
     return UnconstrainedDensity(
@@ -152,7 +153,7 @@ def _tempered(
     return tempered
 
 
-def start(key: Array, space: UnconstrainedDensity, obs: Observations, num_draws: int = 16) -> Array:
+def start(key: Array, space: UnconstrainedDensity, obs: Any, num_draws: int = 16) -> Array:
     """The most probable of `num_draws` prior draws: (size,) a start where the density is finite, if any has one."""
     z = jax.vmap(space.draw)(jax.random.split(key, num_draws))
     energy = jax.lax.map(lambda one: space.potential(one, obs), z)

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike, DTypeLike
+from jax.typing import DTypeLike
 
 from gpax_lab.core._inputs import numbers
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 
 
 @jax.tree_util.register_dataclass

@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import traced
 from gpax_lab.core._poses import Pose
-from gpax_lab.core._types import Float, Int
+from gpax_lab.core._types import ArrayLike, Float, Int
 from gpax_lab.vae._elbo import encoder_output, importance_elbo, split
 from gpax_lab.vae._examples import Examples, examples
 from gpax_lab.vae._model import VAE, Latents, Params
@@ -192,7 +191,7 @@ def _weights_of(model: VAE, classes: ArrayLike | None, count: int, dtype: jnp.dt
     if np.ndim(given) < 2 and model.classes:
         eye = np.eye(model.classes, dtype=dtype)
         if traced(given):
-            given = jnp.asarray(eye)[jnp.broadcast_to(given, (count,))]
+            given = jnp.asarray(eye)[jnp.broadcast_to(jnp.asarray(given), (count,))]
         else:
             given = eye[_numbered(given, count, model.classes)]
     return _table(given if model.classes else None, count, model.classes, dtype)

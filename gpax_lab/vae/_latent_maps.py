@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.scipy.stats import norm
-from jax.typing import ArrayLike
 
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.vae._inference import Encoded, _encode, _one, _unlabelled, decode
 from gpax_lab.vae._training import Trained
 

@@ -2,9 +2,8 @@
 
 import jax.numpy as jnp
 from jax import Array
-from jax.typing import ArrayLike
 
-from gpax_lab.core._types import Float
+from gpax_lab.core._types import ArrayLike, Float
 
 
 def circular_correlation(a: ArrayLike, b: ArrayLike) -> Float[Array, ""]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from jax.typing import ArrayLike
+
+from gpax_lab.core._types import ArrayLike
 
 
 def trajectories(positions: Sequence[ArrayLike], reach: float) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The commands that every simulated microscope has."""
 
 import threading
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from gpax_instruments.twins._faults import MOVE, Faults
 from gpax_instruments.twins._process import Blocks, numbers
 
 
+@runtime_checkable
 class AnyScope(Protocol):
     """What every simulated microscope can do; see `microscope.Microscope` and `stem_scope.Scope`."""
 

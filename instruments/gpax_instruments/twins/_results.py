@@ -3,11 +3,12 @@
 import re
 import threading
 import time
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from gpax_instruments.twins._dialect import ScpiError
 
 
+@runtime_checkable
 class Result(Protocol):
     """Anything that knows its token."""
 

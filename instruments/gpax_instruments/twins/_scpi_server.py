@@ -6,7 +6,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from gpax_instruments.twins._dialect import Piece
 from gpax_instruments.twins._faults import Faults, deliver
@@ -15,6 +15,7 @@ HOST = "127.0.0.1"  # a twin obeys anybody who can reach it, so nobody outside t
 MAX_LINE = 1 << 20
 
 
+@runtime_checkable
 class Device(Protocol):
     """What a server serves."""
 
