@@ -119,30 +119,30 @@ _STANDARDIZE = either(flag, several(number(), 2), allowed="true, false or [locat
 
 
 @dataclass(frozen=True)
-class Exact:
-    """An exact Gaussian process."""
+class _Process:
+    """What Gaussian processes have in common."""
 
-    kind = "exact"
     kernel: str = entry(kernel, "matern52", "covariance of two points")
     standardize: bool | tuple[float, float] = entry(
         _STANDARDIZE, True, "whether measurements are scaled, or by which location and scale"
     )
     noise: Any = entry(noise, "inferred", "of a measurement")
     mean: Any = entry(law_table, None, "physics that the process bends around")
+
+
+@dataclass(frozen=True)
+class Exact(_Process):
+    """An exact Gaussian process."""
+
+    kind = "exact"
     uncertain_inputs: bool = entry(flag, False, "whether positions are known up to an error that is inferred")
 
 
 @dataclass(frozen=True)
-class Sparse:
+class Sparse(_Process):
     """A Gaussian process seen through inducing points, for thousands of measurements."""
 
     kind = "sparse"
-    kernel: str = entry(kernel, "matern52", "covariance of two points")
-    standardize: bool | tuple[float, float] = entry(
-        _STANDARDIZE, True, "whether measurements are scaled, or by which location and scale"
-    )
-    noise: Any = entry(noise, "inferred", "of a measurement")
-    mean: Any = entry(law_table, None, "physics that the process bends around")
     inducing: int = entry(whole(1, 10_000), 128, "inducing points, which fill the box evenly")
 
 
