@@ -256,7 +256,7 @@ def reconstruct(
 
 
 def predict(
-    trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, draws: int = 64
+    trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, num_samples: int = 64
 ) -> tuple[Float[Array, " n *output"], Float[Array, " n *output"]]:
     """Mean and variance (n, *output) of the decoder's images over draws of the latents.
 
@@ -268,14 +268,14 @@ def predict(
         key: random key.
         x: (n, *shape), or examples.
         condition: (n, conditions), where the model has any.
-        draws: of the latents.
+        num_samples: draws of the latents.
 
     Returns:
         Mean and variance, (n, *output) each.
     """
     model, params = _one(trained)
     data = _given(model, x, condition)
-    return _predict(model, params, key, data, draws)
+    return _predict(model, params, key, data, num_samples)
 
 
 @partial(jax.jit, static_argnames=("model", "draws"))
@@ -307,7 +307,7 @@ def _predict(model: VAE, params: Params, key: Array, data: Examples, draws: int)
 
 
 def anomaly(
-    trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, samples: int = 64
+    trained: Trained, key: Array, x: ArrayLike | Examples, condition: ArrayLike | None = None, num_samples: int = 64
 ) -> Float[Array, " n"]:
     """(n,) minus the importance-weighted bound on log p(x), nat: high for what the training set has nothing like.
 
@@ -316,7 +316,7 @@ def anomaly(
         key: random key.
         x: (n, *shape), or examples.
         condition: (n, conditions), where the model has any.
-        samples: draws for every example.
+        num_samples: draws for every example.
 
     Returns:
         (n,) nat.
@@ -325,4 +325,4 @@ def anomaly(
     data = _given(model, x, condition)
     if data.target.shape[1:] != model.output:
         raise ValueError(f"this model gives {model.output}: give examples(x, target=...) of that shape.")
-    return _batched(lambda part: -importance_elbo(model, params, key, part, samples), data, 500)
+    return _batched(lambda part: -importance_elbo(model, params, key, part, num_samples), data, 500)

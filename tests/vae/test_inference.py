@@ -33,7 +33,7 @@ def test_decoding_what_was_encoded_gives_the_picture_back(turned):
     truth = letter(30, (-0.7, 0.7), 0.05)
     again = vae.reconstruct(turned, truth.images)
     assert float(jnp.mean((again - truth.images) ** 2)) < 0.1 * float(jnp.var(truth.images))
-    mean, variance = vae.predict(turned, KEY, truth.images, draws=16)
+    mean, variance = vae.predict(turned, KEY, truth.images, num_samples=16)
     assert mean.shape == variance.shape == (30, 16, 16)
     assert float(variance.min()) >= 0
 
@@ -46,8 +46,8 @@ def test_batches_change_nothing(turned):
 
 
 def test_what_the_training_set_has_nothing_like_is_odd(turned):
-    usual = vae.anomaly(turned, KEY, letter(40, (-0.7, 0.7), 0.05).images, samples=16)
-    odd = vae.anomaly(turned, KEY, letter(40, (-0.7, 0.7), 0.05, "4").images, samples=16)
+    usual = vae.anomaly(turned, KEY, letter(40, (-0.7, 0.7), 0.05).images, num_samples=16)
+    odd = vae.anomaly(turned, KEY, letter(40, (-0.7, 0.7), 0.05, "4").images, num_samples=16)
     assert float(jnp.min(odd)) > float(jnp.median(usual))
 
 

@@ -95,10 +95,10 @@ def bounded() -> list[Row]:
             "_inference.decode vae._model.VAE.decode vae._model.VAE.code", lambda t, z: decode(t, z), content, SHORT
         ),
         turned("_inference.reconstruct", lambda t, x: reconstruct(t, x)),
-        turned("_inference.predict", lambda t, x: predict(t, KEY, x, draws=2)),
+        turned("_inference.predict", lambda t, x: predict(t, KEY, x, num_samples=2)),
         turned("_latent_maps.traversal", lambda t, z: traversal(t, 0, 3, z[0]), content),
         turned("_latent_maps.manifold", lambda t, z: manifold(t, 2, (0, 0), over=z), content),
-        turned("_inference.anomaly", lambda t, x: anomaly(t, KEY, x, samples=2)),
+        turned("_inference.anomaly", lambda t, x: anomaly(t, KEY, x, num_samples=2)),
     ]
 
 
