@@ -1,7 +1,7 @@
 """What a journal says of a campaign: the points in order, the map believed at the end, the truth where it is known."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,11 +52,11 @@ class Review:
         plan: what the settings in the journal stand for.
         contents: the journal.
         points: all measurements.
-        posterior: the last one, without diagnostics (the journal has them); None before the first fit.
         positions: (m, d) where the map is drawn, in the units of the axes.
-        belief: the posterior there, None before the first fit.
         truth: (m,) noise-free values there (of a simulation) or recorded ones (NaN: unusable); None if unknown.
-        best: (steps + 1,) best measurement after the seeds and after every step.
+        posterior: the last one, without diagnostics (the journal has them); None before the first fit.
+        belief: the posterior at the positions, None before the first fit.
+        best: (steps + 1,) best measurement after the seeds and after every step; none before the first fit.
         expected: (steps + 1,) best posterior mean over the positions, likewise.
         obs: what the posterior was fitted to; None before the first fit.
     """
@@ -64,12 +64,12 @@ class Review:
     plan: Plan
     contents: Contents
     points: Points
-    posterior: Posterior | HypothesisMixture | None
     positions: np.ndarray
-    belief: Belief | None
     truth: np.ndarray | None
-    best: np.ndarray
-    expected: np.ndarray
+    posterior: Posterior | HypothesisMixture | None = None
+    belief: Belief | None = None
+    best: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    expected: np.ndarray = field(default_factory=lambda: np.zeros(0))
     obs: Observations | None = None
 
     @property
@@ -132,15 +132,16 @@ def review(path: Path) -> Review:
     contents = opening(path)
     plan = plan_of(contents.records[0].header, path)
     positions = _positions(plan)
-    points, truth, none = _points(contents, len(plan.axes)), _truth(plan, positions), np.zeros(0)
+    begun = Review(plan, contents, _points(contents, len(plan.axes)), positions, _truth(plan, positions))
     past = past_fits(plan.model, contents.of("state", "intervention"))
     if not past:
-        return Review(plan, contents, points, None, positions, None, truth, none, none)
+        return begun
     sign, where = 1.0 if plan.maximize else -1.0, jnp.asarray(positions)
     expected = np.array([sign * float(jnp.max(sign * _mean(posterior, where))) for posterior, _ in past])
     best = np.array([_best(obs, sign) for _, obs in past])
     belief = Belief(*map(np.asarray, _moments(past[-1].posterior, where)))
-    return Review(plan, contents, points, past[-1].posterior, positions, belief, truth, best, expected, past[-1].obs)
+    last = past[-1]
+    return replace(begun, posterior=last.posterior, belief=belief, best=best, expected=expected, obs=last.obs)
 
 
 @jax.jit

@@ -17,7 +17,7 @@ from gpax_lab.core._inputs import observed, points_of, resolved, traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
 from gpax_lab.core._types import ArrayLike
-from gpax_lab.experiment._bayes_opt_steps import ProposalSettings, propose_points, take_in
+from gpax_lab.experiment._bayes_opt_steps import Answers, ProposalSettings, propose_points, take_in
 from gpax_lab.experiment._buffer import with_buffer, with_buffer_for_answers
 from gpax_lab.experiment._experiment import Experiment, State, empty_choice, left_of
 from gpax_lab.hypotheses._mixture import Hypotheses
@@ -137,12 +137,9 @@ def _experiment(
     def observe(
         state: State, x: ArrayLike, y: ArrayLike, noise: ArrayLike = 0.0, asked: ArrayLike | None = None
     ) -> State:
-        at, values, variances, where = _plain(state.obs, models, x, y, noise, asked)
-        sought = at if where is None else where
-        state = with_buffer_for_answers(state, sought)
-        key, key_fit, obs, asked_at = take_in(
-            state.key, state.obs, state.asked, state.candidates, at, values, variances, sought
-        )
+        answers = _answers(state.obs, models, x, y, noise, asked)
+        state = with_buffer_for_answers(state, answers.sought)
+        key, key_fit, obs, asked_at = take_in(state.key, state.obs, state.asked, state.candidates, answers)
         if not traced(obs) and any(model.standardized and model.tails is None for model in models):
             warn_of_outlier(obs, state.obs)
         posterior = sampler.update(key_fit, state.posterior, obs)
@@ -188,12 +185,12 @@ def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
                 resolved(model.bounds, corners.dtype)
 
 
-def _plain(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: Any, asked: Any) -> tuple:
+def _answers(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: Any, asked: Any) -> Answers:
     """What came back from a measurement as arrays of the right shapes; under jit only the shapes can be looked at."""
     if traced(obs, x, y, noise, asked):
         if jnp.ndim(x) != 2 or jnp.ndim(y) == 0 or jnp.shape(y)[0] != jnp.shape(x)[0]:
             raise ValueError(f"observe takes x (q, d) and y (q,); got shapes {jnp.shape(x)} and {jnp.shape(y)}.")
-        return x, y, noise, asked
+        return Answers(x, y, noise, x if asked is None else asked)
     dim, outputs = obs.x.shape[1], 1 if obs.y.ndim == 1 else obs.y.shape[1]
     taken = observed(x, y, noise, dim, outputs, obs.x.dtype)
     for model in models:
@@ -204,4 +201,4 @@ def _plain(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: 
             raise ValueError(f"asked has {len(where)} points, x {len(taken.x)}.")
         for model in models:
             model.check_points(where, "the points asked for")
-    return *taken, where
+    return Answers(*taken, sought=taken.x if where is None else where)

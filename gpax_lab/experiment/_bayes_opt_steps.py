@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from gpax_lab.acquisition._candidates import Candidates, Choice, domain
@@ -13,6 +14,7 @@ from gpax_lab.acquisition._information import seeks_optimum, telling_apart
 from gpax_lab.acquisition._penalties import last_point
 from gpax_lab.acquisition._route import shortest_path
 from gpax_lab.core._observations import EMPTY, PENDING, VETOED, Observations, add_pending, answered_slot, assimilate
+from gpax_lab.core._types import ArrayLike
 from gpax_lab.experiment._buffer import reserved, tolerance_of
 from gpax_lab.experiment._experiment import State, as_asked
 from gpax_lab.hypotheses._mixture import HypothesisMixture
@@ -82,23 +84,26 @@ def _on_the_way(start: Array, x: Array, last: Array) -> Array:
     return x[order][jnp.argsort(order > last, stable=True)]
 
 
+class Answers(NamedTuple):
+    """What came back from the instrument: y (q,) at x (q, d), known variances, and the points sought (q, d)."""
+
+    x: Array | np.ndarray
+    y: Array
+    noise: ArrayLike
+    sought: Array | np.ndarray
+
+
 @jax.jit
 def take_in(
-    key: Array,
-    obs: Observations,
-    asked: Array,
-    candidates: Candidates,
-    x: Array,
-    y: Array,
-    noise: Array | float,
-    sought: Array,
+    key: Array, obs: Observations, asked: Array, candidates: Candidates, answers: Answers
 ) -> tuple[Array, Array, Observations, Array]:
-    """The observations with the answers y (q,) at x (q, d) to the points sought (q, d); and the keys.
+    """The observations with the answers to the points sought; and the keys.
 
     Returns:
         Key of the state, key of the fit, observations, and (capacity, d) where each slot was asked for.
     """
     key, key_fit = jax.random.split(key)
+    x, y, noise, sought = answers
     x, sought = jnp.asarray(x, obs.x.dtype), jnp.asarray(sought, obs.x.dtype)
     tolerance = tolerance_of(candidates, obs, sought)
     variances = jnp.broadcast_to(jnp.asarray(noise, obs.y.dtype), (x.shape[0],))

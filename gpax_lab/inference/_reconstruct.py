@@ -190,20 +190,31 @@ def reconstruct(
     limits = jnp.asarray(tolerance, kind), jnp.asarray(most)
     count = int(measured.sum())
     if iterations is None and count <= DIRECT and count**2 * y.size <= DIRECT_WORK:
-        return _solve(process, mode, *_slots(standard, measured), blocks.axes, scale, limits[0])
+        slots = _slots(standard, measured)
+        return _solve(process, mode, slots, axes=blocks.axes, scale=scale, tolerance=limits[0])
     ranks = grid_moments.ranks(process, mode.params, y.shape)
     arrays = jnp.asarray(standard), jnp.asarray(measured)
-    return _fill(key_draws, process, mode, *arrays, scale, limits, num_samples, leading, ranks)
+    return _fill(
+        key_draws, process, mode, *arrays, scale=scale, limits=limits, samples=num_samples, leading=leading, ranks=ranks
+    )
 
 
-def _slots(standard: np.ndarray, measured: np.ndarray) -> tuple[Array, Array, Array]:
-    """Observations (slots,), their pixels (slots, d) and which slots are used: few numbers of slots, few compiles."""
+class _Slots(NamedTuple):
+    """Standardised observations (slots,), their pixels (slots, d), and which slots are used."""
+
+    y: Array
+    pixel: Array
+    used: Array
+
+
+def _slots(standard: np.ndarray, measured: np.ndarray) -> _Slots:
+    """What was measured, in few numbers of slots, so that little is compiled."""
     pixel = np.argwhere(measured).astype(np.int32)
     count = len(pixel)
     more = (capacity_for(count) if count <= SLOTS else -(-count // SLOTS) * SLOTS) - count
     used = np.arange(count + more) < count
     read = np.pad(standard[measured], (0, more))
-    return jnp.asarray(read), jnp.asarray(np.pad(pixel, ((0, more), (0, 0)))), jnp.asarray(used)
+    return _Slots(jnp.asarray(read), jnp.asarray(np.pad(pixel, ((0, more), (0, 0)))), jnp.asarray(used))
 
 
 def _checked_image(image: ArrayLike, kind: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -274,15 +285,17 @@ def learn(key: Array, process: KroneckerGP, blocks: Blocks) -> Mode:
 def _solve(
     process: KroneckerGP,
     mode: Mode,
-    y: Array,
-    pixel: Array,
-    used: Array,
+    slots: _Slots,
+    *,
     axes: tuple[Array, ...],
     scale: Scale,
     tolerance: Array,
 ) -> Reconstruction:
-    mean, std, residual, ok = grid_moments.direct(process, mode.params, y, pixel, used, axes)
-    return _told(mode, scale, mean, std, ok, residual, tolerance, jnp.asarray(0))
+    mean, std, residual, ok = grid_moments.direct(process, mode.params, *slots, axes)
+    none = jnp.asarray(0)
+    return _reconstruction(
+        mode, scale, mean=mean, std=std, ok=ok, residual=residual, tolerance=tolerance, iterations=none
+    )
 
 
 @partial(jax.jit, static_argnames=("process", "samples", "leading", "ranks"))
@@ -292,6 +305,7 @@ def _fill(
     mode: Mode,
     y: Array,
     measured: Array,
+    *,
     scale: Scale,
     limits: tuple[Array, Array],
     samples: int,
@@ -301,18 +315,21 @@ def _fill(
     tolerance, most = limits
     system = grid_moments.condition(process, mode.params, measured, leading, ranks)
     mean, std, residual, steps = grid_moments.moments(system, y, key, samples, tolerance, most)
-    return _told(mode, scale, mean, std, system.ok, residual, tolerance, steps)
+    return _reconstruction(
+        mode, scale, mean=mean, std=std, ok=system.ok, residual=residual, tolerance=tolerance, iterations=steps
+    )
 
 
-def _told(
+def _reconstruction(
     mode: Mode,
     scale: Scale,
+    *,
     mean: Array,
     std: Array,
     ok: Array,
     residual: Array,
     tolerance: Array,
-    steps: Array,
+    iterations: Array,
 ) -> Reconstruction:
     """Standardised moments in the unit of the image, with the outcome."""
     learned = jnp.isfinite(mode.log_density)
@@ -329,6 +346,6 @@ def _told(
         noise_std=scale.scale * jnp.sqrt(mode.params["noise"]),
         params=dict(mode.params),
         residual=residual,
-        iterations=steps,
+        iterations=iterations,
         outcome=outcome,
     )

@@ -7,6 +7,7 @@ are brought in step by step, by tempering (Del Moral, Doucet & Jasra 2006, JRSS 
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -90,24 +91,33 @@ def smc(
         return _update(key, posterior, obs, settings).conditioned(obs)
 
     def programs(ahead: Ahead, key: Array, model: Model, obs: Observations) -> Posterior:
-        begun = ahead(_begin, key, model, obs, num_samples)
-        rest = (obs, settings, jax.typeof(jnp.asarray(False)))
-        key_go, tuning, even, zero, nothing = begun
-        found = ahead(_follow, key_go, model, tuning, even, zero, nothing, *rest)
+        key_go, particles = ahead(_begin, key, model, obs, num_samples)
+        found = ahead(_follow, key_go, model, particles, obs, settings)
         return conditioning_ahead(ahead, found, obs)
 
     return Sampler(init, update, programs=programs)
 
 
+class _Particles(NamedTuple):
+    """Particles of the posterior of the `known` observations.
+
+    Those of the prior are not `aware` yet of what a prior program has observed: it comes in by tempering.
+    """
+
+    tuning: Tuning
+    log_weight: Array
+    log_evidence: Array
+    known: Observations
+    aware: Array
+
+
 def _init(key: Array, model: Model, obs: Observations, settings: Settings) -> Posterior:
-    key_go, tuning, even, zero, nothing = _begin(key, model, obs, settings.num_samples)
-    return _follow(key_go, model, tuning, even, zero, nothing, obs, settings, jnp.asarray(False))
+    key_go, particles = _begin(key, model, obs, settings.num_samples)
+    return _follow(key_go, model, particles, obs, settings)
 
 
 @partial(jax.jit, static_argnames=("model", "num_samples"))
-def _begin(
-    key: Array, model: Model, obs: Observations, num_samples: int
-) -> tuple[Array, Tuning, Array, Array, Observations]:
+def _begin(key: Array, model: Model, obs: Observations, num_samples: int) -> tuple[Array, _Particles]:
     """Particles of the prior, which know no observation."""
     space, dtype = unconstrained_density(model, obs.y.dtype), obs.y.dtype
     key_draw, key_go = jax.random.split(key)
@@ -120,32 +130,20 @@ def _begin(
         log_likelihood=jnp.zeros(num_samples, dtype),
         evidence_variance=jnp.zeros((), dtype),
     )
-    return key_go, tuning, even, jnp.zeros((), dtype), nothing
+    return key_go, _Particles(tuning, even, jnp.zeros((), dtype), nothing, jnp.zeros((), bool))
 
 
 def _update(key: Array, posterior: Posterior, obs: Observations, settings: Settings) -> Posterior:
     assert posterior.seen is not None  # `conditioned` has set it
     known = obs._replace(status=jnp.where(posterior.seen, obs.status, jnp.asarray(EMPTY, obs.status.dtype)))
-    weight, evidence, aware = posterior.log_weight, posterior.log_evidence, jnp.asarray(True)
-    return _follow(key, posterior.model, posterior.tuning, weight, evidence, known, obs, settings, aware)
+    particles = _Particles(posterior.tuning, posterior.log_weight, posterior.log_evidence, known, jnp.asarray(True))
+    return _follow(key, posterior.model, particles, obs, settings)
 
 
 @partial(jax.jit, static_argnames=("model", "settings"))  # the first fit and all later ones are compiled once
-def _follow(
-    key: Array,
-    model: Model,
-    tuning: Tuning,
-    log_weight: Array,
-    log_evidence: Array,
-    known: Observations,
-    obs: Observations,
-    settings: Settings,
-    aware: Array,
-) -> Posterior:
-    """From particles of the posterior of the `known` observations to those of all of `obs`.
-
-    Particles of the prior are not `aware` yet of what a prior program has observed: it comes in by tempering.
-    """
+def _follow(key: Array, model: Model, particles: _Particles, obs: Observations, settings: Settings) -> Posterior:
+    """From particles of the posterior of the known observations to those of all of `obs`."""
+    tuning, log_weight, log_evidence, known, aware = particles
     space = unconstrained_density(model, obs.y.dtype)
     pair = jax.tree.map(lambda *leaves: jnp.stack(leaves), obs, known)
     log_likelihood = jnp.stack([space.log_likelihoods(tuning.position, obs), tuning.log_likelihood])

@@ -113,7 +113,16 @@ def unpack(about: dict[str, Any], prefix: str, arrays: dict[str, np.ndarray], mo
     tuning = TUNINGS[made_by](*leaves("tuning"))
     seen = jnp.asarray(arrays[f"{prefix}seen"]) if f"{prefix}seen" in arrays else None
     evidence = jnp.asarray(arrays[f"{prefix}log_evidence"])
-    posterior = Posterior(params, log_weight, evidence, None, Info(*leaves("info")), tuning, model, seen)
+    posterior = Posterior(
+        params=params,
+        log_weight=log_weight,
+        log_evidence=evidence,
+        factor=None,
+        info=Info(*leaves("info")),
+        tuning=tuning,
+        model=model,
+        seen=seen,
+    )
     before, now = arrays.get(f"{prefix}bounds"), model.bounds
     if not (before is now if before is None or now is None else np.array_equal(before, now)):
         raise ValueError("the model is not the one of this file: it is made for other bounds.")

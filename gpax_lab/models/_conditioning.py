@@ -106,7 +106,15 @@ def joint_moments(kernel: KernelLike, params: Params, factor: Factor, x: Array) 
 
 
 def paths(
-    kernel: KernelLike, params: Params, factor: Factor, noise: Array, anchors: Array, key: Array, count: int, x: Array
+    kernel: KernelLike,
+    params: Params,
+    factor: Factor,
+    x: Array,
+    *,
+    key: Array,
+    count: int,
+    noise: Array,
+    anchors: Array,
 ) -> Array:
     """(count, m) values at x (m, d) of functions drawn from the residual process, the same ones for the same key.
 
@@ -118,11 +126,11 @@ def paths(
         kernel: k(x, z, params).
         params: its parameters.
         factor: the conditioned process.
-        noise: (n,) variance of each observation.
-        anchors: (a, d) points of the unit cube.
+        x: (m, d) where they are wanted, in the unit cube.
         key: names the functions.
         count: how many.
-        x: (m, d) where they are wanted, in the unit cube.
+        noise: (n,) variance of each observation.
+        anchors: (a, d) points of the unit cube.
     """
     key_prior, key_noise = jax.random.split(key)
     n, dtype = factor.active.size, x.dtype

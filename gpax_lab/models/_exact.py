@@ -92,7 +92,9 @@ class ExactGP(Process):
         variance = of.variance_at(params, obs, obs.x, factor.scale)
         even = additive_recurrence(ANCHORS, self.dim).astype(x.dtype)
         known = even if self.anchors is None else of.unit(self.anchors(params))
-        f = conditioning.paths(self.kernel, params, factor.residual, variance, known, key, count, of.unit(x))
+        f = conditioning.paths(
+            self.kernel, params, factor.residual, of.unit(x), key=key, count=count, noise=variance, anchors=known
+        )
         return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
 
     def leave_one_out(

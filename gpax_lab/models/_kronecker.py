@@ -194,7 +194,17 @@ def prepare(
     half = solve_lower(lower, jnp.eye(modes.size, dtype=root.dtype))
     trailing = root.ravel().at[modes].set(0.0).reshape(root.shape)
     ok = ok & jnp.isfinite(root).all() & jnp.isfinite(half).all() & (noise > 0)
-    return System(vectors, root, measured, noise, trailing, jnp.mean(measured.astype(root.dtype)), modes, half, ok)
+    return System(
+        vectors=vectors,
+        root=root,
+        measured=measured,
+        noise=noise,
+        trailing=trailing,
+        density=jnp.mean(measured.astype(root.dtype)),
+        modes=modes,
+        half=half,
+        ok=ok,
+    )
 
 
 def precondition(system: System, x: Array) -> Array:

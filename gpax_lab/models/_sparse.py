@@ -271,7 +271,7 @@ def sparse(
         >>> bool(abs(posterior.moments(jnp.array([[0.5]]))[0][0] - np.sin(4.5)) < 0.01)
         True
     """
-    transform = data_transform(dim, kernel, mean, prior, noise, bounds, standardize)
+    transform = data_transform(dim, kernel, mean=mean, prior=prior, noise=noise, bounds=bounds, standardize=standardize)
     return SparseGP(kernel, transform, _inducing_points(inducing, dim, bounds))
 
 

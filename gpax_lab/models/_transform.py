@@ -25,8 +25,8 @@ class DataTransform:
         low: (d,) lower corner of the box in the user's units.
         width: (d,) of the box, likewise.
         mean: m(x, params), or None for the average of the observations.
-        rule: the noise of observations.
-        displaced: where they were taken.
+        noise: of observations.
+        input_noise: where they were taken.
         standardize: as in `gp.exact`.
         prior: of all parameters.
         noiseless: whether observations scatter by their known variances alone, at the points where they were asked for.
@@ -89,6 +89,7 @@ class DataTransform:
 def data_transform(
     dim: int,
     kernel: KernelLike,
+    *,
     mean: Mean | None,
     prior: Prior | None,
     noise: Noise,
@@ -109,4 +110,13 @@ def data_transform(
     program = complete(prior, reads, dim, physics, dict(rule.prior) | displaced.prior | excess)
     # Where observations may lie beside where they were asked for, two different ones at one point are no contradiction.
     noiseless = only_known(noise, prior) and uncertain_inputs is None
-    return DataTransform(low, width, mean, rule, displaced, standardize, program, noiseless)
+    return DataTransform(
+        low=low,
+        width=width,
+        mean=mean,
+        noise=rule,
+        input_noise=displaced,
+        standardize=standardize,
+        prior=program,
+        noiseless=noiseless,
+    )

@@ -71,5 +71,14 @@ def exact(
         >>> sorted(priors.sample(jax.random.key(0), model.prior))
         ['lengthscale', 'noise', 'slope', 'variance']
     """
-    transform = data_transform(dim, kernel, mean, prior, noise, bounds, standardize, uncertain_inputs)
+    transform = data_transform(
+        dim,
+        kernel,
+        mean=mean,
+        prior=prior,
+        noise=noise,
+        bounds=bounds,
+        standardize=standardize,
+        uncertain_inputs=uncertain_inputs,
+    )
     return ExactGP(kernel, transform, anchors)

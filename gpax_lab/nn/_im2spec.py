@@ -69,6 +69,15 @@ class _Training(NamedTuple):
     noise: float
 
 
+class _Pairs(NamedTuple):
+    """Inputs and outputs, standardised: those trained on, and those held out."""
+
+    x: Array
+    y: Array
+    x_out: Array
+    y_out: Array
+
+
 CHECKS = 40
 """How often in the course of training the held-out pairs are looked at."""
 
@@ -145,9 +154,9 @@ def im2spec(
     training = _Training(members, num_steps, batch_size, learning_rate, every, decay, noise)
     standard_y = ((y - output_stats[0]) / output_stats[1]).reshape(len(y), -1)
     standard = (x - input_stats[0]) / input_stats[1], standard_y
-    parts = [_padded(values[rows], slots) for rows in (~held, held) for values in standard]
+    pairs = _Pairs(*(_padded(values[rows], slots) for rows in (~held, held) for values in standard))
     counts = jnp.array([np.sum(~held), np.sum(held)])
-    weights, rest, loss = _train(key, plan, training, counts, None if start is None else start.weights, *parts)
+    weights, rest, loss = _train(key, plan, training, counts, None if start is None else start.weights, pairs)
     return Im2Spec(weights, rest, jnp.asarray(input_stats), jnp.asarray(output_stats), loss, plan)
 
 
@@ -216,11 +225,9 @@ def _train(
     training: _Training,
     counts: Array,
     begin: Array | None,
-    x: Array,
-    y: Array,
-    x_out: Array,
-    y_out: Array,
+    pairs: _Pairs,
 ) -> tuple[Array, Array, Array]:
+    x, y, x_out, y_out = pairs
     begin_with, apply = _network(plan)
     out = (jnp.arange(x_out.shape[0]) < counts[1]).astype(x.dtype)[:, None] / counts[1].astype(x.dtype)
     adam = optax.adamw(optax.cosine_decay_schedule(training.learning_rate, training.steps), weight_decay=training.decay)

@@ -101,9 +101,18 @@ def build(settings: Settings) -> Plan:
     key_seeds, key = jax.random.split(jax.random.key(settings.campaign.key))
     units = driver.units if isinstance(driver, HasUnits) else {}
     return Plan(
-        settings, driver, experiment, model, candidates, _seeds(settings, candidates, bounds, key_seeds), key,
-        _scalarizers(settings), _rules(settings, maximize), quantity_of(settings.quantity, units), experiment_of,
-    )  # fmt: skip
+        settings=settings,
+        driver=driver,
+        experiment=experiment,
+        model=model,
+        candidates=candidates,
+        seeds=_seeds(settings, candidates, bounds, key_seeds),
+        key=key,
+        scalarizers=_scalarizers(settings),
+        rules=_rules(settings, maximize),
+        quantity=quantity_of(settings.quantity, units),
+        extend=experiment_of,
+    )
 
 
 def continued(plan: Plan, settings: Settings) -> Plan:

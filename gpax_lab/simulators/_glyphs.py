@@ -102,7 +102,8 @@ def glyphs(
     if count < 1 or min(shift, scale, noise) < 0 or not thickness > 0:
         raise ValueError("count is 1 or more, thickness positive, shift, scale and noise are not negative.")
     shape = (shape, shape) if isinstance(shape, int) else shape
-    return _drawn(key, count, tuple(shape), tuple(letters), jnp.asarray(angle), shift, scale, noise, thickness)
+    given = {"angle": jnp.asarray(angle), "shift": shift, "scale": scale, "noise": noise, "thickness": thickness}
+    return _drawn(key, count, tuple(shape), tuple(letters), **given)
 
 
 @partial(jax.jit, static_argnames=("count", "shape", "letters"))
@@ -111,6 +112,7 @@ def _drawn(
     count: int,
     shape: tuple[int, int],
     letters: tuple[str, ...],
+    *,
     angle: Array,
     shift: Array,
     scale: Array,

@@ -101,11 +101,11 @@ def curve_fit(
         Formula(model, jac),
         task,
         begin,
-        least_r_squared,
-        len(starts),
-        huber,
-        max_steps,
-        size,
+        least=least_r_squared,
+        starts=len(starts),
+        huber=huber,
+        max_steps=max_steps,
+        size=size,
     )
     return fit if len(batch) == 1 else jax.tree.map(lambda leaf: leaf.reshape(*batch, *leaf.shape[1:]), fit)
 

@@ -61,6 +61,7 @@ def fit_all(
     formula: Formula,
     task: Task,
     begin: Array,
+    *,
     least: ArrayLike,
     starts: int,
     huber: ArrayLike | None,
@@ -76,7 +77,19 @@ def fit_all(
         p, one = params.shape[1], jnp.ones(problems, real)
         h, g = jnp.zeros((problems, p, p), real), jnp.zeros((problems, p), real)
         number, done = jnp.arange(problems), jnp.zeros(problems, bool)
-        return State(number, params, params, 0.0 * one, 1e-4 * one, 2.0 * one, done, limit, h, g, jnp.inf * one)
+        return State(
+            problem=number,
+            params=params,
+            trial=params,
+            gain=0.0 * one,
+            damping=1e-4 * one,
+            growth=2.0 * one,
+            done=done,
+            limit=limit,
+            h=h,
+            g=g,
+            cost=jnp.inf * one,
+        )
 
     # With `huber` each round is a fit with a new scale. A far residual pulls at first, or a poor start would discard
     # good points; then not at all, or one at a point that few others check (in a switch) would bend the curve.

@@ -190,7 +190,7 @@ def _rival(fit: Fit, v: Array, up: Array, response: Array) -> Array:
     at = jnp.broadcast_to(v, curve.shape)
     about = at - jnp.mean(v)
 
-    def with_line(values: Array, *rest: Array) -> tuple[Array, Array]:
+    def with_line(values: Array, rest: tuple[Array, ...]) -> tuple[Array, Array]:
         """Height, switches and widths with the offset and tilt nearest to the values; the sum of squares left."""
         tilt = jnp.sum(values * about, axis=-1) / jnp.sum(about**2, axis=-1)
         offset = jnp.mean(values, axis=-1) - tilt * jnp.mean(v)
@@ -198,10 +198,10 @@ def _rival(fit: Fit, v: Array, up: Array, response: Array) -> Array:
         return jnp.stack([offset, *rest[:3], tilt, *rest[3:]], axis=-1), jnp.sum(left**2, axis=-1)
 
     far, none = NOWHERE * (jnp.max(v) - jnp.min(v)), jnp.zeros_like(a1)
-    straight, left = with_line(curve, none, a2 + far, a3 - 2.0 * far, b0, b1, b2, b3)
+    straight, left = with_line(curve, (none, a2 + far, a3 - 2.0 * far, b0, b1, b2, b3))
     flat = ~(left > jnp.maximum(STRAIGHT * fit.chi_square, v.shape[0] * _rounding(response) ** 2))
     upside_down = jnp.stack([none, -a1, a3, a2, none, b2, b3, b0, b1], axis=-1)
-    upside_down, left = with_line(curve - _curves(v, upside_down, up), -a1, a3, a2, b2, b3, b0, b1)
+    upside_down, left = with_line(curve - _curves(v, upside_down, up), (-a1, a3, a2, b2, b3, b0, b1))
     alike = (left < UPSIDE_DOWN * fit.chi_square) | (left < v.shape[0] * (TILTED * a1) ** 2)
     other = jnp.where(((a2 < a3) & alike)[..., None], upside_down, fit.params)
     there = jnp.isfinite(response)

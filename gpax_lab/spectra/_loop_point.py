@@ -56,7 +56,16 @@ def switch_at(point: tuple[Array, Array], params: Array) -> Switch:
     z = away / width
     level, bell = _erf(z)
     sharp = 0.5 * TWO_OVER_ROOT_PI * SHARPNESS * peak
-    return Switch((width * level + before) * total, level, bell, z, after, sharp, total, change)
+    return Switch(
+        switched=(width * level + before) * total,
+        level=level,
+        bell=bell,
+        z=z,
+        after=after,
+        sharp=sharp,
+        total=total,
+        change=change,
+    )
 
 
 def _erf(z: Array) -> tuple[Array, Array]:

@@ -111,14 +111,14 @@ def summary(
     released = jnp.where(fine, covariance, released)
     released = jnp.where(bad | ~(r_squared >= least), jnp.nan, released)
     fit = Fit(
-        jnp.where(bad[None], jnp.nan, u).T,
-        jnp.where(lost[None], jnp.nan, std).T,
-        jnp.moveaxis(covariance, -1, 0),
-        jnp.where(bad, jnp.nan, r_squared),
-        jnp.where(bad, jnp.nan, variance * scale**2),
-        status,
-        jnp.moveaxis(released, -1, 0),
-        jnp.where(fine[None], 0.0, step).T,
+        params=jnp.where(bad[None], jnp.nan, u).T,
+        std=jnp.where(lost[None], jnp.nan, std).T,
+        covariance=jnp.moveaxis(covariance, -1, 0),
+        r_squared=jnp.where(bad, jnp.nan, r_squared),
+        chi_square=jnp.where(bad, jnp.nan, variance * scale**2),
+        status=status,
+        released=jnp.moveaxis(released, -1, 0),
+        step=jnp.where(fine[None], 0.0, step).T,
     )
     # Costs with different limits do not compare; then the start is best whose residuals are the smallest by the middle.
     return fit, jnp.where(bad, jnp.inf, cost if known or limit is None else limit[0])

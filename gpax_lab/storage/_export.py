@@ -96,9 +96,16 @@ def _posterior(records: tuple[JournalRecord, ...], part: str) -> nsid.Main | Non
     )
     values = np.array([[row.get(name, np.nan) for name in names] for row in rows])
     title = f"posterior {part}"
-    named: dict[str, np.ndarray | list[str]] = {"parameter_names": names}
-    kind = "LINE_PLOT_FAMILY"
-    return nsid.Main(title.replace(" ", "_"), title, values, "1", title, kind, axes, None, "1", named)
+    return nsid.Main(
+        name=title.replace(" ", "_"),
+        title=title,
+        values=values,
+        unit="1",
+        quantity=title,
+        data_type="LINE_PLOT_FAMILY",
+        axes=axes,
+        columns={"parameter_names": names},
+    )
 
 
 def plan(contents: Contents, name: str) -> nsid.Plan:

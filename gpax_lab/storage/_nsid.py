@@ -13,6 +13,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,9 +85,9 @@ class Main(NamedTuple):
     quantity: str
     data_type: str
     axes: tuple[Axis, ...]
-    coordinates: np.ndarray | None
-    coordinate_unit: str
-    columns: Mapping[str, np.ndarray | list[str]]
+    coordinates: np.ndarray | None = None
+    coordinate_unit: str = "1"
+    columns: Mapping[str, np.ndarray | list[str]] = MappingProxyType({})
 
 
 class Column(NamedTuple):

@@ -28,9 +28,27 @@ class _Points(NamedTuple):
     names: tuple[str, ...]
     units: tuple[str, ...]
 
-    def cloud(self, rows: tuple[int, ...]) -> tuple[np.ndarray, str]:
-        unit = self.units[0] if len(set(self.units)) == 1 else ", ".join(self.units)
-        return self.positions[list(rows)], unit
+    def cloud(
+        self,
+        rows: tuple[int, ...],
+        name: str,
+        title: str,
+        values: np.ndarray | Stacked,
+        unit: str = "1",
+        channels: tuple[Axis, ...] = (),
+    ) -> Main:
+        """Values (len(rows), *channels) at the positions of these measurements."""
+        return Main(
+            name=name,
+            title=title,
+            values=values,
+            unit=unit,
+            quantity=title,
+            data_type="POINT_CLOUD",
+            axes=(_index(rows), *channels),
+            coordinates=self.positions[list(rows)],
+            coordinate_unit=self.units[0] if len(set(self.units)) == 1 else ", ".join(self.units),
+        )
 
 
 def _unit(value: Any) -> str:
@@ -131,11 +149,9 @@ def _raw(stacks: list[_Stack], measurements: tuple[JournalRecord, ...], points: 
             continue  # it is written as the axis of another
         name = slug(stack.name, taken)
         axis = stacks[pairs[index]] if index in pairs else None
-        axes = (_index(stack.rows), *_channels(stack, axis, {name, *_RESERVED}))
-        where, unit = points.cloud(stack.rows)
-        columns: dict[str, np.ndarray | list[str]] = {"reading_index": np.array(stack.rows, np.int64)}
-        title = stack.name
-        mains.append(Main(name, title, stack.values, stack.unit, title, "POINT_CLOUD", axes, where, unit, columns))
+        channels = _channels(stack, axis, {name, *_RESERVED})
+        cloud = points.cloud(stack.rows, name, stack.name, stack.values, stack.unit, channels)
+        mains.append(cloud._replace(columns={"reading_index": np.array(stack.rows, np.int64)}))
     return mains
 
 
@@ -147,14 +163,12 @@ def _scalars(
     rows = [np.ravel(_number(record.header.get("value"))) for record in measurements]
     width = max(row.size for row in rows)
     every = tuple(range(len(measurements)))
-    where, unit = points.cloud(every)
     mains = []
     for column in range(width):
         about = quantities[column] if column < len(quantities) else {}
         title = str(about.get("name") or ("value" if width == 1 else f"value {column}"))
         values = np.array([row[column] if column < row.size else np.nan for row in rows])
-        name, measure = slug(title, taken), _unit(about.get("unit"))
-        mains.append(Main(name, title, values, measure, title, "POINT_CLOUD", (_index(every),), where, unit, {}))
+        mains.append(points.cloud(every, slug(title, taken), title, values, _unit(about.get("unit"))))
     return mains
 
 
@@ -204,8 +218,7 @@ def from_measurements(
     status = np.array([MEASURED if record.header.get("ok", True) else FAILED for record in measurements], np.int8)
     taken = set(_RESERVED) | _COLUMNS | {"posterior_mean", "posterior_sd", "posterior_diagnostics"}
     every = tuple(range(len(measurements)))
-    where, unit = points.cloud(every)
-    marks = Main("status", "status", status, "1", "status", "POINT_CLOUD", (_index(every),), where, unit, {})
+    marks = points.cloud(every, "status", "status", status)
     scalars = _scalars(campaign, measurements, points, taken)
     mains = [*scalars, marks, *_raw(_stacks(measurements), measurements, points, taken)]
     table = _table(measurements, points, status, campaign.monotonic)

@@ -69,8 +69,15 @@ def _main(name: str, title: str, dataset: Dataset) -> Main:
         Axis(slug(axis.name, taken), np.asarray(axis.values), axis.unit or "1", axis.quantity or axis.name, axis.kind)
         for axis in dataset.axes
     )
-    about = dataset.unit or "1", dataset.quantity, dataset.data_type
-    return Main(name, dataset.title or title, values, *about, axes, None, "", {})
+    return Main(
+        name=name,
+        title=dataset.title or title,
+        values=values,
+        unit=dataset.unit or "1",
+        quantity=dataset.quantity,
+        data_type=dataset.data_type,
+        axes=axes,
+    )
 
 
 def _own(group: str, main: Main, name: str, order: int, dataset: Dataset) -> dict[str, dict[str, Any]]:

@@ -37,6 +37,7 @@ def of_training(
     key: Array,
     model: VAE,
     data: Examples | Stored,
+    *,
     held_out: Examples | None,
     state: TrainState,
     optimizer: optax.GradientTransformation,

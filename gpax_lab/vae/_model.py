@@ -249,8 +249,19 @@ def model(
     raw = sum(part.raw for part in parts)
     views = _views(parts, form, out)
     network = Network(body, decoder, raw, classes if classes or views == 1 else 1, properties, 64 if known else 0)
-    made = likelihood or bernoulli()
-    return VAE(form, out, parts, classes, conditions, properties, made, physics, gumbel, network, views)
+    return VAE(
+        shape=form,
+        output=out,
+        parts=parts,
+        classes=classes,
+        conditions=conditions,
+        properties=properties,
+        likelihood=likelihood or bernoulli(),
+        physics=physics,
+        gumbel=gumbel,
+        network=network,
+        views=views,
+    )
 
 
 def _shape(shape: int | Sequence[int]) -> tuple[int, ...]:

@@ -140,7 +140,16 @@ def train(
     _check_numbers(learning_rate, weighed)
     state, checkpointer = _start(key, plan, data.first() if isinstance(data, Stored) else data), None
     if checkpoint is not None:
-        about = of_training(key, model, data, held_out, state, optimizer, learning_rate, weighed)
+        about = of_training(
+            key,
+            model,
+            data,
+            held_out=held_out,
+            state=state,
+            optimizer=optimizer,
+            learning_rate=learning_rate,
+            weights=weighed,
+        )
         checkpointer = Checkpointer(checkpoint, about | {"batch_size": plan.batch_size}, every, agree)
         state, history = checkpointer.resume(state, _Note(ELBOTerms(*jnp.zeros(len(ELBOTerms._fields))), np.zeros(())))
     callback, close = _callback(progress, epochs, len(history))

@@ -121,7 +121,16 @@ def _version_5(raw: bytes, order: str) -> Wave:
         # The first label is the one of the dimension as a whole.
         labels.append([_text(part[at : at + _LABEL]) for at in range(_LABEL, size - size % _LABEL, _LABEL)])
         end += size
-    return Wave(name or "wave", values, unit, scale, offset, units, labels, _lines(text))
+    return Wave(
+        name=name or "wave",
+        values=values,
+        unit=unit,
+        scale=scale,
+        offset=offset,
+        units=units,
+        labels=labels,
+        note=_lines(text),
+    )
 
 
 def _old(raw: bytes, order: str, version: int) -> Wave:
@@ -135,7 +144,16 @@ def _old(raw: bytes, order: str, version: int) -> Wave:
     values, end = _numbers(raw, start, kind, order, [count], count)
     note = struct.unpack_from(order + "i", raw, 6)[0] if version > 1 else 0
     text = _part(raw, end + 16, note) if note > 0 else b""  # 16 bytes of padding lie behind the data
-    return Wave(name or "wave", values, unit, [scale], [offset], [x_unit], [[], [], [], []], _lines(text))
+    return Wave(
+        name=name or "wave",
+        values=values,
+        unit=unit,
+        scale=[scale],
+        offset=[offset],
+        units=[x_unit],
+        labels=[[], [], [], []],
+        note=_lines(text),
+    )
 
 
 def _numbers(raw: bytes, start: int, kind: int, order: str, shape: list[int], count: int) -> tuple[np.ndarray, int]:

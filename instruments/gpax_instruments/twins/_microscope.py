@@ -74,7 +74,7 @@ def _wave(vmax: float, points: int) -> Wave:
 
 
 @jax.jit
-def _measure(film, x, bias, up, vmax, seed, token, relative):
+def _measure(film, x, bias, up, vmax, *, seed, token, relative):
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _NOISE), token)
     return ferroelectric.loop(film, x, bias, up, vmax) + ferroelectric.noise(key, bias.shape, relative)
 
@@ -96,6 +96,7 @@ class Microscope(Results[Loop]):
         self,
         lock: threading.Condition,
         armed: faults.Faults,
+        *,
         seed: int = 0,
         noise: float = 0.02,
         drift: float = 0.0,
@@ -198,7 +199,8 @@ class Microscope(Results[Loop]):
 
     def _compute(self, where: np.ndarray, wave: Wave, token: str) -> np.ndarray:
         crc = np.uint32(zlib.crc32(key_part(token)))
-        values = _measure(self.film, where, wave.bias, wave.up, wave.vmax, self.seed, crc, self.noise)
+        random = {"seed": self.seed, "token": crc, "relative": self.noise}
+        values = _measure(self.film, where, wave.bias, wave.up, wave.vmax, **random)
         return np.clip(np.asarray(values)[: wave.points], -RAIL, RAIL).astype("<f4")
 
     def _spoil(self, loop: Loop) -> Loop:

@@ -76,7 +76,16 @@ def _write(law, x, seed, token):
     mean, truth = TRUTH[law]
     r = mean(x, {name: jnp.asarray(value) for name, value in truth.items()})
     radius = UNIT_M * written_radius(key_radius, r, NUCLEUS, BASE, SHARE)
-    return domain_image(key_image, radius, PIXELS, PIXEL_M, WALL_M, ROUGH, JITTER_M, PIXEL_NOISE)
+    return domain_image(
+        key_image,
+        radius,
+        n=PIXELS,
+        pixel=PIXEL_M,
+        wall=WALL_M,
+        rough=ROUGH,
+        jitter=JITTER_M,
+        noise=PIXEL_NOISE,
+    )
 
 
 class Writer(Results[Domain]):

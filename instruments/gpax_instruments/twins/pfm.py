@@ -82,7 +82,14 @@ def build(options: argparse.Namespace, dialect: Dialect, faults: Faults) -> None
 
     writer = Writer(options.law, options.seed, options.cells, options.dwell, options.pace) if options.law else None
     scope = Microscope(
-        dialect.lock, faults, options.seed, options.noise, options.drift, options.walk, options.dwell, writer
+        dialect.lock,
+        faults,
+        seed=options.seed,
+        noise=options.noise,
+        drift=options.drift,
+        walk=options.walk,
+        dwell=options.dwell,
+        writer=writer,
     )
     dialect_of(dialect, scope, faults, options.band)
 

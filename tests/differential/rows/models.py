@@ -340,7 +340,12 @@ def algebra() -> list[Row]:
             jnp.ones(8, bool),
             contexts=FEW,
         ),
-        put("paths", conditioned(lambda p, f, z: of.paths(k, p, f, noise, x[:3] + 0.05, key, 2, z)), new, contexts=FEW),
+        put(
+            "paths",
+            conditioned(lambda p, f, z: of.paths(k, p, f, z, key=key, count=2, noise=noise, anchors=x[:3] + 0.05)),
+            new,
+            contexts=FEW,
+        ),
         put("prior_paths", lambda p, x: of.prior_paths(k, p, x, active, key, 2), x, contexts=FEW),
         put("leave_one_out", lambda p, x: of.leave_one_out(k, p, x, y, noise, active), x),
     ]
