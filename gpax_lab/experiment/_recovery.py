@@ -151,9 +151,7 @@ def recovery(
     Args:
         keys: (K,) random keys, one per campaign.
         experiments: by name, e.g. `bayes_opt(hypotheses, model_average(smc(128)),
-            acquisition.expected_information_gain(),
-        domain)`; all of the
-            same hypotheses.
+            acquisition.expected_information_gain(), domain)`; all of the same hypotheses.
         truths: (key, x (d,)) -> y (), a simulated observation, by the name of the hypothesis that is true in it; any
             other name where none is.
         domain: where seeds are drawn.
@@ -248,7 +246,7 @@ class _Campaign:
         def step(state: State, _: None) -> tuple[State, tuple[Array, Array, Array]]:
             state, x = self.experiment.propose(state)
             state = self.experiment.observe(state, x, measure(read, state, x))
-            return state, (_belief(state), x, state.posterior.info.outcome)
+            return state, (_belief(state), x, state.posterior.info.status)
 
         first = _belief(state)
         _, (later, points, codes) = jax.lax.scan(step, state, None, length=self.steps)

@@ -173,13 +173,13 @@ class Proposals:
     Attributes:
         best: the most probable ones.
         inclusion: posterior probability of each term of the library that it is part of the law.
-        looked_at: number of subsets that were weighed.
+        num_subsets: number of subsets that were weighed.
         complete: whether these were all; else probabilities are among those of a greedy search.
     """
 
     best: tuple[Proposal, ...]
     inclusion: dict[str, float]
-    looked_at: int
+    num_subsets: int
     complete: bool
 
     def __getitem__(self, index: int) -> Proposal:
@@ -192,7 +192,7 @@ class Proposals:
         return len(self.best)
 
     def __str__(self) -> str:
-        how = f"all {self.looked_at} subsets" if self.complete else f"{self.looked_at} subsets of a greedy search"
+        how = f"all {self.num_subsets} subsets" if self.complete else f"{self.num_subsets} subsets of a greedy search"
         lines = [f"probability  left-out error  formula   (among {how})"]
         lines += [f"{p.probability:11.3f}  {p.rmse:14.4g}  {p.formula}" for p in self.best]
         lines.append("in the law:  " + ", ".join(f"{name}: {p:.2f}" for name, p in self.inclusion.items()))
@@ -204,7 +204,7 @@ def discover_laws(
     y: ArrayLike | None = None,
     terms: TermLibrary | None = None,
     *,
-    most: int = 4,
+    max_terms: int = 4,
     keep: int = 5,
     width: float = 30.0,
     limit: int = 200_000,
@@ -214,7 +214,7 @@ def discover_laws(
 
     Observations and terms are scaled to mean 0 and standard deviation 1. Constant and coefficients are normal with
     variance width^2 sigma^2, sigma^2 is inverse gamma (1, 0.01), so the evidence of a subset is that of a
-    multivariate t (Bishop 2006, sec. 3.5). Every number of terms 0..most is as probable as any other before, and shared
+    multivariate t (Bishop 2006, sec. 3.5). Every number of terms 0..max_terms is equally probable before, and shared
     evenly among the subsets of that number, so that a large library earns nothing by its size (Scott & Berger 2010,
     Ann. Statist. 38, 2587).
 
@@ -222,7 +222,7 @@ def discover_laws(
         x: (n, d) inputs; or observations, of which the measured ones count.
         y: (n,) observed values; None with `Observations`.
         terms: from `term_library`; None for powers of up to 3 of inputs called x, or x0, x1, ...
-        most: largest number of terms besides the constant.
+        max_terms: largest number of terms besides the constant.
         keep: number of candidates returned.
         width: prior standard deviation of a coefficient in units of the noise: the signal to noise to be expected. Too
             small a width favours terms that need no large coefficients; terms that resemble each other cancel with
@@ -241,8 +241,8 @@ def discover_laws(
         ('x',)
     """
     points, values = _taken(x, y)
-    if not (most >= 1 and keep >= 1 and width > 0 and limit >= 1 and beam >= 1):
-        raise ValueError(f"most, keep, limit, beam >= 1 and width > 0 needed; got {(most, keep, limit, beam, width)}.")
+    if not (min(max_terms, keep, limit, beam) >= 1 and width > 0):
+        raise ValueError(f"all must be at least 1, width > 0; got {max_terms=}, {keep=}, {limit=}, {beam=}, {width=}.")
     if terms is None:
         dim = points.shape[1]
         terms = term_library(inputs=["x"] if dim == 1 else [f"x{i}" for i in range(dim)], degree=3)
@@ -250,9 +250,9 @@ def discover_laws(
         raise ValueError(f"the library has the inputs {list(terms.inputs)}, the points have {points.shape[1]} columns.")
     table = _columns(terms, points)
     count = len(terms.names)
-    most = min(most, count)
     scaled = scaled_to_unit(table, values)
     weigh = functools.partial(log_evidences, jnp.asarray(scaled.design), jnp.asarray(scaled.target), width)
+    most = min(max_terms, count)
     total = sum(math.comb(count, k) for k in range(most + 1))
     subsets, evidence = all_subsets(weigh, count, most) if total <= limit else greedy_subsets(weigh, count, most, beam)
 

@@ -59,30 +59,32 @@ def coefficients_of(scaled: Scaled, chosen: np.ndarray, width: float) -> tuple[n
     return coefficients, sd, float(scaled.scale * np.sqrt(np.mean(np.asarray(left_out) ** 2)))
 
 
-def all_subsets(weigh: Callable, count: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every subset (s, most) of 1..count, filled up with count + 1, and its evidence (s,)."""
+def all_subsets(weigh: Callable, count: int, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every subset (s, largest) of 1..count, filled up with count + 1, and its evidence (s,)."""
     each = [
-        chosen + (count + 1,) * (most - size)
-        for size in range(most + 1)
+        chosen + (count + 1,) * (largest - size)
+        for size in range(largest + 1)
         for chosen in itertools.combinations(range(1, count + 1), size)
     ]
     subsets = np.array(each, int)
     return subsets, np.asarray(weigh(jnp.asarray(subsets)))
 
 
-def greedy_subsets(weigh: Callable, count: int, most: int, beam: int) -> tuple[np.ndarray, np.ndarray]:
+def greedy_subsets(weigh: Callable, count: int, largest: int, beam: int) -> tuple[np.ndarray, np.ndarray]:
     """The same for subsets that grow from the best ones that are smaller by a term."""
     front: list[tuple[int, ...]] = [()]
-    found, evidence = list(front), [np.asarray(weigh(jnp.full((1, most), count + 1)))]
-    for size in range(1, most + 1):
+    found, evidence = list(front), [np.asarray(weigh(jnp.full((1, largest), count + 1)))]
+    for size in range(1, largest + 1):
         wider = {tuple(sorted({*old, j})) for old in front for j in range(1, count + 1) if j not in old}
         level = sorted(wider)
-        rows = np.array([chosen + (count + 1,) * (most - size) for chosen in level], int)
+        rows = np.array([chosen + (count + 1,) * (largest - size) for chosen in level], int)
         values = np.asarray(weigh(jnp.asarray(rows)))
         front = [level[i] for i in np.argsort(-values, kind="stable")[:beam]]
         found += level
         evidence.append(values)
-    return np.array([chosen + (count + 1,) * (most - len(chosen)) for chosen in found], int), np.concatenate(evidence)
+    return np.array([chosen + (count + 1,) * (largest - len(chosen)) for chosen in found], int), np.concatenate(
+        evidence
+    )
 
 
 @functools.partial(jax.jit, static_argnames="width")

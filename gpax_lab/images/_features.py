@@ -168,7 +168,7 @@ class Walls(NamedTuple):
     curvature: Float[Array, "h w"]
 
 
-def walls(contrast: ArrayLike, sigma: float = 1.5, least: ArrayLike = 0.0) -> Walls:
+def walls(contrast: ArrayLike, sigma: float = 1.5, min_steepness: ArrayLike = 0.0) -> Walls:
     """Domain walls as zero crossings of the smoothed contrast, with the curvature of its level lines.
 
     kappa = (u_rr u_c^2 - 2 u_r u_c u_rc + u_cc u_r^2) / |grad u|^3: along a circle -1/radius where the inside is high.
@@ -176,7 +176,7 @@ def walls(contrast: ArrayLike, sigma: float = 1.5, least: ArrayLike = 0.0) -> Wa
     Args:
         contrast: (h, w), of opposite sign in the two domains (amplitude x cos(phase), or a phase less its middle).
         sigma: of the smoothing, pixels (static).
-        least: steepness below which a crossing is noise, contrast per pixel.
+        min_steepness: steepness below which a crossing is noise, contrast per pixel.
 
     Returns:
         `Walls`; curvature is 0 where the contrast is flat.
@@ -185,11 +185,11 @@ def walls(contrast: ArrayLike, sigma: float = 1.5, least: ArrayLike = 0.0) -> Wa
         ValueError: no image, or sigma that is not positive.
     """
     values = _image(contrast)
-    return _walls(values, _gaussian(sigma), jnp.asarray(least, values.dtype))
+    return _walls(values, _gaussian(sigma), jnp.asarray(min_steepness, values.dtype))
 
 
 @jax.jit
-def _walls(contrast: Array, kernels: tuple[_Kernel, _Kernel, _Kernel], least: Array) -> Walls:
+def _walls(contrast: Array, kernels: tuple[_Kernel, _Kernel, _Kernel], min_steepness: Array) -> Walls:
     flat, slope, change = (_along(contrast, kernel, 0) for kernel in kernels)
     u, c, cc = (_along(flat, kernel, 1) for kernel in kernels)
     r, rc = (_along(slope, kernel, 1) for kernel in kernels[:2])
@@ -201,7 +201,7 @@ def _walls(contrast: Array, kernels: tuple[_Kernel, _Kernel, _Kernel], least: Ar
     up = u > 0
     below = jnp.pad(up[1:] != up[:-1], ((0, 1), (0, 0)))
     beside = jnp.pad(up[:, 1:] != up[:, :-1], ((0, 0), (0, 1)))
-    return Walls((below | beside) & (steep > least), steep, curvature)
+    return Walls((below | beside) & (steep > min_steepness), steep, curvature)
 
 
 def blobs(image: ArrayLike, sigma: float) -> Float[Array, "h w"]:

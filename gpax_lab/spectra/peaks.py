@@ -215,7 +215,7 @@ def peak_scalarizer(
     which: int = 0,
     shape: str = "gaussian",
     gain: ArrayLike | None = None,
-    least: float | None = None,
+    min_significance: float | None = None,
     arrays: tuple[str, str] = ("energy", "counts"),
 ) -> Scalarizer:
     """Parameter `which` of a peak (0 height, 1 centre, 2 width, 3 offset, 4 slope): a `Scalarizer`.
@@ -223,11 +223,11 @@ def peak_scalarizer(
     Args:
         window, shape, gain: of `fit_peak`.
         which: parameter.
-        least: height over its standard deviation below which the measurement has failed; by default 4
+        min_significance: height over its standard deviation below which the measurement has failed; by default 4
             for all but the height, which may be nothing.
         arrays: names of the axis and of the spectrum.
     """
-    limit = (0.0 if which == 0 else _LEAST_HEIGHT) if least is None else least
+    limit = (0.0 if which == 0 else _LEAST_HEIGHT) if min_significance is None else min_significance
     axis, values = (f"{{{name}}}" for name in arrays)
     name, unit = _PARAMETERS[which]
 

@@ -129,14 +129,14 @@ def kernel_of(response: ArrayLike, taps: int) -> Float[Array, " taps"]:
     return impulse[middle - half : middle + half + 1] * jnp.hanning(taps + 2)[1:-1].astype(impulse.dtype)
 
 
-def band_pass(taps: int, rate: float, low: float, high: float) -> Float[Array, " taps"]:
-    """(taps,) zero-phase filter that passes low to high (Hz) at a sampling rate (Hz); 0 and rate / 2 are no limits.
+def band_pass(taps: int, sampling_rate: float, low: float, high: float) -> Float[Array, " taps"]:
+    """(taps,) zero-phase filter that passes low to high (Hz) at a sampling rate (Hz); 0 and half of it are no limits.
 
-    Its edges are about 4 rate / taps wide, and a band narrower than that would lose its height.
+    Its edges are about 4 sampling_rate / taps wide, and a band narrower than that would lose its height.
 
     Args:
         taps: length of the filter, odd.
-        rate: Hz, of sampling.
+        sampling_rate: Hz.
         low, high: Hz.
 
     Returns:
@@ -145,19 +145,19 @@ def band_pass(taps: int, rate: float, low: float, high: float) -> Float[Array, "
     Raises:
         ValueError: limits out of order, or a band too narrow for so few taps; says how many it takes.
     """
-    if not 0.0 <= low < high <= rate / 2:
-        raise ValueError(f"0 <= low < high <= rate / 2 = {rate / 2:g} Hz; got {low:g} and {high:g}.")
-    _resolved(taps, rate, (high - low) * (1 + (low == 0) + (high == rate / 2)))
-    frequency = jnp.fft.rfftfreq(8 * taps, 1.0 / rate)
+    if not 0.0 <= low < high <= sampling_rate / 2:
+        raise ValueError(f"0 <= low < high <= sampling_rate / 2 = {sampling_rate / 2:g} Hz; got {low:g} and {high:g}.")
+    _resolved(taps, sampling_rate, (high - low) * (1 + (low == 0) + (high == sampling_rate / 2)))
+    frequency = jnp.fft.rfftfreq(8 * taps, 1.0 / sampling_rate)
     return kernel_of(((frequency >= low) & (frequency <= high)).astype(jnp.result_type(float)), taps)
 
 
-def comb(taps: int, rate: float, base: float, width: float, harmonics: int) -> Float[Array, " taps"]:
+def comb(taps: int, sampling_rate: float, base: float, width: float, harmonics: int) -> Float[Array, " taps"]:
     """(taps,) zero-phase filter that passes `harmonics` multiples of base (Hz), each +- width (Hz): G-mode's filter.
 
     Args:
         taps: length of the filter, odd.
-        rate: Hz, of sampling.
+        sampling_rate: Hz.
         base: Hz, the first multiple.
         width: Hz, half the width of a band.
         harmonics: how many multiples.
@@ -166,25 +166,26 @@ def comb(taps: int, rate: float, base: float, width: float, harmonics: int) -> F
         (taps,) weights.
 
     Raises:
-        ValueError: bands that overlap or lie beyond rate / 2, or that are too narrow for so few taps.
+        ValueError: bands that overlap or lie beyond sampling_rate / 2, or that are too narrow for so few taps.
     """
-    if harmonics < 1 or not 0 < width < base / 2 or harmonics * base + width > rate / 2:
+    if harmonics < 1 or not 0 < width < base / 2 or harmonics * base + width > sampling_rate / 2:
         raise ValueError(
-            f"0 < width < base / 2, and harmonics * base + width up to rate / 2 = {rate / 2:g} Hz; got {width:g}, "
-            f"{base:g} and {harmonics}."
+            f"0 < width < base / 2, and harmonics * base + width up to sampling_rate / 2 = {sampling_rate / 2:g} Hz; "
+            f"got {width:g}, {base:g} and {harmonics}."
         )
-    _resolved(taps, rate, 2.0 * width)
-    frequency = jnp.fft.rfftfreq(8 * taps, 1.0 / rate)
+    _resolved(taps, sampling_rate, 2.0 * width)
+    frequency = jnp.fft.rfftfreq(8 * taps, 1.0 / sampling_rate)
     nearest = jnp.round(frequency / base)
     near = (jnp.abs(frequency - nearest * base) <= width) & (nearest >= 1) & (nearest <= harmonics)
     return kernel_of(near.astype(jnp.result_type(float)), taps)
 
 
-def _resolved(taps: int, rate: float, band: float) -> None:
+def _resolved(taps: int, sampling_rate: float, band: float) -> None:
     """Whether so many taps leave a band (Hz) its height, to a few percent."""
-    if band < 4.0 * rate / taps:
-        needed = int(np.ceil(4.0 * rate / band)) | 1
-        raise ValueError(f"{taps} taps resolve {4.0 * rate / taps:g} Hz, the band is {band:g} Hz: take {needed} taps.")
+    if band < 4.0 * sampling_rate / taps:
+        needed = int(np.ceil(4.0 * sampling_rate / band)) | 1
+        resolved = 4.0 * sampling_rate / taps
+        raise ValueError(f"{taps} taps resolve {resolved:g} Hz, the band is {band:g} Hz: take {needed} taps.")
 
 
 def filtered(source: _Source, kernel: ArrayLike, size: int = 1 << 18) -> Iterator[np.ndarray]:
@@ -225,7 +226,7 @@ def filtered(source: _Source, kernel: ArrayLike, size: int = 1 << 18) -> Iterato
 
 
 def demodulated(
-    signal: ArrayLike, rate: float, frequency: float, window: int, start: int = 0
+    signal: ArrayLike, sampling_rate: float, frequency: float, window: int, start: int = 0
 ) -> tuple[Complex[Array, " n"], Float[Array, " n"]]:
     """Complex amplitude (n // window,) at a frequency, window by window, and its variance from what the wave leaves.
 
@@ -235,7 +236,7 @@ def demodulated(
 
     Args:
         signal: (n,), of any real dtype; what is left over after the last whole window is not used.
-        rate: samples per second.
+        sampling_rate: Hz.
         frequency: Hz.
         window: samples in a window (static), a period or more.
         start: samples of the stream before this signal.
@@ -245,22 +246,23 @@ def demodulated(
 
     Raises:
         ValueError: no whole window, fewer than five samples or less than a period in it, or a frequency beyond
-            rate / 2.
+            sampling_rate / 2.
     """
     values = floating(signal)
     count = values.size // window
     if count == 0 or window < 5:
         raise ValueError(f"a window of 5 samples or more, and as many samples; got {window} and {values.size}.")
-    if not 0 < frequency < rate / 2 or window * frequency < rate:
+    if not 0 < frequency < sampling_rate / 2 or window * frequency < sampling_rate:
         raise ValueError(
-            f"a window of {window} samples at {rate:g} Hz must hold a period of a frequency between 0 and rate / 2; "
+            f"a window of {window} samples at {sampling_rate:g} Hz must hold a period of a frequency between 0 and "
+            "sampling_rate / 2; "
             f"got {frequency:g} Hz."
         )
-    phase = 2.0 * np.pi * ((frequency / rate * np.arange(window)) % 1.0)
+    phase = 2.0 * np.pi * ((frequency / sampling_rate * np.arange(window)) % 1.0)
     design = np.stack([np.cos(phase), -np.sin(phase), np.ones(window)], axis=1)
     inverse = np.linalg.inv(design.T @ design)
     # Cycles at which windows begin, in double precision: a phase of 1e7 cycles has no digits left in single.
-    cycles = (np.float64(frequency) / rate * (start + window * np.arange(count, dtype=np.float64))) % 1.0
+    cycles = (np.float64(frequency) / sampling_rate * (start + window * np.arange(count, dtype=np.float64))) % 1.0
     rows = values[: count * window].reshape(count, window)
     rows = rows - jnp.mean(rows, axis=1, keepdims=True)
     found = rows @ jnp.asarray(design @ inverse, rows.dtype)

@@ -33,13 +33,13 @@ def evidence(powers, width=30.0):
 
 
 def test_evidence_and_probabilities_are_those_of_brute_force():
-    found = discover_laws(X, Y, CUBIC, most=3, keep=8)
+    found = discover_laws(X, Y, CUBIC, max_terms=3, keep=8)
     every = [s for k in range(4) for s in itertools.combinations((1, 2, 3), k)]
     logs = np.array([evidence(s) - np.log(4 * math.comb(3, len(s))) for s in every])
     share = dict(zip(every, np.exp(logs - logsumexp(logs)), strict=True))
     name = {"x": 1, "x ** 2": 2, "x ** 3": 3}
     assert found.complete
-    assert found.looked_at == len(found) == 8
+    assert found.num_subsets == len(found) == 8
     for proposal in found:
         powers = tuple(name[term] for term in proposal.terms)
         assert proposal.log_evidence == pytest.approx(evidence(powers), abs=1e-9)
@@ -117,7 +117,7 @@ def test_greedy_search_says_so_and_agrees_where_it_can():
     assert "greedy" in str(some)
     assert [p.terms for p in some] == [p.terms for p in whole]
     np.testing.assert_allclose([p.probability for p in some], [p.probability for p in whole], rtol=1e-9)
-    assert discover_laws(X, Y, CUBIC, limit=1, beam=1).looked_at == 1 + 3 + 2 + 1
+    assert discover_laws(X, Y, CUBIC, limit=1, beam=1).num_subsets == 1 + 3 + 2 + 1
 
 
 def test_terms_that_are_the_same_share_their_probability():
@@ -174,8 +174,8 @@ def test_mistakes_are_told():
         discover_laws(X, np.ones(15), CUBIC)
     with pytest.raises(ValueError, match="2 columns"):
         discover_laws(np.column_stack([X, X]), Y, CUBIC)
-    with pytest.raises(ValueError, match="most, keep"):
-        discover_laws(X, Y, CUBIC, most=0)
+    with pytest.raises(ValueError, match="max_terms=0, keep"):
+        discover_laws(X, Y, CUBIC, max_terms=0)
     with pytest.raises(ValueError, match="low < high"):
         discover_laws(X, Y, CUBIC)[0].law((1.0, 1.0))
 

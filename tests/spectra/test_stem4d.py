@@ -189,8 +189,8 @@ def test_the_detector_is_aligned_where_steps_differ_and_noise_has_no_angle():
     field = np.stack([np.cos(2 * r) * np.cos(3 * c), -1.5 * np.sin(2 * r) * np.sin(3 * c)], -1)
     found = stem4d.align_detector(stem4d.rotate_vectors(jnp.asarray(field), 0.3), steps)
     assert abs(float(found.angle) + 0.3) < 0.02
-    assert found.rest < 0.01
-    assert stem4d.align_detector(jnp.asarray(np.random.default_rng(1).normal(size=(32, 32, 2)))).rest > 0.5
+    assert found.residual_curl < 0.01
+    assert stem4d.align_detector(jnp.asarray(np.random.default_rng(1).normal(size=(32, 32, 2)))).residual_curl > 0.5
 
 
 @pytest.mark.parametrize("defocus", [20.0, -15.0])

@@ -65,13 +65,13 @@ class DetectorRotation(NamedTuple):
     Attributes:
         field: (h, w, 2) in the axes of the scan.
         angle: () radians by which the field was rotated.
-        rest: () mean squared curl that is left over the mean squared divergence: near 0 where there is a field, above
-            about 0.5 where there is nothing but noise, and the angle then means nothing.
+        residual_curl: () mean squared curl that is left over the mean squared divergence: near 0 where there is a
+            field, above about 0.5 where there is nothing but noise, and the angle then means nothing.
     """
 
     field: Float[Array, "h w 2"]
     angle: Float[Array, ""]
-    rest: Float[Array, ""]
+    residual_curl: Float[Array, ""]
 
 
 def align_detector(field: Float[Array, "h w 2"], step: tuple[float, float] = (1.0, 1.0)) -> DetectorRotation:
