@@ -105,12 +105,7 @@ def sho_fit(frequency: ArrayLike, spectrum: ArrayLike, sigma: ArrayLike | None =
         ValueError: the spectra are not complex, or do not belong to the frequencies.
     """
     f, h = inputs(frequency, spectrum, complex_values=True)
-    sigma = None if sigma is None else floating(sigma, "sigma")
-    centre, x, start = _beginning(f, h)
-    settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _cartesian_slopes}
-    fit = curve_fit(_cartesian, x, h, start, sigma, **settings | options)
-    left, wider = _left(_cartesian, fit, x, h, sigma, options.get("huber"))
-    return _judged(transformed(_widened(fit, wider), _polar, centre), f, left)
+    return _fitted(_CARTESIAN, f, h, sigma, options)
 
 
 def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLike | None = None, **options) -> Fit:
@@ -128,12 +123,7 @@ def sho_amplitude_fit(frequency: ArrayLike, amplitude: ArrayLike, sigma: ArrayLi
         ValueError: the spectra are complex, or do not belong to the frequencies.
     """
     f, a = inputs(frequency, amplitude, complex_values=False)
-    sigma = None if sigma is None else floating(sigma, "sigma")
-    centre, x, start = _beginning(f, a)
-    settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": _magnitude_slopes}
-    fit = curve_fit(magnitude, x, a, start, sigma, **settings | options)
-    left, wider = _left(magnitude, fit, x, a, sigma, options.get("huber"))
-    return _judged(transformed(_widened(fit, wider), _magnitude_units, centre), f, left)
+    return _fitted(_MAGNITUDE, f, a, sigma, options)
 
 
 def sho_scalarizer(which: str, **options) -> Scalarizer:
@@ -211,6 +201,27 @@ def _magnitude_slopes(x: Array, u: Array) -> tuple[Array, ...]:
 
 def _magnitude_units(u: Array, centre: Array) -> Array:
     return jnp.stack([jnp.abs(u[0]), u[1] * centre, jnp.exp(u[2])])
+
+
+class _Resonance(NamedTuple):
+    """A resonance in the parameters that are fitted: curve, its slopes, and what it is in the user's units."""
+
+    curve: Callable[[Array, Array], Array]
+    slopes: Callable[[Array, Array], tuple[Array, ...]]
+    in_units: Callable[[Array, Array], Array]
+
+
+_CARTESIAN = _Resonance(_cartesian, _cartesian_slopes, _polar)
+_MAGNITUDE = _Resonance(magnitude, _magnitude_slopes, _magnitude_units)
+
+
+def _fitted(of: _Resonance, frequency: Array, values: Array, sigma: ArrayLike | None, options: dict[str, Any]) -> Fit:
+    sigma = None if sigma is None else floating(sigma, "sigma")
+    centre, x, start = _beginning(frequency, values)
+    settings: dict[str, Any] = {"least_r_squared": 0.2, "jac": of.slopes}
+    fit = curve_fit(of.curve, x, values, start, sigma, **settings | options)
+    left, wider = _left(of.curve, fit, x, values, sigma, options.get("huber"))
+    return _judged(transformed(_widened(fit, wider), of.in_units, centre), frequency, left)
 
 
 @partial(jax.jit, static_argnames="model")
