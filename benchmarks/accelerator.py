@@ -273,7 +273,7 @@ def smc(part: Part) -> None:
             posterior = jax.block_until_ready(sampler.update(jax.random.key(k), posterior, now))
             steps.append(time.perf_counter() - begun)
         part.result(f"{name}, slowest of {further} further readings, first one left out", max(steps[1:]), "s")
-        part.result(f"{name}, outcome", int(posterior.info.outcome), "code", 0)
+        part.result(f"{name}, outcome", int(posterior.info.status), "code", 0)
         part.result(f"{name}, log evidence", float(posterior.log_evidence), "nat")
         return seconds
 

@@ -74,7 +74,7 @@ def levels(key, template, sampler):
     level = (jnp.stack(below) * size + jax.random.uniform(key_tie, (len(below),))) / (size + 1.0)
     mean, variance = posterior.predict(places)
     predictive = weight @ ndtr((f[None] - mean) / jnp.sqrt(variance))
-    return level, predictive, posterior.info.outcome
+    return level, predictive, posterior.info.status
 
 
 def main():

@@ -74,7 +74,7 @@ def campaigns(keys, experiment, steps):
             state, x = experiment.propose(state)
             row = jnp.argmin(jnp.abs(DOMAIN.points[:, 0] - x[0, 0]))
             state = experiment.observe(state, x, read(key, row)[None])
-            return state, (state.posterior.probability, state.posterior.info.outcome)
+            return state, (state.posterior.probability, state.posterior.info.status)
 
         _, (p, codes) = jax.lax.scan(step, state, jax.random.split(jax.random.fold_in(key_read, 1), steps))
         return true, p, codes

@@ -142,7 +142,7 @@ def ours(wrapped, problem, draws, steps):
     score = log_score(
         weight, np.asarray(mean), np.asarray(variance + posterior.noise_variance(fresh)), problem["fresh_y"]
     )
-    return seconds, score, int(state.posterior.info.outcome), np.asarray(state.posterior.probability)
+    return seconds, score, int(state.posterior.info.status), np.asarray(state.posterior.probability)
 
 
 def gpax(wrapped, problem, folder, calls):

@@ -52,7 +52,7 @@ def judged(report, name, model, count):
     report.result(f"{name}: coverage of the 95 percent interval", inside, "1", 0.95)
     report.result(f"{name}: log score of new readings", score, "nat")
     report.result(f"{name}: learned noise, standard deviation", float(np.sqrt(noise)), "y", NOISE_SD)
-    report.claim(f"{name}: {Status.of(posterior.info.outcome).describe()}", int(posterior.info.outcome) == Status.OK)
+    report.claim(f"{name}: {Status.of(posterior.info.status).describe()}", int(posterior.info.status) == Status.OK)
     # Least squares with 120 parameters would err by NOISE_SD sqrt(120 / count); half as much again is allowed.
     bound = 1.5 * NOISE_SD * np.sqrt(120 / count)
     report.claim(f"{name}: the RMSE is below {bound:.3f}", rmse < bound)

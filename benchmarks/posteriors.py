@@ -47,7 +47,7 @@ def fit(report: Report, case: Case, name: str, sampler) -> tuple[float, int]:
     weight = np.exp(np.asarray(posterior.log_weight))
     reference = case.reference
     error = np.abs(weight @ unconstrained(case, posterior.params) - reference.mean) / reference.sd
-    outcome = int(posterior.info.outcome)
+    outcome = int(posterior.info.status)
     label = f"{name}, {case.name}"
     report.result(f"{label}: largest error of a posterior mean", float(error.max()), "sd", ASKED)
     if np.isfinite(posterior.log_evidence):

@@ -100,7 +100,7 @@ def judge(report, name, image, measured, target, judged, noisy):
     report.result(f"{name}: learned noise, standard deviation", float(got.noise_std), "unit of the image")
     report.result(f"{name}: steps of conjugate gradients", int(got.iterations), "steps")
     report.result(f"{name}: worst residual", float(got.residual), "posterior standard deviations")
-    report.claim(f"{name}: {got.message}", int(got.outcome) == 0)
+    report.claim(f"{name}: {got.message}", int(got.status) == 0)
     return ours, min(others.values()), coverage, seconds
 
 

@@ -38,7 +38,7 @@ def campaign(sampler, steps):
         state = experiment.observe(state, x, measure(objective, state, x))
         jax.block_until_ready(state.posterior.params)
         times.append(time.perf_counter() - start)
-        codes.append(int(state.posterior.info.outcome))
+        codes.append(int(state.posterior.info.status))
         start = time.perf_counter()
     return np.array(times), state, codes
 

@@ -185,9 +185,9 @@ def followed(report, name, x, y):
         error = float(posterior.info.evidence_error)
         report.result(f"{name}, {law}: log evidence, smc of all parameters", value, "nat", expected)
         report.result("its standard error", error, "nat")
-        report.result("its outcome (0: no trouble)", int(posterior.info.outcome), "1")
+        report.result("its outcome (0: no trouble)", int(posterior.info.status), "1")
         # More than the stated error, which does not know of particles that lag behind on so long a way.
-        trusted = int(posterior.info.outcome) == Status.OK
+        trusted = int(posterior.info.status) == Status.OK
         text = "smc finds the evidence to a nat" if trusted else "smc, which says that it did not mix, finds it to 3"
         report.claim(f"{name}, {law}: {text}", abs(value - expected) < (1.0 if trusted else 3.0))
     report.claim(f"{name}: smc ranks the laws alike", bool((np.diff(np.asarray(belief.log_evidence)) > 0).all()))
@@ -219,7 +219,7 @@ def histories(experiment, x, y, keys, steps):
         def step(state, _):
             state, at = experiment.propose(state)
             state = experiment.observe(state, at, measure(read, state, at))
-            return state, (row_of(at[0]), state.posterior.probability, state.posterior.info.outcome != 0)
+            return state, (row_of(at[0]), state.posterior.probability, state.posterior.info.status != 0)
 
         def one(key):
             key_seed, key_go = jax.random.split(key)

@@ -43,6 +43,6 @@ def fill(config: Path, folder: Path) -> str:
         put(page, drawn.getvalue())
         written.append(page.name)
     share = f"{100.0 * float(np.mean(np.isfinite(image.values))):.0f} percent of the pixels were measured"
-    words = "" if int(found.outcome) == Status.OK else f"Beware: {found.message}\n"
+    words = "" if int(found.status) == Status.OK else f"Beware: {found.message}\n"
     noise = f"noise {float(found.noise_std):.4g} {image.unit}"
     return f"{words}{share}; {noise}. Results in {folder}: {', '.join(written)}"

@@ -94,7 +94,12 @@ class Progress(NamedTuple):
 def _leaves(state: State) -> list[tuple[str, Array]]:
     """The state's arrays by path, without the factor, which follows from the rest."""
     slim = state._replace(posterior=state.posterior.without_factor())
-    return [(jax.tree_util.keystr(path), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(slim)[0]]
+    return [(_stored(jax.tree_util.keystr(path)), leaf) for path, leaf in jax.tree_util.tree_flatten_with_path(slim)[0]]
+
+
+def _stored(path: str) -> str:
+    """A path as journals name it: the status of a fit is written as they have always had it."""
+    return path.replace(".info.status", ".info.outcome")
 
 
 def _is_key(leaf: Any) -> bool:
@@ -286,8 +291,9 @@ def _named(actions: Sequence[Intervention], before: str | None) -> str | None:
 def posterior_summary(state: State) -> dict[str, Any]:
     """Mean and standard deviation of every parameter, and the diagnostics, as plain values."""
     mean, sd = state.posterior.summary()
+    info = {name: np.asarray(value).item() for name, value in state.posterior.info._asdict().items()}
     return {
         "mean": {name: value.tolist() for name, value in mean.items()},
         "sd": {name: value.tolist() for name, value in sd.items()},
-        "diagnostics": {name: np.asarray(v).item() for name, v in state.posterior.info._asdict().items()},
+        "diagnostics": {"outcome" if name == "status" else name: value for name, value in info.items()},
     }

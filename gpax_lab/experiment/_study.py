@@ -276,7 +276,7 @@ class _Campaign:
         obs = initial_observations(self.experiment, x, y, self.steps)
         _, path = simulate(key_go, self.experiment, self.measure, self.steps, obs)
         points = jnp.concatenate([x, path.x.reshape(-1, x.shape[1])])
-        return points, jnp.concatenate([y, path.y.ravel()]), path.info.outcome
+        return points, jnp.concatenate([y, path.y.ravel()]), path.info.status
 
 
 def initial_observations(experiment: Experiment, x: Array, y: Array, steps: int) -> Observations:

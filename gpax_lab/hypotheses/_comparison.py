@@ -218,7 +218,7 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
     lines += _against(posterior, checks, order)
     lines += _with_other_priors(posterior)
     for i in order:
-        code = int(posterior.posteriors[i].info.outcome)
+        code = int(posterior.posteriors[i].info.status)
         if code != Status.OK:
             lines.append(f"{posterior.names[i]}: {Status.of(code).describe()}")
     return "\n".join(lines)

@@ -262,7 +262,7 @@ class HypothesisMixture(ABC):
         infos = [posterior.info for posterior in self.posteriors]
         each = jax.tree.map(lambda *values: jnp.stack(values), *infos)
         return Info(
-            outcome=Status.worst_of(*each.outcome).astype(each.outcome.dtype),
+            status=Status.worst_of(*each.status).astype(each.status.dtype),
             r_hat=jnp.max(each.r_hat),
             ess_bulk=jnp.min(each.ess_bulk),
             ess_tail=jnp.min(each.ess_tail),

@@ -159,7 +159,7 @@ def _train(model: Model, obs: Observations, tuning: Tuning, settings: Settings, 
 
 
 def _report(end: TrainState, settings: Settings) -> Info:
-    outcome = Status.worst((~jnp.all(jnp.isfinite(end.score)), Status.NOT_FINITE))
+    status = Status.worst((~jnp.all(jnp.isfinite(end.score)), Status.NOT_FINITE))
     gradients = jnp.sum(end.rounds) * settings.every
     size = jnp.asarray(float(settings.members), end.score.dtype)
-    return Info.unknown(size.dtype)._replace(outcome=outcome, ess_bulk=size, gradients=gradients)
+    return Info.unknown(size.dtype)._replace(status=status, ess_bulk=size, gradients=gradients)

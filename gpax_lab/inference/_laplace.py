@@ -66,7 +66,7 @@ def laplace(
     The evidence is the mean weight; without weights it is log sum_k p(z_k) (2 pi)^(p/2) |H_k|^(-1/2) (MacKay 2003, ch.
     27).
 
-    Where it fails, the weights tell and the outcome says so: less than a quarter of the draws is effective, or less
+    Where it fails, the weights tell and the status says so: less than a quarter of the draws is effective, or less
     than half with Pareto's k above 0.7. That is so for most physics with a few observations, and with tens of
     parameters: use `smc`. Once adapted, a tenth of the draws is as wide as the prior, which may or may not meet a mode
     that no start led to. Without weights draws are too sure, because the posterior of a scale has a long tail.
@@ -270,7 +270,7 @@ def _report(
     # Below a quarter posteriors were found wrong by a third of a standard deviation (`benchmarks/posteriors.py`).
     least = max(0.25 * draws, min(2.0, 0.5 * draws))
     heavy = (pareto_k(log_weight) > 0.7) & (size < 0.5 * draws)  # k alone scatters where draws are few
-    outcome = Status.worst(
+    status = Status.worst(
         (~jnp.isfinite(evidence), Status.NOT_FINITE),
         (~at_mode(slope), Status.STILL_CLIMBING),
         (~positive, Status.NOT_A_MAXIMUM),
@@ -282,5 +282,5 @@ def _report(
     error = jnp.sqrt(weight_variance(log_weight)) if settings.weighted else nan
     error = jnp.where(jnp.isfinite(evidence), error, jnp.nan)
     return Info.unknown(evidence.dtype)._replace(
-        outcome=outcome, ess_bulk=size, gradients=gradients, evidence_error=error
+        status=status, ess_bulk=size, gradients=gradients, evidence_error=error
     )

@@ -74,8 +74,8 @@ def nuts(
             (the mass matrix then stays). None repeats the full warm-up of the first fit from the last positions.
         target_accept: acceptance statistic aimed at; higher means smaller steps.
         max_tree_depth: a trajectory takes at most 2^depth - 1 steps.
-        max_r_hat: R-hat above which the outcome is "not mixed".
-        min_ess: bulk effective sample size below which the outcome is "not mixed".
+        max_r_hat: R-hat above which the status is "not mixed".
+        min_ess: bulk effective sample size below which the status is "not mixed".
 
     Returns:
         A Sampler whose posterior carries R-hat, ESS, divergences and a `Status`.
@@ -192,14 +192,14 @@ def _diagnose(after: _Trace, gradients: Array, started: Array, settings: Setting
     r_hat, bulk, tail = jnp.max(r_hat), jnp.min(bulk), jnp.min(tail)
     divergences = jnp.sum(after.diverging)
     saturated = jnp.mean(after.steps >= 2**settings.max_tree_depth - 1)
-    outcome = Status.worst(
+    status = Status.worst(
         (~jnp.any(started), Status.NOT_FINITE),
         (divergences > 0.01 * after.diverging.size, Status.DIVERGENT),
         (saturated > 0.5, Status.SATURATED),
         (~(r_hat <= settings.max_r_hat) | (bulk < settings.min_ess), Status.NOT_MIXED),
     )
     return Info.unknown(r_hat.dtype)._replace(
-        outcome=outcome,
+        status=status,
         r_hat=r_hat,
         ess_bulk=bulk,
         ess_tail=tail,

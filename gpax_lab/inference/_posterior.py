@@ -30,7 +30,7 @@ class Info(NamedTuple):
     """What is only reported of an inference run; all entries are () arrays.
 
     Attributes:
-        outcome: code of `Status`; `Status.of(outcome).describe()` gives it in words with its remedy.
+        status: code of `Status`; `Status.of(status).describe()` gives it in words with its remedy.
         r_hat: the largest rank-normalised split R-hat over parameters (NaN where it has no meaning).
         ess_bulk: the smallest bulk effective sample size over parameters.
         ess_tail: the smallest tail effective sample size over parameters.
@@ -42,7 +42,7 @@ class Info(NamedTuple):
         evidence_error: Monte Carlo standard error of the log evidence (NaN where there is none).
     """
 
-    outcome: Array
+    status: Array
     r_hat: Array
     ess_bulk: Array
     ess_tail: Array
@@ -58,7 +58,7 @@ class Info(NamedTuple):
         """`OK`, nothing counted, and NaN for every number that a sampler may give."""
         nan, zero = jnp.full((), jnp.nan, dtype), jnp.asarray(0)
         return cls(
-            outcome=Status.worst(),
+            status=Status.worst(),
             r_hat=nan,
             ess_bulk=nan,
             ess_tail=nan,
@@ -285,14 +285,14 @@ def conditioning_ahead(ahead: Ahead, posterior: Posterior, obs: Observations) ->
 def _settled(ok: Array, log_weight: Array, info: Info, obs: Observations, needs: Needs) -> tuple[Array, Info, Array]:
     """Weights and diagnostics once it is known which draws have a factor (draws,), and the slots they have seen."""
     failures = jnp.sum(~ok)
-    bad = (failures > 0) & (info.outcome == Status.OK)
-    outcome = jnp.where(bad, Status.FACTORISATION_FAILED, info.outcome)
+    bad = (failures > 0) & (info.status == Status.OK)
+    status = jnp.where(bad, Status.FACTORISATION_FAILED, info.status)
     if needs != "nothing":
-        outcome = jnp.where(contradictory(obs, needs), Status.CONTRADICTION, outcome)
+        status = jnp.where(contradictory(obs, needs), Status.CONTRADICTION, status)
     # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.
     weight = jnp.where(ok, log_weight, -jnp.inf)
     weight = jnp.where((failures > 0) & ok.any(), weight - jax.scipy.special.logsumexp(weight), log_weight)
-    return weight, info._replace(outcome=outcome, failures=failures), obs.measured
+    return weight, info._replace(status=status, failures=failures), obs.measured
 
 
 @partial(jax.jit, static_argnames="model")

@@ -61,7 +61,7 @@ class Reconstruction(NamedTuple):
             of their axis.
         residual: () the largest error of a linear solution, in posterior standard deviations; see `kronecker.Solution`.
         iterations: () steps of conjugate gradients, mean and all draws; 0 for a direct solution.
-        outcome: () code of `Status`.
+        status: () code of `Status`.
     """
 
     mean: Array
@@ -70,12 +70,12 @@ class Reconstruction(NamedTuple):
     params: dict[str, Array]
     residual: Array
     iterations: Array
-    outcome: Array
+    status: Array
 
     @property
     def message(self) -> str:
-        """The outcome in words, with its remedy."""
-        return Status.of(self.outcome).describe()
+        """The status in words, with its remedy."""
+        return Status.of(self.status).describe()
 
 
 class Mode(NamedTuple):
@@ -154,7 +154,7 @@ def reconstruct(
         dtype: floating dtype, float64 by default.
 
     Returns:
-        Reconstruction; look at `outcome` (or `message`) before using it, and at all of it by
+        Reconstruction; look at `status` (or `message`) before using it, and at all of it by
         `plot.reconstruction(image, filled.mean, filled.std)`. With `gpax_lab.setup()` one core
         compiles 5 to 10 s for a first image; a further one takes 2 to 4 s (64 x 64) or 8 s (256 x 256).
 
@@ -169,7 +169,7 @@ def reconstruct(
         >>> truth = 5e-9 * np.sin(i / 5) * np.cos(j / 6)
         >>> holes = np.random.default_rng(0).random(truth.shape) < 0.7
         >>> filled = reconstruct(jax.random.key(0), np.where(holes, np.nan, truth))
-        >>> bool(np.abs(filled.mean - truth)[holes].mean() < 0.1 * truth.std()), int(filled.outcome)
+        >>> bool(np.abs(filled.mean - truth)[holes].mean() < 0.1 * truth.std()), int(filled.status)
         (True, 0)
     """
     if not hasattr(key, "dtype"):
@@ -331,14 +331,14 @@ def _reconstruction(
     tolerance: Array,
     iterations: Array,
 ) -> Reconstruction:
-    """Standardised moments in the unit of the image, with the outcome."""
+    """Standardised moments in the unit of the image, with the status."""
     learned = jnp.isfinite(mode.log_density)
     # Twice: the residual is computed anew, and rounding parts it from the one that stopped the loop.
     solved = ok & (residual <= 2 * tolerance) & jnp.isfinite(mean).all() & jnp.isfinite(std).all()
-    outcome = Status.worst(
+    status = Status.worst(
         (~learned, Status.NOT_FINITE), (~solved, Status.NOT_SOLVED), (~at_mode(mode.slope), Status.STILL_CLIMBING)
     )
-    # A failure is told by the outcome; what then comes back is what was known before, and never NaN.
+    # A failure is told by the status; what then comes back is what was known before, and never NaN.
     usable = jnp.isfinite(mean) & jnp.isfinite(std)
     return Reconstruction(
         mean=scale.location + scale.scale * jnp.where(usable, mean, 0.0),
@@ -347,5 +347,5 @@ def _reconstruction(
         params=dict(mode.params),
         residual=residual,
         iterations=iterations,
-        outcome=outcome,
+        status=status,
     )

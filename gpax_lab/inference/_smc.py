@@ -58,7 +58,7 @@ def smc(
             wide priors. There, 0.1 and more particles are worth their time.
 
     Returns:
-        A Sampler. Where `max_moves` did not suffice the outcome is `Status.MOVES_NOT_MIXED`, where `max_stages` did
+        A Sampler. Where `max_moves` did not suffice the status is `Status.MOVES_NOT_MIXED`, where `max_stages` did
         not, `Status.TEMPERING_INCOMPLETE`: the particles are then not to be trusted, and `nuts` is the fallback.
 
     Raises:
@@ -240,7 +240,7 @@ def _report(state: SMCState, settings: Settings) -> Info:
     share = ess_fraction(state.log_weight)
     # With n particles an estimated correlation scatters by 1 / sqrt(n); it does not count as failure below that.
     limit = settings.max_correlation + 2.0 / math.sqrt(settings.num_samples)
-    outcome = Status.worst(
+    status = Status.worst(
         (~jnp.isfinite(state.log_evidence), Status.NOT_FINITE),
         (state.inverse_temperature < 1, Status.TEMPERING_INCOMPLETE),
         (state.divergences > 0.01 * jnp.maximum(state.gradients, 1), Status.DIVERGENT),
@@ -249,7 +249,7 @@ def _report(state: SMCState, settings: Settings) -> Info:
     size = share * settings.num_samples
     error = jnp.sqrt(state.evidence_variance + weight_variance(state.log_weight))
     return Info.unknown(size.dtype)._replace(
-        outcome=outcome,
+        status=status,
         ess_bulk=size,
         divergences=state.divergences,
         acceptance=state.acceptance,

@@ -6,7 +6,7 @@ untrained model. How long is trained (epochs, patience) is left out: a run may g
 """
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,16 +33,21 @@ FEW = 16
 """Examples on which models are compared."""
 
 
+class Steps(NamedTuple):
+    """What steps are made by: the optimizer, its rate, and the weights of the terms of the bound."""
+
+    optimizer: optax.GradientTransformation
+    learning_rate: Weight
+    weights: Weights
+
+
 def of_training(
     key: Array,
     model: VAE,
     data: Examples | Stored,
-    *,
     held_out: Examples | None,
     state: TrainState,
-    optimizer: optax.GradientTransformation,
-    learning_rate: Weight,
-    weights: Weights,
+    steps: Steps,
 ) -> dict[str, Any]:
     """What must agree for a run to be gone on with; `state` is that before the first step."""
     typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
@@ -56,9 +61,9 @@ def of_training(
         "examples": _of_stored(data) if isinstance(data, Stored) else _digest(data),
         "held_out": None if held_out is None else _digest(held_out),
         "members": None if state.score.ndim == 0 else len(state.score),
-        "optimizer": _updates(optimizer, params),
-        "learning_rate": _course(learning_rate),
-        **{f"weights.{name}": _course(value) for name, value in weights._asdict().items()},
+        "optimizer": _updates(steps.optimizer, params),
+        "learning_rate": _course(steps.learning_rate),
+        **{f"weights.{name}": _course(value) for name, value in steps.weights._asdict().items()},
     }
 
 

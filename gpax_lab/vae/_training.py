@@ -18,7 +18,7 @@ from gpax_lab.nn._progress import ProgressBar
 from gpax_lab.nn._training import TrainState, keep_best, start, train_epochs, train_steps
 from gpax_lab.vae._elbo import ELBOTerms, Weight, Weights, elbo
 from gpax_lab.vae._examples import Examples
-from gpax_lab.vae._fingerprint import agree, of_training
+from gpax_lab.vae._fingerprint import Steps, agree, of_training
 from gpax_lab.vae._model import VAE, Params
 from gpax_lab.vae._stored import Stored
 
@@ -140,16 +140,7 @@ def train(
     _check_numbers(learning_rate, weighed)
     state, checkpointer = _start(key, plan, data.first() if isinstance(data, Stored) else data), None
     if checkpoint is not None:
-        about = of_training(
-            key,
-            model,
-            data,
-            held_out=held_out,
-            state=state,
-            optimizer=optimizer,
-            learning_rate=learning_rate,
-            weights=weighed,
-        )
+        about = of_training(key, model, data, held_out, state, Steps(optimizer, learning_rate, weighed))
         checkpointer = Checkpointer(checkpoint, about | {"batch_size": plan.batch_size}, every, agree)
         state, history = checkpointer.resume(state, _Note(ELBOTerms(*jnp.zeros(len(ELBOTerms._fields))), np.zeros(())))
     callback, close = _callback(progress, epochs, len(history))

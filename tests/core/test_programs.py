@@ -125,7 +125,7 @@ def test_what_a_program_has_observed_enters_the_density_once(name):
 def test_particles_start_from_the_prior_and_learn_what_was_observed_on_the_way(name):
     posterior = smc(512).init(jax.random.key(0), line(PROGRAMS[name]), READ)
     mean, sd = posterior.summary()
-    assert int(posterior.info.outcome) == 0
+    assert int(posterior.info.status) == 0
     assert abs(mean["gap"] - MEAN) < 5 * PRECISION**-0.5 / np.sqrt(512)
     assert abs(sd["gap"] * PRECISION**0.5 - 1) < 5 / np.sqrt(2 * 512)
     assert abs(posterior.log_evidence - log_evidence()) < 5 * posterior.info.evidence_error
@@ -148,7 +148,7 @@ def test_without_readings_particles_are_the_conditioned_prior():
 def test_samplers_know_what_was_observed(sampler):
     posterior = sampler.init(jax.random.key(0), line(with_a_site), READ)
     mean, sd = posterior.summary()
-    assert int(posterior.info.outcome) == 0
+    assert int(posterior.info.status) == 0
     few = float(posterior.info.ess_bulk)
     assert abs(mean["gap"] - MEAN) < 5 * PRECISION**-0.5 / np.sqrt(few)
     assert abs(sd["gap"] * PRECISION**0.5 - 1) < 6 / np.sqrt(2 * few)

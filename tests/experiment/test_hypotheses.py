@@ -145,7 +145,7 @@ def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
     obs = buffer_for(observations(X[:1], Y[:1]), 6)
     state, path = simulate(jax.random.key(0), LEARNING, line, 6, obs)
     assert path.log_evidence.shape == (6, 2)
-    assert np.all(path.info.outcome == Status.OK)
+    assert np.all(path.info.status == Status.OK)
     # A level that was read at 0.1 and a line through 0 differ most at the far end.
     assert float(path.x[0, 0, 0]) == 1.0
     assert float(state.posterior.probability[1]) > 0.95

@@ -29,7 +29,7 @@ def test_run_and_simulate_are_one_program(experiment, end):
     assert bits(state.obs) == bits(end.state.obs)
     assert bits(state.posterior.params) == bits(end.state.posterior.params)
     assert bits(state.posterior.log_evidence) == bits(end.state.posterior.log_evidence)
-    assert int(state.posterior.info.outcome) == Status.OK
+    assert int(state.posterior.info.status) == Status.OK
 
 
 @pytest.mark.slow

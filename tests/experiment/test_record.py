@@ -50,6 +50,14 @@ def test_a_step_records_the_rows_that_it_changed(experiment, tmp_path):
     assert all(held[name].tobytes() == whole[name].tobytes() for name in whole)
 
 
+def test_the_status_of_a_fit_is_named_in_a_journal_as_it_has_always_been(experiment, tmp_path):
+    end = go(tmp_path / "a.gpxj", experiment, 2)
+    assert int(_merged(tmp_path / "a.gpxj")[".posterior.info.outcome"]) == int(end.state.posterior.info.status)
+    *_, last = records(tmp_path / "a.gpxj", "posterior")
+    assert last.header["diagnostics"].keys() == {"outcome", *end.state.posterior.info._fields} - {"status"}
+    assert go(tmp_path / "a.gpxj", experiment, 3).steps == 3
+
+
 def test_rows_changed_by_a_person_survive_two_resumes(experiment, tmp_path):
     """A record holds what differs from the earlier records, not from a state that wishes had changed since."""
     once = go(tmp_path / "once.gpxj", experiment, 8, hooks=[_veto])

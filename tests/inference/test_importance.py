@@ -90,7 +90,7 @@ def test_laplace_draws_around_every_mode():
     model = parametric(1, lambda x, p: p["a"] ** 2 + 0 * x[0], {"a": dist.Normal(0.3, 1.0)}, "known", standardize=False)
     obs = observations([[0.0], [1.0]], [1.9, 2.1], noise=0.05)
     posterior = laplace(512).init(jax.random.key(0), model, obs)
-    assert int(posterior.info.outcome) == Status.OK
+    assert int(posterior.info.status) == Status.OK
     grid = np.linspace(-5, 5, 200_001)
     log = stats.norm.logpdf(grid, 0.3) + sum(stats.norm.logpdf(y, grid**2, np.sqrt(0.05)) for y in (1.9, 2.1))
     mass = np.exp(log - log.max())
@@ -107,4 +107,4 @@ def test_more_modes_than_are_drawn_around_are_told():
         1, lambda x, p: jnp.sin(p["a"]) + 0 * x[0], {"a": dist.Uniform(0.0, 60.0)}, "known", standardize=False
     )
     posterior = laplace(64, starts=32).init(jax.random.key(0), model, observations([[0.0]], [0.0], noise=1e-3))
-    assert int(posterior.info.outcome) == Status.MORE_MODES
+    assert int(posterior.info.status) == Status.MORE_MODES

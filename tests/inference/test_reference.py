@@ -43,7 +43,7 @@ def test_posterior_is_that_of_the_reference(case: Case, name: str):
     posterior = SAMPLERS[name].init(jax.random.key(3), case.model, case.obs)
     reference = case.reference
     assert reference.effective > 500
-    outcome = int(posterior.info.outcome)
+    outcome = int(posterior.info.status)
     if case.mean is None:
         assert outcome == Status.OK, Status.of(outcome).describe()
     elif outcome != Status.OK and name != "smc":

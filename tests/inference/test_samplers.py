@@ -62,7 +62,7 @@ def test_conjugate_target(sampler):
     precision = 1 / 9 + np.sum(X**2) / 0.09
     weight, draws = weighted(posterior, "slope")
     check(draws, weight, np.sum(X[:, 0] * Y) / 0.09 / precision, precision**-0.5, float(posterior.info.ess_bulk))
-    assert int(posterior.info.outcome) == Status.OK
+    assert int(posterior.info.status) == Status.OK
 
 
 def test_asymmetric_target(sampler):
@@ -134,13 +134,13 @@ def test_outcomes_name_the_remedy():
     nowhere = parametric(1, lambda x, p: jnp.nan * p["a"], {"a": dist.Normal(0.0, 1.0)}, "known", standardize=False)
     for sampler in (nuts(10, 10), laplace(8, 1, 3)):
         posterior = sampler.init(jax.random.key(0), nowhere, LINE_OBS)
-        assert int(posterior.info.outcome) == Status.NOT_FINITE
+        assert int(posterior.info.status) == Status.NOT_FINITE
     assert "physics function" in Status.of(Status.NOT_FINITE).describe()
     short = nuts(10, 10).init(jax.random.key(0), LINE, LINE_OBS)
-    assert int(short.info.outcome) == Status.NOT_MIXED
+    assert int(short.info.status) == Status.NOT_MIXED
     broken = gp.exact(1, lambda x, z, p: jnp.where(x[0] == z[0], -1.0, 0.0) * p["variance"], noise="known")
     posterior = laplace(4, 1, 2).init(jax.random.key(0), broken, observations(X, Y))
-    assert int(posterior.info.outcome) in (Status.NOT_FINITE, Status.FACTORISATION_FAILED)
+    assert int(posterior.info.status) in (Status.NOT_FINITE, Status.FACTORISATION_FAILED)
 
 
 @pytest.mark.slow
@@ -206,14 +206,14 @@ def test_laplace_fits_more_readings_than_our_own_algebra_takes():
     posterior = laplace(num_samples=8, starts=1, iterations=30).init(
         jax.random.key(0), gp.exact(1, kernels.rbf), observations(x, y, capacity=len(x))
     )
-    assert int(posterior.info.outcome) == Status.OK
+    assert int(posterior.info.status) == Status.OK
     noise = np.asarray(posterior.noise_variance(jnp.array([[0.5]])))[:, 0]
     assert abs(np.sqrt(noise.mean()) / 0.1 - 1) < 5 / np.sqrt(2 * len(x))
 
 
 def test_laplace_says_where_its_search_was_cut_short():
     posterior = laplace(8, starts=1, iterations=1).init(jax.random.key(0), gp.exact(1, kernels.rbf), observations(X, Y))
-    assert int(posterior.info.outcome) == Status.STILL_CLIMBING
+    assert int(posterior.info.status) == Status.STILL_CLIMBING
 
 
 def test_laplace_does_not_trust_a_curvature_that_is_not_a_number():
@@ -223,7 +223,7 @@ def test_laplace_does_not_trust_a_curvature_that_is_not_a_number():
         return p["variance"] * jnp.exp(-jnp.sum(jnp.abs((x - z) / p["lengthscale"]) ** 1.5))
 
     posterior = laplace(8, starts=1).init(jax.random.key(0), gp.exact(1, rough), observations(X, Y))
-    assert int(posterior.info.outcome) == Status.NOT_A_MAXIMUM
+    assert int(posterior.info.status) == Status.NOT_A_MAXIMUM
 
 
 @pytest.mark.parametrize("draws", [4, 8, 20, 64])
@@ -233,7 +233,7 @@ def test_weights_that_collapse_are_told_with_few_draws_too(draws):
     for weight, expected in ((one, Status.NOT_GAUSSIAN), (even, Status.OK)):
         zero, yes, no = jnp.zeros(()), jnp.asarray(True), jnp.asarray(False)
         info = laplace_module._report(zero, zero, yes, no, weight, jnp.asarray(0), settings)
-        assert int(info.outcome) == expected
+        assert int(info.status) == expected
 
 
 @pytest.mark.parametrize(

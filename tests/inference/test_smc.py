@@ -48,7 +48,7 @@ def test_evidence_of_a_line_at_every_reading():
         exact = stats.multivariate_normal(np.zeros(n), 9.0 * X[:n] @ X[:n].T + 0.09 * np.eye(n)).logpdf(Y[:n])
         # Each reweighting adds a relative variance of at most 1 / (share kept * draws); there are at most 2 a reading.
         assert abs(float(posterior.log_evidence) - exact) < 5 * np.sqrt(2 * n / (0.3 * draws))
-        assert int(posterior.info.outcome) == Status.OK
+        assert int(posterior.info.status) == Status.OK
     precision = 1 / 9 + np.sum(X**2) / 0.09
     weight, slope = np.exp(np.asarray(posterior.log_weight)), np.asarray(posterior.params["slope"])
     effective, sd = float(posterior.info.ess_bulk), precision**-0.5
@@ -106,13 +106,13 @@ def test_a_reading_that_surprises_is_tempered():
 def test_what_does_not_work_says_so():
     x, y = np.vstack([X[:6], X[-1:]]), np.append(2.0 * X[:6, 0], 80.0)
     *_, posterior = stream(smc(100, max_stages=1), LINE, x, y, noise=0.001, first=6)
-    assert int(posterior.info.outcome) == Status.TEMPERING_INCOMPLETE
+    assert int(posterior.info.status) == Status.TEMPERING_INCOMPLETE
     lazy = smc(200, max_moves=1, max_leapfrog=1, target_accept=0.999)
     posterior = next(stream(lazy, LINE, X, Y, noise=0.001, first=12))
-    assert int(posterior.info.outcome) == Status.MOVES_NOT_MIXED
+    assert int(posterior.info.status) == Status.MOVES_NOT_MIXED
     nowhere = parametric(1, lambda x, p: jnp.nan * p["a"], {"a": dist.Normal(0.0, 1.0)}, "known", standardize=False)
     posterior = next(stream(smc(20), nowhere, X, Y, noise=0.1, first=12))
-    assert int(posterior.info.outcome) == Status.NOT_FINITE
+    assert int(posterior.info.status) == Status.NOT_FINITE
 
 
 def test_failed_and_missing_readings_change_nothing():

@@ -159,8 +159,8 @@ def test_readings_known_exactly_that_contradict_are_an_outcome_with_the_remedy_t
     sampler = smc(8)
     first = sampler.init(jax.random.key(0), model, observations([[0.5]], [0.2], noise=0.1))
     twice = sampler.update(jax.random.key(1), first, observations([[0.5], [0.5]], [0.2, 0.4], noise=[0.1, 0.0]))
-    assert int(twice.info.outcome) == Status.CONTRADICTION
-    assert "give their variances" in Status.of(twice.info.outcome).describe()
+    assert int(twice.info.status) == Status.CONTRADICTION
+    assert "give their variances" in Status.of(twice.info.status).describe()
     pair = observations([[0.5], [0.5], [0.7]], [0.2, 0.4, 0.4])
     assert bool(jax.jit(contradictory, static_argnames="needs")(pair, needs="repeats"))
     assert not bool(contradictory(observations([[0.5], [0.5]], [0.2, 0.2]), "repeats"))

@@ -155,7 +155,7 @@ def test_the_race_finds_the_evidence_that_quadrature_finds_and_sampled_coefficie
     error = np.array([float(p.info.evidence_error) for p in posterior.posteriors])
     assert (error < 0.5).all()
     assert (np.abs(np.asarray(posterior.log_evidence) - expected) < 4 * error + 0.01).all()
-    assert posterior.info.outcome == 0
+    assert posterior.info.status == 0
     assert posterior.probability[1] > 0.99
     exact, _, sampled = posterior.posteriors
     (mean, variance), (other, spread) = (p.moments(jnp.array(library(3, 5, key=9))) for p in (exact, sampled))

@@ -155,7 +155,7 @@ def test_few_readings_are_solved_directly_and_agree_with_conjugate_gradients():
     _, image, _ = simulated(4)
     direct = reconstruct(jax.random.key(0), image, SURE)
     iterated = reconstruct(jax.random.key(0), image, SURE, tolerance=1e-9, iterations=500, leading=64, num_samples=512)
-    assert int(direct.outcome) == int(iterated.outcome) == Status.OK
+    assert int(direct.status) == int(iterated.status) == Status.OK
     assert int(direct.iterations) == 0 < int(iterated.iterations)
     # What the ranks leave out is a thousandth of the noise, that is 0.03 of its standard deviation.
     assert np.all(np.abs(direct.mean - iterated.mean) < 0.03 * direct.noise_std)
@@ -273,7 +273,7 @@ def test_intervals_cover_fields_drawn_from_the_prior():
     for key in range(12):
         field, image, _ = simulated(key)
         got = reconstruct(jax.random.key(key), image, SURE, leading=64)
-        assert int(got.outcome) == Status.OK, got.message
+        assert int(got.status) == Status.OK, got.message
         rates.append(np.mean(np.abs(got.mean - field)[np.isnan(image)] < 1.6449 * got.std[np.isnan(image)]))
     # Pixels of one image hang together: the error is that of 12 independent images. Four standard errors, and the two
     # percent that modal parameters and a standard deviation from 64 draws may cost.
@@ -296,7 +296,7 @@ def test_single_precision_and_masked_arrays():
     got = reconstruct(jax.random.key(0), hidden, SURE, leading=64, dtype=np.float32)
     assert got.mean.dtype == got.std.dtype == np.float32
     double = reconstruct(jax.random.key(0), image, SURE, leading=64)
-    assert int(got.outcome) == Status.OK, got.message
+    assert int(got.status) == Status.OK, got.message
     # Conjugate gradients stop at 0.003 standard deviations; modes in single precision differ by about as much.
     assert np.all(np.abs(got.mean - double.mean) < 0.1 * double.std)
 
@@ -318,7 +318,7 @@ def test_one_row_one_column_one_pixel_one_line_and_a_cube(shape, place):
     for filled in (image, np.where(np.arange(image.size).reshape(shape) % 2, 2.0, np.nan if image.size > 1 else 2.0)):
         got = reconstruct(jax.random.key(0), filled, num_samples=4, leading=8)
         assert got.mean.shape == got.std.shape == shape
-        assert int(got.outcome) == Status.OK, got.message
+        assert int(got.status) == Status.OK, got.message
         np.testing.assert_allclose(got.mean, 2.0, atol=1e-6)  # equal readings: nothing is known to differ
         assert (got.std > 0).all()
 
@@ -354,7 +354,7 @@ def test_bad_processes_are_refused():
 def test_too_few_iterations_are_an_outcome_and_not_nan():
     _, image, _ = simulated(4)
     got = reconstruct(jax.random.key(0), image, SURE, iterations=1, leading=1, num_samples=4)
-    assert int(got.outcome) == Status.NOT_SOLVED
+    assert int(got.status) == Status.NOT_SOLVED
     assert "Conjugate gradients" in got.message
     assert jnp.isfinite(got.mean).all()
     assert got.residual > 3e-3

@@ -95,7 +95,7 @@ def test_nuts_finds_where_readings_scatter():
     process = gp.exact(1, kernels.rbf, noise=HeteroscedasticNoise(8))
     # 600 draws pass every check whichever way the rounding of a processor turns the chain; 200 do on some only.
     posterior = nuts(600, 600).init(jax.random.key(0), process, observations(x[:, None], y))
-    assert int(posterior.info.outcome) == Status.OK, posterior.info
+    assert int(posterior.info.status) == Status.OK, posterior.info
     found = 0.5 * np.log(np.asarray(posterior.noise_variance(jnp.array([[0.1], [0.25], [0.75], [0.9]]))))
     truth = np.log([0.02, 0.02, 0.4, 0.4])
     # 100 effective draws put the error of a mean at a tenth of its sd; 3.1 sd for four comparisons.

@@ -172,7 +172,7 @@ def test_a_thousand_readings_by_laplace():
     posterior = laplace(num_samples=16, starts=1, iterations=25).init(
         jax.random.key(0), process, observations(x, y, capacity=1500)
     )
-    assert int(posterior.info.outcome) == Status.OK
+    assert int(posterior.info.status) == Status.OK
     grid = jnp.linspace(0.02, 0.98, 40)[:, None]
     mean, variance = posterior.moments(grid)
     error = np.abs(np.asarray(mean) - np.sin(12 * np.asarray(grid[:, 0])))
