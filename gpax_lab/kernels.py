@@ -2,9 +2,14 @@
 
 `x` and `z` have shape (d,) and lie in the unit cube. A parameter `lengthscale` of shape (d,) gives one scale per
 input (ARD), of shape () one for all. Write your own as a plain function with the same signature, naming its parameters
-as you like. Kernels add and multiply: `rbf + scope("fast", periodic)`, `matern52 * own_function`.
+as you like. Kernels add and multiply: `rbf + scope("fast", periodic)`, `matern52 * own_function`. Two plain functions
+have no `+` in Python: `add(f, g)` and `multiply(f, g)` take them.
+
+A kernel is passed as it is, `gp.exact(1, kernels.rbf)`: its parameters get priors by name, `prior={"lengthscale":
+numpyro.distributions.LogNormal(0.0, 1.0)}`, where a number in place of a distribution is a fixed value.
 """
 
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +21,7 @@ import numpyro.distributions as dist
 from jax import Array
 
 from gpax_lab.core._interning import interned
-from gpax_lab.core._priors import Params, Scoped, with_dim
+from gpax_lab.core._priors import Params, Scoped, check_function, name_of, with_dim
 from gpax_lab.core._structural import Structural
 from gpax_lab.core._types import Float
 
@@ -72,12 +77,25 @@ class Kernel(Structural, ABC):
 
 
 def _kernel(other: Any) -> KernelLike:
-    if not callable(other):
+    if isinstance(other, int | float | complex | np.ndarray | np.generic | Array):
         raise TypeError(
             f"a kernel adds and multiplies with kernels k(x, z, params); got {other!r}. A factor is the prior of "
             "`variance`."
         )
+    check_function(other, 2)
     return other
+
+
+def _kernels(given: tuple[Any, ...]) -> tuple[KernelLike, ...]:
+    if not given:
+        raise ValueError("there is no kernel to combine: give k(x, z, params), such as kernels.rbf.")
+    return tuple(_kernel(one) for one in given)
+
+
+def _scope_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"scope takes a name and a kernel, scope('fast', kernels.rbf); got {name!r} as the name.")
+    return name
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,12 +107,21 @@ class _Function(Kernel):
     def __post_init__(self) -> None:
         for name in ("__module__", "__name__", "__qualname__", "__doc__"):
             object.__setattr__(self, name, getattr(self.function, name))
+        object.__setattr__(self, "__signature__", inspect.signature(self.function))
 
-    def __call__(self, x: Array, z: Array, params: Params) -> Array:
-        return self.function(x, z, params)
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        try:
+            inspect.signature(self).bind(*args, **kwargs)
+        except TypeError:
+            raise TypeError(
+                f"kernels.{self} is a function of two points and its parameters, (x, z, params), and is passed as it "
+                f"is, without settings: gp.exact(1, kernels.{self}, prior={{'lengthscale': 0.5}}) fixes a parameter, "
+                "a numpyro distribution in place of the number is its prior."
+            ) from None
+        return self.function(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return str(getattr(self.function, "__name__", self.function))
+        return name_of(self.function)
 
 
 def _scaled_square(x: Array, z: Array, params: Params) -> Array:
@@ -164,9 +191,12 @@ def mixing(x: Float[Array, " d"], z: Float[Array, " d"], params: Params) -> Floa
     return params["pure"] * jnp.sum(x * z)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Sum(Kernel):
     kernels: tuple[KernelLike, ...]
+
+    def __repr__(self) -> str:
+        return " + ".join(name_of(k) for k in self.kernels)
 
     def __call__(self, x: Array, z: Array, params: Params) -> Array:
         return sum((k(x, z, params) for k in self.kernels[1:]), start=self.kernels[0](x, z, params))
@@ -181,13 +211,19 @@ def add(*kernels: KernelLike) -> Kernel:
 
     Returns:
         A `Kernel`.
+
+    Raises:
+        TypeError: one of them is no function of (x, z, params).
     """
-    return _Sum(kernels)
+    return _Sum(_kernels(kernels))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Product(Kernel):
     kernels: tuple[KernelLike, ...]
+
+    def __repr__(self) -> str:
+        return " * ".join(f"({k!r})" if isinstance(k, _Sum) else name_of(k) for k in self.kernels)
 
     def __call__(self, x: Array, z: Array, params: Params) -> Array:
         value = self.kernels[0](x, z, params)
@@ -205,14 +241,20 @@ def multiply(*kernels: KernelLike) -> Kernel:
 
     Returns:
         A `Kernel`.
+
+    Raises:
+        TypeError: one of them is no function of (x, z, params).
     """
-    return _Product(kernels)
+    return _Product(_kernels(kernels))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Scope(Kernel):
     name: str
     kernel: KernelLike
+
+    def __repr__(self) -> str:
+        return f"scope({self.name!r}, {name_of(self.kernel)})"
 
     def __call__(self, x: Array, z: Array, params: Params) -> Array:
         return self.kernel(x, z, Scoped(params, self.name))
@@ -229,13 +271,16 @@ def scope(name: str, kernel: KernelLike) -> Kernel:
     Returns:
         A `Kernel`.
     """
-    return _Scope(name, kernel)
+    return _Scope(_scope_name(name), _kernel(kernel))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Active(Kernel):
     dims: tuple[int, ...]
     kernel: KernelLike
+
+    def __repr__(self) -> str:
+        return f"active({list(self.dims)}, {name_of(self.kernel)})"
 
     def __call__(self, x: Array, z: Array, params: Params) -> Array:
         if not all(0 <= dim < x.size for dim in self.dims):
@@ -256,15 +301,21 @@ def active(dims: Sequence[int], kernel: KernelLike) -> Kernel:
         A `Kernel`.
 
     Raises:
+        TypeError: `dims` are no numbers of inputs, or the kernel is none.
         ValueError: when it is called on inputs that lack one of `dims`.
     """
-    return _Active(tuple(dims), kernel)
+    if callable(dims) or isinstance(dims, str) or not isinstance(dims, Sequence | np.ndarray | Array):
+        raise TypeError(f"active takes the inputs and a kernel, active([0, 1], kernels.rbf); got {dims!r} as inputs.")
+    return _Active(tuple(int(dim) for dim in dims), _kernel(kernel))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class _Coregion(Kernel):
     tasks: int
     kernel: KernelLike
+
+    def __repr__(self) -> str:
+        return f"coregion({self.tasks}, {name_of(self.kernel)})"
 
     def __call__(self, x: Array, z: Array, params: Params) -> Array:
         tasks, shares = self.tasks, params["W"]
@@ -298,7 +349,7 @@ def coregion(tasks: int, kernel: KernelLike) -> Kernel:
     """
     if tasks < 2:
         raise ValueError(f"coregion needs at least two tasks; got {tasks}.")
-    return _Coregion(tasks, kernel)
+    return _Coregion(tasks, _kernel(kernel))
 
 
 def coregion_prior(tasks: int, rank: int = 1) -> dict[str, dist.Distribution]:

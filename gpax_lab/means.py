@@ -16,8 +16,9 @@ import numpyro.distributions as dist
 from jax import Array
 from jax.typing import ArrayLike
 
+from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
-from gpax_lab.core._priors import Params, Scoped, as_program, parameter_shapes, sample
+from gpax_lab.core._priors import Params, Scoped, as_program, name_of, parameter_shapes, sample
 from gpax_lab.core._steps import logistic_step
 from gpax_lab.core._types import Float
 
@@ -139,7 +140,7 @@ def growing_oscillation(x: Float[Array, " d"], params: Params) -> Float[Array, "
     return params["A"] * jnp.exp(params["a"] * x[0]) * jnp.sin(params["b"] * x[0])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Law:
     """A mean function with all that makes it a hypothesis: priors, formula, units and where it comes from.
 
@@ -187,8 +188,12 @@ class Law:
     def __str__(self) -> str:
         return f"{self.formula} [{', '.join(f'{name}: {unit}' for name, unit in self.units.items())}] ({self.source})"
 
+    def __repr__(self) -> str:
+        return f"<Law {self}>"
+
     def draw(self, key: Array, x: ArrayLike, count: int = 1) -> Float[Array, "count m"]:
         """(count, m) curves from the prior at x (m, dim): what this law holds possible."""
+        check_key(key, "law.draw(key, x)")
         return _draws(self, key, jnp.asarray(x), count)
 
 
@@ -214,6 +219,7 @@ def scope(name: str, law: Law) -> Law:
     Returns:
         A `Law`.
     """
+    _check_laws(law)
     return Law(
         lambda x, params: law.mean(x, Scoped(params, name)),
         {f"{name}/{parameter}": value for parameter, value in law.prior.items()},
@@ -250,9 +256,20 @@ def multiply(*laws: Law) -> Law:
     return _combine(laws, " * ", lambda values: functools.reduce(jnp.multiply, values))
 
 
+def _check_laws(*laws: Any) -> None:
+    for law in laws:
+        if not isinstance(law, Law):
+            raise TypeError(
+                f"laws combine, which know their priors; got {name_of(law)}. Make one, "
+                "Law(mean, prior, units, formula, source), or combine plain functions by hand: "
+                "lambda x, p: f(x, p) + g(x, p)."
+            )
+
+
 def _combine(laws: tuple[Law, ...], sign: str, rule: Callable[[list[Array]], Array]) -> Law:
     if not laws:
         raise ValueError("there is no law to combine.")
+    _check_laws(*laws)
     names = [name for law in laws for name in law.prior]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -289,6 +306,7 @@ def piecewise(left: Law, right: Law, at: dist.Distribution, width: float, axis: 
 
     Source: the piecewise hypotheses of Ziatdinov et al. 2021, arXiv:2112.06649.
     """
+    _check_laws(left, right)
     if left.dim != right.dim or not width > 0:
         raise ValueError(f"piecewise needs laws of as many inputs and width > 0; got {left.dim}, {right.dim}, {width}.")
     below, above = scope("left", left), scope("right", right)

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from gpax_lab.acquisition._domain import POINTS, Domain, Region, domain_of
 from gpax_lab.acquisition._neighbours import beside, tolerance_around
-from gpax_lab.core._inputs import point_table, resolved, traced
+from gpax_lab.core._inputs import check_key, point_table, resolved, traced
 from gpax_lab.core._linalg import in_chunks
 from gpax_lab.core._observations import EMPTY, VETOED, Observations, float_dtype
 from gpax_lab.core._sequence import additive_recurrence
@@ -168,6 +168,7 @@ class Pool:
 
     def space_filling(self, key: Array, count: int) -> Float[Array, "count d"]:
         """(count, d) distinct random points of the pool, to begin with."""
+        check_key(key, "space_filling(key, count)")
         return jax.random.choice(key, self.points, (count,), replace=False)
 
 
@@ -240,6 +241,7 @@ class Box:
 
     def space_filling(self, key: Array, count: int) -> Float[Array, "count d"]:
         """(count, d) points that fill the box evenly, from a random shift, to begin with."""
+        check_key(key, "space_filling(key, count)")
         shift = jax.random.uniform(key, (self.low.size,), self.low.dtype)
         unit = additive_recurrence(count, self.low.size, shift)
         return self.low[None] + (self.high - self.low)[None] * unit

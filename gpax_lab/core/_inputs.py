@@ -28,6 +28,31 @@ def traced(*values: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
+def check_key(key: Any, taken_by: str = "", several: bool = False) -> None:
+    """Refuse what is no random key (also under jit).
+
+    Args:
+        key: what was given as one.
+        taken_by: the call with its arguments in order, for errors.
+        several: whether an array (k,) of keys is wanted.
+
+    Raises:
+        TypeError: it is no key, but a number, say, or another argument in its place.
+        ValueError: it is several keys where one is wanted, or one where several are.
+    """
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    order = f" The order of arguments is {taken_by}." if taken_by else ""
+    example = "jax.random.split(jax.random.key(0), 8)" if several else "jax.random.key(0)"
+    typed = dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    if dtype is None or shape is None or not (typed or (dtype == np.uint32 and shape)):
+        got = repr(key) if isinstance(key, bool | int | float | str | None) else f"a value of type {type(key).__name__}"
+        raise TypeError(f"{'keys' if several else 'key'} must be {example}, got {got}.{order}")
+    keys = shape if typed else shape[:-1]  # the former kind of keys has a last axis of numbers
+    if len(keys) != several or (several and not typed):
+        got = f"one key; split it: {example}" if several else f"keys of shape {keys}: take one of them, keys[0]"
+        raise ValueError(f"{'keys of shape (K,) are' if several else 'one key is'} expected, got {got}.{order}")
+
+
 def numbers(values: Any, what: str, missing: bool = False) -> np.ndarray:
     """Real numbers as a float64 array; a masked entry, None and NA are NaN.
 

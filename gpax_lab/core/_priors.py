@@ -4,6 +4,7 @@ Functions of the library read their parameters from a mapping by name. `paramete
 function reads, so that defaults fill the gaps and a misspelt name is an error instead of a silent default.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeAlias
@@ -89,6 +90,37 @@ def _by_name(values: Any) -> dict[str, Array]:
     return {name: jnp.asarray(value) for name, value in values.items()}
 
 
+def name_of(function: Any) -> str:
+    """What a function is called in an error: its name, or what it prints as."""
+    return str(getattr(function, "__name__", None) or repr(function))
+
+
+_WANTED = {
+    1: "a mean or noise function of one point, m(x, params), such as lambda x, p: p['slope'] * x[0]",
+    2: "a kernel of two points, k(x, z, params), such as kernels.matern52, or the sum of two of them",
+}
+
+
+def check_function(function: Any, points: int) -> None:
+    """Refuse what can not be called as a mean (points=1) or a kernel (points=2).
+
+    Raises:
+        TypeError: it is no function, or one of another number of arguments.
+    """
+    if not callable(function) or isinstance(function, type):
+        got = f"the class {function.__name__}" if isinstance(function, type) else repr(function)
+        raise TypeError(f"expected {_WANTED[points]}; got {got}.")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # some compiled functions tell none
+        return
+    try:
+        signature.bind(*[None] * (points + 1))
+    except TypeError:
+        takes = ", ".join(signature.parameters)
+        raise TypeError(f"expected {_WANTED[points]}; {name_of(function)} takes ({takes}).") from None
+
+
 def parameter_shapes(
     function: Callable[..., Array], points: int, dim: int, known: Mapping[str, tuple[int, ...]] | None = None
 ) -> dict[str, tuple[int, ...]]:
@@ -104,8 +136,10 @@ def parameter_shapes(
         Mapping of name to shape: the known one, else (d,) for a lengthscale and () for everything else.
 
     Raises:
+        TypeError: it is no function, or one of another number of arguments.
         ValueError: the function does not return one number.
     """
+    check_function(function, points)
     found: dict[str, tuple[int, ...]] = {}
     recorder = _Recorder(dim, found, known or {})
     try:
@@ -114,13 +148,13 @@ def parameter_shapes(
         shaped = {name: shape for name, shape in (known or {}).items() if name in found and shape != ()}
         if not shaped:
             raise
-        name = getattr(function, "__name__", type(function).__name__)
-        raise ValueError(f"{name} can not be computed with parameters of the shapes {shaped}: {error}") from error
-    if value.shape != ():
-        name = getattr(function, "__name__", type(function).__name__)
         raise ValueError(
-            f"{name} must return one number, an array of shape (); got {value.shape}. x is a point of shape ({dim},): "
-            "write x[0], x[1], ... where you mean one of its inputs."
+            f"{name_of(function)} can not be computed with parameters of the shapes {shaped}: {error}"
+        ) from error
+    if value.shape != ():
+        raise ValueError(
+            f"{name_of(function)} must return one number, an array of shape (); got {value.shape}. x is a point of "
+            f"shape ({dim},): write x[0], x[1], ... where you mean one of its inputs."
         )
     return found
 
@@ -157,6 +191,10 @@ def _is_mapping(prior: Any) -> bool:
     return isinstance(prior, Mapping) and all(isinstance(name, str) for name in prior)
 
 
+def _kind_of(value: Any) -> str:
+    return f"a {type(value).__name__}" if isinstance(value, dist.Distribution) else repr(value)
+
+
 def as_program(prior: Prior | None) -> Program:
     """A numpyro program that samples every named distribution; a number instead of one is a fixed value.
 
@@ -165,7 +203,9 @@ def as_program(prior: Prior | None) -> Program:
     """
     if isinstance(prior, dist.Distribution | type) or not (prior is None or callable(prior) or _is_mapping(prior)):
         raise ValueError(
-            f"a prior is a mapping of parameter names to numpyro distributions, or a numpyro program; got {prior!r}."
+            "a prior is a mapping of parameter names to numpyro distributions, such as "
+            "{'lengthscale': numpyro.distributions.LogNormal(0.0, 1.0)}, or a numpyro program; got "
+            f"{_kind_of(prior)}."
         )
     if callable(prior) and not isinstance(prior, Mapping):
         return vetted(prior)

@@ -13,7 +13,7 @@ from gpax_lab.acquisition._acquisition import Acquisition, as_acquisition
 from gpax_lab.acquisition._candidates import Box, Candidates, Pool
 from gpax_lab.acquisition._domain import Region, as_region
 from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
-from gpax_lab.core._inputs import observed, points_of, resolved, traced
+from gpax_lab.core._inputs import check_key, observed, points_of, resolved, traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
 from gpax_lab.core._types import ArrayLike
@@ -126,6 +126,7 @@ def _experiment(
             ahead(propose_points, state, settings)
 
     def init(key: Array, obs: Observations) -> State:
+        check_key(key, "experiment.init(key, observations)")
         key, key_fit = jax.random.split(key)
         compile_ahead(None if sampler.programs is None else programs, key_fit, model, obs)
         return begun(key, obs, sampler.init(key_fit, model, obs))

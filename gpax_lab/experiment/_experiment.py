@@ -1,7 +1,7 @@
 """An experiment is a pure state machine: init, propose, observe."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from jax import Array
 
 from gpax_lab.acquisition._acquisition import Acquisition
 from gpax_lab.acquisition._candidates import Candidates, Choice
-from gpax_lab.core._inputs import traced
+from gpax_lab.core._inputs import check_key, traced
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
@@ -71,6 +71,19 @@ class Experiment(NamedTuple):
     propose: Callable[[State], tuple[State, Array]]
     observe: Callable[..., State]
     check: Callable[[np.ndarray, str], None] = lambda points, whose: None
+
+
+def check_begin(key: Any, experiment: Any, order: str = "") -> None:
+    """Refuse what no campaign can begin with.
+
+    Raises:
+        TypeError: the key is no random key or the experiment none, as where they are given in another order.
+        ValueError: several keys.
+    """
+    check_key(key, order)
+    if not isinstance(experiment, Experiment):
+        name = getattr(experiment, "__name__", type(experiment).__name__)
+        raise TypeError(f"an experiment is what bayes_opt(...) returns; got {name}.")
 
 
 Objective = Callable[[Array, Array], Array]

@@ -11,6 +11,7 @@ from jax import Array
 
 from gpax_lab.acquisition._candidates import Candidates
 from gpax_lab.core import Status
+from gpax_lab.core._inputs import check_key
 from gpax_lab.experiment._experiment import Experiment, Objective, State
 from gpax_lab.experiment._simulate import measure
 from gpax_lab.experiment._study import check_measure, initial_observations, over_keys
@@ -168,6 +169,7 @@ def recovery(
             truth that is no hypothesis where no flexible process runs along.
         TypeError: an experiment whose posterior is no ModelAverage.
     """
+    check_key(keys, "recovery(keys, experiments, truths, ...)", several=True)
     if not experiments or not truths or keys.ndim != 1 or keys.size == 0 or seeds < 1 or num_steps < 1:
         raise ValueError("recovery needs experiments, truths, keys of shape (K,), at least one seed and one step.")
     for name, read in truths.items():

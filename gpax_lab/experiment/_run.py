@@ -25,7 +25,15 @@ from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._adoption import Extend, adopt, adopted_anew, joined_already
 from gpax_lab.experiment._buffer import buffer_for
 from gpax_lab.experiment._contracts import Event, Hook, Journal, Outcome, Scalarizer
-from gpax_lab.experiment._experiment import Experiment, NothingLeft, State, left_of, measurement_key, token_of
+from gpax_lab.experiment._experiment import (
+    Experiment,
+    NothingLeft,
+    State,
+    check_begin,
+    left_of,
+    measurement_key,
+    token_of,
+)
 from gpax_lab.experiment._guard import Guard, Paused, leave_safe
 from gpax_lab.experiment._intervention_records import join_pins
 from gpax_lab.experiment._journalling import Journalling
@@ -96,13 +104,14 @@ def run(
     Raises:
         ValueError: no seeds, seeds that are not finite or that the model is not made for, a scalarizer that gives
             something else than one number, or another instrument than the journal knows.
-        TypeError: no instrument, or a measurement that is not made of numbers; what can be kept of it is recorded.
+        TypeError: no instrument, experiment or key, or a measurement not made of numbers, of which what can be is kept.
         Exception: whatever the instrument or the disk raised, after the instrument was made safe and the fault
             journalled; the campaign can be resumed.
     """
     guard, journal = Guard(instrument, lost, wait_s, idle_s, stop, campaign.append), None
     try:
         guard.check()
+        check_begin(key, experiment)
         if failures is not None and not failures >= 1:
             raise ValueError(f"failures must be 1 or more, or None for any number; got {failures}.")
         if not num_steps >= 0:

@@ -14,7 +14,7 @@ from jax.tree_util import Partial
 
 from gpax_lab.core._observations import Observations
 from gpax_lab.experiment._buffer import buffer_for
-from gpax_lab.experiment._experiment import Experiment, Objective, State, measurement_key
+from gpax_lab.experiment._experiment import Experiment, Objective, State, check_begin, measurement_key
 from gpax_lab.inference._posterior import Info
 
 
@@ -57,8 +57,10 @@ def simulate(
         The last state and the trajectory.
 
     Raises:
+        TypeError: the key is no random key, or the experiment is none.
         ValueError: `obs` is traced and its buffer is surely too small.
     """
+    check_begin(key, experiment, "simulate(key, experiment, objective, num_steps, obs)")
     batch_size = batch_of(experiment, key, obs, num_steps)
     return _campaign(experiment, as_partial(objective), key, num_steps, buffer_for(obs, num_steps * batch_size))
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from gpax_lab.acquisition._candidates import Candidates, Pool
 from gpax_lab.core import Status
+from gpax_lab.core._inputs import check_key
 from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, SMALLEST_CAPACITY, Observations
 from gpax_lab.experiment._experiment import Experiment, Objective
 from gpax_lab.experiment._simulate import simulate
@@ -156,6 +157,7 @@ def study(
     Example:
         result = study(jax.random.split(key, 20), {"EI": one, "UCB": other}, {"film": problem}, domain, num_steps=30)
     """
+    check_key(keys, "study(keys, experiments, objectives, ...)", several=True)
     _check_problems(objectives, domain)
     if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or num_steps < 1:
         raise ValueError("a study needs experiments, objectives, keys of shape (K,), at least one seed and one step.")

@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._types import ArrayLike
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
-from gpax_lab.inference._posterior import Posterior, Sampler, checked_sampler
+from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_sampler
 
 
 @jax.tree_util.register_dataclass
@@ -83,6 +84,7 @@ def bandit(
         )
 
     def init(key: Array, model: Hypotheses, obs: Observations) -> Bandit:
+        check_key(key, INIT)
         if not isinstance(model, Hypotheses):
             raise TypeError("bandit(...) follows several models: give it hypotheses({name: model, ...}).")
         keys = jax.random.split(key, len(model.models))

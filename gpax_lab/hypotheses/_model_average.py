@@ -17,10 +17,11 @@ from jax import Array
 from jax.scipy.special import logsumexp
 
 from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
+from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
-from gpax_lab.inference._posterior import Posterior, Sampler, checked_sampler
+from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_sampler
 from gpax_lab.inference._stored import pack, write
 
 
@@ -139,6 +140,7 @@ def model_average(sampler: Sampler) -> Sampler:
         return ModelAverage(each, model, jax.typeof(jnp.asarray(np.log(model.prior).astype(obs.y.dtype))))
 
     def init(key: Array, model: Hypotheses, obs: Observations) -> ModelAverage:
+        check_key(key, INIT)
         if not isinstance(model, Hypotheses):
             raise TypeError("model_average(...) follows several models: give it hypotheses({name: model, ...}).")
         compile_ahead(together, key, model, obs)

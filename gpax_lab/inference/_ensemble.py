@@ -15,7 +15,7 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import over_draws
 from gpax_lab.core._observations import Observations
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_start, conditioning_ahead
 from gpax_lab.models._model import LeavesOneOut, Model, able
 from gpax_lab.nn._training import (
     TrainState,
@@ -94,7 +94,7 @@ def ensemble(
     )
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
-        model.check(obs)
+        check_start(key, model, obs)
         compile_ahead(programs, key, model, obs)
         starts = _starts(key, model, obs, members)
         return _train(model, obs, Tuning(starts), settings, num_steps).conditioned(obs)

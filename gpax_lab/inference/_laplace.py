@@ -18,7 +18,7 @@ from gpax_lab.core._observations import Observations
 from gpax_lab.inference._bfgs import BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._importance import WIDE, Proposal, Weighted, adapted, draw, weigh
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_start, conditioning_ahead
 from gpax_lab.inference._weights import ess_fraction, pareto_k, weight_variance
 from gpax_lab.models._model import Model
 
@@ -95,7 +95,7 @@ def laplace(
         )
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
-        model.check(obs)
+        check_start(key, model, obs)
         compile_ahead(programs, key, model, obs)
         return _fit(key, model, obs, unknown(model, obs), settings).conditioned(obs)
 

@@ -18,7 +18,7 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.inference import _diagnostics as diagnostics
 from gpax_lab.inference._density import UnconstrainedDensity, start, unconstrained_density
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_start, conditioning_ahead
 from gpax_lab.models._model import Model
 
 
@@ -104,7 +104,7 @@ def nuts(
     later = first if rewarm is None else first._replace(num_warmup=rewarm, adapt_mass=False)
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
-        model.check(obs)
+        check_start(key, model, obs)
         compile_ahead(programs, key, model, obs)
         key_start, key_fit = jax.random.split(key)
         return _fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first).conditioned(obs)

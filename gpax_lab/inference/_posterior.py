@@ -14,7 +14,7 @@ from jax import Array
 
 from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
-from gpax_lab.core._inputs import check_query
+from gpax_lab.core._inputs import check_key, check_query
 from gpax_lab.core._linalg import in_chunks, over_draws
 from gpax_lab.core._observations import PENDING, Observations
 from gpax_lab.core._types import ArrayLike, Float
@@ -271,6 +271,26 @@ def checked_sampler(sampler: Any) -> Sampler:
         name = getattr(sampler, "__name__", repr(sampler))
         raise TypeError(f"a sampler is what nuts(), smc(), laplace() or model_average(...) return; got {name}.")
     return sampler
+
+
+INIT = "init(key, model, observations)"
+
+
+def check_start(key: Any, model: Any, obs: Any) -> None:
+    """Refuse what a sampler of one model can not begin with.
+
+    Raises:
+        TypeError: the key, the model or the observations are none, as where they are given in another order.
+        ValueError: several keys, or observations that the model refuses.
+    """
+    check_key(key, INIT)
+    if not isinstance(model, Model):
+        name = getattr(model, "__name__", type(model).__name__)
+        raise TypeError(
+            f"the model is what gp.exact(...), parametric(...) and the others return; got {name}. The order of "
+            f"arguments is {INIT}."
+        )
+    model.check(obs)
 
 
 def conditioning_ahead(ahead: Ahead, posterior: Posterior, obs: Observations) -> Posterior:

@@ -18,7 +18,7 @@ from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_start, conditioning_ahead
 from gpax_lab.inference._smc_moves import covariance_factor, move_particles
 from gpax_lab.inference._smc_state import Settings, SMCState, Tuning
 from gpax_lab.inference._weights import ess_fraction, systematic_resample, weight_variance
@@ -82,7 +82,7 @@ def smc(
     )
 
     def init(key: Array, model: Model, obs: Observations) -> Posterior:
-        model.check(obs)
+        check_start(key, model, obs)
         compile_ahead(programs, key, model, obs)
         return _init(key, model, obs, settings).conditioned(obs)
 

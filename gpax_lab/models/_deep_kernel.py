@@ -16,7 +16,7 @@ from jax import Array
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.core._priors import Params, Prior, Program
+from gpax_lab.core._priors import Params, Prior, Program, check_function
 from gpax_lab.core._sequence import additive_recurrence
 from gpax_lab.core._structural import Structural
 from gpax_lab.core._types import ArrayLike, Float
@@ -192,8 +192,8 @@ def deep_kernel(
         A `DeepKernelGP` with a parameter `weights` (encoder.size,) beside those of the process.
 
     Raises:
-        ValueError: inputs that the encoder can not take or that are far from order one, `positions` without bounds, or
-            what `gp.exact` refuses.
+        TypeError: the encoder is none, or what `gp.exact` refuses by its type.
+        ValueError: inputs that the encoder can not take or that are far from order one, or no bounds for `positions`.
 
     Example:
         >>> import jax
@@ -203,6 +203,7 @@ def deep_kernel(
         >>> model.dim
         2
     """
+    _check_parts(encoder, mean)
     dim = dim or (int(np.prod(encoder.shape)) if inputs is None else 2)
     if positions and bounds is None:
         raise ValueError("positions=True measures distances between points: give bounds=[[low, high], ...].")
@@ -278,6 +279,13 @@ def effective_rank(features: Array) -> Array:
     covariance = centred.T @ centred / features.shape[0]
     total = jnp.trace(covariance)
     return total**2 / jnp.maximum(jnp.sum(covariance**2), jnp.finfo(features.dtype).tiny)
+
+
+def _check_parts(encoder: Encoder, mean: Mean | None) -> None:
+    if not isinstance(encoder, Encoder):
+        raise TypeError(f"the encoder is what nn.mlp(...), nn.convolutional(...) and the like return; got {encoder!r}.")
+    if mean is not None:
+        check_function(mean, 1)
 
 
 def _check_inputs(

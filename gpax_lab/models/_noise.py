@@ -70,16 +70,19 @@ def noise_model(noise: Noise, dim: int, known: Mapping[str, tuple[int, ...]]) ->
             return jax.vmap(lambda a: noise(a, params))(x) + known / scale.scale**2
 
         return NoiseModel(varying, reads, prior)
-    if noise == "inferred":
+    if isinstance(noise, str) and noise == "inferred":
         if known.get("noise", ()) not in ((), (1,)):
             raise ValueError(
                 f"the prior of 'noise' has the shape {known['noise']}, and the model has one noise: give (); for one "
                 "that changes from point to point give a function noise=n(x, params) or HeteroscedasticNoise()."
             )
         return NoiseModel(lambda params, x, known, scale: params["noise"] + known / scale.scale**2, {"noise": ()}, {})
-    if noise == "known":
+    if isinstance(noise, str) and noise == "known":
         return NoiseModel(lambda params, x, known, scale: jnp.asarray(known / scale.scale**2), {}, {})
-    raise ValueError(f'noise must be "inferred", "known", a function n(x, params) or StudentNoise(...); got {noise!r}.')
+    raise ValueError(
+        f'noise must be "inferred", "known", a function n(x, params) or StudentNoise(...); got {noise!r}. A variance '
+        'that is given is noise="known" with observations(x, y, noise=...), or prior={"noise": 0.01}, a fixed value.'
+    )
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,12 @@ def box(bounds: ArrayLike | None, dim: int) -> tuple[np.ndarray, np.ndarray]:
     """Lower corner (d,) and width (d,) of the user's box; (0, 1) when there is none.
 
     Raises:
+        TypeError: `dim` is no whole number.
         ValueError: no inputs, or bounds are not (d, 2), masked, complex, not finite, or a lower one is not below its
             upper one.
     """
+    if not isinstance(dim, int | np.integer) or isinstance(dim, bool):
+        raise TypeError(f"dim is the number of inputs, a whole number such as gp.exact(2); got {dim!r}.")
     if dim < 1:
         raise ValueError(f"a model has at least one input; got dim = {dim}.")
     if bounds is None:

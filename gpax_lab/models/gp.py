@@ -61,6 +61,7 @@ def exact(
         An `ExactGP`: a `Model` that also draws jointly, draws functions, leaves one out and knows of pending points.
 
     Raises:
+        TypeError: `dim` is no whole number, or kernel, mean or noise are no functions of these arguments.
         ValueError: a parameter has no prior, a prior names an unknown parameter, bounds are not a box, or the
             observations have another capacity than `uncertain_inputs`.
 

@@ -11,7 +11,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
-from gpax_lab.core._inputs import numbers
+from gpax_lab.core._inputs import check_key, numbers
 from gpax_lab.core._types import Float
 from gpax_lab.nn._decoders import FeatureDecoder
 from gpax_lab.nn._encoder import Encoder
@@ -134,6 +134,7 @@ def im2spec(
             train on, more pairs than the capacity, counts below 1, or a start with other networks or another share held
             out.
     """
+    check_key(key, "im2spec(key, inputs, outputs, encoder)")
     x, y = numbers(inputs, "inputs", missing=True), numbers(outputs, "outputs", missing=True)
     if min(members, num_steps, batch_size) < 1 or not learning_rate > 0 or min(decay, noise) < 0:
         raise ValueError(

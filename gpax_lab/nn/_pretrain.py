@@ -10,6 +10,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 from jax.typing import ArrayLike
 
+from gpax_lab.core._inputs import check_key
 from gpax_lab.core._types import Float
 from gpax_lab.nn._decoders import FeatureDecoder
 from gpax_lab.nn._encoder import Encoder
@@ -75,6 +76,7 @@ def autoencoder(
         ValueError: inputs of another shape, fewer than two, not finite or all alike; an encoder without weights;
             counts below 1.
     """
+    check_key(key, "autoencoder(key, encoder, inputs)")
     if min(num_steps, batch_size) < 1 or not learning_rate > 0 or noise < 0:
         raise ValueError(
             "autoencoder needs num_steps and batch_size of at least 1, a positive learning_rate, and noise that is not "

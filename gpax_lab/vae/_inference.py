@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.core._inputs import traced
+from gpax_lab.core._inputs import check_key, traced
 from gpax_lab.core._poses import Pose
 from gpax_lab.core._types import ArrayLike, Float, Int
 from gpax_lab.vae._elbo import encoder_output, importance_elbo, split
@@ -273,6 +273,7 @@ def predict(
     Returns:
         Mean and variance, (n, *output) each.
     """
+    check_key(key, "predict(trained, key, x)")
     model, params = _one(trained)
     data = _given(model, x, condition)
     return _predict(model, params, key, data, num_samples)
@@ -321,6 +322,7 @@ def anomaly(
     Returns:
         (n,) nat.
     """
+    check_key(key, "anomaly(trained, key, x)")
     model, params = _one(trained)
     data = _given(model, x, condition)
     if data.target.shape[1:] != model.output:

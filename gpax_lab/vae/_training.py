@@ -12,6 +12,7 @@ import optax
 from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from gpax_lab.core._inputs import check_key
 from gpax_lab.core._types import Float
 from gpax_lab.nn._checkpoints import Checkpointer
 from gpax_lab.nn._progress import ProgressBar
@@ -136,7 +137,7 @@ def train(
     """
     plan = _Plan.of(model, data, epochs, batch_size, members, optimizer, devices)
     weighed, history = weights or Weights(), list[_Note]()
-    _check(model, held_out, patience, every)
+    _check(key, model, held_out, patience, every)
     _check_numbers(learning_rate, weighed)
     state, checkpointer = _start(key, plan, data.first() if isinstance(data, Stored) else data), None
     if checkpoint is not None:
@@ -171,7 +172,8 @@ def _check_numbers(learning_rate: Weight, weights: Weights) -> None:
             raise ValueError(f"weights.{name} must be finite and not below 0; got {value}.")
 
 
-def _check(model: VAE, held_out: Examples | None, patience: int | None, every: int) -> None:
+def _check(key: Array, model: VAE, held_out: Examples | None, patience: int | None, every: int) -> None:
+    check_key(key, "train(key, model, data)")
     if every < 1:
         raise ValueError(f"every is 1 or more epochs; got {every}.")
     if patience is not None and (held_out is None or patience < 1):
