@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("GPAX_LAB_VENV", ROOT / ".venv"))
 PYTHON = HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-JOBS = {name: ("app", ["-m", "gpax_lab.cli", name]) for name in ("demo", "run", "resume", "plot", "show", "settings")}
+JOBS = {name: ("app", ["-m", "gpax_lab", name]) for name in ("demo", "run", "resume", "plot", "show", "settings")}
 JOBS["test"] = ("app,test", ["-m", "pytest"])
 JOBS["docs"] = (
     "app,docs",

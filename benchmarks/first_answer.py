@@ -125,7 +125,7 @@ def run(code, folder, cache, work, flags=""):
 def demo(folder, cache, work):
     """Wall seconds of the command line's demonstration."""
     began = time.perf_counter()
-    command = [sys.executable, "-m", "gpax_lab.cli", "demo", "--out", str(work / f"demo-{time.time_ns()}")]
+    command = [sys.executable, "-m", "gpax_lab", "demo", "--out", str(work / f"demo-{time.time_ns()}")]
     subprocess.run(command, env=environment(folder, cache), cwd=work, capture_output=True, check=True)
     return time.perf_counter() - began
 

@@ -97,6 +97,13 @@ class Acquisition:
     joint: bool = field(default=False, metadata={"static": True})
     own_pending: bool = field(default=False, metadata={"static": True})
 
+    def __repr__(self) -> str:
+        """The sum, with its weights where they are known."""
+        known = not traced(self.weights) and all(np.ndim(weight) == 0 for weight in self.weights)
+        weights = [float(weight) for weight in self.weights] if known else [1.0] * len(self.names)
+        each = (name if weight == 1 else f"{weight:g} {name}" for name, weight in zip(self.names, weights, strict=True))
+        return f"<Acquisition: {' + '.join(each)}>"
+
     @jax.jit
     def __call__(
         self,

@@ -105,6 +105,10 @@ class Pool:
     twins: Array | None = None
     among: Region | None = field(default=None, metadata={"static": True})
 
+    def __repr__(self) -> str:
+        """How many points, without the numbers."""
+        return f"<Pool: points {np.shape(self.points)}{', repeat' if self.repeat else ''}>"
+
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
         """The allowed point of largest value; `joint` looks at all points at once."""
         count = self.points.shape[0]
@@ -192,6 +196,10 @@ class Box:
     refine: int = field(default=8, metadata={"static": True})
     iterations: int = field(default=40, metadata={"static": True})
     among: Region | None = field(default=None, metadata={"static": True})
+
+    def __repr__(self) -> str:
+        """How many inputs, without the numbers."""
+        return f"<Box: {np.size(self.low)} inputs, {self.starts} starts>"
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
         """The best point found; a `joint` function (Thompson), drawn at the starts alone, is not climbed from there."""

@@ -35,6 +35,17 @@ class Observations(NamedTuple):
     noise: Float[Array, " capacity"]
     status: Int8[Array, " capacity"]
 
+    def __repr__(self) -> str:
+        """How many observations there are of each kind, without the numbers."""
+        slots = f"{np.shape(self.x)[-2]} slots" if np.ndim(self.x) > 1 else "slots"
+        if isinstance(self.status, np.ndarray | Array) and not inputs.traced(self.status):
+            status = np.asarray(self.status)
+            kinds = {"measured": MEASURED, "pending": PENDING, "failed": FAILED, "vetoed": VETOED}
+            counts = {kind: int(np.sum(status == code)) for kind, code in kinds.items()}
+            told = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count or kind == "measured")
+            slots = f"{told} in {slots}"
+        return f"<Observations: {slots}; x {np.shape(self.x)}, y {np.shape(self.y)}>"
+
     @property
     def capacity(self) -> int:
         """Number of slots."""

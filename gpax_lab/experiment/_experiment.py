@@ -40,6 +40,10 @@ class State(NamedTuple):
     fallback: Array
     asked: Array
 
+    def __repr__(self) -> str:
+        """What it holds, without the numbers."""
+        return f"<State: {self.obs!r}; {self.posterior!r}; {self.acquisition!r}; {self.candidates!r}>"
+
 
 class NothingLeft(ValueError):
     """Every candidate is measured, pending, failed or vetoed: there is nothing to propose."""
@@ -71,6 +75,10 @@ class Experiment(NamedTuple):
     propose: Callable[[State], tuple[State, Array]]
     observe: Callable[..., State]
     check: Callable[[np.ndarray, str], None] = lambda points, whose: None
+
+    def __repr__(self) -> str:
+        """The calls."""
+        return "<Experiment: init(key, obs), propose(state), observe(state, x, y), check(points, name)>"
 
 
 def check_begin(key: Any, experiment: Any, order: str = "") -> None:

@@ -37,6 +37,10 @@ class Trajectory(NamedTuple):
     info: Info
     log_evidence: Array
 
+    def __repr__(self) -> str:
+        """Shapes, without the numbers."""
+        return f"<Trajectory: x {np.shape(self.x)}, y {np.shape(self.y)}, log_evidence {np.shape(self.log_evidence)}>"
+
 
 def simulate(
     key: Array, experiment: Experiment, objective: Objective, num_steps: int, obs: Observations

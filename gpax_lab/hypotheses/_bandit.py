@@ -21,7 +21,7 @@ from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_samp
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Bandit(HypothesisMixture):
     """Hypotheses and their rewards; predicts as the one that was chosen last.
 

@@ -1,5 +1,6 @@
 """Hypotheses that compete, and what the posteriors of all of them say together."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,12 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.core import Status
+from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
 from gpax_lab.core._types import ArrayLike, Float
-from gpax_lab.inference._posterior import Info, Posterior, mixture_moments
+from gpax_lab.inference._posterior import Info, Posterior, mixture_moments, outcome_in_words
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
 from gpax_lab.models import gp
@@ -43,6 +45,10 @@ class Hypotheses:
     prior: np.ndarray
     scale: tuple[float, float] | None = None
     adopted: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """The names."""
+        return f"<Hypotheses: {', '.join(map(repr, self.names))}>"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -208,6 +214,17 @@ class HypothesisMixture(ABC):
 
     posteriors: tuple[Posterior, ...]
     hypotheses: Hypotheses = field(metadata={"static": True})
+
+    def __repr__(self) -> str:
+        """The hypotheses, their draws and the worst status, without the numbers; `comparison_report` has these."""
+        draws = ", ".join(
+            f"{name!r} ({math.prod(np.shape(posterior.log_weight))} draws)"
+            for name, posterior in zip(self.names, self.posteriors, strict=True)
+        )
+        outcomes = [posterior.info.outcome for posterior in self.posteriors]
+        known = not traced(outcomes) and all(isinstance(code, Array) and code.ndim == 0 for code in outcomes)
+        told = outcome_in_words(self.info.outcome) if known else "status of several"
+        return f"<{type(self).__name__} of {draws}; {told}>"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from gpax_lab.inference._stored import pack, write
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ModelAverage(HypothesisMixture):
     """What is believed when several hypotheses compete: Bayesian model averaging by prequential evidence.
 

@@ -14,7 +14,7 @@ from jax import Array
 
 from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
-from gpax_lab.core._inputs import check_key, check_query
+from gpax_lab.core._inputs import check_key, check_query, traced
 from gpax_lab.core._linalg import in_chunks, over_draws
 from gpax_lab.core._observations import PENDING, Observations
 from gpax_lab.core._types import ArrayLike, Float
@@ -95,6 +95,13 @@ class Posterior:
     tuning: Any
     model: Model = field(metadata={"static": True})
     seen: Array | None = None
+
+    def __repr__(self) -> str:
+        """Kind of model, number of draws, parameters and status, without the numbers; `summary` has these."""
+        shapes = {name: np.shape(value)[1:] for name, value in self.params.items()}
+        named = ", ".join(f"{name} {shape}" if shape else name for name, shape in shapes.items())
+        kind, draws = type(self.model).__name__, math.prod(np.shape(self.log_weight))
+        return f"<Posterior of {kind}: {draws} draws of {named}; {outcome_in_words(self.info.outcome)}>"
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -205,6 +212,14 @@ class Posterior:
         return replace(self, factor=None)
 
 
+def outcome_in_words(outcome: Any) -> str:
+    """A status with its remedy; its shape where it stands for several, or is traced."""
+    if traced(outcome) or not isinstance(outcome, np.ndarray | Array | int) or np.ndim(outcome):
+        return f"status of shape {np.shape(outcome)}"
+    status = Status.of(outcome)
+    return f"status {status.name}: {status.describe()}"
+
+
 def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Array]:
     """Mean (m,) and variance (m,) of a mixture of draws (draws, m), by the law of total variance."""
     weight = jnp.exp(log_weight)
@@ -259,6 +274,10 @@ class Sampler(NamedTuple):
     yields_evidence: bool = True
     several: bool = False
     programs: Callable[[Ahead, Array, Any, Observations], Any] | None = None
+
+    def __repr__(self) -> str:
+        """The two calls."""
+        return f"<Sampler: init(key, {'hypotheses' if self.several else 'model'}, obs), update(key, posterior, obs)>"
 
 
 def checked_sampler(sampler: Any) -> Sampler:

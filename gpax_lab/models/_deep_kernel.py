@@ -39,7 +39,7 @@ TINY, HUGE = 1e-4, 50.0
 constant, or its features fly out of their box."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DeepKernelGP(Model):
     """An exact process on features; build it by `deep_kernel`.
 

@@ -32,7 +32,7 @@ class GPFactor(NamedTuple):
         return self.residual.ok
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ExactGP(Process):
     """y(x) = mean(x) + f(x) + noise; build it by `gp.exact`.
 

@@ -46,6 +46,10 @@ class Model(Structural, ABC):
         "noise_variance": (), "leave_one_out": (),
     }  # fmt: skip
 
+    def __repr__(self) -> str:
+        """What kind of model it is."""
+        return f"<{type(self).__name__} of {self.dim} input{'s' if self.dim > 1 else ''}>"
+
     @property
     @abstractmethod
     def prior(self) -> Program:

@@ -26,7 +26,7 @@ class MultiOutputFactor(NamedTuple):
     ok: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MultiOutput(Model):
     """One model for every column of y; build it by `multi_output`.
 
@@ -40,6 +40,10 @@ class MultiOutput(Model):
 
     model: Model
     columns: int
+
+    def __repr__(self) -> str:
+        """Number of quantities and their model."""
+        return f"<MultiOutput of {self.columns} quantities, each {self.model!r}>"
 
     @property
     def outputs(self) -> int:

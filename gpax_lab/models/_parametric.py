@@ -10,7 +10,7 @@ from jax import Array
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.core._priors import Params, Prior, Program, complete, given_shapes, parameter_shapes
+from gpax_lab.core._priors import Params, Prior, Program, complete, given_shapes, name_of, parameter_shapes
 from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.means import Mean
 from gpax_lab.models._exactness import Needs
@@ -26,7 +26,7 @@ class ParametricFactor(NamedTuple):
     ok: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Parametric(Model):
     """y = mean(x) + noise; build it by `parametric`.
 
@@ -47,6 +47,10 @@ class Parametric(Model):
     standardize: bool | tuple[float, float]
     program: Program
     noiseless: bool
+
+    def __repr__(self) -> str:
+        """Kind of model and mean function."""
+        return f"{super().__repr__()[:-1]}: mean {name_of(self.mean)}>"
 
     @property
     def prior(self) -> Program:

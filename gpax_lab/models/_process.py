@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.core._priors import Params, Program
+from gpax_lab.core._priors import Params, Program, name_of
 from gpax_lab.core._types import Float
 from gpax_lab.kernels import KernelLike
 from gpax_lab.models._model import Model
@@ -16,7 +16,7 @@ from gpax_lab.models._scaling import Scale
 from gpax_lab.models._transform import DataTransform
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Process(Model):
     """A residual process in the unit cube, and the transform that leads there.
 
@@ -27,6 +27,11 @@ class Process(Model):
 
     kernel: KernelLike
     transform: DataTransform
+
+    def __repr__(self) -> str:
+        """Kind of process, kernel and mean function."""
+        mean = "the average of the observations" if self.transform.mean is None else name_of(self.transform.mean)
+        return f"{super().__repr__()[:-1]}: kernel {name_of(self.kernel)}, mean {mean}>"
 
     @property
     def prior(self) -> Program:

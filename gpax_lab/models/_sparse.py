@@ -68,7 +68,7 @@ class _Sums(NamedTuple):
     number: Array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SparseGP(Process):
     """A Gaussian process seen through inducing points; build it by `sparse`.
 

@@ -44,3 +44,11 @@ def test_ctrl_c_is_left_to_the_job(tmp_path):
         time.sleep(0.1)
         rest = process.stdout.read()
         assert (rest, process.wait(10)) == ("made safe\n", 130)
+
+
+def test_python_m_gpax_lab_is_the_command_line():
+    command, env = [sys.executable, "-m", "gpax_lab", "--help"], os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=START.parent, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "demo" in done.stdout
+    assert "Usage: python -m gpax_lab" in done.stdout
