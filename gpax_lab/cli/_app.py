@@ -169,6 +169,31 @@ def reconstruct(
         say(console, fill(config, out or Path(config.stem)))
 
 
+@app.command()
+def study(
+    context: typer.Context,
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where the results are kept.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="[MODULE:FUNCTION]", help="Gives the arguments of study; none: report only.")
+    ] = None,
+    index: Annotated[int | None, typer.Option(help="Compute this block alone, as one job of an array.")] = None,
+    block: Annotated[int, typer.Option(help="Campaigns in a block.", min=1)] = 8,
+) -> None:
+    """Compute a study of simulated campaigns block by block, and report what is there.
+
+    A study that was cut off goes on where it ended. "gpax-lab study FOLDER" tells which blocks are missing.
+    """
+    with _explained(context) as console:
+        from gpax_lab.cli._study import compute, report
+
+        if source is None and index is not None:
+            raise SettingsError(
+                "--index computes a block: name the function that describes the study, module:function."
+            )
+        text = report(folder) if source is None else compute(source, folder, index, block, lambda t: say(console, t))
+        say(console, text)
+
+
 def _start(settings: Settings, folder: Path, console: Console, given: Sequence[Path] = ()) -> None:
     watch = Stopwatch()
     ended = campaigns.begin(settings, folder, console, watch, given=given)

@@ -1,9 +1,9 @@
 """Which experiment is better, with error bars: all combinations of experiments, objectives and keys in one call."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,8 @@ from gpax_lab.core._inputs import check_key
 from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, SMALLEST_CAPACITY, Observations
 from gpax_lab.experiment._experiment import Experiment, Objective
 from gpax_lab.experiment._simulate import simulate
+from gpax_lab.experiment._study_blocks import PARTS, Block, blocks, fingerprint, read_block, read_plan
+from gpax_lab.experiment._study_executor import check_blocks, computed_blocks
 
 _AXIS = "campaigns"
 
@@ -52,6 +54,8 @@ class Study:
         trouble: (E, O, K) share of fits whose outcome was not OK.
         seconds: (E, O) wall time of all keys together, compilation included.
         seeds: how many of the points were seeds.
+        planned: how many keys the study has in all. K is smaller while blocks are missing: of every combination the
+            keys are shown that all combinations have.
     """
 
     experiments: tuple[str, ...]
@@ -62,12 +66,28 @@ class Study:
     trouble: np.ndarray
     seconds: np.ndarray
     seeds: int
+    planned: int = 0
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Study":
+        """What is there of a study that was, or is being, computed with `folder=`.
+
+        Raises:
+            ValueError: there is no study, or no key yet that all combinations have.
+        """
+        plan, found = read_plan(Path(folder)), {}
+        cut = blocks(len(plan["experiments"]), len(plan["objectives"]), len(plan["keys"]), plan["block"])
+        for block in cut:
+            if (part := read_block(Path(folder), block.index)) is not None:
+                found[block] = part
+        return _assembled(cut, found, plan)
 
     def __str__(self) -> str:
         """The report: regret at the last point, and how far the others are from the best, key by key."""
         many = self.regret.shape[2]
         points = f"{self.x.shape[3]} points, {self.seeds} of them seeds"
-        lines = [f"regret after {points}; mean of {many} keys +- its standard error"]
+        whole = f" of {self.planned}" if self.planned > many else ""
+        lines = [f"regret after {points}; mean of {many}{whole} keys +- its standard error"]
         bands = self.bands()
         for o, objective in enumerate(self.objectives):
             order = np.argsort(bands["mean"][:, o, -1])
@@ -128,6 +148,10 @@ def study(
     seeds: int = 5,
     maximize: bool = True,
     devices: Sequence[jax.Device] | None = None,
+    executor: Any = None,
+    block: int | None = None,
+    folder: str | Path | None = None,
+    only: Sequence[int] | None = None,
     callback: Callable[[str], None] = lambda text: None,
 ) -> Study:
     """Run every experiment on every objective from every key, sharded over all devices of all hosts.
@@ -135,6 +159,10 @@ def study(
     Campaigns of one key begin with the same seed points and observations, whatever the experiment. On a CPU the
     campaigns of a device run one after the other, on an accelerator in lockstep. Under `jax.distributed` every process
     calls this with the same arguments and gets the whole result.
+
+    With `executor` the campaigns are computed elsewhere, in blocks of keys; on CPUs of one kind the result is the same
+    bit for bit. With `folder` every block is kept as soon as it is there, and a study that was cut off goes on where it
+    ended; `Study.load(folder)` shows what there is.
 
     Args:
         keys: (K,) random keys, one per campaign.
@@ -145,14 +173,24 @@ def study(
         seeds: points measured before the first fit.
         maximize: whether large values are wanted.
         devices: where to run; all devices of all processes by default.
-        callback: called with a line of text after each combination.
+        executor: anything with `submit(function, *arguments)` that gives something with `result()`: of
+            `concurrent.futures`, Dask (`client.get_executor()`), submitit, MPI. Blocks that are lost are repeated by
+            what runs them, or by calling `study` again with the same folder.
+        block: keys in a block; all of an experiment and objective by default, 8 with `executor` or `folder`. Every
+            process compiles each experiment once, so that smaller blocks rarely pay.
+        folder: where blocks are kept.
+        only: numbers of the blocks to compute, of those counted by experiment, objective, keys; for arrays of jobs, see
+            `gpax-lab study`. Needs `folder`.
+        callback: called with a line of text after each block.
 
     Returns:
         Study: print it for the report, or `plot.regret(result.bands(), result.experiments, result.objectives)`.
 
     Raises:
-        ValueError: nothing to compare, no seeds, or a problem that does not return one number.
-        TypeError: an objective is no Problem.
+        ValueError: nothing to compare, no seeds, a problem that does not return one number, another study in the
+            folder, or (`only`) no key yet that all combinations have.
+        TypeError: an objective is no Problem, or the executor is none.
+        RuntimeError: blocks failed; the others are kept in the folder.
 
     Example:
         result = study(jax.random.split(key, 20), {"EI": one, "UCB": other}, {"film": problem}, domain, num_steps=30)
@@ -161,29 +199,81 @@ def study(
     _check_problems(objectives, domain)
     if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or num_steps < 1:
         raise ValueError("a study needs experiments, objectives, keys of shape (K,), at least one seed and one step.")
-    rows = []
-    for name, experiment in experiments.items():
-        for title, problem in objectives.items():
-            started = time.perf_counter()
-            campaign = _Campaign(experiment, problem.measure, num_steps, seeds)
-            x, y, codes = over_keys(campaign, domain, keys, devices)
-            regret = _regret(problem, domain, x, y, maximize)
-            seconds = time.perf_counter() - started
-            rows.append((x, y, regret, np.mean(codes != Status.OK, axis=1), seconds))
-            callback(f"{name} on {title}: {keys.size} campaigns in {seconds:.1f} s")
-    shape = len(experiments), len(objectives)
-    x, y, regret, trouble, spent = (
-        np.stack(part).reshape(*shape, *np.shape(part[0])) for part in zip(*rows, strict=True)
-    )
+    check_blocks(executor, block, folder, only, devices)
+    plan = {
+        "experiments": list(experiments),
+        "objectives": list(objectives),
+        "keys": np.asarray(jax.random.key_data(keys)).tolist(),
+        "num_steps": num_steps,
+        "seeds": seeds,
+        "maximize": maximize,
+        "block": min(block or (keys.size if executor is folder is None else 8), keys.size),
+    }
+    cut = blocks(len(experiments), len(objectives), keys.size, plan["block"])
+    works = [
+        _Work(
+            _Campaign(experiment, problem.measure, num_steps, seeds), problem, domain, maximize, devices, plan["block"]
+        )
+        for experiment in experiments.values()
+        for problem in objectives.values()
+    ]
+    found = computed_blocks(cut, works, plan, executor, folder, only, callback)
+    return _assembled(cut, found, plan)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a block is computed by: words of keys (K, w) -> arrays whose rows are its campaigns.
+
+    Attributes:
+        size: keys for which it is compiled; a shorter block is filled up, and the surplus is dropped.
+    """
+
+    campaign: "_Campaign"
+    problem: Problem
+    domain: Candidates
+    maximize: bool
+    devices: Sequence[jax.Device] | None
+    size: int
+
+    def __call__(self, words: np.ndarray) -> dict[str, np.ndarray]:
+        keys = jax.random.wrap_key_data(jnp.asarray(words[np.arange(self.size) % len(words)]))
+        found = over_keys(self.campaign, self.domain, keys, self.devices)
+        x, y, codes = (part[: len(words)] for part in found)
+        regret = _regret(self.problem, self.domain, x, y, self.maximize)
+        return {"x": x, "y": y, "regret": regret, "codes": codes}
+
+    def fingerprint(self) -> str:
+        """Of all that it computes."""
+        return fingerprint(self.campaign, self.problem.truth, self.domain, _point(self.domain))
+
+
+def _assembled(cut: Sequence[Block], found: Mapping[Block, dict[str, np.ndarray]], plan: Mapping[str, Any]) -> Study:
+    """The study of the keys that all combinations have."""
+    shape, count = (len(plan["experiments"]), len(plan["objectives"])), len(plan["keys"])
+    whole = np.ones(count, bool)
+    for block in cut:
+        whole[block.keys] &= block in found
+    if not whole.any():
+        raise ValueError(f"{len(found)} of {len(cut)} blocks are there, and no key yet that all combinations have.")
+    parts: dict[str, np.ndarray] = {}
+    for name in PARTS:
+        rows = [found[block][name] for block in cut if whole[block.keys].all()]
+        stacked = np.concatenate(rows)
+        parts[name] = stacked.reshape(*shape, int(whole.sum()), *stacked.shape[1:])
+    seconds = np.zeros(shape)
+    for block, part in found.items():
+        seconds[block.experiment, block.objective] += float(part["seconds"])
     return Study(
-        experiments=tuple(experiments),
-        objectives=tuple(objectives),
-        x=x,
-        y=y,
-        regret=regret,
-        trouble=trouble,
-        seconds=spent,
-        seeds=seeds,
+        experiments=tuple(plan["experiments"]),
+        objectives=tuple(plan["objectives"]),
+        x=parts["x"],
+        y=parts["y"],
+        regret=parts["regret"],
+        trouble=np.mean(parts["codes"] != Status.OK, axis=-1),
+        seconds=seconds,
+        seeds=plan["seeds"],
+        planned=count,
     )
 
 
