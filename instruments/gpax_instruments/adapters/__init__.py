@@ -1,5 +1,18 @@
-"""What is no instrument, as one: measured files played back."""
+"""What is no driver of ours, as an instrument: measured files, and the devices of other control systems."""
 
+from gpax_instruments.adapters._bluesky import Bluesky
+from gpax_instruments.adapters._epics import EPICS
+from gpax_instruments.adapters._micromanager import MicroManager
+from gpax_instruments.adapters._parameters import Parameters
 from gpax_instruments.adapters._recorded import RecordedData, RecordedLoops
+from gpax_instruments.adapters._tango_stem import TangoSTEM
 
-__all__ = ["RecordedData", "RecordedLoops"]
+__all__ = [
+    "EPICS",
+    "Bluesky",
+    "MicroManager",
+    "Parameters",
+    "RecordedData",
+    "RecordedLoops",
+    "TangoSTEM",
+]
