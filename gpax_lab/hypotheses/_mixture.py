@@ -19,7 +19,7 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
 from gpax_lab.core._types import ArrayLike, Float
-from gpax_lab.inference._posterior import Info, Posterior, mixture_moments, outcome_in_words
+from gpax_lab.inference._posterior import Info, Posterior, mixture_moments, status_in_words
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
 from gpax_lab.models import gp
@@ -221,9 +221,9 @@ class HypothesisMixture(ABC):
             f"{name!r} ({math.prod(np.shape(posterior.log_weight))} draws)"
             for name, posterior in zip(self.names, self.posteriors, strict=True)
         )
-        outcomes = [posterior.info.outcome for posterior in self.posteriors]
-        known = not traced(outcomes) and all(isinstance(code, Array) and code.ndim == 0 for code in outcomes)
-        told = outcome_in_words(self.info.outcome) if known else "status of several"
+        codes = [posterior.info.status for posterior in self.posteriors]
+        known = not traced(codes) and all(isinstance(code, Array) and code.ndim == 0 for code in codes)
+        told = status_in_words(self.info.status) if known else "status of several"
         return f"<{type(self).__name__} of {draws}; {told}>"
 
     @property

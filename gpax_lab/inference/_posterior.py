@@ -101,7 +101,7 @@ class Posterior:
         shapes = {name: np.shape(value)[1:] for name, value in self.params.items()}
         named = ", ".join(f"{name} {shape}" if shape else name for name, shape in shapes.items())
         kind, draws = type(self.model).__name__, math.prod(np.shape(self.log_weight))
-        return f"<Posterior of {kind}: {draws} draws of {named}; {outcome_in_words(self.info.outcome)}>"
+        return f"<Posterior of {kind}: {draws} draws of {named}; {status_in_words(self.info.status)}>"
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -212,11 +212,11 @@ class Posterior:
         return replace(self, factor=None)
 
 
-def outcome_in_words(outcome: Any) -> str:
+def status_in_words(code: Any) -> str:
     """A status with its remedy; its shape where it stands for several, or is traced."""
-    if traced(outcome) or not isinstance(outcome, np.ndarray | Array | int) or np.ndim(outcome):
-        return f"status of shape {np.shape(outcome)}"
-    status = Status.of(outcome)
+    if traced(code) or not isinstance(code, np.ndarray | Array | int) or np.ndim(code):
+        return f"status of shape {np.shape(code)}"
+    status = Status.of(code)
     return f"status {status.name}: {status.describe()}"
 
 
