@@ -152,7 +152,7 @@ class Acquisition:
         return replace(self, weights=tuple(factor * w for w in self.weights))
 
     def __neg__(self) -> "Acquisition":
-        """The acquisition function with its sign turned."""
+        """The acquisition function with the opposite sign."""
         return -1.0 * self
 
     def __sub__(self, other: "Acquisition") -> "Acquisition":

@@ -206,7 +206,7 @@ def _events(review: Review) -> Iterator[str]:
         yield f"  {len(again)} that the scalarizer could not use at first were scalarized again later"
     elsewhere = sum("position_differs" in record.header.get("flags", ()) for record in contents.of("reading"))
     if elsewhere:
-        yield f"  {elsewhere} were taken elsewhere than asked, and are learned where they were taken"
+        yield f"  {elsewhere} were taken away from the position requested; the model learns them where they were taken"
     for record in contents.of("fault"):
         words = " ".join([record.header["text"], *record.header.get("notes", ())])
         yield f"  fault after step {record.step}: {record.header['error']}: {words}"

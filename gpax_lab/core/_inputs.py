@@ -1,4 +1,4 @@
-"""What comes in from outside: points, observations and variances, made plain and checked the same in every door.
+"""What comes in from outside: points, observations and variances, converted and checked alike wherever they enter.
 
 Nothing of a traced array can be known, so that everything here is for what lies outside jit; see `traced`.
 """

@@ -17,7 +17,7 @@ class Measurement:
     Args:
         arrays: raw signals by name, as they came; kept in a failed measurement too, as evidence for the record.
         units: unit of each array by the same name.
-        position: (d,) float64 read-back in the coordinates of the x that was asked for: where the model learns it
+        position: (d,) float64 read back, in the coordinates of the x that was proposed: where the model learns it
             (metres stay float64, outside JAX). None where the instrument does not know, or tells it in other
             coordinates: then it is learned at x.
         ok: False when the measurement must not be used as a number.

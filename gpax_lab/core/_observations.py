@@ -1,4 +1,4 @@
-"""Observations of fixed shape: what was asked, what came back, and what is still under way.
+"""Observations of fixed shape: what was proposed, what was measured, and what is still under way.
 
 Shapes never change while points arrive, so compiled functions are reused; `grow` is the one recompile.
 """

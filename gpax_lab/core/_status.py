@@ -156,7 +156,7 @@ _WORDS = {
         "at these observations; if they are right, raise max_stages or begin anew with init on all of them."
     ),
     Status.NOT_SOLVED: (
-        "Conjugate gradients stopped before the asked accuracy: mean and standard deviation are not to be trusted. "
+        "Conjugate gradients stopped before the requested accuracy: mean and standard deviation are not to be trusted. "
         "Raise iterations or leading; if it stays so, the noise is almost zero: give its prior a floor."
     ),
     Status.FACTORISATION_FAILED: (

@@ -27,8 +27,8 @@ class State(NamedTuple):
         candidates: where a point may lie.
         value: () acquisition value of the last proposal.
         fallback: () bool, whether the last proposal was chosen by distance because no acquisition value was finite.
-        asked: (capacity, d) where each slot was asked for, while `obs.x` holds where it was measured: a stage goes a
-            little beside. By this a point of a pool is known.
+        asked: (capacity, d) the point that was proposed for each slot, while `obs.x` holds the position at which it was
+            measured, which on a real stage differs a little. A point of a pool is recognised by the proposed one.
     """
 
     key: Array
@@ -64,9 +64,10 @@ class Experiment(NamedTuple):
             these are proposed, and with none `NothingLeft` is raised; under jit, where shapes are fixed, the rows that
             are missing are NaN, and the state's value is -inf where all are.
         observe: (state, x (q, d), y (q,), noise (q,) or 0, asked (q, d) or None) -> state; a non-finite y is a failed
-            measurement, `noise` the known variances. Answers may come in any order and in any portion. x is where it
-            was measured, which is what is learned; the pending point that it answers is `asked`, or else the nearest
-            one within `Candidates.tolerance`.
+            measurement, `noise` the known variances. Results may come in any order and a few at a time. `x` are the
+            positions at which they were measured, read back from the instrument, and what the model learns; `asked` are
+            the points as `propose` returned them, to match a result to its pending point where the two differ. Without
+            it the nearest pending point within `Candidates.tolerance` is matched.
         check: (points (n, d), their name) -> None; raises ValueError for points that `init` and `observe` would refuse,
             so that no instrument is sent there.
     """

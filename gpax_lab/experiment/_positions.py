@@ -91,8 +91,8 @@ def measured_at(
         return MeasuredAt(there, reported)
     if state is not None and _far(there, state):
         reason = (
-            f"measured at {reported.tolist()} by its position, asked at {x.tolist()}: far outside of where candidates "
-            "lie. If it is in other coordinates than x, convert it, or hand back position=None"
+            f"measured at {reported.tolist()} by its position, proposed at {x.tolist()}: far outside of where "
+            "candidates lie. If it is in other coordinates than x, convert it, or hand back position=None"
         )
         return MeasuredAt(x, reported, False, reason, ("position_outside",))
     return MeasuredAt(there, reported, flags=("position_differs",))

@@ -55,7 +55,7 @@ def bandit(
     epsilon: float = 0.4,
     temperature: float | None = None,
 ) -> Sampler:
-    """The sampler that fits one hypothesis at a time and rewards it for becoming surer.
+    """The sampler that fits one hypothesis at a time and rewards it for a smaller predictive variance.
 
     In the warm-up all hypotheses are fitted and the one with the smallest median predictive variance (noise included)
     over the unmeasured points is rewarded by 1. Later one is chosen by its mean reward and fitted; its reward is 1 if

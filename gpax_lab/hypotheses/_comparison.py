@@ -38,9 +38,10 @@ class PredictiveCheck:
     Attributes:
         pit: (capacity,) probability integral transform of each observation given the others, for a process, or given
             the parameters, for a law alone: uniform on [0, 1] for a good model; NaN in slots without an observation.
-        size: () probability of residuals as large as these. Blind where the noise was inferred: it takes the misfit.
-        structure: () probability of neighbours' residuals that agree as much as these: what the law misses is smooth,
-            noise is not.
+        size: () p-value of the size of the residuals: the probability of residuals as large as these. Insensitive where
+            the noise was inferred, which absorbs the misfit.
+        structure: () p-value of the correlation between residuals of neighbouring points, the probability of one as
+            large as this: what the law misses is smooth, noise is not.
         held_out: (capacity,) log density of each observation as predicted by all others [nat]; 0 in slots without
             one. Unlike the evidence it hardly depends on how wide priors are.
     """
@@ -58,7 +59,7 @@ def predictive_check(key: Array, posterior: Posterior, obs: Observations) -> Pre
     draw, their Mahalanobis distance is compared with its chi-square distribution, and the mean product of each left-out
     residual with that of its nearest neighbour with residuals drawn from the model. Probabilities are averaged over
     draws. With `StudentNoise` observations of a process are normal given the excess of each of them, which is a
-    parameter; residuals of a law are turned into normal scores of the same probability. The posterior has seen the
+    parameter; residuals of a law are replaced by normal scores of the same probability. The posterior has seen the
     observations it is checked by, so they tend to the middle: a small one is news. Held-out densities are those of
     draws weighted back to what they would be without the observation (`held_out`).
 
@@ -201,7 +202,7 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
     compile_ahead(_programs, keys[0], posterior, obs)
     checks = [predictive_check(k, p, obs) for p, k in zip(posterior.posteriors, keys, strict=True)]
     wide = max(map(len, posterior.names)) + 2
-    heads = ("probability", "log evidence", "held out", "residuals so large", "so alike nearby")
+    heads = ("probability", "log evidence", "held out", "size of residuals", "their correlation")
     lines = [f"{int(obs.measured.sum())} observations", "".ljust(wide) + "".join(head.rjust(20) for head in heads)]
     order = np.argsort(-np.asarray(posterior.probability))
     for i in order:

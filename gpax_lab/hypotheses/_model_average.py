@@ -56,7 +56,7 @@ class ModelAverage(HypothesisMixture):
         """For decisions: the same, but the share `floor` of the probability belongs evenly to all that compete.
 
         What is believed and reported is untouched; a decision that trusts the evidence of a handful of observations may
-        never look where the other rivals expect the optimum. One without finite evidence stays out.
+        never look where the other hypotheses expect the optimum. One without finite evidence stays out.
         """
         log_p = self.log_probability
         competes = jnp.isfinite(log_p)

@@ -1,4 +1,4 @@
-"""Posteriors in files: those of competing hypotheses, and the door through which any of them is read back."""
+"""Posteriors in files: those of competing hypotheses, and the function that reads any of them back."""
 
 from pathlib import Path
 from typing import Any

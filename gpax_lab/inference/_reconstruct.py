@@ -112,7 +112,7 @@ def _default(axes: int) -> KroneckerGP:
 
 
 def smooth_and_textured(axes: int) -> dict[str, dist.Distribution]:
-    """Priors of two parts: the first has the house's, the second is a texture of a tenth of its scale and variance.
+    """Priors of two parts: the first has the defaults, the second is a texture of a tenth of its scale and variance.
 
     Two parts alike could swap their names, and each mode would be there twice.
     """

@@ -169,7 +169,7 @@ def deep_kernel(
     The prior of the network's weights is made for inputs of order one (`images.normalized`). Encoders that were
     made for given inputs (`linear`, and what `pretrain` returns) take them in their own units.
 
-    An exact process on learned features is too sure of itself where few observations meet many weights (Ober et al.
+    An exact process on learned features is overconfident where few observations meet many weights (Ober et al.
     2021, arXiv:2102.12108): compare with `nn.linear` on principal components, which has no weights to learn.
 
     Args:

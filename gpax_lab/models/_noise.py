@@ -1,4 +1,4 @@
-"""How much an observation scatters, in value and in place: inferred, known, or both; the same everywhere or not."""
+"""Noise of an observation, in its value and in its position: inferred, known, or both; the same everywhere or not."""
 
 import functools
 import math

@@ -97,7 +97,9 @@ def _acquisition(settings: Settings) -> None:
             "acquisition.learn_every = 1 would spend every point on learning; 2 or more, or 0 for none."
         )
     if chosen.apart_every == 1:
-        raise SettingsError("acquisition.apart_every = 1 would spend every point on rivals; 2 or more, or 0 for none.")
+        raise SettingsError(
+            "acquisition.apart_every = 1 would spend every point on telling hypotheses apart; 2 or more, or 0 for none."
+        )
     logarithm = is_logarithm(acquisition_of(chosen, settings.quantity.goal == "maximize", penalties=False))
     for name in ("explore", "travel", "distance_penalty", "feasible"):
         if getattr(chosen, name) is not None and not logarithm:

@@ -178,7 +178,7 @@ class ModelAverage:
 
 @dataclass(frozen=True)
 class Bandit:
-    """One hypothesis at a time, rewarded for becoming surer (Ziatdinov et al. 2021, arXiv:2112.06649)."""
+    """One hypothesis at a time, rewarded for less predictive variance (Ziatdinov et al. 2021, arXiv:2112.06649)."""
 
     kind = "bandit"
     warmup: int = entry(whole(1), 3, "fits of all hypotheses")

@@ -152,7 +152,7 @@ def _curves(v: Array, params: Array, up: Array) -> Array:
 
 
 def _misfit(rest: Array, chi_square: Array, known: bool) -> Array:
-    """(...) by how much variances are larger because the loop is not of this form: what is left is alike in neighbours.
+    """(...) by how much variances are larger because the loop is not of this form: neighbours correlate.
 
     With a known noise also chi^2 where that is above what noise has.
     """

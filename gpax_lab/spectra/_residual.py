@@ -28,7 +28,7 @@ def neighbour_correlation(rest: Array, closed: bool = False) -> Array:
 
 
 def widening(alike: Array, count: ArrayLike, sure: float = NOT_NOISE) -> Array:
-    """(...) by how much variances are larger because neighbours are alike: (1 + r) / (1 - r), or 1 if that is noise.
+    """(...) by how much variances are larger because neighbours correlate: (1 + r) / (1 - r), or 1 if that is noise.
 
     That of a mean of numbers whose correlation falls as r^k with their distance k, a first-order autoregression.
 

@@ -117,7 +117,7 @@ def fit_peak(
     Returns:
         `Fit` with params (height, centre, full width, offset, slope[, Lorentzian part]). An absent peak has a height
         within its standard deviation of 0. Status POOR_FIT where what is left is not noise (more than
-        `residual.LITTLE`, of which neighbours are alike): another peak in the window, or another shape.
+        `residual.LITTLE`, whose neighbours are correlated): another peak in the window, or another shape.
 
     Raises:
         ValueError: an unknown shape, a window with fewer channels than parameters and two, or sigma and gain both.

@@ -56,7 +56,7 @@ def _with_value(measurement: JournalRecord, again: JournalRecord) -> JournalReco
 def damage_text(path: Path, found: Scan) -> str:
     """What to tell a person about damage in the middle of a journal."""
     start, end = found.damage[0]
-    more = f" (and {len(found.damage) - 1} more such places)" if len(found.damage) > 1 else ""
+    more = f" (and {len(found.damage) - 1} more of these)" if len(found.damage) > 1 else ""
     what = (
         f"{end - start} bytes from byte {start} on are damaged"
         if end > start

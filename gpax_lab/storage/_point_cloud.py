@@ -173,7 +173,7 @@ def _scalars(
 
 
 def _number(value: Any) -> np.ndarray:
-    """A reading's scalar or list of scalars; None (it failed) is NaN."""
+    """A measurement's scalar or list of scalars; None (it failed) is NaN."""
     return np.asarray(np.nan if value is None else value, np.float64)
 
 

@@ -231,8 +231,8 @@ def model(
 
     Example:
         >>> from gpax_lab import vae
-        >>> turned = vae.model((28, 28), latent=2, classes=4, invariances=[vae.rotation(), vae.translation(0.1)])
-        >>> [part.name for part in turned.parts]
+        >>> model = vae.model((28, 28), latent=2, classes=4, invariances=[vae.rotation(), vae.translation(0.1)])
+        >>> [part.name for part in model.parts]
         ['content', 'rotation', 'translation']
     """
     form = _shape(shape)
@@ -288,7 +288,7 @@ def _parts(latent: int, invariances: tuple[Part, ...], out: tuple[int, ...]) -> 
 
 
 def _views(parts: tuple[Part, ...], form: tuple[int, ...], out: tuple[int, ...]) -> int:
-    """rotated views that the encoder sees: as asked for, or as many as the order and the image admit."""
+    """Rotated views that the encoder sees: the number given, or as many as the order and the image admit."""
     angle = next((part for part in parts if isinstance(part, Angle)), None)
     if angle is None:
         return 1

@@ -1,4 +1,4 @@
-"""Tables of compositions, wells and readings as text: one row a sample, headings with units in brackets."""
+"""Tables of compositions, wells and measurements as text: one row a sample, headings with units in brackets."""
 
 import csv
 import re

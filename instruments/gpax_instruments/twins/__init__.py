@@ -17,7 +17,7 @@ __all__ = ["Twin", "law_of", "start_pfm", "start_stem"]
 class Twin:
     """A running simulated microscope; a context manager that ends it.
 
-    `scpi_port` and `hislip_port` are its doors on 127.0.0.1, `address` and `hislip_address` the same as addresses for
+    `scpi_port` and `hislip_port` are its ports on 127.0.0.1, `address` and `hislip_address` the same as addresses for
     ``open_link``, `process` the process.
     """
 
@@ -41,7 +41,7 @@ class Twin:
 
     @property
     def hislip_address(self) -> str:
-        """VISA resource name of the HiSLIP door."""
+        """VISA resource name of the HiSLIP port."""
         return f"TCPIP::127.0.0.1::hislip0,{self.hislip_port}::INSTR"
 
     def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""What every simulated instrument does as a process: number blocks, two doors, a ready line, and an end."""
+"""What every simulated instrument does as a process: number blocks, two ports, a ready line, and an end."""
 
 import argparse
 import contextlib
@@ -122,7 +122,7 @@ class Ending:
 
 
 def main(options: argparse.Namespace, build: Callable[[argparse.Namespace, Dialect, Faults], None]) -> int:
-    """Build the instrument, open both doors, say so, and wait until told to stop."""
+    """Build the instrument, open both ports, report ready, and wait until told to stop."""
     owner = (options.owner or os.getppid()) if options.stdin_guard else None
     serve(options, build, Ending(owner, options.max_seconds))
     return 0
