@@ -195,8 +195,7 @@ def study(
     Example:
         result = study(jax.random.split(key, 20), {"EI": one, "UCB": other}, {"film": problem}, domain, num_steps=30)
     """
-    check_key(keys, "study(keys, experiments, objectives, ...)", several=True)
-    _check_problems(objectives, domain)
+    _check_problems(keys, objectives, domain)
     if not experiments or not objectives or keys.ndim != 1 or keys.size == 0 or seeds < 1 or num_steps < 1:
         raise ValueError("a study needs experiments, objectives, keys of shape (K,), at least one seed and one step.")
     check_blocks(executor, block, folder, only, devices)
@@ -277,7 +276,8 @@ def _assembled(cut: Sequence[Block], found: Mapping[Block, dict[str, np.ndarray]
     )
 
 
-def _check_problems(objectives: Mapping[str, Problem], domain: Candidates) -> None:
+def _check_problems(keys: Array, objectives: Mapping[str, Problem], domain: Candidates) -> None:
+    check_key(keys, "study(keys, experiments, objectives, ...)", several=True)
     for name, problem in objectives.items():
         if not isinstance(problem, Problem):
             raise TypeError(f"objective {name!r} must be Problem(measure, truth); got {type(problem).__name__}.")
