@@ -1,4 +1,4 @@
-"""What one accelerator does: every heavy part of the house, on whatever device JAX finds, within a budget of time.
+"""What one accelerator does: every heavy part of the library, on whatever device JAX finds, within a budget of time.
 
     python benchmarks/accelerator.py [--parts algebra,fits,...] [--budget 330] [--quick]
 
@@ -10,7 +10,7 @@ call with compilation stands beside them.
 algebra  Cholesky factors, and log densities with their gradient: as `linalg` chooses, by its loops over rows, and by
          the library's batched routine (the reference of both)
 fits     spectra and loops by the thousand, beside scipy's `curve_fit` on a few
-batch    64 points of 100,000 candidates from 1,024 readings by fully Bayesian draws, beside BoTorch's SAAS model
+batch    64 points of 100,000 candidates from 1,024 observations by fully Bayesian draws, beside BoTorch's SAAS model
 smc      4,096 particles; the reference is 128 particles, 32 times
 study    1,024 campaigns in one call
 vae      images a second in training
@@ -170,7 +170,7 @@ def surface(x):
 
 
 def readings(count: int, capacity: int):
-    """Scattered readings of the surface with noise of standard deviation 0.05."""
+    """Scattered observations of the surface with noise of standard deviation 0.05."""
     import jax
 
     from gpax_lab import observations
@@ -198,8 +198,8 @@ def batch(part: Part) -> None:
     begun = time.perf_counter()
     state = jax.block_until_ready(experiment.init(jax.random.key(3), obs))
     fitting = time.perf_counter() - begun
-    part.result(f"a fit to {n} readings, NUTS {warmup} + {warmup}, with compilation", fitting, "s")
-    name = f"{q} of {m} candidates from {n} readings"
+    part.result(f"a fit to {n} observations, NUTS {warmup} + {warmup}, with compilation", fitting, "s")
+    name = f"{q} of {m} candidates from {n} observations"
     seconds, (_, x) = part.timed(name, lambda: experiment.propose(state), repeats=3)
     part.result(name, seconds, "s")
     part.result("largest noise-free value of a point in the batch", float(np.max(surface(np.asarray(x)))), "y")
@@ -235,7 +235,7 @@ def beside_botorch(part: Part, obs, n: int, points, warmup: int, own: float, own
     thinning = max(warmup // 16, 1)
     fit_fully_bayesian_model_nuts(model, warmup, warmup, thinning, disable_progbar=True)
     theirs = wait() - begun
-    part.result(f"a fit to {n} readings, with compilation, beside BoTorch on {device.type}", own_fit, "s", theirs)
+    part.result(f"a fit to {n} observations, with compilation, beside BoTorch on {device.type}", own_fit, "s", theirs)
     count = 1
     while count <= 64:  # as far as the time allows: every further point of a batch is dearer there
         begun = wait()
@@ -265,14 +265,14 @@ def smc(part: Part) -> None:
 
     def stream(count: int, name: str) -> float:
         sampler = sampler_of(count)
-        what = f"{name}, a fit to {n} readings"
+        what = f"{name}, a fit to {n} observations"
         seconds, posterior = part.timed(what, lambda: sampler.init(jax.random.key(1), model, shown[0]), 3)
         steps = []
         for k, now in enumerate(shown[1:]):
             begun = time.perf_counter()
             posterior = jax.block_until_ready(sampler.update(jax.random.key(k), posterior, now))
             steps.append(time.perf_counter() - begun)
-        part.result(f"{name}, slowest of {further} further readings, first one left out", max(steps[1:]), "s")
+        part.result(f"{name}, slowest of {further} further observations, first one left out", max(steps[1:]), "s")
         part.result(f"{name}, outcome", int(posterior.info.status), "code", 0)
         part.result(f"{name}, log evidence", float(posterior.log_evidence), "nat")
         return seconds
@@ -280,7 +280,7 @@ def smc(part: Part) -> None:
     few = 16 if part.quick else 128
     reference = stream(few, f"{few} particles")
     seconds = stream(particles, f"{particles} particles")
-    part.result(f"{particles} particles, a fit to {n} readings", seconds, "s", reference * particles / few)
+    part.result(f"{particles} particles, a fit to {n} observations", seconds, "s", reference * particles / few)
 
 
 def study(part: Part) -> None:

@@ -37,7 +37,7 @@ def objective(key, x):
 
 
 def seeds():
-    """Five points and their readings."""
+    """Five points and their observations."""
     points = acquisition.box(BOUNDS).space_filling(jax.random.key(1), 5)
     values = jax.vmap(objective)(jax.random.split(jax.random.key(2), 5), points)
     return np.asarray(points), np.asarray(values)

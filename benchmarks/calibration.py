@@ -45,7 +45,7 @@ SAMPLERS = {
 
 
 def drawn(key):
-    """True parameters, readings of one data set, and the true function at places between them."""
+    """True parameters, observations of one data set, and the true function at places between them."""
     key_params, key_x, key_f, key_noise = jax.random.split(key, 4)
     params = priors.sample(key_params, MODEL.prior)
     x = jax.random.uniform(key_x, (READINGS + PLACES, 1))

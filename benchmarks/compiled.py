@@ -19,7 +19,7 @@ import table
 
 
 def room(row: table.Row) -> str:
-    """The room of the house in which the function lives."""
+    """The package in which the function lives."""
     return row.covers[0].split(".")[0]
 
 

@@ -1,7 +1,7 @@
 """What is left of a campaign after kill -9, after every file call, after Ctrl-C, on a full disk, and at an instrument
 that hangs up, hangs or is started anew.
 
-Claims: every journal reopens; no acknowledged reading is lost; the resumed campaign ends bit for bit where the
+Claims: every journal reopens; no acknowledged measurement is lost; the resumed campaign ends bit for bit where the
 uninterrupted one does; Ctrl-C ends within one step with the instrument safe; a full disk stops it before measuring; a
 simulated instrument is left safe, or the error says that it could not be, and never acts twice under one token.
 One JSON line a result; the exit status is 1 where a claim fails. `--quick` makes fewer trials; `--instruments COUNT`
@@ -110,7 +110,7 @@ def flagged(told, path, kind, bench):
 
 
 def starved(connection, told, path, kind, limit, checked):
-    """A campaign with large raw readings on a disk that is too small; `limit` is a file-size limit, 0 for none."""
+    """A campaign with large raw measurements on a disk that is too small; `limit` is a file-size limit, 0 for none."""
     acknowledged: list[tuple[str, float]] = []
     bench, text = small.Bench(raw_bytes=300_000), ""
     if limit:
@@ -146,7 +146,7 @@ class Workshop:
         return self.connection.recv()
 
     def interrupt(self, path, kind, after, delay, twice):
-        """Ctrl-C at `delay` seconds after that many acknowledged readings; again soon after if `twice`."""
+        """Ctrl-C at `delay` seconds after that many acknowledged measurements; again soon after if `twice`."""
         self.connection.send(("interrupted", path, kind))
         acknowledged = []
         while (said := self.told.recv()) != "over":
@@ -244,7 +244,7 @@ def judge(name, found, end, lost_of):
     lost = sum(lost for _, lost, _ in found)
     same = sum(where == end for _, _, where in found)
     report(f"{name}: journals that reopen", opens, "journals", trials, opens == trials)
-    report(f"{name}: acknowledged readings lost, of {lost_of}", lost, "readings", 0, lost == 0)
+    report(f"{name}: acknowledged measurements lost, of {lost_of}", lost, "measurements", 0, lost == 0)
     report(f"{name}: resumed to the uninterrupted end, bit for bit", same, "campaigns", trials, same == trials)
 
 
@@ -264,7 +264,7 @@ def calls(shop, folder, ends, strides):
 
 
 def clean(log, path, acknowledged):
-    """Whether the instrument was left safe and the journal is whole with every acknowledged reading."""
+    """Whether the instrument was left safe and the journal is whole with every acknowledged measurement."""
     contents = read(path)
     held = {frame.header["token"]: float(frame.arrays["y"]) for frame in contents.of("reading")}
     whole = contents.ignored == 0 and all(held.get(token) == value for token, value in acknowledged)
@@ -304,9 +304,9 @@ def full(shop, folder, ends, kind, name, limit, checked, room=lambda: None):
     text, acknowledged, log = shop.ask("starved", path, kind, limit, checked)
     measured = [what for what, _ in log].count("measure")
     wanted = "DiskFull" if checked else "JournalFull"
-    extra = measured - len(acknowledged)  # readings taken for which there was no room
+    extra = measured - len(acknowledged)  # measurements taken for which there was no room
     stopped = text.startswith(wanted) and extra <= (0 if checked else 1) and measured < small.READINGS
-    report(f"{name}: stopped with {wanted} after {measured} readings", int(stopped), "trials", 1, stopped)
+    report(f"{name}: stopped with {wanted} after {measured} measurements", int(stopped), "trials", 1, stopped)
     safe = clean(log, path, acknowledged)
     report(f"{name}: instrument safe, nothing acknowledged lost", int(safe), "trials", 1, safe)
     room()

@@ -1,6 +1,6 @@
 """The small campaign that `crash.py` kills, interrupts and starves, and what is looked at afterwards.
 
-Two of them: "nuts" samples its parameters anew after every reading; "fixed" keeps draws of the prior, so that a
+Two of them: "nuts" samples its parameters anew after every measurement; "fixed" keeps draws of the prior, so that a
 fresh process is under way in a second. Both go through the same `run`, journal and resume.
 """
 
@@ -99,7 +99,7 @@ class Bench(Instrument):
 
 
 class Told(Campaign):
-    """A campaign that says which readings are acknowledged, once `append` has returned."""
+    """A campaign that says which measurements are acknowledged, once `append` has returned."""
 
     tell: Callable[[tuple[str, float]], None] = staticmethod(lambda said: None)
 
@@ -144,13 +144,13 @@ def fingerprint(outcome: Outcome) -> str:
 
 
 def readings(path: Path) -> dict[str, float]:
-    """The readings that the journal holds, by token; opening it for writing cuts a torn tail as resume would."""
+    """The measurements that the journal holds, by token; opening it for writing cuts a torn tail as resume would."""
     with Campaign.open(path) as campaign:
         return {f.header["token"]: float(f.arrays["y"]) for f in campaign.history if f.kind == "reading"}
 
 
 def verdict(kind: str, path: Path, acknowledged: list[tuple[str, float]]) -> tuple[bool, int, str]:
-    """Of a journal left behind: whether it reopens, acknowledged readings lost, and where resume ends."""
+    """Of a journal left behind: whether it reopens, acknowledged measurements lost, and where resume ends."""
     try:
         held = readings(path)
     except JournalEmpty:
@@ -165,12 +165,12 @@ _CALLS = ("open_append", "open_new", "write", "sync", "truncate", "sync_director
 
 
 class FileCalls:
-    """Records every call by which a campaign changes its journal, with the readings acknowledged before it.
+    """Records every call by which a campaign changes its journal, with the measurements acknowledged before it.
 
     The export at its end goes to another file and is left out.
 
     Attributes:
-        calls: (name, bytes written or size cut to or None, number of readings acknowledged before).
+        calls: (name, bytes written or size cut to or None, number of measurements acknowledged before).
         acknowledged: (token, value) in order.
     """
 
@@ -198,7 +198,7 @@ class FileCalls:
         return done
 
     def states(self) -> list[tuple[str, bytes, int]]:
-        """What is in the file after each call, and in the middle of each write, with the readings safe by then."""
+        """What is in the file after each call, and in the middle of each write, with the measurements safe by then."""
         found: list[tuple[str, bytes, int]] = []
         data = b""
         later = [before for _, _, before in self.calls[1:]] + [len(self.acknowledged)]

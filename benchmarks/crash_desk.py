@@ -30,7 +30,7 @@ RESUMED_WAIT_S = 20.0
 
 
 class Kind(NamedTuple):
-    """An instrument: its driver, where it goes, and what number a reading is."""
+    """An instrument: its driver, where it goes, and what number a measurement is."""
 
     driver: Any
     axes: tuple[Axis, Axis]
@@ -92,7 +92,7 @@ class PointLost(InstrumentError):
 
 
 class Recorded(Instrument):
-    """An instrument that gives the readings of a journal again, by token, and fails where they failed."""
+    """An instrument that gives the measurements of a journal again, by token, and fails where they failed."""
 
     repeatable = True
 
@@ -115,7 +115,7 @@ class Judgement(NamedTuple):
 
     Attributes:
         reopens: whether it can be opened.
-        lost: acknowledged readings that it does not hold, bit for bit.
+        lost: acknowledged measurements that it does not hold, bit for bit.
         faults: what it says of faults.
     """
 
@@ -183,7 +183,7 @@ class Desk:
         self._device = driver(name, port).connect()
 
     def resume(self, name, path):
-        """Go on to the end with the connected instrument: where it ends, and why readings failed, by token."""
+        """Go on to the end with the connected instrument: where it ends, and why measurements failed, by token."""
         with self._device as device:
             end = small.fingerprint(go(name, device, path, wait_s=RESUMED_WAIT_S))
         headers = [frame.header for frame in read(path).of("reading")]

@@ -8,7 +8,7 @@ journals and the instrument's ledger hold is compared.
 What is claimed where an act was cut off by the safe state: its reading is a failed one, and the campaign ends bit for
 bit where an uninterrupted one with the same readings does. Where none failed, that is the end of the undisturbed one.
 An instrument that was started anew knows nothing of what it did: neither the act that was under way then is repeated,
-nor one that a program announced to it before it had done any; the readings of these two may be failed ones. The
+nor one that a program announced to it before it had done any; the measurements of these two may be failed ones. The
 specimen of the electron microscope is a new one then, and its spectra are others.
 """
 
@@ -42,13 +42,13 @@ class Trial(NamedTuple):
         unsafe: what was not safe when the campaign had ended (once it answered again), in words.
         connected: what was not safe once the next program had connected, or what that sent before the safe state.
         left: what was not safe at the very end.
-        acknowledged: readings acknowledged before the disturbance ended the campaign.
+        acknowledged: measurements acknowledged before the disturbance ended the campaign.
         judgement: of the journal.
-        failed: readings that failed, in the whole campaign.
+        failed: measurements that failed, in the whole campaign.
         for_nothing: why those of them failed whose act was not cut off, nor under way or announced when all memory was
             lost.
         resumed: why going on did not end well, in words.
-        equal: whether it ended where an uninterrupted campaign with the same readings does.
+        equal: whether it ended where an uninterrupted campaign with the same measurements does.
         undisturbed: whether it ended where the undisturbed one did, raw readings included; None where readings failed,
             or the specimen was a new one.
         acts: for each life of the instrument and token, how often it acted.
@@ -351,16 +351,16 @@ def claims(found):
         yield all_of("safe at the end", lambda one: not one.left)
         yield all_of("journals that reopen", lambda one: one.judgement.reopens)
         lost, safe = sum(one.judgement.lost for one in part), sum(one.acknowledged for one in part)
-        yield f"{title}: acknowledged readings lost, of {safe}", lost, "readings", 0, lost == 0
+        yield f"{title}: acknowledged measurements lost, of {safe}", lost, "measurements", 0, lost == 0
         twice = sum(one.twice for one in part)
         yield f"{title}: acts under a token that had acted", twice, "acts", 0, twice == 0
-        yield all_of("ended where uninterrupted with the same readings, bit for bit", lambda one: one.equal)
+        yield all_of("ended where uninterrupted with the same measurements, bit for bit", lambda one: one.equal)
         whole = [one for one in part if one.undisturbed is not None]
-        yield all_of("of those with all readings, ended where undisturbed", lambda one: one.undisturbed, whole)
+        yield all_of("of those with all measurements, ended where undisturbed", lambda one: one.undisturbed, whole)
         wrong = sum(len(one.for_nothing) for one in part)
-        yield f"{title}: readings failed, act neither cut off nor forgotten", wrong, "readings", 0, wrong == 0
+        yield f"{title}: measurements failed, act neither cut off nor forgotten", wrong, "measurements", 0, wrong == 0
         failed, of = sum(one.failed for one in part) - wrong, len(part) * desk.READINGS
-        yield f"{title}: readings failed, act cut off or forgotten, of {of}", failed, "readings", None, True
+        yield f"{title}: measurements failed, act cut off or forgotten, of {of}", failed, "measurements", None, True
         again = sum(one.twice_over_lives for one in part)
         yield f"{title}: acts repeated by one that was started anew", again, "acts", 0, again == 0
     for what in DISTURBANCES:

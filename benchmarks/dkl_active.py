@@ -47,7 +47,7 @@ from gpax_lab.models._deep_kernel import deep_kernel  # noqa: E402
 BETA = 1.0
 AS_PUBLISHED = {"floor": 0.0, "apart_every": None}
 """The one rule of this comparison, for ours and for the peers. It is not the recipe: see `stuck.py`."""
-FIXED = {"standardize": (0.0, 1.0)}  # for the race, whose evidence needs priors that no reading changes
+FIXED = {"standardize": (0.0, 1.0)}  # for the model average, whose evidence needs priors that no reading changes
 
 
 def methods(of: maps.Map, quick: bool) -> dict:
@@ -76,10 +76,10 @@ def methods(of: maps.Map, quick: bool) -> dict:
         "GP on coordinates": (gp.exact(2, bounds=box), simple),
         "GP on brightness": (deep_kernel(one, bright), simple),
         "GP on principal components": (deep_kernel(components, of.look()), simple),
-        "race of the three": (hypotheses(rivals), model_average(simple)),
+        "model average of the three": (hypotheses(rivals), model_average(simple)),
         "deep kernel, MLP": (deep_kernel(plain, of.look()), deep),
         "deep kernel, rotation-pooled": (deep_kernel(network, of.look()), deep),
-        "deep kernel, turned MLP": (deep_kernel(turned, of.look()), deep),
+        "deep kernel, rotation-pooled MLP": (deep_kernel(turned, of.look()), deep),
     }
 
 
@@ -223,7 +223,7 @@ def compare(report: Report, of: maps.Map, given) -> None:
         report.result(f"{of.name}: {name}, 90 percent interval", float(inside), "share", reference=0.9)
         report.result(f"{of.name}: {name}, a step", float(np.median(result["seconds"])), "s")
     if of.name in ("twin", "particles") and not given.quick and not given.methods:
-        deep = shares["deep kernel, turned MLP"][:, -1]
+        deep = shares["deep kernel, rotation-pooled MLP"][:, -1]
         for name in ("random", "GP on coordinates", "GP on principal components"):
             gain = deep - shares[name][:, -1]
             error = gain.std(ddof=1) / np.sqrt(len(gain))

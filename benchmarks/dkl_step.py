@@ -1,4 +1,4 @@
-"""One step of active learning with a deep kernel: train on 100 readings, score 2,500 patches, choose.
+"""One step of active learning with a deep kernel: train on 100 measurements, score 2,500 patches, choose.
 
 On the simulated film of `structure_maps.twin` (2,500 patches of 8 x 8 pixels). Ours: `ensemble` of one network (as the
 peers train one) and of four, warm started as in a campaign, and once from the prior; compile time apart. Peers, where
@@ -51,7 +51,7 @@ def worth(report: Report, name: str, of: maps.Map, rest: np.ndarray, mean: np.nd
 
 
 def predictive(posterior, x) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of a new reading at x."""
+    """Mean and standard deviation of a new measurement at x."""
     mean, variance = posterior.moments(x)
     weight = jnp.exp(posterior.log_weight)
     return np.asarray(mean), np.sqrt(np.asarray(variance + weight @ posterior.noise_variance(x)))

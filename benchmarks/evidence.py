@@ -2,7 +2,7 @@
 
 One parameter: a line through 0 with known noise. Two: the same with unknown noise. Six: a first-order transition with
 unknown noise (`physics.transitions`), whose reference is bridge sampling (Meng & Wong 1996, Statistica Sinica 6, 831)
-between a long run of NUTS and a normal density fitted to half of it. Readings come one by one; the mean over keys
+between a long run of NUTS and a normal density fitted to half of it. Observations come one by one; the mean over keys
 counts, beside the scatter over keys and the error that each run states of itself.
 """
 
@@ -82,7 +82,7 @@ def by_bridge(model, obs, draws):
 
 
 def streamed(model, x, y, draws, keys):
-    """(keys,) log evidence after all readings, taken in one by one, and the error each run states."""
+    """(keys,) log evidence after all observations, taken in one by one, and the error each run states."""
     sampler, found = smc(draws), []
     for key in range(keys):
         obs = observations(x[:1], y[:1], capacity=16)

@@ -229,7 +229,7 @@ def measured(folder, report):
     even, odd = np.arange(0, 64, 2), np.arange(1, 64, 2)
     reference = np.asarray(loop_area(bias[odd], repaired[good][:, odd]))
     weight = 0.5 * (np.roll(bias[odd], -1) - np.roll(bias[odd], 1))
-    # The noise of the readings, and a switch that lies anywhere within a step, on two branches.
+    # The noise of the observations, and a switch that lies anywhere within a step, on two branches.
     left = (repaired - np.asarray(jax.vmap(lambda p: loop_function(bias, p))(loop_fit(bias, repaired).params)))[good]
     height = np.quantile(repaired[good], 0.9, axis=1) - np.quantile(repaired[good], 0.1, axis=1)
     step = np.abs(np.diff(bias[odd])).mean()

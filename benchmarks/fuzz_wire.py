@@ -307,11 +307,11 @@ def measurements(report, dice, trials):
         server.stop()
     what = "measurements with a damaged answer"
     report.result(f"{what}: good ones before and after it", ends["good"], "measurements")
-    report.result(f"{what}: failed readings", ends["failed"], "measurements")
+    report.result(f"{what}: failed measurements", ends["failed"], "measurements")
     report.result(f"{what}: errors of ours", ends["refused"], "campaigns")
     report.result(f"{what}: other errors", ends["broke"], "campaigns", 0)
     report.result(f"{what}: longest of three", round(longest, 2), "s", LONGEST_S)
-    report.claim(f"{what} are failed readings or errors of ours", ends["broke"] == 0)
+    report.claim(f"{what} are failed measurements or errors of ours", ends["broke"] == 0)
     report.claim(f"{what} end in time", longest < LONGEST_S)
 
 

@@ -31,7 +31,7 @@ PATIENCE_S = 120.0
 
 
 def problem(n, draws):
-    """Parameters of every draw, inputs and readings."""
+    """Parameters of every draw, inputs and observations."""
     rng = np.random.default_rng(n)
     x = rng.random((n, 2))
     y = np.sin(5 * x[:, 0]) + x[:, 1] + 0.1 * rng.standard_normal(n)
@@ -44,14 +44,14 @@ def problem(n, draws):
 
 
 def our_density(params, x, y):
-    """The density of the house."""
+    """The density of gpax_lab."""
     noise = jnp.broadcast_to(params["noise"], y.shape)
     return log_marginal(rbf, params, x, y, noise, jnp.ones(y.size, bool))
 
 
 def plain_density(params, x, y):
     """The same density as anybody writes it."""
-    # The jitter of the house too, so that both are the same function.
+    # The jitter of gpax_lab too, so that both are the same function.
     k = gram(rbf, params, x, x) + (params["noise"] + jitter(y.dtype) * params["variance"]) * jnp.eye(y.size)
     lower = jnp.linalg.cholesky(k)
     white = jax.scipy.linalg.solve_triangular(lower, y, lower=True)

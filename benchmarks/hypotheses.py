@@ -201,7 +201,7 @@ def strangers(report, count, draws, steps):
     rate, _ = tell(report, recovery(keys, experiments, truths, domain, steps, seeds=SEEDS), {})
     report.claim("a peak, which is none of them, is noticed in 95 of 100 campaigns", rate[0, 0] >= 0.95)
     report.claim(
-        "with the flexible process in the race the true law still wins 9 times in 10", rate[0, 1:].min() >= 0.9
+        "with the flexible process among the hypotheses the true law still wins 9 times in 10", rate[0, 1:].min() >= 0.9
     )
 
 

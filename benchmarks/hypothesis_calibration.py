@@ -38,7 +38,7 @@ DOMAIN = acquisition.grid([X], (17,), repeat=True)
 
 
 def functions(key, blank):
-    """(M, points) a function from the prior of each hypothesis, and the standard deviation of its readings."""
+    """(M, points) a function from the prior of each hypothesis, and the standard deviation of its observations."""
     values, spreads = [], []
     for k, model in zip(jax.random.split(key, len(RIVALS.names)), RIVALS.models.values(), strict=True):
         key_params, key_function = jax.random.split(k)

@@ -1,17 +1,17 @@
-"""One step of hypothesis learning with three models and 30 readings, beside gpax's `hypo.step` for the same models.
+"""One step of hypothesis learning with three models and 30 observations, beside gpax's `hypo.step` for the same models.
 
     python benchmarks/hypothesis_step.py [--quick] [--folder FOLDER] [--draws 512]
 
 The case of Ziatdinov et al. 2021 (arXiv:2112.06649): y = x^4 below 1.6, x^2.5 above, on [0, 2.5], noise 0.33; the laws
 (power, linear), (linear, linear) and (power, power), alone and inside a Matern process. Both sides have the same laws
-and the same priors. A step of ours takes a reading into all three posteriors, with their evidence, and scores 100
+and the same priors. A step of ours takes an observation into all three posteriors, with their evidence, and scores 100
 candidates by expected information; one of gpax calls `hypo.step` (its defaults, 2000 + 2000, variance at 100
 candidates) for each of the three. gpax traces and compiles in every call, and so do its users: its first call is left
 out all the same. It runs in an environment of its own (see peers/environments.py); where that is missing, or with
 --quick, only ours is timed. "one of three" divides gpax by three, as in the steps after its warm-up, which fit one
 model.
 
-Quality: mean log density of 400 fresh readings under the posterior of (power, power).
+Quality: mean log density of 400 fresh observations under the posterior of (power, power).
 """
 
 import argparse
@@ -101,7 +101,7 @@ def models(wrapped):
 
 
 def data(count):
-    """Readings, candidates and fresh readings to judge by."""
+    """Observations, candidates and fresh observations to judge by."""
     rng = np.random.default_rng(0)
     x = rng.permutation(np.linspace(0.0, END, count))
     fresh = rng.uniform(0.0, END, 400)
@@ -115,7 +115,7 @@ def data(count):
 
 
 def log_score(weight, mean, variance, y):
-    """Mean log density of readings y (m,) under a mixture of normals (draws, m)."""
+    """Mean log density of observations y (m,) under a mixture of normals (draws, m)."""
     log_density = -0.5 * (y - mean) ** 2 / variance - 0.5 * np.log(2 * np.pi * variance)
     return float(np.mean(np.logaddexp.reduce(np.log(weight)[:, None] + log_density, axis=0)))
 
@@ -181,7 +181,7 @@ def main():
         report.result(f"{title}: outcome of the last fit (0 is good)", outcome, "1")
         report.result(f"{title}: probability of (power, power)", float(p[2]), "1")
         reference = None if theirs is None else theirs["log_score"]
-        report.result(f"{title}: log score of fresh readings", score, "nat", reference)
+        report.result(f"{title}: log score of fresh observations", score, "nat", reference)
         if step is not None:
             report.result(f"{title}: against one model of three in a step of gpax", mine, "s", step / 3)
             report.result(f"{title}: largest R-hat of gpax's last fits", max(theirs["r_hat"]), "1", 1.0)

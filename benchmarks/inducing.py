@@ -1,8 +1,8 @@
-"""Scattered readings by the thousands: the sparse process against the exact one, and at N = 20,000.
+"""Scattered observations by the thousands: the sparse process against the exact one, and at N = 20,000.
 
 A surface of two inputs with noise of standard deviation 0.2, read at random places. Parameters by `laplace` from one
 start, mixture of 16 draws. RMSE and coverage are those of the noise-free surface at 2,000 other places; the log score
-is that of noisy readings there. Memory is the growth of the peak of this process over the large case.
+is that of noisy observations there. Memory is the growth of the peak of this process over the large case.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def judged(report, name, model, count):
     score = float(np.mean(-0.5 * np.log(2 * np.pi * total) - 0.5 * (noisy - mean) ** 2 / total))
     report.result(f"{name}: RMSE of the surface", rmse, "y", NOISE_SD)
     report.result(f"{name}: coverage of the 95 percent interval", inside, "1", 0.95)
-    report.result(f"{name}: log score of new readings", score, "nat")
+    report.result(f"{name}: log score of new observations", score, "nat")
     report.result(f"{name}: learned noise, standard deviation", float(np.sqrt(noise)), "y", NOISE_SD)
     report.claim(f"{name}: {Status.of(posterior.info.status).describe()}", int(posterior.info.status) == Status.OK)
     # Least squares with 120 parameters would err by NOISE_SD sqrt(120 / count); half as much again is allowed.
@@ -64,7 +64,7 @@ def judged(report, name, model, count):
 def main():
     """Run and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="300 readings, and no large case")
+    parser.add_argument("--quick", action="store_true", help="300 observations, and no large case")
     quick = parser.parse_args().quick
     report = Report()
     if not quick:

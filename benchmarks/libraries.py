@@ -185,11 +185,11 @@ def lines(report, truths=12, noise=0.03):
                     away = np.asarray(belief.moments(jnp.asarray(x[count:]))[0]) - true[count:]
                     missed[way].append(np.sqrt(np.mean(away**2)))
             for way, values in missed.items():
-                title = f"{law} holds, {count} readings, process {way} straight lines: RMSE of fresh mixtures"
+                title = f"{law} holds, {count} observations, process {way} straight lines: RMSE of fresh mixtures"
                 report.result(title, float(np.mean(values)), "ranges")
             if law == "Vegard":
                 better = np.mean(missed["with"]) < np.mean(missed["without"])
-                report.claim(f"{count} readings: a straight truth is found sooner with straight lines", better)
+                report.claim(f"{count} observations: a straight truth is found sooner with straight lines", better)
 
 
 def main():

@@ -69,7 +69,7 @@ def main():
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         peak, first, again = (float(word) for word in done.stdout.split())
         what = "moments of the mixture" if mixed else "mean and variance of every draw"
-        name = f"{what}, {points} points, {DRAWS} draws, {READINGS} readings"
+        name = f"{what}, {points} points, {DRAWS} draws, {READINGS} observations"
         results = 2 * 8 * points * (1 if mixed else DRAWS)
         report.result(
             f"{name}: peak above the baseline, against the results alone", peak / 2**20, "MiB", results / 2**20

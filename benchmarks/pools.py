@@ -27,7 +27,7 @@ from gpax_lab import Problem, acquisition, bayes_opt, gp, kernels, smc, study  #
 gpax_lab.setup(cache=False, verbose=False)
 
 SEEDS, COUNTS = 2, (20, 30, 50)
-POOLS = {  # name: (file, whether large readings are wanted)
+POOLS = {  # name: (file, whether large observations are wanted)
     "Crossed barrel": ("Crossed_barrel_dataset.csv", True),
     "AgNP": ("AgNP_dataset.csv", False),
     "Perovskite": ("Perovskite_dataset.csv", False),
@@ -38,7 +38,7 @@ PLAIN = {"Crossed barrel": (0.090, 0.163, 0.315)}  # scikit-learn, GP-EI, at COU
 
 
 def pool_of(path):
-    """Inputs (m, d) scaled to the unit cube and readings (m,) of the unique designs in a file or folder."""
+    """Inputs (m, d) scaled to the unit cube and observations (m,) of the unique designs in a file or folder."""
     file = path if path.is_file() else next(iter(sorted(path.glob("*.csv"))))
     with file.open(encoding="utf-8-sig", newline="") as text:
         rows = [row for row in csv.reader(text) if row]

@@ -1,6 +1,6 @@
 """Every sampler against importance sampling in plain numpy: errors of means and evidence, and what a fit takes.
 
-The table is that of the tests (`tests/inference/reference.py`): models x (readings, slots). Errors are in posterior
+The table is that of the tests (`tests/inference/reference.py`): models x (observations, slots). Errors are in posterior
 standard deviations; a fit that says that it can not be trusted is counted apart.
 """
 

@@ -117,7 +117,7 @@ def spiral_scan(report, file):
 
 
 def regressed(places, readings, everywhere, of_distance):
-    """Mean and standard deviation of f by scikit-learn, in the kernel its users write for noisy readings."""
+    """Mean and standard deviation of f by scikit-learn, in the kernel its users write for noisy observations."""
     from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 
     kernel = kernels.ConstantKernel(1.0) * of_distance(kernels) + kernels.WhiteKernel(0.1)

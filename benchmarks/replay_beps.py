@@ -3,7 +3,7 @@
     python benchmarks/replay_beps.py DATA [--quick]
 
 DATA is the folder that holds loops/BEPS_PTO_50x50.h5, or the file itself (by default ../shared/data). The scalar is
-L = log10 |loop area|; a pixel whose response reaches 1e-3 is a failed reading, and costs a point of the budget
+L = log10 |loop area|; a pixel whose response reaches 1e-3 is a failed observation, and costs a point of the budget
 in both ways of sampling. What random sampling finds is computed exactly, without drawing.
 
 Neighbouring pixels of this map have little in common, so no interpolation has much skill on it: an error of the map
@@ -69,7 +69,7 @@ def find(data: str) -> Path:
 def random_best(values: np.ndarray, n: int) -> tuple[float, float, float]:
     """Mean and 10 and 90 percent points of the best of n pixels drawn without replacement, failed ones among them.
 
-    P(best <= v) = C(failed + #{L <= v}, n) / C(all, n), given that one reading at least is good.
+    P(best <= v) = C(failed + #{L <= v}, n) / C(all, n), given that one observation at least is good.
     """
     good = np.sort(values[np.isfinite(values)])
     below = values.size - good.size + np.arange(1, good.size + 1)
@@ -101,7 +101,7 @@ class Study:
         self.values = np.array([plan.scalarize(plan.driver.measure(p, "whole map")) for p in self.places])
 
     def observed(self, rows: np.ndarray):
-        """The readings of these pixels in a buffer."""
+        """The observations of these pixels in a buffer."""
         return observations(self.places[rows], self.values[rows], capacity=self.capacity)
 
     def campaign(self, key: jax.Array, steps: int) -> np.ndarray:
@@ -187,14 +187,14 @@ def as_a_user(plan: Plan, values: np.ndarray, report: Report) -> None:
         exported = (Path(folder) / "campaign.h5").exists()
     points = asked.campaign.seeds + asked.campaign.steps
     told = np.array([float(frame.arrays["y"]) for frame in frames])
-    report.result("run with a journal: readings recorded", len(told), "1", points)
-    report.result("run with a journal: failed readings", int(np.isnan(told).sum()), "1")
+    report.result("run with a journal: observations recorded", len(told), "1", points)
+    report.result("run with a journal: failed observations", int(np.isnan(told).sum()), "1")
     for n in sorted({FIRST, points}):
         best, chance = float(np.nanmax(told[:n])), random_best(values, n)[0]
         report.result(f"run with a journal: best L at {n}", best, "log10(a.u. V)", chance, 10 ** (best - chance))
     report.result("run with a journal: time", seconds, "s")
     whole = ended.outcome.finished and exported and len(told) == points
-    report.claim("the journalled campaign finishes with every reading recorded and an HDF5 file", whole)
+    report.claim("the journalled campaign finishes with every observation recorded and an HDF5 file", whole)
 
 
 def main() -> None:

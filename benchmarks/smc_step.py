@@ -2,7 +2,7 @@
 
 The campaign of `bo_step.py` (2 inputs, 1000 candidates, RBF kernel, log expected improvement), 5 seed points and
 45 further ones, so that the last steps run at N = 50. A step is propose and observe; compilation is told apart. The
-posteriors at the end are compared with a long run of NUTS on the same readings: means in units of the posterior
+posteriors at the end are compared with a long run of NUTS on the same observations: means in units of the posterior
 standard deviation, and the effective size of 64 draws taken from either.
 """
 
@@ -93,7 +93,7 @@ def main():
     gap = float(state.posterior.log_evidence) - float(np.mean(again))
     report.result("smc: log evidence of the stream, above that of fresh clouds of 1024", gap, "nat")
     report.result("scatter of the fresh clouds", float(np.std(again)), "nat")
-    # Each reweighting leaves at least temper_above of the draws; most readings need none.
+    # Each reweighting leaves at least temper_above of the draws; most observations need none.
     report.claim(
         "the evidence agrees with fresh clouds within five Monte Carlo standard errors",
         abs(gap) < 5 * np.sqrt(n / (0.3 * draws)),

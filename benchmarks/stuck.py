@@ -10,8 +10,9 @@ Six simulated samples, 240 places each, values from 0 to 1, noise 0.05, the opti
 - a needle of standard deviation 0.14 beside a broad hill of half its height (narrower ones are found as often as a
   point that was spent on learning falls on them);
 - a ramp, whose optimum is a corner;
-- a peak whose top lies in a patch where every reading fails;
-- a race of three descriptions: a wrong one says all of 94 percent of the places, the right one less of them but also
+- a peak whose top lies in a patch where every observation fails;
+- a model average of three descriptions: a wrong one explains all of 94 percent of the points, the right one less
+  of them but also
   what the others give, which hold the optimum.
 
 A campaign measures five random places and then 35 chosen ones (laplace, 16 draws). It is **stuck** if at its end
@@ -22,7 +23,7 @@ A campaign measures five random places and then 35 chosen ones (laplace, 16 draw
   posterior excludes, with 95 percent, every place within a tenth of the optimum.
 
 Regret is the distance of the best measured place from the optimum, without noise. Coverage is the share of 90 percent
-intervals of a new reading that hold, over all places that were not measured, as they are and with the spread times
+intervals of a new observation that hold, over all places that were not measured, as they are and with the spread times
 `recalibration`, also where that is below 1 (`intervals` never narrows). Recipes were tuned on other keys and other
 places (`--tune`). On the measured maps the same is told of five percent of the places."""
 
@@ -54,14 +55,14 @@ from gpax_lab.inference import coverage, recalibration  # noqa: E402
 
 PLACES, SEEDS, STEPS, LAST, NOISE, NEAR = 240, 5, 35, 10, 0.05, 0.1
 WIDTH, CORNER, EDGE = 0.14, 0.1, 1.6449
-METHODS = ["GP on brightness", "GP on principal components", "race of the three", "deep kernel, MLP"]
+METHODS = ["GP on brightness", "GP on principal components", "model average of the three", "deep kernel, MLP"]
 SAMPLER = laplace(num_samples=16, starts=1, iterations=20, rounds=1)
 
 
 class Sample(NamedTuple):
     """What is measured: (m, d) places in the unit cube, their truth, whether they fail, what models see.
 
-    `looks` are columns of x for each model; more than one model makes a race.
+    `looks` are columns of x for each model; more than one model makes a model average.
     """
 
     places: np.ndarray
@@ -121,7 +122,7 @@ def samples(seed: int = 0) -> dict[str, Sample]:
 
 
 def models(of: Sample):
-    """One process of what is seen, or a race of several; and how to follow them."""
+    """One process of what is seen, or several that compete; and how to follow them."""
     dim = of.places.shape[1]
     if len(of.looks) == 1:
         return gp.exact(dim), SAMPLER
@@ -171,7 +172,7 @@ def of_one_shape(recipes: tuple[Recipe, ...]) -> list[acquisition.Acquisition]:
 
 @dataclass(frozen=True, eq=False)
 class Campaign:
-    """Points, readings, and the last posterior at all places; see `Ended`."""
+    """Points, observations, and the last posterior at all places; see `Ended`."""
 
     of: Sample
     recipes: tuple[Recipe, ...]

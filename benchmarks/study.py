@@ -32,7 +32,7 @@ def truth(x):
 
 
 def usual_step(n):
-    """Seconds of one step of the usual way with n readings, tracing and compiling included."""
+    """Seconds of one step of the usual way with n observations, tracing and compiling included."""
     rng = np.random.default_rng(n)
     x = rng.random((n, 2))
     y = np.array([float(truth(jnp.asarray(p))) for p in x]) + 0.05 * rng.standard_normal(n)

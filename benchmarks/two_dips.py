@@ -1,7 +1,7 @@
 """The two-dip problem: does a physics-informed mean find the global minimum with fewer points?
 
 f(x) = (5x - 2)^2 sin(12x - 4) on [0, 1] (a modified Forrester function with a local and a global minimum), 100 grid
-points, readings with noise of standard deviation 1, four seed points on the side of the local minimum, minimisation
+points, observations with noise of standard deviation 1, four seed points on the side of the local minimum, minimisation
 by expected improvement. Structured Gaussian process with the mean of two dips and its published priors (Ziatdinov et
 al. 2021, arXiv:2108.10280) against a plain Gaussian process with the same kernel priors, one with this library's
 default priors, and random sampling, over the same seeds and noise keys.
@@ -63,7 +63,7 @@ def models():
 
 
 def seed_readings(key):
-    """Four points at random around the local minimum, in [0, 0.5], and their readings."""
+    """Four points at random around the local minimum, in [0, 0.5], and their observations."""
     key_x, key_y = jax.random.split(key)
     x = jax.random.choice(key_x, jnp.asarray(GRID[GRID <= 0.5]), (4,), replace=False)[:, None]
     return x, jax.vmap(objective)(jax.random.split(key_y, 4), x)

@@ -1,4 +1,4 @@
-"""Whether angle, shift and kind of glyphs are found again without labels, beside pyroVED on the same pictures.
+"""Whether angle, shift and kind of glyphs are found again without labels, beside pyroVED on the same images.
 
 One glyph turned by up to 60 degrees either way, one turned all around the circle, and four kinds of glyphs turned by
 up to 60 degrees in the joint model, every seed reported. Angles are compared by Fisher and Lee's circular
@@ -56,10 +56,10 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--peer-epochs", type=int, default=30)
-    parser.add_argument("--peer-images", type=int, default=1000, help="of the same pictures: its joint model is slow")
+    parser.add_argument("--peer-images", type=int, default=1000, help="of the same images: its joint model is slow")
     parser.add_argument("--only-peers", action="store_true")
     parser.add_argument(
-        "--quick", action="store_true", help="few pictures and epochs, one seed: shows nothing but that it runs"
+        "--quick", action="store_true", help="few images and epochs, one seed: shows nothing but that it runs"
     )
     given = parser.parse_args()
     count, epochs, seeds = (200, 2, 1) if given.quick else (given.images, given.epochs, given.seeds)

@@ -2,8 +2,8 @@
 
 Six kinds of glyphs with noise, turned by up to 60 degrees and shifted, 5 percent of them labelled. The supervised
 network is the encoder's body (two layers of 128) with a linear layer of classes, trained by Adam on the labelled
-pictures until its accuracy on a fifth of them has not risen for 50 epochs, and at its best there. Accuracy is that on
-pictures without labels.
+images until its accuracy on a fifth of them has not risen for 50 epochs, and at its best there. Accuracy is that on
+images without labels.
 
     python benchmarks/vae_semi.py [--seeds 3] [--epochs 60] [--images 3000] [--quick]
 """
@@ -32,7 +32,7 @@ class Supervised(nn.Module):
 
 
 def supervised(key, x, label, most: int = 400) -> dict:
-    """Weights with the best accuracy on a fifth of the labelled pictures."""
+    """Weights with the best accuracy on a fifth of the labelled images."""
     net, adam = Supervised(), optax.adam(1e-3)
     params = net.init(key, x[:2])
     fifth = max(len(x) // 5, 1)
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--images", type=int, default=3000)
-    parser.add_argument("--quick", action="store_true", help="few pictures and epochs, one seed")
+    parser.add_argument("--quick", action="store_true", help="few images and epochs, one seed")
     given = parser.parse_args()
     count, epochs, seeds = (240, 2, 1) if given.quick else (given.images, given.epochs, given.seeds)
     report = Report()

@@ -3,10 +3,10 @@
     python benchmarks/wafers.py DATA [--quick] [--seeds 20]
 
 DATA holds combinatorial/ (by default ../shared/data): co-sputtered Ag-Au-Pd and Ag-Au-Pd-Pt, 342 areas each, the mean
-of 30 readings of the resistance of every area. Four laws of composition compete: constant, Vegard, Nordheim and
+of 30 observations of the resistance of every area. Four laws of composition compete: constant, Vegard, Nordheim and
 Redlich-Kister. Their coefficients have normal priors for a resistance between 0 and 1 ohm, with one learned width for
 each order of interaction, and are integrated exactly (`mixtures.marginal`); widths and noise are inferred, as the films
-follow none of the laws as closely as readings repeat.
+follow none of the laws as closely as observations repeat.
 
 All areas: the log evidence by closed form and quadrature over noise and widths, in numpy, and by streaming inference
 that samples the coefficients too; leave-one-out errors by least squares; the same ranking for priors of 0.3 and 3 times
@@ -72,7 +72,7 @@ def wafer(folder, name):
         rows = list(csv.DictReader(text))
     place = np.array([(row["x"], row["y"]) for row in rows], float).reshape(-1, REPEATS, 2)
     if len(place) != len(percent) or np.ptp(place, axis=1).any():
-        raise ValueError(f"{stem}: {REPEATS} readings of each of {len(percent)} areas, in order, are expected.")
+        raise ValueError(f"{stem}: {REPEATS} observations of each of {len(percent)} areas, in order, are expected.")
     ohm = np.array([row["R"] for row in rows], float).reshape(-1, REPEATS)
     return normalized(percent), ohm.mean(axis=1), ohm.std(axis=1, ddof=1)
 
@@ -167,8 +167,8 @@ def simulated(report, truths=30, noise=0.03):
                 into.append(each[laws.index(truth)] - logsumexp(each))
         mean = {way: float(np.mean(values)) for way, values in found.items()}
         for way, value in mean.items():
-            report.result(f"{count} readings, widths {way}: log probability of the law that holds", value, "nat")
-        report.claim(f"{count} readings: learned widths find the law sooner", mean["learned"] > mean["of 4 ranges"])
+            report.result(f"{count} observations, widths {way}: log probability of the law that holds", value, "nat")
+        report.claim(f"{count} observations: learned widths find the law sooner", mean["learned"] > mean["of 4 ranges"])
 
 
 def followed(report, name, x, y):

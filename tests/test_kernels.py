@@ -140,7 +140,7 @@ def test_tasks_are_a_kronecker_product_where_inputs_are_shared():
     np.testing.assert_allclose(got, np.kron(w @ w.T + np.diag(v), plain), rtol=1e-12)
 
 
-def test_a_task_without_readings_learns_from_one_that_is_its_mirror_image():
+def test_a_task_without_observations_learns_from_one_that_is_its_mirror_image():
     prior = kernels.coregion_prior(2) | {"variance": 1.0}
     model = gp.exact(
         2, kernels.coregion(2, kernels.rbf), prior=prior, bounds=[[0.0, 1.0], [0.0, 1.0]], standardize=False

@@ -79,7 +79,7 @@ def test_scopes_nest():
     }
 
 
-def test_a_mean_may_index_a_vector_and_be_undefined_where_a_reading_failed():
+def test_a_mean_may_index_a_vector_and_be_undefined_where_an_observation_failed():
     def mean(x, params):
         return params["a"][0] * jnp.log(x[0]) + params["a"][1]
 

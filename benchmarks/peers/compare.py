@@ -146,12 +146,12 @@ class Bench:
 
 
 def counted(method, seconds):
-    """The steps that count: the last ten where readings are followed, else all but the first."""
+    """The steps that count: the last ten where observations are followed, else all but the first."""
     return seconds[-10:] if method.startswith("smc") else seconds[1:]
 
 
 def later(method, seconds):
-    """Seconds of a step: the mean where readings are followed, since some of them cost more, else the median."""
+    """Seconds of a step: the mean where observations are followed, since some of them cost more, else the median."""
     return float((np.mean if method.startswith("smc") else np.median)(counted(method, seconds)))
 
 
@@ -163,7 +163,7 @@ def distance(draws, reference):
 
 
 def steps(bench, with_campaign):
-    """One step at 50 readings, and in the same process the campaigns of that method."""
+    """One step at 50 observations, and in the same process the campaigns of that method."""
     quick, report = bench.given.quick, bench.report
     step = {"task": "step", "problem": bench.save("step", problems.step()), "steps": 2 if quick else 3, "seed": 0}
     further = 3 if quick else 20
@@ -198,7 +198,7 @@ def steps(bench, with_campaign):
             error = excess.std(ddof=1) / np.sqrt(excess.size)
             report.result(f"{OURS}: regret above that of {method}, from the same seeds", excess.mean(), "y")
             report.result("its standard error over campaigns", error, "y")
-            # A tenth of the noise of a reading is the least that matters.
+            # A tenth of the noise of an observation is the least that matters.
             small = 0.1 * problems.NOISE
             report.claim(f"{OURS}: regret no larger than that of {method}", excess.mean() <= 2 * error + small)
     return found, reference
@@ -206,7 +206,7 @@ def steps(bench, with_campaign):
 
 def show_step(report, method, got, ours, reference):
     """Time and quality of one method."""
-    report.result(f"{method}: a step at 50 readings", later(method, got["seconds"]), "s")
+    report.result(f"{method}: a step at 50 observations", later(method, got["seconds"]), "s")
     report.result(f"{method}: the same in processor seconds", later(method, got["processor"]), "s")
     report.result(f"{method}: slowest of those steps", max(counted(method, got["seconds"])), "s")
     if ours is not None and method != OURS:

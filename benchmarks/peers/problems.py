@@ -12,7 +12,7 @@ from pools import SEEDS, pool_of
 from study import truth
 
 NOISE = 0.05
-"""Standard deviation of a reading of the surface, as in `bo_step.objective`."""
+"""Standard deviation of an observation of the surface, as in `bo_step.objective`."""
 IMAGE_NOISE = 0.1
 """Standard deviation of a pixel, for an image of unit variance."""
 
@@ -23,7 +23,7 @@ def surface(x):
 
 
 def step(readings=50, tests=1000):
-    """Readings at random points, held-out readings at others, the candidates."""
+    """Observations at random points, held-out observations at others, the candidates."""
     rng = np.random.default_rng(50)
     x, test = rng.random((readings, 2)), rng.random((tests, 2))
     clean = surface(test)
@@ -38,7 +38,7 @@ def step(readings=50, tests=1000):
 
 
 def campaigns(seeds, steps, start=5):
-    """Random seed points with their readings, the truth of every candidate, and the noise of every step to come."""
+    """Random seed points with their observations, the truth of every candidate, and the noise of every step to come."""
     points = np.asarray(candidates().points)
     rows = []
     for seed in range(seeds):

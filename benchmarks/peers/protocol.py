@@ -24,7 +24,7 @@ from scipy.special import logsumexp, ndtr  # noqa: E402
 
 
 class Predictive(NamedTuple):
-    """A mixture of normal densities of new readings, noise included.
+    """A mixture of normal densities of new observations, noise included.
 
     Attributes:
         weight: (S,) weights that sum to one.
@@ -64,7 +64,7 @@ class Method:
         raise NotImplementedError
 
     def predictive(self, points: np.ndarray) -> Predictive:
-        """The density of new readings at points (M, d), after the last fit."""
+        """The density of new observations at points (M, d), after the last fit."""
         raise NotImplementedError
 
     def draws(self) -> Draws | None:
@@ -73,7 +73,7 @@ class Method:
 
 
 class Image(NamedTuple):
-    """A reconstruction: mean and standard deviation of a new reading, noise included, both (n, n)."""
+    """A reconstruction: mean and standard deviation of a new observation, noise included, both (n, n)."""
 
     mean: np.ndarray
     std: np.ndarray
@@ -101,8 +101,8 @@ def scores(predictive: Predictive, truth: np.ndarray, readings: np.ndarray) -> d
     """How good a predictive density is.
 
     Returns:
-        rmse: of the mean against the noise-free truth; coverage: share of readings inside the central 95 percent
-        interval of the mixture; log_score: (M,) log density of every reading.
+        rmse: of the mean against the noise-free truth; coverage: share of observations inside the central 95 percent
+        interval of the mixture; log_score: (M,) log density of every observation.
     """
     mean, std = mixed(predictive)
     z = (readings - predictive.mean) / np.sqrt(predictive.variance)
@@ -127,7 +127,7 @@ def moments(draws: Draws | None) -> dict[str, Any] | None:
 
 
 def run_step(make: Callable[[], Method], problem: Mapping[str, np.ndarray], job: Mapping[str, Any]) -> dict[str, Any]:
-    """Steps on growing readings up to all of them; the scores of the last fit, and the draws of the last three."""
+    """Steps on growing observations up to all of them; the scores of the last fit, and the draws of the last three."""
     x, y, candidates = problem["x"], problem["y"], problem["candidates"]
     nothing = np.zeros(len(candidates), bool)
     seconds, processor, draws = [], [], []
@@ -146,7 +146,7 @@ def run_step(make: Callable[[], Method], problem: Mapping[str, np.ndarray], job:
 def run_campaign(
     make: Callable[[], Method], problem: Mapping[str, np.ndarray], job: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Whole campaigns from the problem's seed points; choice and regret of every reading, seconds of every step."""
+    """Whole campaigns from the problem's seed points; choice and regret of every observation, seconds of every step."""
     candidates, truth = problem["candidates"], problem["truth"]
     regrets, seconds, processor, choices = [], [], [], []
     for seed in range(job["seeds"]):

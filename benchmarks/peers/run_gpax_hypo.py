@@ -80,7 +80,7 @@ def step(problem, wrapped):
 
 
 def log_score(model, problem, wrapped):
-    """Mean log density of fresh readings under the mixture of its draws."""
+    """Mean log density of fresh observations under the mixture of its draws."""
     draws = {name: np.asarray(value) for name, value in model.get_samples().items()}
     x, y, count = problem["fresh_x"], problem["fresh_y"], len(draws["noise"])
     mean_of = LAWS[2][0]

@@ -3,7 +3,7 @@
 `GridInterpolationKernel` over an RBF kernel with one lengthscale an axis, a constant mean, inputs scaled to [0, 1], the
 grid by GPyTorch's own `choose_grid_size`, Adam with learning rate 0.1 for 50 iterations on the exact marginal
 likelihood (GPim's settings), fast predictive variances, float32 (torch's default); readings standardised, without which
-its constants do not fit. `GridKernel` asks for a complete grid of readings and cannot take holes.
+its constants do not fit. `GridKernel` asks for a complete grid of observations and cannot take holes.
 """
 
 import protocol  # first: it pins the threads

@@ -147,7 +147,7 @@ class Reference(Method):
 
 
 def maker(sampler, first=None, looked_at=None):
-    """A fresh campaign with that sampler, followed from so many readings; choices look at so many of its draws."""
+    """A fresh campaign with that sampler, followed from so many observations; choices look at so many of its draws."""
     return lambda: Ours(sampler, first, looked_at)
 
 

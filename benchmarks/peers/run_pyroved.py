@@ -28,7 +28,7 @@ os.environ["OMP_NUM_THREADS"] = str(int(job["threads"]))
 
 
 class Nothing(types.ModuleType):
-    """torchvision, of which pyroVED takes a function for pictures that is not needed here."""
+    """torchvision, of which pyroVED takes a function for images that is not needed here."""
 
     __path__ = ()
 

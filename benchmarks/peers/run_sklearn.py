@@ -41,7 +41,7 @@ class Sklearn(Method):
         return int(np.argmax(np.where(taken, -np.inf, expected_improvement(mean, std, y.max()))))
 
     def noise(self):
-        """Noise variance in the unit of the readings squared."""
+        """Noise variance in the unit of the observations squared."""
         return self.model.kernel_.k2.noise_level * self.model._y_train_std**2
 
     def predictive(self, points):

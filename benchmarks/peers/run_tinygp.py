@@ -1,7 +1,7 @@
 """tinygp with numpyro's NUTS, as its tutorial on sampling shows: a numpyro model around `GaussianProcess`.
 
 1000 + 1000 iterations, one chain (the tutorial runs two in parallel), `dense_mass=True` and
-`target_accept_prob=0.9` as there, the toolkit's priors, readings standardised by the user, float64. Tracing and
+`target_accept_prob=0.9` as there, the toolkit's priors, observations standardised by the user, float64. Tracing and
 compiling are counted in every step: the shapes grow, and `MCMC` traces anew. Expected improvement is averaged over
 draws in one jitted function.
 """

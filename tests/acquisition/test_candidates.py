@@ -71,7 +71,7 @@ def test_a_seed_beside_a_point_takes_it_and_one_between_two_takes_none():
     assert not np.asarray(coarse.taken(observations(anywhere, np.zeros(4)))).any()
 
 
-def test_a_reading_of_another_task_takes_no_point():
+def test_an_observation_of_another_task_takes_no_point():
     grid = np.linspace(0, 1, 5)
     pool = acquisition.pool(np.c_[grid, np.full(5, 2.0), grid[::-1]])
     other = observations(np.c_[grid, np.full(5, 1.0), grid[::-1]], np.zeros(5))

@@ -1,4 +1,4 @@
-"""Improvement is over the readings that lie where may still be asked."""
+"""Improvement is over the observations that lie where may still be asked."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from gpax_lab.acquisition._domain import as_region
 from gpax_lab.core._observations import PENDING, observations
 from gpax_lab.models import gp
 
-# Three inputs, of which the middle one is a fidelity; the cheap readings are ten higher.
+# Three inputs, of which the middle one is a fidelity; the cheap observations are ten higher.
 PLACES = np.linspace(0.0, 1.0, 6)
 X = np.concatenate([np.c_[PLACES, np.zeros(6), PLACES**2], np.c_[PLACES[1:4], np.ones(3), PLACES[1:4] ** 2]])
 Y = np.r_[10 + np.sin(5 * PLACES), np.sin(5 * PLACES[1:4])]
@@ -78,7 +78,7 @@ def test_a_window_narrower_than_the_seeds_counts_what_lies_in_it():
     np.testing.assert_array_equal(beside.inside(OBS), window.inside(OBS))
 
 
-def test_without_a_reading_it_is_over_the_best_that_is_predicted():
+def test_without_an_observation_it_is_over_the_best_that_is_predicted():
     nowhere = acquisition.pool(np.c_[np.linspace(0, 1, 9), np.full(9, 0.5), np.linspace(0, 1, 9)])
     expected = by_hand(incumbents(nowhere.points))
     np.testing.assert_allclose(scored(acquisition.log_ei(), nowhere), expected, rtol=1e-8)

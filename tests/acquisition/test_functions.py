@@ -147,7 +147,7 @@ def test_gradient_in_x_by_finite_differences(posterior):
     np.testing.assert_allclose(gradient[0], (up - down) / 2e-6, rtol=1e-5)
 
 
-def test_travel_is_the_log_of_the_time_and_closeness_of_the_distance(posterior):
+def test_travel_is_the_log_of_the_time_and_the_distance_penalty_of_the_distance(posterior):
     obs = add_pending(OBS, jnp.array([0.6]))
     assert float(last_point(obs)[0]) == 0.6
     travel = acquisition.travel(speed=0.2, measure_s=3.0)(posterior, obs, NEW)

@@ -59,7 +59,7 @@ def test_progress_off_a_terminal_is_plain_lines(finished):
     assert not set(map(ord, text)) & set(range(32)) - {10}
 
 
-def test_the_summary_tells_the_truth_about_the_best_reading(finished):
+def test_the_summary_tells_the_truth_about_the_best_measurement(finished):
     folder, text = finished
     frames = read(folder / "campaign.gpxj").of("reading")
     values = [float(frame.arrays["y"]) for frame in frames]
@@ -210,7 +210,7 @@ def test_ctrl_c_pauses_and_resume_takes_the_same_trajectory(after, whole, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
-def test_kill_9_loses_no_reading_and_resume_takes_the_same_trajectory(whole, tmp_path, gpax_lab):
+def test_kill_9_loses_no_measurement_and_resume_takes_the_same_trajectory(whole, tmp_path, gpax_lab):
     process = gpax_lab("run", whole[1], "--out", tmp_path)
     told = []
     for line in process.stdout:

@@ -187,7 +187,7 @@ def test_ctrl_c_ends_the_first_waiting(tmp_path):
     assert [frame.kind for frame in read(journal).records] == ["campaign", "lost", "stop", "timing"]
     assert read(journal).of("stop")[0].header["finished"] is False
     assert f"could not be reached after step 0: tcp://127.0.0.1:{port}: cannot connect" in shown(journal)
-    picture = CliRunner().invoke(app, ["plot", str(journal)])  # of a campaign without a reading
+    picture = CliRunner().invoke(app, ["plot", str(journal)])  # of a campaign without a measurement
     assert (picture.exit_code, journal.with_suffix(".png").exists()) == (0, True), picture.output
 
 

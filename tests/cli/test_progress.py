@@ -1,4 +1,4 @@
-"""What the plain lines of a running campaign say beside the reading."""
+"""What the plain lines of a running campaign say beside the measurement."""
 
 from types import SimpleNamespace
 

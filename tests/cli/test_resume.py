@@ -90,7 +90,7 @@ def test_a_limit_never_gets_wider(new):
 
 
 @pytest.mark.parametrize("new", FIXED, ids=str)
-def test_what_readings_depend_on_stays(new):
+def test_what_measurements_depend_on_stays(new):
     with pytest.raises(SettingsError, match="what was measured so far depends on it"):
         agreed(between(new), "film.toml", True)
 

@@ -82,7 +82,7 @@ def test_a_first_proposal_is_compiled_with_the_first_fit(compiled):
     assert "jit(propose_points)" not in compiled
 
 
-def test_bad_readings_are_refused_before_anything_is_compiled(compiled):
+def test_bad_observations_are_refused_before_anything_is_compiled(compiled):
     plan = bayes_opt(gp.exact(1, bounds=BOX), smc(8), acquisition.log_ei(), acquisition.grid(BOX, (7,)))
     far = observations([[0.1], [70.0]], [0.0, 1.0])
     compiled.clear()

@@ -11,7 +11,7 @@ DRAWN = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("components", [2, 3, 4])
-def test_places_and_fractions_are_inverse(components):
+def test_points_and_fractions_are_inverse(components):
     x = DRAWN.dirichlet(np.ones(components), 50)
     np.testing.assert_allclose(compositions.fractions_at(compositions.barycentric(x)), x, atol=1e-12)
 
@@ -25,7 +25,7 @@ def test_pure_components_are_corners_an_edge_apart_and_the_even_mixture_is_their
     np.testing.assert_allclose(middle[0], corners.mean(axis=0), atol=1e-12)
 
 
-def test_a_ternary_place_has_its_fractions_as_distances_from_the_edges():
+def test_a_ternary_point_has_its_fractions_as_distances_from_the_edges():
     x = DRAWN.dirichlet(np.ones(3), 20)
     place = compositions.barycentric(x)
     height = np.sqrt(3) / 2

@@ -32,14 +32,14 @@ FILL = 9.96921e36  # what netCDF writes where nothing was measured
     ],
     ids=lambda y: type(y).__name__,
 )
-def test_a_missing_reading_is_a_failed_one_however_it_is_written(y):
+def test_a_missing_observation_is_a_failed_one_however_it_is_written(y):
     obs = observations(PLACES, y)
     assert obs.y.shape == (8,)
     assert obs.status.tolist()[:3] == [MEASURED, FAILED, MEASURED]
     assert obs.y.tolist()[:3] == [2.0, 0.0, 5.0]
 
 
-def test_one_of_several_quantities_that_is_masked_fails_the_reading():
+def test_one_of_several_quantities_that_is_masked_fails_the_observation():
     obs = observations(PLACES, np.ma.array(np.ones((3, 2)), mask=[[0, 0], [0, 1], [0, 0]]))
     assert obs.status.tolist()[:3] == [MEASURED, FAILED, MEASURED]
 
@@ -59,7 +59,7 @@ def test_one_of_several_quantities_that_is_masked_fails_the_reading():
         ([2**60, 2**60 + 1, 2**60 + 2], "beyond 2"),
     ],
 )
-def test_readings_that_are_none_are_refused_in_words(y, text):
+def test_observations_that_are_none_are_refused_in_words(y, text):
     with pytest.raises(ValueError, match=text):
         observations(PLACES, y)
 
@@ -75,7 +75,7 @@ def test_readings_that_are_none_are_refused_in_words(y, text):
         (PLACES[:, 0], r"shape \(n, d\)"),
     ],
 )
-def test_a_place_is_known_or_refused_by_its_row(x, text):
+def test_a_point_is_known_or_refused_by_its_row(x, text):
     with pytest.raises(ValueError, match=text):
         observations(x, [1.0, 2.0, 3.0])
 
@@ -96,7 +96,7 @@ def test_a_variance_is_one_or_refused_by_its_row(noise, text):
         observations(PLACES, [1.0, 2.0, 3.0], noise)
 
 
-def test_the_variance_of_a_failed_reading_is_not_looked_at():
+def test_the_variance_of_a_failed_observation_is_not_looked_at():
     obs = observations(PLACES, [1.0, np.nan, 3.0], [0.1, np.nan, 0.3])
     assert obs.noise.tolist()[:3] == [0.1, 0.0, 0.3]
 
@@ -216,7 +216,7 @@ def test_what_a_scalarizer_may_not_give(result, text):
         inputs.one_value(result)
 
 
-def test_laws_are_proposed_from_readings_without_holes():
+def test_laws_are_proposed_from_observations_without_holes():
     x = np.linspace(0.0, 1.0, 6)
     hidden = np.ma.masked_greater(np.where(x > 0.9, FILL, 2.0 * x), 1e30)
     with pytest.raises(ValueError, match="leave failed observations out"):

@@ -23,7 +23,7 @@ def test_capacity_is_the_next_power_of_two(points, capacity):
     assert capacity_for(points) == capacity
 
 
-def test_readings_fill_the_first_slots_and_empty_ones_hold_valid_points():
+def test_observations_fill_the_first_slots_and_empty_ones_hold_valid_points():
     obs = observations([[0.1, 1.0], [0.2, 2.0], [0.3, 3.0]], [1.0, np.nan, 3.0], noise=0.25)
     assert obs.status.tolist() == [MEASURED, FAILED, MEASURED] + [EMPTY] * 5
     assert obs.y.tolist() == [1.0, 0.0, 3.0] + [0.0] * 5
@@ -70,7 +70,7 @@ def test_answers_may_come_in_any_order():
     assert used(obs) == 4
 
 
-def test_a_reading_nobody_waited_for_takes_an_empty_slot_and_a_failed_one_is_no_number():
+def test_an_observation_nobody_waited_for_takes_an_empty_slot_and_a_failed_one_is_no_number():
     obs = observations([[0.1]], [1.0])
     obs = assimilate(obs, jnp.array([0.9]), jnp.asarray(jnp.inf), 3.0)
     assert obs.status.tolist()[:2] == [MEASURED, FAILED]
@@ -90,13 +90,13 @@ def test_a_full_buffer_loses_nothing_it_holds():
         grow(larger, 8)
 
 
-def test_no_readings_yet():
+def test_no_observations_yet():
     obs = observations(np.zeros((0, 2)), np.zeros(0), capacity=8)
     assert obs.x.shape == (8, 2)
     assert not np.asarray(obs.status).any()
 
 
-def test_an_answer_finds_the_nearest_pending_point_and_keeps_the_place_it_was_measured_at():
+def test_an_answer_finds_the_nearest_pending_point_and_keeps_the_position_it_was_measured_at():
     obs = observations([[0.0, 5.0]], [1.0])
     for x in ([0.3, 5.0], [0.32, 5.0], [0.3, 7.0]):
         obs = add_pending(obs, jnp.array(x))

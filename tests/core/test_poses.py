@@ -19,7 +19,7 @@ def test_pixels_are_as_wide_as_high():
     assert rows[0] == -rows[-1]
 
 
-def test_a_turn_keeps_lengths_in_a_picture_that_is_not_square():
+def test_a_rotation_keeps_lengths_in_an_image_that_is_not_square():
     points = jnp.asarray(grid((20, 40)))
     turned = to_object(points, Pose(jnp.array([0.6])))[0]
     for a, b in ((0, 39), (0, 760), (17, 433)):
@@ -39,7 +39,7 @@ def test_turns_add_up_and_the_sign_is_from_rows_to_columns():
 
 
 @pytest.mark.parametrize("turns", [2, 4])
-def test_a_turned_copy_of_a_glyph_is_the_glyph_turned_back(turns):
+def test_a_rotated_view_of_a_glyph_is_the_glyph_rotated_back(turns):
     angle, shift = jnp.array([0.4]), jnp.array([[0.12, -0.07]])
     picture = glyph_at(angle, shift)
     for number, copy in enumerate(rotated_views(picture, turns)[0]):

@@ -90,7 +90,7 @@ MEAN = (2.0 / 0.4**2 + LITERATURE / SPREAD**2 + 2.1 / 0.3**2) / PRECISION
 
 
 def log_evidence():
-    """Of the literature value and the reading, jointly normal around 2."""
+    """Of the literature value and the observation, jointly normal around 2."""
     covariance = 0.4**2 * np.ones((2, 2)) + np.diag([SPREAD**2, 0.3**2])
     return scipy.stats.multivariate_normal([2.0, 2.0], covariance).logpdf([LITERATURE, 2.1])
 
@@ -135,7 +135,7 @@ def test_particles_start_from_the_prior_and_learn_what_was_observed_on_the_way(n
     assert abs(later.summary()[0]["gap"] - (PRECISION * MEAN + 2.6 / 0.3**2) / precision) < 5 * 0.05 / np.sqrt(512)
 
 
-def test_without_readings_particles_are_the_conditioned_prior():
+def test_without_observations_particles_are_the_conditioned_prior():
     posterior = smc(512).init(jax.random.key(0), line(with_a_site), observations(np.zeros((0, 1))))
     precision = 1 / 0.4**2 + 1 / SPREAD**2
     mean, _ = posterior.summary()

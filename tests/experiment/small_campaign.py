@@ -45,7 +45,7 @@ def model():
 
 
 def learning(gp_model=None, batch: int = 1) -> Experiment:
-    """The campaign that samples its parameters anew after every reading."""
+    """The campaign that samples its parameters anew after every measurement."""
     sampler = nuts(20, 20, thin_to=8, max_tree_depth=5)
     return bayes_opt(gp_model or model(), sampler, acquisition.log_ei(), acquisition.grid(BOUNDS, (50,)), batch)
 
@@ -121,5 +121,5 @@ def measured(obs: Observations) -> list[float]:
 
 
 def only_at(step: int, *actions):
-    """A hook, a function of the state alone, that acts before the step with that many readings behind it."""
+    """A hook, a function of the state alone, that acts before the step with that many measurements behind it."""
     return lambda state: actions if np.sum(np.asarray(state.obs.status) >= MEASURED) == len(SEEDS) + step else ()

@@ -67,7 +67,7 @@ def truth(key, x):
 
 
 def at(step, *actions):
-    """A hook that acts before the step with that many readings behind it."""
+    """A hook that acts before the step with that many measurements behind it."""
     return lambda state: actions if np.sum(np.asarray(state.obs.status) >= MEASURED) == len(SEEDS) + step else ()
 
 
@@ -137,7 +137,7 @@ def test_an_edited_law_comes_back_from_its_record():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", [smc(64), laplace()])
-def test_readings_after_adoption_count_in_full(sampler):
+def test_measurements_after_adoption_count_in_full(sampler):
     """The odds against the others change by the ratio of predictive densities, whether evidence is summed or anew."""
     x, y = np.array([[0.1], [1.0], [-0.5]]), np.array([0.0, 1.6, 0.4])
     few, all_ = observations(x[:2], y[:2], capacity=8), observations(x, y, capacity=8)
@@ -160,7 +160,7 @@ def test_readings_after_adoption_count_in_full(sampler):
     assert abs(float(gain[2]) - exact) < error
 
 
-def test_after_past_readings_are_read_anew_adopted_laws_begin_again(tmp_path):
+def test_after_past_measurements_are_read_anew_adopted_laws_begin_again(tmp_path):
     two = {"value": Simulated.scalarize, "half": lambda reading: 0.5 * Simulated.scalarize(reading)}
     path = tmp_path / "a.gpxj"
     end = go(path, 3, [at(1, PARABOLA), at(2, Rescale("half"), Pin(np.array([[0.5]])))], scalarize=two)
@@ -169,7 +169,7 @@ def test_after_past_readings_are_read_anew_adopted_laws_begin_again(tmp_path):
 
 
 def test_a_proposal_is_adopted_on_the_scale_of_the_others():
-    """From the readings to the record and back: the same law, whose prior is data now."""
+    """From the measurements to the record and back: the same law, whose prior is data now."""
     x = np.linspace(0.0, 1.0, 12)[:, None]
     law = discover_laws(x, 2.0 * x[:, 0] ** 2 + 0.01 * np.cos(40 * x[:, 0]), term_library(degree=2))[0].law((-1.0, 3.0))
     action = Adopt.of("square", law, noise=0.01)

@@ -15,7 +15,7 @@ IMAGE = np.random.default_rng(0).integers(0, 4096, (1024, 1024), np.uint16)  # 2
 
 
 class Camera(Noted):
-    """Its readings from the number `at` on are images."""
+    """Its measurements from the number `at` on are images."""
 
     def __init__(self, at):
         super().__init__()
@@ -111,7 +111,7 @@ def test_a_full_disk_stops_before_the_measurement(plain, plain_end, path, monkey
     assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
 
 
-def test_a_disk_that_fills_between_the_check_and_the_reading(plain, plain_end, path, monkeypatch):
+def test_a_disk_that_fills_between_the_check_and_the_measurement(plain, plain_end, path, monkeypatch):
     real = files.write
 
     def write(descriptor, data):

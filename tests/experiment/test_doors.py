@@ -77,7 +77,7 @@ def test_an_answer_that_is_none_is_refused_by_its_row(campaign, change, text):
         experiment.observe(state, **({"x": x, "y": [0.5], "noise": 0.01} | change))
 
 
-def test_under_jit_a_reading_whose_variance_is_none_is_a_failed_one(campaign):
+def test_under_jit_a_measurement_whose_variance_is_none_is_a_failed_one(campaign):
     experiment, state, x = campaign
     observe = jax.jit(experiment.observe)
     for noise, status in ((-1.0, FAILED), (jnp.nan, FAILED), (jnp.inf, FAILED), (0.0, MEASURED)):
@@ -101,7 +101,7 @@ def test_nothing_measured_changes_no_slot(campaign):
         ("noise", -1.0, "negative"),
     ],
 )
-def test_readings_put_together_by_hand_are_looked_at_when_they_are_fitted(part, value, text):
+def test_measurements_put_together_by_hand_are_looked_at_when_they_are_fitted(part, value, text):
     obs = observations(X, X[:, 0], capacity=8)
     array = getattr(obs, part)
     with pytest.raises(ValueError, match=f"slot 1 is measured and holds .*{text}.*observations"):
@@ -120,7 +120,7 @@ def test_the_weights_of_a_score_are_finite_numbers(campaign, weights, text):
         apply(campaign[1], Reweigh(weights))
 
 
-def test_a_reading_far_from_all_others_is_named_when_it_comes_and_not_again():
+def test_a_measurement_far_from_all_others_is_named_when_it_comes_and_not_again():
     experiment = bayes_opt(gp.exact(1), prior_draws(), acquisition.ucb(), WHERE)
     x = np.linspace(0.0, 0.8, 6)[:, None]
     state = experiment.init(jax.random.key(0), observations(x, np.cos(x[:, 0]), capacity=8))
@@ -209,7 +209,7 @@ def test_a_small_part_of_the_box_may_be_looked_at_and_an_input_may_be_held():
     bayes_opt(gp.exact(2), smc(8), acquisition.ucb(), acquisition.box([[0.0, 1.0], [1.0, 1.0001]]))
 
 
-def test_readings_within_next_to_nothing_of_the_box_are_named():
+def test_measurements_within_next_to_nothing_of_the_box_are_named():
     metres = np.linspace(0.0, 1e-6, 5)[:, None]
     with pytest.warns(UserWarning, match=r"observations spans \[0, 1e-06\], next to nothing of \[0, 1\].*bounds"):
         gp.exact(1).check(observations(metres, np.arange(5.0)))
@@ -275,7 +275,7 @@ def test_a_number_is_one_however_it_is_wrapped(value):
     assert float(one_number(value)) == 1.5
 
 
-def test_readings_known_exactly_may_not_contradict_each_other():
+def test_measurements_known_exactly_may_not_contradict_each_other():
     twice = np.array([[0.2], [0.7], [0.2]])
     model = gp.exact(1, noise="known")
     with pytest.raises(

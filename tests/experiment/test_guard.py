@@ -60,13 +60,13 @@ def test_a_stage_that_refuses_every_move_pauses_the_campaign_with_the_reason(pla
     assert again.reason == "5 steps were tried; 3 of 8 measurements failed, seeds included"
 
 
-def test_a_scalarizer_that_is_always_nan_is_noticed_among_the_seeds_and_readings_are_kept(plain, plain_end, path):
+def test_a_scalarizer_that_is_always_nan_is_noticed_among_the_seeds_and_measurements_are_kept(plain, plain_end, path):
     instrument = Noted()
     end = go(path, plain, STEPS, instrument, scalarize=lambda reading: np.nan, failures=2)
     assert (end.finished, end.steps, end.state) == (False, 0, None)
     assert "the scalarizer gave no finite value" in end.reason
     assert len(instrument.tokens) == 2
-    again = go(path, plain, STEPS)  # repaired: the two readings count, and nothing is measured twice
+    again = go(path, plain, STEPS)  # repaired: the two measurements count, and nothing is measured twice
     assert again.finished
     assert bits(again.state) == bits(plain_end.state)
     assert [frame.header["value"] for frame in records(path, "reread")] == np.asarray(again.state.obs.y)[:2].tolist()
@@ -89,7 +89,7 @@ def test_failures_are_counted_as_often_as_was_asked(plain, path):
 
 
 @pytest.mark.parametrize("number", [1, 4])
-def test_a_scalarizer_that_raised_costs_no_reading_once_it_is_mended(plain, plain_end, path, number):
+def test_a_scalarizer_that_raised_costs_no_measurement_once_it_is_mended(plain, plain_end, path, number):
     count = iter(range(100))
 
     def broken(reading):
@@ -115,7 +115,7 @@ def test_a_scalarizer_that_raised_costs_no_reading_once_it_is_mended(plain, plai
     assert len(records(path, "reread")) == 1
 
 
-def test_readings_that_failed_and_were_learned_as_failed_come_back(plain, path):
+def test_measurements_that_failed_and_were_learned_as_failed_come_back(plain, path):
     blind = go(path, plain, 2, scalarize=lambda r: np.nan if r.position[0] < 0.6 else Simulated.scalarize(r))
     assert np.sum(np.asarray(blind.state.obs.status) == FAILED) >= 2
     end = go(path, plain, 4)

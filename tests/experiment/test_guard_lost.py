@@ -27,7 +27,7 @@ def test_a_lost_instrument_is_waited_for_and_the_campaign_goes_on(plain, plain_e
 
 
 def test_what_was_under_way_is_never_done_twice(plain, path, impatient):
-    """Not repeatable, and no memory of tokens: the reading in flight is a failed one."""
+    """Not repeatable, and no memory of tokens: the measurement in flight is a failed one."""
     instrument = Unplugged(4, 2, done=True, repeatable=False)
     end = go(path, plain, STEPS, instrument, wait_s=60.0)
     assert len(instrument.pulses) == len(set(instrument.pulses)) == len(SEEDS) + STEPS

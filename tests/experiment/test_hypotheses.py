@@ -38,7 +38,7 @@ LINE = means.Law(lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 2.0)}, {"k":
 
 
 def bare(law):
-    """A law and readings of known noise."""
+    """A law and measurements of known noise."""
     return parametric(1, law, dict(law.prior) | {"noise": NOISE**2}, standardize=False)
 
 
@@ -60,7 +60,7 @@ def exact(x, y):
     return np.array([flat, stats.multivariate_normal(np.zeros(len(x)), 4.0 * x @ x.T + noise).logpdf(y)])
 
 
-def test_probabilities_are_those_of_the_closed_form_at_every_reading():
+def test_probabilities_are_those_of_the_closed_form_at_every_measurement():
     sampler = model_average(smc(1000))
     posterior = sampler.init(jax.random.key(0), RACE, observations(X[:1], Y[:1], capacity=8))
     for n in range(1, 6):
@@ -83,7 +83,7 @@ def test_error_of_the_probabilities_is_that_of_the_evidences_to_first_order():
     np.testing.assert_allclose(posterior.probability_error, [both, both], rtol=1e-9)
 
 
-def test_a_race_predicts_as_the_mixture_of_all():
+def test_a_model_average_predicts_as_the_mixture_of_all():
     posterior = model_average(smc(64)).init(jax.random.key(0), RACE, observations(X, Y, capacity=8))
     x = jnp.array([[0.3], [2.0]])
     mean, variance = posterior.moments(x)
@@ -103,7 +103,7 @@ def test_a_race_predicts_as_the_mixture_of_all():
 
 
 def integrals(mean, std, weight, owner):
-    """The same by brute force on a fine grid of readings."""
+    """The same by brute force on a fine grid of measurements."""
     y = np.linspace(mean.min() - 9 * std.max(), mean.max() + 9 * std.max(), 200001)
     step = y[1] - y[0]
     density = weight[:, None] * stats.norm(mean[:, None], std[:, None]).pdf(y[None])
@@ -134,7 +134,7 @@ def test_information_at_its_limits():
     owner = np.array([0, 0, 1, 1])
     same = _informations(jnp.zeros(4), jnp.ones(4), jnp.log(jnp.array([0.25, 0.25, 0.4, 0.1])), owner)
     np.testing.assert_allclose(same, [0.0, 0.0], atol=1e-12)
-    # Two hypotheses that can not be confused: one reading tells all, which is log 2.
+    # Two hypotheses that can not be confused: one measurement tells all, which is log 2.
     apart = _informations(jnp.array([0.0, 0.0, 99.0, 99.0]), jnp.ones(4), jnp.full(4, jnp.log(0.25)), owner)
     np.testing.assert_allclose(apart, [np.log(2.0), 0.0], atol=1e-9)
     dead = _informations(jnp.zeros(4), jnp.ones(4), jnp.log(jnp.array([1.0, 0.0, 0.0, 0.0])), owner)
@@ -152,7 +152,7 @@ def test_campaigns_go_where_hypotheses_differ_and_find_the_true_one():
 
 
 @pytest.mark.slow
-def test_vmapped_races_are_those_run_alone():
+def test_vmapped_model_averages_are_those_run_alone():
     obs = buffer_for(observations(X[:1], Y[:1]), 6)
     keys = jax.random.split(jax.random.key(1), 2)
     both = jax.vmap(lambda key: simulate(key, LEARNING, line, 3, obs)[1].log_evidence)(keys)
@@ -160,7 +160,7 @@ def test_vmapped_races_are_those_run_alone():
     np.testing.assert_allclose(both[1], alone, rtol=1e-9)
 
 
-def test_a_journalled_race_is_resumed_where_it_was(tmp_path):
+def test_a_journalled_model_average_is_resumed_where_it_was(tmp_path):
     file = tmp_path / "race.gpxj"
 
     with Campaign.create(file, {"settings": {}}) as campaign:
@@ -177,7 +177,7 @@ def test_a_journalled_race_is_resumed_where_it_was(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_law_inside_a_process_may_race_with_the_law_alone():
+def test_a_law_inside_a_process_may_compete_with_the_law_alone():
     wrapped = gp.exact(1, mean=LINE, prior=LINE.prior, bounds=[[0.0, 1.0]], standardize=(0.0, 1.0))
     both = hypotheses({"line": bare(LINE), "line and more": wrapped})
     posterior = model_average(smc(32)).init(jax.random.key(0), both, observations(X, Y, capacity=8))
@@ -257,7 +257,7 @@ def test_decisions_keep_a_floor_under_every_rival_and_reports_do_not():
     np.testing.assert_allclose(out.probability, [0.0, 1.0], atol=1e-12)
 
 
-def test_parting_is_the_spread_of_the_rivals_means():
+def test_parting_is_the_standard_deviation_of_the_hypotheses_means():
     obs = observations(X, Y, capacity=8)
     belief = model_average(smc(16)).init(jax.random.key(0), RACE, obs)
     p = np.asarray(belief.probability)

@@ -178,7 +178,7 @@ def test_64_campaigns_at_once_are_64_campaigns():
 def test_64_learning_campaigns_at_once_are_64_campaigns():
     """The points are the same; the draws differ by rounding, which the sampler's trajectories amplify.
 
-    By how much is measured on the campaigns themselves: readings that differ in their last six bits part the draws
+    By how much is measured on the campaigns themselves: measurements that differ in their last six bits part the draws
     as far. On the machine of 2026 both came to 3e-9 at most and 1e-13 in the median.
     """
     campaign, keys, seeds = campaigns(nuts(10, 10, thin_to=4, max_tree_depth=3), 2)

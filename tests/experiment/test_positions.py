@@ -1,4 +1,4 @@
-"""Readings that come from a little beside where they were asked for, and pools that are used up."""
+"""Measurements that come from a little beside where they were asked for, and pools that are used up."""
 
 from dataclasses import replace
 
@@ -72,7 +72,7 @@ def test_several_answers_to_one_question_are_all_kept(plain):
     assert not np.any(np.asarray(state.obs.status) == PENDING)
 
 
-def test_a_reading_nobody_asked_for_is_no_answer_unless_one_says_so(plain):
+def test_a_measurement_nobody_asked_for_is_no_answer_unless_one_says_so(plain):
     state, x = plain.propose(begun(plain))
     away = np.asarray(x) + 0.03
     with pytest.warns(UserWarning, match=r"1 of 1 observations lie beside .* 1 stay pending.*asked=x") as found:
@@ -150,7 +150,7 @@ def test_a_point_measured_elsewhere_is_learned_there_and_flagged(plain, tmp_path
     assert float(end.state.obs.x[4, 0]) == float(last.arrays["position"][0])
 
 
-def test_a_position_in_other_coordinates_fails_the_reading_in_words(plain, tmp_path):
+def test_a_position_in_other_coordinates_fails_the_measurement_in_words(plain, tmp_path):
     path = tmp_path / "a.gpxj"
     end = go(path, plain, 2, Off(lambda x: 1e3 * x + 40 if 0 < x[0] < 1 and x[0] != SEEDS[1, 0] else x))
     last = records(path, "reading")[-1]
@@ -256,7 +256,7 @@ def test_simulate_marks_the_steps_for_which_nothing_was_left():
     assert np.asarray(state.obs.status)[:6].tolist() == [MEASURED] * 5 + [EMPTY]
 
 
-# Which readings count.
+# Which measurements count.
 
 
 def test_rules_look_at_where_may_still_be_asked():

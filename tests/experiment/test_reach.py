@@ -10,7 +10,7 @@ from gpax_lab.experiment._reach import reach_of
 PLACES = np.random.default_rng(0).uniform(size=(400, 2))
 
 
-def test_random_places_reach_about_one_and_a_corner_little():
+def test_random_points_reach_about_one_and_a_corner_little():
     random = [reach(PLACES, PLACES[np.random.default_rng(k).choice(400, 20)]).share for k in range(20)]
     np.testing.assert_allclose(np.mean(random), 1.0, atol=0.1)
     corner = PLACES[np.argsort(PLACES.sum(axis=1))[:20]]
@@ -33,7 +33,7 @@ def test_descriptors_decide_and_not_the_unit():
 def test_of_a_state():
     corner = PLACES[np.argsort(PLACES.sum(axis=1))[:6]]
     plan = bayes_opt(gp.exact(2), laplace(4, 1, 2), acquisition.ucb(), acquisition.pool(PLACES))
-    y = np.where(np.arange(6) == 3, np.nan, 0.1 * np.arange(6))  # a failed reading has been there too
+    y = np.where(np.arange(6) == 3, np.nan, 0.1 * np.arange(6))  # a failed measurement has been there too
     state = plan.init(jax.random.key(0), observations(corner, y))
     assert reach_of(state) == reach(PLACES, corner)
     state, _ = plan.propose(state)  # what is pending has not

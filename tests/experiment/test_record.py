@@ -38,7 +38,7 @@ def _veto(state):
 
 
 def test_a_step_records_the_rows_that_it_changed(experiment, tmp_path):
-    """The buffer has room for all 63 readings from the start; a step's record must not hold it."""
+    """The buffer has room for all 63 measurements from the start; a step's record must not hold it."""
     end = go(tmp_path / "a.gpxj", experiment, PLANNED, stop=_paused_after(10))
     first, *later = _sizes(tmp_path / "a.gpxj")
     assert end.state.obs.capacity > PLANNED

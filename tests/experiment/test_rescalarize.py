@@ -1,4 +1,4 @@
-"""Readings that a journal can not hold as they come: the act is done, so what can be kept is kept."""
+"""Measurements that a journal can not hold as they come: the act is done, so what can be kept is kept."""
 
 from types import SimpleNamespace
 
@@ -74,7 +74,7 @@ def test_what_can_be_told_in_numbers_and_words_is(plain, tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", NOT_NUMBERS)
-def test_what_is_no_number_ends_the_campaign_and_costs_no_reading(plain, tmp_path, kind):
+def test_what_is_no_number_ends_the_campaign_and_costs_no_measurement(plain, tmp_path, kind):
     array, words = NOT_NUMBERS[kind]
     path, instrument = tmp_path / "a.gpxj", Odd(with_array(array))
     with pytest.raises(TypeError, match="'extra', which is kept as text only"):
@@ -91,7 +91,7 @@ def test_what_is_no_number_ends_the_campaign_and_costs_no_reading(plain, tmp_pat
 
 
 @pytest.mark.parametrize("change", [lambda reading: None, lambda reading: 1.5])
-def test_what_is_no_reading_is_recorded_as_a_failed_one(plain, tmp_path, change):
+def test_what_is_no_measurement_is_recorded_as_a_failed_one(plain, tmp_path, change):
     path, instrument = tmp_path / "a.gpxj", Odd(change)
     with pytest.raises(TypeError, match="no arrays, no ok"):
         go(path, plain, 1, instrument)

@@ -134,7 +134,7 @@ class PointLost(InstrumentError):
     point_failed = True
 
 
-def test_failed_readings_take_a_slot_and_are_not_proposed_again(plain, path):
+def test_failed_measurements_take_a_slot_and_are_not_proposed_again(plain, path):
     def fail(x, number):
         if number == 4:
             raise PointLost("the stage did not arrive")
@@ -174,7 +174,7 @@ def test_a_fault_while_seeding_resumes_too(plain, plain_end, path):
     assert bits(go(path, plain, STEPS).state) == bits(plain_end.state)
 
 
-def test_a_scalarizer_that_raises_loses_no_raw_reading(plain, path):
+def test_a_scalarizer_that_raises_loses_no_raw_measurement(plain, path):
     def broken(reading):
         raise ZeroDivisionError("no area")
 

@@ -78,7 +78,7 @@ def test_one_labelled_table(result):
     assert table.attrs["seeds"] == SEEDS
 
 
-def test_printed_it_gives_the_verdict(result):
+def test_printed_it_gives_the_report(result):
     found = result[2]
     first, *lines = str(found).splitlines()
     assert first.startswith(f"regret after {SEEDS + STEPS} points, {SEEDS} of them seeds; mean of {len(KEYS)} keys")

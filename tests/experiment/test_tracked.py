@@ -46,7 +46,7 @@ def tracked(scope, **options):
 OTHER = WORLD[160:224, 10:74]
 
 
-def test_it_goes_where_the_place_is_now(scope):
+def test_it_goes_where_the_position_is_now(scope):
     one = tracked(scope, every=2)
     for step in range(6):
         scope.gone = np.array([step, -2 * step])
@@ -65,7 +65,7 @@ def test_units_of_x_are_those_of_the_pixel(scope):
     np.testing.assert_allclose(one.measure(np.zeros(2), "t").arrays["drift"], [3e-9, 8e-9], atol=2e-10)
 
 
-def test_a_first_look_finds_the_place_however_far_it_has_gone(scope):
+def test_a_first_image_finds_the_position_however_far_it_has_gone(scope):
     scope.gone = np.array([26, 0])
     reading = tracked(scope).measure(np.zeros(2), "t")
     assert not reading.flags

@@ -161,7 +161,7 @@ def test_none_of_these_is_noticed():
         predictive_check(jax.random.key(0), free, obs)
 
 
-def test_a_verdict_that_hangs_on_the_width_of_the_priors_says_so():
+def test_a_report_that_hangs_on_the_width_of_the_priors_says_so():
     """By the closed form the level leads the line by -0.55 nat with priors half as wide, by 0.57 with twice as wide."""
     sloped = Law(
         lambda x, p: p["C"] + p["k"] * (x[0] - 0.5),
@@ -204,7 +204,7 @@ def test_held_out_weights_are_bounded():
     np.testing.assert_allclose(found[1], -1.0, atol=1e-12)
 
 
-def test_a_verdict_says_where_held_out_prediction_disagrees():
+def test_a_report_says_where_held_out_prediction_disagrees():
     """A line against a level that was held 1e20 times as probable beforehand, which the readings do not outweigh."""
     rivals = hypotheses({"slope": known(SLOPE), "level": known(LEVEL)}, {"slope": 1e-20, "level": 1.0})
     obs = observations(X, Y)
@@ -231,7 +231,7 @@ def test_hypotheses_are_made_of_laws():
 
 
 @pytest.mark.slow
-def test_a_verdict_on_hierarchical_programs_says_what_it_could_not_try():
+def test_a_report_on_hierarchical_programs_says_what_it_could_not_try():
     def apart():  # the slope is not drawn by its own name, so how wide its prior is can not be told
         wide = numpyro.sample("wide", dist.HalfNormal(2.0))
         return {"k": wide * numpyro.sample("z", dist.Normal(0.0, 1.0)), "noise": jnp.asarray(NOISE**2)}
@@ -256,7 +256,7 @@ def draws(model, params, obs):
 
 
 def test_heavy_tails_of_a_law_are_judged_by_their_normal_scores():
-    y = np.where(np.arange(12) == 5, 4.0, Y)  # one reading far from all others
+    y = np.where(np.arange(12) == 5, 4.0, Y)  # one observation far from all others
     obs = observations(X, y, capacity=16)
     prior = dict(SLOPE.prior) | {"noise": NOISE**2}
     slopes = np.array([1.3, 1.6])
@@ -281,7 +281,7 @@ def test_heavy_tails_of_a_law_are_judged_by_their_normal_scores():
     np.testing.assert_allclose(np.asarray(heavy.held_out)[:12], density, rtol=1e-8)
 
 
-def test_heavy_tails_of_a_process_are_judged_given_the_excess_of_each_reading():
+def test_heavy_tails_of_a_process_are_judged_given_the_excess_of_each_observation():
     y = np.where(np.arange(12) == 5, 4.0, Y)
     obs = observations(X, y, np.full(12, NOISE**2), capacity=16)
     model = gp.exact(1, noise=TAILS, standardize=(0.0, 1.0))

@@ -74,7 +74,7 @@ def test_coefficients_and_left_out_errors_are_those_of_the_long_way():
 
 
 def cubics():
-    """x (40, 1) and 20 sets of readings of 1 + 2 x - x^3 / 2 at noise 0.1."""
+    """x (40, 1) and 20 sets of observations of 1 + 2 x - x^3 / 2 at noise 0.1."""
     x = np.linspace(-2, 2, 40)
     noise = [np.asarray(jax.random.normal(key, (40,))) for key in jax.random.split(jax.random.key(1), 20)]
     return x[:, None], [1 + 2 * x - 0.5 * x**3 + 0.1 * one for one in noise]
@@ -194,7 +194,7 @@ def test_a_proposed_law_can_say_what_suggested_it_far_from_zero():
     np.testing.assert_allclose(found, y.mean() + 2.0 * (kelvin[:, 0] - kelvin.mean()), atol=1e-4)
 
 
-def test_readings_of_unequal_known_variance_are_refused():
+def test_observations_of_unequal_known_variance_are_refused():
     x = np.linspace(0.0, 1.0, 5)[:, None]
     with pytest.raises(ValueError, match="known variances"):
         discover_laws(observations(x, x[:, 0] ** 2, np.linspace(0.1, 0.2, 5)))

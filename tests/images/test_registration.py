@@ -17,7 +17,7 @@ DRIFT = Path(__file__).resolve().parents[2] / "../shared/data/drift"
 
 
 def scene(rng, n=96, waves=60, fastest=0.5):
-    """A smooth endless picture as a sum of plane waves, a function of row and column."""
+    """A smooth endless image as a sum of plane waves, a function of row and column."""
     k, phase = rng.uniform(-fastest, fastest, (waves, 2)), rng.uniform(0, 2 * np.pi, waves)
     height = np.exp(-np.sum(k**2, axis=1) / 0.1)
 

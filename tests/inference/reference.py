@@ -36,7 +36,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Case:
-    """A model of ours, readings, and the same in numpy.
+    """A model of ours, observations, and the same in numpy.
 
     Attributes:
         name: what it is called.
@@ -180,7 +180,7 @@ def process(dim: int, count: int, slots: int, kernel: str = "matern52", seed: in
 
 
 def resonance(process: bool) -> Case:
-    """A peak with four readings, alone or with a process around it: bent, and with more than one mode."""
+    """A peak with four observations, alone or with a process around it: bent, and with more than one mode."""
     x, y = np.array([305.0, 318.0, 331.0, 352.0]), np.array([0.1, 0.9, 2.6, 0.2])
 
     def peak(x, p):

@@ -79,7 +79,7 @@ TOO_SURE = gp.exact(
 def shares():
     """Whether readings are chosen: (key, plain or recalibrated) shares of intervals that hold at twenty other places.
 
-    Forty readings of a process whose spread the model takes to be half of what it is.
+    Forty observations of a process whose standard deviation the model takes to be half of what it is.
     """
 
     def one(chosen, key):
@@ -100,13 +100,13 @@ def shares():
     return {chosen: np.asarray(each(chosen)) for chosen in (False, True)}
 
 
-def test_the_recalibrated_spread_holds_for_exchangeable_readings(shares):
+def test_the_recalibrated_standard_deviation_holds_for_exchangeable_observations(shares):
     plain, mended = shares[False].mean(axis=0)
     error = shares[False].std(axis=0)[1] / np.sqrt(200)
     assert plain < 0.7  # a normal of twice the spread: 2 Phi(1.645 / 2) - 1 = 0.59
     assert abs(mended - 0.9) < 0.04 + 3 * error  # shrunk by 40 / 50, hence not all of the way
 
 
-def test_for_chosen_readings_it_helps_and_promises_nothing(shares):
+def test_for_chosen_observations_it_helps_and_promises_nothing(shares):
     plain, mended = shares[True].mean(axis=0)
     assert plain + 0.1 < mended < 0.9

@@ -1,4 +1,4 @@
-"""Every sampler against importance sampling in plain numpy, on models x (readings, slots); see `reference`."""
+"""Every sampler against importance sampling in plain numpy, on models x (observations, slots); see `reference`."""
 
 import jax
 import numpy as np

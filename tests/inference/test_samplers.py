@@ -66,7 +66,7 @@ def test_conjugate_target(sampler):
 
 
 def test_asymmetric_target(sampler):
-    """A positive rate from few readings: skewed, so a reversed sign or a lost Jacobian shows."""
+    """A positive rate from few observations: skewed, so a reversed sign or a lost Jacobian shows."""
     model = parametric(1, lambda x, p: p["rate"] * x[0], {"rate": dist.Exponential(1.0)}, "known", standardize=False)
     obs = observations([[1.0], [1.0]], [0.1, -0.2], noise=1.0)
     posterior = fit(sampler, model, obs)
@@ -145,7 +145,7 @@ def test_outcomes_name_the_remedy():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sampler", [smc(32), laplace(32)], ids=["smc", "laplace"])  # numpyro mixes the two in NUTS
-def test_single_precision_readings_beside_double_precision_arithmetic(sampler):
+def test_single_precision_observations_beside_double_precision_arithmetic(sampler):
     posterior = sampler.init(jax.random.key(0), gp.exact(1), observations(X, Y, dtype=np.float32))
     assert {leaf.dtype for leaf in jax.tree.leaves(posterior.params)} == {np.dtype(np.float32)}
     assert all(np.isfinite(part).all() for part in posterior.moments(jnp.linspace(0, 1, 4, dtype=jnp.float32)[:, None]))
@@ -198,8 +198,8 @@ def test_the_mixture_obeys_the_law_of_total_variance():
 
 
 @pytest.mark.slow
-def test_laplace_fits_more_readings_than_our_own_algebra_takes():
-    """Above `linalg.LARGE` readings LAPACK factors, one matrix at a time, second derivatives included."""
+def test_laplace_fits_more_observations_than_our_own_algebra_takes():
+    """Above `linalg.LARGE` observations LAPACK factors, one matrix at a time, second derivatives included."""
     rng = np.random.default_rng(0)
     x = rng.random((LARGE + 10, 1))
     y = np.sin(8 * x[:, 0]) + 0.1 * rng.standard_normal(len(x))

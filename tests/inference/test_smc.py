@@ -41,7 +41,7 @@ def moments(posterior, name):
     return mean, np.sqrt(weight @ (draws - mean) ** 2)
 
 
-def test_evidence_of_a_line_at_every_reading():
+def test_evidence_of_a_line_at_every_observation():
     """Conjugate: log N(y | 0, 9 x x^T + noise). The error grows with the number of reweightings."""
     draws = 1000
     for n, posterior in enumerate(stream(smc(draws), LINE, X, Y, noise=0.09), start=1):
@@ -85,14 +85,14 @@ def test_a_process_with_two_hyperparameters_against_quadrature():
         assert abs(float(np.squeeze(got_sd)) - sd) < 10 * sd / np.sqrt(2 * effective)
 
 
-def test_all_readings_at_once_and_one_by_one_agree():
+def test_all_observations_at_once_and_one_by_one_agree():
     draws = 1000
     *_, one_by_one = stream(smc(draws), PROCESS, PX, PY)
     (at_once,) = stream(smc(draws), PROCESS, PX, PY, first=6)
     assert abs(float(one_by_one.log_evidence - at_once.log_evidence)) < 5 * np.sqrt(2 * 12 / (0.3 * draws))
 
 
-def test_a_reading_that_surprises_is_tempered():
+def test_an_observation_that_surprises_is_tempered():
     """Ten standard deviations off: reweighting alone would leave one draw; tempering keeps the evidence right."""
     x, y = np.vstack([X[:6], X[-1:]]), np.append(2.0 * X[:6, 0], 8.0)
     draws = 1000
@@ -115,7 +115,7 @@ def test_what_does_not_work_says_so():
     assert int(posterior.info.status) == Status.NOT_FINITE
 
 
-def test_failed_and_missing_readings_change_nothing():
+def test_failed_and_missing_observations_change_nothing():
     sampler = smc(1000)
     obs = observations(PX, np.append(PY[:5], np.nan), capacity=24)
     posterior = sampler.init(jax.random.key(0), PROCESS, obs)

@@ -153,8 +153,8 @@ def test_a_bandit_has_no_posterior_to_keep(rivals):
         posterior.save("nowhere.npz")
 
 
-def test_readings_known_exactly_that_contradict_are_an_outcome_with_the_remedy_that_fits():
-    """A campaign must not stop for it: the reading is measured, and the outcome says what to do."""
+def test_observations_known_exactly_that_contradict_are_an_outcome_with_the_remedy_that_fits():
+    """A campaign must not stop for it: the observation is measured, and the outcome says what to do."""
     model = parametric(1, lambda x, p: p["k"] * x[0], {"k": dist.Normal(0.0, 1.0)}, noise="known", standardize=False)
     sampler = smc(8)
     first = sampler.init(jax.random.key(0), model, observations([[0.5]], [0.2], noise=0.1))

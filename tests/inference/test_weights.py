@@ -71,7 +71,7 @@ def test_what_an_experiment_is_made_of_is_checked():
 
 
 @pytest.mark.parametrize("sampler", [smc(8), nuts(10, 10), laplace(8)], ids=["smc", "nuts", "laplace"])
-def test_readings_far_outside_the_box_are_refused_before_any_work(sampler):
+def test_observations_far_outside_the_box_are_refused_before_any_work(sampler):
     """The unit cube is the box where none is given: ten units of length would be taken for ten boxes."""
     wide = observations(10.0 * X, np.sin(X[:, 0]))
     with pytest.raises(ValueError, match=r"spans \[0, 10\], but the model is made for \[0, 1\]: give it bounds"):

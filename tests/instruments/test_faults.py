@@ -153,7 +153,7 @@ def test_one_loop_of_the_twin(pfm):
 
 
 @pytest.mark.parametrize("fault", ["NAN", "SAT"])
-def test_a_bad_loop_is_a_failed_reading(pfm, fault):
+def test_a_bad_loop_is_a_failed_measurement(pfm, fault):
     pfm.connect()
     arm_before_the_data(pfm, fault)
     measurement = pfm.measure(middle(pfm), f"bad-{fault}")

@@ -112,7 +112,7 @@ SNEAKS = {"pfm": "MEAS:LOOP", "band": "MEAS:BAND", "stem": "MEAS:EELS"}
 
 
 @pytest.mark.parametrize("kind", SNEAKS)
-def test_a_setting_that_changes_between_read_back_and_act_fails_the_reading_and_ends_the_campaign(bench, kind):
+def test_a_setting_that_changes_between_read_back_and_act_fails_the_measurement_and_ends_the_campaign(bench, kind):
     driver, microscope, place = bench(kind)
     driver.measure(place, "t1")
     microscope.before[SNEAKS[kind]] = lambda: set_another(kind, microscope)
@@ -174,7 +174,7 @@ def test_a_second_program_that_measures_is_noticed(bench, kind):
 
 
 @pytest.mark.parametrize(("kind", "data"), [("pfm", "LOOP:DATA?"), ("writer", "IMAG:DATA?"), ("band", "BAND:DATA?")])
-def test_numbers_that_may_be_of_the_other_program_are_no_reading(bench, kind, data):
+def test_numbers_that_may_be_of_the_other_program_are_no_measurement(bench, kind, data):
     driver, microscope, place = bench(kind)
     honest = microscope.answers[data]
 

@@ -330,7 +330,7 @@ def test_energies_are_numbers(serve):
 
 
 @pytest.mark.parametrize("answer", ["nan", "1,2", "-1"])
-def test_the_dose_of_a_place_that_is_not_told_fails_the_reading(serve, answer):
+def test_the_dose_of_a_position_that_is_not_told_fails_the_measurement(serve, answer):
     microscope = Scripted("STEM")
     microscope.answers["SHOT:DOSE?"] = answer
     with STEM(serve(microscope).address, AXES) as scope:

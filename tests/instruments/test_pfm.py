@@ -296,7 +296,7 @@ def test_a_refused_loop_is_an_error_of_the_device(bench):
     ("value", "count", "flag"),
     [(math.nan, 1, "nan"), (math.inf, 1, "inf"), (9.91e37, 1, "nan"), (1.0, 3, "saturated"), (-1.0, 16, "saturated")],
 )
-def test_a_bad_loop_is_a_failed_reading(bench, value, count, flag):
+def test_a_bad_loop_is_a_failed_measurement(bench, value, count, flag):
     pfm, microscope, _ = bench()
     microscope.loop = LOOP.copy()
     microscope.loop[:count] = value
@@ -306,7 +306,7 @@ def test_a_bad_loop_is_a_failed_reading(bench, value, count, flag):
     assert f"{count} of 16" in measurement.reason
 
 
-def test_a_loop_of_the_wrong_length_is_a_failed_reading(bench):
+def test_a_loop_of_the_wrong_length_is_a_failed_measurement(bench):
     pfm, microscope, _ = bench()
     microscope.loop = LOOP[:12]
     assert pfm.measure(HERE, "t1").flags == ("short",)

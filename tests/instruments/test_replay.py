@@ -67,7 +67,7 @@ def test_a_data_set_is_an_instrument():
     assert Replay.of(spectra(), tolerance=0.5).measure([0.4, 1.4], "t").position.tolist() == [0.0, 1.0]
 
 
-def test_a_data_set_without_such_places_is_refused():
+def test_a_data_set_without_such_positions_is_refused():
     with pytest.raises(ValueError, match="energy"):
         Replay.of(spectra(), over=("row", "column"))
     with pytest.raises(ValueError, match="each once"):
@@ -89,7 +89,7 @@ def test_a_measured_spectrum_image_is_an_instrument():
 
 
 @pytest.mark.parametrize("target", [[1.02e-6, 0.0], [np.nan, 0.0], [3e-6, 0.0], [0.0], [0.5e-6, 1e-6]])
-def test_a_place_that_was_not_recorded_is_refused(tmp_path, target):
+def test_a_position_that_was_not_recorded_is_refused(tmp_path, target):
     write_map(tmp_path / "map.h5", np.zeros((3, 2, 8)))
     with pytest.raises(MoveRefused):
         Replay.from_beps(tmp_path / "map.h5").measure(target, "t")
@@ -102,7 +102,7 @@ def test_a_wider_tolerance_takes_the_nearest_pixel(tmp_path):
 
 
 @pytest.mark.parametrize(("bad", "flag"), [(np.nan, "nan"), (np.inf, "inf"), (9.91e37, "nan")])
-def test_a_pixel_that_is_no_number_is_a_failed_reading(tmp_path, bad, flag):
+def test_a_pixel_that_is_no_number_is_a_failed_measurement(tmp_path, bad, flag):
     loops = np.zeros((3, 2, 8))
     loops[1, 1, 5] = bad
     write_map(tmp_path / "map.h5", loops)
@@ -129,7 +129,7 @@ def test_records_that_do_not_fit_are_refused():
     assert float(scalar.measure([0.5], "t").arrays["y"]) == 2.0
 
 
-def test_a_reading_says_why_it_failed():
+def test_a_measurement_says_why_it_failed():
     with pytest.raises(ValueError, match="reason"):
         Measurement({}, {}, np.zeros(1), ok=False)
     with pytest.raises(ValueError, match="unit"):

@@ -31,7 +31,7 @@ def connected(twin, **options):
     return STEM(twin.address, AXES, **options)
 
 
-def test_a_spectrum_has_its_axis_its_units_and_the_dose_its_place_had(twin):
+def test_a_spectrum_has_its_axis_its_units_and_the_dose_its_position_had(twin):
     with connected(twin) as scope:
         before, started = scope.dose(), time.monotonic()
         first, second = scope.measure(PLACE, "a-1"), scope.measure(PLACE, "a-2")
@@ -89,7 +89,7 @@ def test_the_budget_is_kept_and_nothing_is_exposed_beyond_it(twin):
         scope.image()
 
 
-def test_bad_numbers_are_a_reading_that_says_so_and_the_beam_is_blanked(twin):
+def test_bad_numbers_are_a_measurement_that_says_so_and_the_beam_is_blanked(twin):
     with connected(twin) as scope:
         scope.scpi.write("FAULT NAN")
         measurement = scope.measure(PLACE, "e-1")

@@ -143,7 +143,7 @@ def by_quadrature(x, y, name):
 
 
 @pytest.mark.slow
-def test_the_race_finds_the_evidence_that_quadrature_finds_and_sampled_coefficients_say_the_same():
+def test_the_model_average_finds_the_evidence_that_quadrature_finds_and_sampled_coefficients_say_the_same():
     x, nordheim, vegard = library(3, 30), MAKE["nordheim"](3, Y), mixtures.vegard(3, Y)
     truth = {"P": jnp.array([0.5, 1.0, 2.0]), "A": jnp.array([4.0, -3.0, 2.0])}
     y = np.array([float(nordheim(jnp.array(a), truth)) for a in x]) + 0.1 * np.random.default_rng(5).normal(size=30)

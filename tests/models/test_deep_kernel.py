@@ -49,7 +49,7 @@ def test_the_density_is_that_of_a_process_on_the_features():
     np.testing.assert_allclose(got, expected, rtol=1e-10)
 
 
-def test_a_mean_function_sees_the_place_and_the_kernel_only_the_features():
+def test_a_mean_function_sees_the_point_and_the_kernel_only_the_features():
     look, obs = around(IMAGE, 4), readings()
     mean = lambda x, p: p["slope"] * x[0]  # noqa: E731
     model = deep_kernel(SMALL, look, mean=mean, prior={"slope": dist.Normal(0.0, 1.0)}, standardize=False)
@@ -60,7 +60,7 @@ def test_a_mean_function_sees_the_place_and_the_kernel_only_the_features():
     np.testing.assert_allclose(with_mean, bare.log_likelihood(params, less), rtol=1e-10)
 
 
-def test_places_enter_the_kernel_beside_the_features():
+def test_points_enter_the_kernel_beside_the_features():
     look, obs = around(IMAGE, 4), readings()
     model = deep_kernel(SMALL, look, positions=True, bounds=[[0, 15], [0, 15]], standardize=False)
     # Features that matter to nobody leave a process on the coordinates.
@@ -197,7 +197,7 @@ class TestEnsemble:
         posterior = self.sampler.init(KEY, self.model, obs)
         mean, _ = posterior.moments(PLACES)
         rest = np.setdiff1d(np.arange(256), rows)
-        # The mean of nine pixels is linear in the patch: 40 readings are several for each of its nine weights.
+        # The mean of nine pixels is linear in the patch: 40 observations are several for each of its nine weights.
         assert np.std(np.asarray(mean)[rest] - self.truth[rest]) < 0.5 * np.std(self.truth[rest])
         assert posterior.params["weights"].shape == (4, self.encoder.size)
         space = unconstrained_density(self.model, obs.y.dtype)
@@ -265,7 +265,7 @@ def test_drawn_functions_keep_their_variance_in_feature_space(features):
     factor = model.condition(params, obs)
     exact = jnp.sqrt(model.predict(params, factor, PLACES)[1])
     drawn = jnp.std(model.paths(params, factor, obs, KEY, 400, PLACES), axis=0)
-    far = exact > 0.3  # elsewhere a reading says it all
+    far = exact > 0.3  # elsewhere an observation says it all
     # Without places to be exact at, 5 features kept 0.6 of it. 400 draws: 3.5 percent each, and alike at near places.
     assert abs(float(jnp.median(drawn[far] / exact[far])) - 1.0) < 0.1
 
@@ -301,12 +301,12 @@ def test_a_last_layer_is_sampled_and_covers():
     variance = variance + np.exp(posterior.log_weight) @ np.asarray(posterior.noise_variance(PLACES[test]))
     missed = truth[test] + 0.05 * rng.normal(size=len(test)) - mean
     assert np.sqrt(np.mean(missed**2)) < 0.8 * np.std(truth)
-    # 216 places share 40 readings: count them as 40, 3 binomial standard deviations.
+    # 216 places share 40 observations: count them as 40, 3 binomial standard deviations.
     assert abs(np.mean(np.abs(missed) < 1.6449 * np.sqrt(variance)) - 0.9) < 0.14
 
 
 @pytest.mark.slow
-def test_three_descriptions_of_a_place_compete_in_any_unit():
+def test_three_descriptions_of_a_point_compete_in_any_unit():
     truth = np.asarray(IMAGE).ravel()
     metres = lambda x: 1e-9 * (5.0 + around(IMAGE, 1)(x)).reshape(-1, 1)  # noqa: E731
     models = descriptions(1000.0 + IMAGE, PLACES, 3, brightness=metres, standardize=(0.0, 1.0))

@@ -142,7 +142,7 @@ def test_units_do_not_matter(a, b):
     np.testing.assert_allclose(got_variance / a**2, variance, rtol=1e-8)
 
 
-def test_one_reading_and_equal_readings_give_finite_numbers():
+def test_one_observation_and_equal_observations_give_finite_numbers():
     process = gp.exact(1)
     params = {"lengthscale": jnp.array([0.3]), "variance": jnp.array(1.0), "noise": jnp.array(0.01)}
     for obs in (observations([[0.5]], [7e-9]), observations(X, [2.0, 2.0, 2.0]), observations(X, [0.0, 0.0, 0.0])):

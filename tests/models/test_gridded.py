@@ -124,7 +124,7 @@ def test_moments_and_paths_agree_with_the_dense_posterior_within_monte_carlo_err
 
 
 def slots_of(y=Y, measured=MEASURED, more=3):
-    """Readings, pixels and which slots are used, with a few slots that are not."""
+    """Observations, pixels and which slots are used, with a few slots that are not."""
     pixel = np.argwhere(measured)
     used = np.arange(len(pixel) + more) < len(pixel)
     read = np.pad(y[measured], (0, more), constant_values=1e6)  # what stands in an unused slot is not looked at
@@ -151,7 +151,7 @@ def test_the_direct_solution_is_the_dense_posterior(grid, shape, monkeypatch):
     np.testing.assert_allclose(chunks.std, got.std, rtol=1e-12)
 
 
-def test_few_readings_are_solved_directly_and_agree_with_conjugate_gradients():
+def test_few_observations_are_solved_directly_and_agree_with_conjugate_gradients():
     _, image, _ = simulated(4)
     direct = reconstruct(jax.random.key(0), image, SURE)
     iterated = reconstruct(jax.random.key(0), image, SURE, tolerance=1e-9, iterations=500, leading=64, num_samples=512)
@@ -192,7 +192,7 @@ def test_one_block_has_the_exact_likelihood_and_gradient(grid):
         np.testing.assert_allclose(jnp.sum(gradient[name]), (up - down) / 2e-6, rtol=1e-5, atol=1e-6)
 
 
-def test_blocks_cover_the_readings_twice_and_each_is_dense():
+def test_blocks_cover_the_observations_twice_and_each_is_dense():
     made = blocks(size=8, limit=100)
     assert made.y.shape[0] == 1 << (made.y.shape[0] - 1).bit_length()
     used = np.asarray(made.used)
@@ -261,7 +261,7 @@ def test_parameters_from_blocks_are_near_those_of_the_whole_likelihood():
     pieces = learn(jax.random.key(1), SURE, blocks(y, measured, size=64))
     assert whole.slope < 0.1
     assert pieces.slope < 0.1
-    # 230 readings tell a log parameter to about 0.15; blocks of 64 lose part of that, at most as much again.
+    # 230 observations tell a log parameter to about 0.15; blocks of 64 lose part of that, at most as much again.
     for name in whole.params:
         ratio = np.log(np.asarray(pieces.params[name]) / np.asarray(whole.params[name]))
         assert np.all(np.abs(ratio) < 0.3), (name, ratio)
@@ -319,7 +319,7 @@ def test_one_row_one_column_one_pixel_one_line_and_a_cube(shape, place):
         got = reconstruct(jax.random.key(0), filled, num_samples=4, leading=8)
         assert got.mean.shape == got.std.shape == shape
         assert int(got.status) == Status.OK, got.message
-        np.testing.assert_allclose(got.mean, 2.0, atol=1e-6)  # equal readings: nothing is known to differ
+        np.testing.assert_allclose(got.mean, 2.0, atol=1e-6)  # equal observations: nothing is known to differ
         assert (got.std > 0).all()
 
 
@@ -361,7 +361,7 @@ def test_too_few_iterations_are_an_outcome_and_not_nan():
 
 
 @pytest.mark.slow
-def test_new_readings_of_one_shape_compile_nothing_new(monkeypatch):
+def test_new_observations_of_one_shape_compile_nothing_new(monkeypatch):
     traces = []
 
     def counted(x, z, params):

@@ -41,7 +41,7 @@ def test_straight_lines_are_integrated_exactly():
     np.testing.assert_allclose(variance, expected, atol=1e-9)
 
 
-def test_a_straight_line_is_followed_beyond_the_readings():
+def test_a_straight_line_is_followed_beyond_the_observations():
     """Mixtures near the middle, exactly on Vegard's law: corners are found, and by the process alone they are not."""
     rng, pure = np.random.default_rng(2), np.array([1.0, 3.0, -2.0])
     x = 0.5 / 3 + 0.5 * rng.dirichlet(np.ones(3), 10)

@@ -86,7 +86,7 @@ def test_parametric_models_take_a_noise_function_too():
 
 
 @pytest.mark.slow
-def test_nuts_finds_where_readings_scatter():
+def test_nuts_finds_where_observations_scatter():
     """Noise of standard deviation 0.02 on the left and 0.4 on the right: both are found within the posterior."""
     rng = np.random.default_rng(1)
     x = np.sort(rng.random(60))
@@ -106,7 +106,7 @@ def test_nuts_finds_where_readings_scatter():
 PLACED = gp.exact(1, kernels.rbf, bounds=BOUNDS, standardize=False, uncertain_inputs=8)
 
 
-def test_displaced_readings_are_conditioned_on_where_they_were_taken():
+def test_displaced_observations_are_conditioned_on_where_they_were_taken():
     moved = np.random.default_rng(0).standard_normal((8, 1))
     params = GP | {"noise": jnp.array(0.05), "input_noise": jnp.array([0.1]), "displacement": jnp.asarray(moved)}
     there = observations(X + 2.0 * 0.1 * moved[:4], Y, KNOWN)
@@ -122,7 +122,7 @@ def test_displaced_readings_are_conditioned_on_where_they_were_taken():
         np.testing.assert_allclose(a, b, atol=1e-12)
 
 
-def test_a_mean_function_is_evaluated_where_the_reading_was_taken():
+def test_a_mean_function_is_evaluated_where_the_observation_was_taken():
     line = gp.exact(
         1, kernels.rbf, mean=lambda x, p: p["slope"] * x[0], prior={"slope": dist.Normal(0, 1)}, bounds=BOUNDS,
         standardize=False, uncertain_inputs=8,
@@ -152,7 +152,7 @@ def test_smooth_noise_asked_for_wrongly():
 
 @pytest.mark.slow
 def test_a_displaced_posterior_against_quadrature():
-    """Two readings of a steep known line, each displaced: the posterior of the slope by quadrature over both."""
+    """Two observations of a steep known line, each displaced: the posterior of the slope by quadrature over both."""
     x, y = np.array([[0.2], [0.7]]), np.array([1.1, 2.4])
     model = gp.exact(
         1, kernels.rbf, mean=lambda x, p: p["slope"] * x[0], standardize=False, uncertain_inputs=8,

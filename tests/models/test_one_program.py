@@ -57,7 +57,7 @@ def test_a_pickled_model_computes_the_same():
     assert float(again.log_likelihood(PARAMS, obs)) == float(model.log_likelihood(PARAMS, obs))
 
 
-def test_a_simulated_reading_outside_jit_compiles_nothing_the_second_time(compiled):
+def test_a_simulated_observation_outside_jit_compiles_nothing_the_second_time(compiled):
     plan = bayes_opt(gp.exact(1), laplace(8, 2, 10), acquisition.log_ei(), acquisition.grid([[0.0, 1.0]], (7,)))
     state = plan.init(jax.random.key(0), seeds())
     state, x = plan.propose(state)

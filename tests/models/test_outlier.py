@@ -1,4 +1,4 @@
-"""A reading that sets the scale alone is named; peaks, growth and chance are left in peace."""
+"""An observation that sets the scale alone is named; peaks, growth and chance are left in peace."""
 
 import warnings
 
@@ -14,7 +14,7 @@ X = np.linspace(0.0, 1.0, 6)[:, None]
 Y = np.array([0.1, 0.5, 80.0, 0.9, 0.4, 0.2])
 
 
-def test_the_warning_names_slot_place_and_value():
+def test_the_warning_names_slot_point_and_value():
     with pytest.warns(UserWarning, match=r"slot 2, y = 80 at x = \[0.4\].*StudentNoise.*standardize") as found:
         gp.exact(1).check(observations(X, Y))
     assert len(found) == 1
@@ -32,7 +32,7 @@ def test_models_whose_scale_it_does_not_set_are_silent(model):
     model.check(observations(X, Y))
 
 
-def test_what_was_left_out_is_not_named_and_traced_readings_are_not_looked_at():
+def test_what_was_left_out_is_not_named_and_traced_observations_are_not_looked_at():
     model = gp.exact(1)
     model.check(observations(X, np.where(Y > 10, np.nan, Y)))
     obs = observations(X, Y)
@@ -51,14 +51,14 @@ def test_smooth_functions_hardly_ever_have_one():
 
 
 @pytest.mark.parametrize("width", [0.2, 0.1, 0.05])
-def test_a_peak_read_at_three_places_or_more_is_none(width):
+def test_a_peak_read_at_three_points_or_more_is_none(width):
     x = np.linspace(0.0, 1.0, 21)[:, None]
     for centre in np.linspace(0.0, 1.0, 37):
         noise = 1e-3 * np.random.default_rng(1).standard_normal(21)
         assert find_outlier(x, 1.0 / (1.0 + ((x[:, 0] - centre) / width) ** 2) + noise) is None
 
 
-def test_steep_growth_a_flat_signal_and_two_high_readings_are_none():
+def test_steep_growth_a_flat_signal_and_two_high_observations_are_none():
     x = np.linspace(0.0, 1.0, 9)[:, None]
     assert find_outlier(x, np.exp(20 * x[:, 0])) is None
     assert find_outlier(x, np.where(x[:, 0] == 0.5, 1.0, 0.0)) is None
@@ -70,7 +70,7 @@ def test_steep_growth_a_flat_signal_and_two_high_readings_are_none():
         gp.exact(1).check(observations(x, np.full(9, 3.0)))
 
 
-def test_beside_a_huge_reading_nothing_is_a_flank():
+def test_beside_a_huge_observation_nothing_is_a_flank():
     y = np.array([0.0, 0.93, 0.67, -0.44, -1.0, -0.28])
     x = np.append(X, [[0.22]], axis=0)
     assert find_outlier(x, np.append(y, 1e6)) == 6

@@ -88,7 +88,7 @@ def test_prediction_joint_and_noise():
     np.testing.assert_allclose(model().noise_variance(PARAMS, factor, NEW), np.full(5, 0.05), rtol=1e-12)
 
 
-def test_with_inducing_points_at_the_readings_it_is_the_exact_process():
+def test_with_inducing_points_at_the_observations_it_is_the_exact_process():
     prior = {"slope": dist.Normal(0.0, 1.0)}
     exact = gp.exact(2, kernels.rbf, mean=slope, prior=prior, standardize=False)
     same = model(inducing=X)
@@ -130,7 +130,7 @@ def test_pending_points_shrink_the_variance_and_leave_the_mean():
     np.testing.assert_allclose(process.predict(PARAMS, shrunk, NEW)[1], expected, atol=1e-10)
 
 
-def test_slots_without_a_reading_change_nothing():
+def test_slots_without_an_observation_change_nothing():
     wide = observations(X, Y, KNOWN, capacity=77)
     status = np.asarray(wide.status).copy()
     status[40] = FAILED
@@ -164,7 +164,7 @@ def test_float32_stays_usable():
 
 
 @pytest.mark.slow
-def test_a_thousand_readings_by_laplace():
+def test_a_thousand_observations_by_laplace():
     rng = np.random.default_rng(1)
     x = rng.random((1500, 1))
     y = np.sin(12 * x[:, 0]) + 0.2 * rng.standard_normal(1500)
@@ -177,7 +177,7 @@ def test_a_thousand_readings_by_laplace():
     mean, variance = posterior.moments(grid)
     error = np.abs(np.asarray(mean) - np.sin(12 * np.asarray(grid[:, 0])))
     assert np.all(error < 5 * np.sqrt(variance))
-    assert np.all(np.sqrt(variance) < 0.06)  # 0.2 over the root of some forty readings a lengthscale
+    assert np.all(np.sqrt(variance) < 0.06)  # 0.2 over the root of some forty observations a lengthscale
     noise = np.asarray(posterior.noise_variance(grid[:1]))[:, 0]
     assert abs(np.sqrt(noise.mean()) / 0.2 - 1) < 5 / np.sqrt(2 * 1500)
 
@@ -197,13 +197,13 @@ def test_greedy_points_are_the_pivots_of_a_cholesky_factorisation():
     np.testing.assert_array_equal(chosen, X[picked])
 
 
-def test_repeated_places_are_taken_once():
+def test_repeated_points_are_taken_once():
     doubled = np.repeat(X[:8], 2, axis=0)
     assert len(np.unique(inducing_points(doubled, 8), axis=0)) == 8
     assert np.isfinite(inducing_points(doubled, 16)).all()
 
 
-def test_readings_known_without_error():
+def test_observations_known_without_error():
     exact = gp.exact(2, kernels.rbf, noise="known", standardize=False)
     process = sparse(2, kernels.rbf, noise="known", standardize=False, inducing=X[:12])
     few = observations(X[:12], Y[:12])

@@ -1,4 +1,4 @@
-"""Heavy-tailed noise against the t distribution, quadrature, and readings with one gross error."""
+"""Heavy-tailed noise against the t distribution, quadrature, and observations with one gross error."""
 
 import jax
 import jax.numpy as jnp
@@ -92,8 +92,8 @@ def test_a_process_given_the_excess_is_one_with_known_noise():
     np.testing.assert_allclose(many.log_likelihood(params, obs), ROBUST.log_likelihood(params, obs), atol=1e-5)
 
 
-def test_a_reading_left_out_takes_its_own_excess_with_it():
-    """Given the others' excess, the reading scatters as a new one: t noise of variance nu / (nu - 2)."""
+def test_an_observation_left_out_takes_its_own_excess_with_it():
+    """Given the others' excess, the observation scatters as a new one: t noise of variance nu / (nu - 2)."""
     obs, params = observations(X, Y, KNOWN), PARAMS | {"excess": jnp.array(EXCESS)}
     mean, variance = ROBUST.leave_one_out(params, obs)
     noise = (0.05 + KNOWN) / weights(EXCESS[:4], 4.0)
@@ -132,7 +132,7 @@ def test_the_robust_scale_does_not_see_a_gross_error():
     np.testing.assert_allclose(scale.scale, good.std(), rtol=1e-6)
     usual = standardisation(observations(x[:6], good), True, centred=True, robust=True)
     np.testing.assert_allclose([usual.location, usual.scale], [0.35, good.std()], rtol=1e-12)
-    # Half of the readings are equal: nothing says what is far.
+    # Half of the observations are equal: nothing says what is far.
     flat = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0])
     np.testing.assert_allclose(standardisation(observations(x[:6], flat), True, True, True).scale, flat.std())
     nothing = observations(x, np.full(7, np.nan))
@@ -160,7 +160,7 @@ def test_bad_input_says_what_to_do(call, message):
 
 @pytest.mark.slow
 def test_a_posterior_with_a_gross_error_against_quadrature():
-    """Three readings, one of them absurd, of a process with known parameters: the three excesses on a grid."""
+    """Three observations, one of them absurd, of a process with known parameters: the three excesses on a grid."""
     x, y = np.array([[0.2], [0.45], [0.7]]), np.array([0.3, 9.0, 0.5])
     fixed = {"lengthscale": jnp.array([0.4]), "variance": 1.0, "noise": 0.04}
     model = gp.exact(1, kernels.rbf, prior=fixed, noise=StudentNoise(capacity=8), standardize=False)
@@ -192,7 +192,7 @@ def test_a_posterior_with_a_gross_error_against_quadrature():
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the observation in slot 3")
-def test_six_readings_and_a_gross_error():
+def test_six_observations_and_a_gross_error():
     """The truth lies within the 95 percent interval everywhere; with normal noise the error bends it out of it."""
     x = np.linspace(0, 1, 6)[:, None]
     y = np.sin(5 * x[:, 0]) + 0.02 * np.random.default_rng(1).standard_normal(6)

@@ -41,7 +41,7 @@ def poses(count):
     )
 
 
-def test_pictures_of_waves_are_their_sums():
+def test_images_of_waves_are_their_sums():
     of, pose = lattice(), poses(3)
     assert np.sum(np.all(of.whole == 0, axis=1)) == 1
     both = {tuple(row) for row in of.whole} & {tuple(-row) for row in of.whole if row.any()}
@@ -50,7 +50,7 @@ def test_pictures_of_waves_are_their_sums():
     np.testing.assert_allclose(drawn(of, coefficients, pose), by_hand(of, (9, 12), coefficients, pose), atol=1e-10)
 
 
-def test_slopes_of_pictures_are_those_of_differences():
+def test_slopes_of_images_are_those_of_differences():
     of, pose = lattice((6, 5), (1.5, 1.5), 0.8), poses(2)
     coefficients = jax.random.normal(KEY, (2, 2 * of.count))
     weight = jax.random.normal(KEY, (2, 6, 5))
@@ -73,7 +73,7 @@ def test_spectra_of_waves_are_their_sums():
 
 @pytest.mark.parametrize("decoder", ["waves", "coordinates"])
 def test_a_decoded_object_turns_with_its_pose(decoder):
-    """Turning the pose by a quarter turns the picture by a quarter, whatever the weights."""
+    """Turning the pose by a quarter turns the image by a quarter, whatever the weights."""
     shape = (11, 11)
     module = vae.CoordinateDecoder(shape, (16, 16)) if decoder == "coordinates" else None
     model = vae.model(shape, 2, invariances=[vae.rotation(), vae.translation(0.1)], decoder=module)

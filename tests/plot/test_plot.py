@@ -46,7 +46,7 @@ def test_every_map_shows_its_numbers_where_they_belong(told):
     assert np.array_equal(spread, told["std"].reshape(4, 3).T)
 
 
-def test_truth_and_mean_share_one_colour_scale_and_the_spread_starts_at_zero(told):
+def test_truth_and_mean_share_one_colour_scale_and_the_standard_deviation_starts_at_zero(told):
     figure = plot.campaign(**told)
     scales = [mesh(panel(figure, title)).get_clim() for title in ("truth", "posterior mean")]
     assert scales[0] == scales[1] == (0.0, 21.0)
@@ -97,7 +97,7 @@ def test_convergence_shows_best_expected_and_truth(told):
     }
 
 
-def test_unknown_truth_and_places_without_a_grid(told):
+def test_unknown_truth_and_points_without_a_grid(told):
     scattered = told["positions"] + np.linspace(0.0, 0.1, 12)[:, None] ** 2
     figure = plot.campaign(**told | {"truth": None, "positions": scattered})
     assert panel(figure, "truth").texts[0].get_text() == "unknown"
@@ -185,7 +185,7 @@ def test_a_reconstruction_shows_holes_mean_and_doubt_on_honest_scales():
         plot.reconstruction(image, mean[:1], std)
 
 
-def test_curves_of_a_prior_show_their_spread_and_are_not_flattened_by_a_wild_one():
+def test_curves_of_a_prior_show_their_scatter_and_are_not_flattened_by_a_wild_one():
     x = np.linspace(0.0, 0.2, 7)
     draws = np.outer(np.linspace(-1.0, 1.0, 101), np.ones(7))
     draws[0] = 1e6

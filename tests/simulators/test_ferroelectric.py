@@ -17,7 +17,7 @@ truth = jax.jit(lambda film: ferroelectric.loop_area_map(film, ferroelectric.gri
 
 
 def test_the_truth_follows_from_the_seed():
-    """The numbers that a campaign recomputes for its picture: they may not change by accident."""
+    """The numbers that a campaign recomputes for its image: they may not change by accident."""
     film = draw(jax.random.key(0), SIZE)
     area = truth(film)
     best = np.asarray(ferroelectric.grid(film, (41, 41))[jnp.argmax(area)])

@@ -19,7 +19,7 @@ def points_of(kind, many=4000):
 
 
 def drawn(kind, shape, angle, shift, scale, thickness):
-    """The picture, from the object seen at u = scale R(angle) v + shift, and distances in its own units."""
+    """The image, from the object seen at u = scale R(angle) v + shift, and distances in its own units."""
     h, w = shape
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     seen = scale * points_of(kind) @ turn.T + shift

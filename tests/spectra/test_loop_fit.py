@@ -101,12 +101,12 @@ def test_spikes_are_survived_by_huber_and_by_repair(loops):
         good = np.asarray(found.status) == Status.OK
         z = np.abs(np.asarray(found.params) - np.asarray(truth))[good] / np.asarray(found.std)[good]
         assert good.mean() > 0.99
-        # 0.6745 for normal errors, known to 1.17/sqrt(n) of itself; a twentieth more for the two readings lost.
+        # 0.6745 for normal errors, known to 1.17/sqrt(n) of itself; a twentieth more for the two measurements lost.
         assert np.all(np.median(z, axis=0) < 0.6745 * (1.05 + 4 * 1.17 / np.sqrt(COUNT)))
 
 
 def test_a_spike_within_the_switch_is_rejected_in_most_loops(loops):
-    """At -2.5 V few other readings check the curve: a pull that only stops growing would bend half of the loops."""
+    """At -2.5 V few other measurements check the curve: a pull that only stops growing would bend half of the loops."""
     _, noisy, _ = loops
     torn = loop_fit(BIAS, noisy.at[:, 37].add(-60.0), huber=1.345)
     missing = loop_fit(BIAS, noisy.at[:, 37].set(jnp.nan))
@@ -270,7 +270,7 @@ def test_most_real_loops_are_described(data_folder):
 
 
 def test_a_gap_over_a_switch_leaves_no_bias_and_no_area():
-    """Readings missing over the switch of one branch, and a few elsewhere, which do not matter."""
+    """Measurements missing over the switch of one branch, and a few elsewhere, which do not matter."""
     dice = np.random.default_rng(17)
     truth = jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])
     bias, up = np.asarray(BIAS), np.asarray(rising(BIAS))

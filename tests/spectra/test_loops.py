@@ -223,7 +223,7 @@ def test_a_sweep_of_other_than_whole_cycles_has_no_area(corners):
 
 
 def test_whole_numbers_are_not_counted_round():
-    """Digital readings of 8 and 16 bits, whose sums and differences do not fit into these."""
+    """Digital measurements of 8 and 16 bits, whose sums and differences do not fit into these."""
     response = np.round(14000.0 * np.asarray(loops.loop_function(BIAS, PARAMS._replace(a0=-1.2)))).astype(np.int16)
     area = float(loop_area(BIAS, response.astype(float)))
     np.testing.assert_allclose(loop_area(BIAS, response), area, rtol=1e-12)

@@ -34,7 +34,7 @@ BIAS = np.concatenate([np.linspace(-8, 8, 8), np.linspace(8, -8, 8)])
 
 
 def write(path, n=5, *, raw=True, failed=(), header=HEADER):
-    """A campaign of n readings; those whose number is in `failed` did not succeed."""
+    """A campaign of n measurements; those whose number is in `failed` did not succeed."""
     where, scalars, loops = positions(n), values(n), responses(n)
     with Journal.create(path, header) as journal:
         entries = []

@@ -237,12 +237,12 @@ def test_an_interrupted_call_spoils_nothing(tmp_path, monkeypatch, call, when):
             journal.append(("reading", 1, {}, {}))
         monkeypatch.undo()
         journal.append(("reading", 2, {}, {}))
-    whole = (call, when) != ("write", "before")  # a reading that is on the disk is not cut off again
+    whole = (call, when) != ("write", "before")  # a measurement that is on the disk is not cut off again
     assert [record.step for record in read(path).of("reading")] == ([0, 1, 2] if whole else [0, 2])
     assert read(path).ignored == 0
 
 
-def test_a_reading_that_is_on_the_disk_survives_the_second_ctrl_c(tmp_path, monkeypatch):
+def test_a_measurement_that_is_on_the_disk_survives_the_second_ctrl_c(tmp_path, monkeypatch):
     """Interrupted right after the disk has it, and half way: only what is whole stays, and numbers go on."""
     path, real = tmp_path / "a.gpxj", files.write
     with Journal.create(path, {}) as journal:

@@ -63,7 +63,7 @@ def test_no_unit_and_no_attribute_is_empty(tmp_path):
     assert found == []
 
 
-def test_failed_readings_are_kept_and_marked(tmp_path):
+def test_failed_measurements_are_kept_and_marked(tmp_path):
     with h5py.File(_export(tmp_path, failed=(1, 3))) as file:
         root = file["campaign"]
         np.testing.assert_array_equal(root["status/status"], [2, 3, 2, 3, 2])
@@ -74,7 +74,7 @@ def test_failed_readings_are_kept_and_marked(tmp_path):
         assert [word.decode() for word in root["readings/reason"][()]] == ["", "saturated", "", "saturated", ""]
 
 
-def test_a_reading_that_a_mended_scalarizer_read_again_has_its_later_value(tmp_path):
+def test_a_measurement_that_a_mended_scalarizer_read_again_has_its_later_value(tmp_path):
     journal = campaigns.write(tmp_path / "film.gpxj", 4, failed=(2,))
     with Journal.open(journal) as file:
         raw = {"x": np.ones(2), "position": np.ones(2), "raw/response": np.arange(16.0, dtype=np.float32)}
@@ -128,7 +128,7 @@ def test_a_large_cloud_keeps_its_coordinates(tmp_path):
         np.testing.assert_array_equal(file["campaign/loop_area/point_cloud"].attrs["coordinates"], where)
 
 
-def test_a_campaign_without_readings_opens(tmp_path):
+def test_a_campaign_without_measurements_opens(tmp_path):
     with h5py.File(_export(tmp_path, 0)) as file:
         assert file["campaign/settings"].attrs["settings.budget"] == 3
         assert set(file["campaign"]) == {"log", "settings"}
@@ -155,12 +155,12 @@ def test_arrays_of_different_length_are_kept_apart(tmp_path):
         assert "none" not in root
 
 
-def test_an_axis_is_named_by_the_header_or_seen_in_two_readings(tmp_path):
+def test_an_axis_is_named_by_the_header_or_seen_in_two_measurements(tmp_path):
     arrays = {"x": np.zeros(1), "raw/bias": np.arange(3.0), "raw/response": np.ones(3)}
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     with h5py.File(_readings(tmp_path / "one", [({"value": 0.0}, arrays)])) as file:
-        assert {"bias", "response"} <= set(file["campaign"])  # one reading cannot tell which is which
+        assert {"bias", "response"} <= set(file["campaign"])  # one measurement cannot tell which is which
     with h5py.File(_readings(tmp_path / "two", [({"value": 0.0, "axes": {"response": "bias"}}, arrays)])) as file:
         assert "bias" not in file["campaign"]
         np.testing.assert_array_equal(file["campaign/response/bias"], np.arange(3.0))

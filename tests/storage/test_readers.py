@@ -75,7 +75,7 @@ def test_rosettasciio(exported):
         assert column["attrs"]["units"] == "m"
 
 
-def test_a_campaign_without_readings_opens_in_both(tmp_path):
+def test_a_campaign_without_measurements_opens_in_both(tmp_path):
     path = export_hdf5(campaigns.write(tmp_path / "film.gpxj", 0), tmp_path / "film.h5")
     assert _nsid(path) == {}
     assert isinstance(_rosetta(path), dict)

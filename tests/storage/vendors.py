@@ -184,7 +184,7 @@ def tiff(path, image, bits):
 
 
 def unf(path, image, scale, offset, units):
-    """A Semper picture (records between their lengths; a label of 256 words of which a byte each is used), x first."""
+    """A Semper image (records between their lengths; a label of 256 words of which a byte each is used), x first."""
     ny, nx = image.shape
     head = struct.pack("<6h", nx, ny, 1, 6, 2, 2 * 10000 + 1000)
     words = np.zeros(256, np.uint8)

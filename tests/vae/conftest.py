@@ -1,4 +1,4 @@
-"""Small models and pictures that several tests share."""
+"""Small models and images that several tests share."""
 
 import jax
 import numpy as np

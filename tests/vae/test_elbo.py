@@ -166,7 +166,7 @@ def test_weights_and_capacities_are_those_of_the_formula():
         vae.elbo(model, params, KEY, x, vae.Weights(continuous=lambda epoch: epoch))
 
 
-def test_turning_a_picture_by_a_quarter_leaves_the_bound_as_it_is():
+def test_rotating_an_image_by_a_quarter_leaves_the_bound_as_it_is():
     model = vae.model((8, 8), 1, invariances=[vae.rotation(), vae.translation(0.1)], encoder=vae.MLP((8,)))
     assert model.views == 4
     params = model.init(KEY, jnp.float64)

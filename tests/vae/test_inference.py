@@ -29,7 +29,7 @@ def test_angle_and_shift_are_found_again_and_their_doubt_is_of_the_right_size(tu
     assert np.median(error) < 0.1
 
 
-def test_decoding_what_was_encoded_gives_the_picture_back(turned):
+def test_decoding_what_was_encoded_gives_the_image_back(turned):
     truth = letter(30, (-0.7, 0.7), 0.05)
     again = vae.reconstruct(turned, truth.images)
     assert float(jnp.mean((again - truth.images) ** 2)) < 0.1 * float(jnp.var(truth.images))
@@ -123,7 +123,7 @@ def test_the_centre_of_an_object_is_free_and_taken_out():
 
 
 @pytest.mark.slow
-def test_conditions_are_known_and_change_the_picture():
+def test_conditions_are_known_and_change_the_image():
     found = letter(120, (-0.1, 0.1), 0.0)
     four = glyphs(KEY, 120, (16, 16), ("4",), (-0.1, 0.1), 0.0, thickness=0.12)
     images = jnp.concatenate([found.images, four.images])
@@ -189,7 +189,7 @@ def test_one_domain_is_translated_into_the_other():
 
 
 def test_a_property_is_optimised_over_the_latent_space(turned):
-    """A Gaussian process on the latents, and an experiment that measures the most promising picture."""
+    """A Gaussian process on the latents, and an experiment that measures the most promising image."""
     truth = letter(60, (-0.7, 0.7), 0.05)
     angle = np.asarray(vae.encode(turned, truth.images).pose.angle, float)
     z = jnp.asarray(angle)[:, None]
@@ -205,7 +205,7 @@ def test_a_property_is_optimised_over_the_latent_space(turned):
     assert float(jnp.max(path.y)) > float(jnp.sort(value)[-6])
 
 
-def test_pictures_are_drawn(turned):
+def test_images_are_drawn(turned):
     truth = letter(12, (-0.7, 0.7), 0.05)
     figure = plot.manifold(vae.manifold(turned, 3, axes=(0, 0)))
     assert len(figure.axes) == 9

@@ -47,7 +47,7 @@ OF_RIVALS = {
 
 
 def seen() -> Observations:
-    """Readings of which one failed."""
+    """Measurements of which one failed."""
     obs = readings(1, 8)
     return obs._replace(status=obs.status.at[1].set(FAILED))
 
@@ -100,7 +100,7 @@ def of_box(x, obs):
 
 
 def best_of():
-    """What a reading has to be the best of, as a function of what is believed at the slots."""
+    """What a measurement has to be the best of, as a function of what is believed at the slots."""
     obs = seen()
 
     def function(at, obs):

@@ -1,4 +1,4 @@
-"""Models: each kernel, mean, noise and place of readings, seen through every function of a model."""
+"""Models: each kernel, mean, noise and place of measurements, seen through every function of a model."""
 
 from functools import cache
 
@@ -132,7 +132,7 @@ def process(
     outputs: int = 0,
     **rest,
 ) -> Row:
-    """One function of the model that `build` makes, on readings of that size."""
+    """One function of the model that `build` makes, on measurements of that size."""
 
     def make():
         obs, x = readings(dim, capacity, dtype, outputs, tasks), places(dim, dtype, tasks)
@@ -228,7 +228,7 @@ REST = "joint", "leave_one_out", "shrink predict", "noise_variance", "paths"
 
 
 def by_variant() -> list[Row]:
-    """Means, noises, places and scales of readings: every function of the model."""
+    """Means, noises, places and scales of measurements: every function of the model."""
     found = []
     for note, (capacity, build, more) in VARIANTS.items():
         common = {"dim": 1, "capacity": capacity, "covers": COVERED + more}

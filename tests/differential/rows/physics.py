@@ -125,7 +125,7 @@ def parameters(mean) -> dict[str, float]:
 
 
 def samples() -> list[Row]:
-    """The simulated film, specimens, pictures: functions of a key or of a place."""
+    """The simulated film, specimens, images: functions of a key or of a place."""
     bias = np.linspace(-4, 4, 12)
     sho, loop = (
         ShoParams(1.0, 350e3, 100.0, 0.3),
