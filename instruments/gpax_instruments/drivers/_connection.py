@@ -1,36 +1,47 @@
-"""A microscope over SCPI that is safe before anything else: whenever it is connected, and whenever an error ends it."""
+"""A microscope that is safe before anything else: whenever it is connected, and whenever an error ends it."""
 
 import contextlib
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Generic, Protocol, Self, TypeVar, runtime_checkable
 
 from gpax_instruments.drivers._bounded import Bounded
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, DoseSpent
-from gpax_instruments.links._deadline import after
-from gpax_instruments.links._link import Link, open_link
-from gpax_instruments.links._scpi import Scpi
+from gpax_instruments.links._link import Link
 from gpax_lab.core import Axis, Instrument, InstrumentError
 
-POWER_ON = "*ESE 128;*STB?"
-"""Asks whether the instrument was switched on since its events were read last, and leaves the answer as it is: bit 7 of
-the event register (IEEE 488.2, 11.5.1.1), let through to bit 5 of the status byte (11.2.1.1)."""
+
+@runtime_checkable
+class Client(Protocol):
+    """What speaks to an instrument over a link, and sets it up anew after every reconnection."""
+
+    link: Link
+    attempts: int
+    pause_s: float
+
+    @property
+    def ready(self) -> bool:
+        """Whether the link is open and was set up."""
+
+    def connect(self) -> str:
+        """Make the link usable, and return the identity."""
+
+    def close(self) -> None:
+        """Close the link."""
 
 
-class Connection(Instrument):
+C = TypeVar("C", bound=Client)
+
+
+class Connection(Instrument, Generic[C]):
     """The client of an instrument, and its safe state. Nothing is opened before ``connect``.
 
     Args:
-        address: ``tcp://host:port`` or a VISA resource name, see :func:`~gpax_instruments.links.open_link`.
+        address: of the instrument.
         timeout_s: seconds for one exchange.
-        tag: echo query that numbers the answers; None for an instrument without one.
-        link: an open link to use in place of address.
     """
-
-    model: str
-    """Must occur in the identity."""
 
     axes: tuple[Axis, ...]
 
@@ -39,19 +50,26 @@ class Connection(Instrument):
 
     timeout_s = Bounded("s", 0.0, "MAX_TIMEOUT_S", above=True)
 
-    def __init__(self, address: str, timeout_s: float, tag: str | None, link: Link | None) -> None:
+    def __init__(self, address: str, timeout_s: float) -> None:
         self.address, self.timeout_s = address, timeout_s
-        self._tag, self._link = tag, link
-        self._client: Scpi | None = None
+        self._client: C | None = None
         self._greeted = self._only_safe = self._bare = False
 
     @property
-    def scpi(self) -> Scpi:
-        """The client below; LinkLost where nobody answers."""
+    def client(self) -> C:
+        """What speaks to the instrument; LinkLost where nobody answers."""
         if self._client is None:
-            link = self._link or open_link(self.address, self.timeout_s)
-            self._client = Scpi(link, self.timeout_s, tag=self._tag, setup=self._setup)
+            self._client = self._open()
         return self._client
+
+    @property
+    def _safe_client(self) -> C:
+        """What the safe state is asked for by; another one than `client` where that may be held up."""
+        return self.client
+
+    @abstractmethod
+    def _open(self) -> C:
+        """A client that calls `_setup` after every (re)connection."""
 
     def connect(self) -> Self:
         """Open the link, make safe, check the instrument.
@@ -65,25 +83,25 @@ class Connection(Instrument):
         """
         self._greeted = False
         self._begin_anew()
-        if self.scpi.ready:
+        if self._safe_client is not self.client or self.client.ready:
             self.make_safe()
             self._greeted = True
-            if self.scpi.link.alive:
-                self._prepare(self.scpi)  # somebody may have changed what we had set
-                self._look_back(self.scpi)
-        for attempt in range(self.scpi.attempts):
+        if self._greeted and self.client.ready:
+            self._prepare(self.client)  # somebody may have changed what we had set
+            self._look_back(self.client)
+        for attempt in range(self.client.attempts):
             try:
-                self.scpi.connect()  # greets over a new link
+                self.client.connect()  # greets over a new link
                 break
             except LINK_FAULTS:
-                if self._greeted or attempt + 1 == self.scpi.attempts:  # safe, or nobody is there
+                if self._greeted or attempt + 1 == self.client.attempts:  # safe, or nobody is there
                     raise
-                time.sleep(self.scpi.pause_s)
+                time.sleep(self.client.pause_s)
         return self
 
     def identity(self) -> str:
-        """The answer to ``*IDN?``."""
-        return self.scpi.connect()
+        """Maker, model, serial number and version, as the instrument tells them."""
+        return self.client.connect()
 
     def close(self) -> None:
         """Close the link. The instrument stays as it is: call ``make_safe`` first."""
@@ -99,32 +117,41 @@ class Connection(Instrument):
         finally:
             self.close()
 
-    def _setup(self, scpi: Scpi) -> None:
+    def _setup(self, client: C) -> None:
         """Runs after every (re)connection; may only write what does no harm when repeated."""
-        identity = scpi.query("*IDN?")
-        if self.model not in identity.upper():
-            raise DeviceError(f"{self.address} is {identity!r}, not a {self.model}; check the address")
+        self._check_identity(client)
         known = self._greeted
-        if not known:  # later connections may come in the middle of a measurement, which SAFE would end
-            self._greet(scpi)
+        if not known:  # later connections may come in the middle of a measurement, which the safe state would end
+            self._greet(client)
         self._bare = self._only_safe
         if not self._bare:
-            if int(scpi.query_finite(POWER_ON, 1)[0]) & 32:
+            if self._switched_on(client):
                 self._forget()
                 if known:
-                    self._greet(scpi)  # nothing is going on that SAFE could end
-            self._prepare(scpi)
-            self._look_back(scpi)
+                    self._greet(client)  # nothing is going on that the safe state could end
+            self._prepare(client)
+            self._look_back(client)
 
-    def _greet(self, scpi: Scpi) -> None:
+    def _greet(self, client: C) -> None:
         """Make safe what we do not know yet."""
-        scpi.write("SAFE")
-        self._see_safe(scpi)
-        scpi.errors()  # errors of whoever was here before are not ours
+        self._ask_safe(client)
+        self._see_safe(client)
+        self._clear_errors(client)  # errors of whoever was here before are not ours
         self._greeted = True
 
     @abstractmethod
-    def _prepare(self, scpi: Scpi) -> None:
+    def _check_identity(self, client: C) -> None:
+        """Raise DeviceError where another instrument answers."""
+
+    def _switched_on(self, client: C) -> bool:
+        """Whether the instrument was switched on since it was asked last."""
+        return False
+
+    def _clear_errors(self, client: C) -> None:
+        """Take what errors it has kept."""
+
+    @abstractmethod
+    def _prepare(self, client: C) -> None:
         """What a measurement needs beyond the greeting; the safe state is reached without it."""
 
     @abstractmethod
@@ -136,7 +163,7 @@ class Connection(Instrument):
         """The instrument was switched off and on: it knows nothing of what was begun before."""
 
     @abstractmethod
-    def _look_back(self, scpi: Scpi) -> None:
+    def _look_back(self, client: C) -> None:
         """Before our first act: what the instrument still knows of those before."""
 
     # --- the safe state -------------------------------------------------------------------------------------------
@@ -175,38 +202,35 @@ class Connection(Instrument):
             self._only_safe = False
 
     def _reach_safe(self) -> None:
-        for attempt in range(self.scpi.attempts):
+        client = self._safe_client
+        for attempt in range(client.attempts):
             try:
-                self.scpi.connect()
-                self.scpi.write("SAFE")
-                self._see_safe(self.scpi)
+                client.connect()
+                self._ask_safe(client)
+                self._see_safe(client)
             except LINK_FAULTS as fault:
                 if attempt == 0 and self._greeted:
-                    self._safe_unseen()
-                if attempt + 1 == self.scpi.attempts:
-                    fault.add_note("SAFE was sent and not seen to be obeyed; go to the instrument")
+                    self._safe_unseen(client)
+                if attempt + 1 == client.attempts:
+                    fault.add_note("the safe state was asked for and not seen to be obeyed; go to the instrument")
                     raise
                 continue
             if self._bare:
-                self.scpi.close()  # the next call opens it anew, and prepares it
+                client.close()  # the next call opens it anew, and prepares it
             return
 
-    def _safe_unseen(self) -> None:
-        """Ask an instrument that has stopped answering, and that we knew, for the safe state: it may still obey."""
-        link = self.scpi.link
-        with contextlib.suppress(InstrumentError):
-            link.reconnect(after(self.timeout_s))
-            link.write(b"SAFE\n", after(self.timeout_s))
-        link.close()
+    @abstractmethod
+    def _ask_safe(self, client: C) -> None:
+        """Ask for the safe state."""
 
-    def _see_safe(self, scpi: Scpi) -> None:
-        trouble = self._unsafe(scpi)
+    def _safe_unseen(self, client: C) -> None:
+        """Ask an instrument that has stopped answering, and that we knew, for the safe state: it may still obey."""
+
+    def _see_safe(self, client: C) -> None:
+        trouble = self._unsafe(client)
         if trouble:
             raise DeviceError(f"not safe: {trouble}")
 
-    def _unsafe(self, scpi: Scpi) -> str:
-        """What is not as it should be after SAFE, in words with a remedy; empty when all is well."""
-        tip, bias = scpi.query("TIP?").strip().upper(), scpi.query_numbers("BIAS?")[0]
-        if tip == "WITHDRAWN" and bias.tolist() == [0.0]:
-            return ""
-        return f"tip {tip}, bias {bias.tolist()} V; withdraw by hand"
+    @abstractmethod
+    def _unsafe(self, client: C) -> str:
+        """What is not as it should be in the safe state, in words with a remedy; empty when all is well."""

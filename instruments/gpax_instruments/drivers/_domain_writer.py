@@ -11,9 +11,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from gpax_instruments.drivers._acts_once import INTERFERENCE
 from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._images import image_measurement
-from gpax_instruments.drivers._scpi_instrument import INTERFERENCE, LITTLE_ENDIAN, ScpiInstrument
+from gpax_instruments.drivers._scpi_instrument import LITTLE_ENDIAN, ScpiInstrument
 from gpax_instruments.errors import LINK_FAULTS, DeviceError
 from gpax_instruments.links._link import Link
 from gpax_instruments.links._scpi import TAG_ECHO, Scpi

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpax_instruments import _codecs as codecs
+from gpax_instruments.drivers._acts_once import INTERFERENCE
 from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._kept import Kept
-from gpax_instruments.drivers._scpi_instrument import INTERFERENCE, LITTLE_ENDIAN
+from gpax_instruments.drivers._scpi_instrument import LITTLE_ENDIAN
 from gpax_instruments.drivers._stage import Stage
 from gpax_instruments.errors import DeviceError
 from gpax_instruments.links._link import Link

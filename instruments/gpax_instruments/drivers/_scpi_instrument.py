@@ -1,30 +1,29 @@
-"""The template of a driver: done already? act once; unknown; make safe."""
+"""A microscope over SCPI: the questions that its driver asks, and the one command that acts."""
 
 import contextlib
 import time
-from abc import abstractmethod
-from dataclasses import replace
 
 import numpy as np
 
-from gpax_instruments.drivers._bounded import Bounded, judged
-from gpax_instruments.drivers._tokens import TokenMemory, check_token
+from gpax_instruments.drivers._acts_once import ActsOnce
+from gpax_instruments.drivers._bounded import judged
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, Interference, PulseLost, StillBusy, UnknownOutcome
 from gpax_instruments.links._deadline import after
-from gpax_instruments.links._link import Link
-from gpax_lab.core import InstrumentError, Measurement
-from gpax_lab.core._axes import check_all
+from gpax_instruments.links._link import Link, open_link
+from gpax_instruments.links._scpi import Scpi
+from gpax_lab.core import InstrumentError
 
 LITTLE_ENDIAN = "FORM:BORD SWAP"
 """Makes an instrument send blocks in little-endian order (SCPI 1999, FORMat:BORDer)."""
 
-INTERFERENCE = "interference"
-"""Flag of a measurement during which somebody else changed what acted on the sample."""
+POWER_ON = "*ESE 128;*STB?"
+"""Asks whether the instrument was switched on since its events were read last, and leaves the answer as it is: bit 7 of
+the event register (IEEE 488.2, 11.5.1.1), let through to bit 5 of the status byte (11.2.1.1)."""
 
 POLL_S = 0.005  # between two looks at a busy instrument
 
 
-class ScpiInstrument(TokenMemory):
+class ScpiInstrument(ActsOnce[Scpi]):
     """A microscope over SCPI, whose measurement acts at most once under a token. Nothing is opened before ``connect``.
 
     A driver says what its instrument is called, what it needs, which settings act on the sample, how the act is done,
@@ -38,112 +37,75 @@ class ScpiInstrument(TokenMemory):
         link: an open link to use in place of address.
     """
 
-    comes_home = True
-    """Whether a measurement tells what acted on the sample; where it does not, the settings are looked at once more."""
+    model: str
+    """Must occur in the identity."""
 
-    MAX_BUSY_TIMEOUT_S = 86400.0
-    """s: what is busy for a day is stuck."""
-
-    busy_timeout_s = Bounded("s", 0.0, "MAX_BUSY_TIMEOUT_S", above=True)
+    word: str
+    """First part of the queries about the last measurement."""
 
     def __init__(
         self, address: str, timeout_s: float, busy_timeout_s: float, tag: str | None, link: Link | None
     ) -> None:
-        super().__init__(address, timeout_s, tag, link)
-        self.busy_timeout_s = busy_timeout_s
+        super().__init__(address, timeout_s, busy_timeout_s)
+        self._tag, self._link = tag, link
 
-    def check_value(self, target: object) -> None:
-        """Raise MoveRefused when target may not be sent. Sends nothing."""
-        check_all(self.axes, target)
+    @property
+    def scpi(self) -> Scpi:
+        """The client below; LinkLost where nobody answers."""
+        return self.client
 
-    def _measure(self, x: object, token: str) -> Measurement:
-        """The measurement of token: one that is done is read; else act once, or say why not, and leave it safe."""
-        goal = check_all(self.axes, x)
-        check_token(token)
-        self.scpi.connect()
-        changed = ""
-        with self._safe_when_stopped():
-            self._wait_idle()
-            fresh = not self._is_done(token)
-            if fresh:
-                self._may_act(token)
-                self._perform(goal, token)
-                changed = "" if self.comes_home else self._changed()
-            try:
-                measurement = self._fetch(goal, fresh)
-            except LINK_FAULTS:
-                if self._lost_to_power(token):
-                    raise PulseLost(self._cut_by_power(token)) from None
-                raise
-            if fresh and INTERFERENCE in measurement.flags:
-                changed = measurement.reason
-            if not changed:
-                measurement = self._leave(measurement)
-        return self._finished(measurement, token, changed)
+    def _open(self) -> Scpi:
+        link = self._link or open_link(self.address, self.timeout_s)
+        return Scpi(link, self.timeout_s, tag=self._tag, setup=self._setup)
 
-    @abstractmethod
-    def _check_settings(self) -> None:
-        """Raise Interference unless what acts on the sample is as we asked for; DeviceError where it is not told."""
+    def _check_identity(self, client: Scpi) -> None:
+        identity = client.query("*IDN?")
+        if self.model not in identity.upper():
+            raise DeviceError(f"{self.address} is {identity!r}, not a {self.model}; check the address")
 
-    @abstractmethod
-    def _perform(self, goal: np.ndarray, token: str) -> None:
-        """Go to goal (d,), and act once under token."""
+    def _switched_on(self, client: Scpi) -> bool:
+        return bool(int(client.query_finite(POWER_ON, 1)[0]) & 32)
 
-    @abstractmethod
-    def _fetch(self, goal: np.ndarray, fresh: bool) -> Measurement:
-        """What the last measurement gave; fresh: we have just asked for it at goal (d,)."""
+    def _will_remember(self) -> None:
+        self.scpi.read_again("*ESR?")
 
-    def _leave(self, measurement: Measurement) -> Measurement:
-        """What is done after a measurement; the measurement, with a flag where that was refused."""
-        return measurement
+    def _clear_errors(self, client: Scpi) -> None:
+        client.errors()
 
-    def _changed(self) -> str:
-        """What somebody else has changed of the settings, in words."""
-        try:
-            self._check_settings()
-        except Interference as error:
-            return str(error)
-        return ""
+    # --- the safe state -------------------------------------------------------------------------------------------
 
-    def _may_act(self, token: str) -> None:
-        """Raise unless nothing was done under token, and what would act is what we asked for.
+    def _ask_safe(self, client: Scpi) -> None:
+        client.write("SAFE")
 
-        Raises:
-            PulseLost: an act under token had begun, or may have.
-            Interference, DeviceError: see `_check_settings`.
-        """
-        if self.cost and self._used(token):
-            raise PulseLost(f"{self.act} {token} had begun and was cut off: {self.cost}")
-        if self._lost_to_power(token):
-            raise PulseLost(self._cut_by_power(token))
-        self._check_settings()
-        if self._switched:
-            self.scpi.read_again("*ESR?")  # what it does from now on it will remember
-            self._switched = False
+    def _safe_unseen(self, client: Scpi) -> None:
+        link = client.link
+        with contextlib.suppress(InstrumentError):
+            link.reconnect(after(self.timeout_s))
+            link.write(b"SAFE\n", after(self.timeout_s))
+        link.close()
 
-    def _finished(self, measurement: Measurement, token: str, changed: str = "") -> Measurement:
-        """The measurement, unless another program measured meanwhile: then the numbers may be those of that one."""
-        with self._safe_when_stopped():
-            done = self._done()
-        if done != token and token not in self._forgotten:  # else it was switched off after it had told the numbers
-            changed = changed or (
-                f"another program has measured {done!r} while {self.act} {token} was fetched, and whose numbers these "
-                "are is not known"
-            )
-        return self._spoiled(measurement, changed) if changed else measurement
+    def _unsafe(self, client: Scpi) -> str:
+        tip, bias = client.query("TIP?").strip().upper(), client.query_numbers("BIAS?")[0]
+        if tip == "WITHDRAWN" and bias.tolist() == [0.0]:
+            return ""
+        return f"tip {tip}, bias {bias.tolist()} V; withdraw by hand"
 
-    def _spoiled(self, measurement: Measurement, reason: str) -> Measurement:
-        """The measurement as failed, since somebody else changed what acted on the sample.
+    # --- tokens -----------------------------------------------------------------------------------------------------
 
-        The instrument is made safe, and every measurement from now on is refused.
-        """
-        self._interference = reason
-        with contextlib.suppress(InstrumentError):  # the next measurement is refused, and its caller makes safe again
-            self.make_safe()
-        words = "; ".join(dict.fromkeys(filter(None, (measurement.reason, reason))))
-        return replace(
-            measurement, ok=False, reason=words, flags=tuple(dict.fromkeys((*measurement.flags, INTERFERENCE)))
-        )
+    def _told_now(self, client: Scpi) -> str:
+        return _unquoted(client.query(f"{self.word}:TOK?"))
+
+    def _told(self) -> str:
+        return _unquoted(self.scpi.read_again(f"{self.word}:TOK?"))
+
+    def _used(self, token: str) -> bool:
+        command = f'{self.word}:USED? "{token}"'
+        answer = self.scpi.read_again(command).strip()
+        if answer not in ("0", "1"):
+            raise DeviceError(f"{self.address}: {command} is answered {answer[:40]!r}, where 0 or 1 is needed")
+        return answer == "1"
+
+    # --- acting -----------------------------------------------------------------------------------------------------
 
     def _check_bias(self) -> None:
         """Raise Interference unless the constant bias is 0: in the safe state it was, and we never set another."""
@@ -214,3 +176,7 @@ class ScpiInstrument(TokenMemory):
                     "more time"
                 )
             time.sleep(POLL_S)
+
+
+def _unquoted(answer: str) -> str:
+    return answer.strip().strip('"')

@@ -188,8 +188,8 @@ class STEM(Stage):
                 self.scpi.connect()
         raise DeviceError("the beam does not blank; close the column valves by hand")
 
-    def _unsafe(self, scpi: Scpi) -> str:
-        beam = scpi.query("BEAM?").strip().upper()
+    def _unsafe(self, client: Scpi) -> str:
+        beam = client.query("BEAM?").strip().upper()
         return "" if beam == "BLANKED" else f"the beam is {beam}; close the column valves by hand"
 
     # --- measuring ------------------------------------------------------------------------------------------------

@@ -1,11 +1,10 @@
 """What was done under a token: asked of the instrument before every act, and kept in doubt where it has forgotten."""
 
 import re
+from abc import abstractmethod
 
-from gpax_instruments.drivers._connection import Connection
-from gpax_instruments.errors import DeviceError, Interference
-from gpax_instruments.links._link import Link
-from gpax_instruments.links._scpi import Scpi
+from gpax_instruments.drivers._connection import C, Connection
+from gpax_instruments.errors import Interference
 
 _TOKEN = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -16,20 +15,17 @@ def check_token(token: str) -> None:
         raise ValueError(f"token {token!r}: letters, digits and _.:- only, 64 at most")
 
 
-class TokenMemory(Connection):
+class TokenMemory(Connection[C]):
     """An instrument that can be asked under which token it acted last; arguments as in `Connection`."""
 
     act: str
     """What one measurement is called in messages."""
 
-    word: str
-    """First part of the queries about the last measurement."""
-
     cost = ""
     """What an act that was cut off has cost, for messages; empty where an act leaves the sample as it is."""
 
-    def __init__(self, address: str, timeout_s: float, tag: str | None, link: Link | None) -> None:
-        super().__init__(address, timeout_s, tag, link)
+    def __init__(self, address: str, timeout_s: float) -> None:
+        super().__init__(address, timeout_s)
         self._known: set[str] | None = None  # tokens that may have been measured last; None: not looked yet
         self._interference = ""  # what somebody else did, in words
         self._last = ""  # token of the measurement that was last seen done
@@ -50,21 +46,25 @@ class TokenMemory(Connection):
         """
         return not self._blank
 
-    def _look_back(self, scpi: Scpi) -> None:
+    def _look_back(self, client: C) -> None:
         """Before our first act: an instrument that has done nothing knows of no token that was used before.
 
         It may have been switched off and on, and another program have read of it in the register of events.
         """
-        if self._known is None and not _unquoted(scpi.query(f"{self.word}:TOK?")):
+        if self._known is None and not self._told_now(client):
             self._blank = True
 
+    @abstractmethod
+    def _told_now(self, client: C) -> str:
+        """The token of what was done last, asked once."""
+
+    @abstractmethod
+    def _told(self) -> str:
+        """The token of what was done last, asked again after a fault of the link."""
+
+    @abstractmethod
     def _used(self, token: str) -> bool:
         """Whether an act under token has begun, whatever became of it."""
-        command = f'{self.word}:USED? "{token}"'
-        answer = self.scpi.read_again(command).strip()
-        if answer not in ("0", "1"):
-            raise DeviceError(f"{self.address}: {command} is answered {answer[:40]!r}, where 0 or 1 is needed")
-        return answer == "1"
 
     def _forget(self) -> None:
         """The instrument was switched off and on: it knows nothing of what was begun before."""
@@ -84,7 +84,7 @@ class TokenMemory(Connection):
 
     def _done(self) -> str:
         """Token of the measurement done last, empty before the first."""
-        done = _unquoted(self.scpi.read_again(f"{self.word}:TOK?"))
+        done = self._told()
         if self._last and not done:
             self._forget()
             self.make_safe()
@@ -115,7 +115,3 @@ class TokenMemory(Connection):
         """From now on the measurement of token may be the last one."""
         self._known = {token} if self._known is None else self._known | {token}
         self._begun.add(token)
-
-
-def _unquoted(answer: str) -> str:
-    return answer.strip().strip('"')
