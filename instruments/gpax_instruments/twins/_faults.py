@@ -24,6 +24,9 @@ MOVE = frozenset({"REFUSE"})
 POWER = frozenset({"POWER"})
 """Faults of the next pulse or shot: it begins, and the power fails."""
 
+NANONIS = frozenset({"ECHO", "MODULE"})
+"""Faults of a Nanonis controller alone: the next answer bears another name, or is that a module is not open."""
+
 JUNK_BYTES = b"\x15JUNK\xff\x00"
 _SMALL = 1 << 16  # buffers below this are joined: a copy is cheaper than a system call and a packet
 
@@ -49,7 +52,7 @@ class Faults:
         if name == "CLEAR":
             self.clear()
             return
-        if name not in ANSWER | BLOCK | LOOP | MOVE | POWER:
+        if name not in ANSWER | BLOCK | LOOP | MOVE | POWER | NANONIS:
             raise ScpiError(-224)
         if not (1 <= count <= 1_000_000 and 0 <= seconds <= 3600):
             raise ScpiError(-222)
@@ -104,7 +107,14 @@ def deliver(
     buffers = render(answer, short=kind == "SHORT")
     if kind == "JUNK":
         buffers.insert(0, JUNK_BYTES)
-    stream = coalesce(frame(buffers))
+    transmit(connection, coalesce(frame(buffers)), fault, wait)
+
+
+def transmit(
+    connection: socket.socket, stream: Sequence[Buffer], fault: Fault | None, wait: Callable[[float], bool]
+) -> None:
+    """Send a whole answer as `deliver` does, or as far as the fault lets it."""
+    kind = fault.name if fault else ""
     if kind == "HALF":
         connection.shutdown(socket.SHUT_WR)
         return

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -121,46 +121,74 @@ class Ending:
             self._write.send(OWNER_GONE)
 
 
+@runtime_checkable
+class Served(Protocol):
+    """A simulated instrument whose ports are open."""
+
+    ready: dict[str, object]
+
+    def close(self) -> None:
+        """Close every port."""
+
+
 def main(options: argparse.Namespace, build: Callable[[argparse.Namespace, Dialect, Faults], None]) -> int:
-    """Build the instrument, open both ports, report ready, and wait until told to stop."""
+    """Build an instrument that speaks SCPI, open both ports, report ready, and wait until told to stop."""
+    return attend(options, lambda: ScpiPorts(options, build))
+
+
+def attend(options: argparse.Namespace, open_ports: Callable[[], Served]) -> int:
+    """Open the ports of an instrument, report ready, and wait until told to stop."""
     owner = (options.owner or os.getppid()) if options.stdin_guard else None
-    serve(options, build, Ending(owner, options.max_seconds))
-    return 0
-
-
-def serve(
-    options: argparse.Namespace, build: Callable[[argparse.Namespace, Dialect, Faults], None], ending: Ending
-) -> None:
-    """Build, open, tell, wait, close."""
+    ending = Ending(owner, options.max_seconds)
     import jax
 
     jax.config.update("jax_enable_x64", True)  # this process is ours; metres and volts are float64
     jax.config.update("jax_platforms", "cpu")  # a twin must not take the accelerator of the campaign it serves
-    from gpax_instruments.twins._hislip import HislipServer
-    from gpax_instruments.twins._scpi_server import ScpiServer, WireLog
-
-    dialect, faults, log = Dialect(), Faults(), WireLog(options.wire_log)
-    build(options, dialect, faults)
-    servers = [
-        ScpiServer(dialect, faults, log, options.port),
-        HislipServer(dialect, faults, log, options.hislip_port),
-    ]
-    for server in servers:
-        dialect.forget.append(server.cut_all)
-        server.start()
-    ready = {"scpi": servers[0].port, "hislip": servers[1].port, "pid": os.getpid()}
-    print(json.dumps(ready), flush=True)
+    served = open_ports()
+    print(json.dumps(served.ready | {"pid": os.getpid()}), flush=True)
     ending.wait()
-    for server in servers:
-        server.stop()
-    log.close()
+    served.close()
+    return 0
+
+
+class ScpiPorts:
+    """The raw socket and HiSLIP, to one instrument that `build` makes."""
+
+    def __init__(
+        self, options: argparse.Namespace, build: Callable[[argparse.Namespace, Dialect, Faults], None]
+    ) -> None:
+        from gpax_instruments.twins._hislip import HislipServer
+        from gpax_instruments.twins._scpi_server import ScpiServer, WireLog
+
+        dialect, faults, self._log = Dialect(), Faults(), WireLog(options.wire_log)
+        build(options, dialect, faults)
+        self._servers = [
+            ScpiServer(dialect, faults, self._log, options.port),
+            HislipServer(dialect, faults, self._log, options.hislip_port),
+        ]
+        for server in self._servers:
+            dialect.forget.append(server.cut_all)
+            server.start()
+        self.ready: dict[str, object] = {"scpi": self._servers[0].port, "hislip": self._servers[1].port}
+
+    def close(self) -> None:
+        """Close both."""
+        for server in self._servers:
+            server.stop()
+        self._log.close()
 
 
 def parser(program: str, description: str) -> argparse.ArgumentParser:
-    """The part of the command line that all instruments share."""
-    line = argparse.ArgumentParser(prog=program, description=description)
+    """The part of the command line that all instruments over SCPI share."""
+    line = common_parser(program, description)
     line.add_argument("--port", type=int, default=0, help="raw SCPI port, 0 for a free one")
     line.add_argument("--hislip-port", type=int, default=0, help="HiSLIP port, 0 for a free one")
+    return line
+
+
+def common_parser(program: str, description: str) -> argparse.ArgumentParser:
+    """The part of the command line that all instruments share."""
+    line = argparse.ArgumentParser(prog=program, description=description)
     line.add_argument("--wire-log", default=None, help="file that gets every line received")
     line.add_argument("--stdin-guard", action="store_true", help="stop when standard input ends")
     line.add_argument("--owner", type=int, default=0, help="with --stdin-guard: process whose end is ours; its parent")
