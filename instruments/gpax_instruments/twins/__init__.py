@@ -9,9 +9,9 @@ import sys
 import tempfile
 import threading
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-__all__ = ["Twin", "law_of", "start_pfm", "start_stem"]
+__all__ = ["NanonisTwin", "Twin", "law_of", "start_nanonis", "start_pfm", "start_stem"]
 
 
 class Twin:
@@ -31,6 +31,10 @@ class Twin:
         except BaseException:
             self.stop()
             raise
+        self._doors(ready)
+
+    def _doors(self, ready: dict[str, Any]) -> None:
+        """Take the ports from the ready line."""
         self.scpi_port: int = ready["scpi"]
         self.hislip_port: int = ready["hislip"]
 
@@ -88,6 +92,21 @@ class Twin:
         return line
 
 
+class NanonisTwin(Twin):
+    """A running simulated Nanonis controller; a context manager that ends it.
+
+    `ports` are its doors on 127.0.0.1, `address` the first of them as an address for the driver, `process` the process.
+    """
+
+    def _doors(self, ready: dict[str, Any]) -> None:
+        self.ports: list[int] = ready["ports"]
+
+    @property
+    def address(self) -> str:
+        """The first door."""
+        return f"tcp://127.0.0.1:{self.ports[0]}"
+
+
 def start_pfm(deadline_s: float = 60.0, **options: Any) -> Twin:
     """Start a simulated piezoresponse force microscope in a process of its own, and wait until it serves.
 
@@ -107,7 +126,7 @@ def start_pfm(deadline_s: float = 60.0, **options: Any) -> Twin:
         ...     twin.address.startswith("tcp://127.0.0.1:")
         True
     """
-    return _start("pfm", deadline_s, options)
+    return _start("pfm", deadline_s, options, Twin)
 
 
 def start_stem(deadline_s: float = 60.0, **options: Any) -> Twin:
@@ -122,7 +141,22 @@ def start_stem(deadline_s: float = 60.0, **options: Any) -> Twin:
         RuntimeError: it ended instead, with what it wrote to its standard error.
         TimeoutError: it was not ready in time.
     """
-    return _start("stem", deadline_s, options)
+    return _start("stem", deadline_s, options, Twin)
+
+
+def start_nanonis(deadline_s: float = 60.0, **options: Any) -> NanonisTwin:
+    """Start a simulated scanning tunnelling microscope with a Nanonis controller; as `start_pfm`.
+
+    Args:
+        deadline_s: seconds it may take to be ready.
+        options: the command line of ``gpax_instruments.twins.nanonis``, with underscores: port, doors, release,
+            refusals, seed, noise, dwell, pace, session, ledger, wire_log, max_seconds.
+
+    Raises:
+        RuntimeError: it ended instead, with what it wrote to its standard error.
+        TimeoutError: it was not ready in time.
+    """
+    return _start("nanonis", deadline_s, options, NanonisTwin)
 
 
 def law_of(word: str, seed: int) -> str:
@@ -140,7 +174,10 @@ def law_of(word: str, seed: int) -> str:
     return hidden(word, seed)
 
 
-def _start(kind: str, deadline_s: float, options: dict[str, Any]) -> Twin:
+T = TypeVar("T", bound=Twin)
+
+
+def _start(kind: str, deadline_s: float, options: dict[str, Any], made: type[T]) -> T:
     words = [sys.executable, "-m", f"gpax_instruments.twins.{kind}", "--stdin-guard", f"--owner={os.getpid()}"]
     words += [f"--{key.replace('_', '-')}={value}" for key, value in options.items() if value is not None]
     # A group of its own: Ctrl-C in the terminal is for the owner, who still wants to make the instrument safe.
@@ -149,4 +186,4 @@ def _start(kind: str, deadline_s: float, options: dict[str, Any]) -> Twin:
         alone = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Twin.stop
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, **alone)
-    return Twin(process, stderr, deadline_s)
+    return made(process, stderr, deadline_s)
