@@ -2,6 +2,7 @@
 
 from gpax_instruments.drivers._band_excitation import BandExcitation
 from gpax_instruments.drivers._domain_writer import DomainWriter
+from gpax_instruments.drivers._nanonis import Nanonis
 from gpax_instruments.drivers._pfm import PFM
 from gpax_instruments.drivers._replay import Replay
 from gpax_instruments.drivers._scpi_instrument import ScpiInstrument
@@ -13,6 +14,7 @@ __all__ = [
     "STEM",
     "BandExcitation",
     "DomainWriter",
+    "Nanonis",
     "Replay",
     "ScpiInstrument",
     "Stage",
