@@ -1,4 +1,4 @@
-"""The simulated Nanonis controller over its wire: commands, codes, doors, files and faults."""
+"""The simulated Nanonis controller over its wire: commands, codes, ports, files and faults."""
 
 import contextlib
 import socket
@@ -27,13 +27,13 @@ HERE = (2e-7, -3e-7)
 
 @pytest.fixture(scope="module")
 def twin():
-    with start_nanonis(doors=3, seed=1) as running:
+    with start_nanonis(ports=3, seed=1) as running:
         yield running
 
 
 @contextlib.contextmanager
-def client_of(twin, door=0, timeout_s=AMPLE):
-    client = NanonisClient(open_link(f"tcp://127.0.0.1:{twin.ports[door]}"), timeout_s)
+def client_of(twin, port=0, timeout_s=AMPLE):
+    client = NanonisClient(open_link(f"tcp://127.0.0.1:{twin.ports[port]}"), timeout_s)
     client.connect()
     try:
         yield client
@@ -289,7 +289,7 @@ def test_an_image_shows_the_frame_as_it_lies(client):
 
 @pytest.fixture(scope="module")
 def slow_twin():
-    with start_nanonis(dwell=LATENESS, pace=1.0, doors=2, noise=0.0) as running:
+    with start_nanonis(dwell=LATENESS, pace=1.0, ports=2, noise=0.0) as running:
         yield running
 
 
@@ -416,9 +416,9 @@ def test_one_client_a_door_and_the_next_one_after_it(twin, client):
 
 @pytest.mark.parametrize("junk", [b"\xff" * 40, b"Bias.Get".ljust(32, b"\0") + b"\xff" * 8, b"x" * 39])
 def test_what_is_no_request_ends_that_connection_only(twin, junk):
-    with socket.create_connection(("127.0.0.1", twin.ports[2]), timeout=AMPLE) as door:
-        door.sendall(junk)
-        door.shutdown(socket.SHUT_WR)
-        assert door.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", twin.ports[2]), timeout=AMPLE) as port:
+        port.sendall(junk)
+        port.shutdown(socket.SHUT_WR)
+        assert port.recv(100) == b""
     with client_of(twin, 2) as client:
         assert client.call("Bias.Get")

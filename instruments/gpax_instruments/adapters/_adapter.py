@@ -19,7 +19,7 @@ import numpy as np
 from gpax_instruments.adapters._signals import Signal, measurement_of
 from gpax_instruments.adapters._worker import Stuck, Worker, fault_of
 from gpax_instruments.drivers._bounded import Bounded, judged
-from gpax_instruments.drivers._stage import Location
+from gpax_instruments.drivers._positioned import Location
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, LinkLost, LinkTimeout
 from gpax_lab.core import Axis, Instrument, InstrumentError, Measurement, MoveRefused
 from gpax_lab.core._axes import check_all, plan_path

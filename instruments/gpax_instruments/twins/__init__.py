@@ -31,9 +31,9 @@ class Twin:
         except BaseException:
             self.stop()
             raise
-        self._doors(ready)
+        self._take_ports(ready)
 
-    def _doors(self, ready: dict[str, Any]) -> None:
+    def _take_ports(self, ready: dict[str, Any]) -> None:
         """Take the ports from the ready line."""
         self.scpi_port: int = ready["scpi"]
         self.hislip_port: int = ready["hislip"]
@@ -95,15 +95,16 @@ class Twin:
 class NanonisTwin(Twin):
     """A running simulated Nanonis controller; a context manager that ends it.
 
-    `ports` are its doors on 127.0.0.1, `address` the first of them as an address for the driver, `process` the process.
+    `ports` are the numbers of its ports on 127.0.0.1, `address` the first of them as an address for the driver,
+    `process` the process.
     """
 
-    def _doors(self, ready: dict[str, Any]) -> None:
+    def _take_ports(self, ready: dict[str, Any]) -> None:
         self.ports: list[int] = ready["ports"]
 
     @property
     def address(self) -> str:
-        """The first door."""
+        """The first port."""
         return f"tcp://127.0.0.1:{self.ports[0]}"
 
 
@@ -149,7 +150,7 @@ def start_nanonis(deadline_s: float = 60.0, **options: Any) -> NanonisTwin:
 
     Args:
         deadline_s: seconds it may take to be ready.
-        options: the command line of ``gpax_instruments.twins.nanonis``, with underscores: port, doors, release,
+        options: the command line of ``gpax_instruments.twins.nanonis``, with underscores: port, ports, release,
             refusals, seed, noise, dwell, pace, session, ledger, wire_log, max_seconds.
 
     Raises:

@@ -177,12 +177,12 @@ class Scan:
         return found
 
     def wait(self, ms: int) -> tuple[Any, ...]:
-        """Hold the door until the scan ends, or for so long."""
+        """Hold the port until the scan ends, or for so long."""
         over = self.world.pause(1e9 if ms < 0 else 1e-3 * ms, lambda: not self.running) or not self.running
         return int(not over), str(self.world.session / f"{self.series}{self.count:04d}.sxm") if over else ""
 
     def wait_line(self, ms: int) -> tuple[Any, ...]:
-        """Hold the door until another line is there, or for so long."""
+        """Hold the port until another line is there, or for so long."""
         line = self._done()
         over = self.world.pause(1e9 if ms < 0 else 1e-3 * ms, lambda: self._done() > line or not self.running)
         return int(not over), self._done(), 0, 1

@@ -1,4 +1,4 @@
-"""The doors of the simulated Nanonis controller: frames in, frames out, one client a door at a time, 127.0.0.1 only."""
+"""The ports of the simulated Nanonis controller: frames in, frames out, one client a port at a time, 127.0.0.1 only."""
 
 import socket
 import threading
@@ -24,10 +24,10 @@ POLL_S = 0.005
 
 
 class Controller:
-    """Obeys requests, one at a time whatever the door.
+    """Obeys requests, one at a time whatever the port.
 
     Args:
-        lock: of the world; handlers that wait let other doors in.
+        lock: of the world; handlers that wait let other ports in.
         handlers: what each command does.
         release: whose forms are spoken.
         armed: faults to look at.
@@ -74,7 +74,7 @@ class Controller:
         return codecs.error_section()
 
 
-class Door:
+class TcpPort:
     """One port, which serves one client at a time; who comes second waits.
 
     Args:
@@ -87,7 +87,7 @@ class Door:
         self.controller, self.log = controller, log
         self._listener = socket.create_server((HOST, port))
         self._listener.settimeout(0.1)
-        self.port: int = self._listener.getsockname()[1]
+        self.number: int = self._listener.getsockname()[1]
         self._stopping = threading.Event()
         self._open: socket.socket | None = None
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -97,7 +97,7 @@ class Door:
         self._thread.start()
 
     def close(self) -> None:
-        """Give the port back; for a door that was never opened."""
+        """Give the port back; for a port that was never opened."""
         self._listener.close()
 
     def stop(self) -> None:
@@ -152,7 +152,7 @@ class Door:
 
     def _patience(self, connection: socket.socket) -> Callable[[float], bool]:
         def wait(seconds: float) -> bool:
-            """Sleep so long; true as soon as the client has gone, since the next one waits at this door."""
+            """Sleep so long; true as soon as the client has gone, since the next one waits at this port."""
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
                 if self._stopping.wait(min(left, POLL_S)) or _gone(connection):

@@ -114,7 +114,7 @@ class Spectroscopy:
         return ()
 
     def start(self, wanted: int, base: str) -> tuple[Any, ...]:
-        """Take a spectrum; with its data the door is held until it ends."""
+        """Take a spectrum; with its data the port is held until it ends."""
         if self.running:
             raise Refused("a bias spectroscopy is running")
         self.base = base or self.base

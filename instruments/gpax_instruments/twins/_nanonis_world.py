@@ -69,7 +69,7 @@ class World:
     """State and physics; the caller holds `lock`.
 
     Args:
-        lock: the condition under which commands run; its waits let other doors in.
+        lock: the condition under which commands run; its waits let other ports in.
         faults: faults to look at.
         seed: the film and every random number.
         noise: standard deviation of a current, share of the largest in its spectrum or of the setpoint.
@@ -129,7 +129,7 @@ class World:
         self.lock.notify_all()
 
     def pause(self, seconds: float, over: Callable[[], bool]) -> bool:
-        """Let other doors in for so many seconds, or until something is over; whether it was."""
+        """Let other ports in for so many seconds, or until something is over; whether it was."""
         end = time.monotonic() + seconds
         while not over() and (left := end - time.monotonic()) > 0:
             self.lock.wait(min(left, 0.02))  # what ends by the clock tells nobody

@@ -15,7 +15,7 @@ from gpax_instruments.twins import _process as process
 from gpax_instruments.twins._faults import Faults
 
 if TYPE_CHECKING:
-    from gpax_instruments.twins._nanonis_server import Door
+    from gpax_instruments.twins._nanonis_server import TcpPort
 
 __all__: list[str] = []
 
@@ -25,11 +25,11 @@ ATTEMPTS = 50  # to find neighbouring ports that are free
 def main(arguments: list[str] | None = None) -> int:
     """Serve until told to stop."""
     options = parser().parse_args(arguments)
-    return process.attend(options, lambda: Doors(options))
+    return process.attend(options, lambda: Ports(options))
 
 
-class Doors:
-    """The doors to one controller.
+class Ports:
+    """The ports to one controller.
 
     Args:
         options: of the command line.
@@ -38,7 +38,7 @@ class Doors:
     def __init__(self, options: argparse.Namespace) -> None:
         from gpax_instruments.twins._nanonis_modules import basic, modules
         from gpax_instruments.twins._nanonis_scan import Scan
-        from gpax_instruments.twins._nanonis_server import Controller, Door
+        from gpax_instruments.twins._nanonis_server import Controller, TcpPort
         from gpax_instruments.twins._nanonis_spectra import Spectroscopy
         from gpax_instruments.twins._nanonis_world import World
         from gpax_instruments.twins._scpi_server import WireLog
@@ -53,41 +53,41 @@ class Doors:
         )
         controller = Controller(lock, handlers, release, armed, options.refusals == "fields")
         self._log = WireLog(options.wire_log)
-        self._doors = _in_a_row(lambda port: Door(controller, self._log, port), options.port, options.doors)
-        for door in self._doors:
-            door.start()
-        self.ready: dict[str, object] = {"ports": [door.port for door in self._doors]}
+        self._ports = _in_a_row(lambda number: TcpPort(controller, self._log, number), options.port, options.ports)
+        for port in self._ports:
+            port.start()
+        self.ready: dict[str, object] = {"ports": [port.number for port in self._ports]}
 
     def close(self) -> None:
-        """Close every door."""
-        for door in self._doors:
-            door.stop()
+        """Close every port."""
+        for port in self._ports:
+            port.stop()
         self._log.close()
         self._world.close()
 
 
-def _in_a_row(door: "Callable[[int], Door]", first: int, count: int) -> "list[Door]":
-    """Doors at neighbouring ports, as a controller has them; OSError where the ports that were asked for are taken."""
+def _in_a_row(opened: "Callable[[int], TcpPort]", first: int, count: int) -> "list[TcpPort]":
+    """Ports with neighbouring numbers, as a controller has them; OSError where those that were asked for are taken."""
     for attempt in range(ATTEMPTS):
-        doors = [door(first)]
+        ports = [opened(first)]
         try:
             for _ in range(count - 1):
-                doors.append(door(doors[-1].port + 1))
+                ports.append(opened(ports[-1].number + 1))
         except (OSError, OverflowError):
-            for one in doors:
+            for one in ports:
                 one.close()
             if first or attempt + 1 == ATTEMPTS:
                 raise
             continue
-        return doors
+        return ports
     raise AssertionError("at least one attempt")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     line = process.common_parser("python -m gpax_instruments.twins.nanonis", __doc__.splitlines()[0])
-    line.add_argument("--port", type=int, default=0, help="port of the first door, the others follow; 0: free ones")
-    line.add_argument("--doors", type=int, default=2, help="how many doors")
+    line.add_argument("--port", type=int, default=0, help="number of the first port, the others follow; 0: free ones")
+    line.add_argument("--ports", type=int, default=2, help="how many ports")
     line.add_argument("--release", type=int, default=14718, help="of the software: 14718, or 13742 for that before")
     line.add_argument("--refusals", choices=("alone", "fields"), default="alone", help="what a refusal consists of")
     line.add_argument("--seed", type=int, default=0, help="the film and every random number")
