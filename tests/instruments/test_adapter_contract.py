@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+from adapter_peers import PEERS
 from adapter_rigs import RIGS
 from gpax_instruments.adapters import _adapter
 from gpax_instruments.errors import DeviceError, LinkLost, LinkTimeout, UnknownOutcome
@@ -18,7 +19,15 @@ NOWHERE = [
     [np.nan, 0.5], [0.5, np.inf], [-np.inf, 0.5], [1.5, 0.5], [0.5, -1e-9], [1e300, 0.5], [True, True], [0.5],
     [[0.5, 0.5]], ["0.5", "0.5"], None, [None, 0.5], [0.5, 0.5, 0.5], [10**400, 0.5], 0.5, [1j, 0.5],
 ]  # fmt: skip
-TELLING = [name for name, kind in RIGS.items() if kind.narrows]
+ALL = RIGS | PEERS
+
+
+def marked(names):
+    """Names of rigs, those of foreign libraries marked as slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in PEERS)) for name in names]
+
+
+TELLING = [name for name, kind in ALL.items() if kind.narrows]
 HERE = np.array([0.25, 0.75])
 
 
@@ -27,9 +36,9 @@ def _impatient(monkeypatch):
     monkeypatch.setattr(_adapter, "PATIENCE_S", 0.03)
 
 
-@pytest.fixture(params=RIGS)
+@pytest.fixture(params=marked(ALL))
 def rig(request, monkeypatch):
-    made = RIGS[request.param](monkeypatch)
+    made = ALL[request.param](monkeypatch)
     yield made
     made.world.free.set()
 
@@ -192,7 +201,7 @@ def test_what_does_not_get_safe_is_told(rig, connected):
         connected.make_safe()
 
 
-@pytest.mark.parametrize("rig", TELLING, indirect=True)
+@pytest.mark.parametrize("rig", marked(TELLING), indirect=True)
 def test_limits_of_the_other_side_narrow_ours(rig):
     rig.limits = (0.2, 3.0)
     with rig.make() as adapter:
@@ -206,7 +215,7 @@ def test_limits_of_the_other_side_narrow_ours(rig):
     assert moves(rig.world) == []
 
 
-@pytest.mark.parametrize("rig", TELLING, indirect=True)
+@pytest.mark.parametrize("rig", marked(TELLING), indirect=True)
 def test_another_unit_is_refused_before_anything_moves(rig):
     rig.unit = "mm"
     with pytest.raises(DeviceError, match="axis x is in 1, the other side says mm"):

@@ -29,6 +29,9 @@ COMMANDS: Mapping[str, str] = {
 }
 """What a measurement may be, and the command that takes it."""
 
+UNREACHABLE = {"API_CantConnectToDevice", "API_CantConnectToDatabase", "API_DeviceNotExported", "API_ServerNotRunning"}
+"""Reasons by which Tango says that nobody is there."""
+
 STAGE: Mapping[str, str] = {"x": "m", "y": "m", "z": "m", "alpha": "deg", "beta": "deg"}
 """Axes of the stage in the order of get_stage and move_stage, and their units."""
 
@@ -182,7 +185,7 @@ class TangoSTEM(Adapter):
         reasons = {str(getattr(one, "reason", "")) for one in getattr(error, "args", ())}
         if "API_DeviceTimedOut" in reasons:
             return LinkTimeout
-        if type(error).__name__ in ("ConnectionFailed", "CommunicationFailed") or "API_DeviceNotExported" in reasons:
+        if type(error).__name__ in ("ConnectionFailed", "CommunicationFailed") or reasons & UNREACHABLE:
             return LinkLost
         return DeviceError if type(error).__name__ == "DevFailed" else super()._fault(error)
 
