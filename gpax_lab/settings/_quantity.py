@@ -1,6 +1,5 @@
 """From the section [quantity] to scalarizers: functions of named arrays of a measurement."""
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,8 +7,6 @@ from gpax_lab.settings._check import SettingsError
 from gpax_lab.settings._kinds import arrays_of, load
 from gpax_lab.settings._schema import Alternative, Quantity
 from gpax_lab.spectra import Scalarizer
-
-_BRACES = re.compile(r"\{(\w+)\}")
 
 
 def scalarizer_of(chosen: Quantity | Alternative) -> Callable[[Any], Any]:
@@ -55,11 +52,8 @@ def quantity_of(chosen: Quantity, units: Mapping[str, str]) -> dict[str, str]:
         units: unit of each array of the instrument, as far as they are known.
     """
     found = scalarizer_of(chosen)
-    if isinstance(found, Scalarizer):
-        name, template = found.name, found.unit
-    else:
+    if not isinstance(found, Scalarizer):
         plugin = load("scalarizers", chosen.scalarizer)
         name = getattr(plugin, "quantity", chosen.scalarizer.replace("_", " "))
-        template = getattr(plugin, "unit", "a.u.")
-    unit = _BRACES.sub(lambda found: units.get(found[1], "a.u."), template).replace("/V V", "")
-    return {"name": chosen.name or name, "unit": chosen.unit or unit}
+        found = Scalarizer(name, found, ("measurement",), getattr(plugin, "unit", "a.u."))
+    return {"name": chosen.name or found.name, "unit": chosen.unit or found.unit_of(units, unknown="a.u.")}

@@ -4,8 +4,9 @@ Techniques have modules of their own: `loops` and `forc` (hysteresis), `sho` (ba
 `sts` (tunnelling), `streams` (long records), `stem4d` (diffraction patterns).
 """
 
+from gpax_lab.spectra._combinations import combine, difference, log10, ratio
 from gpax_lab.spectra._fit import Fit, curve_fit, judged, transformed
-from gpax_lab.spectra._scalarizer import Estimate, Quantity, Scalarizer, combine, difference, log10, ratio
+from gpax_lab.spectra._scalarizer import Estimate, Quantity, Scalarizer
 
 __all__ = [
     "Estimate",

@@ -16,9 +16,8 @@ from jax.scipy.special import erf
 from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating
-from gpax_lab.core._status import Status
 from gpax_lab.core._types import Bool, Float, Num
-from gpax_lab.spectra._scalarizer import Estimate, Scalarizer
+from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, stated
 
 SHARPNESS = 1000.0
 """1/V: how abruptly the corner width changes at the coercive bias (Jesse et al., as fitted in BGlib: d = 1000)."""
@@ -230,18 +229,14 @@ def log_loop_area(bias: ArrayLike, response: ArrayLike) -> Float[Array, "*batch"
     return jnp.log10(jnp.maximum(jnp.abs(loop_area(v, r)), LOG_FLOOR * around))
 
 
-def _stated(value: Array) -> Estimate:
-    """A number whose error nobody knows."""
-    status = jnp.where(jnp.isfinite(value), jnp.int8(Status.OK), jnp.int8(Status.UNDEFINED))
-    return Estimate(value, jnp.zeros_like(value), status)
-
-
+@jax.jit
 def _size(bias: ArrayLike, response: ArrayLike) -> Estimate:
-    return _stated(abs(loop_area(bias, response)))
+    return stated(abs(loop_area(bias, response)))
 
 
+@jax.jit
 def _logarithm(bias: ArrayLike, response: ArrayLike) -> Estimate:
-    return _stated(log_loop_area(bias, response))
+    return stated(log_loop_area(bias, response))
 
 
 LOOP_AREA = Scalarizer("loop area", _size, ("bias", "response"), "{response} {bias}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -178,26 +178,81 @@ class Scalarizer:
         missing = [name for name in self.arrays if name not in measurement.arrays]
         if missing:
             raise ValueError(f"the measurement has no {missing}; it has {sorted(measurement.arrays)}.")
-        found = self.function(*(jnp.asarray(measurement.arrays[name]) for name in self.arrays))
+        found = self.function(*(_precise(inexact(measurement.arrays[name], f"{name!r}")) for name in self.arrays))
         return float(found.value), float(found.variance)
 
-    def unit_of(self, units: Mapping[str, str]) -> str:
-        """The unit of the value, from the units of the arrays by name.
+    def prepared(self, **prepare: Callable[[Array], Array]) -> Scalarizer:
+        """The same number, of arrays that are prepared first.
+
+        Args:
+            **prepare: what is done to an array (...) that the scalarizer takes, by its name; compiled.
 
         Raises:
-            ValueError: the unit of an array is not among them.
+            ValueError: the scalarizer takes no array of such a name.
+
+        Example:
+            >>> from gpax_lab.spectra.loops import LOOP_AREA, despike, triangle
+            >>> bias = triangle(8.0, 32)
+            >>> LOOP_AREA.function(bias, jnp.ones(32).at[9].set(100.0)).value > 1.0
+            Array(True, dtype=bool)
+            >>> float(LOOP_AREA.prepared(response=despike).function(bias, jnp.ones(32).at[9].set(100.0)).value)
+            0.0
+        """
+        self._need(prepare)
+        each = [jax.jit(prepare[name]) if name in prepare else _as_it_is for name in self.arrays]
+
+        def function(*values: Any) -> Estimate:
+            return self.function(*(one(value) for one, value in zip(each, values, strict=True)))
+
+        return replace(self, function=function)
+
+    def rejecting(self, **limits: float) -> Scalarizer:
+        """The same number, but none (BAD_INPUT) where an array reaches a limit, as that of an amplifier at its rail.
+
+        Args:
+            **limits: magnitude from which on a value of an array (as it is given, before `prepared`) makes the whole
+                measurement a failed one, by the name of the array and in its unit.
+
+        Raises:
+            ValueError: the scalarizer takes no array of such a name.
+
+        Example:
+            >>> from gpax_lab.spectra.loops import LOOP_AREA, triangle
+            >>> float(LOOP_AREA.rejecting(response=10.0).function(triangle(8.0, 32), jnp.full(32, 11.0)).value)
+            nan
+        """
+        self._need(limits)
+
+        def function(*values: Any) -> Estimate:
+            given = dict(zip(self.arrays, values, strict=True))
+            return _rejected(self.function(*values), [given[name] for name in limits], list(limits.values()))
+
+        return replace(self, function=function)
+
+    def _need(self, names: Mapping[str, Any]) -> None:
+        if unknown := [name for name in names if name not in self.arrays]:
+            raise ValueError(f"{self.name!r} takes {list(self.arrays)}; got {unknown}.")
+
+    def unit_of(self, units: Mapping[str, str], unknown: str | None = None) -> str:
+        """The unit of the value, from the units of the arrays by name.
+
+        Args:
+            units: of the arrays.
+            unknown: what stands for that of an array that is not among them, such as "a.u.".
+
+        Raises:
+            ValueError: the unit of an array is not among them, and nothing stands for it.
 
         Example:
             >>> area = Scalarizer("area", lambda bias, response: ..., ("bias", "response"), "{response} {bias}")
             >>> area.unit_of({"bias": "V", "response": "pm"}), area.unit_of({"bias": "V", "response": "pm/V"})
             ('pm V', 'pm')
         """
-        try:
-            unit = self.unit.format_map(units)
-        except KeyError as error:
-            raise ValueError(
-                f"the unit {self.unit!r} of {self.name!r} needs that of {error}; given {dict(units)}."
-            ) from error
+        needed = _BRACES.findall(self.unit)
+        if unknown is None and (missing := [name for name in needed if name not in units]):
+            words = ", ".join(map(repr, missing))
+            raise ValueError(f"the unit {self.unit!r} of {self.name!r} needs that of {words}; given {dict(units)}.")
+        unit = _BRACES.sub(lambda found: str(units.get(found[1], unknown)), self.unit)
         return re.sub(r"/(\S+) \1(?=$|[\s)])", "", unit)
 
     def evaluate(self, data: _HasAxes, **axes: str) -> Quantity:
@@ -250,81 +305,9 @@ class Scalarizer:
         return where, values[0]
 
 
-def combine(
-    function: Callable[..., Array], *scalarizers: Scalarizer, name: str = "value", unit: str = "1"
-) -> Scalarizer:
-    """A quantity of several scalarizers of the same spectrum, with error propagation.
-
-    Variance sum_k (df/dv_k)^2 var_k: right where the fits use different bins (peaks in separate windows) and so have
-    independent errors. For numbers of one fit write one `quantity` instead: it knows their covariance.
-
-    Args:
-        function: values () -> (), differentiable.
-        *scalarizers: each takes its arrays by name.
-        name, unit: of the quantity.
-
-    Returns:
-        A `Scalarizer` of all the arrays that they take.
-    """
-    arrays = tuple(dict.fromkeys(name for one in scalarizers for name in one.arrays))
-    parts = [[arrays.index(name) for name in one.arrays] for one in scalarizers]
-
-    @jax.jit
-    def propagate(values: Array, variances: Array, status: Array) -> Estimate:
-        value, slope = jax.value_and_grad(lambda v: function(*v))(values)
-        return checked(value, jnp.sum(slope**2 * variances), status, jnp.all(jnp.isfinite(values)))
-
-    def joined(*given: Any) -> Estimate:
-        found = [one.function(*(given[k] for k in part)) for one, part in zip(scalarizers, parts, strict=True)]
-        values, variances = (jnp.stack([jnp.asarray(one[k]) for one in found]) for k in (0, 1))
-        return propagate(values, variances, Status.worst_of(*(one.status for one in found)))
-
-    return Scalarizer(name, joined, arrays, unit)
-
-
-def ratio(numerator: Scalarizer, denominator: Scalarizer) -> Scalarizer:
-    """Ratio of two independent numbers, as of two peaks fitted in separate windows.
-
-    Args:
-        numerator, denominator: scalarizers whose errors are independent.
-
-    Returns:
-        A `Scalarizer` in the quotient of their units.
-    """
-    same = numerator.unit == denominator.unit
-    unit = "1" if same else f"({numerator.unit})/({denominator.unit})"
-    name = f"{numerator.name} / {denominator.name}"
-    return combine(lambda a, b: a / b, numerator, denominator, name=name, unit=unit)
-
-
-def difference(first: Scalarizer, second: Scalarizer) -> Scalarizer:
-    """First minus second, independent.
-
-    Args:
-        first, second: of one unit.
-
-    Returns:
-        A `Scalarizer` in that unit.
-
-    Raises:
-        ValueError: they have different units.
-    """
-    if first.unit != second.unit:
-        raise ValueError(f"a difference needs one unit; got {first.unit!r} and {second.unit!r}.")
-    return combine(lambda a, b: a - b, first, second, name=f"{first.name} - {second.name}", unit=first.unit)
-
-
-def log10(scalarizer: Scalarizer) -> Scalarizer:
-    """Decimal logarithm of a number; a value that is not positive is a failed measurement.
-
-    Args:
-        scalarizer: of a positive number.
-
-    Returns:
-        A `Scalarizer` with the unit "log10(...)".
-    """
-    unit = "1" if scalarizer.unit == "1" else f"log10({scalarizer.unit})"
-    return combine(jnp.log10, scalarizer, name=f"log10 of {scalarizer.name}", unit=unit)
+def stated(value: Array) -> Estimate:
+    """A number (...) whose error nobody knows."""
+    return checked(value, jnp.zeros_like(value), jnp.int8(Status.OK), jnp.isfinite(value))
 
 
 def checked(value: Array, variance: Array, status: Array, good: Array) -> Estimate:
@@ -333,6 +316,27 @@ def checked(value: Array, variance: Array, status: Array, good: Array) -> Estima
     status = jnp.where((status == Status.OK) & ~finite, jnp.int8(Status.UNDEFINED), status)
     good = good & finite
     return Estimate(jnp.where(good, value, jnp.nan), jnp.where(good, variance, jnp.nan), status)
+
+
+_BRACES = re.compile(r"\{([^{}]+)\}")
+"""The name of an array in a unit."""
+
+
+def _precise(values: Array) -> Array:
+    """In the default precision at least: instruments and files hand out float32, in which sums lose digits."""
+    return values.astype(jnp.promote_types(values.dtype, jnp.result_type(float)))
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+@jax.jit
+def _rejected(found: Estimate, arrays: list[Array], limits: list[float]) -> Estimate:
+    below = [jnp.max(jnp.abs(array), initial=0.0) < limit for array, limit in zip(arrays, limits, strict=True)]
+    good = jnp.all(jnp.stack([*below, jnp.isfinite(found.value)]))
+    status = jnp.where(jnp.all(jnp.stack(below)), found.status, jnp.int8(Status.BAD_INPUT))
+    return checked(found.value, found.variance, status, good)
 
 
 _Frozen = tuple[bytes, str, tuple[int, ...]]
@@ -366,6 +370,6 @@ def _over_rows(
     axes = {name: _thawed(key) for name, key in known}
 
     def one(row: Array) -> Estimate:
-        return function(*(axes.get(name, row) for name in arrays))
+        return function(*(axes.get(name, _precise(row)) for name in arrays))
 
     return jax.jit(lambda rows: jax.lax.map(one, rows, batch_size=CHUNK))

@@ -14,9 +14,10 @@ from jax.typing import ArrayLike
 
 from gpax_lab.core._inputs import floating, numbers
 from gpax_lab.core._types import Float
+from gpax_lab.spectra._combinations import ratio
 from gpax_lab.spectra._fit import Fit, curve_fit, judged, refused
 from gpax_lab.spectra._residual import LITTLE, NOT_NOISE, neighbour_correlation
-from gpax_lab.spectra._scalarizer import Scalarizer, ratio
+from gpax_lab.spectra._scalarizer import Scalarizer
 
 __all__ = [
     "Alignment",

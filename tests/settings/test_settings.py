@@ -10,7 +10,9 @@ from gpax_lab.settings import SettingsError, build, load, parse
 from gpax_lab.settings._build import sampler_of
 from gpax_lab.settings._files import to_plain, to_toml
 from gpax_lab.settings._kinds import instrument_section, sampler_section
+from gpax_lab.settings._quantity import quantity_of, scalarizer_of
 from gpax_lab.settings._schema import Grid
+from gpax_lab.spectra import Scalarizer
 
 PFM = {
     "kind": "pfm",
@@ -206,5 +208,26 @@ def test_a_measurement_at_the_rail_is_rejected():
     )
     keep = build(parse(GOOD | {"quantity": {"reject_above": 1.01}})).scalarize
     drop = build(parse(GOOD | {"quantity": {"reject_above": 1.0}})).scalarize
-    assert np.isfinite(keep(reading))
-    assert np.isnan(drop(reading))
+    assert np.isfinite(keep(reading)).all()
+    assert np.isnan(drop(reading)).all()
+
+
+def test_our_scalarizers_are_scalarizers_with_units():
+    """The mean of a window against numpy; and what a campaign reads is what a file gives."""
+    energy, counts = np.linspace(0.0, 1.0, 11), np.arange(22.0).reshape(2, 11) + 1.0
+    reading = type("Reading", (), {"arrays": {"energy": energy, "counts": counts}})
+    window = {"scalarizer": "mean_of", "array": "counts", "axis": "energy", "low": 0.25, "high": 0.75}
+    chosen = parse(GOOD | {"quantity": window}).quantity
+    assert scalarizer_of(chosen)(reading) == (pytest.approx(counts[:, 3:8].mean(), rel=1e-12), 0.0)
+    assert quantity_of(chosen, {"counts": "Hz"}) == {"name": "mean", "unit": "Hz"}
+    logarithm = parse(GOOD | {"quantity": window | {"log": True}}).quantity
+    assert scalarizer_of(logarithm)(reading)[0] == pytest.approx(np.log10(counts[:, 3:8].mean()), rel=1e-12)
+    assert quantity_of(logarithm, {"counts": "Hz"})["unit"] == "log10(Hz)"
+    nothing = parse(GOOD | {"quantity": window | {"low": 2.0, "high": 3.0}}).quantity
+    assert np.isnan(scalarizer_of(nothing)(reading)).all()
+    with pytest.raises(SettingsError, match="say along which array"):
+        build(parse(GOOD | {"quantity": {"scalarizer": "mean_of", "array": "counts", "low": 0.0}}))
+    area = parse(GOOD | {"quantity": {"scalarizer": "loop_area"}}).quantity
+    assert isinstance(scalarizer_of(area), Scalarizer)
+    assert quantity_of(area, {"bias": "V", "response": "pm/V"}) == {"name": "loop area", "unit": "pm"}
+    assert scalarizer_of(area) is scalarizer_of(parse(GOOD | {"quantity": {"scalarizer": "loop_area"}}).quantity)

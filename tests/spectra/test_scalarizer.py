@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from gpax_lab.core import Status
-from gpax_lab.spectra import _scalarizer, curve_fit
-from gpax_lab.spectra._scalarizer import Scalarizer, combine, difference, log10, ratio
+from gpax_lab.spectra import Scalarizer, _scalarizer, combine, curve_fit, difference, log10, ratio
+from gpax_lab.spectra.loops import LOOP_AREA, despike, triangle
 
 X = jnp.linspace(0.0, 1.0, 40)
 START = jnp.array([1.0, 1.0])
@@ -109,3 +109,41 @@ def test_one_trace_for_a_campaign(spectra):
 
 def test_the_example_runs():
     assert doctest.testmod(_scalarizer, raise_on_error=True).attempted > 0
+
+
+def test_arrays_are_prepared_and_limits_are_of_what_was_measured():
+    bias = triangle(8.0, 64)
+    clean = jnp.where(jnp.roll(jnp.arange(64), 16) < 32, -1.0, 1.0)
+    torn = clean.at[20].set(50.0)
+    size = lambda response, scalar: float(scalar.function(bias, response).value)  # noqa: E731
+    mended = LOOP_AREA.prepared(response=despike)
+    assert size(torn, mended) == size(clean, LOOP_AREA) != size(torn, LOOP_AREA)
+    for scalar in (mended.rejecting(response=50.0), LOOP_AREA.rejecting(response=50.0)):
+        found = scalar.function(bias, torn)
+        assert (np.isnan(found.value), np.isnan(found.variance), int(found.status)) == (True, True, Status.BAD_INPUT)
+        assert size(clean, scalar) == size(clean, LOOP_AREA)
+        assert np.isnan(size(clean.at[3].set(jnp.nan), scalar))
+    for wrong in (lambda: LOOP_AREA.prepared(signal=despike), lambda: LOOP_AREA.rejecting(signal=1.0)):
+        with pytest.raises(ValueError, match="takes \\['bias', 'response'\\]; got \\['signal'\\]"):
+            wrong()
+    rows = jnp.stack([torn, clean])
+    assert jax.jit(jax.vmap(lambda r: mended.function(bias, r).value))(rows).tolist() == [size(clean, mended)] * 2
+
+
+def test_single_precision_is_widened(spectra):
+    """A file and a measurement give one number, that of the values in double precision."""
+    narrow = np.asarray(spectra[:3], np.float32)
+    wide = [float(slope.function(jnp.asarray(row, float)).value) for row in narrow]
+    assert [slope(SimpleNamespace(arrays={"signal": row}))[0] for row in narrow] == wide
+    data = SimpleNamespace(values=narrow, unit="V", axes=(SimpleNamespace(name="y", unit="m", values=np.arange(3.0)),))
+    data.axes += (SimpleNamespace(name="t", unit="s", values=np.asarray(X)),)
+    signal = replace(slope, arrays=("t", "signal"), function=lambda t, y: slope.function(y))
+    np.testing.assert_allclose(signal.evaluate(data).value, wide, rtol=1e-12)
+
+
+def test_units_of_arrays_with_any_name():
+    mean = Scalarizer("mean", lambda a: a, ("LI X",), "{LI X} {a.b[0]}")
+    assert mean.unit_of({"LI X": "A", "a.b[0]": "V"}) == "A V"
+    assert mean.unit_of({"LI X": "A"}, unknown="a.u.") == "A a.u."
+    with pytest.raises(ValueError, match=r"needs that of 'a.b\[0\]'"):
+        mean.unit_of({"LI X": "A"})

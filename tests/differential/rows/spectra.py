@@ -9,6 +9,7 @@ from table import EVERYWHERE, FEW, Row, row
 
 from gpax_lab.simulators import diffraction
 from gpax_lab.spectra import (
+    Scalarizer,
     _fit,
     _loop,
     _loop_fit,
@@ -17,16 +18,18 @@ from gpax_lab.spectra import (
     _normal_equations,
     _residual,
     _sho_start,
+    difference,
     edx,
     eels,
     forc,
+    log10,
     loops,
     peaks,
+    ratio,
     sho,
     streams,
     sts,
 )
-from gpax_lab.spectra._scalarizer import Scalarizer, difference, log10, ratio
 from gpax_lab.spectra.stem4d import _detectors, _fields, _strain
 from rows.inference import KEY
 
@@ -41,6 +44,7 @@ def triangle(top: float, points: int) -> np.ndarray:
 
 
 BIAS = triangle(8.0, 32)
+MENDED = _loop.LOOP_AREA.prepared(response=_loop.despike).rejecting(response=1e3)
 FIT = ("jit", "vmap")
 SHORT = ("jit", "vmap", "grad")
 FITTED = 1e-6
@@ -132,6 +136,11 @@ def hysteresis() -> list[Row]:
         put("_loop.loop_area", lambda y: _loop.loop_area(BIAS, y), response),
         put("_loop.log_loop_area", lambda y: _loop.log_loop_area(BIAS, y), response),
         put("_loop.despike", _loop.despike, spiky),
+        put(
+            "_scalarizer.Scalarizer.prepared spectra._scalarizer.Scalarizer.rejecting spectra._scalarizer.stated",
+            jax.vmap(lambda y: MENDED.function(BIAS, y)[:2]),
+            spiky,
+        ),
         put("_loop.coercive_biases", lambda y: _loop.coercive_biases(BIAS, y), response),
         put("_loop.remanence", lambda y: _loop.remanence(BIAS, y), response),
         put("_loop_start.loop_start", lambda y: _loop_start.loop_start(BIAS, y), response, FEW),
@@ -244,8 +253,8 @@ def curves() -> list[Row]:
     of_pieces = "_normal_equations.normal spectra._normal_equations.curve spectra._normal_equations.data "
     of_pieces += "spectra._normal_equations.free_parameters spectra._normal_equations.fix_params "
     of_pieces += "spectra._normal_equations.gauss_jordan_solve spectra._normal_equations.within"
-    combined = "_scalarizer.Scalarizer.of_fit spectra._scalarizer.combine spectra._scalarizer.ratio "
-    combined += "spectra._scalarizer.difference spectra._scalarizer.checked "
+    combined = "_scalarizer.Scalarizer.of_fit spectra._combinations.combine spectra._combinations.ratio "
+    combined += "spectra._combinations.difference spectra._scalarizer.checked "
     return [
         put(several, fitted, y),
         row("spectra._fit.curve_fit", lambda: (bounded, (y,)), "bounded", ("jit",), tolerance=1e-5),
@@ -271,7 +280,7 @@ def curves() -> list[Row]:
             FEW,
             1e-8,
         ),
-        put(combined + "spectra._scalarizer.log10", joined, np.abs(y) + 0.5, ("jit",)),
+        put(combined + "spectra._combinations.log10", joined, np.abs(y) + 0.5, ("jit",)),
         *[
             put(
                 f"peaks.{name}",
