@@ -50,6 +50,8 @@ def action_of(planned: Any) -> actions.Intervention:
             return actions.Reweigh(planned.weights)
         case schema.Rescale():
             return actions.Rescale(planned.scalarizer)
+        case schema.Reject():
+            return actions.Reject(planned.name, planned.formula, planned.why or "")
     prior = {name: distribution(value) for name, value in planned.prior.items()}
     return actions.Adopt(
         planned.name, planned.formula, prior, planned.units, tuple(planned.inputs), share=planned.share

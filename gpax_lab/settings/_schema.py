@@ -266,8 +266,19 @@ class Adopt:
     share: float | None = entry(number(0.0, 1.0, above=True), None, "its probability when it joins")
 
 
+@dataclass(frozen=True)
+class Reject:
+    """Turn a proposed law down, which changes nothing: the journal says that it was, and why."""
+
+    kind = "reject"
+    step: int = entry(whole(0), meaning="steps done before it")
+    name: str = entry(text, meaning="of the law")
+    formula: str = entry(text, meaning="of the law, such as A * exp(-x / t)")
+    why: str | None = entry(text, None, "reason")
+
+
 INTERVENTIONS: Mapping[str, type] = {
-    "pin": Pin, "veto": Veto, "reweigh": Reweigh, "rescale": Rescale, "adopt": Adopt,
+    "pin": Pin, "veto": Veto, "reweigh": Reweigh, "rescale": Rescale, "adopt": Adopt, "reject": Reject,
 }  # fmt: skip
 
 

@@ -1,12 +1,16 @@
 """What settings reach: models, noise, kernels, samplers, hypotheses and instruments, built from a few lines each."""
 
 import tomllib
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from gpax_lab.experiment._intervention_records import to_record
+from gpax_lab.experiment.interventions import Adopt, Intervention, Pin, Reject, Rescale, Reweigh, Veto
 from gpax_lab.settings import SettingsError, build, load, parse
 from gpax_lab.settings._files import to_toml
+from gpax_lab.settings._interventions import Planned
 from gpax_lab.storage import Dataset, axis, save
 
 XY = "x = { low = 0.0, high = 2e-6 }\ny = { low = 0.0, high = 2e-6 }\n"
@@ -120,6 +124,35 @@ def test_every_instrument_is_reached(folder, name):
     plan = plan_of(folder, "", INSTRUMENTS[name])
     assert type(plan.driver).__name__ == name
     assert len(plan.axes) == plan.seeds.shape[1] == 2
+
+
+ACTIONS = {
+    "pin": ("points = [[1e-6, 1e-6]]", Pin(np.array([[1e-6, 1e-6]]))),
+    "veto": ("points = [[1e-6, 1e-6]]", Veto(np.array([[1e-6, 1e-6]]))),
+    "reweigh": ("weights = [1.0]", Reweigh((1.0,))),
+    "rescale": ('scalarizer = "loop_area"', Rescale("loop_area")),
+    "adopt": (
+        f'name = "slope"\nformula = "A * x"\nprior = {{ A = {NORMAL} }}\nshare = 0.3',
+        Adopt("slope", "A * x", {"A": {"distribution": "Normal", "loc": 0.0, "scale": 1.0}}, {}, ("x",), share=0.3),
+    ),
+    "reject": ('name = "kink"\nformula = "abs(x)"\nwhy = "a corner"', Reject("kink", "abs(x)", "a corner")),
+}
+
+
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_every_intervention_is_planned_in_its_step(folder, kind):
+    """From the file to what a journal would write of it."""
+    text, wanted = ACTIONS[kind]
+    assert set(ACTIONS) == {one.__name__.lower() for one in get_args(Intervention)}
+    settings = plan_of(folder, f'[[interventions]]\nkind = "{kind}"\nstep = 2\n{text}\n').settings
+    planned = Planned(settings.interventions, ())
+    assert planned(None) == []
+    planned.step = 2
+    (found,) = planned(None)
+    (header, arrays), (right, points) = to_record(found), to_record(wanted)
+    assert header == right
+    np.testing.assert_equal(arrays, points)
+    assert planned(None) == []
 
 
 def test_a_driver_refuses_in_words_of_its_field(folder):
