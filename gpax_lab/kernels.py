@@ -120,6 +120,11 @@ class _Function(Kernel):
             ) from None
         return self.function(*args, **kwargs)
 
+    def __reduce__(self) -> Any:
+        """Those of this module by their names, so that what is read back is the same one."""
+        name = getattr(self.function, "__name__", "")
+        return name if globals().get(name) is self else super().__reduce__()
+
     def __repr__(self) -> str:
         return name_of(self.function)
 

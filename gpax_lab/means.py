@@ -20,6 +20,7 @@ from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
 from gpax_lab.core._priors import Params, Scoped, as_program, name_of, parameter_shapes, sample
 from gpax_lab.core._steps import logistic_step
+from gpax_lab.core._structural import Structural
 from gpax_lab.core._types import Float
 
 __all__ = [
@@ -141,7 +142,7 @@ def growing_oscillation(x: Float[Array, " d"], params: Params) -> Float[Array, "
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Law:
+class Law(Structural):
     """A mean function with all that makes it a hypothesis: priors, formula, units and where it comes from.
 
     It is called like any mean function: `gp.exact(1, mean=law, prior=law.prior)` lets a process absorb what the law

@@ -6,6 +6,7 @@ count as equal where they are the same one and the numbers, texts and arrays tha
 were; arrays, distributions and everything else by value.
 """
 
+import ast
 import contextlib
 import dataclasses
 import functools
@@ -111,6 +112,8 @@ def fingerprint(part: Any) -> Hashable:
         return type(part), part.func, fingerprint(part.args), fingerprint(part.keywords)
     if isinstance(part, tuple | list):
         return type(part), tuple(fingerprint(value) for value in part)
+    if isinstance(part, ast.AST):  # of a formula
+        return type(part), ast.dump(part)
     if isinstance(part, Mapping):
         return type(part), tuple((name, fingerprint(value)) for name, value in part.items())
     if dataclasses.is_dataclass(part) and not isinstance(part, type) and type(part).__module__.startswith("gpax_lab."):

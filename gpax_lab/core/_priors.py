@@ -184,7 +184,9 @@ def default(name: str, shape: tuple[int, ...], dim: int) -> dist.Distribution | 
         return None
     median, sd = median_and_sd
     # Its values are right: numpyro need not look at them, which takes five small programs.
-    return dist.LogNormal(np.full(shape, math.log(median)), sd, validate_args=False)
+    middle = np.full(shape, math.log(median))
+    middle.flags.writeable = False  # nobody can change it, so that it is compared by value
+    return dist.LogNormal(middle, sd, validate_args=False)
 
 
 def _is_mapping(prior: Any) -> bool:

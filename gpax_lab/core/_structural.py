@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Callable, Hashable
 from dataclasses import fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import jax
 
@@ -17,6 +17,11 @@ class Structural:
     Two are equal if their types and fields are: numbers, arrays and distributions by value, functions by identity (and
     by the numbers that they read from around them), see `_interning.fingerprint`. So they serve as static arguments of
     `jax.jit`, and what was compiled for one serves its equals.
+
+    A copy is the same object. One that was pickled and read back (cloudpickle is needed for that) equals the original
+    where every function of the user's in it can be imported from a module by its name; a lambda, a function within
+    another one and those of a notebook are written out and come back as other functions, so that such a model is
+    another one: it gives the same numbers, and is compiled once more.
 
     Attributes:
         compiled: names of methods that are compiled as they are called, with the positions of their static arguments.
@@ -52,14 +57,22 @@ class Structural:
     def __hash__(self) -> int:
         return self._hash
 
+    def __copy__(self) -> Self:
+        """Itself: nothing of it changes."""
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        """Itself: nothing of it changes, and a copy of what it holds would be compiled again."""
+        return self
+
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[type, bytes]]:
         """For pickle: such values hold functions, which cloudpickle can write and pickle alone can not."""
         try:
             import cloudpickle
         except ImportError as error:
             raise TypeError(
-                "a model is made of functions, which do not pickle: keep a posterior by posterior.save(path), read it "
-                "by load_posterior(path, model), or install cloudpickle."
+                "models, kernels and laws are made of functions, which do not pickle: keep a posterior by "
+                "posterior.save(path), read it by load_posterior(path, model), or install cloudpickle."
             ) from error
         parts = {one.name: getattr(self, one.name) for one in fields(self)}  # type: ignore[arg-type]
         return _rebuilt, (type(self), cloudpickle.dumps(parts))

@@ -18,6 +18,7 @@ from gpax_lab.core._inputs import traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
+from gpax_lab.core._structural import Structural
 from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.inference._posterior import Info, Posterior, mixture_moments, status_in_words
 from gpax_lab.kernels import matern52
@@ -29,7 +30,7 @@ from gpax_lab.models._parametric import parametric
 
 
 @dataclass(frozen=True, eq=False)
-class Hypotheses:
+class Hypotheses(Structural):
     """Models that compete, by name, and how probable each is before anything is read.
 
     Build one and keep it: it stands where a model does, in `bayes_opt(hypotheses, model_average(smc(256)), ...)`.

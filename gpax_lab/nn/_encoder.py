@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from jax import Array
 
+from gpax_lab.core._structural import Structural
+
 
 @dataclass(frozen=True, eq=False)
-class Encoder:
+class Encoder(Structural):
     """A network as a pure function; static, its weights are an argument.
 
     Attributes:
