@@ -31,6 +31,7 @@ class Status(IntEnum):
     NOT_SOLVED = 10
     FACTORISATION_FAILED = 4
     CONTRADICTION = 13
+    NOT_POSITIVE_DEFINITE = 14
     NOT_FINITE = 5
     # Fits of curves, spectra and lattices.
     POOR_FIT = 20
@@ -87,10 +88,18 @@ class Status(IntEnum):
         Args:
             *cases: condition, of any shape that broadcasts, and the status that it stands for.
 
+        Raises:
+            TypeError: codes without conditions; `worst_of` takes these.
+
         Example:
             >>> Status.worst((True, Status.NOT_MIXED), (True, Status.NOT_FINITE), (False, Status.DIVERGENT)).item()
             5
         """
+        if not all(isinstance(case, tuple) and len(case) == 2 and isinstance(case[1], cls) for case in cases):
+            raise TypeError(
+                "Status.worst takes pairs of a condition and a Status, as in Status.worst((r_hat > 1.05, "
+                "Status.NOT_MIXED)); of codes the worst is Status.worst_of(codes)."
+            )
         order = list(cls)
         ranked = sorted(cases, key=lambda case: order.index(case[1]))
         code = jnp.int8(cls.OK)
@@ -100,19 +109,28 @@ class Status(IntEnum):
 
     @classmethod
     def worst_of(cls, *codes: ArrayLike) -> Array:
-        """(...) int8 code of the worst of several results.
+        """(...) int8 code of the worst of several results, or () of one array of them.
 
         Args:
-            *codes: (...) of `Status`, of any shapes that broadcast.
+            *codes: (...) of `Status`, of any shapes that broadcast. Of one array all elements are looked at, of several
+                those in the same place; `Status.of` makes a member of the code.
+
+        Raises:
+            TypeError: none is given.
 
         Example:
             >>> Status.worst_of(Status.OK, Status.SINGULAR, Status.POOR_FIT) == Status.SINGULAR
             Array(True, dtype=bool)
+            >>> Status.of(Status.worst_of(np.array([0, 27, 20]))).name
+            'SINGULAR'
         """
+        if not codes:
+            raise TypeError("Status.worst_of takes the codes of one or more results, or one array of them.")
         order = np.asarray(list(cls), np.int8)
         severity = np.zeros(int(order.max()) + 1, np.int8)
         severity[order] = np.arange(len(order))
-        worst = functools.reduce(jnp.maximum, [jnp.asarray(severity)[jnp.asarray(code)] for code in codes])
+        ranks = [jnp.asarray(severity)[jnp.asarray(code)] for code in codes]
+        worst = functools.reduce(jnp.maximum, ranks) if len(ranks) > 1 else jnp.max(ranks[0], initial=0)
         return jnp.asarray(order)[worst]
 
 
@@ -166,6 +184,12 @@ _WORDS = {
     Status.CONTRADICTION: (
         "Observations whose known variance is zero contradict each other or the law, and the model adds no noise: "
         "give their variances, or the model noise='inferred'."
+    ),
+    Status.NOT_POSITIVE_DEFINITE: (
+        "The covariance of the observations was finite and had no Cholesky factor at any starting point: the kernel is "
+        "not positive definite. Look at the kernel: build it by + and * from kernels that are, and look at the "
+        "eigenvalues of its matrix of a few points. A good kernel comes to this only where inputs repeat without "
+        "noise: give their variances."
     ),
     Status.NOT_FINITE: (
         "The log density was not finite at any starting point: a prior allows values where the mean or kernel is "

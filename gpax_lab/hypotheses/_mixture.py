@@ -275,8 +275,13 @@ class HypothesisMixture(ABC):
         return np.repeat(np.arange(len(self.posteriors)), [p.log_weight.size for p in self.posteriors])
 
     @property
+    def status(self) -> Status:
+        """The worst of all fits: `status.describe()` says it in words with the remedy (outside jit)."""
+        return Status.of(self.info.status)
+
+    @property
     def info(self) -> Info:
-        """The worst of all: the worst outcome, the largest R-hat, the fewest effective draws."""
+        """The worst of all: the worst status, the largest R-hat, the fewest effective draws."""
         infos = [posterior.info for posterior in self.posteriors]
         each = jax.tree.map(lambda *values: jnp.stack(values), *infos)
         return Info(

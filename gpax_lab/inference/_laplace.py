@@ -130,8 +130,9 @@ def _distinct(ends: BFGSResult, unit: Array) -> _Modes:
     good = jnp.isfinite(energy) & ~again & (energy < energy[0] + DEPTH) & mode
     ranked = jnp.argsort(~good, stable=True)[:MODES]
     kept = jnp.where(good[ranked], energy[ranked], jnp.inf)
-    # Where there is none the best one stands, and has no share.
-    points = jnp.where(jnp.isfinite(kept)[:, None], z[ranked], z[0][None])
+    # Where there is none the best one stands, and has no share; where no start has a density, one that is a point.
+    best = z[jnp.argmax(jnp.isfinite(z).all(axis=1))]
+    points = jnp.where(jnp.isfinite(kept)[:, None], z[ranked], best[None])
     short = MODES - ranked.size
     more = jnp.sum(good & (energy < energy[0] + 3.0)) > MODES
     return _Modes(

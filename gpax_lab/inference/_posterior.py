@@ -104,6 +104,11 @@ class Posterior:
         return f"<Posterior of {kind}: {draws} draws of {named}; {status_in_words(self.info.status)}>"
 
     @property
+    def status(self) -> Status:
+        """What the fit came to: `status.describe()` says it in words with the remedy (outside jit)."""
+        return Status.of(self.info.status)
+
+    @property
     def models(self) -> tuple[Model, ...]:
         """The models behind it: one."""
         return (self.model,)
@@ -166,7 +171,8 @@ class Posterior:
     def conditioned(self, obs: Observations) -> "Posterior":
         """The posterior with its factor computed from its draws and the observations."""
         factor = condition_draws(self.model, self.params, obs)
-        weight, info, seen = _settled(factor.ok, self.log_weight, self.info, obs, self.model.needs_noise)
+        both = factor.ok, getattr(factor, "finite", None)
+        weight, info, seen = _settled(*both, self.log_weight, self.info, obs, self.model.needs_noise)
         return replace(self, log_weight=weight, factor=factor, seen=seen, info=info)
 
     def with_pending(self, obs: Observations) -> "Posterior":
@@ -316,16 +322,25 @@ def conditioning_ahead(ahead: Ahead, posterior: Posterior, obs: Observations) ->
     """Shapes of `posterior.conditioned(obs)` from those of the posterior, its programs handed to `ahead`."""
     factor = ahead(condition_draws, posterior.model, posterior.params, obs)
     needs = posterior.model.needs_noise
-    weight, info, seen = ahead(_settled, factor.ok, posterior.log_weight, posterior.info, obs, needs)
+    both = factor.ok, getattr(factor, "finite", None)
+    weight, info, seen = ahead(_settled, *both, posterior.log_weight, posterior.info, obs, needs)
     return replace(posterior, log_weight=weight, factor=factor, seen=seen, info=info)
 
 
 @partial(jax.jit, static_argnames="needs")
-def _settled(ok: Array, log_weight: Array, info: Info, obs: Observations, needs: Needs) -> tuple[Array, Info, Array]:
-    """Weights and diagnostics once it is known which draws have a factor (draws,), and the slots they have seen."""
+def _settled(
+    ok: Array, finite: Array | None, log_weight: Array, info: Info, obs: Observations, needs: Needs
+) -> tuple[Array, Info, Array]:
+    """Weights and diagnostics once it is known which draws have a factor (draws,), and the slots they have seen.
+
+    Also whether the numbers of their covariances were finite (draws,), None where the model does not tell.
+    """
     failures = jnp.sum(~ok)
     bad = (failures > 0) & (info.status == Status.OK)
     status = jnp.where(bad, Status.FACTORISATION_FAILED, info.status)
+    if finite is not None:
+        indefinite = jnp.all(finite & ~ok) & (status == Status.NOT_FINITE)
+        status = jnp.where(indefinite, Status.NOT_POSITIVE_DEFINITE, status)
     if needs != "nothing":
         status = jnp.where(contradictory(obs, needs), Status.CONTRADICTION, status)
     # A draw without a factor predicts nothing: it loses its weight, unless no draw has one.

@@ -22,16 +22,19 @@ class Factor(NamedTuple):
     Attributes:
         x: (n, d) inputs in the unit cube.
         lower: (n, n) Cholesky factor of the stabilised Gram matrix of the active slots.
-        weights: (n,) K^-1 r over the measured slots, 0 elsewhere.
+        alpha: (n,) K^-1 r over the measured slots, 0 elsewhere.
         active: (n,) bool, slots that reduce the variance.
         ok: () bool, whether the factorisation succeeded.
+        finite: () bool, whether all numbers of the matrix were finite: if they were and it has no factor, it is not
+            positive definite.
     """
 
     x: Array
     lower: Array
-    weights: Array
+    alpha: Array
     active: Array
     ok: Array
+    finite: Array
 
 
 def gram(kernel: KernelLike, params: Params, x: Array, z: Array) -> Array:
@@ -64,9 +67,12 @@ def log_marginal_of(k: Array, residual: Array, noise: Array, active: Array) -> A
 
 def condition(kernel: KernelLike, params: Params, x: Array, residual: Array, noise: Array, measured: Array) -> Factor:
     """Condition on the measured residuals."""
-    lower, ok = cholesky(masked(gram(kernel, params, x, x), noise, measured))
-    weights = solve_upper(lower, solve_lower(lower, jnp.where(measured, residual, 0.0)))
-    return Factor(x, lower, jnp.where(measured, weights, 0.0), measured, ok)
+    k = masked(gram(kernel, params, x, x), noise, measured)
+    lower, ok = cholesky(k)
+    alpha = solve_upper(lower, solve_lower(lower, jnp.where(measured, residual, 0.0)))
+    return Factor(
+        x=x, lower=lower, alpha=jnp.where(measured, alpha, 0.0), active=measured, ok=ok, finite=jnp.isfinite(k).all()
+    )
 
 
 def condition_on_pending(
@@ -78,9 +84,9 @@ def condition_on_pending(
     Desautels et al. 2014, JMLR 15, 4053).
     """
     lower, ok = cholesky(masked(gram(kernel, params, x, x), noise, active))
-    weights = jnp.where(factor.active, factor.weights, 0.0)
-    # A slot that turned pending since the factor was made has a new position: its weight is zero, so means agree.
-    return Factor(x, lower, weights, active, factor.ok & ok)
+    alpha = jnp.where(factor.active, factor.alpha, 0.0)
+    # A slot that turned pending since the factor was made has a new position: its alpha is zero, so means agree.
+    return factor._replace(x=x, lower=lower, alpha=alpha, active=active, ok=factor.ok & ok)
 
 
 def _whitened_cross(kernel: KernelLike, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
@@ -96,13 +102,13 @@ def moments(kernel: KernelLike, params: Params, factor: Factor, x: Array) -> tup
     cross, white = _whitened_cross(kernel, params, factor, x)
     prior = jax.vmap(lambda a: kernel(a, a, params))(x)
     variance = jnp.maximum(prior - jnp.sum(white**2, axis=0), jitter(prior.dtype) * prior)
-    return factor.weights @ cross, variance
+    return factor.alpha @ cross, variance
 
 
 def joint_moments(kernel: KernelLike, params: Params, factor: Factor, x: Array) -> tuple[Array, Array]:
     """Mean (m,) and covariance (m, m) of the residual process at x (m, d)."""
     cross, white = _whitened_cross(kernel, params, factor, x)
-    return factor.weights @ cross, gram(kernel, params, x, x) - white.T @ white
+    return factor.alpha @ cross, gram(kernel, params, x, x) - white.T @ white
 
 
 def paths(
@@ -140,7 +146,7 @@ def paths(
     sd = jnp.sqrt(jnp.where(factor.active, noise, 0.0))[:, None]
     at_slots = values[:n] + sd * jax.random.normal(key_noise, (n, count), dtype)
     back = solve_upper(factor.lower, solve_lower(factor.lower, jnp.where(factor.active[:, None], at_slots, 0.0)))
-    update = jnp.where(factor.active[:, None], factor.weights[:, None] - back, 0.0)
+    update = jnp.where(factor.active[:, None], factor.alpha[:, None] - back, 0.0)
     weights = prior.at[:n].add(update)
     return weights.T @ gram(kernel, params, points, x)
 

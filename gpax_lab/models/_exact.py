@@ -31,6 +31,11 @@ class GPFactor(NamedTuple):
         """() bool: whether the covariance had a Cholesky factor."""
         return self.residual.ok
 
+    @property
+    def finite(self) -> Array:
+        """() bool: whether all numbers of the covariance were finite."""
+        return self.residual.finite
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ExactGP(Process):
@@ -57,7 +62,7 @@ class ExactGP(Process):
         return value - jnp.sum(obs.measured) * jnp.log(scale.scale)
 
     def condition(self, params: Params, obs: Observations) -> GPFactor:
-        """The factor of the observations' covariance, its weights, and the scale."""
+        """The factor of the observations' covariance, K^-1 r, and the scale."""
         x, residual, variance, scale = self.transform.parts(params, self._displaced(params, obs))
         return GPFactor(conditioning.condition(self.kernel, params, x, residual, variance, obs.measured), scale)
 

@@ -94,7 +94,11 @@ class Model(Structural, ABC):
 
     @abstractmethod
     def condition(self, params: Params, obs: Observations) -> Any:
-        """Factor: a pytree of all that prediction needs; `factor.ok` () bool says whether it could be computed."""
+        """Factor: a pytree of all that prediction needs; `factor.ok` () bool says whether it could be computed.
+
+        Where it also has `factor.finite` () bool, whether all numbers of the covariance were finite, a kernel that is
+        not positive definite is told apart from one that is not a number.
+        """
 
     @abstractmethod
     def predict(

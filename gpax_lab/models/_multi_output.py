@@ -20,10 +20,17 @@ from gpax_lab.models._noise import StudentNoise
 
 
 class MultiOutputFactor(NamedTuple):
-    """The factors of all columns, leading axis outputs, and whether each could be computed."""
+    """The factors of all columns, leading axis outputs, and whether all could be computed, of finite numbers."""
 
     columns: Any
     ok: Array
+    finite: Array | None
+
+    @classmethod
+    def of(cls, columns: Any) -> "MultiOutputFactor":
+        """Of the factors of all columns; `finite` only where they tell."""
+        finite = getattr(columns, "finite", None)
+        return cls(columns, jnp.all(columns.ok), None if finite is None else jnp.all(finite))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,14 +94,14 @@ class MultiOutput(Model):
     def condition(self, params: Params, obs: Observations) -> MultiOutputFactor:
         """A factor for each column."""
         factor = self._each(self.model.condition, params, obs)
-        return MultiOutputFactor(factor, jnp.all(factor.ok))
+        return MultiOutputFactor.of(factor)
 
     def condition_on_pending(self, params: Params, factor: MultiOutputFactor, obs: Observations) -> MultiOutputFactor:
         """The factors with the variances that will hold once the pending points are measured."""
         model = able(self.model, ConditionsOnPending)
         first = obs._replace(y=obs.y.reshape(obs.capacity, -1)[:, 0])  # variances do not depend on the observations
         columns = jax.vmap(lambda one: model.condition_on_pending(params, one, first))(factor.columns)
-        return MultiOutputFactor(columns, jnp.all(columns.ok))
+        return MultiOutputFactor.of(columns)
 
     def predict(
         self, params: Params, factor: MultiOutputFactor, x: Float[Array, "m d"]

@@ -45,16 +45,18 @@ class SparseFactor(NamedTuple):
         whiten: (m, m) L^-1, with K_mm = L L'. A product with it is what would be a triangular solve in the loop over
             chunks, where LAPACK is not allowed.
         reduce: (m, m) M^-1, with I + L^-1 K_mn D^-1 K_nm L^-T = M M'.
-        weights: (m,) the mean of the residual process at x is k(x, z) weights.
+        alpha: (m,) the mean of the residual process at x is k(x, z) alpha.
         scale: of the observations.
         ok: () bool, whether both factors exist.
+        finite: () bool, whether all numbers of K_mm were finite.
     """
 
     whiten: Array
     reduce: Array
-    weights: Array
+    alpha: Array
     scale: Scale
     ok: Array
+    finite: Array
 
 
 class _Sums(NamedTuple):
@@ -93,7 +95,7 @@ class SparseGP(Process):
     def log_likelihood(self, params: Params, obs: Observations) -> Float[Array, ""]:
         """() lower bound of the log marginal likelihood (Titsias 2009, eq. 9)."""
         x, residual, variance, scale = self.transform.parts(params, obs)
-        whiten, ok = self._whitening(params, x.dtype)
+        whiten, ok, _ = self._whitening(params, x.dtype)
         total = self._sums(params, whiten, x, residual, variance, obs.measured)
         lower, positive = cholesky(jnp.eye(len(self.inducing), dtype=x.dtype) + total.square)
         fitted = solve_lower(lower, total.projected)
@@ -105,11 +107,12 @@ class SparseGP(Process):
     def condition(self, params: Params, obs: Observations) -> SparseFactor:
         """The optimal variational distribution of the values at the inducing points."""
         x, residual, variance, scale = self.transform.parts(params, obs)
-        whiten, ok = self._whitening(params, x.dtype)
+        whiten, ok, finite = self._whitening(params, x.dtype)
         total = self._sums(params, whiten, x, residual, variance, obs.measured)
         reduce, positive = self._reduced(total.square)
-        weights = whiten.T @ (reduce.T @ (reduce @ total.projected))
-        return SparseFactor(whiten, reduce, weights, scale, ok & positive)
+        alpha = whiten.T @ (reduce.T @ (reduce @ total.projected))
+        finite = finite & jnp.isfinite(total.square).all()
+        return SparseFactor(whiten=whiten, reduce=reduce, alpha=alpha, scale=scale, ok=ok & positive, finite=finite)
 
     def condition_on_pending(self, params: Params, factor: SparseFactor, obs: Observations) -> SparseFactor:
         """The factor with the variances that will hold once the pending points are measured."""
@@ -128,7 +131,7 @@ class SparseGP(Process):
             cross, own = self._cross(params, self.transform.unit(x))
             white = factor.whiten @ cross
             variance = own - jnp.sum(white**2, axis=0) + jnp.sum((factor.reduce @ white) ** 2, axis=0)
-            return factor.weights @ cross, jnp.maximum(variance, jitter(own.dtype) * own)
+            return factor.alpha @ cross, jnp.maximum(variance, jitter(own.dtype) * own)
 
         f, variance = in_chunks(of_chunk, x, CHUNK)
         return self._in_units(params, factor.scale, x, f, variance)
@@ -142,7 +145,7 @@ class SparseGP(Process):
         white = factor.whiten @ cross
         kept = factor.reduce @ white
         covariance = gram(self.kernel, params, u, u) - white.T @ white + kept.T @ kept
-        return self._in_units(params, factor.scale, x, factor.weights @ cross, covariance)
+        return self._in_units(params, factor.scale, x, factor.alpha @ cross, covariance)
 
     def paths(
         self, params: Params, factor: SparseFactor, obs: Observations, key: Array, count: int, x: Float[Array, "m d"]
@@ -155,7 +158,7 @@ class SparseGP(Process):
         values, prior = prior_paths(self.kernel, params, points, jnp.ones(len(points), bool), key_prior, count)
         white = jax.random.normal(key_values, (m, count), x.dtype)
         # A function of the prior, with its values at the inducing points replaced by known ones.
-        update = factor.weights[:, None] + factor.whiten.T @ (factor.reduce.T @ white - factor.whiten @ values[:m])
+        update = factor.alpha[:, None] + factor.whiten.T @ (factor.reduce.T @ white - factor.whiten @ values[:m])
         f = prior.at[:m].add(update).T @ gram(self.kernel, params, points, of.unit(x))
         return of.mean_at(params, factor.scale, x)[None] + factor.scale.scale * f
 
@@ -172,7 +175,7 @@ class SparseGP(Process):
         def of_chunk(x: Array) -> tuple[Array, Array, Array]:
             cross, own = self._cross(params, x)
             white = factor.whiten @ cross
-            return factor.weights @ cross, jnp.sum((factor.reduce @ white) ** 2, 0), own - jnp.sum(white**2, 0)
+            return factor.alpha @ cross, jnp.sum((factor.reduce @ white) ** 2, 0), own - jnp.sum(white**2, 0)
 
         f, kept, left = in_chunks(of_chunk, x, CHUNK)
         variance = self._stable(params, variance)
@@ -189,11 +192,11 @@ class SparseGP(Process):
         kernel = self.kernel
         return gram(kernel, params, self._inducing(u.dtype), u), jax.vmap(lambda a: kernel(a, a, params))(u)
 
-    def _whitening(self, params: Params, dtype: jnp.dtype) -> tuple[Array, Array]:
+    def _whitening(self, params: Params, dtype: jnp.dtype) -> tuple[Array, Array, Array]:
         points, eye = self._inducing(dtype), jnp.eye(len(self.inducing), dtype=dtype)
         k = gram(self.kernel, params, points, points)
         lower, ok = cholesky(k + jitter(dtype) * jnp.mean(jnp.diagonal(k)) * eye)
-        return solve_lower(lower, eye), ok
+        return solve_lower(lower, eye), ok, jnp.isfinite(k).all()
 
     def _stable(self, params: Params, variance: Array) -> Array:
         # The jitter that `gp.exact` puts on the diagonal: observations may be known without error.

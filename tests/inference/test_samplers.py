@@ -17,7 +17,7 @@ from gpax_lab.core._linalg import LARGE
 from gpax_lab.core._observations import observations
 from gpax_lab.hypotheses import bandit, model_average
 from gpax_lab.inference import laplace, nuts, smc
-from gpax_lab.models import gp, parametric
+from gpax_lab.models import gp, multi_output, parametric, sparse
 
 laplace_module = importlib.import_module("gpax_lab.inference._laplace")
 
@@ -139,8 +139,25 @@ def test_outcomes_name_the_remedy():
     short = nuts(10, 10).init(jax.random.key(0), LINE, LINE_OBS)
     assert int(short.info.status) == Status.NOT_MIXED
     broken = gp.exact(1, lambda x, z, p: jnp.where(x[0] == z[0], -1.0, 0.0) * p["variance"], noise="known")
-    posterior = laplace(4, 1, 2).init(jax.random.key(0), broken, observations(X, Y))
-    assert int(posterior.info.status) in (Status.NOT_FINITE, Status.FACTORISATION_FAILED)
+    for sampler in (laplace(4, 1, 2), nuts(10, 10), smc(16)):
+        posterior = sampler.init(jax.random.key(0), broken, observations(X, Y))
+        assert posterior.status == Status.NOT_POSITIVE_DEFINITE  # its numbers are finite: no prior is to blame
+    assert "kernel" in Status.NOT_POSITIVE_DEFINITE.describe()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["exact", "sparse", "multi_output"])
+def test_a_kernel_that_is_not_positive_definite_is_told_apart_from_one_that_is_no_number(kind):
+    makers = {
+        "exact": lambda kernel: gp.exact(1, kernel),
+        "sparse": lambda kernel: sparse(1, kernel, inducing=3),
+        "multi_output": lambda kernel: multi_output(gp.exact(1, kernel), 2),
+    }
+    y = np.column_stack([Y, Y]) if kind == "multi_output" else Y
+    for number, expected in ((0.0, Status.NOT_POSITIVE_DEFINITE), (np.nan, Status.NOT_FINITE)):
+        model = makers[kind](lambda x, z, p, number=number: p["variance"] * jnp.where(x[0] == z[0], -1.0, number))
+        posterior = laplace(4, 1, 2).init(jax.random.key(0), model, observations(X, y))
+        assert posterior.status == expected
 
 
 @pytest.mark.slow
