@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from gpax_lab.core import Measurement
+from gpax_lab.core import Measurement, Status
 from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._experiment import State
 from gpax_lab.experiment.interventions import Intervention
@@ -47,14 +47,20 @@ class Outcome:
     Attributes:
         state: the last state; None if it was stopped before the first fit.
         steps: campaign steps done in all, seeds not counted.
-        reason: why it ended, in words.
+        reason: why it ended, in words; of a campaign that is over also how many fits were not OK, and how many points
+            were chosen by distance alone.
         finished: whether the campaign is over (False: it was stopped and can be resumed).
+        status: the worst of all fits of the campaign; `OK` before the first one. `status.describe()` says what to do;
+            that of the last fit is `state.posterior.status`.
+        fallbacks: proposals of the campaign that were chosen by distance, because no acquisition value was finite.
     """
 
     state: State | None
     steps: int
     reason: str
     finished: bool
+    status: Status = Status.OK
+    fallbacks: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ class Event:
         x: (d,) point just measured, or None.
         y: its value (NaN: failed), or None.
         state: the state, or None before the first fit.
+        status: the worst of all fits so far; that of the last one is `state.posterior.status`.
+        fallbacks: proposals so far that were chosen by distance, because no acquisition value was finite.
     """
 
     phase: str
@@ -76,3 +84,5 @@ class Event:
     x: np.ndarray | None
     y: float | None
     state: State | None
+    status: Status = Status.OK
+    fallbacks: int = 0

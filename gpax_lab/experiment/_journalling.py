@@ -11,6 +11,7 @@ from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._adoption import Extend
 from gpax_lab.experiment._contracts import Journal
 from gpax_lab.experiment._experiment import Experiment, State
+from gpax_lab.experiment._health import Health
 from gpax_lab.experiment._identity import recognised, refuse
 from gpax_lab.experiment._intervention_records import to_record
 from gpax_lab.experiment._rescalarize import kept, rescalarize
@@ -37,6 +38,7 @@ class Journalling:
         answers: by token, what every recorded measurement gave.
         begun: tokens of measurements that were begun and have no answer.
         mark: of the campaign, in every token.
+        health: what became of its fits and proposals.
     """
 
     def __init__(self, campaign: Journal) -> None:
@@ -51,6 +53,7 @@ class Journalling:
         self._known: dict[str, np.ndarray] = {}
         self._waiting: list[record.Record] = []
         self._described: dict[str, Any] = {}
+        self.health = Health.of(history)
         self._largest = max((_size(entry.arrays) for entry in history if entry.kind == "reading"), default=0)
 
     def resume(self, experiment: Experiment, extend: Extend | None) -> record.Progress:
@@ -91,7 +94,7 @@ class Journalling:
         changed = record.snapshot(state, self._known)
         record.merge(self._known, changed)
         self._waiting.append(("state", self.step, {}, changed))
-        self._waiting.append(("posterior", self.step, record.posterior_summary(state), {}))
+        self._wait(("posterior", self.step, record.posterior_summary(state), {}))
 
     def intervened(self, action: Intervention) -> None:
         """Queue what a person asked for."""
@@ -106,7 +109,11 @@ class Journalling:
             "pinned": pinned,
             "key": np.asarray(jax.random.key_data(state.key)).tolist(),
         }
-        self._waiting.append(("proposal", self.step, header, {"x": np.asarray(x)}))
+        self._wait(("proposal", self.step, header, {"x": np.asarray(x)}))
+
+    def _wait(self, entry: record.Record) -> None:
+        self.health = self.health.after(entry[0], entry[2])
+        self._waiting.append(entry)
 
     def suspended(self, step: int, seconds: float) -> None:
         """Record that this process stood still."""

@@ -104,7 +104,8 @@ class Measuring:
     def _await_return(self, fault: Exception) -> None:
         """Wait for a lost instrument, and see that it is the same and allows no more."""
         step = self._journal.step
-        self._callback(Event("lost", step, 0, None, None, self._journal.state))
+        health = self._journal.health
+        self._callback(Event("lost", step, 0, None, None, self._journal.state, health.worst, health.fallbacks))
         self._guard.await_return(fault, step, lambda: self._journal.recognise_again(self._guard.description()))
 
     def _wake(self, step: int) -> None:

@@ -167,7 +167,7 @@ class _Loop:
             return self.loop(state, progress.asked, progress.pinned, steps, rules, hooks)
         except Paused as why:
             self.journal.flush()
-            return Outcome(self.journal.state, self.journal.step, str(why), False)
+            return self.outcome(self.journal.state, str(why), False)
 
     def begin(self, seeds: np.ndarray, key: jax.Array, steps: int) -> State:
         """Measure the seeds, and fit the model for the first time."""
@@ -217,7 +217,7 @@ class _Loop:
             reason = next((text for rule in rules if (text := _reason(rule, state))), None)
             if reason or journal.step >= steps:
                 journal.flush()
-                return Outcome(state, journal.step, reason or _all_done(state, steps), True)
+                return self.outcome(state, reason or _all_done(state, steps), True)
             if self.stop():
                 raise Paused(ON_REQUEST)
             if not asked:
@@ -229,7 +229,7 @@ class _Loop:
                     x = left_of(x)
                 except NothingLeft:
                     journal.flush()
-                    return Outcome(before, journal.step, "no candidate is left to measure", True)
+                    return self.outcome(before, "no candidate is left to measure", True)
             else:
                 x = jnp.asarray(pinned, state.obs.x.dtype)
             journal.proposed(state, x, pinned is not None)
@@ -241,7 +241,15 @@ class _Loop:
             state = self.learn(state, x, answers)
             journal.step += 1
             journal.remember(state)
-            self.callback(Event("learn", journal.step, steps, answers[-1].position, answers[-1].y, state))
+            last, health = answers[-1], journal.health
+            event = Event("learn", journal.step, steps, last.position, last.y, state, health.worst, health.fallbacks)
+            self.callback(event)
+
+    def outcome(self, state: State | None, reason: str, finished: bool) -> Outcome:
+        """How it ended; a campaign that is over says what its fits came to."""
+        health = self.journal.health
+        words = reason + health.words() if finished else reason
+        return Outcome(state, self.journal.step, words, finished, health.worst, health.fallbacks)
 
     def learn(self, state: State, x: jax.Array, answers: Sequence[record.Answer]) -> State:
         """The state that knows the answers to the points x (q, d), each where it was measured."""
