@@ -21,7 +21,7 @@ from gpax_lab.inference._posterior import Posterior, mixture
 
 
 class AcquisitionContext(NamedTuple):
-    """What every term of an acquisition function may look at: the posterior's view of m candidates, computed once.
+    """What every term of an acquisition function may use: the posterior's view of m candidates, computed once.
 
     Attributes:
         posterior: the posterior, with variances that know of pending points.
@@ -183,7 +183,7 @@ def term(
 
 
 def need_positive(name: str, **settings: ArrayLike) -> None:
-    """Refuse settings that make an acquisition function meaningless; traced ones can not be looked at.
+    """Refuse settings that make an acquisition function meaningless; traced ones can not be checked.
 
     Raises:
         ValueError: one is not above 0.

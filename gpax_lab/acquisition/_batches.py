@@ -1,4 +1,4 @@
-"""Acquisition functions for batches. Each looks at the pending points, so a batch grows point by point."""
+"""Acquisition functions for batches. Each takes account of the pending points, so a batch grows point by point."""
 
 from functools import lru_cache
 

@@ -110,7 +110,7 @@ class Pool:
         return f"<Pool: points {np.shape(self.points)}{', repeat' if self.repeat else ''}>"
 
     def best(self, key: Array, value_of: ValueOf, obs: Observations, joint: bool = False) -> Choice:
-        """The allowed point of largest value; `joint` looks at all points at once."""
+        """The allowed point of largest value; `joint` takes all points at once."""
         count = self.points.shape[0]
         values = value_of(self.points) if joint else in_chunks(value_of, self.points, self.chunk)
         allowed = jnp.ones(count, bool) if self.repeat else ~self.taken(obs)
@@ -321,7 +321,7 @@ def box(
 
     Args:
         bounds: (d, 2) low and high of each input, in the user's units.
-        starts: random points that are looked at.
+        starts: random points that are scored.
         refine: how many of them, the best ones, gradient ascent goes on from.
         iterations: of the ascent (Adam in the unit cube).
         dtype: floating dtype, float64 by default.

@@ -1,4 +1,4 @@
-"""The command line `gpax-lab`: run a campaign, go on with one, look at one."""
+"""The command line `gpax-lab`: run a campaign, resume one, show one."""
 
 import sys
 

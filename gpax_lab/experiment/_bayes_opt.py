@@ -50,7 +50,7 @@ def bayes_opt(
         batch_size: points proposed at once; each one is pending when the next one is chosen, so it shrinks the variance
             there, or enters the joint improvement of `acquisition.q_log_nei`.
         by_travel: whether the points of a batch are handed out in the order of the shortest path from the last point.
-        num_samples: how many draws of the posterior a choice looks at, resampled by weight where there are more; None
+        num_samples: how many draws of the posterior a choice uses, resampled by weight where there are more; None
             for all. A choice costs far more per draw than `inference.smc` does, so that `smc(1024)` with 64 of them
             here keeps the exact posterior and the speed.
         floor: where hypotheses compete and the acquisition function seeks an optimum: share of their probability that
@@ -60,7 +60,7 @@ def bayes_opt(
             (`acquisition.parting`, with the penalties of the acquisition function); None for never. Both keep a
             campaign from ending at the optimum of a wrong hypothesis that explained the first observations
             (`benchmarks/stuck.py`).
-        among: which observations an improvement is over and a stopping rule looks at: a function x (d,) -> bool, or
+        among: which observations an improvement is over and a stopping rule uses: a function x (d,) -> bool, or
             bounds (d, 2), such as a task or a feasible set. None for those inside the box that the candidates span;
             inputs that are the same for all candidates have to agree.
 
@@ -175,7 +175,7 @@ def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
             raise TypeError(f"a model is what gp.exact(...), parametric(...) and the others return; got {name}.")
         if model.outputs != 1:
             raise ValueError(
-                f"an acquisition function looks at one quantity: this model has {model.outputs}. Give it a model "
+                f"an acquisition function is of one quantity: this model has {model.outputs}. Give it a model "
                 "of that quantity, or of a combination of them."
             )
         if not traced(candidates):
@@ -187,7 +187,7 @@ def _check_fit(models: tuple[Model, ...], candidates: Candidates) -> None:
 
 
 def _answers(obs: Observations, models: tuple[Model, ...], x: Any, y: Any, noise: Any, asked: Any) -> Answers:
-    """What came back from a measurement as arrays of the right shapes; under jit only the shapes can be looked at."""
+    """The results of a measurement as arrays of the right shapes; under jit only the shapes can be checked."""
     if traced(obs, x, y, noise, asked):
         if jnp.ndim(x) != 2 or jnp.ndim(y) == 0 or jnp.shape(y)[0] != jnp.shape(x)[0]:
             raise ValueError(f"observe takes x (q, d) and y (q,); got shapes {jnp.shape(x)} and {jnp.shape(y)}.")

@@ -1,4 +1,4 @@
-"""When enough is enough. A rule looks at a state and gives a reason to stop, or nothing."""
+"""When enough is enough. A rule takes a state and gives a reason to stop, or nothing."""
 
 from collections.abc import Callable
 from typing import TypeAlias

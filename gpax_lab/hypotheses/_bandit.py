@@ -31,7 +31,7 @@ class Bandit(HypothesisMixture):
         median: () median predictive variance of the chosen hypothesis, in the user's unit squared.
         chosen: () int, the hypothesis that was fitted last (in the warm-up, the surest one).
         step: () int, fits so far.
-        points: (m, d) where the variance is looked at.
+        points: (m, d) at which the variance is computed.
     """
 
     reward: Array
@@ -64,7 +64,7 @@ def bandit(
 
     Args:
         sampler: of each hypothesis, e.g. `nuts()`; no evidence is needed.
-        points: (m, d) where the variance is looked at, e.g. all candidates.
+        points: (m, d) at which the variance is computed, e.g. all candidates.
         warmup: fits of all hypotheses, the first one on the seeds included.
         epsilon: how often a hypothesis is chosen at random instead of by its reward.
         temperature: None for epsilon-greedy; a number for a choice by softmax(reward / temperature) instead.

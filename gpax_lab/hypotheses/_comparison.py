@@ -195,9 +195,7 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
         TypeError: the posterior is no ModelAverage.
     """
     if type(posterior) is not ModelAverage:
-        raise TypeError(
-            f"comparison_report looks at the posterior of model_average(...); got {type(posterior).__name__}."
-        )
+        raise TypeError(f"comparison_report takes the posterior of model_average(...); got {type(posterior).__name__}.")
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(posterior.names))
     compile_ahead(_programs, keys[0], posterior, obs)
     checks = [predictive_check(k, p, obs) for p, k in zip(posterior.posteriors, keys, strict=True)]
@@ -274,5 +272,5 @@ def _sentence(posterior: ModelAverage, check: PredictiveCheck, best: int) -> str
         holds = "none of these hypotheses holds as it stands" if sure >= 0.95 else "perhaps none of these holds"
         return f"The process without any law is the most probable, {settled}: {holds}."
     if min(float(check.size), float(check.structure)) < DOUBT:
-        return f"{name} is the best of these, but misses something: look at its residuals before you believe it."
+        return f"{name} is the best of these, but misses something: plot its residuals before you trust it."
     return f"{name} is the most probable, {settled}."

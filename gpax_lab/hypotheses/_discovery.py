@@ -88,7 +88,7 @@ class Proposal:
         mean: (1 + k,) posterior means: the constant, then one coefficient per term, in the user's units.
         sd: (1 + k,) posterior standard deviations.
         log_evidence: log marginal likelihood of the observations in the user's units.
-        probability: posterior probability among all subsets that were looked at.
+        probability: posterior probability among all subsets that were tried.
         rmse: root mean square error of every observation as predicted by all others (unit of y).
         inputs: names of the inputs.
         x: (n, d) where observations were taken.

@@ -136,7 +136,7 @@ def prior_sweep(posterior: ModelAverage, factors: Sequence[float] = FACTORS) -> 
     """
     if type(posterior) is not ModelAverage:
         raise TypeError(
-            f"prior_sweep looks at several hypotheses and their evidence, a model_average(...); got {type(posterior)}."
+            f"prior_sweep takes several hypotheses and their evidence, a model_average(...); got {type(posterior)}."
         )
     widths = np.asarray(factors, float)
     if widths.ndim != 1 or not np.all(widths > 0):

@@ -154,7 +154,7 @@ def reconstruct(
         dtype: floating dtype, float64 by default.
 
     Returns:
-        Reconstruction; look at `status` (or `message`) before using it, and at all of it by
+        Reconstruction; check `status` (or `message`) before using it, and plot all of it by
         `plot.reconstruction(image, filled.mean, filled.std)`. With `gpax_lab.setup()` one core
         compiles 5 to 10 s for a first image; a further one takes 2 to 4 s (64 x 64) or 8 s (256 x 256).
 

@@ -304,6 +304,6 @@ def _check_inputs(
     size = np.abs(np.asarray(inputs(jnp.asarray(points))))
     if np.median(size) > HUGE or 0 < size.max() < TINY:
         raise ValueError(
-            f"what is seen is of size {np.median(size):.1g}, and networks are made for numbers of order one: "
-            "look at images.normalized(image)."
+            f"the inputs of the encoder are of size {np.median(size):.1g}, and networks are made for numbers of order "
+            "one: scale them, as by images.normalized(image)."
         )

@@ -139,7 +139,7 @@ class Model(Structural, ABC):
             warnings.warn(said, stacklevel=3)
 
     def check_columns(self, obs: Observations) -> None:
-        """Refuse observations of another shape than the model looks at (also under jit).
+        """Refuse observations of another shape than the model takes (also under jit).
 
         Raises:
             ValueError: inputs or observations have another number of columns.
@@ -150,7 +150,7 @@ class Model(Structural, ABC):
         if found != self.outputs:
             remedy = "models.multi_output(model, m), or one column of y" if self.outputs == 1 else "y (n, m)"
             raise ValueError(
-                f"this model looks at {self.outputs} quantities, the observations hold {found}: give {remedy}."
+                f"this model is of {self.outputs} quantities, the observations hold {found}: give {remedy}."
             )
 
     def check_points(self, x: np.ndarray, whose: str) -> None:

@@ -79,7 +79,7 @@ class _Pairs(NamedTuple):
 
 
 CHECKS = 40
-"""How often in the course of training the held-out pairs are looked at."""
+"""How often in the course of training the held-out pairs are evaluated."""
 
 
 def im2spec(

@@ -56,7 +56,7 @@ class Trained(NamedTuple):
         params: its parameters, after the best epoch on the held-out examples, or after the last one without any.
         history: of training.
         outcome: "finished", "stopped early" or "not finite" (then the parameters are the last good ones: lower the
-            rate, or look at the data).
+            rate, or check the data).
         members: how many were trained side by side; None for one (params and history have no axis for it then).
     """
 

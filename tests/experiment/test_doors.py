@@ -233,11 +233,11 @@ def test_a_score_looks_at_one_quantity():
     with pytest.raises(ValueError, match="one quantity: this model has 2"):
         bayes_opt(multi_output(gp.exact(1), 2), smc(8), acquisition.log_ei(), WHERE)
     two = observations(X, np.c_[X, X])
-    with pytest.raises(ValueError, match=r"looks at 1 quantities, the observations hold 2: give .*multi_output"):
+    with pytest.raises(ValueError, match=r"is of 1 quantities, the observations hold 2: give .*multi_output"):
         bayes_opt(gp.exact(1), smc(8), acquisition.log_ei(), WHERE).init(jax.random.key(0), two)
-    with pytest.raises(ValueError, match=r"looks at 1 quantities, the observations hold 2: give .*multi_output"):
+    with pytest.raises(ValueError, match=r"is of 1 quantities, the observations hold 2: give .*multi_output"):
         smc(8).update(jax.random.key(0), smc(8).init(jax.random.key(0), gp.exact(1), observations(X, X[:, 0])), two)
-    with pytest.raises(ValueError, match="looks at 2 quantities, the observations hold 1"):
+    with pytest.raises(ValueError, match="is of 2 quantities, the observations hold 1"):
         laplace(8).init(jax.random.key(0), multi_output(gp.exact(1), 2), observations(X, X[:, 0]))
     with pytest.raises(ValueError, match=r"hypotheses of \[1, 2\] quantities"):
         hypotheses({"one": gp.exact(1, standardize=False), "two": multi_output(gp.exact(1, standardize=False), 2)})
