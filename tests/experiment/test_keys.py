@@ -16,12 +16,13 @@ from gpax_lab import (
     nuts,
     observations,
     recovery,
+    run,
     simulate,
     smc,
     study,
     vae,
 )
-from gpax_lab.core import _inputs
+from gpax_lab.core import Instrument, _inputs
 from gpax_lab.hypotheses import bandit, hypotheses
 from gpax_lab.inference import ensemble
 from gpax_lab.laws import shapes
@@ -112,3 +113,21 @@ def test_keys_of_both_kinds_pass_also_under_transformations():
     for wrong in (jnp.zeros(2), np.zeros((), np.uint32)):
         with pytest.raises(TypeError, match="key must be"):
             _inputs.check_key(wrong)
+
+
+def test_run_refuses_a_key_and_an_experiment_that_are_none_before_anything_moves():
+    class Film(Instrument):
+        """Nothing may reach it but the order to be safe."""
+
+        def measure(self, x, token):
+            """Never."""
+            raise AssertionError("measured")
+
+        def make_safe(self):
+            """Done."""
+
+    given = {"campaign": [], "num_steps": 2, "seeds": np.zeros((1, 1)), "scalarize": float}
+    with pytest.raises(TypeError, match=r"^key must be jax\.random\.key\(0\), got 0"):
+        run(EXPERIMENT, Film(), key=0, **given)
+    with pytest.raises(TypeError, match=r"bayes_opt\(\.\.\.\) returns; got ExactGP"):
+        run(MODEL, Film(), key=KEY, **given)
