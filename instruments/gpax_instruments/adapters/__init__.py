@@ -1,5 +1,6 @@
 """What is no driver of ours, as an instrument: measured files, and the devices of other control systems."""
 
+from gpax_instruments.adapters._as_bluesky import as_bluesky
 from gpax_instruments.adapters._bluesky import Bluesky
 from gpax_instruments.adapters._epics import EPICS
 from gpax_instruments.adapters._micromanager import MicroManager
@@ -15,4 +16,5 @@ __all__ = [
     "RecordedData",
     "RecordedLoops",
     "TangoSTEM",
+    "as_bluesky",
 ]
