@@ -60,7 +60,7 @@ CHECKS: Mapping[tuple[str, str], Mapping[str, Check]] = {
     },
     ("samplers", "laplace"): {"num_samples": _COUNT, "starts": _COUNT, "iterations": _COUNT, "rounds": whole(0)},
     ("samplers", "ensemble"): {
-        "members": _COUNT, "steps": _COUNT, "update_steps": _COUNT, "learning_rate": POSITIVE, "every": _COUNT,
+        "members": _COUNT, "num_steps": _COUNT, "num_update_steps": _COUNT, "learning_rate": POSITIVE, "every": _COUNT,
         "patience": _COUNT,
     },
     ("acquisitions", "ucb"): {"beta": number(0.0)},

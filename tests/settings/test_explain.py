@@ -7,7 +7,9 @@ import pytest
 from gpax_lab.settings import SettingsError, explain
 from gpax_lab.settings._check import described, parsed
 from gpax_lab.settings._explain import schema
+from gpax_lab.settings._kinds import options_of
 from gpax_lab.settings._schema import Settings
+from gpax_lab.settings._tables import CHECKS, DEFAULTS
 
 _HEADING = re.compile(
     r"^\[(?P<path>\S+)\](?: (?P<field>\w+) = (?P<value>\S+))?(?: as text)?(?: of gpax-lab \w+)?(?:  |$)", re.M
@@ -67,3 +69,12 @@ def test_every_table_of_settings_is_there_with_units_defaults_and_a_line():
 def test_a_plug_in_that_can_not_be_loaded_is_shown_with_its_error(package):
     package("lab-bad", "bad", "import no_such_module\n", {"laws": {"worse": "lab_bad:worse"}})
     assert 'law = "worse"  the law "worse" of lab-bad 1.2 can not be loaded' in explain()
+
+
+def test_limits_and_defaults_are_of_options_that_there_are():
+    """A renamed option would lose its limits in silence."""
+    for group, name in [*CHECKS, *DEFAULTS]:
+        if group == "axes":
+            continue
+        known = {option.name for option in options_of(group, name)}
+        assert set(CHECKS.get((group, name), {})) | set(DEFAULTS.get((group, name), {})) <= known, (group, name)
