@@ -16,7 +16,7 @@ from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._types import ArrayLike
-from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
+from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture, check_followed
 from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_sampler
 
 
@@ -92,6 +92,7 @@ def bandit(
         return _first(each, model, jnp.asarray(points, obs.y.dtype), obs)
 
     def update(key: Array, posterior: Bandit, obs: Observations) -> Bandit:
+        check_followed(posterior, Bandit, "bandit")
         key_choose, key_explore, key_fit = jax.random.split(key, 3)
         warm = posterior.step < warmup
         count = posterior.reward.size

@@ -376,3 +376,12 @@ class HypothesisMixture(ABC):
     def without_factor(self) -> Self:
         """What has to be stored."""
         return replace(self, posteriors=tuple(p.without_factor() for p in self.posteriors))
+
+
+def check_followed(posterior: object, kind: type, sampler: str) -> None:
+    """Raise TypeError unless a posterior of several models is of the kind that this sampler may update."""
+    if not isinstance(posterior, kind):
+        raise TypeError(
+            f"{sampler}(...) updates the {kind.__name__} that its init made; got {type(posterior).__name__}: update it "
+            f"by the sampler that made it, or begin with {sampler}(...).init(key, hypotheses, observations)."
+        )

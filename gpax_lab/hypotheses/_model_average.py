@@ -20,7 +20,7 @@ from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture
+from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture, check_followed
 from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_sampler
 from gpax_lab.inference._stored import pack, write
 
@@ -98,7 +98,7 @@ class ModelAverage(HypothesisMixture):
 
     def save(self, path: str | Path) -> None:
         """Write it into an .npz file, from which `load_posterior(path, hypotheses)` reads it in another program."""
-        arrays = {"log_prior": np.asarray(self.log_prior)}
+        arrays = {"log_prior": np.asarray(self.log_prior), "prior": np.asarray(self.hypotheses.prior)}
         each = [pack(one, f"{i}/", arrays) for i, one in enumerate(self.posteriors)]
         write(path, {"names": list(self.names), "each": each}, arrays)
 
@@ -149,6 +149,7 @@ def model_average(sampler: Sampler) -> Sampler:
         return ModelAverage(each, model, jnp.asarray(np.log(model.prior).astype(obs.y.dtype)))
 
     def update(key: Array, posterior: ModelAverage, obs: Observations) -> ModelAverage:
+        check_followed(posterior, ModelAverage, "model_average")
         keys = jax.random.split(key, len(posterior.posteriors))
         each = tuple(sampler.update(k, p, obs) for k, p in zip(keys, posterior.posteriors, strict=True))
         return replace(posterior, posteriors=each)

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from gpax_lab.hypotheses._mixture import Hypotheses
 from gpax_lab.hypotheses._model_average import ModelAverage
@@ -22,7 +23,8 @@ def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
         A Posterior, or a ModelAverage where hypotheses were saved.
 
     Raises:
-        ValueError: no such file content, or another model: its parameters, names or predictions differ.
+        ValueError: no such file content, or another model: its parameters, names or predictions differ, or the
+            hypotheses have other prior probabilities.
     """
     about, arrays = read(path)
     names = about.get("names")
@@ -32,6 +34,12 @@ def load_posterior(path: str | Path, model: Model | Hypotheses) -> Any:
         return unpack(about["each"][0], "0/", arrays, model)
     if not isinstance(model, Hypotheses) or list(model.names) != names:
         raise ValueError(f"{path} holds a model average of {names}: give hypotheses of these names, in this order.")
+    before = arrays.get("prior")
+    if before is not None and not np.allclose(before, model.prior, rtol=1e-9, atol=0.0):  # files of before have none
+        raise ValueError(
+            f"{path} was saved with prior probabilities {before.tolist()} of {names}, and the hypotheses given have "
+            f"{np.asarray(model.prior).tolist()}: give those of the file, or fit anew."
+        )
     each = zip(about["each"], model.models.values(), strict=True)
     posteriors = tuple(unpack(one, f"{i}/", arrays, of) for i, (one, of) in enumerate(each))
     return ModelAverage(posteriors, model, jnp.asarray(arrays["log_prior"]))

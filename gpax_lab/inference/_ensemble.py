@@ -15,7 +15,7 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import over_draws
 from gpax_lab.core._observations import Observations
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_start, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_own, check_start, conditioning_ahead
 from gpax_lab.models._model import LeavesOneOut, Model, able
 from gpax_lab.nn._training import (
     TrainState,
@@ -100,6 +100,7 @@ def ensemble(
         return _train(model, obs, Tuning(starts), settings, num_steps).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        check_own(posterior, Tuning, "ensemble")
         posterior.model.check_columns(obs)
         _check_members(posterior.tuning, members)
         return _train(posterior.model, obs, posterior.tuning, settings, num_update_steps).conditioned(obs)
@@ -111,9 +112,7 @@ def ensemble(
     return Sampler(init, update, yields_evidence=False, programs=programs)
 
 
-def _check_members(tuning: object, members: int) -> None:
-    if not isinstance(tuning, Tuning):
-        raise ValueError("this posterior was made by another sampler, which has trained no members: begin with init.")
+def _check_members(tuning: Tuning, members: int) -> None:
     if len(tuning.z) != members:
         raise ValueError(
             f"this posterior has {len(tuning.z)} members, the sampler {members}: give as many, or use init."

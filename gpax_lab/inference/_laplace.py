@@ -18,7 +18,7 @@ from gpax_lab.core._observations import Observations
 from gpax_lab.inference._bfgs import BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._importance import WIDE, Proposal, Weighted, adapted, draw, weigh
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_start, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_own, check_start, conditioning_ahead
 from gpax_lab.inference._weights import ess_fraction, pareto_k, weight_variance
 from gpax_lab.models._model import Model
 
@@ -100,6 +100,7 @@ def laplace(
         return _fit(key, model, obs, unknown(model, obs), settings).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        check_own(posterior, Tuning, "laplace")
         posterior.model.check_columns(obs)
         return _fit(key, posterior.model, obs, posterior.tuning, settings).conditioned(obs)
 

@@ -18,7 +18,7 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.inference import _diagnostics as diagnostics
 from gpax_lab.inference._density import UnconstrainedDensity, start, unconstrained_density
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_start, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_own, check_start, conditioning_ahead
 from gpax_lab.models._model import Model
 
 
@@ -110,6 +110,12 @@ def nuts(
         return _fit(key_fit, model, obs, _cold_start(key_start, model, obs, num_chains), first).conditioned(obs)
 
     def update(key: Array, posterior: Posterior, obs: Observations) -> Posterior:
+        check_own(posterior, Tuning, "nuts")
+        if len(posterior.tuning.step_size) != num_chains:
+            raise ValueError(
+                f"this posterior has {len(posterior.tuning.step_size)} chains, the sampler {num_chains}: give as many, "
+                "or use init."
+            )
         posterior.model.check_columns(obs)
         return _fit(key, posterior.model, obs, posterior.tuning, later).conditioned(obs)
 

@@ -286,6 +286,30 @@ class Sampler(NamedTuple):
         return f"<Sampler: init(key, {'hypotheses' if self.several else 'model'}, obs), update(key, posterior, obs)>"
 
 
+def check_own(posterior: object, tuning: type, sampler: str) -> None:
+    """Raise unless a posterior is one that this sampler may update: its own.
+
+    Args:
+        posterior: to be updated.
+        tuning: what the sampler carries on.
+        sampler: its name.
+
+    Raises:
+        TypeError: it is no posterior of one model.
+        ValueError: another sampler made it.
+    """
+    if not isinstance(posterior, Posterior):
+        raise TypeError(
+            f"{sampler} updates the Posterior of one model; got {type(posterior).__name__}: hypotheses are followed by "
+            f"model_average({sampler}(...))."
+        )
+    if not isinstance(posterior.tuning, tuning):
+        raise ValueError(
+            f"this posterior was made by another sampler, and {sampler} has nothing of its own to go on from: update "
+            f"it by the sampler that made it, or begin with {sampler}(...).init(key, posterior.model, observations)."
+        )
+
+
 def checked_sampler(sampler: Any) -> Sampler:
     """The sampler as it is.
 

@@ -176,3 +176,11 @@ def test_a_file_that_holds_no_posterior_is_named(tmp_path, content):
     np.savez(path, a=1.0)
     with pytest.raises(ValueError, match=r"other\.npz holds no posterior"):
         load_posterior(path, gp.exact(1))
+
+
+def test_other_prior_probabilities_are_refused(rivals):
+    """The probabilities of the file would be followed, and those that were given would be shown."""
+    folder, module, _ = rivals
+    given = replace(module.build(), prior=np.array([0.9, 0.1]))
+    with pytest.raises(ValueError, match=r"saved with prior probabilities \[0.5, 0.5\].*have \[0.9, 0.1\]"):
+        load_posterior(folder / "race.npz", given)
