@@ -8,6 +8,7 @@ import doctest
 import importlib
 import pkgutil
 import sys
+import warnings
 from pathlib import Path
 
 from beartype import BeartypeConf, beartype
@@ -216,12 +217,18 @@ def autoencoders():
 
 
 def examples():
-    """Every docstring example of every module, private ones included."""
-    failed = 0
+    """Every docstring example of every module, private ones included, under the rules of the test suite."""
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "Error reading persistent compilation cache entry")  # another process writes it
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+    failed = attempted = 0
     for package in ("gpax_lab", "gpax_instruments"):
-        for module in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-            if not module.name.endswith("__main__"):
-                failed += doctest.testmod(importlib.import_module(module.name)).failed
+        root = importlib.import_module(package)
+        names = [module.name for module in pkgutil.walk_packages(root.__path__, f"{package}.")]
+        for name in (package, *(name for name in names if not name.endswith("__main__"))):
+            done = doctest.testmod(importlib.import_module(name))
+            failed, attempted = failed + done.failed, attempted + done.attempted
+    assert attempted > 100, f"only {attempted} examples were found"
     return failed
 
 
