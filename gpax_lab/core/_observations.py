@@ -12,7 +12,7 @@ from jax import Array
 from jax.typing import DTypeLike
 
 from gpax_lab.core import _inputs as inputs
-from gpax_lab.core._types import ArrayLike, Float, Int8
+from gpax_lab.core._types import ArrayLike, Bool, Float, Int8
 
 EMPTY, PENDING, MEASURED, FAILED, VETOED = 0, 1, 2, 3, 4
 """Values of `Observations.status`."""
@@ -52,7 +52,7 @@ class Observations(NamedTuple):
         return self.x.shape[0]
 
     @property
-    def measured(self) -> Array:
+    def measured(self) -> Bool[Array, "*batch capacity"]:
         """(capacity,) bool: slots that enter a likelihood."""
         return self.status == MEASURED
 

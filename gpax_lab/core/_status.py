@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from gpax_lab.core._types import ArrayLike
+from gpax_lab.core._types import ArrayLike, Int8
 
 
 class Status(IntEnum):
@@ -82,7 +82,7 @@ class Status(IntEnum):
         return cls(int(codes))
 
     @classmethod
-    def worst(cls, *cases: tuple[ArrayLike, "Status"]) -> Array:
+    def worst(cls, *cases: tuple[ArrayLike, "Status"]) -> Int8[Array, "*shape"]:
         """(...) int8 code of the worst status whose condition (...) holds; `OK` where none does.
 
         Args:
@@ -108,7 +108,7 @@ class Status(IntEnum):
         return code
 
     @classmethod
-    def worst_of(cls, *codes: ArrayLike) -> Array:
+    def worst_of(cls, *codes: ArrayLike) -> Int8[Array, "*shape"]:
         """(...) int8 code of the worst of several results, or () of one array of them.
 
         Args:

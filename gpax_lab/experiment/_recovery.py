@@ -12,6 +12,7 @@ from jax import Array
 from gpax_lab.acquisition._candidates import Candidates
 from gpax_lab.core import Status
 from gpax_lab.core._inputs import check_key
+from gpax_lab.core._types import Bool, Float, Int
 from gpax_lab.experiment._experiment import Experiment, Objective, State
 from gpax_lab.experiment._simulate import measure
 from gpax_lab.experiment._study import check_measure, initial_observations, over_keys
@@ -39,20 +40,20 @@ class Recovery:
     experiments: tuple[str, ...]
     truths: tuple[str, ...]
     hypotheses: tuple[str, ...]
-    belief: np.ndarray
-    rewards: np.ndarray
-    x: np.ndarray
-    trouble: np.ndarray
+    belief: Float[np.ndarray, "E T K n M"]
+    rewards: Bool[np.ndarray, " E"]
+    x: Float[np.ndarray, "E T K n-1 q d"]
+    trouble: Float[np.ndarray, "E T K"]
     seeds: int
     batch_size: int
 
     @property
-    def points(self) -> np.ndarray:
+    def points(self) -> Int[np.ndarray, " n"]:
         """(n,) observations that each belief rests on."""
         return self.seeds + self.batch_size * np.arange(self.belief.shape[3])
 
     @property
-    def of_truth(self) -> np.ndarray:
+    def of_truth(self) -> Float[np.ndarray, "E T K n"]:
         """(E, T, K, n) belief in the hypothesis that is true."""
         index = [self.hypotheses.index(t if t in self.hypotheses else NONE_OF_THESE) for t in self.truths]
         return np.stack([self.belief[:, t, ..., i] for t, i in enumerate(index)], axis=1)

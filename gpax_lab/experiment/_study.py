@@ -17,6 +17,7 @@ from gpax_lab.acquisition._candidates import Candidates, Pool
 from gpax_lab.core import Status
 from gpax_lab.core._inputs import check_key
 from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, SMALLEST_CAPACITY, Observations
+from gpax_lab.core._types import Float
 from gpax_lab.experiment._experiment import Experiment, Objective
 from gpax_lab.experiment._simulate import simulate
 from gpax_lab.experiment._study_blocks import PARTS, Block, blocks, fingerprint, read_block, read_plan
@@ -60,11 +61,11 @@ class Study:
 
     experiments: tuple[str, ...]
     objectives: tuple[str, ...]
-    x: np.ndarray
-    y: np.ndarray
-    regret: np.ndarray
-    trouble: np.ndarray
-    seconds: np.ndarray
+    x: Float[np.ndarray, "E O K n d"]
+    y: Float[np.ndarray, "E O K n"]
+    regret: Float[np.ndarray, "E O K n"]
+    trouble: Float[np.ndarray, "E O K"]
+    seconds: Float[np.ndarray, "E O"]
     seeds: int
     planned: int = 0
 

@@ -15,7 +15,7 @@ from jax import Array
 from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
-from gpax_lab.core._types import ArrayLike
+from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture, check_followed
 from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_sampler
 
@@ -42,7 +42,7 @@ class Bandit(HypothesisMixture):
     points: Array
 
     @property
-    def log_probability(self) -> Array:
+    def log_probability(self) -> Float[Array, " hypotheses"]:
         """(M,) 0 for the chosen hypothesis, -inf for the others: this algorithm has no probabilities."""
         return jnp.where(jnp.arange(self.reward.size) == self.chosen, 0.0, -jnp.inf).astype(self.reward.dtype)
 

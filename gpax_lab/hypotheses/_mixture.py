@@ -19,7 +19,7 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
 from gpax_lab.core._structural import Structural
-from gpax_lab.core._types import ArrayLike, Float
+from gpax_lab.core._types import ArrayLike, Float, Int
 from gpax_lab.inference._posterior import Info, Posterior, mixture_moments, status_in_words
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
@@ -243,34 +243,34 @@ class HypothesisMixture(ABC):
         return False
 
     @property
-    def log_evidence(self) -> Array:
+    def log_evidence(self) -> Float[Array, " hypotheses"]:
         """(M,) log evidence of each hypothesis: the sum of its log predictive densities so far; NaN from samplers
         that give none."""
         return jnp.stack([p.log_evidence for p in self.posteriors])
 
     @property
     @abstractmethod
-    def log_probability(self) -> Array:
+    def log_probability(self) -> Float[Array, " hypotheses"]:
         """(M,) log probability with which each hypothesis counts."""
 
     @property
-    def probability_error(self) -> Array:
+    def probability_error(self) -> Float[Array, " hypotheses"]:
         """(M,) standard error of the probabilities; 0 where they are no estimates."""
         return jnp.zeros(len(self.posteriors), self.log_probability.dtype)
 
     @property
-    def probability(self) -> Array:
+    def probability(self) -> Float[Array, " hypotheses"]:
         """(M,) posterior probability of each hypothesis."""
         return jnp.exp(self.log_probability)
 
     @property
-    def log_weight(self) -> Array:
+    def log_weight(self) -> Float[Array, " draws"]:
         """(sum of draws,) log weight of every draw of every hypothesis in the mixture of all."""
         each = zip(self.log_probability, self.posteriors, strict=True)
         return jnp.concatenate([log_p + posterior.log_weight for log_p, posterior in each])
 
     @property
-    def owner(self) -> np.ndarray:
+    def owner(self) -> Int[np.ndarray, " draws"]:
         """(sum of draws,) number of the hypothesis that a draw belongs to."""
         return np.repeat(np.arange(len(self.posteriors)), [p.log_weight.size for p in self.posteriors])
 
@@ -298,27 +298,31 @@ class HypothesisMixture(ABC):
         )
 
     @jax.jit
-    def predict(self, x: Array) -> tuple[Float[Array, "draws m *outputs"], Float[Array, "draws m *outputs"]]:
+    def predict(
+        self, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, "draws m *outputs"], Float[Array, "draws m *outputs"]]:
         """Mean and variance (sum of draws, m) of the noise-free quantity at x (m, d), draw by draw."""
         means, variances = zip(*(posterior.predict(x) for posterior in self.posteriors), strict=True)
         return jnp.concatenate(means), jnp.concatenate(variances)
 
     @jax.jit
-    def moments(self, x: Array) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+    def moments(self, x: Float[Array, "m d"]) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """Mean (m,) and variance (m,) of the mixture over hypotheses and draws at x (m, d)."""
         return mixture_moments(self.predict, self.log_weight, x)
 
     @partial(jax.jit, static_argnames="count")
-    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Float[Array, "draws count m"]:
+    def paths(
+        self, obs: Observations, key: Array, x: Float[Array, "m d"], count: int = 1
+    ) -> Float[Array, "draws count m"]:
         """(sum of draws, count, m) functions drawn from the posteriors, `count` from each draw, at x (m, d)."""
         keys = jax.random.split(key, len(self.posteriors))
         return jnp.concatenate([p.paths(obs, k, x, count) for p, k in zip(self.posteriors, keys, strict=True)])
 
-    def joint(self, index: ArrayLike, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
+    def joint(self, index: ArrayLike, x: Float[Array, "m d"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) at x (m, d) of draw number `index`, of whichever hypothesis it is."""
         return jax.lax.switch(self._owner(index), [partial(p.joint, x=x) for p in self.posteriors], self._within(index))
 
-    def path(self, index: ArrayLike, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
+    def path(self, index: ArrayLike, obs: Observations, key: Array, x: Float[Array, "m d"]) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d)."""
         each = [partial(p.path, obs=obs, key=key, x=x) for p in self.posteriors]
         return jax.lax.switch(self._owner(index), each, self._within(index))
@@ -330,7 +334,7 @@ class HypothesisMixture(ABC):
         return jnp.asarray(np.concatenate([np.arange(p.log_weight.size) for p in self.posteriors]))[index]
 
     @jax.jit
-    def noise_variance(self, x: Array) -> Float[Array, "draws m *outputs"]:
+    def noise_variance(self, x: Float[Array, "m d"]) -> Float[Array, "draws m *outputs"]:
         """(sum of draws, m) variance that a new observation at x (m, d) adds."""
         return jnp.concatenate([posterior.noise_variance(x) for posterior in self.posteriors])
 

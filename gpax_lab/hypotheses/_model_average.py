@@ -20,6 +20,7 @@ from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._inputs import check_key
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
+from gpax_lab.core._types import Float
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture, check_followed
 from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_sampler
 from gpax_lab.inference._stored import pack, write
@@ -42,12 +43,12 @@ class ModelAverage(HypothesisMixture):
         return True
 
     @property
-    def log_probability(self) -> Array:
+    def log_probability(self) -> Float[Array, " hypotheses"]:
         """(M,) log posterior probability of each hypothesis. One whose evidence is not finite has none."""
         return _log_probability(self.log_prior, self.log_evidence)
 
     @property
-    def probability_error(self) -> Array:
+    def probability_error(self) -> Float[Array, " hypotheses"]:
         """(M,) Monte Carlo standard error of the probabilities, to first order in that of the log evidences."""
         error = jnp.stack([posterior.info.evidence_error for posterior in self.posteriors])
         return _probability_error(self.log_probability, error)

@@ -17,7 +17,7 @@ from gpax_lab.core._ahead import Ahead
 from gpax_lab.core._inputs import check_key, check_query, traced
 from gpax_lab.core._linalg import in_chunks, over_draws
 from gpax_lab.core._observations import PENDING, Observations
-from gpax_lab.core._types import ArrayLike, Float
+from gpax_lab.core._types import ArrayLike, Float, Int, Int8
 from gpax_lab.inference._weights import systematic_resample
 from gpax_lab.models._exactness import Needs, contradictory
 from gpax_lab.models._model import ConditionsOnPending, DrawsJointly, DrawsPaths, LeavesOneOut, Model, able
@@ -42,16 +42,16 @@ class Info(NamedTuple):
         evidence_error: Monte Carlo standard error of the log evidence (NaN where there is none).
     """
 
-    status: Array
-    r_hat: Array
-    ess_bulk: Array
-    ess_tail: Array
-    divergences: Array
-    saturated: Array
-    acceptance: Array
-    gradients: Array
-    failures: Array
-    evidence_error: Array
+    status: Int8[Array, "*batch"]
+    r_hat: Float[Array, "*batch"]
+    ess_bulk: Float[Array, "*batch"]
+    ess_tail: Float[Array, "*batch"]
+    divergences: Int[Array, "*batch"]
+    saturated: Float[Array, "*batch"]
+    acceptance: Float[Array, "*batch"]
+    gradients: Int[Array, "*batch"]
+    failures: Int[Array, "*batch"]
+    evidence_error: Float[Array, "*batch"]
 
     @classmethod
     def unknown(cls, dtype: jnp.dtype) -> Self:
@@ -114,13 +114,15 @@ class Posterior:
         return (self.model,)
 
     @jax.jit
-    def predict(self, x: Array) -> tuple[Float[Array, "draws m *outputs"], Float[Array, "draws m *outputs"]]:
+    def predict(
+        self, x: Float[Array, "m d"]
+    ) -> tuple[Float[Array, "draws m *outputs"], Float[Array, "draws m *outputs"]]:
         """Mean (draws, m) and variance (draws, m) of the noise-free quantity at x (m, d), draw by draw."""
         check_query(x, self.model.dim)
         return over_draws(lambda params, factor: self.model.predict(params, factor, x), self.params, self.factor)
 
     @jax.jit
-    def moments(self, x: Array) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
+    def moments(self, x: Float[Array, "m d"]) -> tuple[Float[Array, " m"], Float[Array, " m"]]:
         """Mean (m,) and variance (m,) of the mixture over draws at x (m, d), by the law of total variance.
 
         Points are taken in chunks, so that memory grows with the draws and not with draws times points.
@@ -129,7 +131,9 @@ class Posterior:
         return mixture_moments(self.predict, self.log_weight, x)
 
     @partial(jax.jit, static_argnames="count")
-    def paths(self, obs: Observations, key: Array, x: Array, count: int = 1) -> Float[Array, "draws count m"]:
+    def paths(
+        self, obs: Observations, key: Array, x: Float[Array, "m d"], count: int = 1
+    ) -> Float[Array, "draws count m"]:
         """(draws, count, m) functions drawn from the posterior, `count` from each draw, at x (m, d).
 
         The same key gives the same functions, so that they can be looked at here and there (pathwise conditioning).
@@ -139,20 +143,20 @@ class Posterior:
         model = able(self.model, DrawsPaths)
         return over_draws(lambda p, f, k: model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
 
-    def joint(self, index: ArrayLike, x: Array) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
+    def joint(self, index: ArrayLike, x: Float[Array, "m d"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
         """Mean (m,) and covariance (m, m) of the noise-free quantity at x (m, d), of draw number `index`."""
         check_query(x, self.model.dim)
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsJointly).joint(params, factor, x)
 
-    def path(self, index: ArrayLike, obs: Observations, key: Array, x: Array) -> Float[Array, " m"]:
+    def path(self, index: ArrayLike, obs: Observations, key: Array, x: Float[Array, "m d"]) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
         check_query(x, self.model.dim)
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsPaths).paths(params, factor, obs, key, 1, x)[0]
 
     @jax.jit
-    def noise_variance(self, x: Array) -> Float[Array, "draws m *outputs"]:
+    def noise_variance(self, x: Float[Array, "m d"]) -> Float[Array, "draws m *outputs"]:
         """(draws, m) variance that a new observation at x (m, d) adds, in the user's unit squared."""
         check_query(x, self.model.dim)
         return over_draws(lambda params, factor: self.model.noise_variance(params, factor, x), self.params, self.factor)
@@ -253,10 +257,10 @@ class Predictive(Protocol):
     def log_weight(self) -> Array:
         """(draws,) normalised."""
 
-    def moments(self, x: Array) -> tuple[Array, Array]:
+    def moments(self, x: Float[Array, "m d"]) -> tuple[Array, Array]:
         """Mean and variance (m,) at x (m, d), over all draws."""
 
-    def noise_variance(self, x: Array) -> Array:
+    def noise_variance(self, x: Float[Array, "m d"]) -> Array:
         """(draws, m) variance of a new observation about the quantity."""
 
     def leave_one_out(self, obs: Observations) -> tuple[Array, Array]:

@@ -84,7 +84,7 @@ def recalibration(posterior: Predictive, obs: Observations, level: float = 0.9) 
 def intervals(
     posterior: Predictive,
     obs: Observations,
-    x: Array,
+    x: Float[Array, "m d"],
     level: float = 0.9,
     *,
     recalibrated: bool = True,

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 
 from gpax_lab.core import Status
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations, capacity_for, float_dtype
-from gpax_lab.core._types import ArrayLike
+from gpax_lab.core._types import ArrayLike, Float, Int, Int8
 from gpax_lab.inference._bfgs import MODE_GTOL, BFGSResult, at_mode, minimize_bfgs
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import matern52
@@ -64,13 +64,13 @@ class Reconstruction(NamedTuple):
         status: () code of `Status`.
     """
 
-    mean: Array
-    std: Array
-    noise_std: Array
+    mean: Float[Array, "*shape"]
+    std: Float[Array, "*shape"]
+    noise_std: Float[Array, ""]
     params: dict[str, Array]
-    residual: Array
-    iterations: Array
-    status: Array
+    residual: Float[Array, ""]
+    iterations: Int[Array, ""]
+    status: Int8[Array, ""]
 
     @property
     def message(self) -> str:

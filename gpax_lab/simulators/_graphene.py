@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from gpax_lab.core._types import Float, Int
+
 CARBON, EDGE, FOREIGN, MOLECULE = 0, 1, 2, 3
 """Classes of atoms: in the perfect lattice, beside a vacancy, of another element, in a molecule on top."""
 
@@ -23,9 +25,9 @@ class Honeycomb(NamedTuple):
         angle: of the lattice, rad, from rows towards columns: at 0 a third of the bonds lie along the rows' index.
     """
 
-    image: Array
-    positions: np.ndarray
-    classes: np.ndarray
+    image: Float[Array, "h w"]
+    positions: Float[np.ndarray, "n 2"]
+    classes: Int[np.ndarray, " n"]
     bond: float
     angle: float
 

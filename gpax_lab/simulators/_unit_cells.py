@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.core._poses import Pose, grid, to_object
-from gpax_lab.core._types import Float, Int
+from gpax_lab.core._types import Bool, Float, Int
 
 CORNERS = np.array([(-0.7, -0.7), (-0.7, 0.7), (0.7, -0.7), (0.7, 0.7)])
 """A columns of a cell, row and column in half widths of its image."""
@@ -107,10 +107,10 @@ class CellImage(NamedTuple):
     """
 
     image: Float[Array, "h w"]
-    a_columns: np.ndarray
-    b_columns: np.ndarray
-    displacement: np.ndarray
-    up: np.ndarray
+    a_columns: Float[np.ndarray, "k 2"]
+    b_columns: Float[np.ndarray, "m 2"]
+    displacement: Float[np.ndarray, "m 2"]
+    up: Bool[np.ndarray, " m"]
 
 
 def film_of_cells(

@@ -160,7 +160,11 @@ def perovskite(
 
 
 def pattern(
-    of: Probe, potential: Array, position: Array, dose: ArrayLike | None = None, key: Array | None = None
+    of: Probe,
+    potential: Float[Array, "n n"],
+    position: Float[Array, " 2"],
+    dose: ArrayLike | None = None,
+    key: Array | None = None,
 ) -> Float[Array, "n n"]:
     """Diffraction pattern (n, n) with the undeflected beam at pixel (n // 2, n // 2), rows along rows of the specimen.
 
@@ -189,8 +193,8 @@ def pattern(
 
 def scan(
     of: Probe,
-    potential: Array,
-    positions: Array,
+    potential: Float[Array, "n n"],
+    positions: Float[Array, "m 2"],
     dose: ArrayLike | None = None,
     key: Array | None = None,
     chunk: int = 64,
@@ -214,7 +218,7 @@ def scan(
     return jax.lax.map(one, (positions, keys), batch_size=chunk)
 
 
-def seen_field(of: Probe, potential: Array) -> Float[Array, "2 n n"]:
+def seen_field(of: Probe, potential: Float[Array, "n n"]) -> Float[Array, "2 n n"]:
     """(2, n, n) V: minus the gradient of the projected potential, averaged over the probe's intensity, exactly.
 
     By Ehrenfest's theorem this is what the centre of mass of the pattern measures, whatever the probe and however
@@ -237,7 +241,7 @@ def seen_field(of: Probe, potential: Array) -> Float[Array, "2 n n"]:
 
 
 def discs(
-    n: int, centres: Array, radius: ArrayLike, strength: ArrayLike, dose: ArrayLike, key: Array
+    n: int, centres: Float[Array, "m 2"], radius: ArrayLike, strength: ArrayLike, dose: ArrayLike, key: Array
 ) -> Float[Array, "n n"]:
     """A pattern (n, n) of Bragg discs with soft edges: counts with `dose` electrons in all.
 

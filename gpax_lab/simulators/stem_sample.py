@@ -85,7 +85,7 @@ def thickness(of: Specimen, x: Array) -> tuple[Float[Array, ""], Float[Array, ""
     return jnp.sum(whole) / 0.11, jnp.sum(whole - core) / 0.11
 
 
-def haadf(of: Specimen, x: Array, dose: ArrayLike) -> Float[Array, ""]:
+def haadf(of: Specimen, x: Float[Array, " 2"], dose: ArrayLike) -> Float[Array, ""]:
     """() dark-field signal at x (2,): thickness, of which oxygen's small part goes with the dose.
 
     Args:
@@ -101,7 +101,7 @@ def haadf(of: Specimen, x: Array, dose: ArrayLike) -> Float[Array, ""]:
     return 0.05 + whole - 0.1 * shell * (1.0 - left)
 
 
-def eels(of: Specimen, x: Array, dose: ArrayLike) -> Float[Array, " n"]:
+def eels(of: Specimen, x: Float[Array, " 2"], dose: ArrayLike) -> Float[Array, " n"]:
     """(n,) expected counts at `ENERGY` for ten thousand electrons of the beam: a power law and two rounded edges.
 
     The metal's edge follows the core, the oxide's the shell, which the dose removes.
