@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ _LOOK_S = 0.05
 """s between two looks at what is still being computed."""
 
 
+@runtime_checkable
 class Work(Protocol):
     """What a block of one experiment and objective is computed by."""
 
