@@ -32,8 +32,7 @@ class Problem(NamedTuple):
     Attributes:
         measure: (key, x (d,)) -> y (), an observation with its noise; NaN where it fails. Pure JAX (jnp, not np).
         truth: x (d,) -> () the noise-free value by which campaigns are judged; likewise.
-        best: its optimum over the domain; None takes the best of the domain's points (of a pool), or of a dense
-            set of points (of a box).
+        best: its optimum over the domain; None takes the best of a pool's points, or of points that fill a box.
     """
 
     measure: Objective
