@@ -12,6 +12,7 @@ from rich.console import Console
 from gpax_lab.cli import _run_campaign as campaigns
 from gpax_lab.cli._demo import demo_settings
 from gpax_lab.cli._outputs import check_own, check_replaceable, is_plot, products, quoted
+from gpax_lab.cli._recorded import recorded, told
 from gpax_lab.cli._review import finished, in_force, plan_of, review
 from gpax_lab.cli._summary import summary
 from gpax_lab.cli._terminal import consoles, say
@@ -125,7 +126,8 @@ def plot(
     with _explained(context) as console:
         target = out or file.with_suffix(".png")
         check_replaceable(target, is_plot(target))  # before the work
-        campaigns.draw(review(file), target)
+        found = recorded(file)
+        campaigns.draw(review(file) if found is None else found, target)
         say(console, str(target))
 
 
@@ -133,6 +135,9 @@ def plot(
 def show(context: typer.Context, file: Journal) -> None:
     """Report what a campaign did, found and cost."""
     with _explained(context) as console:
+        if (found := recorded(file)) is not None:
+            say(console, told(found))
+            return
         report = review(file)
         say(console, f"{to_toml(report.plan.settings)}\n{summary(report)}")
 

@@ -85,7 +85,10 @@ def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
         SettingsError: a program of the user's own wrote it, or its settings do not hold here.
     """
     if "settings" not in header:
-        raise SettingsError(f"{path} was not written by gpax-lab run: go on with it from the program that wrote it.")
+        raise SettingsError(
+            f"{path} was not written by gpax-lab run: go on with it from the program that wrote it. gpax-lab show and "
+            "plot tell what it holds, gpax_lab.storage.read(path) gives its records, and export_hdf5 an HDF5 file."
+        )
     written = dict(header["settings"])
     # A journal from before points were spent on learning spent none.
     written["acquisition"] = {"learn_every": 0} | dict(written.get("acquisition", {}))
@@ -132,7 +135,7 @@ def review(path: Path) -> Review:
     contents = opening(path)
     plan = plan_of(contents.records[0].header, path)
     positions = _positions(plan)
-    begun = Review(plan, contents, _points(contents, len(plan.axes)), positions, _truth(plan, positions))
+    begun = Review(plan, contents, points_of(contents, len(plan.axes)), positions, _truth(plan, positions))
     past = past_fits(plan.model, contents.of("state", "intervention"))
     if not past:
         return begun
@@ -160,10 +163,11 @@ def _best(obs: Observations, sign: float) -> float:
     return float(sign * np.max(sign * good)) if good.size else np.nan
 
 
-def _points(contents: Contents, dim: int) -> Points:
+def points_of(contents: Contents, dim: int) -> Points:
+    """All measurements, each as it was read last."""
     records = final_measurements(contents)
     seeds = {record.header["token"] for record in contents.of("intent") if record.header.get("phase") == "seed"}
-    x = np.array([record.arrays["x"] for record in records], np.float64).reshape(-1, dim)
+    x = np.array([record.arrays["x"] for record in records], np.float64).reshape(len(records), dim)
     y = np.array([float(record.arrays["y"]) for record in records])
     return Points(x, y, np.array([record.header["token"] in seeds for record in records], bool))
 

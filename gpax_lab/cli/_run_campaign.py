@@ -24,6 +24,7 @@ from gpax_lab.cli._outputs import (
     quoted,
 )
 from gpax_lab.cli._progress import Display
+from gpax_lab.cli._recorded import Recorded, drawn
 from gpax_lab.cli._review import Review, review
 from gpax_lab.cli._summary import summary
 from gpax_lab.cli._terminal import say
@@ -231,8 +232,8 @@ def write_outputs(path: Path) -> Review:
     return report
 
 
-def draw(report: Review, target: Path) -> None:
-    """Write the plot of a campaign; the suffix of `target` says in which format.
+def draw(report: Review | Recorded, target: Path) -> None:
+    """Write the plot of a campaign, or of what a journal alone tells; the suffix of `target` says in which format.
 
     Raises:
         FileExists: something that is no plot of ours has that name.
@@ -242,7 +243,7 @@ def draw(report: Review, target: Path) -> None:
     kind = target.suffix.removeprefix(".").lower() or "png"
     word = {"png": "Software", "svg": "Creator", "pdf": "Creator", "ps": "Creator", "eps": "Creator"}.get(kind)
     page = io.BytesIO()
-    figure = plot.campaign(**plotted(report))
+    figure = drawn(report) if isinstance(report, Recorded) else plot.campaign(**plotted(report))
     figure.savefig(page, format=kind, dpi=160, metadata={word: MAKER} if word else None)
     put(target, page.getvalue())
 

@@ -10,10 +10,12 @@ from gpax_lab.cli._review import Review
 from gpax_lab.cli._units import axis_units, position, value
 from gpax_lab.core import Status
 from gpax_lab.experiment import reach
+from gpax_lab.experiment._health import Health
 from gpax_lab.experiment._versions import withdrawal
 from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference import Posterior, coverage, recalibration
 from gpax_lab.settings import Plan
+from gpax_lab.storage import Contents
 
 
 def summary(review: Review) -> str:
@@ -24,9 +26,9 @@ def summary(review: Review) -> str:
         _map(review),
         _model(review),
         _intervals_so_far(review),
-        _sampler(review),
-        _events(review),
-        _time(review),
+        fits(review.contents),
+        events(review.contents),
+        time_spent(review.contents),
     ]
     return "\n".join("\n".join(lines) for part in parts if (lines := list(part))) + "\n"
 
@@ -173,8 +175,9 @@ def _intervals_so_far(review: Review) -> Iterator[str]:
     yield ""
 
 
-def _sampler(review: Review) -> Iterator[str]:
-    records = review.contents.of("posterior")
+def fits(contents: Contents) -> Iterator[str]:
+    """What became of the fits and of the proposals."""
+    records = contents.of("posterior")
     if not records:
         return
     infos = [record.header["diagnostics"] for record in records]
@@ -184,6 +187,12 @@ def _sampler(review: Review) -> Iterator[str]:
     for code in sorted(set(codes) - {Status.OK}):
         count = codes.count(code)
         yield f"  {count} {'fit' if count == 1 else 'fits'}: {Status.of(code).describe()}"
+    health = Health.of(contents.of("proposal"))
+    if health.fallbacks:
+        yield (
+            f"  {health.fallbacks} of {health.proposals} proposals were chosen by distance alone: no acquisition value "
+            "was finite"
+        )
     last = infos[-1]
     if not np.isfinite(last["r_hat"]):  # a sampler without chains has none
         yield ""
@@ -193,8 +202,8 @@ def _sampler(review: Review) -> Iterator[str]:
     yield ""
 
 
-def _events(review: Review) -> Iterator[str]:
-    contents = review.contents
+def events(contents: Contents) -> Iterator[str]:
+    """Failures, interventions, changes and resumptions."""
     again = {record.header["token"] for record in contents.of("reread")}
     bad = [record for record in contents.of("reading") if not record.header.get("ok", True)]
     failed = [record for record in bad if record.header["token"] not in again]
@@ -228,9 +237,10 @@ def _events(review: Review) -> Iterator[str]:
     yield ""
 
 
-def _time(review: Review) -> Iterator[str]:
-    steps = _intervals(review)
-    timings = [record.header for record in review.contents.of("timing")]
+def time_spent(contents: Contents) -> Iterator[str]:
+    """Where the time went."""
+    steps = _intervals(contents)
+    timings = [record.header for record in contents.of("timing")]
     if not steps["instrument"]:
         return
     yield "Time"
@@ -242,11 +252,11 @@ def _time(review: Review) -> Iterator[str]:
         yield f"  compiling           {compiling:.3g} s of {wall:.3g} s in all"
 
 
-def _intervals(review: Review) -> dict[str, list[Any]]:
+def _intervals(contents: Contents) -> dict[str, list[Any]]:
     """Seconds between a measurement and the next intent (statistics), and within measurements (instrument)."""
     found: dict[str, list[Any]] = {"instrument": [], "statistics": []}
     since: float | None = None
-    for record in review.contents.records:
+    for record in contents.records:
         if record.kind == "reading":
             since = record.monotonic
             found["instrument"] += [record.header["seconds"]] if "seconds" in record.header else []

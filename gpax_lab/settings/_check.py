@@ -277,7 +277,7 @@ def parsed(kind: type[T], table: Mapping[str, Any], where: str) -> T:
 
     Args:
         kind: a frozen dataclass whose fields were made by `entry`. Its static method `specialize(table, where)`, where
-            there is one, names a subclass, which knows more fields.
+            there is one, names a subclass, which knows more fields; its `hints` say more of names that are none.
         table: plain values.
         where: name of the table, "" for the whole file.
 
@@ -290,6 +290,8 @@ def parsed(kind: type[T], table: Mapping[str, Any], where: str) -> T:
     prefix = f"{where}." if where else ""
     for name in table:
         if name not in known:
+            if hint := getattr(kind, "hints", {}).get(name):
+                raise SettingsError(f"{prefix}{name} is unknown: {hint}")
             there = f"[{where}] has" if where else "there are"
             raise SettingsError(
                 f"{prefix}{name} is unknown: {there} {', '.join(known) or 'no options'}.{suggestion(name, known)}"

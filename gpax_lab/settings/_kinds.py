@@ -122,7 +122,14 @@ def _instrument_section(name: str, driver: Any) -> type:
     elif axes.given is not None:
         line = "axes in order, NAME = { unit = ..., low = ..., high = ... }"
         more["axes"] = entry(ordered_table_of(section(span_section(axes.given)), "axes"), meaning=line)
-    return section_of(name, driver, found, **more)
+    kind = section_of(name, driver, found, **more)
+    if axes.given is None:
+        sets = "sets its axes by itself" if axes.fixed is not None else "takes none"
+        kind.hints = {  # type: ignore[attr-defined]
+            "axes": f"{driver.__name__} {sets}. Settings give limits to a class that takes them, as "
+            "def __init__(self, axes: Sequence[Axis])."
+        }
+    return kind
 
 
 # --- samplers and laws -------------------------------------------------------------------------------------------

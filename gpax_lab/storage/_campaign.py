@@ -33,7 +33,8 @@ class Campaign:
 
         Args:
             path: journal file, by custom with the suffix `.gpxj`; must not exist.
-            header: settings, versions, `axes` [{name, unit, low, high}] and `quantity` {name, unit}.
+            header: settings, versions and `quantity` {name, unit}; `axes` [{name, unit, low, high}] where they are to
+                be others than the instrument tells of itself.
 
         Raises:
             JournalExists: there is a file already; `open` goes on with it.

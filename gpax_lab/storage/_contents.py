@@ -53,6 +53,15 @@ def _with_value(measurement: JournalRecord, again: JournalRecord) -> JournalReco
     return measurement._replace(header=header, arrays={**measurement.arrays, **again.arrays})
 
 
+def with_axes(campaign: JournalRecord, contents: Contents) -> JournalRecord:
+    """The record that opens a campaign, with the axes of the instrument where its header has none."""
+    told = [record.header["axes"] for record in contents.of("instrument") if "axes" in record.header][:1]
+    if "axes" in campaign.header or not told:
+        return campaign
+    axes = [dict(zip(("name", "unit", "low", "high"), axis, strict=True)) for axis in told[0]]
+    return campaign._replace(header={**campaign.header, "axes": axes})
+
+
 def damage_text(path: Path, found: Scan) -> str:
     """What to tell a person about damage in the middle of a journal."""
     start, end = found.damage[0]

@@ -27,7 +27,7 @@ import numpy as np
 from gpax_lab.storage import _files as files
 from gpax_lab.storage import _nsid as nsid
 from gpax_lab.storage import _point_cloud as point_cloud
-from gpax_lab.storage._contents import Contents, final_measurements, read_slim
+from gpax_lab.storage._contents import Contents, final_measurements, read_slim, with_axes
 from gpax_lab.storage._errors import ExportError
 from gpax_lab.storage._json_codec import dumps
 from gpax_lab.storage._records import JournalRecord
@@ -121,7 +121,7 @@ def plan(contents: Contents, name: str) -> nsid.Plan:
     campaigns = contents.of("campaign")
     if not campaigns:
         raise ExportError(f"{name} holds no entry of kind 'campaign', so there is nothing to export")
-    campaign = campaigns[0]
+    campaign = with_axes(campaigns[0], contents)
     start = campaign.monotonic
     summaries = [_posterior(contents.of("posterior"), part) for part in ("mean", "sd", "diagnostics")]
     mains, table = point_cloud.from_measurements(campaign, final_measurements(contents))

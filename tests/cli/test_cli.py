@@ -4,6 +4,7 @@ import re
 import signal
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 from gpax_lab.experiment._record import merge
 from gpax_lab.settings import parse
 from gpax_lab.settings._files import to_toml
-from gpax_lab.storage import read
+from gpax_lab.storage import Campaign, read
 
 pytest.importorskip("matplotlib")
 from gpax_lab.cli._app import app
@@ -137,9 +138,43 @@ def test_a_journal_of_another_program_is_not_guessed_at(tmp_path):
     from gpax_lab.storage._journal import Journal
 
     Journal.create(tmp_path / "own.gpxj", {"sample": "PZT"}).close()
-    code, text = ask("show", tmp_path / "own.gpxj")
+    code, text = ask("resume", tmp_path / "own.gpxj")
     assert code == 1
     assert "not written by gpax-lab run" in text
+    assert "storage.read" in text
+    code, text = ask("plot", tmp_path / "own.gpxj")
+    assert code == 1
+    assert "no measurement yet" in text
+
+
+def test_what_a_program_of_ones_own_measured_is_shown_and_drawn(tmp_path):
+    path = tmp_path / "own.gpxj"
+    with Campaign.create(path, {"quantity": {"name": "intensity", "unit": "counts"}}) as campaign:
+        campaign.append(("instrument", 0, {"identity": "ACME", "axes": [["wavelength", "nm", 400.0, 800.0]]}, {}))
+        measured = [("a", "seed", 2.5), ("b", "measure", 7.25), ("c", "measure", np.nan)]
+        for step, (token, phase, y) in enumerate(measured):
+            x = {"x": np.array([450.0 + step])}
+            campaign.append(("intent", step, {"token": token, "phase": phase}, x))
+            numbers = {"y": np.array(y), "noise": np.array(0.0)}
+            good = bool(np.isfinite(y))
+            header = {"token": token, "value": y, "ok": good, "reason": "" if good else "dark"}
+            campaign.append(("reading", step, header, x | numbers))
+        diagnostics = {"outcome": 5, "r_hat": np.nan, "ess_bulk": 1.0, "ess_tail": 1.0, "divergences": 0}
+        campaign.append(("posterior", 1, {"diagnostics": diagnostics}, {}))
+        campaign.append(("proposal", 1, {"fallback": True, "pinned": False}, {}))
+        campaign.append(("stop", 2, {"reason": "all 2 steps are done", "finished": True}, {}))
+    code, text = ask("show", path)
+    assert code == 0
+    text = " ".join(text.split())
+    for said in ("3 points measured, 1 of them seeds; all 2 steps are done", "storage.read", "0 of 1 fits passed",
+                 "Largest intensity: 7.25 counts at wavelength 451 nm", "1 of 1 proposals were chosen by distance",
+                 "1 failed 1 of them: dark", "3 failed at wavelength 452 nm"):  # fmt: skip
+        assert said in text
+    assert ask("plot", path)[0] == 0
+    assert path.with_suffix(".png").stat().st_size > 0
+    with h5py.File(path.with_suffix(".h5")) as file:  # the axes are those that the instrument told
+        cloud = file["campaign/intensity/point_cloud"]
+        assert (cloud.attrs["spacial_units"], dict(cloud.attrs).get("coordinates").shape) == ("nm", (3, 1))
 
 
 # --- a process of its own, on the simulated microscope ----------------------------------------------------------------

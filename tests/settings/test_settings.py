@@ -6,8 +6,11 @@ import tomllib
 import numpy as np
 import pytest
 
+from gpax_lab.core import Axis, Instrument
 from gpax_lab.settings import SettingsError, build, load, parse
+from gpax_lab.settings import _kinds as kinds
 from gpax_lab.settings._build import sampler_of
+from gpax_lab.settings._check import parsed
 from gpax_lab.settings._files import to_plain, to_toml
 from gpax_lab.settings._kinds import instrument_section, sampler_section
 from gpax_lab.settings._quantity import quantity_of, scalarizer_of
@@ -231,3 +234,22 @@ def test_our_scalarizers_are_scalarizers_with_units():
     assert isinstance(scalarizer_of(area), Scalarizer)
     assert quantity_of(area, {"bias": "V", "response": "pm/V"}) == {"name": "loop area", "unit": "pm"}
     assert scalarizer_of(area) is scalarizer_of(parse(GOOD | {"quantity": {"scalarizer": "loop_area"}}).quantity)
+
+
+class _Fixed(Instrument):
+    """A light source."""
+
+    axes = (Axis("wavelength", "nm", 400.0, 800.0),)
+
+
+class _Without(Instrument):
+    """A counter."""
+
+
+@pytest.mark.parametrize(("driver", "why"), [(_Fixed, "sets its axes by itself"), (_Without, "takes none")])
+def test_axes_for_a_class_that_takes_none_are_refused_with_the_way_to_take_them(monkeypatch, driver, why):
+    monkeypatch.setattr(kinds, "load", lambda group, name: driver)
+    section = kinds.instrument_section(driver.__name__)
+    with pytest.raises(SettingsError, match=rf"{why}.*def __init__\(self, axes: Sequence\[Axis\]\)"):
+        parsed(section, {"axes": {"wavelength": {"unit": "nm", "low": 400.0, "high": 800.0}}}, "instrument")
+    assert parsed(section, {}, "instrument") is not None
