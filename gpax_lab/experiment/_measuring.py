@@ -105,7 +105,9 @@ class Measuring:
         """Wait for a lost instrument, and see that it is the same and allows no more."""
         step = self._journal.step
         health = self._journal.health
-        self._callback(Event("lost", step, 0, None, None, self._journal.state, health.worst, health.fallbacks))
+        self._callback(
+            Event("lost", step, 0, None, None, self._journal.state, status=health.worst, fallbacks=health.fallbacks)
+        )
         self._guard.await_return(fault, step, lambda: self._journal.recognise_again(self._guard.description()))
 
     def _wake(self, step: int) -> None:

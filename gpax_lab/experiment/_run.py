@@ -242,7 +242,16 @@ class _Loop:
             journal.step += 1
             journal.remember(state)
             last, health = answers[-1], journal.health
-            event = Event("learn", journal.step, steps, last.position, last.y, state, health.worst, health.fallbacks)
+            event = Event(
+                "learn",
+                journal.step,
+                steps,
+                last.position,
+                last.y,
+                state,
+                status=health.worst,
+                fallbacks=health.fallbacks,
+            )
             self.callback(event)
 
     def outcome(self, state: State | None, reason: str, finished: bool) -> Outcome:
