@@ -127,3 +127,33 @@ def test_a_function_of_a_point_returns_one_number(build):
     with pytest.raises(ValueError, match=r"must return one number, an array of shape \(\); got \(1,\)"):
         build(lambda x, p: p["a"] * x)
     build(lambda x, p: p["a"] * x[0])
+
+
+def test_the_prior_of_a_model_prints_what_is_in_force():
+    def program():
+        level = numpyro.sample("level", dist.HalfNormal(1.0))
+        return {"slope": numpyro.sample("slope", dist.Normal(level, 0.25)), "noise": 0.5}
+
+    kernel = kernels.matern52 + kernels.scope("slow", kernels.rbf)
+    lines = repr(gp.exact(2, kernel, mean=slope, prior=program).prior).splitlines()
+    assert lines[0] == "Prior"
+    assert set(map(str.strip, lines[1:])) == {
+        "level ~ HalfNormal(scale=1)",
+        "slope ~ Normal(loc=(depends on others), scale=0.25)",
+        "noise = 0.5",
+        "variance ~ LogNormal(loc=0, scale=0.7)",
+        "lengthscale (2,) ~ LogNormal(loc=-0.8574, scale=0.7)",
+        "slow/variance ~ LogNormal(loc=0, scale=0.7)",
+        "slow/lengthscale (2,) ~ LogNormal(loc=-0.8574, scale=0.7)",
+    }
+
+
+def test_priors_that_print_are_equal_where_they_say_the_same():
+    of = lambda value: gp.exact(1, prior={"variance": value}).prior  # noqa: E731
+    assert of(3.0) == of(3.0) != of(2.0)
+
+
+def test_a_prior_without_its_scope_is_told_the_name_with_it():
+    kernel = kernels.matern52 * kernels.scope("per", kernels.periodic)
+    with pytest.raises(ValueError, match=r"scope.*\['per/period'\]"):
+        gp.exact(1, kernel, prior={"period": dist.LogNormal(0.0, 1.0)})

@@ -19,6 +19,7 @@ from numpyro import handlers
 
 from gpax_lab.core._interning import interned
 from gpax_lab.core._programs import Program, latent_and_observed, parameter, vetted
+from gpax_lab.core._readable_prior import ReadablePrior
 
 Params: TypeAlias = Mapping[str, Array]
 """Values of parameters by name."""
@@ -249,7 +250,9 @@ def complete(
     values = given_shapes(given)
     unknown = sorted(set(values) - set(reads)) if not callable(prior) else []
     if unknown:
-        raise ValueError(f"prior for {unknown}, but the model reads only {sorted(reads)}: check the spelling.")
+        scoped = [name for name in sorted(reads) if name.rsplit("/", 1)[-1] in unknown]
+        hint = f"a part that has a scope has its name before them, {scoped}" if scoped else "check the spelling"
+        raise ValueError(f"prior for {unknown}, but the model reads only {sorted(reads)}: {hint}.")
     fill = {
         name: None if name in physics else (own or {}).get(name, default(name, shape, dim))
         for name, shape in reads.items()
@@ -265,7 +268,7 @@ def complete(
     def program() -> dict[str, Array]:
         return dict(given()) | as_program(fill)()
 
-    return program
+    return ReadablePrior(program)
 
 
 def sample(key: Array, program: Program) -> dict[str, Array]:

@@ -22,7 +22,7 @@ class State(NamedTuple):
     Attributes:
         key: random key; split at every use.
         obs: observations, with pending slots for what is under way.
-        posterior: what is believed now; a ModelAverage where hypotheses compete.
+        posterior: what is believed now; a HypothesisMixture, such as a ModelAverage, where hypotheses compete.
         acquisition: what makes a point worth measuring; its weights may be changed between steps.
         candidates: where a point may lie.
         value: () acquisition value of the last proposal.

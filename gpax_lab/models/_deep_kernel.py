@@ -17,6 +17,7 @@ from jax import Array
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._priors import Params, Prior, Program, check_function
+from gpax_lab.core._readable_prior import ReadablePrior
 from gpax_lab.core._sequence import additive_recurrence
 from gpax_lab.core._structural import Structural
 from gpax_lab.core._types import ArrayLike, Float
@@ -94,7 +95,7 @@ class DeepKernelGP(Model):
                 values |= {"weights": numpyro.sample("weights", dist.Normal(jnp.zeros(self.encoder.size), 1.0))}
             return values
 
-        return program
+        return ReadablePrior(program)
 
     def process_inputs(self, params: Params, x: Array) -> Array:
         """(m, k) what the process sees of points x (m, d)."""

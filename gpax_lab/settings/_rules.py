@@ -81,7 +81,9 @@ def _priors(settings: Settings, dim: int) -> None:
         reads |= {"noise_field/variance": (), "noise_field/lengthscale": (dim,)}
     for name, value in settings.prior.items():
         if name not in reads:
-            text = f"prior.{name} is unknown: this model has {', '.join(reads)}.{suggestion(name, reads)}"
+            scoped = [known for known in reads if known.rsplit("/", 1)[-1] == name]
+            near = f" Did you mean {one_of_words(scoped)}?" if scoped else suggestion(name, reads)
+            text = f"prior.{name} is unknown: this model has {', '.join(reads)}.{near}"
             raise SettingsError(text)
         parts = value.items() if isinstance(value, Mapping) else [("value", value)]
         for key, part in parts:

@@ -128,7 +128,7 @@ class Journal:
             with files.in_words(path):
                 descriptor = files.open_append(path, create=True)
         except FileExistsError as error:
-            text = f"{path} exists already: go on with it (Journal.open), or choose another name"
+            text = f"{path} exists already: go on with it (Campaign.open), or choose another name"
             raise JournalExists(errno.EEXIST, text) from error
         try:
             lock.acquire(descriptor, str(path))

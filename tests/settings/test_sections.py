@@ -58,6 +58,7 @@ WRONG = {
     f"[hypotheses]\nscale = [0.0, 1.0]\n{LAWS}": "no log evidence",
     '[model]\nkernel = "matern52 + rfb"\n': 'no kernel "rfb". Did you mean "rbf"?',
     "[model]\nkernel = 'active([5], rbf)'\n": "inputs 0 to 1 only",
+    "[model]\nkernel = 'matern52 * scope(\"per\", periodic)'\n[prior]\nperiod = 0.5\n": 'Did you mean "per/period"?',
     '[model]\nmean = { law = "lien", y = [0.0, 1.0] }\n': 'Did you mean "line"?',
     '[model]\nmean = { law = "line" }\n': "model.mean.y is missing",
     '[model]\nmean = { formula = "A * x" }\n': "model.mean.prior is missing",
