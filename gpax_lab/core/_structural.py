@@ -1,6 +1,7 @@
 """Values of static structure: frozen dataclasses that are equal where their parts are, and compile their methods."""
 
 import pickle
+import types
 from collections.abc import Callable, Hashable
 from dataclasses import fields
 from functools import cached_property
@@ -80,3 +81,22 @@ class Structural:
 
 def _rebuilt(kind: type, packed: bytes) -> Any:
     return kind(**pickle.loads(packed))
+
+
+def alike(first: Structural, second: Structural) -> bool:
+    """Whether two values are equal, or could be for what is known.
+
+    Functions count as the same if their code is, as after pickling; and what holds a part that can be compared with
+    nothing, such as a distribution with an array that may change, is alike any of its type.
+    """
+    if first == second:
+        return True
+    keys = first._structure, second._structure
+    known = all(isinstance(key, tuple) for key in keys)
+    return type(first) is type(second) and (not known or _by_code(keys[0]) == _by_code(keys[1]))
+
+
+def _by_code(key: Hashable) -> Hashable:
+    if isinstance(key, tuple):
+        return tuple(_by_code(part) for part in key)
+    return (key.__qualname__, key.__code__) if isinstance(key, types.FunctionType) else key

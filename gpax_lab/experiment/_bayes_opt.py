@@ -16,6 +16,7 @@ from gpax_lab.core._ahead import Ahead, compile_ahead, refuse_quietly
 from gpax_lab.core._inputs import check_key, observed, points_of, resolved, traced
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
+from gpax_lab.core._structural import alike
 from gpax_lab.core._types import ArrayLike
 from gpax_lab.experiment._bayes_opt_steps import Answers, ProposalSettings, propose_points, take_in
 from gpax_lab.experiment._buffer import with_buffer, with_buffer_for_answers
@@ -132,12 +133,14 @@ def _experiment(
         return begun(key, obs, sampler.init(key_fit, model, obs))
 
     def propose(state: State) -> tuple[State, Array]:
+        _check_state(state, models)
         state, x = propose_points(with_buffer(state, settings.batch_size), settings)
         return (state, x) if isinstance(x, jax.core.Tracer) else (state, left_of(x))
 
     def observe(
         state: State, x: ArrayLike, y: ArrayLike, noise: ArrayLike = 0.0, asked: ArrayLike | None = None
     ) -> State:
+        _check_state(state, models)
         answers = _answers(state.obs, models, x, y, noise, asked)
         state = with_buffer_for_answers(state, answers.sought)
         key, key_fit, obs, asked_at = take_in(state.key, state.obs, state.asked, state.candidates, answers)
@@ -151,6 +154,17 @@ def _experiment(
             model.check_points(points, whose)
 
     return Experiment(init, propose, observe, check)
+
+
+def _check_state(state: State, models: tuple[Model, ...]) -> None:
+    """Refuse the state of an experiment with other models: it would go on with those."""
+    found = state.posterior.models
+    if len(found) != len(models) or not all(map(alike, found, models)):
+        raise ValueError(
+            f"this state was made by another experiment: it believes in {list(found)}, and this experiment has "
+            f"{list(models)}{', of other parts' if list(map(repr, found)) == list(map(repr, models)) else ''}. Give "
+            "the state of this experiment, or begin with init(key, state.obs)."
+        )
 
 
 def _check_settings(settings: ProposalSettings) -> None:

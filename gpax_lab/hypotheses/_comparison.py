@@ -19,7 +19,7 @@ from gpax_lab.core._priors import Params
 from gpax_lab.hypotheses._mixture import NONE_OF_THESE
 from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.hypotheses._sensitivity import prior_sweep, with_width
-from gpax_lab.inference._posterior import Posterior
+from gpax_lab.inference._posterior import Posterior, check_seen
 from gpax_lab.models._model import DrawsJointly, Model, able
 
 REPLICATES = 64
@@ -193,9 +193,12 @@ def comparison_report(posterior: ModelAverage, obs: Observations, key: Array | N
 
     Raises:
         TypeError: the posterior is no ModelAverage.
+        ValueError: observations of another shape, or without some that it knows.
     """
     if type(posterior) is not ModelAverage:
         raise TypeError(f"comparison_report takes the posterior of model_average(...); got {type(posterior).__name__}.")
+    for one in posterior.posteriors:
+        check_seen(one, obs)
     keys = jax.random.split(jax.random.key(0) if key is None else key, len(posterior.names))
     compile_ahead(_programs, keys[0], posterior, obs)
     checks = [predictive_check(k, p, obs) for p, k in zip(posterior.posteriors, keys, strict=True)]

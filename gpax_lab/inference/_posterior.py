@@ -16,7 +16,7 @@ from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
 from gpax_lab.core._inputs import check_key, check_query, traced
 from gpax_lab.core._linalg import in_chunks, over_draws
-from gpax_lab.core._observations import PENDING, Observations
+from gpax_lab.core._observations import MEASURED, PENDING, Observations
 from gpax_lab.core._types import ArrayLike, Float, Int, Int8
 from gpax_lab.inference._weights import systematic_resample
 from gpax_lab.models._exactness import Needs, contradictory
@@ -139,6 +139,7 @@ class Posterior:
         The same key gives the same functions, so that they can be looked at here and there (pathwise conditioning).
         """
         check_query(x, self.model.dim)
+        self.model.check_columns(obs)
         keys = jax.random.split(key, self.log_weight.size)
         model = able(self.model, DrawsPaths)
         return over_draws(lambda p, f, k: model.paths(p, f, obs, k, count, x), self.params, self.factor, keys)
@@ -152,6 +153,7 @@ class Posterior:
     def path(self, index: ArrayLike, obs: Observations, key: Array, x: Float[Array, "m d"]) -> Float[Array, " m"]:
         """(m,) function drawn from draw number `index`, at x (m, d); the same key gives the same function."""
         check_query(x, self.model.dim)
+        self.model.check_columns(obs)
         params, factor = jax.tree.map(lambda leaf: leaf[index], (self.params, self.factor))
         return able(self.model, DrawsPaths).paths(params, factor, obs, key, 1, x)[0]
 
@@ -169,11 +171,13 @@ class Posterior:
 
         The draws themselves know all observations. Meaningful in measured slots; a vector model has a last axis more.
         """
+        self.model.check_columns(obs)
         model = able(self.model, LeavesOneOut)
         return over_draws(lambda params: model.leave_one_out(params, obs), self.params)
 
     def conditioned(self, obs: Observations) -> "Posterior":
         """The posterior with its factor computed from its draws and the observations."""
+        self.model.check_columns(obs)
         factor = condition_draws(self.model, self.params, obs)
         both = factor.ok, getattr(factor, "finite", None)
         weight, info, seen = _settled(*both, self.log_weight, self.info, obs, self.model.needs_noise)
@@ -311,6 +315,23 @@ def check_own(posterior: object, tuning: type, sampler: str) -> None:
         raise ValueError(
             f"this posterior was made by another sampler, and {sampler} has nothing of its own to go on from: update "
             f"it by the sampler that made it, or begin with {sampler}(...).init(key, posterior.model, observations)."
+        )
+
+
+def check_seen(posterior: "Posterior", obs: Observations) -> None:
+    """Refuse observations of another shape, or in which some are missing that a posterior knows.
+
+    Raises:
+        ValueError: they are (what is missing is found outside jit alone).
+    """
+    posterior.model.check_columns(obs)
+    seen = posterior.seen
+    if seen is None or traced(seen, obs.status):
+        return
+    if seen.shape != obs.status.shape or np.any(np.asarray(seen) & (np.asarray(obs.status) != MEASURED)):
+        raise ValueError(
+            "this posterior knows observations that are not among those given: give all that it was fitted to, and new "
+            "ones behind them; for others begin with the sampler's init."
         )
 
 

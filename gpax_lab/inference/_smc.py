@@ -18,7 +18,15 @@ from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_own, check_start, conditioning_ahead
+from gpax_lab.inference._posterior import (
+    Info,
+    Posterior,
+    Sampler,
+    check_own,
+    check_seen,
+    check_start,
+    conditioning_ahead,
+)
 from gpax_lab.inference._smc_moves import covariance_factor, move_particles
 from gpax_lab.inference._smc_state import Settings, SMCState, Tuning
 from gpax_lab.inference._weights import ess_fraction, systematic_resample, weight_variance
@@ -93,7 +101,7 @@ def smc(
                 f"this posterior has {len(posterior.log_weight)} particles, the sampler {num_samples}: give as many, "
                 "or use init."
             )
-        posterior.model.check_columns(obs)
+        check_seen(posterior, obs)
         return _update(key, posterior, obs, settings).conditioned(obs)
 
     def programs(ahead: Ahead, key: Array, model: Model, obs: Observations) -> Posterior:
