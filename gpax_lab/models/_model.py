@@ -36,7 +36,9 @@ class Density(Protocol):
 class Model(Structural, ABC):
     """A prior, a log likelihood and a predictor, as an immutable value without data.
 
-    A model is a frozen dataclass; two are equal if their fields are, see `Structural`. To write one, give the
+    A model is a frozen dataclass; two are equal if their fields are, functions by identity. A copy is the same object;
+    one read back by pickle equals it if all of its functions can be imported by name (a lambda or a function of a
+    notebook comes back as another one, and the model is compiled once more). To write one, give the
     properties and methods below. What only some can do has a protocol of its own: `DrawsJointly`, `DrawsPaths`,
     `LeavesOneOut`, `ConditionsOnPending`.
     """
