@@ -114,6 +114,11 @@ def token_of(key: Array, mark: str = "") -> str:
     return "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(key))) + (f"-{mark}" if mark else "")
 
 
+def tokens_of(key: Array, count: int, mark: str = "") -> list[str]:
+    """Names of the measurements of so many points that a state with this key has proposed, in order."""
+    return [token_of(one, mark) for one in jax.random.split(jax.random.fold_in(key, 1), count)]
+
+
 def key_of(token: str) -> Array:
     """The random key that a token spells; simulated instruments draw their noise from it.
 

@@ -8,6 +8,7 @@ import numpy as np
 from gpax_lab.experiment.interventions import (
     _NO_INTERVENTION,
     Adopt,
+    Discard,
     Intervention,
     Pin,
     Reject,
@@ -49,6 +50,8 @@ def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarra
                 "source": action.source,
             }
             return {"action": kind} | plain, {}
+        case Discard(token, why):
+            return {"action": kind, "token": token, "why": why}, {}
         case Reject(name, text, why):
             return {"action": kind, "name": name, "formula": text, "why": why}, {}
     raise TypeError(_NO_INTERVENTION.format(action))
@@ -71,5 +74,7 @@ def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> 
             return Adopt(**given | {"inputs": tuple(given["inputs"]), "scale": scale})
         case "reject":
             return Reject(header["name"], header["formula"], header["why"])
+        case "discard":
+            return Discard(header["token"], header.get("why", ""))
         case other:
             raise ValueError(f"the journal holds an intervention of unknown kind {other!r}: of a newer version?")

@@ -12,6 +12,7 @@ from gpax_lab.experiment._adoption import Extend
 from gpax_lab.experiment._contracts import Journal
 from gpax_lab.experiment._experiment import Experiment, State
 from gpax_lab.experiment._health import Health
+from gpax_lab.experiment._history import History, Progress, history, progress_of
 from gpax_lab.experiment._identity import recognised, refuse
 from gpax_lab.experiment._intervention_records import to_record
 from gpax_lab.experiment._rescalarize import kept, rescalarize
@@ -35,33 +36,40 @@ class Journalling:
     Attributes:
         step: finished campaign steps.
         state: the last recorded state; None before the first fit.
-        answers: by token, what every recorded measurement gave.
+        told: what the journal says; where this program goes on from there, that of its beginning.
+        answers: by token, what every recorded measurement gave; NaN for one that was discarded.
         begun: tokens of measurements that were begun and have no answer.
         mark: of the campaign, in every token.
         health: what became of its fits and proposals.
     """
 
     def __init__(self, campaign: Journal) -> None:
-        history = campaign.history
+        entries = campaign.history
         self._campaign = campaign
         self.step = 0
         self.state: State | None = None
         self.answers: dict[str, record.Answer] = {}
         self.begun: set[str] = set()
-        self.mark = str(history[0].header.get("mark", "")) if history else ""
+        self.mark = str(entries[0].header.get("mark", "")) if entries else ""
+        self.told = History()
         self._asked: dict[str, np.ndarray] = {}
         self._known: dict[str, np.ndarray] = {}
         self._waiting: list[record.Record] = []
         self._described: dict[str, Any] = {}
-        self.health = Health.of(history)
-        self._largest = max((_size(entry.arrays) for entry in history if entry.kind == "reading"), default=0)
+        self.health = Health.of(entries)
+        self._largest = max((_size(entry.arrays) for entry in entries if entry.kind == "reading"), default=0)
 
-    def resume(self, experiment: Experiment, extend: Extend | None) -> record.Progress:
+    def read(self) -> History:
+        """Read what the journal says; nothing is computed."""
+        self.told = history(self._campaign.history)
+        self.step, self.answers, self.begun = self.told.step, self.told.answers, self.told.begun
+        self._asked, self._known = self.told.asked_at, self.told.arrays
+        return self.told
+
+    def resume(self, experiment: Experiment, extend: Extend | None) -> Progress:
         """How far the journal says that the campaign has come."""
-        progress = record.fold(experiment, self._campaign.history, extend)
-        self.step, self.state = progress.step, progress.state
-        self.answers, self.begun = dict(progress.answers), set(progress.begun)
-        self._asked, self._known = progress.asked_at, progress.recorded
+        progress = progress_of(experiment, self.read(), extend)
+        self.state = progress.state
         return progress
 
     def announce(self) -> None:
@@ -93,6 +101,7 @@ class Journalling:
         self.state = state
         changed = record.snapshot(state, self._known)
         record.merge(self._known, changed)
+        self.told.learned()
         self._waiting.append(("state", self.step, {}, changed))
         self._wait(("posterior", self.step, record.posterior_summary(state), {}))
 
@@ -150,11 +159,13 @@ class Journalling:
         self._largest = max(self._largest, _size(arrays))
         numbers = {"y": np.asarray(value, np.float64), "noise": np.asarray(noise, np.float64)}
         self.flush(("reading", step, {"token": token, "value": float(value)} | dict(header), arrays | numbers))
-        return record.Answer(float(value), float(noise), record.position_of(arrays))
+        answer = record.Answer(float(value), float(noise), record.position_of(arrays))
+        self.told.answers[token] = answer
+        return answer
 
     def rescalarized(self, obs: Observations, scalarize: Scalarizers) -> Observations:
         """The observations with every recorded measurement scalarized anew."""
-        return rescalarize(obs, self._campaign.measurements(), scalarize)
+        return rescalarize(obs, self._campaign.measurements(), scalarize, self.told.discarded)
 
     def scalarize_failed(self, scalarize: Scalarizers) -> dict[str, record.Answer]:
         """Answers by token to measurements that no scalarizer could use before, and this one can; recorded.
@@ -168,9 +179,9 @@ class Journalling:
         ):
             return usable
         for entry in self._campaign.measurements():
-            if np.isfinite(entry.arrays["y"]):
-                continue
             token = entry.header["token"]
+            if np.isfinite(entry.arrays["y"]) or token in self.told.discarded:
+                continue
             answer = self.answers[token]
             if not np.isfinite(answer.y):
                 value, variance = scalarize(kept(entry))

@@ -1,10 +1,11 @@
-"""A campaign as a sequence of records, and the pure fold that turns them back into a state.
+"""A campaign as a sequence of records: what a state is in them, and back.
 
 A record is (kind, step, header, arrays). After every measurement is assimilated a `state` record holds the state's
-arrays; what follows it (interventions, measurements) is replayed through the same pure functions that ran live.
+arrays; what follows it (interventions, measurements) is replayed through the same pure functions that ran live, see
+`_history`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -13,10 +14,7 @@ import numpy as np
 from jax import Array
 
 from gpax_lab.core._observations import Observations
-from gpax_lab.experiment._adoption import Extend, competing, extended
 from gpax_lab.experiment._experiment import Experiment, State
-from gpax_lab.experiment._intervention_records import from_record, join_pins
-from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply
 
 Record = tuple[str, int, dict[str, Any], dict[str, np.ndarray]]
 
@@ -59,36 +57,6 @@ class Answer(NamedTuple):
 def position_of(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """(d,) where the model learns a recorded measurement: where it was measured, or else where it was asked."""
     return arrays.get("place", arrays["x"])
-
-
-class Progress(NamedTuple):
-    """How far a journal says the campaign has come.
-
-    Attributes:
-        state: the last recorded state with later interventions applied; None before the first fit.
-        step: number of finished campaign steps.
-        asked: whether a person was asked before the step under way; if so, the state knows all interventions.
-        pinned: (q, d) points that a person asked for next, or None.
-        scalarizer: name of the scalarizer in force, or None for the first.
-        answers: by token, of every measurement that is recorded.
-        asked_at: (d,) point by token of every measurement that was begun.
-        begun: tokens of measurements that were begun and have no answer.
-        experiment: the experiment, with the laws that were adopted.
-        adopted: these laws in order.
-        recorded: the state's arrays as the journal holds them, without what followed the last record of a state.
-    """
-
-    state: State | None
-    step: int
-    asked: bool
-    pinned: np.ndarray | None
-    scalarizer: str | None
-    answers: dict[str, Answer]
-    asked_at: dict[str, np.ndarray]
-    begun: frozenset[str]
-    experiment: Experiment
-    adopted: tuple[Adopt, ...]
-    recorded: dict[str, np.ndarray]
 
 
 def _leaves(state: State) -> list[tuple[str, Array]]:
@@ -208,84 +176,6 @@ def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
 def observations_of(arrays: Mapping[str, np.ndarray]) -> Observations:
     """The observations among the arrays of a state."""
     return Observations(*(jnp.asarray(arrays[f".obs.{name}"]) for name in Observations._fields))
-
-
-def _grown(experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Sequence[Adopt], extend: Extend | None):
-    if not adopted:
-        return experiment
-    obs = observations_of(arrays)
-    template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
-    return extended(experiment, competing(template.posterior).hypotheses, adopted, extend)
-
-
-def fold(experiment: Experiment, entries: Sequence[JournalRecord], extend: Extend | None = None) -> Progress:
-    """Replay a journal: the last state, and what has happened since.
-
-    Args:
-        experiment: the experiment that wrote it, built from the same settings.
-        entries: all entries in order.
-        extend: needed where laws were adopted; see `Extend`.
-
-    Returns:
-        Progress, from which `run` continues the same trajectory.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    own: set[str] = set()
-    later: list[Intervention] = []
-    adopted: list[Adopt] = []
-    step, asked, scalarizer = 0, False, None
-    answers: dict[str, Answer] = {}
-    asked_at: dict[str, np.ndarray] = {}
-    begun: set[str] = set()
-    for entry in entries:
-        match entry.kind:
-            case "state":
-                merge(arrays, entry.arrays, own)
-                scalarizer = _named(later, scalarizer)
-                adopted += [action for action in later if isinstance(action, Adopt)]
-                step, asked, later = entry.step, False, []
-            case "intervention":
-                later.append(from_record(entry.header, entry.arrays))
-            case "proposal":
-                asked = True
-                scalarizer = _named(later, scalarizer)
-            case "intent":
-                begun.add(entry.header["token"])
-                asked_at[entry.header["token"]] = entry.arrays["x"]
-            case "reading":
-                token = entry.header["token"]
-                arrays_of = entry.arrays
-                answers[token] = Answer(float(arrays_of["y"]), float(arrays_of["noise"]), position_of(arrays_of))
-                begun.discard(token)
-            case "reread":
-                token = entry.header["token"]
-                y, noise = (float(entry.arrays[name]) for name in ("y", "noise"))
-                answers[token] = answers[token]._replace(y=y, noise=noise)
-    experiment = _grown(experiment, arrays, adopted, extend)
-    state = restore(experiment, arrays) if arrays else None
-    pinned = None
-    if state is not None:
-        for action in later if asked else ():  # those whose proposal is missing were in a write that never finished
-            state = apply(state, action)
-            pinned = join_pins(pinned, action)
-    return Progress(
-        state=state,
-        step=step,
-        asked=asked,
-        pinned=pinned,
-        scalarizer=scalarizer,
-        answers=answers,
-        asked_at=asked_at,
-        begun=frozenset(begun),
-        experiment=experiment,
-        adopted=tuple(adopted),
-        recorded=arrays,
-    )
-
-
-def _named(actions: Sequence[Intervention], before: str | None) -> str | None:
-    """The scalarizer that people chose last."""
-    return next((action.scalarizer for action in reversed(actions) if isinstance(action, Rescale)), before)
 
 
 def posterior_summary(state: State) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Measurements as a journal keeps them, and past ones seen through another scalarizer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -144,7 +144,10 @@ def mended(obs: Observations, answers: Iterable[Answer]) -> Observations | None:
 
 
 def rescalarize(
-    obs: Observations, entries: Iterable[JournalRecord], scalar: Callable[[Any], tuple[float, float]]
+    obs: Observations,
+    entries: Iterable[JournalRecord],
+    scalar: Callable[[Any], tuple[float, float]],
+    discarded: Container[str] = (),
 ) -> Observations:
     """The observations with every measurement scalarized anew.
 
@@ -152,6 +155,7 @@ def rescalarize(
         obs: observations whose measured and failed slots are in the journal.
         entries: the journal's measurements in order.
         scalar: measurement -> value and variance; a non-finite value is a failed measurement.
+        discarded: tokens of measurements that were marked bad, which they stay.
 
     Returns:
         Observations with other `y`, `noise` and `status` in these slots.
@@ -164,7 +168,14 @@ def rescalarize(
         if slot is None:  # measured, and the program ended before the state took it in
             continue
         open_slots.remove(slot)
-        value, variance = scalar(kept(entry))
+        value, variance = (np.nan, 0.0) if entry.header.get("token") in discarded else _read(entry, scalar)
         good = np.isfinite(value)
         y[slot], noise[slot], status[slot] = (value, variance, MEASURED) if good else (0.0, 0.0, FAILED)
     return Observations(*map(jnp.asarray, (x, y, noise, status)))
+
+
+def _read(entry: JournalRecord, scalar: Callable[[Any], tuple[float, float]]) -> tuple[float, float]:
+    """Value and variance of a measurement; what was told as a number is one whatever the scalarizer."""
+    if entry.header.get("told"):
+        return float(entry.arrays["y"]), float(entry.arrays["noise"])
+    return scalar(kept(entry))

@@ -20,29 +20,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.core import Instrument
-from gpax_lab.core._observations import FAILED, MEASURED, Observations, observations
+from gpax_lab.core._observations import FAILED, MEASURED, Observations
 from gpax_lab.experiment import _record as record
-from gpax_lab.experiment._adoption import Extend, adopt, adopted_anew, joined_already
-from gpax_lab.experiment._buffer import buffer_for
+from gpax_lab.experiment._adoption import Extend, adopt, joined_already
 from gpax_lab.experiment._contracts import Event, Hook, Journal, Outcome, Scalarizer
-from gpax_lab.experiment._experiment import (
-    Experiment,
-    NothingLeft,
-    State,
-    check_begin,
-    left_of,
-    measurement_key,
-    token_of,
-)
+from gpax_lab.experiment._experiment import Experiment, NothingLeft, State, check_begin, left_of, token_of, tokens_of
 from gpax_lab.experiment._guard import Guard, Paused, leave_safe
+from gpax_lab.experiment._history import Progress
 from gpax_lab.experiment._intervention_records import join_pins
 from gpax_lab.experiment._journalling import Journalling
+from gpax_lab.experiment._learning import Answered, begin, fitted_anew, learn, without
 from gpax_lab.experiment._measuring import ON_REQUEST, Measuring
 from gpax_lab.experiment._positions import first_points
 from gpax_lab.experiment._rescalarize import mended
 from gpax_lab.experiment._scalarizers import Scalarizers
-from gpax_lab.experiment._simulate import batch_of
-from gpax_lab.experiment.interventions import Adopt, Intervention, Rescale, apply
+from gpax_lab.experiment.interventions import Adopt, Discard, Intervention, Rescale, apply
 from gpax_lab.experiment.stopping import Rule
 
 
@@ -145,6 +137,7 @@ class _Loop:
         self.scalarizers, self.extend, self.stop, self.callback = scalarizers, extend, stop, callback
         self.adopted: tuple[Adopt, ...] = ()
         self.usable: dict[str, record.Answer] = {}
+        self.beside: list[Answered] = []  # answers to other points than those of the step under way
 
     def run(
         self,
@@ -157,13 +150,14 @@ class _Loop:
     ) -> Outcome:
         """Take the journal up, and loop."""
         progress = self.journal.resume(self.experiment, self.extend)
-        self.experiment, self.adopted = progress.experiment, progress.adopted
-        self.scalarizers.choose(progress.scalarizer or None)
+        self.experiment, self.adopted = progress.experiment, tuple(progress.told.adopted)
+        self.scalarizers.choose(progress.told.scalarizer or None)
         self.journal.announce()
         self.measure.recognise(another)
         self.usable = self.journal.scalarize_failed(self.scalarizers)
         try:
-            state = self.begin(seeds, key, steps) if progress.state is None else progress.state
+            state = progress.state
+            state = self.begin(seeds, key, steps) if state is None else self.catch_up(state, progress)
             return self.loop(state, progress.asked, progress.pinned, steps, rules, hooks)
         except Paused as why:
             self.journal.flush()
@@ -174,21 +168,17 @@ class _Loop:
         key_start, key_seed = jax.random.split(key)
         self.experiment.check(seeds, "the seeds")
         self.measure.width = np.ptp(seeds, axis=0) if len(seeds) > 1 else None
-        answers: list[record.Answer] = []
+        known: list[Answered] = []
         for i, x in enumerate(seeds):
             token = token_of(jax.random.fold_in(key_seed, i), self.journal.mark)
-            answers.append(self.measure(x, token, 0, "seed"))
-            self.callback(Event("seed", i + 1, len(seeds), answers[-1].position, answers[-1].y, None))
-        positions = np.array([answer.position for answer in answers])
+            answer = self.measure(x, token, 0, "seed")
+            known.append(Answered(x, answer))
+            self.callback(Event("seed", i + 1, len(seeds), answer.position, answer.y, None))
         self.measure.pause_after_failures()
         self.measure.secure()  # the first fit compiles, which takes minutes
         self.callback(Event("model", 0, steps, None, None, None))
-        y, noise = np.array([answer[:2] for answer in answers]).T
-        obs = observations(positions, y, noise)
-        batch = batch_of(self.experiment, key_start, obs, steps)
-        state = self.experiment.init(key_start, buffer_for(obs, steps * batch))
-        if not np.array_equal(positions, seeds):
-            state = state._replace(asked=state.asked.at[: len(seeds)].set(seeds))
+        known += self.told()
+        state = begin(self.experiment, key_start, known, num_steps=steps)
         self.journal.remember(state)
         return state
 
@@ -234,7 +224,7 @@ class _Loop:
                 x = jnp.asarray(pinned, state.obs.x.dtype)
             journal.proposed(state, x, pinned is not None)
             asked, pinned = False, None
-            tokens = [token_of(k, journal.mark) for k in jax.random.split(measurement_key(state), x.shape[0])]
+            tokens = tokens_of(state.key, x.shape[0], journal.mark)
             answers = [
                 self.measure(np.asarray(a), t, journal.step, "measure", state) for a, t in zip(x, tokens, strict=True)
             ]
@@ -260,13 +250,46 @@ class _Loop:
         words = reason + health.words() if finished else reason
         return Outcome(state, self.journal.step, words, finished, health.worst, health.fallbacks)
 
+    def told(self) -> list[Answered]:
+        """What people have told of points that nobody had asked for, and no state knows."""
+        told = self.journal.told
+        new = [token for token in told.new if told.phases[token] == "told"]
+        return [Answered(told.asked_at[token], told.answers[token], False) for token in new]
+
+    def catch_up(self, state: State, progress: Progress) -> State:
+        """Bring in what ask and tell has left open beside the step under way: it is learned with that step, or now."""
+        told, journal = progress.told, self.journal
+        here = set(told.proposals[-1].tokens(journal.mark)) if told.proposals else set()
+        open_points = {t: told.asked_at[t] for t in told.asked_at if t in told.begun}
+        for proposal in told.proposals[:-1]:
+            tokens = proposal.tokens(journal.mark)
+            open_points |= {t: x for t, x in zip(tokens, proposal.x, strict=True) if t not in told.answers}
+        answered = {t: told.asked_at[t] for t in told.new if told.phases[t] != "told"}
+        self.beside = [
+            Answered(x, self.measure(x, token, journal.step, "measure", state))
+            for token, x in (answered | open_points).items()
+            if token not in here
+        ]
+        self.beside += self.told()
+        if told.to_discard:
+            self.measure.secure()
+        if not progress.asked and (self.beside or told.to_discard):
+            state, self.beside = self.taken_in(state, self.beside), []
+            self.journal.remember(state)
+        return state
+
+    def taken_in(self, state: State, known: list[Answered]) -> State:
+        """The state without what was discarded, and with these answers."""
+        bad, self.journal.told.to_discard = self.journal.told.to_discard, {}
+        if bad and (obs := without(state.obs, bad.values())) is not None:
+            state = fitted_anew(self.experiment, state, obs, self.adopted)
+        return learn(self.experiment, state, known) if known else state
+
     def learn(self, state: State, x: jax.Array, answers: Sequence[record.Answer]) -> State:
         """The state that knows the answers to the points x (q, d), each where it was measured."""
-        y, noise = jnp.asarray(np.array([answer[:2] for answer in answers]).T, state.obs.y.dtype)
-        positions = np.array([answer.position for answer in answers])
-        if np.array_equal(positions, np.asarray(x)):
-            return self.experiment.observe(state, x, y, noise)
-        return self.experiment.observe(state, jnp.asarray(positions, x.dtype), y, noise, asked=x)
+        known = [Answered(np.asarray(point), answer) for point, answer in zip(x, answers, strict=True)]
+        beside, self.beside = self.beside, []
+        return self.taken_in(state, known + beside)
 
     def intervene(self, state: State, hooks: Sequence[Hook]) -> tuple[State, np.ndarray | None]:
         """The state after what people ask for now, and the points (q, d) that they want next."""
@@ -274,10 +297,15 @@ class _Loop:
         for action in sorted(actions, key=_rank):
             if isinstance(action, Adopt) and joined_already(action, self.adopted):
                 continue
+            if isinstance(action, Discard) and action.token in self.journal.told.discarded:
+                continue
             self.journal.intervened(action)
             if isinstance(action, Rescale):
                 self.scalarizers.choose(action.scalarizer)
                 state = self.fitted_anew(state, self.journal.rescalarized(state.obs, self.scalarizers))
+            if isinstance(action, Discard):
+                self.journal.told.discard(action)
+                state = self.discarded(state)
             if isinstance(action, Adopt):
                 self.experiment, state = adopt(self.experiment, state, action, self.extend)
                 self.adopted = (*self.adopted, action)
@@ -297,11 +325,16 @@ class _Loop:
         self.journal.flush()
         return state
 
+    def discarded(self, state: State) -> State:
+        """The state without the measurements that were marked bad just now; recorded."""
+        before, state = state, self.taken_in(state, [])
+        if state is not before:
+            self.journal.remember(state)
+        return state
+
     def fitted_anew(self, state: State, obs: Observations) -> State:
         """The state with other values in its slots, and a fit to these; recorded."""
-        key, key_fit = jax.random.split(state.key)
-        state = self.experiment.init(key_fit, obs)._replace(key=key, acquisition=state.acquisition, asked=state.asked)
-        state = adopted_anew(state, self.adopted)
+        state = fitted_anew(self.experiment, state, obs, self.adopted)
         self.journal.remember(state)
         return state
 
@@ -319,9 +352,9 @@ def _reason(rule: Rule, state: State) -> str | None:
     return reason
 
 
-def _rank(action: Intervention) -> tuple[bool, bool]:
-    """Order of interventions: Rescale, Adopt, the rest as it comes: a state is recorded after the first two."""
-    return not isinstance(action, Rescale), not isinstance(action, Adopt)
+def _rank(action: Intervention) -> tuple[bool, bool, bool]:
+    """Order of interventions: Discard, Rescale, Adopt, the rest as it comes: a state is recorded after the first."""
+    return not isinstance(action, Discard), not isinstance(action, Rescale), not isinstance(action, Adopt)
 
 
 def _all_done(state: State, steps: int) -> str:

@@ -19,6 +19,7 @@ from gpax_lab.models._parametric import parametric
 
 __all__ = [
     "Adopt",
+    "Discard",
     "Intervention",
     "Pin",
     "Reject",
@@ -27,7 +28,7 @@ __all__ = [
     "Veto",
 ]
 
-_NO_INTERVENTION = "an intervention is a Pin, Veto, Reweigh, Rescale, Adopt or Reject; got {!r}."
+_NO_INTERVENTION = "an intervention is a Pin, Veto, Reweigh, Rescale, Adopt, Reject or Discard; got {!r}."
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,20 @@ class Reject:
     why: str = ""
 
 
-Intervention: TypeAlias = Pin | Veto | Reweigh | Rescale | Adopt | Reject
+@dataclass(frozen=True)
+class Discard:
+    """Mark a past measurement as bad: from now on it is a failed one, and the model is fitted anew without it.
+
+    Attributes:
+        token: its name in the journal.
+        why: what was wrong with it.
+    """
+
+    token: str
+    why: str = ""
+
+
+Intervention: TypeAlias = Pin | Veto | Reweigh | Rescale | Adopt | Reject | Discard
 """What a person may ask for between two steps; a hook of `run` gives any number of them."""
 
 
@@ -162,6 +176,6 @@ def apply(state: State, action: Intervention) -> State:
                 raise ValueError(f"a weight of the acquisition function is one finite number; got {weights}.")
             arrays = tuple(jnp.asarray(w, old.dtype) for w, old in zip(weights, state.acquisition.weights, strict=True))
             return state._replace(acquisition=replace(state.acquisition, weights=arrays))
-        case Rescale() | Adopt() | Reject():  # `run` does the first two: they need a fit
+        case Rescale() | Adopt() | Reject() | Discard():  # `run` does what needs a fit
             return state
     raise TypeError(_NO_INTERVENTION.format(action))

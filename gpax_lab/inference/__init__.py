@@ -1,5 +1,6 @@
 """A sampler turns observations into weighted draws: `init` once, `update` after every observation."""
 
+from gpax_lab.inference._arviz import to_arviz
 from gpax_lab.inference._ensemble import ensemble
 from gpax_lab.inference._laplace import laplace
 from gpax_lab.inference._nuts import nuts
@@ -22,4 +23,5 @@ __all__ = [
     "recalibration",
     "reconstruct",
     "smc",
+    "to_arviz",
 ]

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+
 from gpax_lab.storage import _files as files
 from gpax_lab.storage._errors import JournalCorrupt, JournalError
 from gpax_lab.storage._records import JournalRecord, record_at
@@ -39,13 +41,23 @@ def final_measurements(contents: Contents) -> tuple[JournalRecord, ...]:
 
     Returns:
         The records of kind "reading", in order. Those that a mended scalarizer gave a value later (kind "reread", by
-        the same token) have it and its arrays, and are good ones.
+        the same token) have it and its arrays, and are good ones. Those that somebody discarded later have failed.
     """
     later = {record.header["token"]: record for record in contents.of("reread")}
-    return tuple(
-        record if (again := later.get(record.header.get("token"))) is None else _with_value(record, again)
-        for record in contents.of("reading")
-    )
+    bad = {r.header["token"]: r for r in contents.of("intervention") if r.header.get("action") == "discard"}
+    found = []
+    for record in contents.of("reading"):
+        token = record.header.get("token")
+        record = _with_value(record, later[token]) if token in later else record
+        found.append(_discarded(record, bad[token]) if token in bad else record)
+    return tuple(found)
+
+
+def _discarded(measurement: JournalRecord, why: JournalRecord) -> JournalRecord:
+    reason = f"discarded: {why.header.get('why') or 'no reason given'}"
+    header = {**measurement.header, "value": float("nan"), "ok": False, "reason": reason}
+    lost = {name: np.full_like(measurement.arrays[name], np.nan) for name in ("y",) if name in measurement.arrays}
+    return measurement._replace(header=header, arrays={**measurement.arrays, **lost})
 
 
 def _with_value(measurement: JournalRecord, again: JournalRecord) -> JournalRecord:

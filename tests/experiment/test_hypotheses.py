@@ -28,7 +28,7 @@ from gpax_lab.acquisition._information import _informations, telling_apart
 from gpax_lab.core import Status
 from gpax_lab.experiment import Simulated
 from gpax_lab.experiment._buffer import buffer_for
-from gpax_lab.experiment._record import fold
+from gpax_lab.experiment._history import fold
 from gpax_lab.hypotheses import bandit
 from gpax_lab.storage import Campaign, read
 
