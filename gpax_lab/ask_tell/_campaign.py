@@ -1,7 +1,7 @@
 """A campaign that is asked and told."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -65,9 +65,9 @@ class AskTell:
         with self._lock:
             return self._points(self._asking.ask(n))
 
-    def _ask_exactly(self, n: int | None) -> Points:
+    def _ask_exactly(self, n: int | None, vet: Callable[[np.ndarray], None]) -> Points:
         with self._lock:
-            return self._points(self._asking.ask(n, exactly=True))
+            return self._points(self._asking.ask(n, True, vet))
 
     @property
     def waiting(self) -> Points:
@@ -311,7 +311,8 @@ class AskTell:
     def to_pandas(self) -> Any:
         """All points as a table: their numbers as index; inputs, value, its variance, status, reason, time and token.
 
-        The status is one of measured, failed, discarded and waiting; `attrs["units"]` has the units.
+        The status is one of measured, failed, discarded and waiting, the time in seconds since 1970; `attrs["units"]`
+        has the units. Where an input has the name of another column, that one ends in an underscore.
 
         Raises:
             ImportError: pandas is not installed.

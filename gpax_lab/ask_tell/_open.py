@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gpax_lab.ask_tell._campaign import AskTell
+from gpax_lab.ask_tell._tables import ID
 from gpax_lab.experiment import Experiment
 from gpax_lab.experiment._adoption import Extend
 from gpax_lab.experiment._asking import Asking
@@ -94,6 +96,9 @@ class _Given:
         self.seeds = None if seeds is None or np.size(seeds) == 0 else first_points(seeds)
         self.axes = None if inputs is None else [_axis(name, about) for name, about in inputs.items()]
         self.output, self.num_steps = output, num_steps
+        named = [*(axis["name"] for axis in self.axes or ()), *(output or ())[:1]]
+        if len(set(named)) < len(named) or ID in named:
+            raise ValueError(f"inputs and output need names of their own, of which none is {ID!r}; got {named}.")
         if self.seeds is not None and self.axes is not None and self.seeds.shape[1] != len(self.axes):
             raise ValueError(f"the seeds have {self.seeds.shape[1]} inputs, and {len(self.axes)} are named.")
         if num_steps is not None and not num_steps >= 1:
@@ -103,7 +108,7 @@ class _Given:
 def _axis(name: str, about: str | Sequence[Any]) -> dict[str, Any]:
     if isinstance(about, str):
         return {"name": str(name), "unit": about}
-    unit, low, high = about
+    unit, low, high = tuple(about)
     return {"name": str(name), "unit": str(unit), "low": float(low), "high": float(high)}
 
 
@@ -111,9 +116,11 @@ def _header(given: _Given) -> dict[str, Any]:
     """Of a new journal."""
     if given.key is None:
         raise ValueError("a campaign begins with a random key: key=jax.random.key(0), or key=0.")
-    if given.axes is None and given.seeds is None:
-        raise ValueError('say what the inputs are: inputs={"x": "um", "bias": "V"}.')
-    axes = given.axes if given.axes is not None else _unnamed(given.seeds.shape[1])
+    axes = given.axes
+    if axes is None:
+        if given.seeds is None:
+            raise ValueError('say what the inputs are: inputs={"x": "um", "bias": "V"}.')
+        axes = _unnamed(given.seeds.shape[1])
     name, unit = given.output or ("y", "1")
     return {
         "settings": {},
@@ -151,7 +158,7 @@ def _merged(given: _Given, header: Mapping[str, Any]) -> _Whole:
     if kept:
         if key is not None and np.asarray(jax.random.key_data(key)).tolist() != list(kept["key"]):
             raise ValueError("the journal was begun with another key: leave key out, or begin a new campaign.")
-        key = jax.random.wrap_key_data(np.asarray(kept["key"], np.uint32))
+        key = jax.random.wrap_key_data(jnp.asarray(kept["key"], jnp.uint32))
         if seeds is not None and seeds.tolist() != kept["seeds"]:
             raise ValueError("the journal was begun with other seeds: leave seeds out, or begin a new campaign.")
         seeds = np.asarray(kept["seeds"], np.float64) if kept["seeds"] else None

@@ -35,11 +35,14 @@ class Suggesting:
         Raises:
             ValueError: so many points can not be handed out now; none is.
         """
-        points = self.campaign._ask_exactly(None if num_points is None else int(num_points))
+        points = self.campaign._ask_exactly(None if num_points is None else int(num_points), self._vet)
         return [
             dict(zip(points.names, map(float, x), strict=True)) | self._constants | {ID_KEY: number}
             for number, x in zip(points.ids, points.x, strict=True)
         ]
+
+    def _vet(self, x: np.ndarray) -> None:
+        """Raises ValueError for points (n, d) that are not to be suggested."""
 
     def ingest(self, points: Iterable[Mapping[str, Any]]) -> None:
         """Results, in any order and portion: with an `_id` those of suggestions, without one those of other points.

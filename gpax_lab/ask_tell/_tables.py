@@ -114,17 +114,20 @@ def columns(asking: Asking, measurements: Iterable[JournalRecord], names: Sequen
     wall = {entry.header.get("token"): getattr(entry, "wall", np.nan) for entry in measurements}
     found: dict[str, Any] = {name: x[:, i] for i, name in enumerate(names)}
     found[output] = np.array([np.nan if a is None else a.y for a in answers])
-    found["variance"] = np.array([np.nan if a is None else a.noise for a in answers])
-    found["status"] = [standing(asking, token) for token in tokens]
-    found["asked_as"] = [told.phases[token] for token in tokens]
-    found["reason"] = [told.reasons.get(token, "") for token in tokens]
+    more: dict[str, Any] = {
+        "variance": np.array([np.nan if a is None else a.noise for a in answers]),
+        "status": [standing(asking, token) for token in tokens],
+        "asked_as": [told.phases[token] for token in tokens],
+        "reason": [told.reasons.get(token, "") for token in tokens],
+        "time": np.array([wall.get(token, np.nan) for token in tokens], float),
+        "token": list(tokens),
+    }
     places = np.array([p if a is None else np.asarray(a.position, float) for p, a in zip(x, answers, strict=True)])
     places = places.reshape(x.shape)
     for i, name in enumerate(names if (places != x).any() else ()):
-        found[f"{name}_measured"] = places[:, i]
-    found["time"] = np.array([wall.get(token, np.nan) for token in tokens], float)
-    found["token"] = list(tokens)
-    return found
+        more[f"{name}_measured"] = places[:, i]
+    # An input may be called time: what is ours gives way.
+    return found | {f"{name}_" if name in found else name: values for name, values in more.items()}
 
 
 def standing(asking: Asking, token: str) -> str:
@@ -140,7 +143,6 @@ def standing(asking: Asking, token: str) -> str:
 def dataset(found: Mapping[str, Any], names: Sequence[str], output: str, units: Mapping[str, str]) -> Any:
     """These columns as a Dataset of xarray along `id`, the inputs as coordinates."""
     xarray = library("xarray", "a data set")
-    units = {**units, "time": "s"}
     arrays = {
         name: (ID, np.asarray(values), {"units": units[name]} if name in units else {})
         for name, values in found.items()

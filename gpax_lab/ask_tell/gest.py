@@ -3,6 +3,8 @@
 import contextlib
 from typing import Any
 
+import numpy as np
+
 from gpax_lab.ask_tell._campaign import AskTell
 from gpax_lab.ask_tell._suggest import Suggesting
 
@@ -71,21 +73,17 @@ class Generator(Suggesting):
             )
         axes(vocs)
 
-    def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
-        """As `Suggesting`; every point lies in the ranges of the variables.
-
-        Raises:
-            ValueError: so many points can not be handed out now, or one lies outside of a range.
-        """
-        found = super().suggest(num_points)
-        for name, (_, low, high) in axes(self.vocs).items():
-            for point in found:
-                if not low <= point[name] <= high:
-                    raise ValueError(
-                        f"the campaign proposes {name} = {point[name]:g}, and the range is {low:g} to {high:g}: give "
-                        "its experiment candidates, and the campaign seeds, inside of the range."
-                    )
-        return found
+    def _vet(self, x: np.ndarray) -> None:
+        """Every point lies in the ranges of the variables."""
+        known = axes(self.vocs)
+        for column, name in enumerate(self.campaign.names):
+            _, low, high = known[name]
+            outside = [value for value in x[:, column] if not low <= value <= high]
+            if outside:
+                raise ValueError(
+                    f"the campaign proposes {name} = {outside[0]:g}, and the range is {low:g} to {high:g}: give its "
+                    "experiment candidates, and the campaign seeds, inside of the range."
+                )
 
     def finalize(self) -> None:
         """Close the journal, in which all that was ingested is already."""

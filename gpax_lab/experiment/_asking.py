@@ -5,7 +5,7 @@ between looks at what would be learned then, and changes nothing: the trajectory
 question.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -128,12 +128,15 @@ class Asking:
 
     # Questions.
 
-    def ask(self, count: int | None, exactly: bool = False) -> list[str]:
+    def ask(
+        self, count: int | None, exactly: bool = False, vet: Callable[[np.ndarray], None] = lambda x: None
+    ) -> list[str]:
         """Tokens of the points to measure next; in the journal when this returns.
 
         Args:
             count: how many; None for those that wait, or else for one proposal.
             exactly: whether fewer are an error, so that none is handed out.
+            vet: raises for points (n, d) that are not to be handed out.
 
         Raises:
             ValueError: nothing is known to propose from, or fewer points are left than needed.
@@ -152,6 +155,7 @@ class Asking:
         tokens = self._queue()[:count]
         if exactly and len(tokens) < wanted:
             raise ValueError(f"{len(tokens)} points can be handed out now, and not {wanted}.")
+        vet(np.array([self.asked_at(token) for token in tokens]))
         self._hand_out(tokens)
         return tokens
 
@@ -227,7 +231,7 @@ class Asking:
         known = self._known()
         if not known:
             raise NothingYet(self.first())
-        waiting = [self.told.asked_at.get(t, self._left.get(t)) for t in self._rank if t not in self.told.answers]
+        waiting = [self.asked_at(token) for token in self._rank if token not in self.told.answers]
         return learning.begin(self.experiment, self._key, known, waiting, self._num_steps)
 
     @property

@@ -192,9 +192,10 @@ def progress_of(experiment: Experiment, told: History, extend: Extend | None = N
     Interventions without a proposal behind them were in a write that never finished, and are asked for again.
     """
     experiment = _grown(experiment, told.arrays, told.adopted, extend)
-    state = restore(experiment, told.arrays) if told.arrays else None
-    pinned = None
-    for number, proposal in enumerate(told.proposals if state is not None else ()):
+    if not told.arrays:
+        return Progress(None, bool(told.proposals), None, experiment, told)
+    state, pinned = restore(experiment, told.arrays), None
+    for number, proposal in enumerate(told.proposals):
         for action in proposal.actions:
             state = apply(state, action)
         if number < len(told.proposals) - 1:

@@ -13,7 +13,7 @@ from gpax_lab import acquisition, inference
 from gpax_lab.acquisition._candidates import Candidates
 from gpax_lab.core import Axis
 from gpax_lab.experiment import Experiment, State, bayes_opt, stopping
-from gpax_lab.experiment._record import Extend
+from gpax_lab.experiment._adoption import Extend
 from gpax_lab.experiment.stopping import Rule
 from gpax_lab.hypotheses import Hypotheses, bandit, model_average
 from gpax_lab.models._model import Model

@@ -35,12 +35,15 @@ EXCLUDED = {
         core._status.Status.describe
         core._status.Status.of
         experiment._adoption.
+        experiment._asking.
         experiment._buffer.
         experiment._contracts.
         experiment._guard.
+        experiment._history.
         experiment._identity.
         experiment._intervention_records.
         experiment._journalling.
+        experiment._learning.
         experiment._measuring.
         experiment._positions.
         experiment._reach.
@@ -86,6 +89,7 @@ EXCLUDED = {
         inference._posterior.conditioning_ahead
         inference._reconstruct.
         inference._stored.
+        inference._arviz.
         models._exactness.
         models._kronecker.enough
         models._model.

@@ -9,6 +9,7 @@ from types import ModuleType
 import gpax_lab
 
 ROOMS_OUTSIDE = {
+    "ask_tell": "campaigns of people, tables and other programs: files and tables",
     "cli": "the command line: texts, files and processes",
     "plot": "pictures by matplotlib",
     "settings": "TOML files into objects, outside jit",

@@ -21,8 +21,8 @@ from gpax_lab import (
 from gpax_lab.core._observations import MEASURED
 from gpax_lab.experiment import Simulated
 from gpax_lab.experiment._adoption import widened
-from gpax_lab.experiment._intervention_records import from_record, to_record
 from gpax_lab.experiment._history import fold
+from gpax_lab.experiment._intervention_records import from_record, to_record
 from gpax_lab.experiment.interventions import (
     Adopt,
     Pin,

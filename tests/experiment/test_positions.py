@@ -12,8 +12,8 @@ from gpax_lab import acquisition
 from gpax_lab.core._observations import EMPTY, FAILED, MEASURED, PENDING, observations
 from gpax_lab.experiment import bayes_opt, simulate
 from gpax_lab.experiment._experiment import NothingLeft
-from gpax_lab.experiment._positions import measured_at
 from gpax_lab.experiment._history import fold
+from gpax_lab.experiment._positions import measured_at
 from gpax_lab.experiment._simulated import Simulated
 from gpax_lab.experiment.interventions import Pin, Rescale, Veto, apply
 from gpax_lab.experiment.stopping import no_more_gain, target

@@ -1,0 +1,173 @@
+"""Ask and tell: the same trajectory as `run` and `simulate`, tells that cost the same however many there were, kills.
+
+Claims: with the same key, seeds and answers, ask and tell gives the observations and parameters of `run` and `simulate`
+bit for bit; of 10,000 tells the last 1,000 take no longer than 1.5 times the first (medians), and a tell writes as much
+at the end as at the beginning; a program that is killed at any instant (SIGKILL) goes on along the same trajectory, and
+everything that `tell` returned from is in the journal.
+One JSON line a result; the exit status is 1 where a claim fails. `--quick` makes fewer tells and kills.
+"""
+
+import argparse
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from results import Report, pin_threads
+
+pin_threads()
+
+import numpy as np  # noqa: E402
+
+STEPS = 4
+
+
+def equality(report, folder):
+    """States of the three ways of driving one experiment."""
+    import crash_campaign as small
+    import jax
+
+    from gpax_lab import observations, simulate
+    from gpax_lab.ask_tell import open_campaign
+    from gpax_lab.experiment import Simulated, run
+    from gpax_lab.storage import Campaign
+
+    experiment, key = small.experiment("fixed"), jax.random.key(3)
+    with Campaign.create(folder / "run.gpxj", {"settings": {}}) as journal:
+        options = {"seeds": small.SEEDS, "key": key, "scalarize": Simulated.scalarize}
+        end = run(experiment, Simulated(small.objective), journal, STEPS, **options).state
+    bench = Simulated(small.objective)
+    with open_campaign(folder / "asked.gpxj", experiment, key=key, seeds=small.SEEDS, num_steps=STEPS) as campaign:
+        for _ in range(STEPS + 1):
+            points = campaign.ask()
+            table = campaign.to_pandas()
+            y = [bench.measure(x, table.token[i]).arrays["value"] for i, x in zip(points.ids, points, strict=True)]
+            campaign.tell(points, np.array(y, float))
+        state = campaign.state
+    key_start, key_seed = jax.random.split(key)
+    value = jax.jit(small.objective)
+    y = [float(value(jax.random.fold_in(key_seed, i), x)) for i, x in enumerate(small.SEEDS)]
+    simulated, _ = simulate(key_start, experiment, small.objective, STEPS, observations(small.SEEDS, y))
+    differing = [
+        np.asarray(a).tobytes() != np.asarray(b).tobytes()
+        for other in (end, simulated)
+        for a, b in zip(
+            jax.tree.leaves((state.obs, state.posterior.params)), jax.tree.leaves((other.obs, other.posterior.params)),
+            strict=True,
+        )
+    ]  # fmt: skip
+    report.result("arrays that differ from run and simulate", sum(differing), "1")
+    report.claim("ask and tell gives what run and simulate give, bit for bit", not any(differing))
+
+
+def flat(report, folder, count):
+    """So many points that nobody asked for, told one by one."""
+    import crash_campaign as small
+
+    from gpax_lab.ask_tell import open_campaign
+
+    path = folder / "flat.gpxj"
+    rng, seconds, sizes = np.random.default_rng(0), [], []
+    campaign = open_campaign(path, small.experiment("fixed"), key=3, inputs={"x": "um"})
+    for x, y in rng.random((count, 2)):
+        start = time.perf_counter()
+        campaign.tell([[x]], [y])
+        seconds.append(time.perf_counter() - start)
+        sizes.append(path.stat().st_size)
+    tenth = max(count // 10, 1)
+    first, last = statistics.median(seconds[:tenth]), statistics.median(seconds[-tenth:])
+    report.result(f"a tell, the last {tenth} of {count}", 1e3 * last, "ms", 1e3 * first)
+    report.claim("the last tells take no longer than 1.5 times the first", last <= 1.5 * first)
+    written = np.diff(sizes)
+    before, after = float(np.median(written[:tenth])), float(np.median(written[-tenth:]))
+    report.result("bytes of a tell at the end", after, "B", before)
+    report.claim("a tell writes as much at the end", after <= 1.05 * before)
+    report.result(f"journal of {count} tells", int(sizes[-1]) / 1e6, "MB")
+    campaign._journal.journal.close()  # without the HDF5 file
+    start = time.perf_counter()
+    again = open_campaign(path, small.experiment("fixed"))
+    report.result(f"opened again with {count} tells", time.perf_counter() - start, "s")
+    report.claim("all that was told is there", again.measured == count)
+    again._journal.journal.close()
+
+
+def kills(report, folder, count, seed=0):
+    """A campaign in processes of their own, each killed at some instant, until one of them comes to its end."""
+    tests = Path(__file__).parents[1] / "tests"
+    path = os.pathsep.join([str(tests / "ask_tell"), str(tests / "experiment"), *sys.path])
+    env = os.environ | {"PYTHONPATH": path, "JAX_COMPILATION_CACHE_DIR": str(cache(folder))}
+    program, rng = [sys.executable, str(tests / "ask_tell" / "by_hand.py")], np.random.default_rng(seed)
+    whole = folder / "whole.gpxj"
+    start = time.perf_counter()
+    subprocess.run([*program, str(whole), "3"], check=True, env=env, stdout=subprocess.DEVNULL)
+    life = time.perf_counter() - start
+    lost = different = killed = 0
+    while killed < count:
+        cut, told = folder / f"{killed}.gpxj", set()
+        while True:  # one campaign to its end
+            process = subprocess.Popen([*program, str(cut), "3"], stdout=subprocess.PIPE, text=True, env=env)
+            opened = process.stdout.readline()
+            if opened and killed < count:
+                time.sleep(rng.uniform(0, 0.35 * life))
+                process.send_signal(signal.SIGKILL)
+                killed += process.wait() == -signal.SIGKILL
+            lines = process.stdout.read().splitlines()
+            process.wait()
+            told |= {line for line in lines if line.startswith("told")}
+            lost += missing(cut, told)
+            if "done" in lines or (not opened and process.returncode not in (0, -signal.SIGKILL)):
+                break
+        different += ends(cut) != ends(whole)
+    report.result("kills", killed, "1")
+    report.result("told and lost", lost, "1")
+    report.result("campaigns that ended elsewhere", different, "1")
+    report.claim("nothing told is lost, and every campaign ends where the whole one did", lost == different == 0)
+
+
+def cache(folder):
+    return os.environ.get("JAX_COMPILATION_CACHE_DIR") or folder / "cache"
+
+
+def missing(path, told):
+    """How many acknowledged answers the journal does not hold."""
+    from gpax_lab.storage import read
+
+    if not path.exists():
+        return len(told)
+    records = read(path).records
+    order = list(dict.fromkeys(r.header["token"] for r in records if r.kind in ("intent", "reading")))
+    known = {order.index(r.header["token"]) for r in records if r.kind == "reading"}
+    return sum(int(line.split()[1]) not in known for line in told)
+
+
+def ends(path):
+    """What was asked and what came back, in order, bit for bit."""
+    from gpax_lab.storage import read
+
+    records = read(path).of("reading")
+    found = {r.header["token"]: (r.arrays["x"].tobytes(), r.arrays["y"].tobytes()) for r in records}
+    return [*sorted(found.items())]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    quick = parser.parse_args().quick
+    import gpax_lab
+
+    report = Report()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        gpax_lab.setup(cache=str(cache(folder)), verbose=False)
+        equality(report, folder)
+        flat(report, folder, 1000 if quick else 10_000)
+        kills(report, folder, 1 if quick else 100)
+    report.finish()
+
+
+if __name__ == "__main__":
+    main()
