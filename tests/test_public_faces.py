@@ -56,7 +56,7 @@ def test_every_public_name_is_described():
 def test_there_are_not_too_many_public_names():
     rooms = Counter(".".join(name.face.split(".")[:2]) for name in NAMES)
     print(f"{len(NAMES)} public names:", dict(sorted(rooms.items())))
-    assert len(NAMES) < 460
+    assert len(NAMES) < 475  # 25 more than before campaigns by hand, controllers of others and the page had rooms
     assert len(sys.modules["gpax_lab"].__all__) <= 30
 
 
