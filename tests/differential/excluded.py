@@ -29,6 +29,7 @@ EXCLUDED = {
         core._observations.observations
         core._observations.used
         core._programs.check_distribution
+        core._structural.alike
         core._programs.latent_and_observed
         core._programs.parameter
         core._programs.vetted
@@ -72,6 +73,7 @@ EXCLUDED = {
         hypotheses._mixture.Hypotheses.share_of_newcomer
         hypotheses._mixture.Hypotheses.with_model
         hypotheses._mixture.HypothesisMixture.save
+        hypotheses._mixture.check_followed
         hypotheses._mixture.HypothesisMixture.summary
         hypotheses._model_average.ModelAverage.joined_anew
         hypotheses._model_average.ModelAverage.save
@@ -85,6 +87,8 @@ EXCLUDED = {
         inference._posterior.Posterior.save
         inference._posterior.Posterior.summary
         inference._posterior.Predictive.
+        inference._posterior.check_own
+        inference._posterior.check_seen
         inference._posterior.checked_sampler
         inference._posterior.conditioning_ahead
         inference._reconstruct.
