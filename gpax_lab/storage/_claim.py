@@ -62,7 +62,8 @@ def names(address: str) -> tuple[str, ...]:
     with contextlib.suppress(ValueError):  # the link refuses it with better words
         parts = urlsplit(text)
         if "://" in text and parts.hostname:
-            return tuple(f"{parts.scheme}://{host}:{parts.port}" for host in _hosts(parts.hostname))
+            device = parts.path.rstrip("/").lower()  # one of many behind a server, as Tango's
+            return tuple(f"{parts.scheme}://{host}:{parts.port}{device}" for host in _hosts(parts.hostname))
     if visa := _VISA.fullmatch(text):
         board, host, rest = visa["board"] or "0", visa["host"].strip("[]"), visa["rest"].upper()
         if socket_port := re.fullmatch(r"([0-9]+)::SOCKET", rest):  # the very socket that tcp:// means

@@ -7,14 +7,17 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gpax_instruments.adapters import EPICS, Bluesky, MicroManager, Parameters, TangoSTEM
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, DoseSpent, LinkLost, UnknownOutcome
+from scripted import eventually
 
 from gpax_lab.core import Axis, MoveRefused
+from gpax_lab.storage import JournalError, read
 
 pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
@@ -141,6 +144,57 @@ def test_epics_that_stops_or_dies_is_a_lost_link(ioc, within):
         adapter.timeout_s = adapter.busy_timeout_s = 20.0
         assert adapter.measure([0.1, 0.2], "t").ok
         adapter.close()
+
+
+def test_a_campaign_waits_for_an_ioc_that_died_and_goes_on(ioc, tmp_path):
+    """From a settings file, over the command line; the IOC is killed after the third measurement, and started anew."""
+    text = """
+        [campaign]
+        steps = 1
+        seeds = 60
+        wait_s = 120.0
+        [instrument]
+        kind = "epics"
+        address = "T:"
+        readback = { x = "x.RBV", y = "y.RBV" }
+        detectors = { current = "diode" }
+        safe = { lamp = 0 }
+        repeatable = true
+        timeout_s = 3.0
+        busy_timeout_s = 3.0
+        [instrument.axes]
+        x = { unit = "mm", low = -0.5, high = 0.5 }
+        y = { unit = "mm", low = -0.5, high = 0.5 }
+        [sampler]
+        kind = "laplace"
+        [acquisition]
+        function = "random"
+        [quantity]
+        scalarizer = "mean_of"
+        array = "current"
+    """
+    (tmp_path / "s.toml").write_text(textwrap.dedent(text))
+    journal = tmp_path / "out" / "campaign.gpxj"
+
+    def measured():
+        try:
+            return len(read(journal).of("reading"))
+        except (OSError, JournalError):
+            return 0
+
+    words = ("-m", "gpax_lab", "run", str(tmp_path / "s.toml"), "--out", str(tmp_path / "out"))
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(ioc())
+        campaign = stack.enter_context(running(*words))
+        assert eventually(lambda: measured() >= 3)
+        first.kill()
+        assert eventually(lambda: len(read(journal).of("lost")) == 1)
+        stack.enter_context(ioc())
+        told = campaign.stdout.read()
+        assert campaign.wait(120) == 0, told
+    contents = read(journal)
+    assert len(contents.of("found")) == 1
+    assert measured() == 61
 
 
 # --- Tango ------------------------------------------------------------------------------------------------------------

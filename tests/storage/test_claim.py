@@ -27,6 +27,12 @@ def test_one_instrument_has_one_name():
     assert set(names(ADDRESS)) <= set(names("tcp://LocalHost:5025"))
     assert names("tcp://nobody.invalid:1") == names("TCP://Nobody.invalid:1") == ("tcp://nobody.invalid:1",)
     assert names("tcp://127.0.0.1:5026") != names(ADDRESS)
+    assert (
+        names("tango://127.0.0.1:1/a/b/C#dbase=no")
+        == names("tango://127.0.0.1:1/a/b/c")
+        == ("tango://127.0.0.1:1/a/b/c",)
+    )
+    assert names("tango://127.0.0.1:1/a/b/d") != names("tango://127.0.0.1:1/a/b/c")
     visa = names("TCPIP0::10.0.0.7::hislip0::INSTR")
     assert names("tcpip::10.0.0.7::HISLIP0::instr ") == visa
     assert names("TCPIP1::10.0.0.7::hislip0::INSTR") != visa

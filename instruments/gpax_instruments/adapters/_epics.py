@@ -26,7 +26,7 @@ class EPICS(Adapter):
         setpoint: PV that each axis is sent by; the name of the axis where it is left out.
         readback: PV that tells where an axis stands; the setpoint itself where it is left out, which finds less.
         detectors: PV of each array of a measurement, scalars or waveforms.
-        trigger: PV that 1 is put to, with completion, before the detectors are read; empty for none.
+        trigger: PV that 1 is put to, with completion, before the detectors are read.
         halt: PVs that 1 is put to first in the safe state, such as "x.STOP".
         safe: values that make safe, by PV; put in this order, and read back.
         units: unit of an array, or of an axis as the IOC spells it.
@@ -48,8 +48,8 @@ class EPICS(Adapter):
         setpoint: Mapping[str, str] | None = None,
         readback: Mapping[str, str] | None = None,
         detectors: Mapping[str, str],
-        trigger: str = "",
-        halt: Sequence[str] = (),
+        trigger: str | None = None,
+        halt: Sequence[str] | None = None,
         safe: Mapping[str, float] | None = None,
         units: Mapping[str, str] | None = None,
         repeatable: bool = False,
@@ -62,7 +62,7 @@ class EPICS(Adapter):
         self._to = [to.get(axis.name, axis.name) for axis in self._given]
         self._back = [back.get(axis.name, at) for axis, at in zip(self._given, self._to, strict=True)]
         self._detectors, self._trigger = dict(detectors), trigger
-        self._halt, self._safe_at = tuple(halt), dict(safe or {})
+        self._halt, self._safe_at = tuple(halt or ()), dict(safe or {})
         if not self._detectors:
             raise ValueError('detectors: name at least one, ARRAY = "PV"')
         self._context: Any = None

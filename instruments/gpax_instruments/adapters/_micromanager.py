@@ -76,6 +76,11 @@ class MicroManager(Adapter):
         self._core: Any = None
         self._stage = self._focus = self._shutter = ""
 
+    @property
+    def limits(self) -> dict[str, float]:
+        """`exposure`, ms."""
+        return {"exposure": float(self.exposure)}
+
     def identity(self) -> str:
         """Version of the core, and names of the devices."""
         if self._worker is None:

@@ -51,7 +51,7 @@ class TangoSTEM(Adapter):
         detector: whose spectrum, or image.
         exposure_budget: seconds that the beam may be on in all, as long as this program runs; None for the driver's
             own `MAX_EXPOSURE_S`.
-        tiled: address of the Tiled server that keeps the data; empty where the device hands them over itself.
+        tiled: address of the Tiled server that keeps the data; None where the device hands them over itself.
         fetch: arrays by their Tiled id, in place of both.
         units: unit of an array.
         repeatable: whether a measurement whose outcome is unknown may be done again at the same position.
@@ -84,7 +84,7 @@ class TangoSTEM(Adapter):
         take: Literal["spectrum", "image", "camera"] = "spectrum",
         detector: str = "eels",
         exposure_budget: float | None = None,
-        tiled: str = "",
+        tiled: str | None = None,
         fetch: Callable[[str], Mapping[str, Any]] | None = None,
         units: Mapping[str, str] | None = None,
         repeatable: bool = False,
@@ -262,8 +262,8 @@ class TangoSTEM(Adapter):
         if self._fetch is not None:
             fetch = self._fetch
             return self._ask_long(lambda: fetch(key))
-        if self._tiled:
-            return self._ask_long(lambda: arrays_of(self._tiled, key))
+        if (tiled := self._tiled) is not None:
+            return self._ask_long(lambda: arrays_of(tiled, key))
         about, data = self._command("get_image_data_cached", 0, long=True)
         told = json.loads(about)
         if not {"shape", "dtype"} <= set(told):
