@@ -205,11 +205,11 @@ def run_campaign(
                 stop=lambda: bool(stop),
                 callback=report,
                 extend=plan.extend,
-                failures=plan.settings.campaign.failures or None,
+                max_failures=plan.settings.campaign.failures or None,
                 idle_s=plan.settings.campaign.idle_s,
                 wait_s=plan.settings.campaign.wait_s,
                 lost=LOST,
-                another=another,
+                another_instrument=another,
             )
     except Paused as why:  # nobody has answered yet
         unsafe = any(record.kind == "intent" for record in campaign.history)  # the program that measured may be killed

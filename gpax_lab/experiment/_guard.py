@@ -33,6 +33,15 @@ class Paused(Exception):
 class Guard:
     """What stands between a campaign and its instrument.
 
+    | state | entered by | what is true |
+    |---|---|---|
+    | in use | `at_work()`, until its block ends | one thread is in the instrument; nothing makes it safe |
+    | at rest | `rest()`, or the end of `at_work()` | nobody asks anything of it; a timer makes it safe after `idle_s` |
+    | safe | `secure()`, the timer, or `await_return()` | it is in its safe state until the next `at_work()` |
+    | lost | an error for which `lost(error)` is true | `await_return()` waits, at most `wait_s`, and leaves it safe |
+
+    `ready()` comes before a use is announced and changes no state: it raises what the timer could not do.
+
     Args:
         instrument: see `core.Instrument`.
         lost: errors that say that it can not be reached, beside each `InstrumentError` that is `unreachable`.

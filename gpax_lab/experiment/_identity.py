@@ -57,7 +57,7 @@ def refuse(before: Mapping[str, Any], now: Mapping[str, Any], what: str) -> None
     if reasons:
         raise ValueError(
             f"{what} is not the one of this campaign, or allows more: {'; '.join(reasons)}. Restore it, or say "
-            "that it is meant: run(..., another=True), gpax-lab resume --another."
+            "that it is meant: run(..., another_instrument=True), gpax-lab resume --another."
         )
 
 

@@ -33,7 +33,7 @@ class Measuring:
         guard: of the instrument.
         journal: where everything is recorded.
         scalarizers: what makes a number of a measurement.
-        failures: so many failed measurements in a row pause the campaign; None for any number.
+        max_failures: so many failed measurements in a row pause the campaign; None for any number.
         stop: whether the campaign is to pause.
         callback: told when the instrument is lost.
 
@@ -46,14 +46,14 @@ class Measuring:
         guard: Guard,
         journal: Journalling,
         scalarizers: Scalarizers,
-        failures: int | None,
+        max_failures: int | None,
         stop: Callable[[], bool],
         callback: Callable[[Event], None],
     ) -> None:
         self.width: np.ndarray | None = None
         self._guard, self._instrument, self._journal = guard, guard.instrument, journal
         self._scalarizers, self._stop, self._callback = scalarizers, stop, callback
-        self._failures, self._failed, self._why = failures, 0, ""
+        self._max_failures, self._failed, self._why = max_failures, 0, ""
 
     def recognise(self, another: bool) -> None:
         """See that the instrument is the one that the journal knows, and let it rest."""
@@ -62,7 +62,7 @@ class Measuring:
 
     def pause_after_failures(self) -> None:
         """Raises Paused where too many measurements in a row have failed."""
-        if self._failures is not None and self._failed >= self._failures:
+        if self._max_failures is not None and self._failed >= self._max_failures:
             raise Paused(
                 f"{self._failed} measurements in a row failed, the last one because "
                 f"{self._why or 'of an unknown reason'}"

@@ -52,11 +52,11 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     callback: Callable[[Event], None] = lambda event: None,
     extend: Extend | None = None,
-    failures: int | None = 5,
+    max_failures: int | None = 5,
     idle_s: float | None = 10.0,
     wait_s: float = 0.0,
     lost: tuple[type[Exception], ...] = (ConnectionError, TimeoutError),
-    another: bool = False,
+    another_instrument: bool = False,
 ) -> Outcome:
     """Run or resume a campaign; a journal with history is continued where it ended.
 
@@ -78,7 +78,7 @@ def run(
         callback: progress display.
         extend: hypotheses -> this experiment with these, e.g. `lambda h: bayes_opt(h, model_average(smc()), log_ei(),
             grid)`; needed to adopt laws.
-        failures: so many measurements that fail one after the other pause the campaign; None for any number.
+        max_failures: so many measurements that fail one after the other pause the campaign; None for any number.
         idle_s: the instrument is made safe before the first fit, and whenever nothing is measured for longer than this,
             s; None: only at the end.
         wait_s: how long a lost instrument is waited for, s. Once it is back it is made safe, its identity and limits
@@ -87,7 +87,7 @@ def run(
             measurement.
         lost: errors by which an instrument says that it can not be reached, beside each `core.InstrumentError` that
             is `unreachable`.
-        another: whether the instrument may be another one than the journal knows, or allow more; see `guard`.
+        another_instrument: it may be another one than the journal knows, or allow more (wider axes, higher limits).
 
     Returns:
         Outcome. The instrument is in its safe state however this returns or raises; a journal that ends with "stop" was
@@ -104,14 +104,14 @@ def run(
     try:
         guard.check()
         check_begin(key, experiment)
-        if failures is not None and not failures >= 1:
-            raise ValueError(f"failures must be 1 or more, or None for any number; got {failures}.")
+        if max_failures is not None and not max_failures >= 1:
+            raise ValueError(f"max_failures must be 1 or more, or None for any number; got {max_failures}.")
         if not num_steps >= 0:
             raise ValueError(f"num_steps must be 0 or more; got {num_steps}.")
         journal, scalarizers = Journalling(campaign), Scalarizers(scalarize)
-        measure = Measuring(guard, journal, scalarizers, failures, stop, callback)
+        measure = Measuring(guard, journal, scalarizers, max_failures, stop, callback)
         loop = _Loop(experiment, measure, journal, scalarizers, extend, stop, callback)
-        outcome = loop.run(num_steps, first_points(seeds), key, rules, hooks, another)
+        outcome = loop.run(num_steps, first_points(seeds), key, rules, hooks, another_instrument)
     except BaseException as error:
         leave_safe(guard, campaign, 0 if journal is None else journal.step, error)
         raise

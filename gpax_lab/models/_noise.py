@@ -131,7 +131,7 @@ class HeteroscedasticNoise:
 class StudentNoise:
     """Noise with heavy tails, so that an observation far from all others is doubted instead of followed.
 
-    Student's t: y ~ f + sqrt(v / w) N(0, 1) with w ~ Gamma(freedom / 2, freedom / 2), v the variance that the noise has
+    Student's t: y ~ f + sqrt(v / w) N(0, 1) with w ~ Gamma(df / 2, df / 2), v the variance that the noise has
     without tails (Lange, Little & Taylor 1989, J. Am. Stat. Assoc. 84, 881; in processes, Kuss 2006, thesis, ch. 5).
     Pass it as `noise` of a model. Where that standardises observations by themselves, it does so by their median and by
     the standard deviation of those that are not far off.
@@ -143,14 +143,14 @@ class StudentNoise:
     outlier is another mode, in which a chain of `nuts` may stay: `smc` and `laplace` weigh the two.
 
     Attributes:
-        freedom: degrees of freedom, above 2; 4 is usual, 3 forgives more, beyond 30 it is normal noise. The variance
-            of a new observation is freedom / (freedom - 2) times v.
+        df: degrees of freedom, above 2; 4 is usual, 3 forgives more, beyond 30 it is normal noise. The variance
+            of a new observation is df / (df - 2) times v.
         capacity: number of slots of the observations; None for `parametric`. The rule of `uncertain_inputs` holds: n
             seed points and m steps make n + m, rounded up to a multiple of 8, and the campaign ends there.
         of: the noise whose tails these are: "inferred", "known" or a function n(x, params), as in `gp.exact`.
 
     Raises:
-        ValueError: freedom is not above 2, or capacity is no number of slots.
+        ValueError: df is not above 2, or capacity is no number of slots.
 
     Example:
         >>> from gpax_lab import gp, observations
@@ -158,13 +158,13 @@ class StudentNoise:
         >>> model = gp.exact(1, noise=StudentNoise(capacity=obs.capacity))
     """
 
-    freedom: float = 4.0
+    df: float = 4.0
     capacity: int | None = None
     of: Gaussian = "inferred"
 
     def __post_init__(self) -> None:
-        if not self.freedom > 2:
-            raise ValueError(f"StudentNoise needs freedom > 2, else no variance exists; got {self.freedom}.")
+        if not self.df > 2:
+            raise ValueError(f"StudentNoise needs df > 2, else no variance exists; got {self.df}.")
         _whole("the capacity of StudentNoise", self.capacity)
         if isinstance(self.of, StudentNoise):
             raise ValueError("StudentNoise(of=...) is the noise without tails; got StudentNoise itself.")
@@ -185,7 +185,7 @@ class StudentNoise:
     @property
     def fresh(self) -> float:
         """Variance of a new observation, relative to that without tails."""
-        return self.freedom / (self.freedom - 2.0)
+        return self.df / (self.df - 2.0)
 
     def times(self, params: Params, capacity: int) -> Array:
         """(capacity,) what the variance of each slot's observation is multiplied by, 1 / w.
@@ -198,7 +198,7 @@ class StudentNoise:
                 f"this model follows the excess of observations in {self.capacity} slots, the observations have "
                 f"{capacity}: build one with StudentNoise(capacity=observations.capacity)."
             )
-        return jnp.exp(log_excess(params["excess"], self.freedom))
+        return jnp.exp(log_excess(params["excess"], self.df))
 
     def normal_score(self, residual: Array, variance: Array) -> Array:
         """(n,) normal quantile of the probability that Student's t leaves below a residual: N(0, 1) if that holds.
@@ -207,13 +207,13 @@ class StudentNoise:
             residual: (n,) observation minus mean, in any unit.
             variance: (n,) that without tails, in its square.
         """
-        nu = self.freedom
+        nu = self.df
         tail = 0.5 * betainc(0.5 * nu, 0.5, nu / (nu + residual**2 / variance))  # the smaller one: it keeps its digits
         return -jnp.sign(residual) * ndtri(tail)
 
     def log_density(self, residual: Array, variance: Array) -> Array:
         """Log density of residuals (n,), tails integrated; variance (n,) is that without tails."""
-        nu = self.freedom
+        nu = self.df
         constant = math.lgamma(0.5 * (nu + 1.0)) - math.lgamma(0.5 * nu) - 0.5 * math.log(nu * math.pi)
         return constant - 0.5 * jnp.log(variance) - 0.5 * (nu + 1.0) * jnp.log1p(residual**2 / (nu * variance))
 
@@ -232,9 +232,9 @@ TABLE_END, TABLE_STEP = 10.0, 0.02
 
 
 @functools.cache
-def _table(freedom: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _table(df: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     nodes = np.linspace(-TABLE_END, TABLE_END, 2 * round(TABLE_END / TABLE_STEP) + 1)
-    shape = 0.5 * freedom
+    shape = 0.5 * df
     # From the tail that keeps its digits: w is small where the excess is large.
     small, large = special.gammaincinv(shape, special.ndtr(-nodes)), special.gammainccinv(shape, special.ndtr(nodes))
     gamma = np.where(nodes > 0, small, large)
@@ -242,9 +242,9 @@ def _table(freedom: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return nodes, -np.log(gamma / shape), np.exp(log_slope)
 
 
-def log_excess(excess: Array, freedom: float) -> Array:
-    """-log w for w ~ Gamma(freedom / 2, freedom / 2), by quantiles: increasing in excess ~ N(0, 1), of its shape."""
-    nodes, values, slopes = (jnp.asarray(part, excess.dtype) for part in _table(freedom))
+def log_excess(excess: Array, df: float) -> Array:
+    """-log w for w ~ Gamma(df / 2, df / 2), by quantiles: increasing in excess ~ N(0, 1), of its shape."""
+    nodes, values, slopes = (jnp.asarray(part, excess.dtype) for part in _table(df))
     inside = jnp.clip(excess, -TABLE_END, TABLE_END)
     left = jnp.clip(jnp.floor((inside + TABLE_END) / TABLE_STEP).astype(int), 0, nodes.size - 2)
     t = (inside - nodes[left]) / TABLE_STEP

@@ -44,7 +44,8 @@ _NOISE = {
         "student",
         StudentNoise,
         tuple(
-            replace(one, check=number(2.0, above=True)) if one.name == "freedom" else one
+            # Journals hold the settings under this name.
+            replace(one, name="freedom", check=number(2.0, above=True)) if one.name == "df" else one
             for one in options(StudentNoise, frozenset({"capacity", "of"}))
         ),
         of=entry(_GAUSSIAN, "inferred", "the noise whose tails these are"),

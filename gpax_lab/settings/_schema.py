@@ -149,7 +149,10 @@ class Acquisition:
     feasible: Feasible | None = entry(section(Feasible), None, "keep away from where measurements fail")
     batch_size: int = entry(whole(1, 1000), 1, "points proposed at once")
     by_travel: bool = entry(flag, False, "whether a batch is visited along the shortest path")
-    thin_to: int | None = entry(whole(1), None, "draws of the posterior that a choice uses; by default all")
+    # Journals hold the settings under this name.
+    thin_to: int | None = entry(
+        whole(1), None, "draws of the posterior that a choice uses; by default all (num_samples of bayes_opt in Python)"
+    )
     floor: float = entry(number(0.0, 0.999), 0.1, "share of probability that all hypotheses keep in decisions")
     apart_every: int = entry(whole(0), 6, "every so many points one where hypotheses part most; 0 for never")
 

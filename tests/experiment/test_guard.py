@@ -48,7 +48,7 @@ def test_what_is_no_instrument_is_refused_in_words(plain, path):
 
 def test_a_stage_that_refuses_every_move_pauses_the_campaign_with_the_reason(plain, plain_end, path):
     instrument = Noted(lambda x, n: refuse(x, n) if n >= 4 else None)
-    end = go(path, plain, 5, instrument, failures=3)
+    end = go(path, plain, 5, instrument, max_failures=3)
     assert (end.finished, end.steps) == (False, 4)
     assert "3 measurements in a row failed" in end.reason
     assert "the stage stands at its end" in end.reason
@@ -62,7 +62,7 @@ def test_a_stage_that_refuses_every_move_pauses_the_campaign_with_the_reason(pla
 
 def test_a_scalarizer_that_is_always_nan_is_noticed_among_the_seeds_and_measurements_are_kept(plain, plain_end, path):
     instrument = Noted()
-    end = go(path, plain, STEPS, instrument, scalarize=lambda reading: np.nan, failures=2)
+    end = go(path, plain, STEPS, instrument, scalarize=lambda reading: np.nan, max_failures=2)
     assert (end.finished, end.steps, end.state) == (False, 0, None)
     assert "the scalarizer gave no finite value" in end.reason
     assert len(instrument.tokens) == 2
@@ -73,16 +73,16 @@ def test_a_scalarizer_that_is_always_nan_is_noticed_among_the_seeds_and_measurem
 
 
 def test_failures_that_do_not_follow_each_other_do_not_pause(plain, path):
-    end = go(path, plain, 4, Noted(lambda x, n: refuse(x, n) if n % 2 else None), failures=2)
+    end = go(path, plain, 4, Noted(lambda x, n: refuse(x, n) if n % 2 else None), max_failures=2)
     assert end.finished
     assert "all 4 steps" not in end.reason
     assert "3 of 7 measurements failed" in end.reason
 
 
 def test_failures_are_counted_as_often_as_was_asked(plain, path):
-    assert go(path, plain, 3, Noted(refuse), failures=None).finished
-    with pytest.raises(ValueError, match="failures must be 1 or more"):
-        go(path, plain, 3, failures=0)
+    assert go(path, plain, 3, Noted(refuse), max_failures=None).finished
+    with pytest.raises(ValueError, match="max_failures must be 1 or more"):
+        go(path, plain, 3, max_failures=0)
 
 
 # --- a scalarizer that was mended -------------------------------------------------------------------------------------

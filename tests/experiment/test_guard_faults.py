@@ -104,8 +104,8 @@ def test_a_stop_that_can_not_be_asked_ends_no_waiting(seconds, leaving):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"failures": 0}, "failures must be 1 or more"),
-        ({"failures": math.nan}, "failures must be 1 or more"),
+        ({"max_failures": 0}, "max_failures must be 1 or more"),
+        ({"max_failures": math.nan}, "max_failures must be 1 or more"),
         ({"wait_s": None}, "wait_s must be seconds"),
         ({"wait_s": math.nan}, "wait_s must be seconds"),
         ({"wait_s": -1.0}, "wait_s must be seconds"),

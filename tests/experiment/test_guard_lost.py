@@ -143,7 +143,7 @@ def test_the_journal_knows_its_instrument_and_what_it_may_do(plain, path):
     go(path, plain, 3, named(high=0.9))
     with pytest.raises(ValueError, match=r"before 0\.0 to 0\.9"):
         go(path, plain, 4, named())
-    assert go(path, plain, 4, named("microscope 8"), another=True).finished
+    assert go(path, plain, 4, named("microscope 8"), another_instrument=True).finished
     assert len(records(path, "instrument")) == 3
     assert description(Simulated(lambda key, x: x[0])) == {}
     assert not recognised({}, [], False)

@@ -22,40 +22,40 @@ EXCESS = np.random.default_rng(0).standard_normal(8)
 ROBUST = gp.exact(1, kernels.rbf, noise=StudentNoise(capacity=8), standardize=False)
 
 
-def weights(excess, freedom):
+def weights(excess, df):
     """The gamma quantiles, from whichever tail keeps its digits."""
-    low = special.gammaincinv(freedom / 2, special.ndtr(-excess))
-    return np.where(excess > 0, low, special.gammainccinv(freedom / 2, special.ndtr(excess))) * 2 / freedom
+    low = special.gammaincinv(df / 2, special.ndtr(-excess))
+    return np.where(excess > 0, low, special.gammainccinv(df / 2, special.ndtr(excess))) * 2 / df
 
 
-@pytest.mark.parametrize("freedom", [2.5, 4.0, 50.0])
-def test_the_excess_is_a_gamma_quantile(freedom):
+@pytest.mark.parametrize("df", [2.5, 4.0, 50.0])
+def test_the_excess_is_a_gamma_quantile(df):
     excess = np.random.default_rng(1).uniform(-9.9, 9.9, 2000)
-    np.testing.assert_allclose(log_excess(jnp.array(excess), freedom), -np.log(weights(excess, freedom)), atol=1e-9)
-    slope = jax.vmap(jax.grad(lambda e: log_excess(e, freedom)))(jnp.linspace(-12.0, 12.0, 999))
+    np.testing.assert_allclose(log_excess(jnp.array(excess), df), -np.log(weights(excess, df)), atol=1e-9)
+    slope = jax.vmap(jax.grad(lambda e: log_excess(e, df)))(jnp.linspace(-12.0, 12.0, 999))
     assert (slope > 0).all()
     step = 1e-5
-    numeric = (log_excess(jnp.array(1.234 + step), freedom) - log_excess(jnp.array(1.234 - step), freedom)) / (2 * step)
-    np.testing.assert_allclose(jax.grad(log_excess)(1.234, freedom), numeric, rtol=1e-6)
+    numeric = (log_excess(jnp.array(1.234 + step), df) - log_excess(jnp.array(1.234 - step), df)) / (2 * step)
+    np.testing.assert_allclose(jax.grad(log_excess)(1.234, df), numeric, rtol=1e-6)
 
 
-@pytest.mark.parametrize("freedom", [2.5, 4.0])
-def test_a_normal_of_random_width_is_students_t(freedom):
+@pytest.mark.parametrize("df", [2.5, 4.0])
+def test_a_normal_of_random_width_is_students_t(df):
     """Integrated over the excess, what a process uses is what `parametric` uses."""
     node = np.linspace(-9, 9, 3601)
-    spread = np.sqrt(0.3 * np.exp(np.asarray(log_excess(jnp.array(node), freedom))))
+    spread = np.sqrt(0.3 * np.exp(np.asarray(log_excess(jnp.array(node), df))))
     for residual in (0.0, 0.4, 12.0):
         found = np.trapezoid(stats.norm.pdf(residual, scale=spread) * stats.norm.pdf(node), node)
-        exact = StudentNoise(freedom).log_density(jnp.array(residual), jnp.array(0.3))
-        np.testing.assert_allclose(exact, stats.t.logpdf(residual, freedom, scale=np.sqrt(0.3)), rtol=1e-12)
+        exact = StudentNoise(df).log_density(jnp.array(residual), jnp.array(0.3))
+        np.testing.assert_allclose(exact, stats.t.logpdf(residual, df, scale=np.sqrt(0.3)), rtol=1e-12)
         np.testing.assert_allclose(np.log(found), exact, atol=1e-6)
 
 
-@pytest.mark.parametrize("freedom", [2.5, 4.0, 50.0])
-def test_normal_scores_keep_the_probability_far_into_the_tail(freedom):
+@pytest.mark.parametrize("df", [2.5, 4.0, 50.0])
+def test_normal_scores_keep_the_probability_far_into_the_tail(df):
     t = np.array([-300.0, -8.0, -1.0, 0.0, 0.3, 5.0, 40.0])
-    score = StudentNoise(freedom).normal_score(jnp.array(np.sqrt(0.3) * t), jnp.full(7, 0.3))
-    exact = -np.sign(t) * stats.norm.ppf(stats.t.sf(abs(t), freedom))
+    score = StudentNoise(df).normal_score(jnp.array(np.sqrt(0.3) * t), jnp.full(7, 0.3))
+    exact = -np.sign(t) * stats.norm.ppf(stats.t.sf(abs(t), df))
     np.testing.assert_allclose(score, exact, rtol=1e-8, atol=1e-12)
 
 
@@ -144,7 +144,7 @@ def test_the_robust_scale_does_not_see_a_gross_error():
     [
         (lambda: gp.exact(1, noise=StudentNoise()), r"StudentNoise\(capacity=obs.capacity\)"),
         (lambda: gp.exact(1, noise=StudentNoise), r"write noise=StudentNoise\(\)"),
-        (lambda: StudentNoise(2.0), "freedom > 2"),
+        (lambda: StudentNoise(2.0), "df > 2"),
         (lambda: StudentNoise(capacity=0), "at least 1"),
         (lambda: StudentNoise(of=StudentNoise()), "without tails"),
         (

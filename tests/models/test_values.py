@@ -45,7 +45,7 @@ OTHER = {
     "ExactGP": gp.exact(1, kernels.matern52 + kernels.rbf, line, {"slope": dist.Normal(0.0, 2.0)}, bounds=[[0.0, 2.0]]),
     "noise that is known": gp.exact(1),
     "noise that varies": gp.exact(1, noise=models.HeteroscedasticNoise(anchors=5)),
-    "noise with tails": gp.exact(1, noise=models.StudentNoise(freedom=5.0, capacity=8)),
+    "noise with tails": gp.exact(1, noise=models.StudentNoise(df=5.0, capacity=8)),
     "SparseGP": sparse(1, inducing=5),
     "Parametric": parametric(1, line, SLOPE, standardize=False),
     "MultiOutput": models.multi_output(gp.exact(1), 3),

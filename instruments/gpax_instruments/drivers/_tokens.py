@@ -16,7 +16,20 @@ def check_token(token: str) -> None:
 
 
 class TokenMemory(Connection[C]):
-    """An instrument that can be asked under which token it acted last; arguments as in `Connection`."""
+    """An instrument that can be asked under which token it acted last; arguments as in `Connection`.
+
+    What it keeps in mind of the tokens (all of it private):
+
+    | field | what it is | begins as | changes when |
+    |---|---|---|---|
+    | `_known` | tokens that may have been measured last | None: not looked yet | connected anew; ours are added |
+    | `_interference` | what another program did, in words | empty | seen; cleared by connecting anew |
+    | `_last` | token that was last seen done | empty | every look at the instrument |
+    | `_switched` | it was switched on, and its register of events says so still | False | seen; until our next act |
+    | `_blank` | it knows of no act: none yet, or none since it was switched on | False | seen; until one is done |
+    | `_begun` | tokens that we have acted under, or found done | none | every act; emptied by a loss of power |
+    | `_forgotten` | those of them of which it can tell nothing any more | none | every loss of power |
+    """
 
     act: str
     """What one measurement is called in messages."""
