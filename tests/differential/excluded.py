@@ -9,6 +9,15 @@ LOOPS = "a whole campaign: `tests/experiment` compares `run`, `simulate` and `vm
 EXCLUDED = {
     HOST: """
         core._plugins.
+        core._priors.check_function
+        core._priors.name_of
+        experiment._health.
+        experiment._study_blocks.
+        experiment._study_executor.
+        hypotheses._mixture.HypothesisMixture.status
+        inference._posterior.Posterior.status
+        inference._posterior.check_start
+        inference._posterior.status_in_words
         experiment._past.
         _lazy.
         acquisition._acquisition.as_acquisition
@@ -157,6 +166,8 @@ EXCLUDED = {
         models._deep_kernel.DeepKernelGP.tails
         models._exact.ExactGP.needs_noise
         models._exact.GPFactor.ok
+        models._exact.GPFactor.finite
+        models._multi_output.MultiOutputFactor.of
         models._multi_output.MultiOutput.bounds
         models._multi_output.MultiOutput.dim
         models._multi_output.MultiOutput.needs_noise
