@@ -30,7 +30,7 @@ class World:
         self.lit = True  # whoever was here before has left the light on
         self.fault, self.deaf, self.rails, self.told = ("", ""), False, (0.0, 1.0), None
         self.signal, self.drift, self.stuck_on = 2.5, 0.0, False
-        self.free = threading.Event()
+        self.free, self.struck = threading.Event(), lambda: None  # the second is called when it begins to hang
 
     def look(self, when):
         what, at = self.fault
@@ -41,6 +41,7 @@ class World:
                 raise self.lost()
             if what == "refuse":
                 raise ValueError("not now")
+            self.struck()
             self.free.wait(30.0)
 
     def open(self):

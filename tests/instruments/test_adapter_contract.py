@@ -147,12 +147,22 @@ def test_one_that_stays_away_ends_in_link_lost(rig, connected, within):
     assert connected.measure(HERE, "t").ok
 
 
+def hangs(world, adapter, when):
+    """From the next act of a kind on it is silent; the adapter waits a moment for that one, and long for all others."""
+
+    def struck():
+        adapter.timeout_s = adapter.busy_timeout_s = 10.0
+
+    adapter.timeout_s, adapter.busy_timeout_s = 0.05, 0.1
+    world.fault, world.struck = ("silent", when), struck
+
+
 @pytest.mark.parametrize("when", ["open", "move", "measure"])
 def test_one_that_hangs_is_given_up_in_its_time(rig, when, within):
-    adapter = rig.make(timeout_s=0.1, busy_timeout_s=0.15)
+    adapter = rig.make()
     if when != "open":
         adapter.connect()
-    rig.world.fault = ("silent", when)
+    hangs(rig.world, adapter, when)
     with within(2.0), pytest.raises((LinkTimeout, UnknownOutcome)) as caught:
         adapter.measure(HERE, "t")
     assert isinstance(caught.value, LinkTimeout) or isinstance(caught.value.__cause__, LinkTimeout)
@@ -161,8 +171,9 @@ def test_one_that_hangs_is_given_up_in_its_time(rig, when, within):
 
 
 def test_one_that_hangs_in_the_safe_state_is_made_safe_over_a_new_link(rig, within):
-    with rig.make(timeout_s=0.1, busy_timeout_s=0.15) as adapter:
-        rig.world.lit, rig.world.fault = True, ("silent", "safe")
+    with rig.make() as adapter:
+        rig.world.lit = True
+        hangs(rig.world, adapter, "safe")
         with within(2.0):
             adapter.make_safe()
         assert not rig.world.lit
