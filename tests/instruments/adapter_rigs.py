@@ -10,7 +10,7 @@ import threading
 import types
 
 import numpy as np
-from gpax_instruments.adapters import EPICS, Bluesky, MicroManager, Parameters, TangoSTEM
+from gpax_instruments.adapters import EPICS, Bluesky, MicroManager, Parameters, Tango, TangoSTEM
 
 from gpax_lab.core import Axis
 
@@ -294,6 +294,69 @@ class TangoRig(Rig):
         return TangoSTEM("tango://here:1/a/b/c#dbase=no", axes or self.axes(), units={"spectrum": "1"}, **LONG | more)
 
 
+class FakeDevice:
+    """Attributes x, y, signal and lamp; a command Stop."""
+
+    def __init__(self, rig):
+        self.rig, self.world, self.busy = rig, rig.world, 0
+
+    def ping(self):
+        self.world.open()
+
+    def set_timeout_millis(self, millis):
+        assert millis >= 1
+
+    def get_attribute_config(self, names):
+        return [self._about(name) for name in names]
+
+    def _about(self, name):
+        low, high = map(str, self.rig.limits) if name in "xy" else ("Not specified", "Not specified")
+        unit = self.rig.unit if name in "xy" else "A" if name == "signal" else ""
+        return types.SimpleNamespace(name=name, unit=unit, min_value=low, max_value=high)
+
+    def read_attribute(self, name):
+        match name:
+            case "x" | "y":
+                value = self.world.where("xy".index(name))
+            case "lamp":
+                value = float(self.world.lit)
+            case _:
+                value = self.world.measure()
+        return types.SimpleNamespace(value=value)
+
+    def write_attribute(self, name, value):
+        if name == "lamp":
+            self.world.light(value)
+            return
+        try:
+            self.world.move("xy".index(name), value)
+        except ValueError as error:
+            raise DevFailed(types.SimpleNamespace(reason="API_AttrNotAllowed", desc=str(error))) from error
+        self.busy = 3
+
+    def state(self):
+        self.busy = max(0, self.busy - 1)
+        return "MOVING" if self.busy else "ON"
+
+    def command_inout(self, name):
+        assert name == "Stop"
+        self.world.acts.append(("halt", name))
+
+
+class AttributesRig(TangoRig):
+    narrows = True
+
+    def __init__(self, monkeypatch):
+        super().__init__(monkeypatch)
+        self.module("tango", DeviceProxy=lambda address: FakeDevice(self), EnsureOmniThread=contextlib.nullcontext)
+
+    def make(self, axes=None, **more):
+        return Tango(
+            "a/b/c", axes or self.axes(), detectors={"signal": "signal"}, halt=("Stop",), safe={"lamp": 0.0},
+            **LONG | more,
+        )  # fmt: skip
+
+
 # --- Micro-Manager ----------------------------------------------------------------------------------------------------
 
 
@@ -531,7 +594,8 @@ RIGS = {
     "qcodes": QcodesRig,
     "pymeasure": PymeasureRig,
     "epics": EpicsRig,
-    "tango": TangoRig,
+    "tango": AttributesRig,
+    "tango stem": TangoRig,
     "micromanager": CoreRig,
     "ophyd": BlueskyRig,
     "ophyd-async": AsyncRig,

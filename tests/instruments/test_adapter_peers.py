@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from gpax_instruments.adapters import EPICS, Bluesky, MicroManager, Parameters, TangoSTEM
+from gpax_instruments.adapters import EPICS, Bluesky, MicroManager, Parameters, Tango, TangoSTEM
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, DoseSpent, LinkLost, UnknownOutcome
 from scripted import eventually
 
@@ -255,6 +255,52 @@ def test_tango_that_stops_or_dies_is_a_lost_link(column, within):
     with contextlib.suppress(LinkLost), beam(address) as adapter:
         adapter.timeout_s = adapter.busy_timeout_s = 2.0
         gone(adapter, process, np.array([2e-8, 7e-8]), within)
+
+
+@pytest.fixture
+def motor():
+    """A Tango device with a slow axis, and its address."""
+    pytest.importorskip("tango", reason="PyTango is not installed: pip install gpax-lab[tango]")
+    with running(str(HERE / "tango_device.py"), str(free_port())) as process:
+        yield process, process.stdout.readline().strip()
+
+
+def stage_of(address, **more):
+    return Tango(
+        address, (Axis("x", "mm", -2.0, 2.0, tolerance=1e-6),), readback={"x": "x_read"}, trigger="Expose",
+        detectors={"current": "current", "spectrum": "spectrum"}, halt=("Stop",), safe={"shutter": 0.0},
+        **{"timeout_s": 10.0, "busy_timeout_s": 20.0} | more,
+    )  # fmt: skip
+
+
+def test_tango_attributes_are_moved_waited_for_and_read(motor):
+    _, address = motor
+    with stage_of(address) as adapter:
+        assert [(axis.low, axis.high) for axis in adapter.axes] == [(-1.0, 0.9)]  # those of the attribute
+        measurement = adapter.measure([0.5], "t")
+        assert measurement.ok, measurement.reason
+        np.testing.assert_allclose(measurement.position, [0.5])
+        assert {name: values.shape for name, values in measurement.arrays.items()} == {"current": (), "spectrum": (16,)}
+        assert dict(measurement.units) == {"current": "A", "spectrum": "a.u."}
+        with pytest.raises(MoveRefused, match="nothing was sent"):
+            adapter.measure([0.95], "t")
+        adapter._tango(lambda proxy: proxy.write_attribute("mode", 1))  # deaf
+        with pytest.raises(MoveRefused, match=r"sent to -0\.5 mm but reads 0\.5"):
+            adapter.measure([-0.5], "t")
+        adapter._tango(lambda proxy: proxy.write_attribute("mode", 2))  # the current is invalid
+        bad = adapter.measure([0.25], "t")
+        assert set(bad.flags) == {"invalid", "nan"}
+        assert adapter._scalar("shutter") == 0.0
+    with pytest.raises(DeviceError, match="axis x is in m, the other side says mm"):
+        Tango(address, (Axis("x", "m", 0.0, 1.0),), detectors={"current": "current"}).connect()
+
+
+def test_a_tango_device_that_stops_or_dies_is_a_lost_link(motor, within):
+    process, address = motor
+    adapter = stage_of(address).connect()
+    adapter.timeout_s = adapter.busy_timeout_s = 2.0
+    gone(adapter, process, [0.1], within)
+    adapter.close()
 
 
 # --- Micro-Manager ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,13 @@ from gpax_lab.settings._instrument import driver_of
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "control-systems.md"
 BLOCKS = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 TABLES = {table["instrument"]["kind"]: table["instrument"] for table in map(tomllib.loads, BLOCKS)}
-ARRAYS = {"tango_stem": "spectrum", "epics": "current", "parameters": "current", "micromanager": "image"}
+ARRAYS = {
+    "tango": "current",
+    "tango_stem": "spectrum",
+    "epics": "current",
+    "parameters": "current",
+    "micromanager": "image",
+}
 
 
 def settings_of(kind, **more):
@@ -26,7 +32,7 @@ def settings_of(kind, **more):
     return parse(table)
 
 
-@pytest.mark.parametrize("kind", ["tango_stem", "epics", "parameters", "micromanager", "bluesky"])
+@pytest.mark.parametrize("kind", ["tango", "tango_stem", "epics", "parameters", "micromanager", "bluesky"])
 def test_settings_of_the_page_make_an_instrument_and_come_back_from_a_journal(kind):
     settings = settings_of(kind)
     assert parse(to_plain(settings)) == settings

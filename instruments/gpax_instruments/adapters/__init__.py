@@ -6,6 +6,7 @@ from gpax_instruments.adapters._epics import EPICS
 from gpax_instruments.adapters._micromanager import MicroManager
 from gpax_instruments.adapters._parameters import Parameters
 from gpax_instruments.adapters._recorded import RecordedData, RecordedLoops
+from gpax_instruments.adapters._tango import Tango
 from gpax_instruments.adapters._tango_stem import TangoSTEM
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "Parameters",
     "RecordedData",
     "RecordedLoops",
+    "Tango",
     "TangoSTEM",
     "as_bluesky",
 ]

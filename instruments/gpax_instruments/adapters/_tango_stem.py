@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from gpax_instruments.adapters._adapter import Adapter
 from gpax_instruments.adapters._signals import Signal
+from gpax_instruments.adapters._tango import TangoLink
 from gpax_instruments.adapters._tiled import arrays_of
 from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.errors import (
@@ -16,11 +16,9 @@ from gpax_instruments.errors import (
     DeviceError,
     DoseSpent,
     Interference,
-    LinkLost,
-    LinkTimeout,
     UnknownOutcome,
 )
-from gpax_lab.core import Axis, InstrumentError
+from gpax_lab.core import Axis
 
 COMMANDS: Mapping[str, str] = {
     "spectrum": "acquire_spectrum",
@@ -29,14 +27,11 @@ COMMANDS: Mapping[str, str] = {
 }
 """What a measurement may be, and the command that takes it."""
 
-UNREACHABLE = {"API_CantConnectToDevice", "API_CantConnectToDatabase", "API_DeviceNotExported", "API_ServerNotRunning"}
-"""Reasons by which Tango says that nobody is there."""
-
 STAGE: Mapping[str, str] = {"x": "m", "y": "m", "z": "m", "alpha": "deg", "beta": "deg"}
 """Axes of the stage in the order of get_stage and move_stage, and their units."""
 
 
-class TangoSTEM(Adapter):
+class TangoSTEM(TangoLink):
     """A STEM behind Tango that has asyncroscopy's device commands: the beam, or the stage, goes to a point.
 
     The beam is blanked but for the measurement. The device tells where the beam stands by its attribute beam_pos; one
@@ -61,8 +56,6 @@ class TangoSTEM(Adapter):
     Raises:
         ValueError: other axes, another word for place or take, or a number outside the driver's own limits.
     """
-
-    system = "Tango"
 
     MAX_EXPOSURE_S = 172800.0
     """s: two days of beam. A budget beyond it limits nothing."""
@@ -91,7 +84,7 @@ class TangoSTEM(Adapter):
         timeout_s: float = 5.0,
         busy_timeout_s: float = 120.0,
     ) -> None:
-        super().__init__(axes, units, repeatable, timeout_s, busy_timeout_s)
+        super().__init__(address, axes, units, repeatable, timeout_s, busy_timeout_s)
         if place not in self.NEEDED or take not in COMMANDS:
             raise ValueError(f"place is one of {sorted(self.NEEDED)}, take one of {sorted(COMMANDS)}")
         given = {axis.name: axis.unit for axis in self._given}
@@ -103,11 +96,9 @@ class TangoSTEM(Adapter):
             )
         if place == "stage" and any(STAGE.get(name) != unit for name, unit in given.items()):
             raise ValueError(f"axes of the stage are {dict(STAGE)}; got {given}")
-        self.address, self.place, self.take, self.detector = address, place, take, detector
+        self.place, self.take, self.detector = place, take, detector
         self.exposure_budget = exposure_budget
         self._tiled, self._fetch = tiled, fetch
-        self._proxy: Any = None
-        self._library: Any = None
         self._fov = 1.0  # m; 1 where axes are in shares
         self._tells: frozenset[str] = frozenset()
         self._exposed = 0.0  # s
@@ -118,20 +109,9 @@ class TangoSTEM(Adapter):
         """`exposure_budget`, s."""
         return {"exposure_budget": float(self.exposure_budget)}
 
-    def identity(self) -> str:
-        """Class and name of the device."""
-        self._ready()
-        about = self._tango(lambda proxy: proxy.info())
-        return f"{about.dev_class},{self._tango(lambda proxy: proxy.dev_name())}"
-
-    def _ready(self) -> None:
-        if self._worker is None:
-            self.connect()
-
     # --- the link -------------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        self._ask_timed(self._reach)
+    def _look(self) -> None:
         there = set(self._tango(lambda proxy: [str(name) for name in proxy.get_command_list()]))
         if missing := sorted({*self.NEEDED[self.place], COMMANDS[self.take]} - there):
             raise DeviceError(
@@ -139,17 +119,6 @@ class TangoSTEM(Adapter):
             )
         self._tells = frozenset(self._tango(lambda proxy: [str(name) for name in proxy.get_attribute_list()]))
         self._fov = self._field() if self._in_metres else 1.0
-
-    def _reach(self, seconds: float) -> None:
-        try:
-            import tango
-        except ImportError as error:
-            raise ImportError("Tango needs PyTango: pip install gpax-lab[tango]") from error
-        self._library = tango
-        with tango.EnsureOmniThread():
-            self._proxy = tango.DeviceProxy(self.address)
-            self._proxy.set_timeout_millis(_milliseconds(seconds))
-            self._proxy.ping()
 
     @property
     def _in_metres(self) -> bool:
@@ -160,38 +129,6 @@ class TangoSTEM(Adapter):
         if not (np.isfinite(fov) and fov > 0):
             raise DeviceError(f"{self.address}: the field of view is told as {fov!r} m")
         return fov
-
-    def _tango(self, function: Callable[[Any], Any], long: bool = False) -> Any:
-        """What function of the proxy returns."""
-        proxy, library = self._proxy, self._library
-
-        def call(seconds: float) -> Any:
-            with library.EnsureOmniThread():
-                proxy.set_timeout_millis(_milliseconds(seconds))
-                return function(proxy)
-
-        return self._ask_timed(call, long)
-
-    def _command(self, name: str, *arguments: Any, long: bool = False) -> Any:
-        return self._tango(lambda proxy: proxy.command_inout(name, *arguments), long)
-
-    def _attribute(self, name: str) -> Any:
-        return self._tango(lambda proxy: proxy.read_attribute(name).value)
-
-    def _release(self) -> None:
-        self._proxy = None
-
-    def _fault(self, error: BaseException) -> type[InstrumentError]:
-        reasons = {str(getattr(one, "reason", "")) for one in getattr(error, "args", ())}
-        if "API_DeviceTimedOut" in reasons:
-            return LinkTimeout
-        if type(error).__name__ in ("ConnectionFailed", "CommunicationFailed") or reasons & UNREACHABLE:
-            return LinkLost
-        return DeviceError if type(error).__name__ == "DevFailed" else super()._fault(error)
-
-    def _words(self, error: BaseException) -> str:
-        told = [str(one.desc) for one in getattr(error, "args", ()) if hasattr(one, "desc")]
-        return told[0] if told else super()._words(error)
 
     # --- moves ----------------------------------------------------------------------------------------------------
 
@@ -282,7 +219,3 @@ class TangoSTEM(Adapter):
         if "beam_state" in self._tells and not self._attribute("beam_state"):
             return "the beam is on; blank it by hand"
         return ""
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(1e3 * seconds))
