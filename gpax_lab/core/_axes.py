@@ -142,7 +142,8 @@ def plan_path(axes: Sequence[Axis], start: np.ndarray, target: object) -> np.nda
 def _standing(axis: Axis, start: float) -> float:
     if not axis.low - axis.allowed_error <= start <= axis.high + axis.allowed_error:
         raise MoveRefused(
-            f"axis {axis.name} reads {start!r} {axis.unit}, outside its limits; bring it back by hand. Nothing was sent"
+            f"axis {axis.name} reads {float(start)!r} {axis.unit}, outside its limits; bring it back by hand. "
+            "Nothing was sent"
         )
     return min(max(float(start), axis.low), axis.high)
 

@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 import pytest
-from gpax_instruments import _nanonis_codecs as codecs
 from gpax_instruments._nanonis_commands import CODES, COMMANDS, R13742, R14718
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, DeviceError, LinkLost, LinkTimeout
 from gpax_instruments.links import open_link
@@ -19,9 +18,10 @@ from gpax_instruments.twins._nanonis_modules import basic, modules
 from gpax_instruments.twins._nanonis_scan import Scan
 from gpax_instruments.twins._nanonis_spectra import Spectroscopy
 from gpax_instruments.twins._nanonis_world import NAMES, RANGE_M, World, radius_of
+from nanonis_ports import AMPLE, LATENESS, arm, client_of
 from scripted import eventually
 
-AMPLE, PATIENCE, LATENESS = 30.0, 0.3, 600.0
+PATIENCE = 0.3
 HERE = (2e-7, -3e-7)
 
 
@@ -29,16 +29,6 @@ HERE = (2e-7, -3e-7)
 def twin():
     with start_nanonis(ports=3, seed=1) as running:
         yield running
-
-
-@contextlib.contextmanager
-def client_of(twin, port=0, timeout_s=AMPLE):
-    client = NanonisClient(open_link(f"tcp://127.0.0.1:{twin.ports[port]}"), timeout_s)
-    client.connect()
-    try:
-        yield client
-    finally:
-        client.close()
 
 
 @pytest.fixture
@@ -49,15 +39,6 @@ def client(twin):
         one.timeout_s = AMPLE
         one.connect()
         arm(one, "CLEAR")
-
-
-def arm(client, name, count=1, seconds=LATENESS):
-    """Tell the twin what to do wrong next."""
-    body = codecs.pack("s i f", (name, count, seconds))
-    deadline = time.monotonic() + AMPLE
-    client.link.write(codecs.request_header("Twin.Fault", len(body)) + body, deadline)
-    _, size, _ = codecs.split_header(client.link.read_exact(codecs.HEADER_BYTES, deadline))
-    assert codecs.parse_answer("", client.link.read_exact(size, deadline)) == ([], "")
 
 
 SETTINGS = [  # setter, values, getter, arguments, what is told

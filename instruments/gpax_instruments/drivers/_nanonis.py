@@ -291,7 +291,8 @@ class Nanonis(NanonisStage):
         taken = self._taken
         assert taken is not None  # performed, or found
         position = self._measured_at(goal, fresh)
-        ok, reason, flags = quality(taken, (self.pixels,) * 2 if self.frame_moves else (self.points,))
+        shape = (self.pixels,) * 2 if self.frame_moves else (self.points,)
+        ok, reason, flags = quality(taken, shape, self._reading.rails)
         if ok and not fresh and taken.where is not None and "x" in self._names:
             where = self._frame.of_sample(taken.where[None])[0] if self.in_frame else taken.where
             x = self._names.index("x"), self._names.index("y")

@@ -1,6 +1,7 @@
 """What may be measured at a Nanonis controller: a bias spectrum, signals, or an image of a scan."""
 
 import contextlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -46,12 +47,15 @@ class Reading(ABC):
         self.channels = channels
         self.indices: list[int] = []
         self.labels: list[str] = []
+        self.rails: dict[str, float] = {}  # by name of the array: where the converter saturates
         self.settings: list[Setting] = []
 
     def prepare(self, client: NanonisClient) -> None:
         """Find the signals, set what it needs once, and read it back."""
         found = signals(client, self.channels)
         self.indices, self.labels = list(found), list(found.values())
+        ranges = [client.call("Signals.RangeGet", index) for index in self.indices]
+        self.rails = {split_name(label)[0]: high for label, (high, _) in zip(self.labels, ranges, strict=True)}
         self.settings = list(self._settings(client))
         for one in self.settings:
             one.send(client)
@@ -283,10 +287,11 @@ def base_name(token: str) -> str:
     return token.replace(":", "-")
 
 
-def quality(taken: Taken, shape: tuple[int, ...]) -> tuple[bool, str, tuple[str, ...]]:
-    """Whether all arrays are finite, and of this shape but for those of no dimension."""
+def quality(taken: Taken, shape: tuple[int, ...], rails: dict[str, float]) -> tuple[bool, str, tuple[str, ...]]:
+    """Whether all arrays are finite, off the rails of their converters, and of this shape but for single numbers."""
     for name, values in taken.arrays.items():
-        ok, reason, flags = codecs.quality(values)
+        rail = rails.get(re.sub("_(forward|backward)$", "", name)) or None
+        ok, reason, flags = codecs.quality(values, rail, min(3, max(1, np.size(values))))
         if ok and values.ndim and values.shape != shape:
             ok, reason, flags = False, f"{shape} numbers were expected, {values.shape} came", ("short",)
         if not ok:

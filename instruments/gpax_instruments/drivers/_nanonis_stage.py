@@ -4,8 +4,10 @@ Two ports are used: one for the campaign, which a spectrum or a move may hold, a
 """
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -67,6 +69,7 @@ class NanonisStage(Positioned[NanonisClient]):
         self.axes = tuple(axes)
         self._link, self._safe_address = link, _beside(address, safe_port)
         self._safe: NanonisClient | None = None
+        self._one_at_a_time = threading.RLock()  # what is cut off by a safe state asks for one itself
         self._refusals: list[str] = []
         self._asked: dict[str, float | None] = {}  # bias and setpoint that we have set last
         self._virtual: dict[str, float] = {}  # of axes that nothing stands for until the act
@@ -131,9 +134,26 @@ class NanonisStage(Positioned[NanonisClient]):
     @property
     def _safe_client(self) -> NanonisClient:
         if self._safe is None:
-            link = open_link(self._safe_address, self.timeout_s)
+            try:
+                link = open_link(self._safe_address, self.timeout_s)
+            except LINK_FAULTS as fault:
+                fault.add_note("the safe state is asked for over a port of its own: is this the one, `safe_port`?")
+                raise
             self._safe = NanonisClient(link, self.timeout_s, setup=self._check_identity)
         return self._safe
+
+    def connect(self) -> Self:
+        """Open both links, make safe, check the instrument; as `Connection.connect`.
+
+        Raises:
+            DeviceError: another instrument, one that does not get safe, or one that can not do what is asked.
+            LinkLost, LinkTimeout, BadFrame: the link failed.
+        """
+        try:
+            return super().connect()
+        except BaseException:
+            self.close()  # a port serves one client: nobody else could use it
+            raise
 
     def close(self) -> None:
         """Close both links. The instrument stays as it is: call ``make_safe`` first."""
@@ -164,6 +184,16 @@ class NanonisStage(Positioned[NanonisClient]):
         self._check_axes(self.axes)
 
     # --- the safe state -----------------------------------------------------------------------------------------------
+
+    def make_safe(self) -> None:
+        """Withdraw the tip and set the bias to 0, and see that it is so; over a port of its own, from any thread.
+
+        Raises:
+            DeviceError: the controller answers but the tip is not safe.
+            LinkLost, LinkTimeout, BadFrame: it could not be asked. Go to the instrument.
+        """
+        with self._one_at_a_time:
+            super().make_safe()
 
     def _ask_safe(self, client: NanonisClient) -> None:
         """End what goes on, withdraw, and then take the bias away: a controller that is on would follow it down."""
