@@ -165,7 +165,7 @@ def main():
         gpax_lab.setup(cache=str(cache(folder)), verbose=False)
         equality(report, folder)
         flat(report, folder, 1000 if quick else 10_000)
-        kills(report, folder, 1 if quick else 100)
+        kills(report, folder, 1 if quick else 50)
     report.finish()
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,12 @@ from gpax_lab.experiment._asking import Asking
 from gpax_lab.experiment._contracts import Journal
 from gpax_lab.experiment._positions import first_points
 from gpax_lab.storage import Campaign
+from gpax_lab.storage._errors import JournalEmpty
 
 Inputs = Mapping[str, str | tuple[str, float, float]]
+
+_OPEN: "WeakValueDictionary[Path, Campaign]" = WeakValueDictionary()
+"""Journals that this process has opened, by their files."""
 
 
 def open_campaign(
@@ -40,7 +45,8 @@ def open_campaign(
 
     Args:
         where: file of the journal, by custom with the suffix `.gpxj`; or a journal that is open, such as
-            `storage.Campaign`.
+            `storage.Campaign`. Where this very process has the file open by this function, as when a cell of a notebook
+            is run again, the older campaign is closed.
         experiment: the state machine, e.g. `bayes_opt(...)`; the same one whenever the campaign is opened.
         key: random key, or a number to make one from. A campaign that goes on knows it.
         seeds: (n, d) points to measure first; None where you tell by hand what is known, before you ask. A campaign
@@ -78,12 +84,30 @@ def open_campaign(
         header = where.history[0].header if where.history else {}
         return _asked(experiment, where, _merged(given, header), extend, again)
     path = Path(where)
-    journal = Campaign.open(path) if path.exists() else Campaign.create(path, _header(given))
+    journal = _going_on(path)
+    begun = journal is None
+    if journal is None:
+        journal = Campaign.create(path, _header(given))
+    _OPEN[path.resolve()] = journal
     try:
         return _asked(experiment, journal, _merged(given, journal.header), extend, again)
     except BaseException:
         journal.journal.close()
+        if begun:  # nothing is in it that a better call could need
+            path.unlink(missing_ok=True)
         raise
+
+
+def _going_on(path: Path) -> Campaign | None:
+    """The campaign in a file; None where there is no file, or one whose creation was cut short, which is set aside."""
+    older = _OPEN.pop(path.resolve(), None)
+    if older is not None:
+        older.journal.close()
+    try:
+        return Campaign.open(path) if path.exists() else None
+    except JournalEmpty:
+        path.replace(path.with_name(f"{path.name}.empty"))
+        return None
 
 
 class _Given:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Points:
     """Points to measure: an array (n, d) that knows what is what.
 

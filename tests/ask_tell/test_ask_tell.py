@@ -32,7 +32,7 @@ from gpax_lab.core._observations import FAILED, MEASURED, PENDING, observations
 from gpax_lab.experiment import NothingLeft, bayes_opt, simulate
 from gpax_lab.experiment.interventions import Discard
 from gpax_lab.models import gp
-from gpax_lab.storage import read
+from gpax_lab.storage import Campaign, JournalError, read
 from gpax_lab.storage._errors import JournalLocked
 from gpax_lab.storage._scan import scan
 
@@ -205,11 +205,19 @@ def test_who_opens_it_again_has_to_mean_the_same(pairs, path):
         open_campaign(path, pairs, key=1)
     with pytest.raises(ValueError, match="2 are named"):
         open_campaign(path, pairs, key=1, seeds=SEEDS, inputs={"x": "um", "y": "um"})
+    with pytest.raises(ValueError, match="the seeds"):
+        open_campaign(path, pairs, key=1, seeds=[[1e9]])
     assert not path.exists()
+    path.write_bytes(b"")  # killed while it was created
     with opened(path, pairs) as campaign:
         campaign.ask()
-        with pytest.raises(JournalLocked):
-            opened(path, pairs)
+    with Campaign.open(path), pytest.raises(JournalLocked):
+        opened(path, pairs)
+    older = opened(path, pairs)  # a cell of a notebook
+    newer = opened(path, pairs)  # the same cell once more
+    with pytest.raises(JournalError, match="closed"):
+        older.fail(0)
+    newer.close()
     for other, words in [
         ({"key": 5}, "another key"),
         ({"seeds": [[0.3]]}, "other seeds"),
@@ -266,22 +274,20 @@ def test_killed_at_any_instant_nothing_told_is_lost(pairs, whole, tmp_path):
     rng = np.random.default_rng(0)
     for _ in range(60):
         command = [sys.executable, str(Path(__file__).parent / "by_hand.py"), str(path), str(STEPS)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-        line = process.stdout.readline()
-        if line:  # open: the interpreter's start is not what is tested
-            left = rng.integers(0, 3)  # acts, and then a little more
-            said = [line := process.stdout.readline() for _ in range(left) if line and line != "done\n"]
-            time.sleep(rng.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read().splitlines()
-        process.wait()
+        said: list[str] = []
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+            assert process.stdout.readline() == "open\n"  # the start of the interpreter is not what is tested
+            acts = rng.integers(0, 3)
+            said += [process.stdout.readline() for _ in range(acts)]
+            time.sleep(rng.uniform(0, 0.05 if acts else 0.5))  # a little more
+            process.send_signal(signal.SIGKILL)
+            said = [line.strip() for line in [*said, *process.stdout.read().splitlines()]]
         kills += 1
-        told = [one.strip() for one in [*said, *rest] if one.startswith("told")]
-        acknowledged |= set(told)
+        acknowledged |= {line for line in said if line.startswith("told")}
         with opened(path, pairs, again=False) as campaign:
             standing = standings(campaign)
             assert all(standing[int(one.split()[1])] != "waiting" for one in acknowledged)
-        if "done" in [one.strip() for one in [*said, *rest]]:
+        if "done" in said:
             break
     assert kills >= 5
     with opened(path, pairs) as campaign:
