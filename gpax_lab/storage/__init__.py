@@ -3,6 +3,7 @@
 from gpax_lab.storage._campaign import Campaign
 from gpax_lab.storage._contents import Contents, read
 from gpax_lab.storage._dataset import Dataset, axis
+from gpax_lab.storage._documents import documents
 from gpax_lab.storage._errors import DiskFull, ExportError, JournalError, UnreadableFile
 from gpax_lab.storage._export import export_hdf5
 from gpax_lab.storage._loading import load
@@ -19,6 +20,7 @@ __all__ = [
     "JournalRecord",
     "UnreadableFile",
     "axis",
+    "documents",
     "export_hdf5",
     "load",
     "read",

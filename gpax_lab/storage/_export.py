@@ -72,7 +72,8 @@ def _proposals(records: tuple[JournalRecord, ...], start: float) -> dict[str, ns
     }
 
 
-def _numbers(value: Any, name: str) -> dict[str, float]:
+def numbers(value: Any, name: str) -> dict[str, float]:
+    """The numbers in nested values, by names such as `lengthscale[0]`; of what is no number, none."""
     if isinstance(value, bool | int | float):
         return {name: float(value)}
     if isinstance(value, Mapping):
@@ -81,11 +82,11 @@ def _numbers(value: Any, name: str) -> dict[str, float]:
         parts = [(f"{name}[{index}]", item) for index, item in enumerate(value)]
     else:
         return {}
-    return {key: number for part, item in parts for key, number in _numbers(item, part).items()}
+    return {key: number for part, item in parts for key, number in numbers(item, part).items()}
 
 
 def _posterior(records: tuple[JournalRecord, ...], part: str) -> nsid.Main | None:
-    rows = [_numbers(record.header.get(part, {}), "") for record in records]
+    rows = [numbers(record.header.get(part, {}), "") for record in records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     if not names:
         return None

@@ -51,7 +51,8 @@ class _Points(NamedTuple):
         )
 
 
-def _unit(value: Any) -> str:
+def unit_of(value: Any) -> str:
+    """A unit as readers take it."""
     return str(value) if value else "1"  # readers refuse an empty unit
 
 
@@ -67,7 +68,7 @@ def slug(name: str, taken: set[str]) -> str:
 
 
 def _points(campaign: JournalRecord, measurements: tuple[JournalRecord, ...]) -> _Points:
-    rows = [np.ravel(_position(record)) for record in measurements]
+    rows = [np.ravel(position_of(record)) for record in measurements]
     sizes = {row.size for row in rows}
     if len(sizes) > 1 or 0 in sizes:
         raise ExportError(f"the measurements have positions of {sorted(sizes)} coordinates; all need the same number")
@@ -77,10 +78,10 @@ def _points(campaign: JournalRecord, measurements: tuple[JournalRecord, ...]) ->
         axes = [{"name": f"x{index}"} for index in range(size)]
     taken: set[str] = set()
     names = tuple(slug(str(axis.get("name", "x")), taken) for axis in axes)
-    return _Points(np.array(rows, np.float64), names, tuple(_unit(axis.get("unit")) for axis in axes))
+    return _Points(np.array(rows, np.float64), names, tuple(unit_of(axis.get("unit")) for axis in axes))
 
 
-def _position(record: JournalRecord) -> Any:
+def position_of(record: JournalRecord) -> Any:
     """Where a measurement was taken: by its position, unless that was not believed."""
     doubted = any(flag in record.header.get("flags", ()) for flag in ("position_unclear", "position_outside"))
     names = ("x",) if doubted and "x" in record.arrays else ("place", "position", "x")
@@ -98,7 +99,7 @@ def _stacks(measurements: tuple[JournalRecord, ...]) -> list[_Stack]:
         units = measurements[rows[0]].header.get("units") or {}
         short = name[len(RAW) :]
         values = Stacked([measurements[row].arrays[name] for row in rows])
-        unit = _unit(units.get(short, units.get(name)))
+        unit = unit_of(units.get(short, units.get(name)))
         stacks.append(_Stack(short, tuple(rows), values, unit, _is_shared(values)))
     return stacks
 
@@ -160,7 +161,7 @@ def _scalars(
 ) -> list[Main]:
     quantity = campaign.header.get("quantity") or {}
     quantities = quantity if isinstance(quantity, list) else [quantity]
-    rows = [np.ravel(_number(record.header.get("value"))) for record in measurements]
+    rows = [np.ravel(value_of(record.header.get("value"))) for record in measurements]
     width = max(row.size for row in rows)
     every = tuple(range(len(measurements)))
     mains = []
@@ -168,11 +169,11 @@ def _scalars(
         about = quantities[column] if column < len(quantities) else {}
         title = str(about.get("name") or ("value" if width == 1 else f"value {column}"))
         values = np.array([row[column] if column < row.size else np.nan for row in rows])
-        mains.append(points.cloud(every, slug(title, taken), title, values, _unit(about.get("unit"))))
+        mains.append(points.cloud(every, slug(title, taken), title, values, unit_of(about.get("unit"))))
     return mains
 
 
-def _number(value: Any) -> np.ndarray:
+def value_of(value: Any) -> np.ndarray:
     """A measurement's scalar or list of scalars; None (it failed) is NaN."""
     return np.asarray(np.nan if value is None else value, np.float64)
 
