@@ -15,6 +15,7 @@ from gpax_instruments.adapters import EPICS, Bluesky, MicroManager, Parameters, 
 from gpax_lab.core import Axis
 
 LONG = {"timeout_s": 10.0, "busy_timeout_s": 10.0}
+DARK = LONG | {"safe": {"lamp": 0.0}}
 
 
 class World:
@@ -79,6 +80,7 @@ class Rig:
     """An adapter and its world."""
 
     narrows = True  # the library tells limits
+    axis = "x"  # what the x axis is called where the safe state is said; empty where that is not ours to say
     saturates = False
     lost = ConnectionResetError
 
@@ -111,6 +113,8 @@ class FakeParameter:
 
 
 class QcodesRig(Rig):
+    axis = "stage.x"
+
     def station(self):
         world = self.world
         world.open()
@@ -125,7 +129,7 @@ class QcodesRig(Rig):
     def make(self, axes=None, **more):
         return Parameters(
             self.station, axes or self.axes(), position={"x": "stage.x", "y": "stage.y"}, detectors={"signal": "diode"},
-            safe={"lamp": 0.0}, **LONG | more,
+            **DARK | more,
         )  # fmt: skip
 
 
@@ -146,8 +150,8 @@ class PymeasureRig(Rig):
 
     def make(self, axes=None, **more):
         return Parameters(
-            self.station, axes or self.axes(), detectors={"signal": "power"}, safe={"lamp": 0.0}, units={"signal": "A"},
-            **LONG | more,
+            self.station, axes or self.axes(), detectors={"signal": "power"}, units={"signal": "A"},
+            **DARK | more,
         )  # fmt: skip
 
 
@@ -211,8 +215,8 @@ class EpicsRig(Rig):
 
     def make(self, axes=None, **more):
         return EPICS(
-            "T:", axes or self.axes(), detectors={"signal": "signal"}, halt=("x.STOP",), safe={"lamp": 0.0},
-            **LONG | more,
+            "T:", axes or self.axes(), detectors={"signal": "signal"}, halt=("x.STOP",),
+            **DARK | more,
         )  # fmt: skip
 
 
@@ -281,6 +285,7 @@ class FakeProxy:
 
 class TangoRig(Rig):
     narrows = False  # a beam is always somewhere in its field of view
+    axis = ""
 
     @staticmethod
     def lost():
@@ -345,6 +350,7 @@ class FakeDevice:
 
 class AttributesRig(TangoRig):
     narrows = True
+    axis = "x"
 
     def __init__(self, monkeypatch):
         super().__init__(monkeypatch)
@@ -352,8 +358,8 @@ class AttributesRig(TangoRig):
 
     def make(self, axes=None, **more):
         return Tango(
-            "a/b/c", axes or self.axes(), detectors={"signal": "signal"}, halt=("Stop",), safe={"lamp": 0.0},
-            **LONG | more,
+            "a/b/c", axes or self.axes(), detectors={"signal": "signal"}, halt=("Stop",),
+            **DARK | more,
         )  # fmt: skip
 
 
@@ -411,6 +417,7 @@ class FakeCore:
 
 class CoreRig(Rig):
     narrows = False
+    axis = ""
 
     def axes(self, **more):
         return tuple(Axis(name, "m", 0.0, 1.0, **more) for name in "xy")
@@ -521,7 +528,7 @@ class BlueskyRig(Rig):
         }  # fmt: skip
 
     def make(self, axes=None, **more):
-        return Bluesky(self.devices, axes or self.axes(), detectors=("det",), safe={"lamp": 0.0}, **LONG | more)
+        return Bluesky(self.devices, axes or self.axes(), detectors=("det",), **DARK | more)
 
 
 class AsyncMotor:

@@ -2,7 +2,7 @@
 
 import sys
 
-from caproto import AlarmSeverity, AlarmStatus
+from caproto import AlarmSeverity, AlarmStatus, ChannelType
 from caproto.server import PVGroup, pvproperty, run
 
 LIMITS = {"lower_ctrl_limit": -1.0, "upper_ctrl_limit": 0.9, "units": "mm", "precision": 6}
@@ -18,7 +18,7 @@ class Stage(PVGroup):
     x_stop = pvproperty(value=0, name="x.STOP")
     diode = pvproperty(value=1.5, name="diode", units="A", precision=6, alarm_group="diode")
     spectrum = pvproperty(value=[float(n) for n in range(64)], name="spectrum", units="1", max_length=64)
-    lamp = pvproperty(value=1.0, name="lamp")
+    lamp = pvproperty(value="On", name="lamp", dtype=ChannelType.ENUM, enum_strings=["Off", "On"])
     mode = pvproperty(value=0, name="mode")  # 1: deaf, 2: clamps, 3: the diode is INVALID
 
     async def _go(self, readback, value):

@@ -208,8 +208,21 @@ def test_long_moves_go_in_steps(rig):
 
 def test_what_does_not_get_safe_is_told(rig, connected):
     rig.world.stuck_on = rig.world.lit = True
+    connected.timeout_s = 0.3
     with pytest.raises(DeviceError, match="not safe"):
         connected.make_safe()
+
+
+@pytest.mark.parametrize("rig", marked(name for name, kind in ALL.items() if kind.axis), indirect=True)
+def test_an_axis_goes_to_its_safe_value_in_its_steps_too(rig):
+    """A gate at 0.9 V is not put to 0 V at once because the program ends."""
+    with rig.make(rig.axes(max_step=0.1), safe={rig.axis: 0.0, "lamp": 0.0}) as adapter:
+        adapter.set([0.9, 0.5])
+        rig.world.acts.clear()
+    told = [value for _, axis, value in moves(rig.world) if axis == 0]
+    assert told[-1] == 0.0
+    assert np.max(np.abs(np.diff([0.9, *told]))) <= 0.1 + 1e-12
+    assert not rig.world.lit
 
 
 @pytest.mark.parametrize("rig", marked(TELLING), indirect=True)

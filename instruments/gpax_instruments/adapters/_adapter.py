@@ -256,8 +256,29 @@ class Adapter(Instrument):
 
     def _reach_safe(self) -> None:
         self._safe()
-        if trouble := self._unsafe():
-            raise DeviceError(f"not safe: {trouble}")
+        end = time.monotonic() + judged(self, "timeout_s")
+        while trouble := self._unsafe():
+            if time.monotonic() > end:
+                raise DeviceError(f"not safe: {trouble}")
+            time.sleep(POLL_S)  # a shutter takes its time
+
+    def _way_to_safe(self, name: str, value: float, moved: Sequence[str]) -> Iterator[float]:
+        """Setpoints on the way to a value of the safe state: an axis goes in its own steps, as everywhere else.
+
+        Args:
+            name: what is set.
+            value: in the safe state.
+            moved: what each axis is sent by.
+        """
+        if name in moved and (axis := self._given[at := list(moved).index(name)]).max_step is not None:
+            try:
+                where = self._readback()
+                for setpoint in [] if where is None else axis.plan(float(where[at]), value)[:-1]:
+                    yield setpoint
+                    time.sleep(axis.settle_s)
+            except MoveRefused:
+                pass  # it stands outside its limits, or is safe there: at once
+        yield value
 
     @contextlib.contextmanager
     def _safe_when_stopped(self) -> Iterator[None]:

@@ -126,7 +126,8 @@ class Bluesky(Adapter):
             if callable(stop := getattr(self._devices[name], "stop", None)):
                 self._ask(stop)
         for name, value in self._safe_at.items():
-            self._set(name, value)
+            for setpoint in self._way_to_safe(name, value, self._at):
+                self._set(name, setpoint)
         while self._staged:
             self._ask_timed(partial(_done, self._staged[-1], "unstage"), long=True)
             self._staged.pop()

@@ -99,7 +99,8 @@ class EPICS(Adapter):
     def _put(self, name: str, value: float, long: bool = False) -> None:
         """A put with completion."""
         pv = self._pvs[name]
-        done = self._ask_timed(lambda timeout_s: pv.write(value, wait=True, timeout=timeout_s), long)
+        number = int(value) if float(value).is_integer() else value  # an enumeration takes no float
+        done = self._ask_timed(lambda timeout_s: pv.write(number, wait=True, timeout=timeout_s), long)
         status = getattr(done, "status", None)
         if status is not None and not getattr(status, "success", True):
             raise DeviceError(f"{self.address}{name} refuses {value!r}: {getattr(status, 'description', status)}")
@@ -138,7 +139,8 @@ class EPICS(Adapter):
         for name in self._halt:
             self._put(name, 1)
         for name, value in self._safe_at.items():
-            self._put(name, value)
+            for setpoint in self._way_to_safe(name, value, self._to):
+                self._put(name, setpoint, long=True)
 
     def _unsafe(self) -> str:
         return differing((self.address + name, self._scalar(name), value) for name, value in self._safe_at.items())

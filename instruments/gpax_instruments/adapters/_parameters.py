@@ -35,7 +35,8 @@ class Parameters(Adapter):
 
     Args:
         source: function without arguments that makes the station (an instrument, a mapping of them, a QCoDeS station),
-            or "module:function" of it; called by ``connect``, and again where the link was lost.
+            or "module:function" of it; called by ``connect``, and again where the link was lost: it has to close
+            what is left of the former one first (``qcodes.Instrument.close_all()``), or to return what there is.
         axes: coordinates with their limits, in the unit of their parameter; a QCoDeS validator narrows them further.
         position: name of the parameter of each axis in what source makes, such as "dac.ch1"; that of the axis itself
             where it is left out.
@@ -126,9 +127,11 @@ class Parameters(Adapter):
         }
 
     def _safe(self) -> None:
-        for _, knob, value in self._safe_knobs:
-            if knob.set is not None:
-                self._ask(partial(knob.set, value))
+        moved = [self._position.get(axis.name, axis.name) for axis in self._given]
+        for at, knob, value in self._safe_knobs:
+            for setpoint in self._way_to_safe(at, value, moved):
+                if knob.set is not None:
+                    self._ask_long(partial(knob.set, setpoint))
 
     def _unsafe(self) -> str:
         return differing((at, _number(self._ask(knob.get)), value) for at, knob, value in self._safe_knobs if knob.get)

@@ -201,7 +201,9 @@ class Tango(TangoLink):
         for name in self._halt:
             self._command(name)
         for name, value in self._safe_at.items():
-            self._write(name, value)
+            for setpoint in self._way_to_safe(name, value, self._to):
+                self._write(name, setpoint)
+                self._wait()
 
     def _unsafe(self) -> str:
         return differing((name, self._scalar(name), value) for name, value in self._safe_at.items())
