@@ -1,7 +1,7 @@
 """Where a proposal may lie: a grid, a pool of given points, or a continuous box; and the search in each."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -96,6 +96,7 @@ class Pool:
         chunk: candidates scored together; bounds memory (static).
         twins: (m,) how many points before this one are the same; None where all differ.
         among: observations that count as the best so far, instead of those inside the pool's bounding box (static).
+        closed: (k, d, 2) boxes in which nothing is proposed, see `closing`; None for none.
     """
 
     points: Array
@@ -104,6 +105,7 @@ class Pool:
     chunk: int = field(default=4096, metadata={"static": True})
     twins: Array | None = None
     among: Region | None = field(default=None, metadata={"static": True})
+    closed: Array | None = None
 
     def __repr__(self) -> str:
         """How many points, without the numbers."""
@@ -114,7 +116,12 @@ class Pool:
         count = self.points.shape[0]
         values = value_of(self.points) if joint else in_chunks(value_of, self.points, self.chunk)
         allowed = jnp.ones(count, bool) if self.repeat else ~self.taken(obs)
-        return _choose(self.points, values, allowed, lambda: _nearest(self.points, obs, self.width))
+        return _choose(
+            self.points,
+            values,
+            allowed & is_open(self.closed, self.points),
+            lambda: _nearest(self.points, obs, self.width),
+        )
 
     def taken(self, obs: Observations) -> Bool[Array, " m"]:
         """(m,) bool: points that were measured, are pending, failed or are vetoed.
@@ -188,6 +195,7 @@ class Box:
         refine: the best of them that climb (static).
         iterations: steps of the climb (static).
         among: observations that count as the best so far, instead of those inside the box (static).
+        closed: (k, d, 2) boxes in which nothing is proposed, see `closing`; None for none.
     """
 
     low: Array
@@ -196,6 +204,7 @@ class Box:
     refine: int = field(default=8, metadata={"static": True})
     iterations: int = field(default=40, metadata={"static": True})
     among: Region | None = field(default=None, metadata={"static": True})
+    closed: Array | None = None
 
     def __repr__(self) -> str:
         """How many inputs, without the numbers."""
@@ -212,7 +221,7 @@ class Box:
             unit = jnp.concatenate([climbed, unit])
             values = jnp.concatenate([value_of(low + width * climbed), values])
         points = low + width * unit
-        return _choose(points, values, jnp.ones(values.size, bool), lambda: _nearest(points, obs, width[0]))
+        return _choose(points, values, is_open(self.closed, points), lambda: _nearest(points, obs, width[0]))
 
     def tolerance(self, x: Array, pending: Array | None = None) -> Array:
         """(n, d) how far from x (n, d) a point may lie and answer it: a hundredth of the box; see `Pool.tolerance`."""
@@ -256,6 +265,38 @@ class Box:
 
 
 Candidates: TypeAlias = Pool | Box
+
+_CLOSED = 8
+"""Boxes for which there is room from the first one on; more double it, and are compiled anew."""
+
+
+def is_open(closed: Array | None, x: Array) -> Bool[Array, " m"]:
+    """(m,) bool: points x (m, d) that lie in none of the closed boxes (k, d, 2); a box of NaN holds none."""
+    if closed is None:
+        return jnp.ones(x.shape[0], bool)
+    within = (x[:, None] >= closed[None, :, :, 0]) & (x[:, None] <= closed[None, :, :, 1])
+    return ~jnp.any(jnp.all(within, axis=2), axis=1)
+
+
+def closing(candidates: Candidates, box: ArrayLike) -> Candidates:
+    """The candidates, none of which within a box (d, 2), in the user's units, is proposed any more (outside jit).
+
+    Raises:
+        ValueError: it is no box of these inputs, or none of a pool's points would be left.
+    """
+    low = candidates.corners[0]
+    given = np.asarray(box, np.asarray(low).dtype)
+    if given.shape != (low.size, 2) or not np.isfinite(given).all() or not (given[:, 0] < given[:, 1]).all():
+        raise ValueError(f"a closed box is ({low.size}, 2), finite, low < high; got {given.tolist()}.")
+    known = np.zeros((0, low.size, 2), given.dtype) if candidates.closed is None else np.asarray(candidates.closed)
+    used = int(np.isfinite(known).all((1, 2)).sum())
+    room = len(known) if used < len(known) else max(_CLOSED, 2 * used)
+    boxes = np.full((room, low.size, 2), np.nan, given.dtype)
+    boxes[:used], boxes[used] = known[:used], given
+    closed = jnp.asarray(boxes)
+    if isinstance(candidates, Pool) and not is_open(closed, candidates.points).any():
+        raise ValueError("no candidate would be left outside the closed boxes.")
+    return replace(candidates, closed=closed)
 
 
 def domain(candidates: Candidates, posterior: Posterior | HypothesisMixture, obs: Observations) -> Domain:

@@ -363,7 +363,7 @@ class Asking:
 
     def discard(self, token: str, why: str) -> None:
         """Mark a measurement as bad; durable when this returns."""
-        header, arrays = to_record(Discard(token, why))
+        header, arrays = to_record(Discard(token, why=why))
         self._write([("intervention", self.journal.step, header, arrays)])
 
     def _write(self, records: Sequence[Record]) -> None:

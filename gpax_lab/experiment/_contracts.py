@@ -40,6 +40,12 @@ Hook = Callable[[State], Sequence[Intervention]]
 """Asked between two steps, all about the same state; wishes are journalled and applied, Rescale and Adopt first."""
 
 
+Hold = Callable[[], str]
+"""Whether people hold a campaign: "" for no, HELD, or SECURED, where the instrument is made safe at once."""
+
+HELD, SECURED = "held", "secured"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """How a run ended.
@@ -68,7 +74,8 @@ class Event:
     """What `run` tells a progress display after every measurement.
 
     Attributes:
-        phase: "seed", "measure", "learn", "model" (the first fit) or "lost" (the instrument is waited for).
+        phase: "seed", "measure", "learn", "model" (the first fit), "held" (by a person) or "lost" (the instrument is
+            waited for).
         step: steps done so far (seeds done so far in the seed phase).
         total: steps asked for (seeds asked for in the seed phase).
         x: (d,) point just measured, or None.

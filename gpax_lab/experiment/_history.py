@@ -191,7 +191,7 @@ def progress_of(experiment: Experiment, told: History, extend: Extend | None = N
 
     Interventions without a proposal behind them were in a write that never finished, and are asked for again.
     """
-    experiment = _grown(experiment, told.arrays, told.adopted, extend)
+    experiment = grown(experiment, told.arrays, told.adopted, extend)
     if not told.arrays:
         return Progress(None, bool(told.proposals), None, experiment, told)
     state, pinned = restore(experiment, told.arrays), None
@@ -224,9 +224,10 @@ def proposed_again(experiment: Experiment, state: State, proposal: Proposal) -> 
     return state
 
 
-def _grown(
+def grown(
     experiment: Experiment, arrays: Mapping[str, np.ndarray], adopted: Sequence[Adopt], extend: Extend | None
 ) -> Experiment:
+    """The experiment with the laws that were adopted, from the arrays of a state."""
     if not adopted:
         return experiment
     obs = observations_of(arrays)

@@ -18,6 +18,9 @@ from gpax_lab.experiment.interventions import (
 )
 from gpax_lab.hypotheses import _formulas as formulas
 
+ASKED = ("by", "why", "wish")
+"""What an intervention says of whoever asks for it."""
+
 
 def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | None:
     """The points (q, d) that people want next, after one more intervention; None for none."""
@@ -29,8 +32,16 @@ def join_pins(pinned: np.ndarray | None, action: Intervention) -> np.ndarray | N
 
 def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Header and arrays for the journal."""
+    header, arrays = _to_record(action)
+    asked = {name: value for name in ASKED if (value := getattr(action, name))}
+    return header | asked, arrays
+
+
+def _to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     kind = type(action).__name__.lower()
     match action:
+        case Veto(None, box):
+            return {"action": kind}, {"box": np.asarray(box, np.float64)}
         case Pin(x) | Veto(x):
             return {"action": kind}, {"x": np.atleast_2d(np.asarray(x, np.float64))}
         case Reweigh(weights):
@@ -50,31 +61,32 @@ def to_record(action: Intervention) -> tuple[dict[str, Any], dict[str, np.ndarra
                 "source": action.source,
             }
             return {"action": kind} | plain, {}
-        case Discard(token, why):
-            return {"action": kind, "token": token, "why": why}, {}
-        case Reject(name, text, why):
-            return {"action": kind, "name": name, "formula": text, "why": why}, {}
+        case Discard(token):
+            return {"action": kind, "token": token}, {}
+        case Reject(name, text):
+            return {"action": kind, "name": name, "formula": text}, {}
     raise TypeError(_NO_INTERVENTION.format(action))
 
 
 def from_record(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Intervention:
     """The intervention that `to_record` wrote."""
+    asked = {name: header[name] for name in ASKED if name in header}
     match header["action"]:
         case "pin":
-            return Pin(arrays["x"])
+            return Pin(arrays["x"], **asked)
         case "veto":
-            return Veto(arrays["x"])
+            return Veto(arrays.get("x"), arrays.get("box"), **asked)
         case "reweigh":
-            return Reweigh(tuple(header["weights"]))
+            return Reweigh(tuple(header["weights"]), **asked)
         case "rescale":
-            return Rescale(header["scalarizer"])
+            return Rescale(header["scalarizer"], **asked)
         case "adopt":
             given = {name: value for name, value in header.items() if name != "action"}
             scale = None if given["scale"] is None else tuple(given["scale"])
             return Adopt(**given | {"inputs": tuple(given["inputs"]), "scale": scale})
         case "reject":
-            return Reject(header["name"], header["formula"], header["why"])
+            return Reject(header["name"], header["formula"], **asked)
         case "discard":
-            return Discard(header["token"], header.get("why", ""))
+            return Discard(header["token"], **asked)
         case other:
             raise ValueError(f"the journal holds an intervention of unknown kind {other!r}: of a newer version?")

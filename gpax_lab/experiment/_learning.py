@@ -87,8 +87,8 @@ def learn(experiment: Experiment, state: State, known: Sequence[Answered]) -> St
 def fitted_anew(experiment: Experiment, state: State, obs: Observations, adopted: Sequence[Adopt]) -> State:
     """The state with other values in its slots, and a fit to these."""
     key, key_fit = jax.random.split(state.key)
-    state = experiment.init(key_fit, obs)._replace(key=key, acquisition=state.acquisition, asked=state.asked)
-    return adopted_anew(state, adopted)
+    kept = {name: getattr(state, name) for name in ("acquisition", "candidates", "asked")}
+    return adopted_anew(experiment.init(key_fit, obs)._replace(key=key, **kept), adopted)
 
 
 def without(obs: Observations, bad: Iterable[Answer]) -> Observations | None:

@@ -1,5 +1,6 @@
 """One measurement: announced, made by the guarded instrument, and recorded before it is used."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,13 +8,16 @@ import numpy as np
 
 from gpax_lab.core import InstrumentError
 from gpax_lab.experiment import _record as record
-from gpax_lab.experiment._contracts import Event
+from gpax_lab.experiment._contracts import SECURED, Event, Hold
 from gpax_lab.experiment._experiment import State
 from gpax_lab.experiment._guard import LOSSES, Guard, Paused
 from gpax_lab.experiment._journalling import Journalling
 from gpax_lab.experiment._positions import measured_at
 from gpax_lab.experiment._rescalarize import received
 from gpax_lab.experiment._scalarizers import Scalarizers
+
+_POLL_S = 0.05
+"""s between two looks whether people still hold the campaign."""
 
 ON_REQUEST = "stopped on request; resume goes on from here"
 
@@ -35,6 +39,7 @@ class Measuring:
         scalarizers: what makes a number of a measurement.
         max_failures: so many failed measurements in a row pause the campaign; None for any number.
         stop: whether the campaign is to pause.
+        hold: whether people hold it; see `run`.
         callback: told when the instrument is lost.
 
     Attributes:
@@ -48,11 +53,12 @@ class Measuring:
         scalarizers: Scalarizers,
         max_failures: int | None,
         stop: Callable[[], bool],
+        hold: Hold,
         callback: Callable[[Event], None],
     ) -> None:
         self.width: np.ndarray | None = None
         self._guard, self._instrument, self._journal = guard, guard.instrument, journal
-        self._scalarizers, self._stop, self._callback = scalarizers, stop, callback
+        self._scalarizers, self._stop, self._hold, self._callback = scalarizers, stop, hold, callback
         self._max_failures, self._failed, self._why = max_failures, 0, ""
 
     def recognise(self, another: bool) -> None:
@@ -69,6 +75,28 @@ class Measuring:
                 ". Look at the instrument, its limits and the scalarizer; resume goes on from here"
             )
 
+    def hold(self, attend: Callable[[], None], state: State | None) -> bool:
+        """Wait while people hold the campaign, and do `attend` now and then; returns whether they did.
+
+        Raises:
+            Paused: on request.
+            Exception: what went wrong when the instrument was to be made safe.
+        """
+        held, safe = False, False
+        while True:
+            if self._stop():
+                raise Paused(ON_REQUEST)
+            if not (word := self._hold()):
+                return held
+            if word == SECURED and not safe:
+                self._reach(self._guard.secure)
+                safe = True
+            attend()
+            if not held:
+                self._callback(Event("held", self._journal.step, 0, None, None, state))
+            held = True
+            time.sleep(_POLL_S)
+
     def secure(self) -> None:
         """Make the instrument safe before something that takes long."""
         if self._guard.idle_s is not None:
@@ -83,8 +111,7 @@ class Measuring:
         """
         if (known := self._journal.answer_to(token, x)) is not None:
             return known
-        if self._stop():
-            raise Paused(ON_REQUEST)
+        self.hold(lambda: None, state)
         self.pause_after_failures()
         for loss in range(LOSSES + 1):
             try:

@@ -6,6 +6,7 @@ arrays; what follows it (interventions, measurements) is replayed through the sa
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -75,6 +76,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 _ROWS, _VALUES = "#rows", "#values"
+_CLOSED = ".candidates.closed"
 _OVERHEAD = 128
 """Bytes that a second array costs in a record, about: what fewer rows must save."""
 
@@ -147,15 +149,24 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
-def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray]) -> State:
+def restore(experiment: Experiment, arrays: Mapping[str, np.ndarray], template: Any = None) -> State:
     """The state whose arrays these are; its factor is computed anew by the function that made it.
+
+    Args:
+        experiment: whose state it is.
+        arrays: by name.
+        template: shapes of such a state, where they are known: tracing `init` takes a second.
 
     Raises:
         ValueError: the arrays belong to an experiment of another structure.
     """
     obs = observations_of(arrays)
     arrays = {".asked": arrays[".obs.x"], **arrays}  # journals of before measured, by their own account, where asked
-    template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
+    if template is None:
+        template = jax.eval_shape(experiment.init, jax.random.key(0), obs)
+    if (closed := arrays.get(_CLOSED)) is not None:  # boxes that people closed since
+        shape = jax.ShapeDtypeStruct(closed.shape, closed.dtype)
+        template = template._replace(candidates=replace(template.candidates, closed=shape))
     expected = dict(_leaves(template))
     if set(expected) != set(arrays) or any(
         arrays[name].shape != leaf.shape for name, leaf in expected.items() if not _is_key(leaf)

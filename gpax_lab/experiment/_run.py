@@ -23,14 +23,14 @@ from gpax_lab.core import Instrument
 from gpax_lab.core._observations import FAILED, MEASURED, Observations
 from gpax_lab.experiment import _record as record
 from gpax_lab.experiment._adoption import Extend, adopt, joined_already
-from gpax_lab.experiment._contracts import Event, Hook, Journal, Outcome, Scalarizer
+from gpax_lab.experiment._contracts import Event, Hold, Hook, Journal, Outcome, Scalarizer
 from gpax_lab.experiment._experiment import Experiment, NothingLeft, State, check_begin, left_of, token_of, tokens_of
 from gpax_lab.experiment._guard import Guard, Paused, leave_safe
 from gpax_lab.experiment._history import Progress
 from gpax_lab.experiment._intervention_records import join_pins
 from gpax_lab.experiment._journalling import Journalling
 from gpax_lab.experiment._learning import Answered, begin, fitted_anew, learn, without
-from gpax_lab.experiment._measuring import ON_REQUEST, Measuring
+from gpax_lab.experiment._measuring import Measuring
 from gpax_lab.experiment._positions import first_points
 from gpax_lab.experiment._rescalarize import mended
 from gpax_lab.experiment._scalarizers import Scalarizers
@@ -50,6 +50,7 @@ def run(
     rules: Sequence[Rule] = (),
     hooks: Sequence[Hook] = (),
     stop: Callable[[], bool] = lambda: False,
+    hold: Hold = lambda: "",
     callback: Callable[[Event], None] = lambda event: None,
     extend: Extend | None = None,
     max_failures: int | None = 5,
@@ -75,6 +76,8 @@ def run(
         hooks: called before every proposal; see `interventions`.
         stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag). Asked while a lost
             instrument is waited for, too, where an error of its own is no answer.
+        hold: asked between two measurements; as long as it gives a word nothing is measured, and the instrument is made
+            safe after `idle_s`, or at once for "secured". Hooks are asked meanwhile: what needs a fit is done at once.
         callback: progress display.
         extend: hypotheses -> this experiment with these, e.g. `lambda h: bayes_opt(h, model_average(smc()), log_ei(),
             grid)`; needed to adopt laws.
@@ -85,13 +88,11 @@ def run(
             are compared, and the measurement that was under way is treated as one that a killed program left behind:
             asked for again under its token where the instrument may repeat or remembers it, and else a failed
             measurement.
-        lost: errors by which an instrument says that it can not be reached, beside each `core.InstrumentError` that
-            is `unreachable`.
+        lost: errors that say that it can not be reached, beside each `core.InstrumentError` that is `unreachable`.
         another_instrument: it may be another one than the journal knows, or allow more (wider axes, higher limits).
 
     Returns:
-        Outcome. The instrument is in its safe state however this returns or raises; a journal that ends with "stop" was
-        written after that.
+        Outcome. The instrument is safe however this returns or raises; a "stop" in the journal was written after that.
 
     Raises:
         ValueError: no seeds, seeds that are not finite or that the model is not made for, a scalarizer that gives
@@ -109,8 +110,8 @@ def run(
         if not num_steps >= 0:
             raise ValueError(f"num_steps must be 0 or more; got {num_steps}.")
         journal, scalarizers = Journalling(campaign), Scalarizers(scalarize)
-        measure = Measuring(guard, journal, scalarizers, max_failures, stop, callback)
-        loop = _Loop(experiment, measure, journal, scalarizers, extend, stop, callback)
+        measure = Measuring(guard, journal, scalarizers, max_failures, stop, hold, callback)
+        loop = _Loop(experiment, measure, journal, scalarizers, extend, callback)
         outcome = loop.run(num_steps, first_points(seeds), key, rules, hooks, another_instrument)
     except BaseException as error:
         leave_safe(guard, campaign, 0 if journal is None else journal.step, error)
@@ -130,11 +131,11 @@ class _Loop:
         journal: Journalling,
         scalarizers: Scalarizers,
         extend: Extend | None,
-        stop: Callable[[], bool],
         callback: Callable[[Event], None],
     ) -> None:
         self.experiment, self.measure, self.journal = experiment, measure, journal
-        self.scalarizers, self.extend, self.stop, self.callback = scalarizers, extend, stop, callback
+        self.scalarizers, self.extend, self.callback = scalarizers, extend, callback
+        self.kept: list[Intervention] = []
         self.adopted: tuple[Adopt, ...] = ()
         self.usable: dict[str, record.Answer] = {}
         self.beside: list[Answered] = []  # answers to other points than those of the step under way
@@ -208,10 +209,11 @@ class _Loop:
             if reason or journal.step >= steps:
                 journal.flush()
                 return self.outcome(state, reason or _all_done(state, steps), True)
-            if self.stop():
-                raise Paused(ON_REQUEST)
+            state, held = self.while_held(state, () if asked else hooks)
+            if held:
+                continue  # a rule may have been answered
             if not asked:
-                state, pinned = self.intervene(self.mend(state), hooks)
+                state, pinned = self.intervene(self.mend(state), self.wishes(state, hooks))
             if pinned is None:
                 before = state
                 try:
@@ -291,9 +293,28 @@ class _Loop:
         beside, self.beside = self.beside, []
         return self.taken_in(state, known + beside)
 
-    def intervene(self, state: State, hooks: Sequence[Hook]) -> tuple[State, np.ndarray | None]:
-        """The state after what people ask for now, and the points (q, d) that they want next."""
-        actions, pinned = [action for hook in hooks for action in hook(state)], None
+    def while_held(self, state: State, hooks: Sequence[Hook]) -> tuple[State, bool]:
+        """The state after what people did while they held the campaign, and whether they did."""
+
+        def attend() -> None:
+            nonlocal state
+            self.kept = self.wishes(state, hooks)
+            if now := [action for action in self.kept if isinstance(action, _REFITTING)]:
+                self.kept = [action for action in self.kept if not isinstance(action, _REFITTING)]
+                state, _ = self.intervene(self.mend(state), now)
+                self.journal.flush()
+                self.callback(Event("held", self.journal.step, 0, None, None, state))
+
+        return (state, True) if self.measure.hold(attend, state) else (state, False)
+
+    def wishes(self, state: State, hooks: Sequence[Hook]) -> list[Intervention]:
+        """What people ask for now, and what was put off."""
+        kept, self.kept = self.kept, []
+        return [*kept, *(action for hook in hooks for action in hook(state))]
+
+    def intervene(self, state: State, actions: Sequence[Intervention]) -> tuple[State, np.ndarray | None]:
+        """The state after these interventions, and the points (q, d) that people want next."""
+        pinned = None
         for action in sorted(actions, key=_rank):
             if isinstance(action, Adopt) and joined_already(action, self.adopted):
                 continue
@@ -337,6 +358,9 @@ class _Loop:
         state = fitted_anew(self.experiment, state, obs, self.adopted)
         self.journal.remember(state)
         return state
+
+
+_REFITTING = Rescale | Adopt | Discard
 
 
 def _reason(rule: Rule, state: State) -> str | None:

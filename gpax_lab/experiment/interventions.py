@@ -1,4 +1,7 @@
-"""What a person may do between two steps. Each action is data, journalled, and applied by a pure function."""
+"""What a person may do between two steps. Each action is data, journalled, and applied by a pure function.
+
+Each one may say who asks for it and why: `Pin(x, by="Ana", why="a crack")`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,6 +10,7 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 import numpy as np
 
+from gpax_lab.acquisition._candidates import closing
 from gpax_lab.core._inputs import numbers, points_of, traced
 from gpax_lab.core._observations import PENDING, VETOED
 from gpax_lab.experiment._buffer import reserved, with_buffer
@@ -31,36 +35,64 @@ __all__ = [
 _NO_INTERVENTION = "an intervention is a Pin, Veto, Reweigh, Rescale, Adopt, Reject or Discard; got {!r}."
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """Who asks for an intervention, and why; the journal keeps both.
+
+    Attributes:
+        by: name of a person or a program.
+        why: the reason, in words.
+        wish: name of the wish that it comes from, where there is one; see `gpax_lab.live`.
+    """
+
+    by: str = ""
+    why: str = ""
+    wish: str = ""
+
+
 @dataclass(frozen=True)
-class Pin:
+class Pin(_Asked):
     """Measure these points next, (q, d) in the user's units, instead of what the acquisition function would choose."""
 
     x: np.ndarray
 
 
 @dataclass(frozen=True)
-class Veto:
-    """Never measure these points, (n, d) in the user's units: each takes a slot of its own."""
+class Veto(_Asked):
+    """Never measure these points, or anywhere in a box.
 
-    x: np.ndarray
+    Attributes:
+        x: (n, d) points in the user's units: each takes a slot of its own.
+        box: (d, 2) low and high of each input, in place of points: no candidate within is proposed any more.
+
+    Raises:
+        ValueError: both, or neither.
+    """
+
+    x: np.ndarray | None = None
+    box: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if (self.x is None) == (self.box is None):
+            raise ValueError("a Veto is of points x or of a box: give one of them.")
 
 
 @dataclass(frozen=True)
-class Reweigh:
+class Reweigh(_Asked):
     """Change the weights of the acquisition function's terms, one number each, in the order of `Acquisition.names`."""
 
     weights: tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Rescale:
+class Rescale(_Asked):
     """Use another scalarizer, by the name under which the campaign knows it; past measurements too."""
 
     scalarizer: str
 
 
 @dataclass(frozen=True)
-class Adopt:
+class Adopt(_Asked):
     """Let a law join the model average, as proposed or edited: all as data, so that the journal can bring it back.
 
     Attributes:
@@ -128,25 +160,22 @@ def _distribution(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
-class Reject:
+class Reject(_Asked):
     """Turn a proposed law down. It changes nothing; the journal knows of it."""
 
     name: str
     formula: str
-    why: str = ""
 
 
 @dataclass(frozen=True)
-class Discard:
+class Discard(_Asked):
     """Mark a past measurement as bad: from now on it is a failed one, and the model is fitted anew without it.
 
     Attributes:
         token: its name in the journal.
-        why: what was wrong with it.
     """
 
     token: str
-    why: str = ""
 
 
 Intervention: TypeAlias = Pin | Veto | Reweigh | Rescale | Adopt | Reject | Discard
@@ -158,10 +187,12 @@ def apply(state: State, action: Intervention) -> State:
 
     Raises:
         ValueError: the number of weights is not the number of terms, or points have the wrong width, are not finite, or
-            lie far outside the box of the model.
+            lie far outside the box of the model; or no candidate would be left outside a box.
         TypeError: it is no intervention.
     """
     match action:
+        case Veto(None, box) if box is not None:
+            return state._replace(candidates=closing(state.candidates, box))
         case Pin(x) | Veto(x):
             points = points_of(x, state.obs.x.shape[1], state.obs.x.dtype, "the points")
             for model in state.posterior.models:

@@ -16,10 +16,60 @@ from gpax_lab.core._observations import used
 from gpax_lab.core._types import ArrayLike
 from gpax_lab.experiment._experiment import State, as_asked
 
-__all__ = ["Rule", "budget", "no_more_gain", "target"]
+__all__ = ["Ask", "Rule", "budget", "no_more_gain", "target"]
 
 Rule: TypeAlias = Callable[[State], str | None]
 """A stopping rule: state -> the reason to stop, in words, or None."""
+
+
+class Ask:
+    """A rule that asks people in place of ending the campaign, which is held until they answer.
+
+    `gpax_lab.live.Inbox` shows the question and brings the answer; without one give `run` a `hold` that holds as long
+    as there is a `question`, and once more after `answer`: the rule is then asked again.
+
+    Args:
+        rule: whose reason becomes a question.
+        again_after: points after which it asks again when people said to go on.
+
+    Attributes:
+        question: the reason to stop that waits for an answer, or None.
+
+    Raises:
+        ValueError: `again_after` is less than one.
+
+    Example:
+        >>> rule = Ask(lambda state: "nothing new since hours")
+        >>> rule.question is None
+        True
+    """
+
+    def __init__(self, rule: Rule, again_after: int = 10) -> None:
+        if not again_after >= 1:
+            raise ValueError(f"again_after is 1 point or more; got {again_after}.")
+        self.rule, self.again_after = rule, again_after
+        self.question: str | None = None
+        self._answer: bool | None = None
+        self._quiet_until = 0
+
+    def __call__(self, state: State) -> str | None:
+        """The reason to stop, once people agreed to it."""
+        points, self.question = used(state.obs), None
+        if points < self._quiet_until or (reason := self.rule(state)) is None:
+            return None
+        agreed, self._answer = self._answer, None
+        if agreed is None:
+            self.question = reason
+            return None
+        if agreed:
+            return reason
+        self._quiet_until = points + self.again_after
+        return None
+
+    def answer(self, stop: bool) -> None:
+        """Say whether the campaign is to stop; without a question nothing happens."""
+        if self.question is not None:
+            self._answer, self.question = bool(stop), None
 
 
 def budget(points: int) -> Rule:

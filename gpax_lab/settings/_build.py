@@ -192,7 +192,8 @@ def _asking_within(experiment: Experiment, candidates: Candidates) -> Experiment
     """The experiment, whose proposals are among other candidates than those that its state remembers."""
 
     def propose(state: State) -> tuple[State, Array]:
-        after, x = experiment.propose(state._replace(candidates=candidates))
+        within = replace(candidates, closed=state.candidates.closed)
+        after, x = experiment.propose(state._replace(candidates=within))
         return after._replace(candidates=state.candidates), x
 
     return experiment._replace(propose=propose)
@@ -247,4 +248,4 @@ def _rules(settings: Settings, maximize: bool) -> tuple[Rule, ...]:
         stop.target is not None and stopping.target(stop.target, maximize, stop.confidence),
         stop.no_more_gain is not None and stopping.no_more_gain(stop.no_more_gain, maximize),
     )
-    return tuple(rule for rule in wanted if rule)
+    return tuple(stopping.Ask(rule) if stop.ask else rule for rule in wanted if rule)

@@ -346,7 +346,7 @@ def test_run_measures_what_was_left_open_and_learns_what_was_told(pairs, path):
 def test_a_hook_of_run_may_discard_a_measurement(pairs, tmp_path):
     seed = jax.random.fold_in(jax.random.split(KEY)[1], 1)
     token = "".join(f"{word:08x}" for word in np.asarray(jax.random.key_data(seed)))
-    hooks = [lambda state: only_at(2, Discard(token, "the tip was changed"))(state)]
+    hooks = [lambda state: only_at(2, Discard(token, why="the tip was changed"))(state)]
     path = tmp_path / "a.gpxj"
     end = go(path, pairs, STEPS, hooks=hooks)
     obs = end.state.obs

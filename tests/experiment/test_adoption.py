@@ -78,7 +78,7 @@ def go(path, steps=STEPS, hooks=(), **options):
         return run(EXPERIMENT, Simulated(truth), campaign, steps, hooks=hooks, **given)
 
 
-HOOK = at(2, Reject("kink", "abs(x)", "has a corner"), PARABOLA)
+HOOK = at(2, Reject("kink", "abs(x)", by="Ana", why="has a corner"), PARABOLA)
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ def test_a_rejected_law_and_an_adopted_one_are_in_the_journal(whole):
     kept = [from_record(frame.header, frame.arrays) for frame in read(whole[0]).of("intervention")]
     assert [type(action) for action in kept] == [Adopt, Reject]
     assert kept[0] == PARABOLA
-    assert kept[1] == Reject("kink", "abs(x)", "has a corner")
+    assert kept[1] == Reject("kink", "abs(x)", by="Ana", why="has a corner")
 
 
 def test_an_edited_law_comes_back_from_its_record():
