@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gpax_lab.cli import _live as people
 from gpax_lab.cli import _run_campaign as campaigns
 from gpax_lab.cli._demo import demo_settings
 from gpax_lab.cli._outputs import check_own, check_replaceable, is_plot, products, quoted
@@ -18,6 +19,7 @@ from gpax_lab.cli._summary import summary
 from gpax_lab.cli._terminal import consoles, say
 from gpax_lab.core._environment import Stopwatch, setup
 from gpax_lab.experiment import _versions as versions
+from gpax_lab.live._wish import ACTIONS
 from gpax_lab.settings import Settings, SettingsError, build, explain, load
 from gpax_lab.settings._build import continued
 from gpax_lab.settings._changes import agreed, changes
@@ -33,6 +35,10 @@ _EXPECTED = (SettingsError, InstrumentInUse, JournalError, ExportError, OSError)
 """
 
 Journal = Annotated[Path, typer.Argument(metavar="FILE", help="Journal of a campaign (.gpxj).")]
+Live = Annotated[bool, typer.Option("--live", help="Serve a page on which people take part.")]
+Port = Annotated[int, typer.Option(help="Of the live page; by default any that is free.", min=0, max=65535)]
+Host = Annotated[str, typer.Option(help="Where the live page listens; another one than this machine needs a token.")]
+Names = Annotated[list[str] | None, typer.Option("--name", help="Another name under which browsers know the page.")]
 
 
 @app.callback()
@@ -51,10 +57,12 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("gpax-lab-demo"),
     steps: Annotated[int, typer.Option(help="Points to choose after the seeds.")] = 30,
     seed: Annotated[int, typer.Option(help="Which simulated film.")] = 0,
+    live: Live = False,
+    port: Port = 0,
 ) -> None:
     """Find and map the region of largest loop area on a simulated microscope."""
     with _explained(context) as console:
-        _start(demo_settings(steps, seed), out, console)
+        _start(demo_settings(steps, seed), out, console, served=_served(live, port))
 
 
 @app.command()
@@ -62,11 +70,16 @@ def run(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings (TOML).")],
     out: Annotated[Path | None, typer.Option(help="Folder for the results; by default named like CONFIG.")] = None,
+    live: Live = False,
+    port: Port = 0,
+    host: Host = "127.0.0.1",
+    names: Names = None,
 ) -> None:
     """Run a campaign from your own settings."""
     with _explained(context) as console:
         settings = load(config)
-        _start(settings, out or Path(config.stem), console, [config, *map(Path, files_of(settings))])
+        given = [config, *map(Path, files_of(settings))]
+        _start(settings, out or Path(config.stem), console, given, _served(live, port, host, names))
 
 
 @app.command()
@@ -84,6 +97,10 @@ def resume(
     another: Annotated[
         bool, typer.Option("--another", help="The instrument is another one, or allows more, and that is meant.")
     ] = False,
+    live: Live = False,
+    port: Port = 0,
+    host: Host = "127.0.0.1",
+    names: Names = None,
 ) -> None:
     """Go on with a campaign that was paused or interrupted.
 
@@ -112,8 +129,51 @@ def resume(
             if found:
                 say(console, f"From now on: {'; '.join(map(str, found))}.")
                 campaigns.change(campaign, found, then, now, wanted)
-            ended = campaigns.run_campaign(plan, campaign, console, watch, started, another)
+            served = _served(live, port, host, names)
+            ended = campaigns.run_campaign(plan, campaign, console, watch, started, another, served)
         _close(ended, file, console)
+
+
+@app.command()
+def watch(context: typer.Context, file: Journal, port: Port = 0, host: Host = "127.0.0.1", names: Names = None) -> None:
+    """Show a campaign that another program runs on a page, for looking only; Ctrl-C ends it."""
+    with _explained(context) as console:
+        people.follow(file, people.Served(port, host, tuple(names or ())), console)
+
+
+@app.command()
+def act(
+    context: typer.Context,
+    file: Journal,
+    action: Annotated[str, typer.Argument(metavar="ACT", help=f"One of {', '.join(ACTIONS)}.")],
+    at: Annotated[list[str] | None, typer.Option(help="A point to pin or to veto, such as 1e-6,2e-6.")] = None,
+    box: Annotated[str | None, typer.Option(help="A box to veto, such as 0:1e-6,2e-6:3e-6.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Of the acquisition function's terms, such as 1,0.5.")] = None,
+    scalarizer: Annotated[str | None, typer.Option(help="Another one that the settings name.")] = None,
+    law: Annotated[str | None, typer.Option(help="Name of a law to adopt or to reject.")] = None,
+    formula: Annotated[str | None, typer.Option(help="Of the law.")] = None,
+    prior: Annotated[str | None, typer.Option(help="Of the law's parameters, a table in JSON.")] = None,
+    agree: Annotated[bool | None, typer.Option("--agree/--go-on", help="Answer to a question whether to stop.")] = None,
+    by: Annotated[str, typer.Option(help="Who wishes it; by default the user of this machine.")] = "",
+    why: Annotated[str, typer.Option(help="For what reason.")] = "",
+    wait: Annotated[float, typer.Option(help="s to wait until it is taken or refused.", min=0.0)] = 0.0,
+) -> None:
+    """Take part in a campaign that another program runs: pause, resume, stop, pin a point, veto a box ..."""
+    with _explained(context) as console:
+        given = {
+            "x": people.points(at) if at else None,
+            "box": None if box is None else people.box(box),
+            "weights": None if weights is None else people.points([weights])[0],
+            "scalarizer": scalarizer,
+            "name": law,
+            "formula": formula,
+            "prior": None if prior is None else people.table(prior),
+            "stop": agree,
+        }
+        told, refused = people.act(file, action, {k: v for k, v in given.items() if v is not None}, by, why, wait)
+        say(console, told)
+        if refused:
+            raise typer.Exit(1)
 
 
 @app.command()
@@ -199,9 +259,23 @@ def study(
         say(console, text)
 
 
-def _start(settings: Settings, folder: Path, console: Console, given: Sequence[Path] = ()) -> None:
+def _served(live: bool, port: int, host: str = "127.0.0.1", names: Sequence[str] | None = None) -> people.Served | None:
+    if not live:
+        if port or names or host != "127.0.0.1":
+            raise SettingsError("--port, --host and --name are of the live page: add --live.")
+        return None
+    return people.Served(port, host, tuple(names or ()))
+
+
+def _start(
+    settings: Settings,
+    folder: Path,
+    console: Console,
+    given: Sequence[Path] = (),
+    served: people.Served | None = None,
+) -> None:
     watch = Stopwatch()
-    ended = campaigns.begin(settings, folder, console, watch, given=given)
+    ended = campaigns.begin(settings, folder, console, watch, given=given, served=served)
     _close(ended, folder / settings.campaign.journal, console)
 
 

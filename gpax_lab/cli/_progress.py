@@ -18,7 +18,7 @@ from gpax_lab.experiment._reach import reach_of
 from gpax_lab.inference import coverage
 from gpax_lab.settings import Plan
 
-_PHASES = {"seed": "seeds", "model": "first fit", "learn": "steps", "lost": "waiting"}
+_PHASES = {"seed": "seeds", "model": "first fit", "learn": "steps", "lost": "waiting", "held": "paused"}
 
 
 class Display:
@@ -64,6 +64,8 @@ class Display:
             return "first fit: the sampler is being compiled"
         if event.phase == "lost":
             return "the instrument can not be reached: waiting for it"
+        if event.phase == "held":
+            return "paused by a person: nothing is measured until somebody resumes"
         pick = np.fmax if self.plan.maximize else np.fmin
         if event.state is not None:  # the state knows also what was measured before a pause
             inside = event.state.candidates.inside(as_asked(event.state))

@@ -134,7 +134,7 @@ def review(path: Path) -> Review:
     """
     contents = opening(path)
     plan = plan_of(contents.records[0].header, path)
-    positions = _positions(plan)
+    positions = positions_of(plan)
     begun = Review(plan, contents, points_of(contents, len(plan.axes)), positions, _truth(plan, positions))
     past = past_fits(plan.model, contents.of("state", "intervention"))
     if not past:
@@ -172,7 +172,7 @@ def points_of(contents: Contents, dim: int) -> Points:
     return Points(x, y, np.array([record.header["token"] in seeds for record in records], bool))
 
 
-def _positions(plan: Plan) -> np.ndarray:
+def positions_of(plan: Plan) -> np.ndarray:
     """(m, d) where the map is drawn: the candidates, or evenly over a continuous box."""
     chosen, dim = plan.settings.acquisition.candidates, len(plan.axes)
     if isinstance(plan.driver, HasPositions):

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from gpax_lab import plot
+from gpax_lab.cli._live import Served, attended
 from gpax_lab.cli._outputs import (
     MAKER,
     Products,
@@ -38,7 +39,6 @@ from gpax_lab.settings import Plan, Settings, SettingsError, build, load, parse
 from gpax_lab.settings._changes import Change
 from gpax_lab.settings._connect import LOST, connect
 from gpax_lab.settings._files import to_plain, to_toml
-from gpax_lab.settings._interventions import Planned
 from gpax_lab.storage import Campaign
 
 
@@ -71,6 +71,7 @@ def begin(
     watch: Stopwatch,
     plan: Plan | None = None,
     given: Sequence[Path] = (),
+    served: Served | None = None,
 ) -> Ended:
     """Start a campaign that leaves its files in `folder`.
 
@@ -81,6 +82,7 @@ def begin(
         watch: counts the time of compiling.
         plan: what `build` made of these settings already.
         given: files that the campaign reads, which it must not write over.
+        served: where its live page is; None for no page.
 
     Raises:
         SettingsError: before anything is started or written; also where a file is in the way.
@@ -102,7 +104,7 @@ def begin(
     with Campaign.create(path, header) as campaign:
         with products(path).settings.open("x", encoding="utf-8") as copy:
             copy.write(to_toml(settings))
-        return run_campaign(plan, campaign, console, watch, started)
+        return run_campaign(plan, campaign, console, watch, started, served=served)
 
 
 def wanted(now: Settings, paths: Products, given: Path | None, as_journalled: bool) -> tuple[Settings, str]:
@@ -159,7 +161,13 @@ def change(campaign: Campaign, found: Sequence[Change], after: Settings, *known:
 
 
 def run_campaign(
-    plan: Plan, campaign: Campaign, console: Console, watch: Stopwatch, started: float, another: bool = False
+    plan: Plan,
+    campaign: Campaign,
+    console: Console,
+    watch: Stopwatch,
+    started: float,
+    another: bool = False,
+    served: Served | None = None,
 ) -> Ended:
     """Run or go on; paused or failed, say how to go on. Leaving the campaign exports it.
 
@@ -170,26 +178,27 @@ def run_campaign(
         watch: counts the time of compiling.
         started: when, on the monotonic clock.
         another: whether the instrument may be another one than the journal knows.
+        served: where the live page is; None for no page.
     """
     path, step = campaign.journal.path, campaign.history[-1].step
     unsafe = False
     try:
         with (
             StopFlag() as stop,
+            attended(plan, campaign, served, console) as people,
             connect(
                 plan,
                 f"journal {path.resolve()}",
                 step=step,
-                stop=lambda: bool(stop),
+                stop=lambda: bool(stop) or people.inbox.stop(),
                 note=campaign.append,
                 callback=lambda text: say(console, text),
             ) as instrument,
             Display(console, plan) as display,
         ):
-            planned = Planned(plan.settings.interventions, campaign.history)
 
             def report(event: Event) -> None:
-                planned.follow(event)
+                people(event)
                 display(event)
 
             outcome = run(
@@ -201,8 +210,9 @@ def run_campaign(
                 key=plan.key,
                 scalarize=plan.scalarizers,
                 rules=plan.rules,
-                hooks=[planned] if plan.settings.interventions else (),
-                stop=lambda: bool(stop),
+                hooks=people.hooks,
+                stop=lambda: bool(stop) or people.inbox.stop(),
+                hold=people.inbox.hold,
                 callback=report,
                 extend=plan.extend,
                 max_failures=plan.settings.campaign.failures or None,

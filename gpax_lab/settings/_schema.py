@@ -170,6 +170,7 @@ class Stop:
     target: float | None = entry(number(), None, "a value of the quantity that is reached")
     confidence: float = entry(number(0.5, 0.9999), 0.95, "probability with which the target is reached")
     no_more_gain: float | None = entry(POSITIVE, None, "expected gain below which it is not worth going on")
+    ask: bool = entry(flag, False, "whether people are asked (live page, gpax-lab act) before it stops early")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,6 @@
+"""The small campaign of the tests of experiments."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiment"))
