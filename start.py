@@ -4,8 +4,8 @@
     python start.py test     the test suite
     python start.py docs     the documentation, as pages for a browser: docs/_build/html/index.html
 
-`run CONFIG`, `resume FILE`, `plot FILE`, `show FILE` and `settings CONFIG` are handed to the command line `gpax-lab` in
-the same way.
+`run CONFIG`, `resume FILE`, `watch FILE`, `act FILE ACT`, `plot FILE`, `show FILE` and `settings CONFIG` are handed to
+the command line `gpax-lab` in the same way.
 
 Each makes the virtual environment `.venv` beside this file if it is not there, installs the project into it, and runs
 the job inside. Further words are handed on: `python start.py demo --steps 10`, `python start.py test -m slow`.
@@ -21,8 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 HOME = Path(os.environ.get("GPAX_LAB_VENV", ROOT / ".venv"))
 PYTHON = HOME / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-JOBS = {name: ("app", ["-m", "gpax_lab", name]) for name in ("demo", "run", "resume", "plot", "show", "settings")}
-JOBS["test"] = ("app,test", ["-m", "pytest"])
+NAMES = ("demo", "run", "resume", "watch", "act", "plot", "show", "settings")
+JOBS = {name: ("app,live", ["-m", "gpax_lab", name]) for name in NAMES}
+JOBS["test"] = ("app,live,test", ["-m", "pytest"])
 JOBS["docs"] = (
     "app,docs",
     ["-m", "sphinx", "-b", "html", "-W", "--keep-going", "-n", "-q", "docs", "docs/_build/html"],

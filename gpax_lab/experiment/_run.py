@@ -70,8 +70,7 @@ def run(
         num_steps: propose-measure-observe steps in all, those already in the journal included.
         seeds: (n, d) points to measure first, n >= 1.
         key: random key of the campaign.
-        scalarize: measurement -> value or (value, variance); or several by name, of which the first is used until a
-            person chooses another one.
+        scalarize: measurement -> value or (value, variance); or several by name, the first until a person chooses one.
         rules: reasons to stop early, see `stopping`.
         hooks: called before every proposal; see `interventions`.
         stop: asked between two measurements; True pauses the campaign (Ctrl-C sets such a flag). Asked while a lost

@@ -153,7 +153,7 @@ class _Handlers:
         self._session(request)
         if request.query_params.get("anew") == "1":
             self._board.want_report()
-        return JSONResponse({"text": self._board.report})
+        return JSONResponse({"text": self._board.report, "made": self._board.reports})
 
     async def act(self, request: Request) -> Response:
         """Take a wish in."""

@@ -83,7 +83,7 @@ class Board:
         self.layout = view.layout(self.x)
         self.records: list[dict[str, Any]] = []
         self.status, self.wishes, self.maps = Snapshot(), Snapshot(), Snapshot()
-        self.report = ""
+        self.report, self.reports = "", 0
         self._follower, self._restored = follower, restored
         self._raw: OrderedDict[int, JournalRecord] = OrderedDict()
         self._readings: list[Reading] = []
@@ -201,7 +201,6 @@ class Board:
             "held": "" if inbox is None else inbox.holding,
             "question": "" if inbox is None else inbox.question,
             "gone": self._gone,
-            "report": bool(self.report),
         }
         wishes = {"wishes": [] if inbox is None else [fate.plain() for fate in inbox.fates()]}
         changed = [self._renew(snapshot, value) for snapshot, value in ((self.status, status), (self.wishes, wishes))]
@@ -249,6 +248,7 @@ class Board:
             if type(posterior) is ModelAverage
             else "One model alone: there is nothing to compare."
         )
+        self.reports += 1
 
     def _done(self) -> int:
         """Steps that are done, by the journal."""

@@ -90,6 +90,16 @@ class Page:
         self._board.see(event)
 
     def __enter__(self) -> Self:
+        try:
+            self._begin()
+        except BaseException:
+            self._socket.close()
+            raise
+        self._renew_link()
+        self._told(self.address if self._given else self.new_link())
+        return self
+
+    def _begin(self) -> None:
         import uvicorn
 
         from gpax_lab.live._app import application
@@ -109,9 +119,6 @@ class Page:
         end = time.monotonic() + _BEGIN_S
         while not self._server.started and self._thread.is_alive() and time.monotonic() < end:
             time.sleep(0.01)
-        self._renew_link()
-        self._told(self.address if self._given else self.new_link())
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._board.close()

@@ -128,15 +128,26 @@ def test_every_instrument_is_reached(folder, name):
 
 
 ACTIONS = {
-    "pin": ("points = [[1e-6, 1e-6]]", Pin(np.array([[1e-6, 1e-6]]))),
-    "veto": ("points = [[1e-6, 1e-6]]", Veto(np.array([[1e-6, 1e-6]]))),
-    "reweigh": ("weights = [1.0]", Reweigh((1.0,))),
-    "rescale": ('scalarizer = "loop_area"', Rescale("loop_area")),
+    "pin": ("points = [[1e-6, 1e-6]]", Pin(np.array([[1e-6, 1e-6]]), by="settings")),
+    "veto": ("points = [[1e-6, 1e-6]]", Veto(np.array([[1e-6, 1e-6]]), by="settings")),
+    "reweigh": ("weights = [1.0]", Reweigh((1.0,), by="settings")),
+    "rescale": ('scalarizer = "loop_area"', Rescale("loop_area", by="settings")),
     "adopt": (
         f'name = "slope"\nformula = "A * x"\nprior = {{ A = {NORMAL} }}\nshare = 0.3',
-        Adopt("slope", "A * x", {"A": {"distribution": "Normal", "loc": 0.0, "scale": 1.0}}, {}, ("x",), share=0.3),
+        Adopt(
+            "slope",
+            "A * x",
+            {"A": {"distribution": "Normal", "loc": 0.0, "scale": 1.0}},
+            {},
+            ("x",),
+            share=0.3,
+            by="settings",
+        ),
     ),
-    "reject": ('name = "kink"\nformula = "abs(x)"\nwhy = "a corner"', Reject("kink", "abs(x)", "a corner")),
+    "reject": (
+        'name = "kink"\nformula = "abs(x)"\nwhy = "a corner"',
+        Reject("kink", "abs(x)", by="settings", why="a corner"),
+    ),
 }
 
 

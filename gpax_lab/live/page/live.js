@@ -221,9 +221,11 @@ function last() {
   if (S.rawOf !== p.number) { S.rawOf = p.number; fetchRaw(p.number); }
   signals();
 }
+async function got(path, read) { // null where the campaign does not answer
+  try { const answer = await fetch(path); return answer.ok ? await read(answer) : null; } catch { return null; }
+}
 async function fetchRaw(n) {
-  const answer = await fetch(`/raw/${n}`).catch(() => null);
-  S.raw = answer && answer.ok ? await answer.json() : null;
+  S.raw = await got(`/raw/${n}`, (answer) => answer.json());
   redraw();
 }
 function signals() {
@@ -396,9 +398,14 @@ function wire() {
   }
   $('compare').addEventListener('click', async () => {
     $('report').hidden = false; $('report').textContent = 'Being worked out; the first time takes a while.';
-    let before = (await (await fetch('/report?anew=1')).json()).text, text = before;
-    for (let k = 0; k < 120 && text === before; k++) { await new Promise((r) => setTimeout(r, 500)); text = (await (await fetch('/report')).json()).text; if (k > 20 && text) break; }
-    $('report').textContent = text || 'It is not ready yet: ask again.';
+    const text = async (path) => (await got(path, (answer) => answer.json()) || {});
+    const before = (await text('/report?anew=1')).made || 0;
+    for (let k = 0; k < 240; k++) {
+      await new Promise((r) => setTimeout(r, 500));
+      const now = await text('/report');
+      if (now.made > before) { $('report').textContent = now.text; return; }
+    }
+    $('report').textContent = 'It is not ready yet: ask again.';
   });
   $('theme').addEventListener('click', () => {
     const dark = document.documentElement.dataset.theme ? document.documentElement.dataset.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
@@ -466,8 +473,8 @@ function follow() {
 }
 async function layers(version) {
   const parts = await Promise.all(Object.keys(LAYERS).map(async (name) => {
-    const answer = await fetch(`/map/${name}?v=${version}`).catch(() => null);
-    return answer && answer.ok ? [name, new Float32Array(await answer.arrayBuffer())] : null;
+    const data = await got(`/map/${name}?v=${version}`, (answer) => answer.arrayBuffer());
+    return data ? [name, new Float32Array(data)] : null;
   }));
   for (const part of parts) if (part) [, S.layers[part[0]]] = part;
   redraw();
