@@ -153,6 +153,7 @@ def act(
     law: Annotated[str | None, typer.Option(help="Name of a law to adopt or to reject.")] = None,
     formula: Annotated[str | None, typer.Option(help="Of the law.")] = None,
     prior: Annotated[str | None, typer.Option(help="Of the law's parameters, a table in JSON.")] = None,
+    token: Annotated[str | None, typer.Option(help="Name of a measurement to discard, as the journal has it.")] = None,
     agree: Annotated[bool | None, typer.Option("--agree/--go-on", help="Answer to a question whether to stop.")] = None,
     by: Annotated[str, typer.Option(help="Who wishes it; by default the user of this machine.")] = "",
     why: Annotated[str, typer.Option(help="For what reason.")] = "",
@@ -168,6 +169,7 @@ def act(
             "name": law,
             "formula": formula,
             "prior": None if prior is None else people.table(prior),
+            "token": token,
             "stop": agree,
         }
         told, refused = people.act(file, action, {k: v for k, v in given.items() if v is not None}, by, why, wait)

@@ -16,13 +16,14 @@ from gpax_lab.core._axes import check_all
 from gpax_lab.experiment import State
 from gpax_lab.experiment._adoption import Extend, competing, widened
 from gpax_lab.experiment._contracts import HELD, SECURED, Journal
-from gpax_lab.experiment.interventions import Adopt, Intervention, Pin, Rescale, Veto, apply
+from gpax_lab.experiment.interventions import Adopt, Discard, Intervention, Pin, Rescale, Veto, apply
 from gpax_lab.experiment.stopping import Ask, Rule
 from gpax_lab.live._wish import CONTROLS, LARGEST, BadWish, Wish, folder_of, leave, wish_of
 
 _MOST = 256
 """Wishes that may wait at a time."""
-_FIRST = {"rescale": 0, "adopt": 1}
+_FIRST = {"discard": 0, "rescale": 1, "adopt": 2}
+"""Order of what needs a fit, as in `run`."""
 _SHOWN = ("pin", "veto", "reweigh")
 _KEPT = 200
 """Decided wishes that are still shown."""
@@ -75,7 +76,7 @@ class Inbox:
         rules: Sequence[Rule] = (),
         extend: Extend | None = None,
     ) -> None:
-        self._note, self._step = campaign.append, 0
+        self._campaign, self._note, self._step = campaign, campaign.append, 0
         self._folder = None if journal is None else folder_of(Path(journal))
         self._axes, self._scalarizers, self._extend = axes, tuple(scalarizers), extend
         self._asking = [rule for rule in rules if isinstance(rule, Ask)]
@@ -143,7 +144,7 @@ class Inbox:
             waiting = [fate for fate in self._waiting() if not fate.wish.control and fate.wish.id not in self._handed]
         if self.holding:  # what needs no fit may still be taken back
             waiting = [fate for fate in waiting if fate.wish.action in _FIRST]
-        for fate in sorted(waiting, key=lambda fate: _FIRST.get(fate.wish.action, 2)):
+        for fate in sorted(waiting, key=lambda fate: _FIRST.get(fate.wish.action, len(_FIRST))):
             try:
                 action = fate.wish.intervention()
                 after = self.check(state, action)
@@ -181,6 +182,8 @@ class Inbox:
                 check_all(self._axes, point)
         if isinstance(action, Rescale) and action.scalarizer not in self._scalarizers:
             raise BadWish(f"no scalarizer {action.scalarizer!r}: there are {', '.join(self._scalarizers) or 'none'}")
+        if isinstance(action, Discard) and action.token not in self._tokens():
+            raise BadWish(f"no measurement is recorded under {action.token!r}")
         if isinstance(action, Adopt):
             known = competing(state.posterior).hypotheses
             if self._extend is None:
@@ -284,6 +287,9 @@ class Inbox:
             for name in settled[:-_KEPT]:
                 del self._fates[name]
         self.changed()
+
+    def _tokens(self) -> set[str]:
+        return {str(entry.header.get("token")) for entry in self._campaign.measurements()}
 
     def _waiting(self) -> list[Fate]:
         return [fate for fate in self._fates.values() if fate.state == "waiting"]

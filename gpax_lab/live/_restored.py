@@ -8,8 +8,9 @@ import numpy as np
 
 from gpax_lab.experiment import Experiment, State
 from gpax_lab.experiment._adoption import Extend
+from gpax_lab.experiment._history import grown
 from gpax_lab.experiment._intervention_records import from_record
-from gpax_lab.experiment._record import grown, merge, observations_of, restore
+from gpax_lab.experiment._record import merge, observations_of, restore
 from gpax_lab.experiment.interventions import Adopt
 from gpax_lab.storage import JournalRecord
 

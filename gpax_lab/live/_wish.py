@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from gpax_lab.experiment.interventions import Adopt, Intervention, Pin, Reject, Rescale, Reweigh, Veto
+from gpax_lab.experiment.interventions import Adopt, Discard, Intervention, Pin, Reject, Rescale, Reweigh, Veto
 from gpax_lab.storage import _files as files
 
 LARGEST = 64 << 10
@@ -35,6 +35,7 @@ _GIVEN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "rescale": (("scalarizer",), ()),
     "adopt": (("name", "formula", "prior"), ("units", "inputs", "share", "noise")),
     "reject": (("name", "formula"), ()),
+    "discard": (("token",), ()),
 }
 """What each act needs, and what it may be given beside."""
 ACTIONS = tuple(_GIVEN)
@@ -49,9 +50,10 @@ class Wish:
     """A wish of a person or a program.
 
     Attributes:
-        action: "pause", "resume", "safe", "stop", "answer", "pin", "veto", "reweigh", "rescale", "adopt" or "reject".
+        action: "pause", "resume", "safe", "stop", "answer", "pin", "veto", "reweigh", "rescale", "adopt", "reject"
+            or "discard".
         given: what it needs, as plain values: `x` (n, d) or `box` (d, 2) in the units of the axes, `weights`,
-            `scalarizer`, `name`, `formula`, `prior`, `stop`.
+            `scalarizer`, `name`, `formula`, `prior`, `stop`, `token` of a measurement.
         by: who wishes it.
         why: for what reason.
         id: 16 hexadecimal digits.
@@ -122,6 +124,8 @@ class Wish:
                 return Adopt(**more)
             case "reject":
                 return Reject(given["name"], given["formula"], **asked)
+            case "discard":
+                return Discard(given["token"], **asked)
         raise BadWish(f"{self.action} is no intervention")
 
     def plain(self) -> dict[str, Any]:
@@ -222,7 +226,7 @@ def _checked(action: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 if not isinstance(value, bool):
                     raise BadWish("stop: true or false")
                 found[name] = value
-            case "scalarizer" | "name":
+            case "scalarizer" | "name" | "token":
                 found[name] = words(value, name, _NAME, empty=False)
             case "formula":
                 found[name] = words(value, name, _WORDS, empty=False)

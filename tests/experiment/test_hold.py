@@ -8,7 +8,7 @@ from small_campaign import Noted, bits, cut_before_reading, go, records
 
 from gpax_lab.core._observations import VETOED
 from gpax_lab.experiment import Simulated, stopping
-from gpax_lab.experiment._record import fold
+from gpax_lab.experiment._history import fold
 from gpax_lab.experiment.interventions import Pin, Rescale, Reweigh, Veto, apply
 from gpax_lab.storage import Campaign
 

@@ -82,6 +82,7 @@ def test_wishes_are_taken_and_the_journal_says_by_whom_and_why(plain, tmp_path):
         (Wish("rescale", {"scalarizer": "third"}), "there are value, half"),
         (Wish("adopt", {"name": "a", "formula": "a * x", "prior": {"a": 1.0}}), "only where hypotheses compete"),
         (Wish("answer", {"stop": True}), "nothing is asked"),
+        (Wish("discard", {"token": "nobody"}), "no measurement is recorded under 'nobody'"),
     ],
 )
 def test_what_is_not_possible_is_refused_and_ends_nothing(plain, tmp_path, wish, reason):
@@ -172,6 +173,18 @@ def test_with_wishes_a_campaign_that_is_killed_goes_on_bit_for_bit(plain, tmp_pa
         go(path, plain, wishes=wishes)
         cut_before_reading(path, number)
         assert bits(go(path, plain)[0].state) == bits(end.state), number
+
+
+def test_a_measurement_is_discarded_and_the_campaign_goes_on_without_it(plain, tmp_path):
+    path = tmp_path / "a.gpxj"
+    go(path, plain, 2)
+    token = records(path, "reading")[4].header["token"]
+    with Campaign.open(path) as campaign:
+        Inbox(campaign, path, axes=AXES).ask(Wish("discard", {"token": token}, by="Ana", why="the tip jumped"))
+    end, _ = go(path, plain, 3)
+    (entry,) = records(path, "intervention")
+    assert (entry.header["token"], entry.header["by"], entry.header["why"]) == (token, "Ana", "the tip jumped")
+    assert np.asarray(end.state.obs.status)[4] == 3  # failed
 
 
 def test_files_that_hold_no_wish_are_put_aside(plain, tmp_path):

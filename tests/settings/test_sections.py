@@ -155,7 +155,8 @@ ACTIONS = {
 def test_every_intervention_is_planned_in_its_step(folder, kind):
     """From the file to what a journal would write of it."""
     text, wanted = ACTIONS[kind]
-    assert set(ACTIONS) == {one.__name__.lower() for one in get_args(Intervention)}
+    everything = {one.__name__.lower() for one in get_args(Intervention)}
+    assert set(ACTIONS) == everything - {"discard"}  # nobody knows beforehand which measurement will be bad
     settings = plan_of(folder, f'[[interventions]]\nkind = "{kind}"\nstep = 2\n{text}\n').settings
     planned = Planned(settings.interventions, ())
     assert planned(None) == []

@@ -55,7 +55,7 @@ function intervened(r) {
   const h = r.header;
   if (h.action === 'veto' && r.x) S.vetoed.push(...r.x);
   if (h.action === 'veto' && r.box) S.closed.push([r.box.map((b) => b[0]), r.box.map((b) => b[1])]);
-  if (h.action === 'discard') for (const name of h.tokens || h.ids || []) S.discarded.add(name);
+  if (h.action === 'discard') S.discarded.add(h.token);
   log(r, acted({ ...h, x: r.x, box: r.box }), h, 'taken');
 }
 function acted(h) {
@@ -67,7 +67,7 @@ function acted(h) {
     case 'rescale': return `scalarizer ${h.scalarizer}`;
     case 'adopt': return `adopt ${h.name}: ${h.formula}`;
     case 'reject': return `reject ${h.name}: ${h.formula}`;
-    case 'discard': return `discard ${(h.tokens || h.ids || []).length} measurement(s)`;
+    case 'discard': { const p = S.points.get(h.token); return `discard measurement ${[...S.points.keys()].indexOf(h.token) + 1}${p ? ` (${at(p.x)})` : ''}`; }
     case 'safe': return 'make safe and pause';
     case 'answer': return `${h.stop ? 'stop' : 'go on'}, asked: ${h.question || ''}`;
     default: return h.action;
@@ -217,6 +217,8 @@ function last() {
   if (p.flags && p.flags.length) rows.push(['Flags', p.flags.join(', ')]);
   if (p.seconds) rows.push(['Took', `${number(p.seconds, 3)} s`]);
   if (S.raw) for (const [name, v] of Object.entries(S.raw.numbers)) rows.push([name, `${number(v.value)} ${v.unit}`]);
+  $('discard').hidden = !S.facts.may_act || p.ok === false || S.discarded.has(p.token) || Boolean(S.ended);
+  if (S.discarded.has(p.token)) rows.push(['Discarded', 'by a person']);
   list.replaceChildren(...rows.flatMap(([k, v]) => [el('dt', { textContent: k }), el('dd', { textContent: v })]));
   if (S.rawOf !== p.number) { S.rawOf = p.number; fetchRaw(p.number); }
   signals();
@@ -334,7 +336,21 @@ function choose(at) {
   $('coordinates').querySelectorAll('input').forEach((input, i) => { input.value = Number((x[i] / scaled(i).size).toPrecision(12)); input.dataset.exact = JSON.stringify([input.value, x[i]]); });
   if (S.tool === 'pin') act('pin', { x: [x] });
   if (S.tool === 'veto') act('veto', { x: [x] });
+  if (S.tool === 'discard') discard(nearest(at));
   return x;
+}
+function nearest(at) { // the measurement beside a place on the map, a twentieth of its width away at most
+  const d = S.facts.axes.length, [i, j] = S.axes, a = scaled(i), b = d > 1 ? scaled(j) : null;
+  let best = null, least = 0.05;
+  for (const p of S.points.values()) {
+    const far = Math.hypot((p.x[i] / a.size - at[0]) / (a.high - a.low), b ? (p.x[j] / b.size - at[1]) / (b.high - b.low) : 0);
+    if (far < least && p.ok !== false && !S.discarded.has(p.token)) { least = far; best = p; }
+  }
+  return best;
+}
+function discard(p) {
+  if (!p) { said('No good measurement is there.', true); return; }
+  if (window.confirm(`Discard measurement ${[...S.points.keys()].indexOf(p.token) + 1}, ${number(p.y)} ${S.facts.quantity[1]}? The model is fitted anew without it.`)) act('discard', { token: p.token });
 }
 function entered() { // what the form says, exactly where it came from a click
   return [...$('coordinates').querySelectorAll('input')].map((input, i) => {
@@ -380,6 +396,7 @@ function wire() {
       read(S.cursor); redraw(); e.preventDefault();
     } else if ((e.key === 'Enter' || e.key === ' ') && S.cursor) { choose(S.cursor); e.preventDefault(); }
   });
+  $('discard').addEventListener('click', () => discard([...S.points.values()].pop()));
   for (const id of ['pause', 'resume', 'safe']) $(id).addEventListener('click', () => act(id));
   $('stop').addEventListener('click', () => { if (window.confirm('Stop the campaign and make the instrument safe? It can be resumed.')) act('stop'); });
   $('agree').addEventListener('click', () => act('answer', { stop: true }));
@@ -446,7 +463,7 @@ async function begin() {
   $('quantity').textContent = `${facts.maximize ? 'largest' : 'smallest'} ${label(...facts.quantity)} over ${facts.axes.map((a) => a.name).join(', ')}${facts.live ? '' : ' · for looking only'}`;
   const d = facts.axes.length;
   pressed('layers', Object.entries(LAYERS).map(([k, v]) => [k, v[0]]), S.layer, (k) => { S.layer = k; });
-  pressed('tools', facts.may_act ? [['look', 'Look'], ['pin', 'Pin'], ['veto', 'Veto']] : [['look', 'Look']], S.tool, (k) => { S.tool = k; });
+  pressed('tools', facts.may_act ? [['look', 'Look'], ['pin', 'Pin'], ['veto', 'Veto'], ['discard', 'Discard']] : [['look', 'Look']], S.tool, (k) => { S.tool = k; });
   $('projection').hidden = d < 3;
   for (const [id, k] of [['axis-x', 0], ['axis-y', 1]]) { $(id).replaceChildren(...facts.axes.map((a, i) => el('option', { value: i, textContent: a.name }))); $(id).value = k; }
   $('coordinates').replaceChildren(...facts.axes.map((a, i) => el('label', {}, scaled(i).name, el('input', { type: 'text', inputMode: 'decimal', required: true }))));
