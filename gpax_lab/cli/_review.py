@@ -17,6 +17,7 @@ from gpax_lab.hypotheses._mixture import HypothesisMixture
 from gpax_lab.inference._posterior import Posterior
 from gpax_lab.settings import Plan, Settings, SettingsError, build, parse
 from gpax_lab.settings._instrument import HasPositions, HasTruth
+from gpax_lab.settings._quantity import UNKNOWN_UNIT, quantity_of
 from gpax_lab.settings._schema import Grid
 from gpax_lab.storage import Contents, JournalRecord, read
 from gpax_lab.storage._contents import final_measurements
@@ -96,8 +97,9 @@ def plan_of(header: Mapping[str, Any], path: Path) -> Plan:
         return build(parse(written))
     except SettingsError as error:
         raise SettingsError(
-            f"{path}: {error} If a former version of gpax-lab wrote this journal, it can not be continued by this one: "
-            "gpax_lab.storage.read gives its measurements."
+            f"{path}: {error} What a package of its own registers needs that package installed here, too. If a former "
+            "version of gpax-lab wrote this journal, it can not be continued by this one: gpax_lab.storage.read gives "
+            "its measurements."
         ) from None
 
 
@@ -133,7 +135,7 @@ def review(path: Path) -> Review:
         FileNotFoundError, JournalError, SettingsError: no such file, no journal, or not one of the command line's.
     """
     contents = opening(path)
-    plan = plan_of(contents.records[0].header, path)
+    plan = _with_unit(plan_of(contents.records[0].header, path), contents)
     positions = positions_of(plan)
     begun = Review(plan, contents, points_of(contents, len(plan.axes)), positions, _truth(plan, positions))
     past = past_fits(plan.model, contents.of("state", "intervention"))
@@ -145,6 +147,14 @@ def review(path: Path) -> Review:
     belief = Belief(*map(np.asarray, _moments(past[-1].posterior, where)))
     last = past[-1]
     return replace(begun, posterior=last.posterior, belief=belief, best=best, expected=expected, obs=last.obs)
+
+
+def _with_unit(plan: Plan, contents: Contents) -> Plan:
+    """The plan with the unit that the measurements say, where nobody knew it beforehand."""
+    units = next((units for one in contents.of("reading") if (units := one.header.get("units"))), None)
+    if units is None or plan.quantity["unit"] != UNKNOWN_UNIT:
+        return plan
+    return replace(plan, quantity=quantity_of(plan.settings.quantity, units))
 
 
 @jax.jit
@@ -181,7 +191,7 @@ def positions_of(plan: Plan) -> np.ndarray:
         return np.asarray(plan.candidates.points)
     if dim > 2:
         return np.asarray(acquisition.box(plan.bounds).space_filling(jax.random.key(0), _CLOUD))
-    shape = (_LINE,) if dim == 1 else chosen.shape if isinstance(chosen, Grid) else _DRAWN
+    shape = (_LINE,) if dim == 1 else chosen.shape_over(dim) if isinstance(chosen, Grid) else _DRAWN
     return np.asarray(acquisition.grid(plan.bounds, shape).points)
 
 

@@ -49,7 +49,8 @@ def load_plugin(group: str, name: str) -> Any:
         near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f' Did you mean "{near[0]}"?' if near else ""
         there = ", ".join(known) or "none: install gpax-lab (pip install -e .), which registers its own"
-        raise PluginError(f'there is no {what} "{name}"; registered are {there}.{hint}')
+        other = "" if hint else " One of another package is there once that package is installed in this Python."
+        raise PluginError(f'there is no {what} "{name}"; registered are {there}.{hint}{other}')
     if len({point.value for point in found}) > 1:
         owners = " and ".join(f"{_owner(point)} ({point.value})" for point in found)
         raise PluginError(f'{owners} both register the {what} "{name}": uninstall one of them, or rename it there.')

@@ -20,9 +20,9 @@ from gpax_lab.models._model import Model
 from gpax_lab.settings._acquisition import acquisition_of
 from gpax_lab.settings._build_model import model_of
 from gpax_lab.settings._check import SettingsError
-from gpax_lab.settings._instrument import HasPositions, HasUnits, axis_count, driver_of
+from gpax_lab.settings._instrument import HasArrays, HasPositions, HasUnits, axis_count, driver_of
 from gpax_lab.settings._options import made
-from gpax_lab.settings._quantity import quantity_of, scalarizer_of
+from gpax_lab.settings._quantity import check_arrays, quantity_of, scalarizer_of
 from gpax_lab.settings._rules import agree_on_axes
 from gpax_lab.settings._schema import Bandit, Grid, Pool, Settings
 
@@ -100,6 +100,10 @@ def build(settings: Settings) -> Plan:
     experiment = experiment_of(model)
     key_seeds, key = jax.random.split(jax.random.key(settings.campaign.key))
     units = driver.units if isinstance(driver, HasUnits) else {}
+    if isinstance(driver, HasArrays):
+        check_arrays(settings.quantity, driver.arrays)
+        for other in settings.quantity.alternatives.values():
+            check_arrays(other, driver.arrays)
     return Plan(
         settings=settings,
         driver=driver,
@@ -210,8 +214,8 @@ def _inside(bounds: np.ndarray) -> np.ndarray:
 
 def _candidates(settings: Settings, bounds: np.ndarray, driver: Any) -> Candidates:
     match settings.acquisition.candidates:
-        case Grid(shape):
-            return acquisition.grid(_inside(bounds), shape)
+        case Grid() as grid:
+            return acquisition.grid(_inside(bounds), grid.shape_over(len(bounds)))
         case Pool(None):
             points = driver.positions
             asked = settings.campaign.steps * settings.acquisition.batch_size + settings.campaign.seeds

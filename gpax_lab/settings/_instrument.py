@@ -27,8 +27,17 @@ class HasTruth(Protocol):
 
 
 @runtime_checkable
+class HasArrays(Protocol):
+    """An instrument that knows the names of all arrays of its measurements beforehand."""
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The names."""
+
+
+@runtime_checkable
 class HasUnits(Protocol):
-    """An instrument that knows the unit of each array of its measurements beforehand."""
+    """An instrument that knows units of arrays of its measurements beforehand."""
 
     @property
     def units(self) -> Mapping[str, str]:

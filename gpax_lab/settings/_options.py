@@ -34,7 +34,7 @@ from gpax_lab.settings._check import (
 
 _ARGUMENT = re.compile(r"^ {4}(\w+)(?: \([^)]*\))?: (.*)$")
 _UNIT = re.compile(r" ?\[([^\]\s,]+)\]")
-_END = re.compile(r"(?<!et al)(?<!e\.g)(?<=[\w)\]])\. (?=[A-Z`])|; ")
+_END = re.compile(r"(?<!et al)(?<!e\.g)(?<=[\w)\]])\. (?=[A-Z`])")
 
 
 @dataclass(frozen=True)

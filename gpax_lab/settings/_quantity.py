@@ -1,12 +1,15 @@
 """From the section [quantity] to scalarizers: functions of named arrays of a measurement."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from gpax_lab.settings._check import SettingsError
+from gpax_lab.settings._check import SettingsError, suggestion
 from gpax_lab.settings._kinds import arrays_of, load
 from gpax_lab.settings._schema import Alternative, Quantity
 from gpax_lab.spectra import Scalarizer
+
+UNKNOWN_UNIT = "a.u."
+"""Unit of a quantity of which neither settings nor instrument nor scalarizer say one."""
 
 
 def scalarizer_of(chosen: Quantity | Alternative) -> Callable[[Any], Any]:
@@ -44,6 +47,26 @@ def scalarizer_of(chosen: Quantity | Alternative) -> Callable[[Any], Any]:
     return scalarize
 
 
+def check_arrays(chosen: Quantity | Alternative, there: Sequence[str]) -> None:
+    """Refuse a scalarizer of arrays that the instrument has not, before anything is measured.
+
+    Args:
+        chosen: a section that names a scalarizer.
+        there: names of all arrays of a measurement.
+
+    Raises:
+        SettingsError: it takes an array of another name.
+    """
+    name, scalarizer = chosen.scalarizer, scalarizer_of(chosen)
+    wanted = scalarizer.arrays if isinstance(scalarizer, Scalarizer) else arrays_of(load("scalarizers", name))
+    missing = [array for array in wanted if array not in there and array != "measurement"]
+    if missing:
+        raise SettingsError(
+            f'quantity.scalarizer = "{name}" takes {", ".join(missing)}, and measurements of this instrument have '
+            f"{', '.join(there)}.{suggestion(missing[0], there)}"
+        )
+
+
 def quantity_of(chosen: Quantity, units: Mapping[str, str]) -> dict[str, str]:
     """Name and unit of the quantity.
 
@@ -55,5 +78,5 @@ def quantity_of(chosen: Quantity, units: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(found, Scalarizer):
         plugin = load("scalarizers", chosen.scalarizer)
         name = getattr(plugin, "quantity", chosen.scalarizer.replace("_", " "))
-        found = Scalarizer(name, found, ("measurement",), getattr(plugin, "unit", "a.u."))
-    return {"name": chosen.name or found.name, "unit": chosen.unit or found.unit_of(units, unknown="a.u.")}
+        found = Scalarizer(name, found, ("measurement",), getattr(plugin, "unit", UNKNOWN_UNIT))
+    return {"name": chosen.name or found.name, "unit": chosen.unit or found.unit_of(units, unknown=UNKNOWN_UNIT)}

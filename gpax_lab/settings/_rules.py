@@ -8,7 +8,7 @@ from gpax_lab.core._plugins import plugins
 from gpax_lab.core._priors import parameter_shapes
 from gpax_lab.settings._acquisition import acquisition_of, is_logarithm, plugin_acquisition
 from gpax_lab.settings._check import SettingsError, one_of_words, suggestion
-from gpax_lab.settings._instrument import is_record, spans
+from gpax_lab.settings._instrument import axis_count, is_record, spans
 from gpax_lab.settings._kernels import kernel_of
 from gpax_lab.settings._models import DeepKernel
 from gpax_lab.settings._schema import Bandit, Box, Grid, Pool, Rescale, Settings
@@ -43,7 +43,7 @@ def agree(settings: Settings, dim: int | None) -> None:
 def agree_on_axes(settings: Settings, dim: int) -> None:
     """Raise SettingsError where a field does not fit the number of axes."""
     candidates = settings.acquisition.candidates
-    if isinstance(candidates, Grid) and len(candidates.shape) != dim:
+    if isinstance(candidates, Grid) and candidates.shape is not None and len(candidates.shape) != dim:
         raise SettingsError(
             f"acquisition.candidates.shape = {list(candidates.shape)!r} is not allowed: give a list of {dim} values, "
             "one for each axis of the instrument."
@@ -148,7 +148,8 @@ def _candidates(settings: Settings) -> None:
     if isinstance(candidates, Pool) and candidates.points is not None and len(candidates.points) < points:
         raise SettingsError(f"acquisition.candidates has {len(candidates.points)} points for {points} measurements.")
     if isinstance(candidates, Grid):
-        count = math.prod(candidates.shape)
+        dim = axis_count(settings.instrument)
+        count = math.prod(candidates.shape_over(dim or 2))
         if count < points:
             text = f"acquisition.candidates.shape has {count} points for {points} measurements: give a finer grid."
             raise SettingsError(text)

@@ -74,12 +74,22 @@ class Quantity:
         return kinds.refined(Quantity, "scalarizer", "scalarizers", kinds.scalarizer_options, table, where)
 
 
+_GRID_POINTS = 1024
+"""Of a grid whose shape is left out: 32 along each of two axes."""
+
+
 @dataclass(frozen=True)
 class Grid:
     """A regular grid over the axes, the first one slowest."""
 
     kind = "grid"
-    shape: tuple[int, ...] = entry(several(whole(2, 100_000)), (32, 32), "points along each axis")
+    shape: tuple[int, ...] | None = entry(
+        several(whole(2, 100_000)), None, "points along each axis; by default the same of each, about 1024 in all"
+    )
+
+    def shape_over(self, dim: int) -> tuple[int, ...]:
+        """Points along each of `dim` axes."""
+        return (max(2, round(_GRID_POINTS ** (1 / dim))),) * dim if self.shape is None else self.shape
 
 
 @dataclass(frozen=True)

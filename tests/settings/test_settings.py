@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gpax_lab.core import Axis, Instrument
+from gpax_lab.core._plugins import PluginError, load_plugin
 from gpax_lab.settings import SettingsError, build, load, parse
 from gpax_lab.settings import _kinds as kinds
 from gpax_lab.settings._build import sampler_of
@@ -253,3 +254,20 @@ def test_axes_for_a_class_that_takes_none_are_refused_with_the_way_to_take_them(
     with pytest.raises(SettingsError, match=rf"{why}.*def __init__\(self, axes: Sequence\[Axis\]\)"):
         parsed(section, {"axes": {"wavelength": {"unit": "nm", "low": 400.0, "high": 800.0}}}, "instrument")
     assert parsed(section, {}, "instrument") is not None
+
+
+@pytest.mark.parametrize(("dim", "shape"), [(1, (1024,)), (2, (32, 32)), (3, (10, 10, 10)), (12, (2,) * 12)])
+def test_a_grid_without_a_shape_follows_the_number_of_axes(dim, shape):
+    assert Grid().shape_over(dim) == shape
+    assert Grid((5,)).shape_over(1) == (5,)
+
+
+def test_an_array_that_the_instrument_has_not_is_named_before_anything_is_measured():
+    section = {"scalarizer": "mean_of", "array": "respnse"}
+    with pytest.raises(SettingsError, match=r'takes respnse.*response.*Did you mean "response"'):
+        build(parse(GOOD | {"instrument": PFM, "quantity": section}))
+
+
+def test_a_plug_in_that_is_not_installed_is_looked_for_in_another_package():
+    with pytest.raises(PluginError, match="once that package is installed"):
+        load_plugin("scalarizers", "my_own_number")

@@ -24,6 +24,11 @@ class Recorded(Replay):
         """Unit of each array."""
         return dict(self._units)
 
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of all arrays of a measurement."""
+        return tuple(self._units)
+
 
 class RecordedLoops(Recorded):
     """A recorded map of hysteresis loops (pyNSID layout) played back.

@@ -103,6 +103,11 @@ class PFM(Stage):
         """Unit of each array of a measurement."""
         return {"bias": "V", "response": self.response_unit}
 
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """Names of all arrays of a measurement."""
+        return tuple(self.units)
+
     def _prepare(self, scpi: Scpi) -> None:
         super()._prepare(scpi)
         scpi.write(LITTLE_ENDIAN)
