@@ -17,7 +17,8 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._types import ArrayLike, Bool, Float
 from gpax_lab.hypotheses._mixture import HypothesisMixture
-from gpax_lab.inference._posterior import Posterior, mixture
+from gpax_lab.inference._posterior import Posterior
+from gpax_lab.inference._weights import mixture
 
 
 class AcquisitionContext(NamedTuple):

@@ -12,7 +12,7 @@ from jax import Array
 from gpax_lab.acquisition._acquisition import Acquisition, AcquisitionContext, Settings, Term, goals, term
 from gpax_lab.core._interning import interned
 from gpax_lab.hypotheses._mixture import HypothesisMixture
-from gpax_lab.inference._posterior import mixture
+from gpax_lab.inference._weights import mixture
 
 NODES = 7
 """Gauss-Hermite nodes of each normal component: entropies of their mixtures to about 0.01 nat."""

@@ -20,7 +20,8 @@ from gpax_lab.core._observations import Observations
 from gpax_lab.core._programs import latent_and_observed, vetted
 from gpax_lab.core._structural import Structural
 from gpax_lab.core._types import ArrayLike, Float, Int
-from gpax_lab.inference._posterior import Info, Posterior, mixture_moments, status_in_words
+from gpax_lab.inference._posterior import Info, Posterior, status_in_words
+from gpax_lab.inference._weights import mixture_moments
 from gpax_lab.kernels import matern52
 from gpax_lab.means import Law
 from gpax_lab.models import gp

@@ -15,15 +15,12 @@ from jax import Array
 from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead
 from gpax_lab.core._inputs import check_key, check_query, traced
-from gpax_lab.core._linalg import in_chunks, over_draws
+from gpax_lab.core._linalg import over_draws
 from gpax_lab.core._observations import MEASURED, PENDING, Observations
 from gpax_lab.core._types import ArrayLike, Float, Int, Int8
-from gpax_lab.inference._weights import systematic_resample
+from gpax_lab.inference._weights import mixture_moments, systematic_resample
 from gpax_lab.models._exactness import Needs, contradictory
 from gpax_lab.models._model import ConditionsOnPending, DrawsJointly, DrawsPaths, LeavesOneOut, Model, able
-
-CHUNK = 4096
-"""Points at which the moments of a mixture are computed at a time."""
 
 
 class Info(NamedTuple):
@@ -232,25 +229,6 @@ def status_in_words(code: Any) -> str:
         return f"status of shape {np.shape(code)}"
     status = Status.of(code)
     return f"status {status.name}: {status.describe()}"
-
-
-def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Array]:
-    """Mean (m,) and variance (m,) of a mixture of draws (draws, m), by the law of total variance."""
-    weight = jnp.exp(log_weight)
-    centre = weight @ mean
-    return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
-
-
-def mixture_moments(
-    predict: Callable[[Array], tuple[Array, Array]], log_weight: Array, x: Array
-) -> tuple[Array, Array]:
-    """Mean (m,) and variance (m,) of the mixture of what `predict` gives at x (m, d), in chunks of points."""
-
-    def of_chunk(x: Array) -> tuple[Array, Array]:
-        mean, variance = predict(x)
-        return mixture(mean, variance, log_weight)
-
-    return in_chunks(of_chunk, x, CHUNK)
 
 
 @runtime_checkable

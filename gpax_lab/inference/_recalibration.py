@@ -9,7 +9,8 @@ from jax import Array
 
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._types import Float, Int
-from gpax_lab.inference._posterior import Predictive, mixture
+from gpax_lab.inference._posterior import Predictive
+from gpax_lab.inference._weights import mixture
 
 CAUTION = 10.0
 """Observations that the belief in the model's own standard deviation is worth: with as many, the factor goes half of

@@ -1,8 +1,15 @@
-"""Weighted draws: how many they are worth, whether their mean has an error at all, and a choice of them by weight."""
+"""Weighted draws: how many they are worth, a choice of them by weight, and the moments of their mixture."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+
+from gpax_lab.core._linalg import in_chunks
+
+CHUNK = 4096
+"""Points at which the moments of a mixture are computed at a time."""
 
 
 def ess_fraction(log_weight: Array) -> Array:
@@ -51,3 +58,22 @@ def pareto_k(log_weight: Array) -> Array:
     k = jnp.mean(jnp.log1p(-jnp.sum(b * share) * x))
     k = (tail * k + 10 * 0.5) / (tail + 10)
     return jnp.where(flat, jnp.where(largest > 1e-8, jnp.inf, -jnp.inf), k)
+
+
+def mixture(mean: Array, variance: Array, log_weight: Array) -> tuple[Array, Array]:
+    """Mean (m,) and variance (m,) of a mixture of draws (draws, m), by the law of total variance."""
+    weight = jnp.exp(log_weight)
+    centre = weight @ mean
+    return centre, weight @ variance + weight @ (mean - centre[None]) ** 2
+
+
+def mixture_moments(
+    predict: Callable[[Array], tuple[Array, Array]], log_weight: Array, x: Array
+) -> tuple[Array, Array]:
+    """Mean (m,) and variance (m,) of the mixture of what `predict` gives at x (m, d), in chunks of points."""
+
+    def of_chunk(x: Array) -> tuple[Array, Array]:
+        mean, variance = predict(x)
+        return mixture(mean, variance, log_weight)
+
+    return in_chunks(of_chunk, x, CHUNK)

@@ -11,7 +11,7 @@ from gpax_lab import gp, hypotheses, kernels, laplace, model_average, observatio
 from gpax_lab.core._linalg import cholesky
 from gpax_lab.core._observations import EMPTY, MEASURED, Observations
 from gpax_lab.inference import coverage, intervals, leave_one_out_scores, recalibration
-from gpax_lab.inference._posterior import mixture
+from gpax_lab.inference._weights import mixture
 
 X = np.array([[0.05], [0.3], [0.45], [0.7], [0.95]])
 Y = np.array([0.3, 1.1, 0.8, -0.4, 2.0])

@@ -359,11 +359,11 @@ def beliefs() -> list[Row]:
             of=whole,
             contexts=("jit",),
         ),
-        row("inference._posterior.mixture", lambda: (posterior.mixture, (mean, variance, logs))),
+        row("inference._weights.mixture", lambda: (weights.mixture, (mean, variance, logs))),
         row(
-            "inference._posterior.mixture_moments",
+            "inference._weights.mixture_moments",
             lambda: (
-                lambda x: posterior.mixture_moments(lambda at: (jnp.sin(at.T), jnp.cos(at.T) ** 2), logs[:1], x),
+                lambda x: weights.mixture_moments(lambda at: (jnp.sin(at.T), jnp.cos(at.T) ** 2), logs[:1], x),
                 (x,),
             ),
             contexts=("jit", "vmap"),
