@@ -20,6 +20,7 @@ GROUPS: Mapping[str, str] = {
     "samplers": "sampler",
     "laws": "law",
     "readers": "reader",
+    "stations": "station",
 }
 """What may be registered, as gpax_lab.instruments and so on, and what one of each is called."""
 

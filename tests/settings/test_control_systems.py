@@ -22,6 +22,11 @@ ARRAYS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _beamline(package):
+    package("my-lab", "my_lab", "def devices(): return {}\n", {"stations": {"beamline": "my_lab:devices"}})
+
+
 def settings_of(kind, **more):
     table = {
         "campaign": {"steps": 5},
@@ -54,8 +59,19 @@ def test_settings_of_the_page_make_an_instrument_and_come_back_from_a_journal(ki
         ("epics", {"timeout_s": 0.0}, "above 0"),
         ("micromanager", {"axes": {"q": {"unit": "um", "low": 0.0, "high": 1.0}}}, "axes are x and y"),
         ("bluesky", {"detectors": []}, "not empty"),
+        ("bluesky", {"source": "os:getcwd"}, "is no station; there are .*beamline, bench"),
+        ("parameters", {"source": "cryostat"}, 'cryostat = "my_module:my_function"'),
     ],
 )
 def test_what_can_not_be_is_told_before_anything_is_opened(kind, change, words):
     with pytest.raises(SettingsError, match=words):
         driver_of(settings_of(kind, **change).instrument)
+
+
+def test_the_simulated_station_of_the_page_measures():
+    with driver_of(settings_of("parameters").instrument) as driver:
+        measurement = driver.measure([0.3, -0.2], "t")
+        assert measurement.ok
+        assert dict(measurement.units) == {"current": "A"}
+        assert float(measurement.arrays["current"]) == pytest.approx(1e-9, abs=2e-11)  # ten standard deviations
+        assert [driver.locate().readback[i] for i in (0, 1)] == [0.3, -0.2]

@@ -10,7 +10,7 @@ import numpy as np
 
 from gpax_instruments.adapters._adapter import Adapter
 from gpax_instruments.adapters._signals import Signal, differing
-from gpax_instruments.adapters._station import made_by, thing
+from gpax_instruments.adapters._station import check_source, made_by, thing
 from gpax_instruments.adapters._units import agree
 from gpax_instruments.errors import DeviceError, LinkLost, LinkTimeout
 from gpax_lab.core import Axis, InstrumentError
@@ -24,7 +24,7 @@ class Bluesky(Adapter):
 
     Args:
         source: function without arguments that makes the devices (a mapping by name, or an object that has them), or
-            "module:function" of it; called by ``connect``, and again where the link was lost.
+            the name under which it is registered; called by ``connect``, and again where the link was lost.
         axes: coordinates with their limits, in the unit of their device; limits that it has narrow them further.
         positioners: name of the device of each axis in what source makes; that of the axis where it is left out.
         detectors: names of the devices that are triggered and read.
@@ -36,7 +36,7 @@ class Bluesky(Adapter):
         busy_timeout_s: seconds for one move, and for one measurement.
 
     Raises:
-        ValueError: names of axes that there are not, no detectors, or a time outside the limits.
+        ValueError: no such station, names of axes that there are not, no detectors, or a time outside the limits.
     """
 
     system = "bluesky's devices"
@@ -56,6 +56,7 @@ class Bluesky(Adapter):
         busy_timeout_s: float = 120.0,
     ) -> None:
         super().__init__(axes, units, repeatable, timeout_s, busy_timeout_s)
+        check_source(source)
         self.source = source
         at = self._by_axis("positioners", positioners)
         self._at = [at.get(axis.name, axis.name) for axis in self._given]

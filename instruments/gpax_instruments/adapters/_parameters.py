@@ -8,7 +8,7 @@ import numpy as np
 
 from gpax_instruments.adapters._adapter import Adapter
 from gpax_instruments.adapters._signals import Signal, differing
-from gpax_instruments.adapters._station import made_by, thing
+from gpax_instruments.adapters._station import check_source, made_by, thing
 from gpax_instruments.adapters._units import agree
 from gpax_instruments.errors import DeviceError
 from gpax_lab.core import Axis
@@ -35,8 +35,8 @@ class Parameters(Adapter):
 
     Args:
         source: function without arguments that makes the station (an instrument, a mapping of them, a QCoDeS station),
-            or "module:function" of it; called by ``connect``, and again where the link was lost: it has to close
-            what is left of the former one first (``qcodes.Instrument.close_all()``), or to return what there is.
+            or the name under which it is registered. Called by ``connect``, and again where the link was lost: it has
+            to close what is left of the former one first (``qcodes.Instrument.close_all()``).
         axes: coordinates with their limits, in the unit of their parameter; a QCoDeS validator narrows them further.
         position: name of the parameter of each axis in what source makes, such as "dac.ch1"; that of the axis itself
             where it is left out.
@@ -49,7 +49,7 @@ class Parameters(Adapter):
         busy_timeout_s: seconds for one move, and for one measurement.
 
     Raises:
-        ValueError: names of axes that there are not, no detectors, or a time outside the limits.
+        ValueError: no such station, names of axes that there are not, no detectors, or a time outside the limits.
     """
 
     system = "the station"
@@ -69,6 +69,7 @@ class Parameters(Adapter):
         busy_timeout_s: float = 60.0,
     ) -> None:
         super().__init__(axes, units, repeatable, timeout_s, busy_timeout_s)
+        check_source(source)
         self.source = source
         self._position = self._by_axis("position", position)
         self._readback_at = self._by_axis("readback", readback)

@@ -1,29 +1,28 @@
 """What a laboratory's own program makes, and the things in it by their names."""
 
-import importlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gpax_lab.core._plugins import load_plugin, plugin_names
+
+
+def check_source(source: str | Callable[[], Any]) -> None:
+    """Raise ValueError where a name is that of no station; nothing is imported."""
+    if isinstance(source, str) and source not in (known := plugin_names("stations")):
+        raise ValueError(
+            f'source = "{source}" is no station; there are {", ".join(known)}. A package of yours adds one by a line of '
+            f'its pyproject.toml, {source} = "my_module:my_function" below [project.entry-points."gpax_lab.stations"]'
+        )
+
 
 def made_by(source: str | Callable[[], Any]) -> Any:
-    """What a function without arguments makes: the function itself, or "module:function".
+    """What a function without arguments makes: the function itself, or the station that is registered under a name.
 
     Raises:
-        ValueError: there is no such module or function.
+        PluginError: there is none, or it can not be imported.
     """
-    if not isinstance(source, str):
-        return source()
-    module, colon, name = source.partition(":")
-    if not (module and colon and name):
-        raise ValueError(f'"{source}": give "module:function", a module that Python can import')
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f'"{source}" is not there ({error}): is its folder on PYTHONPATH?') from error
-    return found() if callable(found) else found
+    return (load_plugin("stations", source) if isinstance(source, str) else source)()
 
 
 def thing(root: Any, path: str) -> tuple[Any, str, Any]:
@@ -45,4 +44,4 @@ def thing(root: Any, path: str) -> tuple[Any, str, Any]:
             return holder, last, None
         return holder, last, getattr(holder, last)
     except (KeyError, AttributeError) as error:
-        raise ValueError(f'there is no "{path}" in what the laboratory\'s function made') from error
+        raise ValueError(f'there is no "{path}" in what the station has') from error
