@@ -11,8 +11,8 @@ def check_source(source: str | Callable[[], Any]) -> None:
     """Raise ValueError where a name is that of no station; nothing is imported."""
     if isinstance(source, str) and source not in (known := plugin_names("stations")):
         raise ValueError(
-            f'source = "{source}" is no station; there are {", ".join(known)}. A package of yours adds one by a line of '
-            f'its pyproject.toml, {source} = "my_module:my_function" below [project.entry-points."gpax_lab.stations"]'
+            f'source = "{source}" is no station; there are {", ".join(known)}. A package adds one by a line of its '
+            f'pyproject.toml, {source} = "my_module:my_function" below [project.entry-points."gpax_lab.stations"]'
         )
 
 
