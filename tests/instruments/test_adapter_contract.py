@@ -12,7 +12,7 @@ from adapter_rigs import RIGS
 from gpax_instruments.adapters import _adapter
 from gpax_instruments.errors import DeviceError, LinkLost, LinkTimeout, UnknownOutcome
 
-from gpax_lab.core import MoveRefused
+from gpax_lab.core import InstrumentError, MoveRefused
 from gpax_lab.core._measurement import require_instrument
 
 NOWHERE = [
@@ -265,6 +265,42 @@ def test_a_slow_stage_is_waited_for(rig, connected):
     measurement = connected.measure(HERE, "t")
     assert measurement.ok
     np.testing.assert_allclose(measurement.position, HERE, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_two_hundred_points_with_whatever_may_go_wrong(rig):
+    """Nothing outside the limits is ever sent, no measurement is called good that is not, and it is safe at the end."""
+    random, world = np.random.default_rng(0), rig.world
+    adapter, good = rig.make(timeout_s=2.0, busy_timeout_s=2.0), 0
+    for step in range(200):
+        world.fault, world.deaf, world.told, world.rails, world.signal = ("", ""), False, None, (0.0, 1.0), 2.5
+        target = random.choice([*random.uniform(-0.2, 1.2, 6), np.nan, np.inf], 2)
+        match random.integers(8):
+            case 0 | 1:
+                world.fault = (random.choice(["gone", "refuse"]), random.choice(["open", "move", "where", "measure"]))
+            case 2:
+                world.deaf = True
+            case 3:
+                world.rails = (0.4, 0.6)
+            case 4:
+                world.signal = np.nan
+            case 5 if step % 10 == 0:
+                world.told = np.nan
+        try:
+            measurement = adapter.measure(target, f"t{step}")
+        except InstrumentError:
+            continue
+        assert np.all((target >= 0.0) & (target <= 1.0))
+        if measurement.ok:
+            good += 1
+            np.testing.assert_allclose(world.position, target, atol=1e-3)
+            assert not np.isnan(world.signal)
+    assert good > 10
+    world.fault = ("", "")
+    adapter.make_safe()
+    adapter.close()
+    assert not world.lit
+    assert all(0.0 <= value <= 1.0 for _, _, value in moves(world))
 
 
 def test_nothing_of_any_control_system_is_imported_beforehand():

@@ -8,7 +8,7 @@ import types
 
 import numpy as np
 import pytest
-from adapter_rigs import EpicsRig, QcodesRig, TangoRig
+from adapter_rigs import EpicsRig, FakeProxy, QcodesRig, TangoRig
 from gpax_instruments.adapters import Bluesky, Parameters
 from gpax_instruments.adapters._station import thing
 from gpax_instruments.adapters._tiled import arrays_of
@@ -142,6 +142,24 @@ def test_a_beam_has_its_time(monkeypatch):
             adapter.measure([0.25, 0.75], "t")
         assert not rig.world.lit
     assert rig.world.measured == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("no JSON", b""), ('{"shape": [4]}', b""), ('{"shape": [4], "dtype": "O"}', b"1234"), ("[]", b""), ("3", b""),
+        ('{"shape": [-2, -2], "dtype": "<f4"}', bytes(16)), ('{"shape": [4], "dtype": "<f4"}', bytes(12)),
+        ('{"shape": [4], "dtype": "<f4"}', bytes(15)), ('{"shape": 4, "dtype": "nonsense"}', bytes(16)), None,
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_data_that_make_no_sense_are_the_error_of_the_device(monkeypatch, answer):
+    rig = TangoRig(monkeypatch)
+    with rig.make() as adapter:
+        monkeypatch.setattr(FakeProxy, "_get_image_data_cached", lambda self, index: answer)
+        with pytest.raises(DeviceError):
+            adapter.measure([0.25, 0.75], "t")
+        assert not rig.world.lit
 
 
 class Node(dict):

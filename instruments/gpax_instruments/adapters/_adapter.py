@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from gpax_instruments.adapters._signals import Signal, measurement_of
-from gpax_instruments.adapters._worker import Stuck, Worker, fault_of
+from gpax_instruments.adapters._worker import Stuck, Worker, fault_of, understood
 from gpax_instruments.drivers._bounded import Bounded, judged
 from gpax_instruments.drivers._positioned import Location
 from gpax_instruments.errors import LINK_FAULTS, DeviceError, LinkLost, LinkTimeout
@@ -152,10 +152,12 @@ class Adapter(Instrument):
         self._drop()
         self._worker = Worker()
         try:
-            self._open()
-            self._reach_safe()
-            self._within = tuple(map(self._narrowed, self._given, self._limits()))
-            if self._where() is None and any(axis.max_step is not None for axis in self.axes):
+            with understood(self.system):
+                self._open()
+                self._reach_safe()
+                self._within = tuple(map(self._narrowed, self._given, self._limits()))
+                blind = self._where() is None
+            if blind and any(axis.max_step is not None for axis in self.axes):
                 raise DeviceError(
                     f"{self.system} does not tell where it stands: max_step can not be kept; leave it out, or use an "
                     "axis with a read-back"
@@ -255,7 +257,8 @@ class Adapter(Instrument):
         self.make_safe()
 
     def _reach_safe(self) -> None:
-        self._safe()
+        with understood(self.system):
+            self._safe()
         end = time.monotonic() + judged(self, "timeout_s")
         while trouble := self._unsafe():
             if time.monotonic() > end:
@@ -349,7 +352,7 @@ class Adapter(Instrument):
         After an error that ends a campaign, the safe state has been asked for.
         """
         goal = check_all(self.axes, x)
-        with self._safe_when_stopped():
+        with self._safe_when_stopped(), understood(self.system):
             self.set(goal)
             signals = self._acquire(token)
             position = self._readback()
@@ -376,10 +379,11 @@ class Adapter(Instrument):
 
     def _readback(self) -> np.ndarray | None:
         """`_where`, (d,) float64."""
-        found = self._where()
+        with understood(self.system):
+            found = self._where()
+            readback = np.asarray([] if found is None else found, np.float64)
         if found is None:
             return None
-        readback = np.asarray(found, np.float64)
         if readback.shape != (len(self._given),):
             raise MoveRefused(f"the read-back {readback.tolist()} is no position; check the stage")
         return readback

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from typing import Any
 
@@ -80,6 +80,16 @@ class Worker:
 async def _result(function: Callable[[], Any]) -> Any:
     found = function()
     return await found if inspect.isawaitable(found) else found
+
+
+@contextlib.contextmanager
+def understood(system: str) -> Iterator[None]:
+    """What the other side told and makes no sense is its error, whatever it breaks here: a DeviceError."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        words = f"{type(error).__name__}: {error}"[:400]
+        raise DeviceError(f"{system} told something that can not be understood ({words})") from error
 
 
 def fault_of(error: BaseException) -> type[InstrumentError]:
