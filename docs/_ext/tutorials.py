@@ -59,7 +59,8 @@ def write(app: Any) -> None:
         listed.append(path.stem)
         if image := figure(notebook):
             (folder / f"{path.stem}.png").write_bytes(image)
-            gallery.append(f"[![]({f'/tutorials/{path.stem}.png'}) {title(notebook)}](/tutorials/{path.name})\n")
+            name, figure_file = title(notebook), f"/tutorials/{path.stem}.png"
+            gallery.append(f"[![figure of: {name}]({figure_file}) {name}](/tutorials/{path.name})\n")
     lines = ["# Tutorials", "", "Notebooks, with what they show. They lie in `notebooks/` and run as they stand.", ""]
     lines += ["```{toctree}", ":maxdepth: 1", "", *listed, "```", ""]
     (folder / "index.md").write_text("\n".join(lines), encoding="utf-8")

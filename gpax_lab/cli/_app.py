@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from gpax_lab._version import __version__
 from gpax_lab.cli import _live as people
 from gpax_lab.cli import _run_campaign as campaigns
 from gpax_lab.cli._demo import demo_settings
@@ -41,9 +42,18 @@ Host = Annotated[str, typer.Option(help="Where the live page listens; another on
 Names = Annotated[list[str] | None, typer.Option("--name", help="Another name under which browsers know the page.")]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gpax-lab {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Tell it and end.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
 ) -> None:
     """An instrument that decides where to measure next."""

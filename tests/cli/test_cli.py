@@ -3,6 +3,7 @@
 import re
 import signal
 import sys
+from importlib.metadata import version
 
 import h5py
 import numpy as np
@@ -267,6 +268,12 @@ def test_the_main_job_finds_the_region(tmp_path, gpax_lab):
     assert (code, err) == (0, "")
     assert float(re.search(r"NRMSE +([\d.]+)", out)[1]) < 0.3
     assert float(re.search(r"regret +[-\d.e]+ pm \(([-\d.]+) percent", out)[1]) < 50
+
+
+def test_it_tells_its_version():
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.exit_code == 0
+    assert done.output.split() == ["gpax-lab", version("gpax-lab")]
 
 
 def test_a_missing_extra_is_named(monkeypatch):
