@@ -76,6 +76,7 @@ class Scan:
             raise Refused("the buffer can not be changed while a scan is running")
         ratio = self.lines / self.pixels
         self.channels = [int(k) for k in channels] or self.channels
+        self.images = {}
         self.pixels = min(max(COARSEST * round(pixels / COARSEST), COARSEST), MOST_PIXELS)
         self.lines = min(lines, MOST_PIXELS) if lines > 0 else max(1, round(ratio * self.pixels))
         return ()
@@ -190,8 +191,10 @@ class Scan:
     def grab(self, channel: int, way: int) -> tuple[Any, ...]:
         """An image in the order in which its lines were scanned; lines that are not there yet are NaN."""
         word = {number: name for name, number in (("forward", 1), ("backward", 0))}.get(way)
-        if word is None or (channel, word) not in self.images:
+        if word is None or channel not in self.channels:
             raise Refused("the channel is not in the scan buffer")
+        if (channel, word) not in self.images:  # nothing of it was scanned yet
+            return NAMES[channel], np.full((self.lines, self.pixels), np.nan), told("Scan direction", self.direction)
         image = self.images[channel, word]
         image = image if self.direction == "up" else image[::-1]
         if (there := self._done()) < len(image):
