@@ -1,7 +1,7 @@
 """What the generators of other programs have in common: points as mappings with an `_id`."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,6 +25,10 @@ class Suggesting:
 
     def __init__(self, campaign: AskTell, output: str, constants: Mapping[str, Any]) -> None:
         self.campaign, self._output, self._constants = campaign, output, dict(constants)
+
+    def __deepcopy__(self, memo: Any) -> Self:
+        """The same one: a campaign is one journal, of which there are no two copies. Xopt copies what it is given."""
+        return self
 
     def suggest(self, num_points: int | None = None) -> list[dict[str, Any]]:
         """Points to evaluate next: the inputs by name, constants, and the number of the point as `_id`.

@@ -195,6 +195,27 @@ campaign.close()
 print("events", len(documents))
 """
 
+XOPT = """
+import gpax_lab
+gpax_lab.setup(verbose=False)
+from gest_api.vocs import VOCS
+from small_campaign import SEEDS, fixed
+from xopt import Evaluator, Xopt
+from gpax_lab.ask_tell import gest, open_campaign
+
+vocs = VOCS(variables={"x": [0.0, 1.0]}, objectives={"area": "MAXIMIZE"})
+campaign = open_campaign("x.gpxj", fixed(2), key=3, seeds=SEEDS, inputs=gest.axes(vocs), output=("area", "1"))
+generator = gest.Generator(vocs, campaign)
+evaluator = Evaluator(function=lambda given: {"area": 4 * given["x"] * (1 - given["x"])})
+xopt = Xopt(generator=generator, evaluator=evaluator)
+for _ in range(7):
+    xopt.step()
+table = campaign.to_pandas()
+assert (table.status == "measured").sum() == 7, table
+assert table.area.tolist() == xopt.data.area.tolist()
+print("done")
+"""
+
 
 def in_a_process(tmp_path, text):
     """Run a program in a folder of its own."""
@@ -218,6 +239,12 @@ def test_a_run_engine_drives_a_campaign(tmp_path):
     pytest.importorskip("bluesky_adaptive")
     pytest.importorskip("ophyd")
     assert "events" in in_a_process(tmp_path, BLUESKY)
+
+
+@pytest.mark.slow
+def test_xopt_drives_a_campaign(tmp_path):
+    pytest.importorskip("xopt")
+    assert "done" in in_a_process(tmp_path, XOPT)
 
 
 def test_vocs_of_gest_api(pairs, path):
