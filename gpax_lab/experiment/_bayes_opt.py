@@ -22,7 +22,8 @@ from gpax_lab.experiment._bayes_opt_steps import Answers, ProposalSettings, prop
 from gpax_lab.experiment._buffer import with_buffer, with_buffer_for_answers
 from gpax_lab.experiment._experiment import Experiment, State, empty_choice, left_of
 from gpax_lab.hypotheses._mixture import Hypotheses
-from gpax_lab.inference._posterior import Sampler, checked_sampler
+from gpax_lab.inference._checks import checked_sampler
+from gpax_lab.inference._posterior import Sampler
 from gpax_lab.models._model import Model
 from gpax_lab.models._outlier import warn_of_outlier
 

@@ -209,10 +209,9 @@ def study(
         "block": min(block or (keys.size if executor is folder is None else 8), keys.size),
     }
     cut = blocks(len(experiments), len(objectives), keys.size, plan["block"])
+    common = domain, maximize, devices, plan["block"]
     works = [
-        _Work(
-            _Campaign(experiment, problem.measure, num_steps, seeds), problem, domain, maximize, devices, plan["block"]
-        )
+        _Work(_Campaign(experiment, problem.measure, num_steps, seeds), problem, *common)
         for experiment in experiments.values()
         for problem in objectives.values()
     ]

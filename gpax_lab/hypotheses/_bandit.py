@@ -17,7 +17,8 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import Observations
 from gpax_lab.core._types import ArrayLike, Float
 from gpax_lab.hypotheses._mixture import Hypotheses, HypothesisMixture, check_followed
-from gpax_lab.inference._posterior import INIT, Posterior, Sampler, checked_sampler
+from gpax_lab.inference._checks import INIT, checked_sampler
+from gpax_lab.inference._posterior import Posterior, Sampler
 
 
 @jax.tree_util.register_dataclass

@@ -19,7 +19,8 @@ from gpax_lab.core._priors import Params
 from gpax_lab.hypotheses._mixture import NONE_OF_THESE
 from gpax_lab.hypotheses._model_average import ModelAverage
 from gpax_lab.hypotheses._sensitivity import prior_sweep, with_width
-from gpax_lab.inference._posterior import Posterior, check_seen
+from gpax_lab.inference._checks import check_seen
+from gpax_lab.inference._posterior import Posterior
 from gpax_lab.models._model import DrawsJointly, Model, able
 
 REPLICATES = 64

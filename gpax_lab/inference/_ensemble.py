@@ -14,8 +14,9 @@ from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import over_draws
 from gpax_lab.core._observations import Observations
+from gpax_lab.inference._checks import check_own, check_start
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_own, check_start, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.models._model import LeavesOneOut, Model, able
 from gpax_lab.nn._training import (
     TrainState,

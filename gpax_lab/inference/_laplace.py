@@ -16,9 +16,10 @@ from gpax_lab.core._interning import interned
 from gpax_lab.core._linalg import cholesky, solve_upper
 from gpax_lab.core._observations import Observations
 from gpax_lab.inference._bfgs import BFGSResult, at_mode, minimize_bfgs
+from gpax_lab.inference._checks import check_own, check_start
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
 from gpax_lab.inference._importance import WIDE, Proposal, Weighted, adapted, draw, weigh
-from gpax_lab.inference._posterior import Info, Posterior, Sampler, check_own, check_start, conditioning_ahead
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.inference._weights import ess_fraction, pareto_k, weight_variance
 from gpax_lab.models._model import Model
 

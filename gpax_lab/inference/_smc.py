@@ -17,16 +17,9 @@ from gpax_lab.core import Status
 from gpax_lab.core._ahead import Ahead, compile_ahead
 from gpax_lab.core._interning import interned
 from gpax_lab.core._observations import EMPTY, Observations
+from gpax_lab.inference._checks import check_own, check_seen, check_start
 from gpax_lab.inference._density import UnconstrainedDensity, unconstrained_density
-from gpax_lab.inference._posterior import (
-    Info,
-    Posterior,
-    Sampler,
-    check_own,
-    check_seen,
-    check_start,
-    conditioning_ahead,
-)
+from gpax_lab.inference._posterior import Info, Posterior, Sampler, conditioning_ahead
 from gpax_lab.inference._smc_moves import covariance_factor, move_particles
 from gpax_lab.inference._smc_state import Settings, SMCState, Tuning
 from gpax_lab.inference._weights import ess_fraction, systematic_resample, weight_variance

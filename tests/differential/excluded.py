@@ -16,7 +16,7 @@ EXCLUDED = {
         experiment._study_executor.
         hypotheses._mixture.HypothesisMixture.status
         inference._posterior.Posterior.status
-        inference._posterior.check_start
+        inference._checks.check_start
         inference._posterior.status_in_words
         experiment._past.
         _lazy.
@@ -96,9 +96,9 @@ EXCLUDED = {
         inference._posterior.Posterior.save
         inference._posterior.Posterior.summary
         inference._posterior.Predictive.
-        inference._posterior.check_own
-        inference._posterior.check_seen
-        inference._posterior.checked_sampler
+        inference._checks.check_own
+        inference._checks.check_seen
+        inference._checks.checked_sampler
         inference._posterior.conditioning_ahead
         inference._reconstruct.
         inference._stored.
