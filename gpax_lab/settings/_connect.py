@@ -28,9 +28,10 @@ def connect(
 ) -> Iterator[Instrument]:
     """The instrument that the settings name; safe and closed (a simulated one: ended) afterwards.
 
-    One that has an address is locked for as long, so that a second campaign of this machine is refused before it sends
-    anything. A campaign on another machine is not locked out; it is noticed only, by what the instrument says of itself
-    before every act (`storage.claim`). One that nobody can reach is waited for, `campaign.wait_s` seconds.
+    One that has an address, or another field that says which one it is (its class names it in `claimed_by`), is locked
+    for as long, so that a second campaign of this machine is refused before it sends anything. A campaign on another
+    machine is not locked out; it is noticed only, by what the instrument says of itself before every act
+    (`storage.claim`). One that nobody can reach is waited for, `campaign.wait_s` seconds.
 
     Args:
         plan: of the campaign.
@@ -46,7 +47,7 @@ def connect(
         Paused: `stop` ended the waiting.
     """
     chosen = plan.settings.instrument
-    device, address = driver_of(chosen), getattr(chosen, "address", None)
+    device, address = driver_of(chosen), _place(chosen)
     with ExitStack() as stack:
         if address is not None:
             stack.enter_context(claimed(address, who))
@@ -57,6 +58,13 @@ def connect(
             _reach(device, wait_s, step, stop, note, callback)
         stack.enter_context(_left_safe(device))
         yield device
+
+
+def _place(chosen: Any) -> str | None:
+    """What is locked: the address, or the field that the driver's class names; None where it has none."""
+    driver = type(chosen).made_by
+    value = getattr(chosen, getattr(driver, "claimed_by", "address"), None)
+    return None if value is None else str(value)
 
 
 @contextmanager

@@ -1,14 +1,17 @@
 """Settings that name instruments of other control systems, as they stand on the page of the documentation."""
 
 import re
+import tempfile
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from gpax_lab.settings import SettingsError, parse
+from gpax_lab.settings import SettingsError, build, parse
+from gpax_lab.settings._connect import connect
 from gpax_lab.settings._files import to_plain
 from gpax_lab.settings._instrument import driver_of
+from gpax_lab.storage._claim import InstrumentInUse
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "control-systems.md"
 BLOCKS = re.findall(r"^```toml\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
@@ -75,3 +78,14 @@ def test_the_simulated_station_of_the_page_measures():
         assert dict(measurement.units) == {"current": "A"}
         assert float(measurement.arrays["current"]) == pytest.approx(1e-9, abs=2e-11)  # ten standard deviations
         assert [driver.locate().readback[i] for i in (0, 1)] == [0.3, -0.2]
+
+
+def test_a_second_campaign_at_the_same_station_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    plan = build(settings_of("parameters"))
+    with connect(plan) as first:
+        assert first.measure([0.0, 0.0], "t").ok
+        with pytest.raises(InstrumentInUse, match="bench is in use"), connect(plan):
+            pass  # pragma: no cover
+    with connect(plan):
+        pass

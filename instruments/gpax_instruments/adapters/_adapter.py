@@ -52,6 +52,9 @@ class Adapter(Instrument):
     system = "the other side"
     """Whom messages speak of."""
 
+    claimed_by = "address"
+    """The argument that says which instrument it is: one campaign at a time, on this machine."""
+
     MAX_TIMEOUT_S = 3600.0
     """s: an exchange that takes an hour has failed."""
 

@@ -40,6 +40,7 @@ class Bluesky(Adapter):
     """
 
     system = "bluesky's devices"
+    claimed_by = "source"
 
     def __init__(
         self,

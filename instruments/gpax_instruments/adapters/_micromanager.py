@@ -41,6 +41,7 @@ class MicroManager(Adapter):
     """
 
     system = "Micro-Manager"
+    claimed_by = "config"
 
     MAX_EXPOSURE_MS = 3.6e6
     """ms: an hour. An image that takes longer was not meant."""

@@ -53,6 +53,7 @@ class Parameters(Adapter):
     """
 
     system = "the station"
+    claimed_by = "source"
 
     def __init__(
         self,
