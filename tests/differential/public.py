@@ -11,6 +11,7 @@ import gpax_lab
 ROOMS_OUTSIDE = {
     "ask_tell": "campaigns of people, tables and other programs: files and tables",
     "cli": "the command line: texts, files and processes",
+    "live": "a page over HTTP: texts, files and threads",
     "plot": "pictures by matplotlib",
     "settings": "TOML files into objects, outside jit",
     "storage": "files, journals and locks",
