@@ -11,7 +11,8 @@ The journal stays the record; this file can be made again at any time. It holds,
 - `posterior_mean`, `posterior_sd`, `posterior_diagnostics`: steps by parameters, from headers
   `{"mean": {name: number or list}, "sd": {...}, "diagnostics": {...}}`;
 - tables `readings`, `proposals` and `log` (every entry of the journal with its times and its header as JSON text);
-- settings, versions, keys and interventions as metadata with dotted names.
+- settings, versions, keys and interventions as metadata with dotted names;
+- NeXus fields of the application definition that fits the instrument, as far as the journal knows them (`_nexus`).
 
 A campaign without a measurement exports to a file with tables and metadata only: it opens, and shows no data set.
 The arrays of the experiment's own state stay in the journal.
@@ -25,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from gpax_lab.storage import _files as files
+from gpax_lab.storage import _nexus as nexus
 from gpax_lab.storage import _nsid as nsid
 from gpax_lab.storage import _point_cloud as point_cloud
 from gpax_lab.storage._contents import Contents, final_measurements, read_slim, with_axes
@@ -134,7 +136,10 @@ def plan(contents: Contents, name: str) -> nsid.Plan:
     begun = datetime.datetime.fromtimestamp(campaign.wall, datetime.UTC).isoformat()
     kept = tuple(main for main in (*mains, *summaries) if main is not None)
     about = {**_metadata(contents, campaign, name), "units": {main.name: main.unit for main in kept}}
-    return nsid.Plan(kept, tables, about, f"campaign {name}", begun)
+    title = f"campaign {name}"
+    instrument = next(iter(contents.of("instrument")), None)
+    fields = nexus.items(f"/{nsid.ROOT}", title, campaign, instrument, contents.records[-1].wall)
+    return nsid.Plan(kept, tables, about, title, begun, tuple(fields))
 
 
 def _check_target(hdf5_path: Path) -> None:

@@ -97,23 +97,24 @@ class Column(NamedTuple):
     unit: str
 
 
+class Item(NamedTuple):
+    """A group (`values` None) or a data set, its attributes, and the names of the scales of its dimensions."""
+
+    path: str
+    values: np.ndarray | Stacked | list[str] | str | None
+    attributes: dict[str, Any]
+    scales: tuple[str, ...] = ()
+
+
 class Plan(NamedTuple):
-    """What an HDF5 file is to hold: data sets, tables of columns, and metadata for every data set."""
+    """What an HDF5 file is to hold: data sets, tables of columns, metadata for every data set, and further items."""
 
     mains: tuple[Main, ...]
     tables: Mapping[str, Mapping[str, Column]]
     metadata: Mapping[str, Any]
     title: str
     start: str
-
-
-class Item(NamedTuple):
-    """A group (`values` None) or a data set, its attributes, and the names of the scales of its dimensions."""
-
-    path: str
-    values: np.ndarray | Stacked | list[str] | None
-    attributes: dict[str, Any]
-    scales: tuple[str, ...] = ()
+    fields: tuple[Item, ...] = ()
 
 
 def attribute(value: Any) -> Any:
@@ -190,7 +191,7 @@ def layout(plan: Plan) -> list[Item]:
             Item(f"/{ROOT}/{name}/{key}", column.values, {"units": column.unit, "long_name": key})
             for key, column in columns.items()
         ]
-    return items
+    return [*items, *plan.fields]
 
 
 def to_file(descriptor: int, items: list[Item]) -> None:
@@ -305,7 +306,7 @@ class _Sink(io.RawIOBase):
 
 def _same(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, str):
-        return bool(wanted == found)
+        return bool(wanted == (found.decode() if isinstance(found, bytes) else found))
     if isinstance(wanted, list):
         return wanted == [item.decode() if isinstance(item, bytes) else str(item) for item in found]
     wanted, found = np.asarray(wanted), np.asarray(found)

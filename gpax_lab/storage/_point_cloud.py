@@ -8,11 +8,12 @@ import numpy as np
 from gpax_lab.core._observations import FAILED, MEASURED
 from gpax_lab.storage._contents import RAW
 from gpax_lab.storage._errors import ExportError
+from gpax_lab.storage._nexus import NAMES
 from gpax_lab.storage._nsid import Axis, Column, Main, Stacked
 from gpax_lab.storage._records import JournalRecord
 
 _COLUMNS = {"step", "reason", "elapsed", "wall", "x"}
-_RESERVED = {"status", "readings", "proposals", "log", "settings", "reading", "reading_index", "metadata"}
+_RESERVED = {"status", "readings", "proposals", "log", "settings", "reading", "reading_index", "metadata", *NAMES}
 
 
 class _Stack(NamedTuple):

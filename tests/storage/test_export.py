@@ -131,7 +131,7 @@ def test_a_large_cloud_keeps_its_coordinates(tmp_path):
 def test_a_campaign_without_measurements_opens(tmp_path):
     with h5py.File(_export(tmp_path, 0)) as file:
         assert file["campaign/settings"].attrs["settings.budget"] == 3
-        assert set(file["campaign"]) == {"log", "settings"}
+        assert set(file["campaign"]) == {"log", "settings", "title", "start_time", "end_time", "instrument"}
 
 
 def _readings(tmp_path, rows, header=None):
