@@ -204,6 +204,23 @@ def plot(
 
 
 @app.command()
+def export(
+    context: typer.Context,
+    file: Journal,
+    documents: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Write bluesky documents there, one a line (.jsonl).")
+    ] = None,
+    crate: Annotated[bool, typer.Option("--crate", help="Describe the folder for archives (RO-Crate).")] = False,
+    license: Annotated[str | None, typer.Option(help="Address of the licence of the data, for --crate.")] = None,
+) -> None:
+    """Write the HDF5 file of a campaign anew, and what other programs read."""
+    with _explained(context) as console:
+        from gpax_lab.cli._export import export as write
+
+        say(console, "\n".join(map(str, write(file, documents, crate, license))))
+
+
+@app.command()
 def show(context: typer.Context, file: Journal) -> None:
     """Report what a campaign did, found and cost."""
     with _explained(context) as console:

@@ -2,6 +2,7 @@
 
 from gpax_lab.storage._campaign import Campaign
 from gpax_lab.storage._contents import Contents, read
+from gpax_lab.storage._crate import export_crate
 from gpax_lab.storage._dataset import Dataset, axis
 from gpax_lab.storage._documents import documents
 from gpax_lab.storage._errors import DiskFull, ExportError, JournalError, UnreadableFile
@@ -21,6 +22,7 @@ __all__ = [
     "UnreadableFile",
     "axis",
     "documents",
+    "export_crate",
     "export_hdf5",
     "load",
     "read",

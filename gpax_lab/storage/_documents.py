@@ -48,6 +48,9 @@ from gpax_lab.storage._json_codec import dumps
 from gpax_lab.storage._records import BEGINNING, JournalRecord, begun, bytes_at
 from gpax_lab.storage._scan import Scan
 
+PLAN = "gpax_lab campaign"
+"""What the start document says of how the points were chosen."""
+
 _ALONE = {"campaign", "state", "intent"}
 """Entries without an event: the first is the start document, a state the program's own, an intent told by its answer.
 """
@@ -166,7 +169,7 @@ class _Run:
         return {
             "uid": self._streams.uid("start"),
             "time": self._known.campaign.wall,
-            "plan_name": "gpax_lab campaign",
+            "plan_name": PLAN,
             "motors": self._motors,
             "detectors": self._values,
             "hints": {"dimensions": [[[motor], "primary"] for motor in self._motors]},
