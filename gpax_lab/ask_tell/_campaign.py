@@ -90,6 +90,7 @@ class AskTell:
         *,
         ids: Any = None,
         at: Any = None,
+        by: str = "",
     ) -> None:
         """Take in measurements, in any order and any portion; on the disk when this returns. Nothing is fitted yet.
 
@@ -106,6 +107,7 @@ class AskTell:
                 name of a column.
             ids: (n,) numbers of the points that are answered, in place of x.
             at: (n, d) where they were measured, of points given by number.
+            by: who tells it, for the journal.
 
         Raises:
             ValueError: shapes disagree, there is no such number, it was answered with another value, or a position is
@@ -114,7 +116,7 @@ class AskTell:
         with self._lock:
             rows = self._rows(x, y, noise, ids, at)
             if rows:
-                self._asking.tell(rows)
+                self._asking.tell([row._replace(by=by) for row in rows])
 
     def _tell_rows(self, rows: Sequence[tuple[int | None, np.ndarray | None, float]]) -> None:
         """Number, position and value of each measurement: a position of a known point is where it was measured."""
@@ -207,7 +209,7 @@ class AskTell:
             raise ValueError(f"there is no point {number}: {len(tokens)} are known so far.")
         return tokens[number]
 
-    def fail(self, id: int, reason: str = "") -> None:
+    def fail(self, id: int, reason: str = "", by: str = "") -> None:
         """A point that was asked for can not be measured; durable when this returns. It is not proposed again.
 
         Raises:
@@ -218,9 +220,9 @@ class AskTell:
             if token in self._asking.told.answers:
                 raise ValueError(f"point {id} has been answered; discard it, if that was wrong.")
             text = reason or "told as failed"
-            self._asking.tell([Told(token, self._asking.asked_at(token), np.nan, 0.0, None, text)])
+            self._asking.tell([Told(token, self._asking.asked_at(token), np.nan, reason=text, by=by)])
 
-    def discard(self, id: int, reason: str = "") -> None:
+    def discard(self, id: int, reason: str = "", by: str = "") -> None:
         """Mark a past measurement as bad; durable when this returns, and the model is fitted anew without it.
 
         It becomes a failed one, whose point is not proposed again. A second measurement there is told by its position.
@@ -234,7 +236,7 @@ class AskTell:
             if answer is None:
                 raise ValueError(f"point {id} has not been measured: fail({id}) says that it will not be.")
             if token not in self._asking.told.discarded and np.isfinite(answer.y):
-                self._asking.discard(token, reason)
+                self._asking.discard(token, reason, by)
 
     # Looking.
 

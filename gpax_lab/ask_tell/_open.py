@@ -1,6 +1,7 @@
 """Opening a campaign: a new journal, or one that goes on."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -15,11 +16,15 @@ from gpax_lab.experiment import Experiment
 from gpax_lab.experiment._adoption import Extend
 from gpax_lab.experiment._asking import Asking
 from gpax_lab.experiment._contracts import Journal
+from gpax_lab.experiment._experiment import check_begin
 from gpax_lab.experiment._positions import first_points
 from gpax_lab.storage import Campaign
 from gpax_lab.storage._errors import JournalEmpty
 
 Inputs = Mapping[str, str | tuple[str, float, float]]
+
+NAMELESS = ("y", "1")
+"""Name and unit of what is measured, where nobody says it."""
 
 _OPEN: "WeakValueDictionary[Path, Campaign]" = WeakValueDictionary()
 """Journals that this process has opened, by their files."""
@@ -79,18 +84,27 @@ def open_campaign(
         >>> points.x.tolist(), points.ids
         ([[2.0], [8.0]], (0, 1))
     """
-    given = _Given(key, seeds, inputs, output, num_steps)
+    key = jax.random.key(key) if isinstance(key, int | np.integer) else key
+    check_begin(jax.random.key(0) if key is None else key, experiment)
+    given = _Setup(
+        key=key,
+        seeds=None if seeds is None or np.size(seeds) == 0 else first_points(seeds),
+        axes=() if inputs is None else tuple(_axis(name, about) for name, about in inputs.items()),
+        output=output,
+        num_steps=num_steps,
+    )
+    given.check()
     if not isinstance(where, str | Path):
         header = where.history[0].header if where.history else {}
-        return _asked(experiment, where, _merged(given, header), extend, again)
+        return _asked(experiment, where, given.with_kept(header), extend, again)
     path = Path(where)
     journal = _going_on(path)
     begun = journal is None
     if journal is None:
-        journal = Campaign.create(path, _header(given))
+        journal = Campaign.create(path, given.header())
     _OPEN[path.resolve()] = journal
     try:
-        return _asked(experiment, journal, _merged(given, journal.header), extend, again)
+        return _asked(experiment, journal, given.with_kept(journal.header), extend, again)
     except BaseException:
         journal.journal.close()
         if begun:  # nothing is in it that a better call could need
@@ -110,23 +124,11 @@ def _going_on(path: Path) -> Campaign | None:
         return None
 
 
-class _Given:
-    """What the caller says of a campaign."""
-
-    def __init__(
-        self, key: Any, seeds: Any, inputs: Inputs | None, output: tuple[str, str] | None, num_steps: int | None
-    ) -> None:
-        self.key = jax.random.key(key) if isinstance(key, int | np.integer) else key
-        self.seeds = None if seeds is None or np.size(seeds) == 0 else first_points(seeds)
-        self.axes = None if inputs is None else [_axis(name, about) for name, about in inputs.items()]
-        self.output, self.num_steps = output, num_steps
-        named = [*(axis["name"] for axis in self.axes or ()), *(output or ())[:1]]
-        if len(set(named)) < len(named) or ID in named:
-            raise ValueError(f"inputs and output need names of their own, of which none is {ID!r}; got {named}.")
-        if self.seeds is not None and self.axes is not None and self.seeds.shape[1] != len(self.axes):
-            raise ValueError(f"the seeds have {self.seeds.shape[1]} inputs, and {len(self.axes)} are named.")
-        if num_steps is not None and not num_steps >= 1:
-            raise ValueError(f"num_steps must be 1 or more, or None; got {num_steps}.")
+def _asked(experiment: Experiment, journal: Journal, setup: "_Setup", extend: Extend | None, again: bool) -> AskTell:
+    seeds = np.zeros((0, len(setup.axes))) if setup.seeds is None else setup.seeds
+    asking = Asking(experiment, journal, setup.key, seeds, setup.num_steps, extend, again)
+    names, units = (tuple(str(axis[part]) for axis in setup.axes) for part in ("name", "unit"))
+    return AskTell(asking, journal, names, units, setup.output or NAMELESS)
 
 
 def _axis(name: str, about: str | Sequence[Any]) -> dict[str, Any]:
@@ -136,73 +138,92 @@ def _axis(name: str, about: str | Sequence[Any]) -> dict[str, Any]:
     return {"name": str(name), "unit": str(unit), "low": float(low), "high": float(high)}
 
 
-def _header(given: _Given) -> dict[str, Any]:
-    """Of a new journal."""
-    if given.key is None:
-        raise ValueError("a campaign begins with a random key: key=jax.random.key(0), or key=0.")
-    axes = given.axes
-    if axes is None:
-        if given.seeds is None:
-            raise ValueError('say what the inputs are: inputs={"x": "um", "bias": "V"}.')
-        axes = _unnamed(given.seeds.shape[1])
-    name, unit = given.output or ("y", "1")
-    return {
-        "settings": {},
-        "axes": axes,
-        "quantity": {"name": str(name), "unit": str(unit)},
-        "ask_tell": {
-            "key": np.asarray(jax.random.key_data(given.key)).tolist(),
-            "seeds": [] if given.seeds is None else given.seeds.tolist(),
-            "num_steps": given.num_steps,
-        },
-    }
+def _unnamed(count: int) -> tuple[dict[str, Any], ...]:
+    return tuple({"name": "x" if count == 1 else f"x{i}", "unit": "1"} for i in range(count))
 
 
-def _unnamed(count: int) -> list[dict[str, Any]]:
-    return [{"name": "x" if count == 1 else f"x{i}", "unit": "1"} for i in range(count)]
+@dataclass(frozen=True)
+class _Setup:
+    """What is said of a campaign, by the caller and by its journal.
 
-
-class _Whole:
-    """What is known of a campaign from its journal and from the caller."""
-
-    def __init__(
-        self, key: Any, seeds: Any, axes: list[dict[str, Any]], output: tuple[str, str], num_steps: Any
-    ) -> None:
-        self.key, self.seeds, self.axes, self.output, self.num_steps = key, seeds, axes, output, num_steps
-
-
-def _merged(given: _Given, header: Mapping[str, Any]) -> _Whole:
-    """What the journal says, where the caller says nothing else.
-
-    Raises:
-        ValueError: they contradict each other.
+    Attributes:
+        key: random key, or None.
+        seeds: (n, d) points, or None.
+        axes: name and unit of each input, and limits where they are told; empty where nothing is.
+        output: name and unit, or None.
+        num_steps: planned, or None.
     """
-    kept = header.get("ask_tell", {})
-    key, seeds, num_steps = given.key, given.seeds, given.num_steps
-    if kept:
-        if key is not None and np.asarray(jax.random.key_data(key)).tolist() != list(kept["key"]):
+
+    key: Any
+    seeds: np.ndarray | None
+    axes: tuple[dict[str, Any], ...]
+    output: tuple[str, str] | None
+    num_steps: int | None
+
+    def check(self) -> None:
+        """Refuse what contradicts itself."""
+        named = [*(axis["name"] for axis in self.axes), *(self.output or ())[:1]]
+        if len(set(named)) < len(named) or ID in named:
+            raise ValueError(f"inputs and output need names of their own, of which none is {ID!r}; got {named}.")
+        if self.seeds is not None and self.axes and self.seeds.shape[1] != len(self.axes):
+            raise ValueError(f"the seeds have {self.seeds.shape[1]} inputs, and {len(self.axes)} are named.")
+        if self.num_steps is not None and not self.num_steps >= 1:
+            raise ValueError(f"num_steps must be 1 or more, or None; got {self.num_steps}.")
+
+    def header(self) -> dict[str, Any]:
+        """Of a new journal.
+
+        Raises:
+            ValueError: something that it needs is not said.
+        """
+        if self.key is None:
+            raise ValueError("a campaign begins with a random key: key=jax.random.key(0), or key=0.")
+        name, unit = self.output or NAMELESS
+        return {
+            "settings": {},
+            "axes": list(self._axes()),
+            "quantity": {"name": str(name), "unit": str(unit)},
+            "ask_tell": {
+                "key": np.asarray(jax.random.key_data(self.key)).tolist(),
+                "seeds": [] if self.seeds is None else self.seeds.tolist(),
+                "num_steps": self.num_steps,
+            },
+        }
+
+    def _axes(self) -> tuple[dict[str, Any], ...]:
+        axes = self.axes or (() if self.seeds is None else _unnamed(self.seeds.shape[1]))
+        if not axes:
+            raise ValueError('say what the inputs are: inputs={"x": "um", "bias": "V"}.')
+        return axes
+
+    def with_kept(self, header: Mapping[str, Any]) -> "_Setup":
+        """The same with what the journal says.
+
+        Raises:
+            ValueError: they contradict each other, or both are silent.
+        """
+        kept = header.get("ask_tell")
+        return (self if kept is None else self._begun_as(kept))._named_as(header)
+
+    def _begun_as(self, kept: Mapping[str, Any]) -> "_Setup":
+        if self.key is not None and np.asarray(jax.random.key_data(self.key)).tolist() != list(kept["key"]):
             raise ValueError("the journal was begun with another key: leave key out, or begin a new campaign.")
-        key = jax.random.wrap_key_data(jnp.asarray(kept["key"], jnp.uint32))
-        if seeds is not None and seeds.tolist() != kept["seeds"]:
+        if self.seeds is not None and self.seeds.tolist() != kept["seeds"]:
             raise ValueError("the journal was begun with other seeds: leave seeds out, or begin a new campaign.")
-        seeds = np.asarray(kept["seeds"], np.float64) if kept["seeds"] else None
-        if num_steps is None:
-            num_steps = kept.get("num_steps")
-    axes = list(header.get("axes") or []) or given.axes or ([] if seeds is None else _unnamed(seeds.shape[1]))
-    if not axes:
-        raise ValueError('say what the inputs are: inputs={"x": "um", "bias": "V"}.')
-    axes = [{"name": f"x{i}", "unit": "1"} | dict(axis) for i, axis in enumerate(axes)]
-    if given.axes is not None and [a["name"] for a in axes] != [a["name"] for a in given.axes]:
-        raise ValueError(f"the journal has the inputs {[a['name'] for a in axes]}, in this order.")
-    about = header.get("quantity") or {}
-    output = (str(about.get("name") or "y"), str(about.get("unit") or "1"))
-    if given.output is not None and about and tuple(given.output) != output:
-        raise ValueError(f"the journal measures {output[0]!r} [{output[1]}].")
-    seeds = np.zeros((0, len(axes))) if seeds is None else seeds
-    return _Whole(key, seeds, axes, output if about else given.output or output, num_steps)
+        return replace(
+            self,
+            key=jax.random.wrap_key_data(jnp.asarray(kept["key"], jnp.uint32)),
+            seeds=np.asarray(kept["seeds"], np.float64) if kept["seeds"] else None,
+            num_steps=kept.get("num_steps") if self.num_steps is None else self.num_steps,
+        )
 
-
-def _asked(experiment: Experiment, journal: Journal, whole: _Whole, extend: Extend | None, again: bool) -> AskTell:
-    asking = Asking(experiment, journal, whole.key, whole.seeds, whole.num_steps, extend, again)
-    names, units = (tuple(str(axis[part]) for axis in whole.axes) for part in ("name", "unit"))
-    return AskTell(asking, journal, names, units, whole.output)
+    def _named_as(self, header: Mapping[str, Any]) -> "_Setup":
+        axes = tuple({"name": f"x{i}", "unit": "1"} | dict(axis) for i, axis in enumerate(header.get("axes") or ()))
+        kept, given = ([(axis["name"], axis["unit"]) for axis in one] for one in (axes, self.axes))
+        if kept and given and kept != given:
+            raise ValueError(f"the journal has the inputs {kept}, in this order; got {given}.")
+        about = header.get("quantity")
+        output = (str(about.get("name") or "y"), str(about.get("unit") or "1")) if about else self.output
+        if self.output is not None and tuple(self.output) != output:
+            raise ValueError(f"the journal measures {output}; got {self.output}.")
+        return replace(self, axes=axes or self._axes(), output=output)

@@ -39,6 +39,7 @@ class Told(NamedTuple):
         noise: known variance of the value, 0 where unknown.
         at: (d,) where it was measured, or None for where it was asked for.
         reason: why it failed, in words.
+        by: who tells it.
     """
 
     token: str
@@ -47,6 +48,7 @@ class Told(NamedTuple):
     noise: float = 0.0
     at: np.ndarray | None = None
     reason: str = ""
+    by: str = ""
 
 
 class _Entry(NamedTuple):
@@ -357,13 +359,15 @@ class Asking:
             "flags": flags,
             "units": {},
             "told": True,
-        } | ({} if row.token else {"unasked": True})
+            **({} if row.token else {"unasked": True}),
+            **({"by": row.by} if row.by else {}),
+        }
         numbers = {"y": np.asarray(row.y, np.float64), "noise": np.asarray(row.noise, np.float64)}
         return "reading", self.journal.step, header, {"x": row.x} | there | numbers
 
-    def discard(self, token: str, why: str) -> None:
+    def discard(self, token: str, why: str, by: str) -> None:
         """Mark a measurement as bad; durable when this returns."""
-        header, arrays = to_record(Discard(token, why=why))
+        header, arrays = to_record(Discard(token, why=why, by=by))
         self._write([("intervention", self.journal.step, header, arrays)])
 
     def _write(self, records: Sequence[Record]) -> None:

@@ -319,13 +319,14 @@ class _Loop:
                 continue
             if isinstance(action, Discard) and action.token in self.journal.told.discarded:
                 continue
+            if isinstance(action, Discard):
+                self.journal.told.discard(action)
             self.journal.intervened(action)
+            if isinstance(action, Discard):
+                state = self.discarded(state)
             if isinstance(action, Rescale):
                 self.scalarizers.choose(action.scalarizer)
                 state = self.fitted_anew(state, self.journal.rescalarized(state.obs, self.scalarizers))
-            if isinstance(action, Discard):
-                self.journal.told.discard(action)
-                state = self.discarded(state)
             if isinstance(action, Adopt):
                 self.experiment, state = adopt(self.experiment, state, action, self.extend)
                 self.adopted = (*self.adopted, action)

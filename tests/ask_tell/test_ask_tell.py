@@ -152,7 +152,7 @@ def test_a_discarded_measurement_is_as_good_as_none(pairs, path):
         campaign.ask()
         campaign.tell([[0.12]], [50.0])
         number = campaign.to_pandas().index[-1]
-        campaign.discard(number, "the feedback was off")
+        campaign.discard(number, "the feedback was off", by="Ana")
         campaign.discard(number, "said twice")
         campaign.discard(1)
         assert abs(float(campaign.posterior.moments(np.array([[0.1]]))[0][0]) - float(sound[0])) < 0.5
@@ -168,6 +168,7 @@ def test_a_discarded_measurement_is_as_good_as_none(pairs, path):
         later = campaign.ask(4).x
         assert 0.12 not in later
     assert [r.header["action"] for r in records(path, "intervention")] == ["discard", "discard"]
+    assert records(path, "intervention")[0].header["by"] == "Ana"
 
 
 def test_a_pool_that_is_used_up_says_so(path):
@@ -192,7 +193,8 @@ def test_seeds_under_way_are_waited_for_only_until_one_is_known(pairs, path):
             campaign.ask()
         campaign.tell(ids=1, y=0.9)
         assert len(campaign.ask()) == 2
-        campaign.fail(2)
+        campaign.fail(2, by="Ana")
+        assert records(path, "reading")[-1].header["by"] == "Ana"
         campaign.tell(ids=0, y=0.1)
         status = np.asarray(campaign.state.obs.status)
         assert [int((status == s).sum()) for s in (MEASURED, FAILED, PENDING)] == [2, 1, 2]
@@ -222,6 +224,7 @@ def test_who_opens_it_again_has_to_mean_the_same(pairs, path):
         ({"key": 5}, "another key"),
         ({"seeds": [[0.3]]}, "other seeds"),
         ({"inputs": {"y": "um"}}, "inputs"),
+        ({"inputs": {"x": "nm"}}, "inputs"),
         ({"output": ("height", "nm")}, "'area'"),
     ]:
         with pytest.raises(ValueError, match=words):
