@@ -32,7 +32,10 @@ def shown(cell) -> list[dict]:
     kept = []
     for output in cell.outputs:
         if output.output_type == "stream" and output.name == "stdout":
-            kept.append({"output_type": "stream", "name": "stdout", "text": output.text})
+            if kept and kept[-1]["output_type"] == "stream":  # one text, however it came in
+                kept[-1]["text"] += output.text
+            else:
+                kept.append({"output_type": "stream", "name": "stdout", "text": output.text})
         elif output.output_type in ("display_data", "execute_result"):
             data = {kind: output.data[kind] for kind in ("image/png", "text/plain") if kind in output.data}
             if "image/png" in data:
