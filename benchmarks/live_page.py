@@ -120,9 +120,10 @@ class Browser(threading.Thread):
             for one in value["wishes"]:
                 self.wishes.setdefault(one["id"], now)
         elif name == "maps":
-            self.maps += 1
+            self.maps += "step" in value  # the first message says that there is none yet
             for layer in ("mean", "std", "acquisition"):
-                self.request("GET", f"/map/{layer}")
+                if "step" in value:
+                    self.request("GET", f"/map/{layer}")
 
 
 def started(folder: Path, wait_s: float, steps: int, sampler: str, fresh: bool):

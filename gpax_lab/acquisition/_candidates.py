@@ -278,6 +278,14 @@ def is_open(closed: Array | None, x: Array) -> Bool[Array, " m"]:
     return ~jnp.any(jnp.all(within, axis=2), axis=1)
 
 
+def with_room(candidates: Candidates) -> Candidates:
+    """The same candidates with room for closed boxes, so that the first one changes no shape (outside jit)."""
+    if candidates.closed is not None:
+        return candidates
+    low = candidates.corners[0]
+    return replace(candidates, closed=jnp.full((_CLOSED, low.size, 2), jnp.nan, low.dtype))
+
+
 def closing(candidates: Candidates, box: ArrayLike) -> Candidates:
     """The candidates, none of which within a box (d, 2), in the user's units, is proposed any more (outside jit).
 
@@ -288,9 +296,9 @@ def closing(candidates: Candidates, box: ArrayLike) -> Candidates:
     given = np.asarray(box, np.asarray(low).dtype)
     if given.shape != (low.size, 2) or not np.isfinite(given).all() or not (given[:, 0] < given[:, 1]).all():
         raise ValueError(f"a closed box is ({low.size}, 2), finite, low < high; got {given.tolist()}.")
-    known = np.zeros((0, low.size, 2), given.dtype) if candidates.closed is None else np.asarray(candidates.closed)
+    known = np.asarray(with_room(candidates).closed)
     used = int(np.isfinite(known).all((1, 2)).sum())
-    room = len(known) if used < len(known) else max(_CLOSED, 2 * used)
+    room = len(known) if used < len(known) else 2 * used
     boxes = np.full((room, low.size, 2), np.nan, given.dtype)
     boxes[:used], boxes[used] = known[:used], given
     closed = jnp.asarray(boxes)

@@ -148,7 +148,7 @@ def resume(
 def watch(context: typer.Context, file: Journal, port: Port = 0, host: Host = "127.0.0.1", names: Names = None) -> None:
     """Show a campaign that another program runs on a page, for looking only; Ctrl-C ends it."""
     with _explained(context) as console:
-        people.follow(file, people.Served(port, host, tuple(names or ())), console)
+        people.follow(file, people.check(people.Served(port, host, tuple(names or ()))), console)
 
 
 @app.command()
@@ -293,7 +293,7 @@ def _served(live: bool, port: int, host: str = "127.0.0.1", names: Sequence[str]
         if port or names or host != "127.0.0.1":
             raise SettingsError("--port, --host and --name are of the live page: add --live.")
         return None
-    return people.Served(port, host, tuple(names or ()))
+    return people.check(people.Served(port, host, tuple(names or ())))
 
 
 def _start(

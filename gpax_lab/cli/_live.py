@@ -13,12 +13,14 @@ from typing import Any
 from rich.console import Console
 
 from gpax_lab.acquisition import Pool
-from gpax_lab.cli._review import in_force, opening, plan_of, positions_of
+from gpax_lab.cli._review import finished, in_force, opening, plan_of, positions_of
 from gpax_lab.cli._terminal import say
 from gpax_lab.experiment import Event
 from gpax_lab.experiment._signals import StopFlag
 from gpax_lab.live import BadWish, Facts, Inbox, Page, Wish, leave
 from gpax_lab.live._follow import Follower
+from gpax_lab.live._gate import Gate
+from gpax_lab.live._page import require_extra
 from gpax_lab.live._restored import Restoring
 from gpax_lab.live._wish import folder_of
 from gpax_lab.settings import Plan, SettingsError
@@ -70,11 +72,7 @@ class Attended:
 
 @contextlib.contextmanager
 def attended(plan: Plan, campaign: Campaign, served: Served | None, console: Console) -> Iterator[Attended]:
-    """The inbox of a campaign, and a page where one is wanted.
-
-    Raises:
-        SettingsError: the page can not be served like that.
-    """
+    """The inbox of a campaign, and a page where one is wanted."""
     path = campaign.journal.path
     inbox = Inbox(campaign, path, axes=plan.axes, scalarizers=plan.scalarizers, rules=plan.rules, extend=plan.extend)
     if served is None:
@@ -119,22 +117,37 @@ def _page(
     def told(address: str) -> None:
         say(console, f"Live page: {address}")
 
-    try:
-        page = Page(
-            path,
-            facts,
-            host=served.host,
-            port=served.port,
-            token=os.environ.get(TOKEN),
-            names=served.names,
-            link=link,
-            told=told,
-            **more,
-        )
-    except (ValueError, ModuleNotFoundError) as error:
-        raise SettingsError(f"{error}.") from None
+    page = Page(
+        path,
+        facts,
+        host=served.host,
+        port=served.port,
+        token=_token(),
+        names=served.names,
+        link=link,
+        told=told,
+        **more,
+    )
     with page:
         yield page
+
+
+def check(served: Served) -> Served:
+    """The same, where a page can be served like that; asked before a campaign is begun.
+
+    Raises:
+        SettingsError: the extra is missing, or others could reach the page and there is no secret.
+    """
+    try:
+        require_extra()
+        Gate(served.host, _token(), served.names)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise SettingsError(f"{error}.") from None
+    return served
+
+
+def _token() -> str | None:
+    return os.environ.get(TOKEN) or None
 
 
 def act(path: Path, action: str, given: dict[str, Any], by: str, why: str, wait_s: float) -> tuple[str, bool]:
@@ -155,7 +168,8 @@ def act(path: Path, action: str, given: dict[str, Any], by: str, why: str, wait_
         FileNotFoundError, JournalError: no such campaign.
         SettingsError: such a wish means nothing.
     """
-    opening(path)
+    if finished(opening(path).records):
+        raise SettingsError(f"{path}: this campaign is finished; nobody takes a wish any more.")
     try:
         wish = Wish(action, given, by or getpass.getuser(), why)
     except BadWish as error:

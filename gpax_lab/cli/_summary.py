@@ -1,6 +1,6 @@
 """A campaign in words: what was found, how good the map is, whether the sampler can be trusted, where the time went."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
@@ -224,8 +224,12 @@ def events(contents: Contents) -> Iterator[str]:
     for record in contents.of("suspended"):
         seconds = record.header["seconds"]
         yield f"  the program or the machine stood still for {seconds:.0f} s after step {record.step}"
-    actions = [record.header["action"] for record in contents.of("intervention")]
+    actions = [_asked(record.header) for record in contents.of("intervention")]
     yield f"Interventions: {', '.join(actions) if actions else 'none'}"
+    if acts := [_asked(record.header) for record in contents.of("act")]:
+        yield f"Acts of people on the loop: {', '.join(acts)}"
+    if refused := len(contents.of("refusal")):
+        yield f"Refused: {refused} {'wish' if refused == 1 else 'wishes'} of people"
     for record in contents.of("settings"):
         yield f"Settings changed after step {record.step}: {'; '.join(record.header['changes'])}"
     if resumed := len(contents.of("resume")):
@@ -235,6 +239,12 @@ def events(contents: Contents) -> Iterator[str]:
     if contents.ignored:
         yield f"{contents.ignored} bytes of the journal belong to no entry (an unfinished write, or another program's)"
     yield ""
+
+
+def _asked(header: Mapping[str, Any]) -> str:
+    """What was asked for, with who and why where they are known."""
+    who = ": ".join(word for word in (header.get("by", ""), header.get("why", "")) if word)
+    return f"{header['action']} ({who})" if who else header["action"]
 
 
 def time_spent(contents: Contents) -> Iterator[str]:

@@ -87,7 +87,9 @@ def application(board: Board, gates: Gate, cookie: str, used: Callable[[], None]
         Route("/withdraw", handlers.withdraw, methods=["POST"]),
         Route("/link", handlers.link, methods=["POST"]),
     ]
-    return _Guarded(Starlette(routes=routes, exception_handlers={Refused: _refused}), gates)
+    app = Starlette(routes=routes, exception_handlers={Refused: _refused})
+    app.router.redirect_slashes = False
+    return _Guarded(app, gates)
 
 
 class _Handlers:
@@ -222,7 +224,7 @@ class _Handlers:
         seen: dict[str, int] = {}
         try:
             yield "retry: 1000\n\n"
-            while True:
+            while not board.over:
                 changed.clear()
                 for name, snapshot in (("status", board.status), ("wishes", board.wishes), ("maps", board.maps)):
                     if seen.get(name) != snapshot.version:

@@ -83,7 +83,7 @@ class Board:
         self.layout = view.layout(self.x)
         self.records: list[dict[str, Any]] = []
         self.status, self.wishes, self.maps = Snapshot(), Snapshot(), Snapshot()
-        self.report, self.reports = "", 0
+        self.report, self.reports, self.over = "", 0, False
         self._follower, self._restored = follower, restored
         self._raw: OrderedDict[int, JournalRecord] = OrderedDict()
         self._readings: list[Reading] = []
@@ -107,11 +107,13 @@ class Board:
             self._threads.append(thread)
 
     def close(self) -> None:
-        """Stop following, after one last look."""
+        """Stop following, after one last look, and let the pages go."""
         self._over.set()
         self._wake.set()
         for thread in self._threads:
             thread.join(timeout=_REST_S)
+        self.over = True
+        self._tell()
 
     def see(self, event: Event) -> None:
         """Take note of how far `run` is."""

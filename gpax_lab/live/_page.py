@@ -20,6 +20,13 @@ from gpax_lab.storage import _files as files
 
 _EXTRA = ("starlette", "uvicorn", "anyio", "h11", "click")
 _BEGIN_S = 20.0
+_QUIET = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"none": {"class": "logging.NullHandler"}},
+    "loggers": {"uvicorn": {"handlers": ["none"], "propagate": False}},
+}
+"""A terminal is the campaign's: what befalls a browser is not told there."""
 
 
 class Page:
@@ -108,7 +115,7 @@ class Page:
         cookie = f"gpax_lab_{self.port}"  # cookies do not tell ports apart
         app = application(self._board, self._gate, cookie, self._renew_link, STREAMS)
         config = uvicorn.Config(
-            app, http=Punctual, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False,
+            app, http=Punctual, ws="none", lifespan="off", log_config=_QUIET, access_log=False, server_header=False,
             date_header=False, proxy_headers=False, limit_concurrency=4 * STREAMS, timeout_keep_alive=int(HEAD_S),
             h11_max_incomplete_event_size=16 << 10, timeout_graceful_shutdown=1,
         )  # fmt: skip

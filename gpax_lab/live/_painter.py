@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gpax_lab.acquisition._candidates import with_room
 from gpax_lab.core._observations import FAILED, MEASURED
 from gpax_lab.experiment import State
 from gpax_lab.experiment._reach import reach_of
@@ -59,7 +60,9 @@ class Painter:
         """
         if not self._states or self._states[-1][1] is not state:
             self._states.append((_answers(state), state))
-        found = jax.tree.map(np.asarray, view.maps(wished, jnp.asarray(self.x, state.obs.x.dtype)))
+        where = jnp.asarray(self.x, state.obs.x.dtype)
+        wished = wished._replace(candidates=with_room(wished.candidates))  # the first veto of a box compiles nothing
+        found = jax.tree.map(np.asarray, view.maps(wished, where))
         best = int(np.argmax(self._sign * found.mean))
         self._put("expected", step, float(found.mean[best]))
         if (p := view.probabilities(state.posterior)) is not None:

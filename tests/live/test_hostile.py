@@ -203,7 +203,8 @@ def test_a_body_and_a_head_that_do_not_come(place, client, monkeypatch):
     "path",
     ["/../live.js", "/..%2f..%2fpyproject.toml", "/live/../../etc/passwd", "/live.js/..", "//etc/passwd",
      "/page/live.js", "/map/../../x", "/map/..%2fx", "/map/secret", "/raw/1", "/raw/-1",
-     "/raw/999999999999999999999", "/raw/x", "/film.gpxj", "/.link", "/act", "/" + "a" * 400, "/live.js%00.css"],
+     "/raw/999999999999999999999", "/raw/x", "/film.gpxj", "/.link", "/act", "/act/", "/facts/",
+     "/" + "a" * 400, "/live.js%00.css"],
 )  # fmt: skip
 def test_paths_that_lead_nowhere(client, path):
     assert client.get(path)[0] in (404, 405, 414)

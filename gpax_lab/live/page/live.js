@@ -73,7 +73,7 @@ function acted(h) {
     default: return h.action;
   }
 }
-const when = (r) => new Date(r.wall * 1000).toLocaleTimeString();
+const when = (r) => new Date(r.wall * 1000).toLocaleTimeString([], { hourCycle: 'h23' });
 function log(r, what, h, outcome) { S.log.unshift({ at: when(r), step: r.step, by: h.by || '–', what, why: h.why || '', outcome }); }
 function message(key, kind, text, r) { S.messages.delete(key); S.messages.set(key, { kind, text, at: when(r) }); }
 
