@@ -23,7 +23,7 @@ from gpax_lab.experiment import _versions as versions
 from gpax_lab.live._wish import ACTIONS
 from gpax_lab.settings import Settings, SettingsError, build, explain, load
 from gpax_lab.settings._build import continued
-from gpax_lab.settings._changes import agreed, changes
+from gpax_lab.settings._changes import agreed, changes, check_code
 from gpax_lab.settings._files import to_toml
 from gpax_lab.settings._instrument import files_of
 from gpax_lab.storage import Campaign, ExportError, JournalError
@@ -100,7 +100,12 @@ def resume(
         Path | None, typer.Option(help="Settings to go on with; by default settings.toml beside FILE.")
     ] = None,
     address: Annotated[str | None, typer.Option(help="Where the instrument is now.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Settings that differ from the journal's are meant.")] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes", help="Settings that differ from the journal's, or files with code that they name, are meant."
+        ),
+    ] = False,
     as_journalled: Annotated[
         bool, typer.Option("--as-journalled", help="Go on with the journal's settings, whatever files say.")
     ] = False,
@@ -135,6 +140,7 @@ def resume(
                 return
             if changed := versions.differences(campaign.history, versions.versions()):
                 say(console, versions.withdrawal(changed))
+            check_code(then, trusted=yes or settings is not None)
             plan = continued(plan, then)
             if found:
                 say(console, f"From now on: {'; '.join(map(str, found))}.")

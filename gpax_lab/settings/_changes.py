@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from gpax_lab.settings._check import SettingsError, described
 from gpax_lab.settings._files import to_plain
-from gpax_lab.settings._instrument import spans
+from gpax_lab.settings._instrument import code_of, spans
 from gpax_lab.settings._schema import Settings
 
 FREE = (
@@ -107,6 +107,24 @@ def _flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             value = {one["name"]: {key: item for key, item in one.items() if key != "name"} for one in value}
         found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
     return found
+
+
+def check_code(settings: Settings, trusted: bool) -> None:
+    """Raise unless a campaign may load the files with code that its settings name; a journal may be a stranger's.
+
+    Args:
+        settings: with which it goes on.
+        trusted: whether a person named these settings, or said yes.
+
+    Raises:
+        SettingsError: it names such files, and nobody said that they are meant.
+    """
+    if not trusted and (found := code_of(settings.instrument)):
+        words = ", ".join(f'instrument.{name} = "{value}"' for name, value in found.items())
+        raise SettingsError(
+            f"this campaign loads code that its files name: {words}. If you know these files, say --yes, or name "
+            "settings of your own that say the same: --settings FILE."
+        )
 
 
 def agreed(found: tuple[Change, ...], source: str, yes: bool) -> None:

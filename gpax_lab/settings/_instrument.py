@@ -73,6 +73,15 @@ def is_record(instrument: Any) -> bool:
     )
 
 
+def code_of(instrument: Any) -> dict[str, str]:
+    """The files with code of their own that an instrument loads as it is connected, by the name of the option.
+
+    Its class says by which options they are named (`LOADS`).
+    """
+    told = ((name, getattr(instrument, name)) for name in getattr(type(instrument).made_by, "LOADS", ()))
+    return {name: str(value) for name, value in told if value is not None}
+
+
 def driver_of(instrument: Any) -> Any:
     """The driver that the settings say; nothing is opened.
 

@@ -51,6 +51,9 @@ class MicroManager(Adapter):
     ALLOWED: ClassVar[tuple[tuple[str, ...], ...]] = (("x", "y"), ("x", "y", "z"), ("z",))
     """Names that the axes may have, in this order."""
 
+    LOADS: ClassVar[tuple[str, ...]] = ("config", "adapters")
+    """Options by which files are named whose code runs in this process: the libraries of device adapters."""
+
     def __init__(
         self,
         config: Path | None,
