@@ -21,7 +21,7 @@ class EPICS(Adapter):
     Where the IOC is found is said by EPICS's own variables (``EPICS_CA_ADDR_LIST``). Needs caproto (extra `epics`).
 
     Args:
-        address: prefix of all PVs, such as "BL7:SAMPLE:", of which one campaign at a time may make use.
+        address: prefix of all PVs, such as "BL7:", of which one campaign at a time may make use.
         axes: coordinates with their limits, in the unit of their PV; its control limits narrow them further.
         setpoint: PV that each axis is sent by; the name of the axis where it is left out.
         readback: PV that tells where an axis stands; the setpoint itself where it is left out, which finds less.
