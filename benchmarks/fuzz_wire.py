@@ -14,8 +14,8 @@ import numpy as np
 from damage import append, cut, exaggerate, flip, insert, overwrite
 from gpax_instruments import _codecs as codecs
 from gpax_instruments.errors import BadFrame
-from gpax_instruments.links import TAG_ECHO, Scpi
 from gpax_instruments.links._link import SocketLink
+from gpax_instruments.links._scpi import TAG_ECHO, Scpi
 from gpax_instruments.twins import start_pfm
 from gpax_instruments.twins._dialect import Block, Dialect
 from gpax_instruments.twins._faults import Faults

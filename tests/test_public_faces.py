@@ -16,6 +16,8 @@ import faces  # noqa: E402
 
 MODULES = faces.modules()
 NAMES = faces.public_names()
+LATER = ("gpax_instruments.adapters", "gpax_lab.agents", "gpax_lab.ask_tell", "gpax_lab.live")
+LATER += ("gpax_lab.storage.documents", "gpax_lab.storage.export_crate")
 SOURCES = [path for folder in ("gpax_lab", "instruments") for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -56,7 +58,9 @@ def test_every_public_name_is_described():
 def test_there_are_not_too_many_public_names():
     rooms = Counter(".".join(name.face.split(".")[:2]) for name in NAMES)
     print(f"{len(NAMES)} public names:", dict(sorted(rooms.items())))
-    assert len(NAMES) < 475  # 25 more than before campaigns by hand, controllers of others and the page had rooms
+    later = [name.path for name in NAMES if name.path.startswith(LATER)]
+    assert len(NAMES) - len(later) < 450  # what one person can know of a library
+    assert len(later) <= 30  # rooms for other programs and people came on top: three for each of their protocols
     assert len(sys.modules["gpax_lab"].__all__) <= 30
 
 

@@ -5,7 +5,7 @@ from gpax_lab.experiment._bayes_opt import bayes_opt
 from gpax_lab.experiment._buffer import buffer_for
 from gpax_lab.experiment._contracts import Event, Outcome
 from gpax_lab.experiment._experiment import Experiment, NothingLeft, State
-from gpax_lab.experiment._reach import Reach, reach
+from gpax_lab.experiment._reach import reach
 from gpax_lab.experiment._recovery import Recovery, recovery
 from gpax_lab.experiment._run import run
 from gpax_lab.experiment._simulate import Trajectory, simulate
@@ -19,7 +19,6 @@ __all__ = [
     "NothingLeft",
     "Outcome",
     "Problem",
-    "Reach",
     "Recovery",
     "Simulated",
     "State",

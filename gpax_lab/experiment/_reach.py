@@ -23,14 +23,7 @@ _PLACES, _DRAWS = 2000, 16
 
 
 class Reach(NamedTuple):
-    """How much of the space of the candidates the measurements have reached.
-
-    Attributes:
-        share: candidates as near to a measurement as half of them are to as many random points, over a half: about 1
-            for random points, more for evenly spread ones (at most 2), near 0 in a corner. 1 without measurements.
-        measurements: how many points have been measured, failed ones among them.
-        words: what to do about it, or nothing where all is well.
-    """
+    """What `reach` returns, and describes."""
 
     share: float
     measurements: int
@@ -50,6 +43,12 @@ def reach(
         measured: (n, d) points of the measurements.
         describe: points (m, d) -> descriptors (m, k), such as features of the image around them; None for the points.
         seed: of the random points that are compared with.
+
+    Returns:
+        share: candidates as near to a measurement as half of them are to as many random points, over a half: about 1
+        for random points, more for evenly spread ones (at most 2), near 0 in a corner, 1 without measurements;
+        measurements: how many points have been measured, failed ones among them; words: what to do about it, empty
+        where all is well.
 
     Example:
         >>> x = np.linspace(0.0, 1.0, 101)[:, None]

@@ -4,17 +4,15 @@ Positions and shifts are (row, column) in pixels; pixel (0, 0) is the first one 
 """
 
 from gpax_lab.images._atoms import around_atoms, find_atoms
-from gpax_lab.images._descriptors import Principal, factors, fourier_magnitude, principal, restored, scores, windows
+from gpax_lab.images._descriptors import factors, fourier_magnitude, principal, restored, scores, windows
 from gpax_lab.images._domains import domain_radius
 from gpax_lab.images._features import Peaks, Walls, blob_scale, blobs, corners, peaks, smooth, walls
 from gpax_lab.images._frames import flatten, plane, shift_image
 from gpax_lab.images._patches import around, normalized, patches, pixel_positions
-from gpax_lab.images._registration import Registration, register
+from gpax_lab.images._registration import register
 
 __all__ = [
     "Peaks",
-    "Principal",
-    "Registration",
     "Walls",
     "around",
     "around_atoms",

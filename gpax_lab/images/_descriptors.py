@@ -19,15 +19,7 @@ from gpax_lab.core._types import Float, Num
 
 
 class Principal(NamedTuple):
-    """Principal components of patches.
-
-    Attributes:
-        mean: (d,) mean patch, d the product of `shape`.
-        components: (k, d) orthonormal rows, largest variance first, the largest entry of each positive.
-        variance: (k,) explained by each, unit of the patch squared.
-        total: () variance of all.
-        shape: of one patch.
-    """
+    """What `principal` returns, and describes."""
 
     mean: Float[Array, " p"]
     components: Float[Array, "k p"]
@@ -44,7 +36,9 @@ def principal(stack: ArrayLike, k: int) -> Principal:
         k: components, at most min(n - 1, d).
 
     Returns:
-        `Principal`.
+        mean (d,) patch, d the product of `shape`; components (k, d), orthonormal rows, largest variance first, the
+        largest entry of each positive; variance (k,) explained by each, unit of the patch squared; total () variance of
+        all; shape of one patch. `scores` and `restored` take all of it.
 
     Raises:
         ValueError: fewer than two patches, or more components than they determine.

@@ -22,20 +22,7 @@ from gpax_lab.images._frames import shift_spectrum
 
 
 class Registration(NamedTuple):
-    """Of batch shape (...).
-
-    Attributes:
-        shift: (..., 2) pixels (row, column) to apply to the moving frame; NaN under BAD_INPUT.
-        std: (..., 2) standard deviation: what the misfit of the two frames leaves at least, if it is white noise
-            (Cramer-Rao), and by how much the quarters of the frame differ: half of their scatter, the error of a mean
-            of four, or what of it is more than their own noise, or what their mean differs from the whole by beyond it.
-            Frames below 32 x 32 pixels are not quartered, and on smooth, noisy ones the scatter is up to five times
-            what is stated.
-        height: (...) the peak: 1 for equal frames, less for others, but far from 0 for smooth unrelated ones.
-        second: (...) the next highest local maximum as a fraction of it.
-        significance: (...) the correlation at this shift over what unrelated frames as smooth reach by chance.
-        status: (...) int8 code of `Status`.
-    """
+    """What `register` returns, and describes."""
 
     shift: Float[Array, "*batch 2"]
     std: Float[Array, "*batch 2"]
@@ -107,7 +94,14 @@ def register(
             UNEVEN_SHIFT, and by which their mean may differ from the shift of the whole.
 
     Returns:
-        `Registration`.
+        shift (..., 2) pixels (row, column) to apply to the moving frame, NaN under BAD_INPUT; its standard deviation
+        std (..., 2): what the misfit of the two frames leaves at least, if it is white noise (Cramer-Rao), and by how
+        much the quarters of the frame differ: half of their scatter, the error of a mean of four, or what of it is more
+        than their own noise, or what their mean differs from the whole by beyond it (frames below 32 x 32 pixels are
+        not quartered: on smooth, noisy ones the scatter is up to five times what is stated); height (...) of the peak:
+        1 for equal frames, less for others, but far from 0 for smooth unrelated ones; second (...), the next highest
+        local maximum as a fraction of it; significance (...), the correlation at this shift over what unrelated frames
+        as smooth reach by chance; status (...), int8 code of `Status`.
 
     Raises:
         ValueError: frames of different shape or smaller than 8 x 8, or w outside [0, 1].

@@ -7,14 +7,12 @@ from gpax_lab.simulators import diffraction, ferroelectric, stem_sample
 from gpax_lab.simulators._band_excitation import be_sample, be_spectrum, be_switching
 from gpax_lab.simulators._domain_image import domain_image
 from gpax_lab.simulators._glyphs import Glyphs, glyphs
-from gpax_lab.simulators._graphene import Honeycomb, graphene
+from gpax_lab.simulators._graphene import graphene
 from gpax_lab.simulators._loop_family import loop_family
-from gpax_lab.simulators._unit_cells import CellImage, film_of_cells, unit_cells
+from gpax_lab.simulators._unit_cells import film_of_cells, unit_cells
 
 __all__ = [
-    "CellImage",
     "Glyphs",
-    "Honeycomb",
     "be_sample",
     "be_spectrum",
     "be_switching",

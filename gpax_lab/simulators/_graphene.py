@@ -15,15 +15,7 @@ CARBON, EDGE, FOREIGN, MOLECULE = 0, 1, 2, 3
 
 
 class Honeycomb(NamedTuple):
-    """An image of a lattice and what is in it.
-
-    Attributes:
-        image: (h, w), a carbon atom is 1 high.
-        positions: (n, 2) row and column in pixels, of atoms whose centre lies in the image, as moved by the heat.
-        classes: (n,) of `CARBON`, `EDGE`, `FOREIGN`, `MOLECULE`.
-        bond: distance of neighbours, pixels.
-        angle: of the lattice, rad, from rows towards columns: at 0 a third of the bonds lie along the rows' index.
-    """
+    """What `graphene` returns, and describes."""
 
     image: Float[Array, "h w"]
     positions: Float[np.ndarray, "n 2"]
@@ -59,6 +51,12 @@ def graphene(
         thermal: standard deviation of an atom's position, bonds.
         noise: standard deviation of a pixel.
         width: of an atom's Gaussian, bonds.
+
+    Returns:
+        image (h, w), a carbon atom is 1 high; positions (n, 2), row and column in pixels, of the atoms whose centre
+        lies in the image, as moved by the heat; classes (n,): 0 in the perfect lattice, 1 beside a vacancy, 2 of
+        another element, 3 in a molecule on top; bond, the distance of neighbours in pixels; angle of the lattice, rad,
+        from rows towards columns: at 0 a third of the bonds lie along the rows' index.
 
     Raises:
         ValueError: shares outside [0, 1], or a bond that does not fit.

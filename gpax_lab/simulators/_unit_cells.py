@@ -96,15 +96,7 @@ def _column(points: Array, at: Array, width: float) -> Array:
 
 
 class CellImage(NamedTuple):
-    """A film of cells with two domains.
-
-    Attributes:
-        image: (h, w).
-        a_columns: (k, 2) row and column in pixels.
-        b_columns: (m, 2) row and column in pixels.
-        displacement: (m, 2) of every B column, pixels.
-        up: (m,) bool, whether the cell belongs to the first domain.
-    """
+    """What `film_of_cells` returns, and describes."""
 
     image: Float[Array, "h w"]
     a_columns: Float[np.ndarray, "k 2"]
@@ -137,6 +129,10 @@ def film_of_cells(
         noise: standard deviation of a pixel; an A column is 1 high.
         width: of a column's Gaussian, cells.
         dose: electrons counted in a pixel of height 1, which then scatter as Poisson's; 0 counts none.
+
+    Returns:
+        image (h, w); a_columns (k, 2) and b_columns (m, 2), row and column in pixels; displacement (m, 2) of every B
+        column, pixels; up (m,) bool, whether the cell belongs to the first domain.
 
     Raises:
         ValueError: no cell, or a spacing, width or noise that no image has.

@@ -17,7 +17,6 @@ from jax.typing import ArrayLike
 from gpax_lab.core._types import Complex, Float
 
 __all__ = [
-    "Probe",
     "atoms",
     "discs",
     "interaction",
@@ -61,16 +60,8 @@ def interaction(voltage: float) -> float:
     return 2.0 * math.pi / (wavelength(voltage) * voltage) * ratio
 
 
-class Probe(NamedTuple):
-    """A focused probe and the grid that it and the specimen are sampled on.
-
-    Attributes:
-        wave: (n, n) complex, centred on pixel (0, 0), sum |wave|^2 = 1.
-        pixel: () nm of the specimen.
-        angle: () mrad of a pixel of the pattern.
-        semi_angle: () mrad of the aperture.
-        voltage: V (a Python float; fixed with the grid).
-    """
+class _Probe(NamedTuple):
+    """What `probe` returns, and describes."""
 
     wave: Complex[Array, "n n"]
     pixel: Float[Array, ""]
@@ -79,7 +70,7 @@ class Probe(NamedTuple):
     voltage: float
 
 
-def probe(n: int, field: float, voltage: float = 80e3, semi_angle: float = 20.0, defocus: ArrayLike = 0.0) -> Probe:
+def probe(n: int, field: float, voltage: float = 80e3, semi_angle: float = 20.0, defocus: ArrayLike = 0.0) -> _Probe:
     """An aperture with a soft edge, focused.
 
     Args:
@@ -88,6 +79,11 @@ def probe(n: int, field: float, voltage: float = 80e3, semi_angle: float = 20.0,
         voltage: V.
         semi_angle: mrad of the aperture.
         defocus: nm; positive is underfocus: the probe comes to its focus that far behind the specimen's surface.
+
+    Returns:
+        The focused probe and the grid that it and the specimen are sampled on: wave (n, n) complex, centred on pixel
+        (0, 0), sum |wave|^2 = 1; pixel () nm of the specimen; angle () mrad of a pixel of the pattern; semi_angle ()
+        mrad of the aperture; voltage V (a Python float, fixed with the grid).
 
     Raises:
         ValueError: the grid cannot hold twice the aperture's angle, or a number is not positive.
@@ -109,7 +105,7 @@ def probe(n: int, field: float, voltage: float = 80e3, semi_angle: float = 20.0,
     wave = jnp.fft.ifft2(aperture * jnp.exp(1j * phase))
     wave = wave / jnp.sqrt(jnp.sum(jnp.abs(wave) ** 2))
     real = aperture.dtype
-    return Probe(wave, jnp.asarray(field / n, real), jnp.asarray(step, real), jnp.asarray(semi_angle, real), voltage)
+    return _Probe(wave, jnp.asarray(field / n, real), jnp.asarray(step, real), jnp.asarray(semi_angle, real), voltage)
 
 
 def atoms(positions: ArrayLike, strength: ArrayLike, width: ArrayLike, n: int, field: float) -> Float[Array, "n n"]:
@@ -160,7 +156,7 @@ def perovskite(
 
 
 def pattern(
-    of: Probe,
+    of: _Probe,
     potential: Float[Array, "n n"],
     position: Float[Array, " 2"],
     dose: ArrayLike | None = None,
@@ -171,7 +167,7 @@ def pattern(
     I(k) = |F[psi(r - p) exp(i sigma V(r))]|^2, whose sum is 1; with a dose, Poisson counts.
 
     Args:
-        of: the probe.
+        of: a `probe`.
         potential: (n, n) V nm on the probe's grid.
         position: (2,) nm.
         dose: electrons that hit the specimen; None for probabilities.
@@ -192,7 +188,7 @@ def pattern(
 
 
 def scan(
-    of: Probe,
+    of: _Probe,
     potential: Float[Array, "n n"],
     positions: Float[Array, "m 2"],
     dose: ArrayLike | None = None,
@@ -202,7 +198,7 @@ def scan(
     """Patterns (m, n, n) at positions (m, 2) nm, `chunk` of them at a time.
 
     Args:
-        of: the probe.
+        of: a `probe`.
         potential: (n, n) V nm.
         positions: (m, 2) nm.
         dose, key: of `pattern`.
@@ -218,14 +214,14 @@ def scan(
     return jax.lax.map(one, (positions, keys), batch_size=chunk)
 
 
-def seen_field(of: Probe, potential: Float[Array, "n n"]) -> Float[Array, "2 n n"]:
+def seen_field(of: _Probe, potential: Float[Array, "n n"]) -> Float[Array, "2 n n"]:
     """(2, n, n) V: minus the gradient of the projected potential, averaged over the probe's intensity, exactly.
 
     By Ehrenfest's theorem this is what the centre of mass of the pattern measures, whatever the probe and however
     strong the phase object (Mueller et al. 2014, doi:10.1038/ncomms6653; Lazic et al. 2016).
 
     Args:
-        of: the probe.
+        of: a `probe`.
         potential: (n, n) V nm.
 
     Returns:

@@ -17,7 +17,6 @@ from jax.typing import ArrayLike
 from gpax_lab.core._types import Float
 
 __all__ = [
-    "Specimen",
     "eels",
     "haadf",
     "specimen",
@@ -36,15 +35,15 @@ CRITICAL_DOSE = 4.0e4
 """e/nm^2 after which a share 1/e of the oxygen is left: of the order of oxides that reduce under the beam."""
 
 
-class Specimen(NamedTuple):
-    """Attributes: centre (k, 2) and radius (k,) of the particles, shares of the field of view; lean (k,) of each."""
+class _Specimen(NamedTuple):
+    """What `specimen` returns, and describes."""
 
     centre: Float[Array, "k 2"]
     radius: Float[Array, " k"]
     lean: Float[Array, " k"]
 
 
-def specimen(key: Array, particles: int = 14) -> Specimen:
+def specimen(key: Array, particles: int = 14) -> _Specimen:
     """Draw particles: anywhere, radii 0.03 to 0.11, each elongated along some direction.
 
     Args:
@@ -52,15 +51,15 @@ def specimen(key: Array, particles: int = 14) -> Specimen:
         particles: how many (static).
 
     Returns:
-        `Specimen`.
+        centre (k, 2) and radius (k,) of the particles, shares of the field of view, and lean (k,) of each, rad.
     """
     key_centre, key_radius, key_lean = jax.random.split(key, 3)
     centre = jax.random.uniform(key_centre, (particles, 2), minval=0.05, maxval=0.95)
     radius = 0.03 + 0.08 * jax.random.uniform(key_radius, (particles,)) ** 2
-    return Specimen(centre, radius, jax.random.uniform(key_lean, (particles,), minval=0.0, maxval=jnp.pi))
+    return _Specimen(centre, radius, jax.random.uniform(key_lean, (particles,), minval=0.0, maxval=jnp.pi))
 
 
-def thickness(of: Specimen, x: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def thickness(of: _Specimen, x: Array) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """Thickness () at x (2,) in shares of a large particle's diameter, and the part of it () that is shell.
 
     Spheroids of axis ratio 1.4; the shell is what lies within `_SHELL` of the surface along the beam.
@@ -85,7 +84,7 @@ def thickness(of: Specimen, x: Array) -> tuple[Float[Array, ""], Float[Array, ""
     return jnp.sum(whole) / 0.11, jnp.sum(whole - core) / 0.11
 
 
-def haadf(of: Specimen, x: Float[Array, " 2"], dose: ArrayLike) -> Float[Array, ""]:
+def haadf(of: _Specimen, x: Float[Array, " 2"], dose: ArrayLike) -> Float[Array, ""]:
     """() dark-field signal at x (2,): thickness, of which oxygen's small part goes with the dose.
 
     Args:
@@ -101,7 +100,7 @@ def haadf(of: Specimen, x: Float[Array, " 2"], dose: ArrayLike) -> Float[Array, 
     return 0.05 + whole - 0.1 * shell * (1.0 - left)
 
 
-def eels(of: Specimen, x: Float[Array, " 2"], dose: ArrayLike) -> Float[Array, " n"]:
+def eels(of: _Specimen, x: Float[Array, " 2"], dose: ArrayLike) -> Float[Array, " n"]:
     """(n,) expected counts at `ENERGY` for ten thousand electrons of the beam: a power law and two rounded edges.
 
     The metal's edge follows the core, the oxide's the shell, which the dose removes.

@@ -23,7 +23,6 @@ from gpax_lab.spectra._scalarizer import Estimate, Scalarizer, checked
 
 __all__ = [
     "Background",
-    "Edge",
     "background",
     "edge",
     "edge_ratio",
@@ -67,12 +66,8 @@ class Background(NamedTuple):
     status: Int8[Array, "*batch"]
 
 
-class Edge(NamedTuple):
-    """Counts above the background and their variance; of batch shape (...). NaN where the fit failed.
-
-    POOR_FIT, RISING_BACKGROUND and EMPTY_CHANNELS are doubts: the counts are there, and the scalarizers take them for
-    failed measurements.
-    """
+class _Edge(NamedTuple):
+    """What `edge` returns, and describes."""
 
     counts: Float[Array, "*batch"]
     variance: Float[Array, "*batch"]
@@ -210,7 +205,7 @@ def edge(
     window: _Window,
     method: str = "log",
     gain: ArrayLike = 1.0,
-) -> Edge:
+) -> _Edge:
     """Counts of an edge: I = sum over the window of counts - b(E).
 
     var I = gain sum y + (db/dp)^T C (db/dp), p the two parameters of the background: the second term is what
@@ -224,7 +219,9 @@ def edge(
         method, gain: of `power_law`.
 
     Returns:
-        `Edge` of batch shape (...).
+        Each of shape (...), NaN where the fit failed: counts above the background, their variance, counts of the
+        background below them, and status, int8 code of `Status`. POOR_FIT, RISING_BACKGROUND and EMPTY_CHANNELS are
+        doubts: the counts are there, and the scalarizers take them for failed measurements.
 
     Raises:
         ValueError: as `power_law`, or windows that overlap.
@@ -239,7 +236,7 @@ def edge(
 
 
 @jax.jit
-def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> Edge:
+def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> _Edge:
     reference = jnp.where(inside, x, fit.reference)
     below = jnp.where(inside, background(reference, fit), 0.0)
     total = jnp.sum(jnp.where(inside, y, 0.0), axis=-1)
@@ -253,7 +250,7 @@ def _edge(x: Array, y: Array, fit: Background, inside: Array, gain: Array) -> Ed
     good = stated & jnp.isfinite(variance)
     values = [jnp.where(good, v, jnp.nan) for v in (total - under, variance, under)]
     last = jnp.where(good | ~stated, status, jnp.int8(Status.NOT_CONVERGED)).astype(jnp.int8)
-    return Edge(values[0], values[1], values[2], last)
+    return _Edge(values[0], values[1], values[2], last)
 
 
 def edge_scalarizer(fit_window: _Window, window: _Window, **options) -> Scalarizer:

@@ -20,21 +20,18 @@ from gpax_lab.spectra._fit import normal_solve
 from gpax_lab.spectra._loop import coercive_biases, loop_area
 
 __all__ = [
-    "Family",
     "forc_distribution",
     "loop_family",
     "split_cycles",
 ]
 
 
-class Family(NamedTuple):
-    """What `loop_family` finds cycle by cycle."""
+class _Family(NamedTuple):
+    """What `loop_family` returns, and describes."""
 
-    amplitude: Float[Array, " c"]  # (c,) V, half of the cycle's range
-    area: Float[Array, "*batch c"]  # (..., c) signed, response x V
-    coercive: Float[
-        Array, "*batch c 2"
-    ]  # (..., c, 2) V, zero crossings of the rising and the falling branch; NaN where there is none
+    amplitude: Float[Array, " c"]
+    area: Float[Array, "*batch c"]
+    coercive: Float[Array, "*batch c 2"]
 
 
 def split_cycles(
@@ -63,12 +60,19 @@ def split_cycles(
     return cut, r.reshape(*r.shape[:-1], cycles, -1)
 
 
-def loop_family(bias: ArrayLike, response: ArrayLike) -> Family:
+def loop_family(bias: ArrayLike, response: ArrayLike) -> _Family:
     """Area and coercive biases against the amplitude of the cycle.
 
     Args:
         bias: (c, n) V, of `split_cycles`.
         response: (..., c, n).
+
+    Returns:
+        amplitude (c,) V, half of the range of each cycle; area (..., c), signed, response x V; coercive (..., c, 2) V,
+        the zero crossings of the rising and the falling branch, NaN where there is none.
+
+    Raises:
+        ValueError: other shapes.
     """
     v, r = floating(bias, "the bias"), floating(response, "the response")
     if v.ndim != 2 or r.shape[-2:] != v.shape:
@@ -78,7 +82,7 @@ def loop_family(bias: ArrayLike, response: ArrayLike) -> Family:
     coercive = jax.vmap(jax.vmap(coercive_biases), in_axes=(None, 0))(v, flat)
     batch = r.shape[:-1]
     amplitude = 0.5 * (jnp.max(v, axis=1) - jnp.min(v, axis=1))
-    return Family(amplitude, area.reshape(batch), coercive.reshape(*batch, 2))
+    return _Family(amplitude, area.reshape(batch), coercive.reshape(*batch, 2))
 
 
 def forc_distribution(

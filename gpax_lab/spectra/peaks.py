@@ -20,7 +20,6 @@ from gpax_lab.spectra._residual import LITTLE, NOT_NOISE, neighbour_correlation
 from gpax_lab.spectra._scalarizer import Scalarizer
 
 __all__ = [
-    "Alignment",
     "align",
     "fit_peak",
     "peak_ratio",
@@ -274,16 +273,15 @@ _SURE = 1.5
 come so high."""
 
 
-class Alignment(NamedTuple):
-    """Attributes: shift (...) channels TO APPLY (as `shift_spectra` does); variance (...) of it; spectra (..., n)
-    aligned. All NaN where a spectrum is not finite or shows no peak like the reference's."""
+class _Alignment(NamedTuple):
+    """What `align` returns, and describes."""
 
     shift: Float[Array, "*batch"]
     variance: Float[Array, "*batch"]
     spectra: Float[Array, "*batch n"]
 
 
-def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: ArrayLike = 1.0) -> Alignment:
+def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: ArrayLike = 1.0) -> _Alignment:
     """Zero-loss alignment: the shift of each spectrum onto a reference, to a small fraction of a channel.
 
     The top of the cross-correlation of both less their medians: its highest whole channel by FFT, then a DFT on a grid
@@ -298,7 +296,9 @@ def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: Ar
         gain: detector counts per electron.
 
     Returns:
-        `Alignment`; the aligned spectra keep their counts as far as these stay inside.
+        shift (...) channels TO APPLY (as `shift_spectra` does), its variance (...), and the aligned spectra (..., n),
+        which keep their counts as far as these stay inside. All NaN where a spectrum is not finite or shows no peak
+        like the reference's.
 
     Raises:
         ValueError: spectra of another length.
@@ -310,7 +310,7 @@ def align(reference: ArrayLike, spectra: ArrayLike, upsample: int = 32, gain: Ar
     moves, variance = _shifts(a.astype(b.dtype), flat, jnp.asarray(gain, b.dtype), upsample)
     moves = moves.reshape(b.shape[:-1])
     moved = jnp.where(jnp.isfinite(moves)[..., None], shift_spectra(b, moves), jnp.nan)
-    return Alignment(moves, variance.reshape(moves.shape), moved)
+    return _Alignment(moves, variance.reshape(moves.shape), moved)
 
 
 @partial(jax.jit, static_argnames="upsample")

@@ -20,7 +20,6 @@ from gpax_lab.core._types import Float, Int8
 from gpax_lab.spectra._scalarizer import Estimate, Scalarizer
 
 __all__ = [
-    "Gap",
     "derivative",
     "gap",
     "gap_scalarizer",
@@ -31,15 +30,8 @@ _BOLTZMANN = 8.617333262e-5
 """eV/K, CODATA 2018."""
 
 
-class Gap(NamedTuple):
-    """Of batch shape (...), V; NaN where the status is not OK.
-
-    Attributes:
-        width: (...) upper less lower edge.
-        lower, upper: (...) edges.
-        width_variance, lower_variance, upper_variance: (...) V^2, from the noise of the conductance.
-        status: (...) int8 code of `Status`.
-    """
+class _Gap(NamedTuple):
+    """What `gap` returns, and describes."""
 
     width: Float[Array, "*batch"]
     lower: Float[Array, "*batch"]
@@ -140,7 +132,7 @@ def normalized_conductance(
 
 def gap(
     bias: ArrayLike, conductance: ArrayLike, threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2
-) -> Gap:
+) -> _Gap:
     """Edges where the conductance first rises above a threshold on either side of zero bias, between points linearly.
 
     var V_edge = sigma^2 ((1 - f)^2 + f^2 + 2 f (1 - f) rho) / slope^2 for a crossing at fraction f of a step, rho the
@@ -157,7 +149,9 @@ def gap(
             independent, as from a lock-in.
 
     Returns:
-        `Gap`.
+        Each of shape (...), NaN where the status is not OK: width V, upper less lower edge; lower and upper V;
+        width_variance, lower_variance and upper_variance V^2, from the noise of the conductance; status, int8 code of
+        `Status`.
 
     Raises:
         ValueError: a bias that does not rise.
@@ -183,11 +177,11 @@ def _neighbours(window: int, order: int) -> float:
 
 
 @partial(jax.jit, static_argnames=("reach", "rho"))
-def _gaps(v: Array, y: Array, limit: Array, noise: Array, reach: int, rho: float) -> Gap:
+def _gaps(v: Array, y: Array, limit: Array, noise: Array, reach: int, rho: float) -> _Gap:
     return jax.vmap(lambda row, level: _gap(v, noise, row, level, reach, rho))(y, limit)
 
 
-def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float) -> Gap:
+def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float) -> _Gap:
     high, n = y > limit, v.size
     middle = jnp.argmin(jnp.abs(v))
     index = jnp.arange(n)
@@ -217,7 +211,7 @@ def _gap(v: Array, noise: Array, y: Array, limit: Array, reach: int, rho: float)
     )
     values = (upper - lower, lower, upper, lower_variance + upper_variance, lower_variance, upper_variance)
     w, lo, up, w_var, lo_var, up_var = (jnp.where(status == Status.OK, value, jnp.nan) for value in values)
-    return Gap(w, lo, up, w_var, lo_var, up_var, status)
+    return _Gap(w, lo, up, w_var, lo_var, up_var, status)
 
 
 def gap_scalarizer(threshold: ArrayLike, sigma: ArrayLike, window: int = 1, order: int = 2) -> Scalarizer:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from gpax_instruments.drivers import PFM
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, LinkLost, LinkTimeout
-from gpax_instruments.links import TAG_ECHO, Scpi, open_link
+from gpax_instruments.links import open_link
 from gpax_instruments.links._link import SocketLink
+from gpax_instruments.links._scpi import TAG_ECHO, Scpi
 from gpax_instruments.twins import start_pfm
 from scripted import impatient
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from gpax_instruments import _codecs as codecs
 from gpax_instruments.errors import LINK_FAULTS, BadFrame, DeviceError, LinkLost, LinkTimeout
-from gpax_instruments.links import TAG_ECHO, TAG_ESE, Scpi
 from gpax_instruments.links._link import SocketLink
+from gpax_instruments.links._scpi import TAG_ECHO, TAG_ESE, Scpi
 from scripted import given_up
 
 RAMP = np.arange(1000, dtype="<f4")

@@ -5,7 +5,6 @@ and on any stack of them; sets larger than memory go through `spectra.streams`.
 """
 
 from gpax_lab.spectra.stem4d._detectors import (
-    CentreOfMass,
     annular,
     centre_of_mass,
     deflection,
@@ -13,7 +12,6 @@ from gpax_lab.spectra.stem4d._detectors import (
     virtual_detector,
 )
 from gpax_lab.spectra.stem4d._fields import (
-    DetectorRotation,
     align_detector,
     charge,
     charge_variance,
@@ -25,8 +23,6 @@ from gpax_lab.spectra.stem4d._fields import (
 from gpax_lab.spectra.stem4d._strain import Discs, Lattice, Strain, find_discs, fit_lattice, strain
 
 __all__ = [
-    "CentreOfMass",
-    "DetectorRotation",
     "Discs",
     "Lattice",
     "Strain",

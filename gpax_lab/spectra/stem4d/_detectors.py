@@ -92,7 +92,7 @@ def _without_dead(intensity: Array, weight: Array) -> Array:
 
 
 class CentreOfMass(NamedTuple):
-    """Attributes: value (..., 2) row and column in pixels from the centre; variance (..., 2); counts (...)."""
+    """What `centre_of_mass` returns, and describes."""
 
     value: Float[Array, "*batch 2"]
     variance: Float[Array, "*batch 2"]
@@ -113,7 +113,8 @@ def centre_of_mass(
         mask: (n, m) weights of pixels, e.g. 0 where the detector is dead.
 
     Returns:
-        `CentreOfMass`; NaN where a pattern is empty or holds a value that is not finite.
+        value (..., 2), row and column in pixels from the centre, its variance (..., 2), and counts (...); NaN where a
+        pattern is empty or holds a value that is not finite.
     """
     intensity = _floating(patterns)
     if intensity.ndim < 2:

@@ -60,14 +60,7 @@ def without_descan(deflection: Float[Array, "h w 2"]) -> Float[Array, "h w 2"]:
 
 
 class DetectorRotation(NamedTuple):
-    """What `align_detector` found.
-
-    Attributes:
-        field: (h, w, 2) in the axes of the scan.
-        angle: () radians by which the field was rotated.
-        residual_curl: () mean squared curl that is left over the mean squared divergence: near 0 where there is a
-            field, above about 0.5 where there is nothing but noise, and the angle then means nothing.
-    """
+    """What `align_detector` returns, and describes."""
 
     field: Float[Array, "h w 2"]
     angle: Float[Array, ""]
@@ -83,6 +76,11 @@ def align_detector(field: Float[Array, "h w 2"], step: tuple[float, float] = (1.
     Args:
         field: (h, w, 2).
         step: between scan positions along rows and columns, in any unit: their ratio matters.
+
+    Returns:
+        field (h, w, 2) in the axes of the scan; angle () in radians by which it was rotated; residual_curl (), the mean
+        squared curl that is left over the mean squared divergence: near 0 where there is a field, above about 0.5 where
+        there is nothing but noise, and the angle then means nothing.
     """
     u, v = field[..., 0], field[..., 1]
     du, dv = (jnp.stack(jnp.gradient(a, *step)) for a in (u, v))

@@ -38,8 +38,9 @@ class Scpi:
     Args:
         link: an open link; this client owns it from here on.
         timeout_s: seconds for one exchange, whatever its size.
-        tag: echo query with ``{n}`` in it (:data:`TAG_ECHO`, :data:`TAG_ESE`), or None. Needed on raw sockets; HiSLIP
-            numbers its messages itself. Without it, only the check for stray bytes before each query protects.
+        tag: echo query with ``{n}`` in it, or None: ``"SYST:TAG? {n}"`` where the instrument has it, as the simulated
+            ones do, ``"*ESE {n};*ESE?"`` on every IEEE 488.2 instrument. Needed on raw sockets; HiSLIP numbers its
+            messages itself. Without it, only the check for stray bytes before each query protects.
         setup: what must be sent again after a reconnection; it may use ``query`` and ``write``, and must do no harm
             when repeated.
         attempts: how often a read declared repeatable is tried in all.
