@@ -19,7 +19,10 @@ from scripted import eventually
 from gpax_lab.core import Axis, MoveRefused
 from gpax_lab.storage import JournalError, read
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="processes are stopped by signals of POSIX"),
+]
 HERE = Path(__file__).parent
 
 
