@@ -34,6 +34,7 @@ class AskTell:
         names: (d,) of the inputs.
         units: (d,) of the inputs.
         output: name and unit of what is measured.
+        closed: whether the journal is closed.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class AskTell:
     ) -> None:
         self.names, self.units, self.output = tuple(names), tuple(units), output
         self._asking, self._journal, self._lock = asking, journal, threading.RLock()
+        self.closed = False
 
     # Asking.
 
@@ -364,9 +366,24 @@ class AskTell:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        leave = getattr(self._journal, "__exit__", None)
-        if leave is not None:
-            leave(kind, error, trace)
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            leave = getattr(self._journal, "__exit__", None)
+            try:
+                if kind is None:
+                    self._asking.stop("closed; open it again to go on")
+            finally:
+                if leave is not None:
+                    leave(kind, error, trace)
+
+    def _give_up(self) -> None:
+        """Close the journal, and write no more: the file is opened anew."""
+        with self._lock:
+            if not self.closed:
+                self.closed = True
+                self._journal.__exit__(KeyboardInterrupt, None, None)  # type: ignore[attr-defined] # without an export
 
 
 def _same(a: float, b: float) -> bool:

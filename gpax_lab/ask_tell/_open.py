@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +25,8 @@ Inputs = Mapping[str, str | tuple[str, float, float]]
 NAMELESS = ("y", "1")
 """Name and unit of what is measured, where nobody says it."""
 
-_OPEN: "WeakValueDictionary[Path, Campaign]" = WeakValueDictionary()
-"""Journals that this process has opened, by their files."""
+_OPEN: dict[Path, AskTell] = {}
+"""Campaigns that this process has opened and not closed, by their files."""
 
 
 def open_campaign(
@@ -94,29 +93,35 @@ def open_campaign(
         num_steps=num_steps,
     )
     given.check()
-    if not isinstance(where, str | Path):
-        header = where.history[0].header if where.history else {}
-        return _asked(experiment, where, given.with_kept(header), extend, again)
-    path = Path(where)
+    if isinstance(where, str | Path):
+        return _in_file(Path(where), experiment, given, extend, again)
+    header = where.history[0].header if where.history else {}
+    return _asked(experiment, where, given.with_kept(header), extend, again)
+
+
+def _in_file(path: Path, experiment: Experiment, given: "_Setup", extend: Extend | None, again: bool) -> AskTell:
     journal = _going_on(path)
     begun = journal is None
     if journal is None:
         journal = Campaign.create(path, given.header())
-    _OPEN[path.resolve()] = journal
     try:
-        return _asked(experiment, journal, given.with_kept(journal.header), extend, again)
+        opened = _asked(experiment, journal, given.with_kept(journal.header), extend, again)
     except BaseException:
         journal.journal.close()
         if begun:  # nothing is in it that a better call could need
             path.unlink(missing_ok=True)
         raise
+    _OPEN[path.resolve()] = opened
+    return opened
 
 
 def _going_on(path: Path) -> Campaign | None:
     """The campaign in a file; None where there is no file, or one whose creation was cut short, which is set aside."""
+    for place in [place for place, campaign in _OPEN.items() if campaign.closed]:
+        del _OPEN[place]
     older = _OPEN.pop(path.resolve(), None)
     if older is not None:
-        older.journal.close()
+        older._give_up()
     try:
         return Campaign.open(path) if path.exists() else None
     except JournalEmpty:
@@ -180,7 +185,6 @@ class _Setup:
             raise ValueError("a campaign begins with a random key: key=jax.random.key(0), or key=0.")
         name, unit = self.output or NAMELESS
         return {
-            "settings": {},
             "axes": list(self._axes()),
             "quantity": {"name": str(name), "unit": str(unit)},
             "ask_tell": {

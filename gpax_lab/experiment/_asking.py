@@ -370,6 +370,10 @@ class Asking:
         header, arrays = to_record(Discard(token, why=why, by=by))
         self._write([("intervention", self.journal.step, header, arrays)])
 
+    def stop(self, reason: str) -> None:
+        """Record that nobody asks and tells any more for now."""
+        self.journal.flush(("stop", self.journal.step, {"reason": reason, "finished": False}, {}))
+
     def _write(self, records: Sequence[Record]) -> None:
         """Make records durable, together with what waits, and take them in as a reader of the journal would."""
         self.journal.flush(*records)

@@ -219,7 +219,10 @@ def test_who_opens_it_again_has_to_mean_the_same(pairs, path):
     newer = opened(path, pairs)  # the same cell once more
     with pytest.raises(JournalError, match="closed"):
         older.fail(0)
+    assert older.closed
+    older.close()  # too late to matter
     newer.close()
+    assert records(path, "stop")[-1].header["reason"] == "closed; open it again to go on"
     for other, words in [
         ({"key": 5}, "another key"),
         ({"seeds": [[0.3]]}, "other seeds"),
