@@ -11,7 +11,7 @@ from gpax_lab.models import deep_kernel, gp, parametric, sparse
 NOT_KERNELS = ["Matern", None, 2.0, means.zero, kernels.Kernel]
 
 
-@pytest.mark.parametrize("given", NOT_KERNELS, ids=repr)
+@pytest.mark.parametrize("given", NOT_KERNELS, ids=lambda value: getattr(value, "__name__", repr(value)))
 @pytest.mark.parametrize(
     "build",
     [
@@ -31,7 +31,7 @@ def test_what_is_no_kernel_is_refused_with_an_example(build, given):
     assert "_Function" not in str(refused.value)
 
 
-@pytest.mark.parametrize("given", ["linear", 0.0, kernels.rbf, means.Law], ids=repr)
+@pytest.mark.parametrize("given", ["linear", 0.0, kernels.rbf, means.Law], ids=lambda value: getattr(value, "__name__", repr(value)))
 @pytest.mark.parametrize(
     "build",
     [
