@@ -146,10 +146,11 @@ def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _main_items(main: Main, metadata: dict[str, Any]) -> Iterable[Item]:
     group = f"/{ROOT}/{main.name}"
     names = [axis.name for axis in main.axes]
-    about: dict[str, Any] = {"NX_class": "NXdata", "signal": main.name, "axes": names, "title": main.title}
+    about: dict[str, Any] = {"NX_class": "NXdata", "signal": main.name, "axes": names}
     if len(names) > 1:
         about["interpretation"] = "spectrum"  # the last dimension is what one detector reading is made of
     yield Item(group, None, about)
+    yield Item(f"{group}/title", main.title, {})
     for axis in main.axes:
         described = {"name": axis.name, "units": axis.unit, "quantity": axis.quantity, "dimension_type": axis.kind}
         yield Item(f"{group}/{axis.name}", axis.values, described)

@@ -148,7 +148,7 @@ def test_arrays_of_different_length_are_kept_apart(tmp_path):
         root = file["campaign"]
         assert root["y/y"].shape == (2, 3)
         assert root["y_2/y_2"].shape == (2, 4)
-        assert root["y_2"].attrs["title"] == "y"
+        assert root["y_2/title"].asstr()[()] == "y"
         np.testing.assert_array_equal(root["y_2/reading_index"], [1, 3])
         assert root["image/image"].shape == (1, 2, 3)
         assert root["image/image"].dtype == np.uint8
@@ -174,8 +174,8 @@ def test_two_quantities_and_odd_names(tmp_path):
         np.testing.assert_array_equal(root["status_2/status_2"], [1.0, 1.0, 1.0])
         np.testing.assert_array_equal(root["b/b"], [2.0, 3.0, 4.0])
         assert root["b/b"].attrs["units"] == "µm"
-        assert root["b"].attrs["title"] == "b/µ"
-        assert root["a_b_c"].attrs["title"] == "a b/c"
+        assert root["b/title"].asstr()[()] == "b/µ"
+        assert root["a_b_c/title"].asstr()[()] == "a b/c"
 
 
 def test_positions_that_do_not_fit_together_are_an_error(tmp_path):
