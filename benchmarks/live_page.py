@@ -8,9 +8,11 @@ refused, and an honest one between them is taken. One JSON line a result; the ex
 
 import argparse
 import http.client
+import importlib.util
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+
+from gpax_lab.storage import read
 
 ALLOWED_S, GROWTH_MB = 0.2, 24.0
 failures: list[str] = []
@@ -94,8 +98,12 @@ class Browser(threading.Thread):
 
     def wish(self, action: str, **given):
         """Ask for something as the page does."""
-        body = json.dumps({"action": action, "given": given, "by": "benchmark", "why": ""})
-        return self.request("POST", "/act", body, Origin=f"http://{self.host}", Content_Type="application/json")
+        return self.post("/act", {"action": action, "given": given, "by": "benchmark", "why": ""})
+
+    def post(self, path: str, value: dict):
+        """Send JSON from our own origin."""
+        origin = f"http://{self.host}"
+        return self.request("POST", path, json.dumps(value), Origin=origin, Content_Type="application/json")
 
     def run(self):
         connection = http.client.HTTPConnection(self.host, timeout=60)
@@ -159,6 +167,42 @@ def browsers(folder: Path, host: str, first: str, count: int) -> list[Browser]:
     return found
 
 
+class Screen:
+    """Chromium with the page open, where both are there: when each measurement stood on it."""
+
+    def __init__(self, link: str) -> None:
+        self.seen: list[tuple[float, str]] = []
+        path = shutil.which("chromium") or shutil.which("chromium-browser")
+        if path is None or importlib.util.find_spec("playwright") is None:
+            self.page = None
+            return
+        from playwright.sync_api import sync_playwright
+
+        self.started = sync_playwright().start()
+        self.page = self.started.chromium.launch(executable_path=path, args=["--no-sandbox"]).new_page()
+        self.page.goto(link)
+        self.page.wait_for_selector("#last dd", state="attached")
+        self.page.evaluate(
+            """() => { window.seen = []; const last = document.querySelector('#last');
+            new MutationObserver(() => requestAnimationFrame(() => window.seen.push([Date.now() / 1000,
+            last.querySelector('dd').textContent]))).observe(last, {childList: true}); }"""
+        )
+
+    def close(self) -> None:
+        """Keep what it saw."""
+        if self.page is not None:
+            self.seen = [(at, text.split()[0]) for at, text in self.page.evaluate("window.seen") if text]
+            self.started.stop()
+
+    def delays(self, walls: list[float]) -> list[float]:
+        """s from each measurement's entry, in order, to the screen."""
+        first: dict[int, float] = {}
+        for at, number in self.seen:
+            if number.isdecimal():
+                first.setdefault(int(number), at)
+        return [at - walls[number - 1] for number, at in first.items() if 0 < number <= len(walls)]
+
+
 def quantiles(values: list[float]) -> dict[str, float]:
     return {
         "median": round(statistics.median(values), 4),
@@ -175,27 +219,30 @@ def latency(quick: bool) -> None:
         process, host, first = started(folder, 0.05, 6 if quick else 40, "nuts", fresh=True)
         try:
             found = browsers(folder, host, first, 3)
+            screen = Screen((folder / "film.link").read_text(encoding="utf-8").strip())
             compiling, running = [], []
-            fitted = None
+            fitted = False
             while process.poll() is None:
-                asked = time.time()
-                try:
-                    answer, data = found[0].wish("pin", x=[[0.5, 0.5]])
-                except OSError:
-                    break
                 fitted = fitted or found[0].maps > 0
-                if answer.status == 202:
-                    (running if fitted else compiling).append((json.loads(data)["id"], asked))
-                    time.sleep(0.2)
-                    found[0].request(
-                        "POST", "/withdraw", json.dumps({"id": json.loads(data)["id"]}), Origin=f"http://{host}",
-                        Content_Type="application/json",
-                    )  # fmt: skip
-                time.sleep(1.0)
+                try:
+                    asked = time.time()
+                    answer, data = found[0].wish("pin", x=[[0.5, 0.5]])
+                    if answer.status == 202:
+                        name = json.loads(data)["id"]
+                        (running if fitted else compiling).append((name, asked))
+                        time.sleep(0.3)
+                        found[0].post("/withdraw", {"id": name})
+                except OSError:
+                    break  # the campaign is over
+                time.sleep(0.7)
             process.wait(timeout=60)
+            screen.close()
         finally:
             process.kill()
             process.stdout.close()
+        walls = [entry.wall for entry in read(folder / "film.gpxj").of("reading")]
+        if seen := screen.delays(walls):
+            report("entry to screen", quantiles(seen), "s", ALLOWED_S, statistics.median(seen) < ALLOWED_S)
         for words, wishes in (("while compiling", compiling), ("while running", running)):
             seen = [one.wishes[name] - asked for name, asked in wishes for one in found if name in one.wishes]
             if seen:
@@ -318,15 +365,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--only", choices=["hostile", "latency", "memory"])
     parser.add_argument("--campaign", nargs=4, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.campaign:
         folder, wait_s, steps, sampler = given.campaign
         campaign(Path(folder), float(wait_s), int(steps), sampler)
         return
-    hostile(300 if given.quick else 5000)
-    latency(given.quick)
-    memory(given.minutes or (0.5 if given.quick else 30.0))
+    if given.only in (None, "hostile"):
+        hostile(300 if given.quick else 5000)
+    if given.only in (None, "latency"):
+        latency(given.quick)
+    if given.only in (None, "memory"):
+        memory(given.minutes or (0.5 if given.quick else 30.0))
     if failures:
         sys.exit(f"falls short: {', '.join(failures)}")
 

@@ -82,6 +82,7 @@ def application(board: Board, gates: Gate, cookie: str, used: Callable[[], None]
         Route("/events", handlers.events),
         Route("/map/{layer}", handlers.layer),
         Route("/raw/{number:int}", handlers.raw),
+        Route("/fit/{number:int}", handlers.fit),
         Route("/report", handlers.report),
         Route("/act", handlers.act, methods=["POST"]),
         Route("/withdraw", handlers.withdraw, methods=["POST"]),
@@ -106,7 +107,7 @@ class _Handlers:
         """The page; or, with a token, the cookie that opens it."""
         token = request.query_params.get("token")
         try:
-            if token is not None:
+            if token is not None and request.method == "GET":  # whoever only asks for the head opens nothing
                 secret = self._gate.exchange(token)
                 await asyncio.to_thread(self._used)
                 answer = HTMLResponse(_OPENING)  # not a redirect: that would be a request from another site's link
@@ -149,6 +150,11 @@ class _Handlers:
         if found is None:
             raise Refused(404, "there is no such measurement, or it is too old to be kept here")
         return JSONResponse(found)
+
+    async def fit(self, request: Request) -> Response:
+        """The curve that describes a measurement; the first one of its kind compiles."""
+        self._session(request)
+        return JSONResponse(await asyncio.to_thread(self._board.fit, request.path_params["number"]))
 
     async def report(self, request: Request) -> Response:
         """The comparison of hypotheses in words, as it was last made; asking for it has it made anew."""

@@ -14,6 +14,7 @@ from gpax_lab.experiment import Event, State
 from gpax_lab.hypotheses import ModelAverage, comparison_report
 from gpax_lab.live import _view as view
 from gpax_lab.live._digest import digest, raw
+from gpax_lab.live._fits import fitted
 from gpax_lab.live._follow import Follower
 from gpax_lab.live._inbox import Inbox
 from gpax_lab.live._painter import Painter, Reading
@@ -118,7 +119,10 @@ class Board:
     def see(self, event: Event) -> None:
         """Take note of how far `run` is."""
         self._phase = event.phase
-        self._event_step = event.step if event.phase == "learn" else self._event_step
+        if event.phase == "learn":
+            self._event_step = event.step
+            if self.inbox is not None:
+                self.inbox.follow(event.step)
         if event.state is not None:
             self.show(event.state)
         self._tell()
@@ -139,6 +143,12 @@ class Board:
         with self._lock:
             record = self._raw.get(number)
         return None if record is None else raw(record)
+
+    def fit(self, number: int) -> dict[str, Any]:
+        """The curve that describes a measurement, by the number of its entry; {} where there is none."""
+        with self._lock:
+            record = self._raw.get(number)
+        return {} if record is None else fitted(record)
 
     def want_report(self) -> None:
         """Have the comparison of hypotheses put into words."""

@@ -75,6 +75,12 @@ def _fit(diagnostics: Mapping[str, Any]) -> dict[str, Any]:
     return told | {"ok": code == Status.OK, "outcome": code.name.lower(), "words": words}
 
 
+def on_screen(values: np.ndarray) -> list[Any]:
+    """A curve (n,), thinned to what a screen shows, as plain values."""
+    at = np.unique(np.linspace(0, len(values) - 1, min(len(values), _POINTS)).astype(int))
+    return plain(values[at])
+
+
 def raw(record: JournalRecord) -> dict[str, Any]:
     """The arrays of a measurement as an instrument gave them, thinned to what a screen shows, with their units.
 
@@ -96,8 +102,8 @@ def raw(record: JournalRecord) -> dict[str, Any]:
         if values.ndim == 0 or values.size == 1:
             numbers[name] = {"unit": unit, "value": plain(float(values.ravel()[0]))}
         elif values.ndim == 1:
-            at = np.unique(np.linspace(0, len(values) - 1, min(len(values), _POINTS)).astype(int))
-            curves[name] = {"unit": unit, "values": plain(values[at]), "index": at.tolist()}
+            index = on_screen(np.arange(len(values)))
+            curves[name] = {"unit": unit, "values": on_screen(values), "index": index}
         elif values.ndim == 2:
             steps = [max(1, -(-n // _IMAGE)) for n in values.shape]
             images[name] = {

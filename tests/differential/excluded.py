@@ -23,6 +23,8 @@ EXCLUDED = {
         acquisition._acquisition.as_acquisition
         acquisition._acquisition.need_positive
         acquisition._acquisition.only_among
+        acquisition._candidates.closing
+        acquisition._candidates.with_room
         acquisition._domain.as_region
         core._ahead.
         core._axes.

@@ -51,16 +51,10 @@ def main(folder: Path, wait_s: float, steps: int, sampler=None) -> None:
         what = ("loop area", "pm V")
         facts = Facts("A film", AXES, what, np.asarray(where.points), steps, True, True, [*scalarizers])
         page = Page(path, facts, inbox, link=path.with_suffix(".link"), told=lambda link: print(link, flush=True))
-
-        def callback(event):
-            page.callback(event)
-            if event.phase == "learn":
-                inbox.follow(event.step)
-
         with page:
             end = run(
                 experiment, Slow(wait_s), campaign, steps, seeds=seeds, key=jax.random.key(1), scalarize=scalarizers,
-                hooks=[inbox, page], hold=inbox.hold, stop=inbox.stop, callback=callback, rules=rules,
+                hooks=[inbox, page], hold=inbox.hold, stop=inbox.stop, callback=page.callback, rules=rules,
             )  # fmt: skip
             print(end.reason, flush=True)
 

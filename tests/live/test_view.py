@@ -113,6 +113,31 @@ def test_raw_arrays_are_thinned_to_a_screen(tmp_path):
     assert found["numbers"]["one"] == {"unit": "", "value": 3.0}
 
 
+def test_a_known_spectrum_is_drawn_with_the_curve_that_describes_it(tmp_path):
+    from gpax_lab.live._fits import fitted
+    from gpax_lab.spectra import loops, sho
+
+    bias = np.asarray(loops.triangle(8.0, 64))
+    response = np.asarray(loops.loop_function(bias, jnp.array([-1.0, 2.0, 2.5, -2.5, 0.01, 0.8, 0.9, 0.9, 0.8])))
+    noise = 0.01 * np.random.default_rng(0).normal(size=64)
+    f = np.linspace(300e3, 340e3, 200)
+    curve = np.asarray(sho.sho_response(f, jnp.array([1.0, 320e3, 90.0, 0.4])))
+    kinds = {"loop": {"bias": bias, "response": response + noise},
+             "resonance": {"frequency": f, "real": curve.real, "imaginary": curve.imag},
+             "else": {"current": np.arange(5.0)}, "broken": {"bias": bias, "response": response * np.nan}}  # fmt: skip
+    path = tmp_path / "a.gpxj"
+    with Campaign.create(path, {"settings": {}}) as campaign:
+        for name, arrays in kinds.items():
+            header = {"token": name, "value": 1.0, "ok": True, "reason": "", "flags": [], "units": {}}
+            more = {"x": np.zeros(1), "y": np.array(1.0), "noise": np.array(0.0)}
+            campaign.append(("reading", 0, header, {f"raw/{key}": value for key, value in arrays.items()} | more))
+    found = {record.header["token"]: fitted(record) for record in read(path).of("reading")}
+    np.testing.assert_allclose(found["loop"]["curves"]["response"], response, atol=0.03)
+    np.testing.assert_allclose(found["resonance"]["curves"]["real"], curve.real, atol=1e-3 * abs(curve).max())
+    assert found["resonance"]["ok"]
+    assert found["else"] == found["broken"] == {}
+
+
 def test_a_journal_is_followed_entry_by_entry_whatever_is_torn(whole, tmp_path):
     """Byte by byte: every entry once, in order, as soon as it is whole."""
     data = whole[2].read_bytes()

@@ -216,6 +216,7 @@ function last() {
   if (p.reason) rows.push(['Why', p.reason]);
   if (p.flags && p.flags.length) rows.push(['Flags', p.flags.join(', ')]);
   if (p.seconds) rows.push(['Took', `${number(p.seconds, 3)} s`]);
+  if (S.raw && S.raw.fit) rows.push(['Fit', `${S.raw.fit.name}: ${S.raw.fit.words}`]);
   if (S.raw) for (const [name, v] of Object.entries(S.raw.numbers)) rows.push([name, `${number(v.value)} ${v.unit}`]);
   $('discard').hidden = !S.facts.may_act || p.ok === false || S.discarded.has(p.token) || Boolean(S.ended);
   if (S.discarded.has(p.token)) rows.push(['Discarded', 'by a person']);
@@ -229,13 +230,17 @@ async function got(path, read) { // null where the campaign does not answer
 async function fetchRaw(n) {
   S.raw = await got(`/raw/${n}`, (answer) => answer.json());
   redraw();
+  if (!S.raw || !Object.keys(S.raw.curves).length) return;
+  const fit = await got(`/fit/${n}`, (answer) => answer.json());
+  if (fit && fit.name && S.rawOf === n) S.raw.fit = fit;
+  redraw();
 }
 function signals() {
   const canvas = $('raw'), raw = S.raw, curves = raw ? Object.entries(raw.curves) : [], images = raw ? Object.entries(raw.images) : [];
   canvas.hidden = !curves.length && !images.length;
   if (canvas.hidden) return;
   if (!curves.length) { drawImage(canvas, images[0][1].values, label(images[0][0], images[0][1].unit)); return; }
-  const fit = raw.fit || {}, [first, ...rest] = curves, across = rest.length && rest.every(([, c]) => c.values.length === first[1].values.length);
+  const fit = raw.fit ? raw.fit.curves : {}, [first, ...rest] = curves, across = rest.length && rest.every(([, c]) => c.values.length === first[1].values.length);
   const x = across ? first[1].values : first[1].index, drawn = across ? rest : [first];
   const series = drawn.slice(0, 4).map(([, c], k) => ({ x, y: c.values, colour: hue(k), dots: c.values.length < 200 }));
   drawn.slice(0, 4).forEach(([name], k) => { if (fit[name]) series.push({ x, y: fit[name], colour: css('--mark'), dash: [6, 3] }); });

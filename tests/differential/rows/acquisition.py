@@ -10,7 +10,7 @@ from gpax_lab.acquisition import _neighbours as neighbours
 from gpax_lab.acquisition import _penalties as penalties
 from gpax_lab.acquisition import _route as route
 from gpax_lab.acquisition._acquisition import AcquisitionContext
-from gpax_lab.acquisition._candidates import domain
+from gpax_lab.acquisition._candidates import domain, is_open
 from gpax_lab.acquisition._information import parting, telling_apart
 from gpax_lab.core._observations import FAILED, Observations
 from rows.inference import KEY, belief, plain, race_of
@@ -145,6 +145,7 @@ def searches() -> list[Row]:
 
     shift = np.asarray(0.1)
     points = np.random.default_rng(2).random((5, 2))
+    closed = np.array([[[0.0, 0.3], [0.0, 1.0]], [[0.5, 0.9], [0.2, 0.6]], [[np.nan, np.nan]] * 2])
     lattice, one = np.stack(np.meshgrid(*[np.linspace(0, 1, 3)] * 2), axis=-1).reshape(-1, 2), np.ones(2)
     return [
         row(
@@ -158,6 +159,7 @@ def searches() -> list[Row]:
             contexts=("jit", "vmap"),
             core=("jit",),
         ),
+        row("acquisition._candidates.is_open", lambda: (is_open, (closed, points)), contexts=FEW),
         row(POOL, lambda: (of_pool, (small().x, small())), "questions", FEW),
         row(BOX, lambda: (of_box, (small().x, small())), "questions", FEW),
         row(
