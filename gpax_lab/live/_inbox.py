@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,14 @@ _MOST = 256
 _FIRST = {"discard": 0, "rescale": 1, "adopt": 2}
 """Order of what needs a fit, as in `run`."""
 _SHOWN = ("pin", "veto", "reweigh")
+_OPEN = ("asking", "waiting")
 _KEPT = 200
 """Decided wishes that are still shown."""
 
 
 @dataclass(frozen=True)
 class Fate:
-    """What became of a wish: "waiting", "taken", "refused" or "withdrawn", and why."""
+    """What became of a wish: "asking" a person, "waiting" for the loop, "taken", "refused" or "withdrawn", and why."""
 
     wish: Wish
     state: str = "waiting"
@@ -97,11 +98,11 @@ class Inbox:
             OSError: the folder can not be written.
         """
         with self._lock:
-            if len(self._waiting()) >= _MOST:
+            if len([fate for fate in self._fates.values() if fate.state in _OPEN]) >= _MOST:
                 raise BadWish(f"{_MOST} wishes wait already: let the campaign take some")
             if self._folder is not None:
                 leave(self._folder, wish)
-            self._fates.setdefault(wish.id, Fate(wish))
+            self._fates.setdefault(wish.id, _begun(wish))
         self.changed()
         return wish
 
@@ -109,7 +110,7 @@ class Inbox:
         """Take back a wish that still waits; returns whether it did."""
         with self._lock:
             fate = self._fates.get(name)
-            if fate is None or fate.state != "waiting" or name in self._handed:
+            if fate is None or fate.state not in _OPEN or name in self._handed:
                 return False
             self._settle(fate, "withdrawn", "")
         return True
@@ -133,7 +134,7 @@ class Inbox:
         """Take note that the journal holds an entry for a wish."""
         with self._lock:
             fate = self._fates.get(name)
-            if fate is not None and fate.state == "waiting":
+            if fate is not None and fate.state in _OPEN:
                 self._settle(fate, "refused" if kind == "refusal" else "taken", "")
 
     def __call__(self, state: State) -> list[Intervention]:
@@ -144,7 +145,7 @@ class Inbox:
             waiting = [fate for fate in self._waiting() if not fate.wish.control and fate.wish.id not in self._handed]
         if self.holding:  # what needs no fit may still be taken back
             waiting = [fate for fate in waiting if fate.wish.action in _FIRST]
-        for fate in sorted(waiting, key=lambda fate: _FIRST.get(fate.wish.action, len(_FIRST))):
+        for fate in sorted(waiting, key=lambda fate: (_FIRST.get(fate.wish.action, len(_FIRST)), fate.wish.at)):
             try:
                 action = fate.wish.intervention()
                 after = self.check(state, action)
@@ -224,7 +225,7 @@ class Inbox:
                 except (BadWish, OSError, TypeError) as error:
                     self._bad(path, str(error))
                     continue
-                self._fates[wish.id] = Fate(wish)
+                self._fates[wish.id] = _begun(wish)
                 if wish.id in self._decided:  # the program that took it was killed before it removed the file
                     self._settle(self._fates[wish.id], "taken", "")
             self.changed()
@@ -243,7 +244,7 @@ class Inbox:
             self._note(("refusal", self._step, {"action": "", "by": "", "why": "", "reason": reason}, {}))
         with self._lock:
             controls = [fate for fate in self._waiting() if fate.wish.action in CONTROLS]
-        for fate in controls:
+        for fate in sorted(controls, key=lambda fate: fate.wish.at):  # files have no order
             wish = fate.wish
             if wish.at < self._begun - 1.0:  # s, between two clocks
                 self._refuse(fate, "it was meant for the program before, which has ended")
@@ -264,8 +265,26 @@ class Inbox:
                         continue
                     told = {"question": question, "stop": wish.given["stop"]}
                     next(rule for rule in self._asking if rule.question).answer(wish.given["stop"])
+                case "approve" | "decline":
+                    if not self._answered(fate):
+                        continue
+                    told = {"asked": wish.given["asked"]}
             self._note(("act", self._step, _asked(wish) | told, {}))
             self._settle(fate, "taken", "")
+
+    def _answered(self, answer: Fate) -> bool:
+        """A person approves or declines what a program asks for; returns whether that was possible."""
+        asked = self._fates.get(answer.wish.given["asked"])
+        if asked is None or asked.state != "asking":
+            self._refuse(answer, "nothing of this id is waiting to be approved")
+            return False
+        if answer.wish.action == "approve":
+            with self._lock:
+                self._fates[asked.wish.id] = replace(asked, state="waiting")
+            return True
+        by, why = answer.wish.by or "a person", answer.wish.why
+        self._refuse(asked, f"declined by {by}{f': {why}' if why else ''}")
+        return True
 
     def follow(self, step: int) -> None:
         """Take note of the steps that are done."""
@@ -283,7 +302,7 @@ class Inbox:
             if self._folder is not None:
                 with contextlib.suppress(OSError):  # it is known by its entry in the journal, too
                     (self._folder / f"{fate.wish.id}.json").unlink(missing_ok=True)
-            settled = [name for name, one in self._fates.items() if one.state != "waiting"]
+            settled = [name for name, one in self._fates.items() if one.state not in _OPEN]
             for name in settled[:-_KEPT]:
                 del self._fates[name]
         self.changed()
@@ -293,6 +312,10 @@ class Inbox:
 
     def _waiting(self) -> list[Fate]:
         return [fate for fate in self._fates.values() if fate.state == "waiting"]
+
+
+def _begun(wish: Wish) -> Fate:
+    return Fate(wish, "asking" if wish.asks else "waiting")
 
 
 def _asked(wish: Wish) -> dict[str, Any]:

@@ -20,7 +20,7 @@ LARGEST = 64 << 10
 _ID = re.compile(r"[0-9a-f]{16}")
 _POINTS, _AXES, _WORDS, _NAME = 64, 64, 1000, 80
 
-CONTROLS = ("pause", "resume", "safe", "stop", "answer")
+CONTROLS = ("pause", "resume", "safe", "stop", "answer", "approve", "decline")
 """Acts on the loop itself: they are no interventions, and of an earlier program they mean nothing any more."""
 
 _GIVEN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -29,6 +29,8 @@ _GIVEN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "safe": ((), ()),
     "stop": ((), ()),
     "answer": (("stop",), ()),
+    "approve": (("asked",), ()),
+    "decline": (("asked",), ()),
     "pin": (("x",), ()),
     "veto": ((), ("x", "box")),
     "reweigh": (("weights",), ()),
@@ -36,6 +38,8 @@ _GIVEN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "adopt": (("name", "formula", "prior"), ("units", "inputs", "share", "noise")),
     "reject": (("name", "formula"), ()),
     "discard": (("token",), ()),
+    "suggest": ((), ("count",)),
+    "tell": (("y",), ("x", "id", "noise", "failed")),
 }
 """What each act needs, and what it may be given beside."""
 ACTIONS = tuple(_GIVEN)
@@ -51,13 +55,16 @@ class Wish:
 
     Attributes:
         action: "pause", "resume", "safe", "stop", "answer", "pin", "veto", "reweigh", "rescale", "adopt", "reject"
-            or "discard".
+            or "discard"; "approve" or "decline" what a program asks for; of campaigns without an instrument "suggest"
+            or "tell".
         given: what it needs, as plain values: `x` (n, d) or `box` (d, 2) in the units of the axes, `weights`,
-            `scalarizer`, `name`, `formula`, `prior`, `stop`, `token` of a measurement.
+            `scalarizer`, `name`, `formula`, `prior`, `stop`, `token` of a measurement, `asked` (the `id` of another
+            wish), `count`, `y`, `id`.
         by: who wishes it.
         why: for what reason.
         id: 16 hexadecimal digits.
         at: when, s since 1970.
+        asks: whether a person has to approve it before it is taken.
 
     Raises:
         BadWish: an unknown act, something missing, unknown, too long, or a number that is not finite.
@@ -76,6 +83,7 @@ class Wish:
     why: str = ""
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     at: float = field(default_factory=time.time)
+    asks: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.action, str) or self.action not in _GIVEN:
@@ -89,6 +97,8 @@ class Wish:
             raise BadWish(f"{self.action} takes no {_short(unknown[0])}")
         if not isinstance(self.id, str) or not _ID.fullmatch(self.id):
             raise BadWish("the name of a wish is 16 hexadecimal digits")
+        if not isinstance(self.asks, bool) or (self.asks and self.action in ("approve", "decline")):
+            raise BadWish("asks is true or false; an answer to a wish needs no other one")
         object.__setattr__(self, "by", words(self.by, "by", _NAME))
         object.__setattr__(self, "why", words(self.why, "why", _WORDS))
         object.__setattr__(self, "at", _number(self.at, "at"))
@@ -137,7 +147,7 @@ class Wish:
             "by": self.by,
             "why": self.why,
             "at": self.at,
-        }
+        } | ({"asks": True} if self.asks else {})
 
 
 def parse(text: bytes) -> Any:
@@ -165,8 +175,8 @@ def wish_of(text: bytes) -> Wish:
         BadWish: it holds none.
     """
     plain = parse(text)
-    if not isinstance(plain, dict) or not set(plain) <= {"id", "action", "given", "by", "why", "at"}:
-        raise BadWish("a wish is a table of id, action, given, by, why and at")
+    if not isinstance(plain, dict) or not set(plain) <= {"id", "action", "given", "by", "why", "at", "asks"}:
+        raise BadWish("a wish is a table of id, action, given, by, why, at and asks")
     if "action" not in plain:
         raise BadWish("a wish names its action")
     return Wish(**plain)
@@ -222,9 +232,9 @@ def _checked(action: str, given: Mapping[str, Any]) -> dict[str, Any]:
                     raise BadWish("box: each axis needs [low, high] with low < high")
             case "weights":
                 found[name] = [_number(one, name) for one in _list(value, name, _POINTS)]
-            case "stop":
+            case "stop" | "failed":
                 if not isinstance(value, bool):
-                    raise BadWish("stop: true or false")
+                    raise BadWish(f"{name}: true or false")
                 found[name] = value
             case "scalarizer" | "name" | "token":
                 found[name] = words(value, name, _NAME, empty=False)
@@ -232,6 +242,14 @@ def _checked(action: str, given: Mapping[str, Any]) -> dict[str, Any]:
                 found[name] = words(value, name, _WORDS, empty=False)
             case "inputs":
                 found[name] = [words(one, name, _NAME, empty=False) for one in _list(value, name, _AXES)]
+            case "asked":
+                found[name] = words(value, name, _NAME)
+                if not _ID.fullmatch(found[name]):
+                    raise BadWish("asked: the id of a wish, 16 hexadecimal digits")
+            case "count" | "id":
+                found[name] = _whole(value, name)
+            case "y":
+                found[name] = _number(value, name)
             case "share":
                 found[name] = None if value is None else _number(value, name)
             case _:  # prior, units, noise
@@ -274,6 +292,13 @@ def _number(value: Any, name: str) -> float:
     if not math.isfinite(number):
         raise BadWish(f"{name}: a finite number is needed; got {number}")
     return number
+
+
+def _whole(value: Any, name: str) -> int:
+    number = _number(value, name)
+    if number != int(number):
+        raise BadWish(f"{name}: a whole number is needed; got {_short(value)}")
+    return int(number)
 
 
 def _short(value: Any) -> str:

@@ -69,6 +69,7 @@ function acted(h) {
     case 'reject': return `reject ${h.name}: ${h.formula}`;
     case 'discard': { const p = S.points.get(h.token); return `discard measurement ${[...S.points.keys()].indexOf(h.token) + 1}${p ? ` (${at(p.x)})` : ''}`; }
     case 'safe': return 'make safe and pause';
+    case 'approve': case 'decline': return `${h.action} what was asked`;
     case 'answer': return `${h.stop ? 'stop' : 'go on'}, asked: ${h.question || ''}`;
     default: return h.action;
   }
@@ -281,12 +282,19 @@ function lists() {
   if (S.maps && S.maps.reach) news.unshift({ kind: 'warn', text: S.maps.reach, at: '' });
   if (S.maps && S.maps.fault) news.unshift({ kind: 'warn', text: `The map could not be drawn: ${S.maps.fault}`, at: '' });
   keep($('messages'), news, () => (news.length ? news.map((m) => el('li', { className: m.kind, textContent: m.at ? `${m.at}  ${m.text}` : m.text })) : [el('li', { textContent: 'Nothing to worry about.' })]));
-  const open = waiting();
+  const open = S.wishes.filter((w) => w.state === 'waiting' || w.state === 'asking');
   $('waiting-box').hidden = !open.length;
   keep($('waiting'), open, () => open.map((w) => {
     const back = el('button', { type: 'button', textContent: 'Undo' });
     back.addEventListener('click', async () => { if (await post('/withdraw', { id: w.id })) said('Taken back.'); });
-    return el('li', { className: 'wait' }, `${acted({ action: w.action, ...w.given })}${w.by ? `, ${w.by}` : ''}`, S.facts.may_act ? back : '');
+    const what = `${acted({ action: w.action, ...w.given })}${w.by ? `, ${w.by}` : ''}`;
+    if (w.state === 'waiting') return el('li', { className: 'wait' }, what, S.facts.may_act ? back : '');
+    const answers = ['approve', 'decline'].map((action) => {
+      const button = el('button', { type: 'button', textContent: action === 'approve' ? 'Approve' : 'Decline' });
+      button.addEventListener('click', () => act(action, { asked: w.id }));
+      return button;
+    });
+    return el('li', { className: 'wait ask' }, `${what} asks: ${w.why || 'no reason given'}`, ...(S.facts.may_act ? answers : []));
   }));
   const rows = S.log.slice(0, 300);
   keep($('log'), rows, () => (rows.length ? rows.map((r) => el('tr', {}, ...[r.at, r.step, r.by, r.what, r.why, r.outcome].map((v) => el('td', { textContent: String(v) })))) : [el('tr', {}, el('td', { colSpan: 6, textContent: 'Nobody has acted yet.' }))]));
