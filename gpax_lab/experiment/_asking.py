@@ -335,12 +335,22 @@ class Asking:
         count = len(self.told.asked_at)
         records, tokens = [], []
         for row in rows:
-            token = row.token or f"told{count}" + (f"-{self.journal.mark}" if self.journal.mark else "")
+            token = row.token or self._own(count)
             count += not row.token
             tokens.append(token)
             records.append(self._reading(token, row))
         self._write(records)
         return tokens
+
+    def take(self, x: np.ndarray) -> str:
+        """Token of a point (d,) of somebody's own, under way from now on; durable when this returns."""
+        self.experiment.check(x[None], "the point")
+        token = self._own(len(self.told.asked_at))
+        self._write([("intent", self.journal.step, {"token": token, "phase": "told"}, {"x": x})])
+        return token
+
+    def _own(self, number: int) -> str:
+        return f"told{number}" + (f"-{self.journal.mark}" if self.journal.mark else "")
 
     def _reading(self, token: str, row: Told) -> Record:
         if row.at is None:
