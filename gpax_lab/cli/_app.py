@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from gpax_lab._version import __version__
+from gpax_lab.cli import _agents as agents
 from gpax_lab.cli import _live as people
 from gpax_lab.cli import _run_campaign as campaigns
 from gpax_lab.cli._demo import demo_settings
@@ -38,6 +39,11 @@ _EXPECTED = (SettingsError, InstrumentInUse, JournalError, ExportError, OSError)
 Journal = Annotated[Path, typer.Argument(metavar="FILE", help="Journal of a campaign (.gpxj).")]
 Live = Annotated[bool, typer.Option("--live", help="Serve a page on which people take part.")]
 Port = Annotated[int, typer.Option(help="Of the live page; by default any that is free.", min=0, max=65535)]
+Points = Annotated[int | None, typer.Option("--points", help="Points that the agent may use up.", min=1)]
+Minutes = Annotated[float | None, typer.Option(help="From the agent's first act on.")]
+Dose = Annotated[float | None, typer.Option(help="Sum over all measurements that ends it.")]
+DoseOf = Annotated[str, typer.Option(help="Array of a measurement that says its dose.")]
+Agent = Annotated[str, typer.Option("--by", help="Name of the agent in the record.")]
 Host = Annotated[str, typer.Option(help="Where the live page listens; another one than this machine needs a token.")]
 Names = Annotated[list[str] | None, typer.Option("--name", help="Another name under which browsers know the page.")]
 
@@ -170,6 +176,7 @@ def act(
     formula: Annotated[str | None, typer.Option(help="Of the law.")] = None,
     prior: Annotated[str | None, typer.Option(help="Of the law's parameters, a table in JSON.")] = None,
     token: Annotated[str | None, typer.Option(help="Name of a measurement to discard, as the journal has it.")] = None,
+    wish: Annotated[str | None, typer.Option(help="Id of what to approve or decline; none: show what asks.")] = None,
     agree: Annotated[bool | None, typer.Option("--agree/--go-on", help="Answer to a question whether to stop.")] = None,
     by: Annotated[str, typer.Option(help="Who wishes it; by default the user of this machine.")] = "",
     why: Annotated[str, typer.Option(help="For what reason.")] = "",
@@ -177,6 +184,9 @@ def act(
 ) -> None:
     """Take part in a campaign that another program runs: pause, resume, stop, pin a point, veto a box ..."""
     with _explained(context) as console:
+        if action in ("approve", "decline") and wish is None:
+            say(console, people.asking(file))
+            return
         given = {
             "x": people.points(at) if at else None,
             "box": None if box is None else people.box(box),
@@ -186,12 +196,57 @@ def act(
             "formula": formula,
             "prior": None if prior is None else people.table(prior),
             "token": token,
+            "asked": wish,
             "stop": agree,
         }
         told, refused = people.act(file, action, {k: v for k, v in given.items() if v is not None}, by, why, wait)
         say(console, told)
         if refused:
             raise typer.Exit(1)
+
+
+@app.command()
+def agent_instrument(
+    context: typer.Context,
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings (TOML) that name the instrument.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the record; by default named like CONFIG.")] = None,
+    modality: Annotated[str | None, typer.Option(help="curve, image or hyperspectral.")] = None,
+    output: Annotated[str | None, typer.Option(help="Array of a measurement that is handed over.")] = None,
+    tool: Annotated[str, typer.Option(help="Name of the tool that measures.")] = "acquire",
+    allow: Points = None,
+    minutes: Minutes = None,
+    dose: Dose = None,
+    dose_of: DoseOf = "dose",
+    idle: Annotated[float, typer.Option(help="s without use until the instrument is made safe.", min=0.0)] = 60.0,
+    by: Agent = "agent",
+) -> None:
+    """Let an agent drive an instrument by the Model Context Protocol, over standard input and output."""
+    with _explained(context) as console:
+        allowed = agents.Allowed(allow, minutes, dose, dose_of)
+        agents.instrument(
+            config, out or Path(f"{config.stem}-agent"), allowed, console, modality=modality, output=output, tool=tool,
+            idle_s=idle, by=by,
+        )  # fmt: skip
+
+
+@app.command()
+def agent_campaign(
+    context: typer.Context,
+    file: Journal,
+    by_hand: Annotated[
+        Path | None, typer.Option(help="Settings of a campaign whose points the agent measures.")
+    ] = None,
+    policy: Annotated[str, typer.Option(help="Acts: never, ask (a person approves them), or free.")] = "ask",
+    allow: Points = None,
+    minutes: Minutes = None,
+    dose: Dose = None,
+    dose_of: DoseOf = "dose",
+    by: Agent = "agent",
+) -> None:
+    """Let an agent look at a campaign, and take part in it, by the Model Context Protocol."""
+    with _explained(context) as console:
+        allowed = agents.Allowed(allow, minutes, dose, dose_of)
+        agents.campaign(file, allowed, console, policy=policy, by=by, by_hand=by_hand)
 
 
 @app.command()

@@ -22,7 +22,7 @@ from gpax_lab.live._follow import Follower
 from gpax_lab.live._gate import Gate
 from gpax_lab.live._page import require_extra
 from gpax_lab.live._restored import Restoring
-from gpax_lab.live._wish import folder_of
+from gpax_lab.live._wish import folder_of, wish_of
 from gpax_lab.settings import Plan, SettingsError
 from gpax_lab.settings._interventions import Planned
 from gpax_lab.storage import Campaign
@@ -100,18 +100,7 @@ def follow(path: Path, served: Served, console: Console, over: Callable[[], bool
 def _page(
     path: Path, plan: Plan, served: Served, console: Console, *, settings: Sequence[Any] = (), **more: Any
 ) -> Iterator[Page]:
-    now = in_force(plan, settings) if settings else plan.settings
-    facts = Facts(
-        title=now.campaign.name,
-        axes=plan.axes,
-        quantity=(plan.quantity["name"], plan.quantity["unit"]),
-        positions=positions_of(plan),
-        steps=now.campaign.steps,
-        maximize=plan.maximize,
-        pool=isinstance(plan.candidates, Pool),
-        scalarizers=tuple(plan.scalarizers),
-        laws=plan.settings.hypotheses is not None,
-    )
+    facts = facts_of(plan, settings)
     link = path.with_suffix(".link") if "inbox" in more else None
 
     def told(address: str) -> None:
@@ -150,6 +139,22 @@ def _token() -> str | None:
     return os.environ.get(TOKEN) or None
 
 
+def facts_of(plan: Plan, records: Sequence[Any] = ()) -> Facts:
+    """What a campaign is about; with the entries of its journal, by the settings that are in force."""
+    now = in_force(plan, records) if records else plan.settings
+    return Facts(
+        title=now.campaign.name,
+        axes=plan.axes,
+        quantity=(plan.quantity["name"], plan.quantity["unit"]),
+        positions=positions_of(plan),
+        steps=now.campaign.steps,
+        maximize=plan.maximize,
+        pool=isinstance(plan.candidates, Pool),
+        scalarizers=tuple(plan.scalarizers),
+        laws=plan.settings.hypotheses is not None,
+    )
+
+
 def act(path: Path, action: str, given: dict[str, Any], by: str, why: str, wait_s: float) -> tuple[str, bool]:
     """Leave a wish for the program that runs a campaign.
 
@@ -185,6 +190,18 @@ def act(path: Path, action: str, given: dict[str, Any], by: str, why: str, wait_
         if time.monotonic() >= end:
             return "It waits: the program that runs the campaign takes it between two measurements.", False
         time.sleep(0.05)
+
+
+def asking(path: Path) -> str:
+    """What programs ask a person to approve, one wish a line."""
+    opening(path)
+    found = []
+    for file in sorted(folder_of(path).glob("*.json")):
+        with contextlib.suppress(BadWish, OSError, TypeError):
+            wish = wish_of(file.read_bytes())
+            if wish.asks:
+                found.append(f"{wish.id}  {wish.by}: {wish.action} {json.dumps(dict(wish.given))[:200]}. {wish.why}")
+    return "\n".join(found) or "Nothing waits to be approved."
 
 
 def points(texts: Sequence[str]) -> list[list[float]]:

@@ -93,18 +93,22 @@ def begin(
     check_new(products(path), given)
     plan = plan or build(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    header = {
+    with Campaign.create(path, header_of(plan)) as campaign:
+        with products(path).settings.open("x", encoding="utf-8") as copy:
+            copy.write(to_toml(settings))
+        return run_campaign(plan, campaign, console, watch, started, served=served)
+
+
+def header_of(plan: Plan) -> dict[str, Any]:
+    """The first entry of a new journal."""
+    return {
         "mark": secrets.token_hex(4),  # the instrument may remember a campaign with the same key
         "program": "gpax-lab",
-        "settings": to_plain(settings),
+        "settings": to_plain(plan.settings),
         "versions": versions(),
         "axes": [{"name": a.name, "unit": a.unit, "low": a.low, "high": a.high} for a in plan.axes],
         "quantity": plan.quantity,
     }
-    with Campaign.create(path, header) as campaign:
-        with products(path).settings.open("x", encoding="utf-8") as copy:
-            copy.write(to_toml(settings))
-        return run_campaign(plan, campaign, console, watch, started, served=served)
 
 
 def wanted(now: Settings, paths: Products, given: Path | None, as_journalled: bool) -> tuple[Settings, str]:
