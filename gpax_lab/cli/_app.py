@@ -1,8 +1,7 @@
 """The commands of `gpax-lab`."""
 
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -10,15 +9,16 @@ import typer
 from rich.console import Console
 
 from gpax_lab._version import __version__
-from gpax_lab.cli import _agents as agents
+from gpax_lab.cli import _agent_commands as agents
 from gpax_lab.cli import _live as people
 from gpax_lab.cli import _run_campaign as campaigns
+from gpax_lab.cli._complaints import explained
 from gpax_lab.cli._demo import demo_settings
 from gpax_lab.cli._outputs import check_own, check_replaceable, is_plot, products, quoted
 from gpax_lab.cli._recorded import recorded, told
 from gpax_lab.cli._review import finished, in_force, plan_of, review
 from gpax_lab.cli._summary import summary
-from gpax_lab.cli._terminal import consoles, say
+from gpax_lab.cli._terminal import say
 from gpax_lab.core._environment import Stopwatch, setup
 from gpax_lab.experiment import _versions as versions
 from gpax_lab.live._wish import ACTIONS
@@ -27,23 +27,15 @@ from gpax_lab.settings._build import continued
 from gpax_lab.settings._changes import agreed, changes, check_code
 from gpax_lab.settings._files import to_toml
 from gpax_lab.settings._instrument import files_of
-from gpax_lab.storage import Campaign, ExportError, JournalError
-from gpax_lab.storage._claim import InstrumentInUse
+from gpax_lab.storage import Campaign
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-
-_EXPECTED = (SettingsError, InstrumentInUse, JournalError, ExportError, OSError)
-"""Errors whose text explains itself, as does that of errors of an instrument; of any other one the class is named too.
-"""
+for command in (agents.agent_instrument, agents.agent_campaign):
+    app.command()(command)
 
 Journal = Annotated[Path, typer.Argument(metavar="FILE", help="Journal of a campaign (.gpxj).")]
 Live = Annotated[bool, typer.Option("--live", help="Serve a page on which people take part.")]
 Port = Annotated[int, typer.Option(help="Of the live page; by default any that is free.", min=0, max=65535)]
-Points = Annotated[int | None, typer.Option("--points", help="Points that the agent may use up.", min=1)]
-Minutes = Annotated[float | None, typer.Option(help="From the agent's first act on.")]
-Dose = Annotated[float | None, typer.Option(help="Sum over all measurements that ends it.")]
-DoseOf = Annotated[str, typer.Option(help="Array of a measurement that says its dose.")]
-Agent = Annotated[str, typer.Option("--by", help="Name of the agent in the record.")]
 Host = Annotated[str, typer.Option(help="Where the live page listens; another one than this machine needs a token.")]
 Names = Annotated[list[str] | None, typer.Option("--name", help="Another name under which browsers know the page.")]
 
@@ -77,7 +69,7 @@ def demo(
     port: Port = 0,
 ) -> None:
     """Find and map the region of largest loop area on a simulated microscope."""
-    with _explained(context) as console:
+    with explained(context) as console:
         _start(demo_settings(steps, seed), out, console, served=_served(live, port))
 
 
@@ -92,7 +84,7 @@ def run(
     names: Names = None,
 ) -> None:
     """Run a campaign from your own settings."""
-    with _explained(context) as console:
+    with explained(context) as console:
         settings = load(config)
         given = [config, *map(Path, files_of(settings))]
         _start(settings, out or Path(config.stem), console, given, _served(live, port, host, names))
@@ -127,7 +119,7 @@ def resume(
 
     Limits may be narrower than at the start, and never wider.
     """
-    with _explained(context) as console:
+    with explained(context) as console:
         started, watch = time.monotonic(), Stopwatch()
         with Campaign.open(file) as campaign:
             if campaign.journal.told:
@@ -159,7 +151,7 @@ def resume(
 @app.command()
 def watch(context: typer.Context, file: Journal, port: Port = 0, host: Host = "127.0.0.1", names: Names = None) -> None:
     """Show a campaign that another program runs on a page, for looking only; Ctrl-C ends it."""
-    with _explained(context) as console:
+    with explained(context) as console:
         people.follow(file, people.check(people.Served(port, host, tuple(names or ()))), console)
 
 
@@ -183,7 +175,7 @@ def act(
     wait: Annotated[float, typer.Option(help="s to wait until it is taken or refused.", min=0.0)] = 0.0,
 ) -> None:
     """Take part in a campaign that another program runs: pause, resume, stop, pin a point, veto a box ..."""
-    with _explained(context) as console:
+    with explained(context) as console:
         if action in ("approve", "decline") and wish is None:
             say(console, people.asking(file))
             return
@@ -206,57 +198,13 @@ def act(
 
 
 @app.command()
-def agent_instrument(
-    context: typer.Context,
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Settings (TOML) that name the instrument.")],
-    out: Annotated[Path | None, typer.Option(help="Folder for the record; by default named like CONFIG.")] = None,
-    modality: Annotated[str | None, typer.Option(help="curve, image or hyperspectral.")] = None,
-    output: Annotated[str | None, typer.Option(help="Array of a measurement that is handed over.")] = None,
-    tool: Annotated[str, typer.Option(help="Name of the tool that measures.")] = "acquire",
-    allow: Points = None,
-    minutes: Minutes = None,
-    dose: Dose = None,
-    dose_of: DoseOf = "dose",
-    idle: Annotated[float, typer.Option(help="s without use until the instrument is made safe.", min=0.0)] = 60.0,
-    by: Agent = "agent",
-) -> None:
-    """Let an agent drive an instrument by the Model Context Protocol, over standard input and output."""
-    with _explained(context) as console:
-        allowed = agents.Allowed(allow, minutes, dose, dose_of)
-        agents.instrument(
-            config, out or Path(f"{config.stem}-agent"), allowed, console, modality=modality, output=output, tool=tool,
-            idle_s=idle, by=by,
-        )  # fmt: skip
-
-
-@app.command()
-def agent_campaign(
-    context: typer.Context,
-    file: Journal,
-    by_hand: Annotated[
-        Path | None, typer.Option(help="Settings of a campaign whose points the agent measures.")
-    ] = None,
-    policy: Annotated[str, typer.Option(help="Acts: never, ask (a person approves them), or free.")] = "ask",
-    allow: Points = None,
-    minutes: Minutes = None,
-    dose: Dose = None,
-    dose_of: DoseOf = "dose",
-    by: Agent = "agent",
-) -> None:
-    """Let an agent look at a campaign, and take part in it, by the Model Context Protocol."""
-    with _explained(context) as console:
-        allowed = agents.Allowed(allow, minutes, dose, dose_of)
-        agents.campaign(file, allowed, console, policy=policy, by=by, by_hand=by_hand)
-
-
-@app.command()
 def plot(
     context: typer.Context,
     file: Journal,
     out: Annotated[Path | None, typer.Option(help="Plot to write; by default beside FILE.")] = None,
 ) -> None:
     """Draw the plot of a campaign."""
-    with _explained(context) as console:
+    with explained(context) as console:
         target = out or file.with_suffix(".png")
         check_replaceable(target, is_plot(target))  # before the work
         found = recorded(file)
@@ -275,7 +223,7 @@ def export(
     license: Annotated[str | None, typer.Option(help="Address of the licence of the data, for --crate.")] = None,
 ) -> None:
     """Write the HDF5 file of a campaign anew, and what other programs read."""
-    with _explained(context) as console:
+    with explained(context) as console:
         from gpax_lab.cli._export import export as write
 
         say(console, "\n".join(map(str, write(file, documents, crate, license))))
@@ -284,7 +232,7 @@ def export(
 @app.command()
 def show(context: typer.Context, file: Journal) -> None:
     """Report what a campaign did, found and cost."""
-    with _explained(context) as console:
+    with explained(context) as console:
         if (found := recorded(file)) is not None:
             say(console, told(found))
             return
@@ -299,7 +247,7 @@ def settings(
     everything: Annotated[bool, typer.Option("--explain", help="Print all that settings may say.")] = False,
 ) -> None:
     """Check settings and print them with all defaults, or explain what settings may say."""
-    with _explained(context) as console:
+    with explained(context) as console:
         if everything == (config is not None):
             raise SettingsError("give a settings file to check, or --explain for all that it may say.")
         if config is None:
@@ -318,7 +266,7 @@ def reconstruct(
     out: Annotated[Path | None, typer.Option(help="Folder for the results; by default named like CONFIG.")] = None,
 ) -> None:
     """Fill the holes of a measured image by a Gaussian process on its grid."""
-    with _explained(context) as console:
+    with explained(context) as console:
         from gpax_lab.cli._reconstruct import fill
 
         say(console, fill(config, out or Path(config.stem)))
@@ -338,7 +286,7 @@ def study(
 
     A study that was cut off goes on where it ended. "gpax-lab study FOLDER" tells which blocks are missing.
     """
-    with _explained(context) as console:
+    with explained(context) as console:
         from gpax_lab.cli._study import compute, report
 
         if source is None and index is not None:
@@ -378,34 +326,3 @@ def _close(ended: campaigns.Ended, path: Path, console: Console) -> None:
         raise typer.Exit(ended.exit_code)
     report = campaigns.write_outputs(path)
     say(console, f"\n{summary(report)}\nResults in {path.parent}: {', '.join(one.name for one in products(path))}")
-
-
-@contextmanager
-def _explained(context: typer.Context) -> Iterator[Console]:
-    """Errors as one paragraph and exit status 1; 130 after a second Ctrl-C."""
-    console, complaints = consoles()
-    try:
-        yield console
-    except typer.Exit:
-        raise
-    except KeyboardInterrupt as stopped:
-        say(complaints, _sentences("Stopped at once.", *getattr(stopped, "__notes__", [])))
-        raise typer.Exit(130) from None
-    except Exception as error:
-        if context.obj:
-            raise
-        say(complaints, _sentences(f"error: {_words(error)}", *getattr(error, "__notes__", [])))
-        raise typer.Exit(1) from None
-
-
-def _sentences(*parts: str) -> str:
-    """One paragraph; nothing is put behind the last part, which may be a command to copy."""
-    return " ".join([*(part if part.endswith((".", "!", "?", ")")) else f"{part}." for part in parts[:-1]), parts[-1]])
-
-
-def _words(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror is not None:
-        return f"{error.filename}: {error.strerror}." if error.filename is not None else error.strerror
-    if isinstance(error, _EXPECTED):
-        return str(error)
-    return f"{type(error).__name__}: {error} (gpax-lab --debug ... shows where.)"

@@ -5,8 +5,8 @@ between looks at what would be learned then, and changes nothing: the trajectory
 question.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from gpax_lab.experiment._history import Proposal, progress_of, proposed_again
 from gpax_lab.experiment._intervention_records import to_record
 from gpax_lab.experiment._journalling import Journalling
 from gpax_lab.experiment._positions import measured_at
-from gpax_lab.experiment._record import Record
+from gpax_lab.experiment._record import Record, Written
 from gpax_lab.experiment.interventions import Adopt, Discard
 
 NOTHING_YET = (
@@ -49,15 +49,6 @@ class Told(NamedTuple):
     at: np.ndarray | None = None
     reason: str = ""
     by: str = ""
-
-
-class _Entry(NamedTuple):
-    """A record that was just written, for the fold."""
-
-    kind: str
-    step: int
-    header: Mapping[str, Any]
-    arrays: Mapping[str, np.ndarray]
 
 
 class Asking:
@@ -388,7 +379,7 @@ class Asking:
         """Make records durable, together with what waits, and take them in as a reader of the journal would."""
         self.journal.flush(*records)
         for record in records:
-            entry = _Entry(*record)
+            entry = Written(*record)
             self.told.take(entry)
             token = entry.header.get("token")
             if token is not None:

@@ -41,6 +41,15 @@ class JournalRecord(Protocol):
         """Arrays."""
 
 
+class Written(NamedTuple):
+    """A record that was just written, for the fold."""
+
+    kind: str
+    step: int
+    header: Mapping[str, Any]
+    arrays: Mapping[str, np.ndarray]
+
+
 class Answer(NamedTuple):
     """What a measurement gave.
 
