@@ -103,7 +103,7 @@ class Streams:
             fields: by data key.
             record: the number of the record that it comes from, and what tells it from others of that record.
             wall: when, in seconds since 1970.
-            objects: names of data keys by the thing that they belong to; the first ones are hinted at.
+            objects: names of data keys by the thing that they belong to; the first number of each is hinted at.
             more: further entries of the descriptor.
         """
         keys = tuple((n, f.key["dtype"], tuple(f.key["shape"]), f.key.get("dtype_numpy")) for n, f in fields.items())
@@ -145,7 +145,10 @@ class Streams:
             "name": name,
             "data_keys": {key: {**field.key, "object_name": owner[key]} for key, field in fields.items()},
             "object_keys": dict(objects),
-            "hints": {thing: {"fields": keys[:1]} for thing, keys in objects.items()},
+            "hints": {
+                thing: {"fields": [key for key in keys if fields[key].key["dtype"] in ("number", "integer")][:1]}
+                for thing, keys in objects.items()
+            },
             "configuration": {},
             **more,
         }

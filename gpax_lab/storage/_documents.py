@@ -169,7 +169,9 @@ class _Run:
         return {
             "uid": self._streams.uid("start"),
             "time": self._known.campaign.wall,
+            "scan_id": int(self._streams.uid("start")[:6], 16),  # tables of bluesky show one
             "plan_name": PLAN,
+            "plan_type": "journal",
             "motors": self._motors,
             "detectors": self._values,
             "hints": {"dimensions": [[[motor], "primary"] for motor in self._motors]},
@@ -224,8 +226,9 @@ class _Run:
         axes: Fields = {}
         for name, axis, where in zip(self._motors, self._axes, position, strict=True):
             ends = {end: float(axis[end]) for end in ("low", "high") if isinstance(axis.get(end), int | float)}
-            limits = {"control": ends} if len(ends) == 2 and all(map(math.isfinite, ends.values())) else None
-            axes[name] = number(where, "position", _unit(axis), limits=limits)
+            bounded = len(ends) == 2 and all(map(math.isfinite, ends.values())) and ends["low"] < ends["high"]
+            told = {"limits": {"control": ends}, "precision": _digits(ends["high"] - ends["low"])} if bounded else {}
+            axes[name] = number(where, "position", _unit(axis), **told)
         values = self._scalars(record)
         rest: Fields = {
             "ok": boolean(header.get("ok", True), "reading"),
@@ -242,8 +245,9 @@ class _Run:
             rest["asked"] = array(x if there else np.full(self._known.asked, np.nan), "point as the model has it")
         rest |= self._arrays(record)
         objects = {name: [name] for name in axes} | {self._values[0]: [*values, *rest]}
-        told = {"configuration": self._configuration(self._values[0])}
-        yield from self._streams.event("primary", {**axes, **values, **rest}, str(index), record.wall, objects, **told)
+        known = self._configuration(self._values[0])
+        fields = {**axes, **values, **rest}
+        yield from self._streams.event("primary", fields, str(index), record.wall, objects, configuration=known)
         for name, value in record.arrays.items():
             if name.startswith(RAW) and value.size and self._known.raw.get(name) != layout(value):
                 key = point_cloud.slug(name[len(RAW) :], {"time", "seq_num", "measurement"})
@@ -298,6 +302,11 @@ class _Run:
                 "pinned": boolean(record.header.get("pinned", False), "a person asked for it"),
             }
             yield from self._streams.event("proposals", fields | _about(record), f"{index} {i}", record.wall)
+
+
+def _digits(width: float) -> int:
+    """Behind the point, to show a thousandth of a range; bluesky's tables show three by themselves."""
+    return max(0, 3 - math.floor(math.log10(width)))
 
 
 def _unit(about: dict[str, Any]) -> str | None:

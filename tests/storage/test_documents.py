@@ -4,6 +4,7 @@ import io
 import itertools
 import json
 import math
+import re
 import tracemalloc
 
 import campaigns
@@ -52,6 +53,9 @@ def test_a_campaign_is_told_in_streams_with_units_limits_and_failures(tmp_path):
     assert stop["num_events"] == {"proposals": 5, "primary": 5, "posterior": 5, "interventions": 1, "log": 1}
     keys = descriptors["primary"]["data_keys"]
     assert (keys["x"]["units"], keys["x"]["limits"]) == ("m", {"control": {"low": 0.0, "high": 1e-6}})
+    assert keys["x"]["precision"] == 9  # a nanometre in metres
+    assert descriptors["primary"]["hints"] == {name: {"fields": [name]} for name in ("x", "y", "loop_area")}
+    assert descriptors["proposals"]["hints"] == {"gpax_lab": {"fields": ["acquisition"]}}
     assert (keys["loop_area"]["units"], keys["response"]["units"], keys["response"]["shape"]) == ("V", "pm", [16])
     primary = rows["primary"]
     known = [NAN if step == 1 else value for step, value in enumerate(campaigns.values(5))]
@@ -227,6 +231,22 @@ def test_event_models_own_readers_take_them(tmp_path):
     page = event_model.pack_event_page(*primary)
     assert [event["uid"] for event in event_model.unpack_event_page(page)] == [event["uid"] for event in primary]
     assert event_model.verify_filled(page) is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+def test_bluesky_shows_a_campaign_as_a_table(tmp_path):
+    callbacks = pytest.importorskip("bluesky.callbacks")
+    lines = []
+    table = callbacks.LiveTable(["x", "y", "loop_area"], out=lines.append)
+    for name, document in documents(campaigns.write(tmp_path / "film.gpxj", 3, failed=(1,))):
+        table(name, document)
+    rows = [line.strip("|").split("|") for line in lines if re.match(r"\|\s+\d", line)]
+    shown = np.array([[float(row[i]) for i in (2, 3, 4)] for row in rows])
+    known = [NAN if step == 1 else value for step, value in enumerate(campaigns.values(3))]
+    np.testing.assert_allclose(shown[:, :2], campaigns.positions(3), atol=6e-10, rtol=0)
+    np.testing.assert_allclose(shown[:, 2], known, atol=6e-4, rtol=0)
+    assert any("journal gpax_lab campaign" in line for line in lines)
 
 
 def found_primary(found):
