@@ -103,33 +103,38 @@ def flat(report, folder, count):
 
 
 def kills(report, folder, count, seed=0):
-    """A campaign in processes of their own, each killed at some instant, until one of them comes to its end."""
+    """Campaigns in processes of their own, each killed at some instant after it has opened its journal, and again."""
     tests = Path(__file__).parents[1] / "tests"
     path = os.pathsep.join([str(tests / "ask_tell"), str(tests / "experiment"), *sys.path])
     env = os.environ | {"PYTHONPATH": path, "JAX_COMPILATION_CACHE_DIR": str(cache(folder))}
     program, rng = [sys.executable, str(tests / "ask_tell" / "by_hand.py")], np.random.default_rng(seed)
-    whole = folder / "whole.gpxj"
-    start = time.perf_counter()
-    subprocess.run([*program, str(whole), "3"], check=True, env=env, stdout=subprocess.DEVNULL)
-    life = time.perf_counter() - start
-    lost = different = killed = 0
-    while killed < count:
-        cut, told = folder / f"{killed}.gpxj", set()
-        while True:  # one campaign to its end
-            process = subprocess.Popen([*program, str(cut), "3"], stdout=subprocess.PIPE, text=True, env=env)
-            opened = process.stdout.readline()
-            if opened and killed < count:
-                time.sleep(rng.uniform(0, 0.35 * life))
+
+    def lived(journal, seconds=None):
+        """What a process said, and how long it lived after it had opened the journal; killed after so many seconds."""
+        with subprocess.Popen([*program, str(journal), "3"], stdout=subprocess.PIPE, text=True, env=env) as process:
+            said = [process.stdout.readline().strip()]
+            start = time.perf_counter()
+            if seconds is not None:
+                time.sleep(seconds)
                 process.send_signal(signal.SIGKILL)
-                killed += process.wait() == -signal.SIGKILL
-            lines = process.stdout.read().splitlines()
-            process.wait()
-            told |= {line for line in lines if line.startswith("told")}
+            said += process.stdout.read().splitlines()
+        assert said[0] == "open", "the program did not start"
+        return said, time.perf_counter() - start
+
+    whole = folder / "whole.gpxj"
+    _, life = lived(whole)
+    lost = different = killed = campaigns = 0
+    while killed < count:
+        cut, told, said = folder / f"{campaigns}.gpxj", set(), []
+        campaigns += 1
+        while "done" not in said:
+            said, _ = lived(cut, rng.uniform(0, life) if killed < count else None)
+            killed += "done" not in said
+            told |= {line for line in said if line.startswith("told")}
             lost += missing(cut, told)
-            if "done" in lines or (not opened and process.returncode not in (0, -signal.SIGKILL)):
-                break
         different += ends(cut) != ends(whole)
     report.result("kills", killed, "1")
+    report.result("campaigns", campaigns, "1")
     report.result("told and lost", lost, "1")
     report.result("campaigns that ended elsewhere", different, "1")
     report.claim("nothing told is lost, and every campaign ends where the whole one did", lost == different == 0)
@@ -172,7 +177,7 @@ def main():
         gpax_lab.setup(cache=str(cache(folder)), verbose=False)
         equality(report, folder)
         flat(report, folder, 1000 if quick else 10_000)
-        kills(report, folder, 1 if quick else 50)
+        kills(report, folder, 1 if quick else 40)
     report.finish()
 
 
