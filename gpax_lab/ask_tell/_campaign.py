@@ -270,7 +270,8 @@ class AskTell:
     @property
     def measured(self) -> int:
         """Number of measurements that have succeeded and were not discarded."""
-        return sum(bool(np.isfinite(answer.y)) for answer in self._asking.told.answers.values())
+        with self._lock:
+            return sum(bool(np.isfinite(answer.y)) for answer in self._asking.told.answers.values())
 
     def best(self, maximize: bool = True) -> Best:
         """The measured point where the model expects the best value; see `state`.

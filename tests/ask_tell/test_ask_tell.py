@@ -74,6 +74,22 @@ def test_order_portions_and_looks_change_nothing(pairs, tmp_path):
         assert bits(campaign.state) == whole
 
 
+def test_a_point_may_be_told_before_it_is_handed_out(pairs, tmp_path):
+    with opened(tmp_path / "a.gpxj", pairs) as campaign:
+        answer(campaign, campaign.ask())
+        both = campaign.ask()
+        campaign.tell(both, [0.8, 0.7])
+        state, following = bits(campaign.state), campaign.ask().x
+    with opened(tmp_path / "b.gpxj", pairs) as campaign:
+        answer(campaign, campaign.ask())
+        campaign.ask(1)
+        campaign.tell([both.x[1]], [0.7])  # somebody had the same idea
+        campaign.tell([both.x[0]], [0.8])
+        assert bits(campaign.state) == state
+        assert campaign.to_pandas().asked_as.tolist()[-2:] == ["measure"] * 2
+        np.testing.assert_array_equal(campaign.ask().x, following)
+
+
 def test_points_of_ones_own_come_first(pairs, path):
     """Begin by hand, let the optimizer watch, then ask it."""
     with opened(path, pairs, seeds=None, num_steps=None) as campaign:
@@ -299,6 +315,49 @@ def test_killed_at_any_instant_nothing_told_is_lost(pairs, whole, tmp_path):
     with opened(path, pairs) as campaign:
         assert bits(campaign.state) == whole[1]
         assert standings(campaign) == whole[2]
+
+
+@pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+def test_looks_and_new_programs_between_any_acts_change_nothing(pairs, tmp_path, seed):
+    """Random acts, twice: in one program, and with looks and programs that end between them."""
+    rng, script = np.random.default_rng(seed), []
+    for _ in range(25):
+        acts = ["ask", "tell", "tell", "tell", "own", "fail", "discard"]
+        script.append(
+            (rng.choice(acts, p=[0.3, 0.15, 0.15, 0.15, 0.1, 0.05, 0.1]), rng.random(), int(rng.integers(1, 6)))
+        )
+
+    def done(path, between):
+        campaign = opened(path, pairs, again=False)
+        for act, chance, count in script:
+            campaign = between(campaign)
+            table = standings(campaign)
+            waiting, good = campaign.waiting.ids, [i for i, s in enumerate(table) if s == "measured"]
+            match act:
+                case "ask" if good or not waiting:
+                    campaign.ask(count)
+                case "tell" if waiting:
+                    number = waiting[int(chance * len(waiting))]
+                    campaign.tell(ids=number, y=measured(campaign, number))
+                case "own":
+                    campaign.tell([[chance]], [1.0 - chance])
+                case "fail" if waiting:
+                    campaign.fail(waiting[-1])
+                case "discard" if good:
+                    campaign.discard(good[int(chance * len(good))])
+        state, table = bits(campaign.state), standings(campaign)
+        campaign._journal.journal.close()
+        return state, table
+
+    def restless(campaign):
+        if rng.random() < 0.4 and campaign.measured:
+            assert campaign.posterior is campaign.posterior
+        if rng.random() < 0.4:
+            campaign._journal.journal.close()  # as a program that ends without a word
+            campaign = opened(tmp_path / "b.gpxj", pairs, again=False)
+        return campaign
+
+    assert done(tmp_path / "a.gpxj", lambda campaign: campaign) == done(tmp_path / "b.gpxj", restless)
 
 
 # `run` and ask and tell on one journal.
