@@ -29,7 +29,7 @@ __all__ = [
     "line_width",
 ]
 
-LINES = {
+LINES: Mapping[str, float | tuple[tuple[float, float], ...]] = {
     "O K": 0.525,
     "Fe L": 0.705,
     "Na K": 1.041,
