@@ -191,7 +191,7 @@ class Board:
         for record in found:
             number = len(self.records)
             self.records.append(digest(number, record))
-            if record.kind == "reading":
+            if record.kind == "reading" and self.records[-1]["kind"] == "reading":
                 where = np.asarray(self.records[-1]["x"], float)
                 reading = Reading(self._count, record.header["token"], where, float(record.arrays["y"]))
                 self._count += 1
@@ -203,7 +203,18 @@ class Board:
                         self._raw.popitem(last=False)
             if self.inbox is not None and "wish" in record.header:
                 self.inbox.recorded(str(record.header["wish"]), record.kind)
-        if self._restored is not None and (state := self._restored(found)) is not None:
+        if self._restored is not None:
+            self._restore(found)
+
+    def _restore(self, found: list[JournalRecord]) -> None:
+        assert self._restored is not None
+        try:
+            state = self._restored(found)
+        except Exception as error:  # another version wrote it: points and acts are shown all the same
+            self._renew(self.maps, {**self.maps.value, "fault": f"{type(error).__name__}: {error}"})
+            self._restored = None
+            return
+        if state is not None:
             self.show(state)
 
     def _snapshots(self) -> bool:

@@ -41,7 +41,10 @@ def digest(number: int, record: JournalRecord) -> dict[str, Any]:
         number, kind, step, t (s, a clock that never goes back), wall (s since 1970), and what its kind has.
     """
     told = {"number": number, "kind": record.kind, "step": record.step, "t": record.monotonic, "wall": record.wall}
-    return told | plain(_contents(record))
+    try:
+        return told | plain(_contents(record))
+    except (KeyError, ValueError, TypeError, AttributeError):  # of another version, or of a program of somebody's own
+        return told | {"kind": "unclear"}
 
 
 def _contents(record: JournalRecord) -> dict[str, Any]:

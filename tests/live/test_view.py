@@ -6,7 +6,7 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_campaign import KEY, SEEDS, Noted, fixed, go
+from small_campaign import KEY, SEEDS, Noted, bits, fixed, go
 
 from gpax_lab.core import Axis
 from gpax_lab.experiment import Simulated, run
@@ -93,6 +93,8 @@ def test_digests_are_strict_json_whatever_a_journal_holds(tmp_path):
         text = json.dumps(digest(number, record), allow_nan=False)
         assert json.loads(text)["kind"] == record.kind
     assert digest(1, read(path).records[1])["y"] is None
+    strange = read(path).records[1]._replace(header={}, kind="posterior")
+    assert digest(2, strange)["kind"] == "unclear"
     assert plain({"a": np.float32(np.nan), 1: (np.int8(2), None, True)}) == {"a": None, "1": [2, None, True]}
 
 
@@ -204,6 +206,32 @@ def test_a_board_shows_what_a_campaign_does(tmp_path):
         assert one["z"] == pytest.approx((one["y"] - one["mean"]) / one["std"])
     np.testing.assert_allclose(board.layers["mean"], view.maps(end.state, jnp.asarray(GRID)).mean, rtol=1e-6)
     assert [step for step, _ in board.maps.value["expected"]] == [0, 1, 2, 3, 4]
+
+
+def test_a_campaign_is_the_same_with_a_page_and_without(whole, tmp_path):
+    experiment, end, _ = whole
+    path = tmp_path / "a.gpxj"
+    with Campaign.create(path, {"settings": {}}) as campaign:
+        inbox = Inbox(campaign, path, axes=AXES)
+        board = Board(Facts("small", AXES, ("value", "1"), GRID, 4), Follower(path), inbox)
+        board.start()
+        again = run(
+            experiment, Noted(), campaign, 4, seeds=SEEDS, key=KEY, scalarize=Simulated.scalarize,
+            hooks=[inbox, lambda state: board.show(state) or []], hold=inbox.hold, stop=inbox.stop, callback=board.see,
+        )  # fmt: skip
+        board.close()
+    assert bits(again.state) == bits(end.state)
+
+
+def test_a_journal_of_another_experiment_shows_its_points_all_the_same(whole, tmp_path):
+    def another(found):
+        raise ValueError("the journal was written by another experiment")
+
+    board = Board(Facts("small", AXES, ("value", "1"), GRID, 4), Follower(whole[2]), None, another)
+    board.start()
+    wait_for(lambda: "another experiment" in board.maps.value.get("fault", ""))
+    board.close()
+    assert sum(one["kind"] == "reading" for one in board.records) == 7
 
 
 def wait_for(true, seconds=60.0):

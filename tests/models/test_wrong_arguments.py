@@ -31,7 +31,9 @@ def test_what_is_no_kernel_is_refused_with_an_example(build, given):
     assert "_Function" not in str(refused.value)
 
 
-@pytest.mark.parametrize("given", ["linear", 0.0, kernels.rbf, means.Law], ids=lambda value: getattr(value, "__name__", repr(value)))
+@pytest.mark.parametrize(
+    "given", ["linear", 0.0, kernels.rbf, means.Law], ids=lambda value: getattr(value, "__name__", repr(value))
+)
 @pytest.mark.parametrize(
     "build",
     [

@@ -280,7 +280,7 @@ function keep(node, key, make) { const text = JSON.stringify(key); if (node.data
 function lists() {
   const news = [...S.messages.values()].reverse();
   if (S.maps && S.maps.reach) news.unshift({ kind: 'warn', text: S.maps.reach, at: '' });
-  if (S.maps && S.maps.fault) news.unshift({ kind: 'warn', text: `The map could not be drawn: ${S.maps.fault}`, at: '' });
+  if (S.fault) news.unshift({ kind: 'warn', text: `The map could not be drawn: ${S.fault}`, at: '' });
   keep($('messages'), news, () => (news.length ? news.map((m) => el('li', { className: m.kind, textContent: m.at ? `${m.at}  ${m.text}` : m.text })) : [el('li', { textContent: 'Nothing to worry about.' })]));
   const open = S.wishes.filter((w) => w.state === 'waiting' || w.state === 'asking');
   $('waiting-box').hidden = !open.length;
@@ -476,7 +476,7 @@ async function begin() {
   $('quantity').textContent = `${facts.maximize ? 'largest' : 'smallest'} ${label(...facts.quantity)} over ${facts.axes.map((a) => a.name).join(', ')}${facts.live ? '' : ' · for looking only'}`;
   const d = facts.axes.length;
   pressed('layers', Object.entries(LAYERS).map(([k, v]) => [k, v[0]]), S.layer, (k) => { S.layer = k; });
-  pressed('tools', facts.may_act ? [['look', 'Look'], ['pin', 'Pin'], ['veto', 'Veto'], ['discard', 'Discard']] : [['look', 'Look']], S.tool, (k) => { S.tool = k; });
+  pressed('tools', facts.may_act ? [['look', 'Look'], ['pin', 'Pin'], ['veto', 'Veto'], ['discard', 'Discard']] : [['look', 'Look']], S.tool, (k) => { S.tool = k; $('map').style.touchAction = k === 'veto' ? 'none' : 'pan-y'; }); // a finger drags a box
   $('projection').hidden = d < 3;
   for (const [id, k] of [['axis-x', 0], ['axis-y', 1]]) { $(id).replaceChildren(...facts.axes.map((a, i) => el('option', { value: i, textContent: a.name }))); $(id).value = k; }
   $('coordinates').replaceChildren(...facts.axes.map((a, i) => el('label', {}, scaled(i).name, el('input', { type: 'text', inputMode: 'decimal', required: true }))));
@@ -494,7 +494,7 @@ function follow() {
   on('records', (list) => { for (const r of list) if (r.number > seen) { seen = r.number; fold(r); } });
   on('status', (value) => { S.status = value; });
   on('wishes', (value) => { S.wishes = value.wishes; S.weights = waiting().find((w) => w.action === 'reweigh') || null; });
-  on('maps', (value) => { S.maps = value.step === undefined ? null : value; if (S.maps) layers(value.version); });
+  on('maps', (value) => { S.fault = value.fault || ''; S.maps = value.step === undefined ? null : value; if (S.maps) layers(value.version); });
   on('beat', () => {});
   source.addEventListener('error', () => {
     S.broken = true; redraw();
