@@ -195,7 +195,10 @@ class ByHand:
         (self._folder / f"{name}.json").unlink(missing_ok=True)
 
     def _note(self, kind: str, header: dict[str, Any]) -> None:
-        self._campaign._note(kind, header)
+        """Record who did what, for people; nothing follows from it."""
+        with self._campaign._lock:
+            journal = self._campaign._asking.journal
+            journal.flush((kind, journal.step, header, {}))
 
     def _heard(self, record: JournalRecord) -> None:
         self._spent.take(record.kind, {"points": 0} | dict(record.header), {}, record.wall)

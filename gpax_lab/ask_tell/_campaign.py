@@ -76,11 +76,6 @@ class AskTell:
         with self._lock:
             return self._asking.numbers[self._asking.take(x)]
 
-    def _note(self, kind: str, header: dict[str, Any]) -> None:
-        """Record who did what, for people; nothing follows from it."""
-        with self._lock:
-            self._asking.journal.flush((kind, self._asking.journal.step, header, {}))
-
     @property
     def waiting(self) -> Points:
         """Points that were handed out and are not answered."""

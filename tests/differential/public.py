@@ -9,6 +9,7 @@ from types import ModuleType
 import gpax_lab
 
 ROOMS_OUTSIDE = {
+    "agents": "servers of a protocol: texts, files and processes",
     "ask_tell": "campaigns of people, tables and other programs: files and tables",
     "cli": "the command line: texts, files and processes",
     "live": "a page over HTTP: texts, files and threads",
