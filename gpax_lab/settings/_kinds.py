@@ -140,15 +140,8 @@ def sampler_section(name: str) -> type:
     return _plain_section("samplers", name, load("samplers", name))
 
 
-def law_section(name: str) -> type:
-    """The settings of a law: the options of what makes it; none where the plug-in is a law itself."""
-    return _plain_section("laws", name, load("laws", name))
-
-
 @lru_cache
 def _plain_section(group: str, name: str, function: Any) -> type:
-    if group == "laws" and hasattr(function, "formula"):
-        return section_of(name, function, ())
     return section_of(name, function, options_of(group, name))
 
 

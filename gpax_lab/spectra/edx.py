@@ -132,7 +132,7 @@ def _line(borders: Array, energy: float, fwhm: Array) -> Array:
     return 0.5 * jnp.diff(erf((borders - energy) / (sigma * jnp.sqrt(2.0))))
 
 
-def fit_lines(counts: ArrayLike, components: ArrayLike, steps: int = 200) -> Lines:
+def fit_lines(counts: ArrayLike, components: ArrayLike, num_steps: int = 200) -> Lines:
     """Poisson maximum likelihood of non-negative intensities by EM: a_j <- a_j sum_E S_j y / (sum_k a_k S_k).
 
     Each step raises the likelihood and keeps the total counts.
@@ -140,7 +140,7 @@ def fit_lines(counts: ArrayLike, components: ArrayLike, steps: int = 200) -> Lin
     Args:
         counts: (..., n), not negative; pass whole numbers of any dtype but sum no uint8.
         components: (m, n) of `shapes`.
-        steps: of EM (static).
+        num_steps: of EM (static).
 
     Returns:
         `Lines`.
@@ -155,7 +155,7 @@ def fit_lines(counts: ArrayLike, components: ArrayLike, steps: int = 200) -> Lin
     y = floating(y, "counts") if jnp.issubdtype(y.dtype, jnp.inexact) else y.astype(s.dtype)
     if s.ndim != 2 or y.shape[-1:] != s.shape[1:]:
         raise ValueError(f"counts (..., n) and components (m, n); got {y.shape} and {s.shape}.")
-    found = _fit_all(y.reshape(-1, y.shape[-1]), s.astype(y.dtype), steps)
+    found = _fit_all(y.reshape(-1, y.shape[-1]), s.astype(y.dtype), num_steps)
     return jax.tree.map(lambda leaf: leaf.reshape(y.shape[:-1] + leaf.shape[1:]), found)
 
 

@@ -50,7 +50,7 @@ def test_em_reaches_the_maximum_that_scipy_finds():
         return (m - y * np.log(m)).sum(), s.sum(1) - s @ (y / m)
 
     best = optimize.minimize(loss, np.full(6, y.sum() / 6), jac=True, bounds=[(1e-6, None)] * 6)
-    assert np.allclose(edx.fit_lines(y, s, steps=2000).counts, best.x, atol=0.3)
+    assert np.allclose(edx.fit_lines(y, s, num_steps=2000).counts, best.x, atol=0.3)
 
 
 def test_statuses_and_the_scalarizer():
