@@ -10,11 +10,11 @@ import numpy as np
 
 from gpax_lab.ask_tell import _tables as tables
 from gpax_lab.ask_tell._points import Best, Points
+from gpax_lab.ask_tell._words import standing_in_words
 from gpax_lab.core._inputs import points_of, value_table, variances
 from gpax_lab.experiment import State
 from gpax_lab.experiment._asking import Asking, Told
 from gpax_lab.experiment._contracts import Journal
-from gpax_lab.inference._posterior import status_in_words
 
 
 class AskTell:
@@ -292,29 +292,7 @@ class AskTell:
     def status(self) -> str:
         """Where the campaign stands, in words; nothing is fitted for it."""
         with self._lock:
-            told, asking = self._asking.told, self._asking
-            finite = self.measured
-            failed = len(told.answers) - finite - len(told.discarded)
-            counts = [f"{finite} measured", f"{failed} failed", f"{len(told.discarded)} discarded"]
-            lines = [f"{', '.join(counts)}, {len(told.begun)} under way."]
-            lines += [f"  point {asking.numbers[t]} at {self._words(told.asked_at[t])}" for t in asking.waiting()[:10]]
-            if len(told.begun) > 10:
-                lines.append(f"  and {len(told.begun) - 10} more")
-            new = len(told.new) + len(told.to_discard)
-            if asking.fitted is not None:
-                words = status_in_words(asking.fitted.posterior.info.status)
-                lines.append(f"The model knows all of it; {words}")
-            elif new or told.arrays:
-                lines.append(f"{new} answers will be learned when points are asked for or the posterior is looked at.")
-            else:
-                lines.append(f"Nothing is learned yet: {asking.first()}")
-            return "\n".join(lines)
-
-    def _words(self, x: np.ndarray) -> str:
-        return ", ".join(
-            f"{name} = {value:.6g}{'' if unit in ('', '1') else ' ' + unit}"
-            for name, value, unit in zip(self.names, np.asarray(x, float), self.units, strict=True)
-        )
+            return standing_in_words(self._asking, self.names, self.units)
 
     # Out.
 

@@ -341,7 +341,8 @@ class Asking:
         return token
 
     def _own(self, number: int) -> str:
-        return f"told{number}" + (f"-{self.journal.mark}" if self.journal.mark else "")
+        """Token of a point that nobody asked for: spelt as a key, which a simulated instrument may draw noise from."""
+        return f"ffffffff{number:08x}" + (f"-{self.journal.mark}" if self.journal.mark else "")
 
     def _reading(self, token: str, row: Told) -> Record:
         if row.at is None:

@@ -267,7 +267,7 @@ class _Loop:
             open_points |= {t: x for t, x in zip(tokens, proposal.x, strict=True) if t not in told.answers}
         answered = {t: told.asked_at[t] for t in told.new if told.phases[t] != "told"}
         self.beside = [
-            Answered(x, self.measure(x, token, journal.step, "measure", state))
+            Answered(x, self.measure(x, token, journal.step, "measure", state), told.phases.get(token) != "told")
             for token, x in (answered | open_points).items()
             if token not in here
         ]
