@@ -12,7 +12,7 @@ from gpax_instruments.errors import BadFrame
 from gpax_instruments.twins import _faults as faults
 from gpax_instruments.twins._dialect import ScpiError
 from gpax_instruments.twins._nanonis_modules import Handlers
-from gpax_instruments.twins._nanonis_world import Refused
+from gpax_instruments.twins._nanonis_world import Ledger, Refused
 from gpax_instruments.twins._scpi_server import HOST, WireLog, cut
 
 ARM = "Twin.Fault"
@@ -32,12 +32,20 @@ class Controller:
         release: whose forms are spoken.
         armed: faults to look at.
         fields: whether a refusal comes after fields of zeros in place of alone.
+        ledger: gets every fault that strikes.
     """
 
     def __init__(
-        self, lock: threading.Condition, handlers: Handlers, release: int, armed: faults.Faults, fields: bool
+        self,
+        lock: threading.Condition,
+        handlers: Handlers,
+        release: int,
+        armed: faults.Faults,
+        fields: bool,
+        ledger: Ledger,
     ) -> None:
         self.lock, self.handlers, self.release, self.faults, self.fields = lock, handlers, release, armed, fields
+        self.ledger = ledger
 
     def answer(self, name: str, body: bytes) -> bytes:
         """The body of the answer."""
@@ -142,6 +150,8 @@ class TcpPort:
         names = faults.ANSWER | frozenset({"ECHO"}) | (faults.BLOCK if "F2" in returns else frozenset())
         fault = self.controller.faults.take(names) if may_fail else None
         kind = fault.name if fault else ""
+        if kind:
+            self.controller.ledger.write("fault", name=kind, answer=codecs.name_of(padded))
         if kind == "ECHO":
             padded = b"Current.Get" if padded.startswith(b"Bias.Get") else b"Bias.Get"
             padded = padded.ljust(codecs.NAME_BYTES, b"\0")

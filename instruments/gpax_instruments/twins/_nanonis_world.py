@@ -57,12 +57,14 @@ class Ledger:
 
     def __init__(self, path: str | None) -> None:
         self._file = open(path, "a", encoding="ascii") if path else None  # noqa: SIM115 - as long as the process
+        self._lock = threading.Lock()
 
     def write(self, act: str, **about: Any) -> None:
         """Add an act."""
         if self._file is not None:
-            self._file.write(json.dumps({"act": act} | about) + "\n")
-            self._file.flush()
+            with self._lock:
+                self._file.write(json.dumps({"act": act} | about) + "\n")
+                self._file.flush()
 
 
 class World:

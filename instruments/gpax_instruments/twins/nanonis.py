@@ -51,7 +51,7 @@ class Ports:
         handlers = modules(
             basic(self._world, release), Spectroscopy(self._world, release).handlers(), Scan(self._world).handlers()
         )
-        controller = Controller(lock, handlers, release, armed, options.refusals == "fields")
+        controller = Controller(lock, handlers, release, armed, options.refusals == "fields", self._world.ledger)
         self._log = WireLog(options.wire_log)
         self._ports = _in_a_row(lambda number: TcpPort(controller, self._log, number), options.port, options.ports)
         for port in self._ports:
