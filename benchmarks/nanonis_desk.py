@@ -39,7 +39,7 @@ class Desk(desk.Desk):
         while time.monotonic() < end:
             try:
                 with desk.driver(NAME, port, timeout_s=timeout_s) as device:
-                    outcome = desk.go(NAME, device, path, wait_s=limit_s)
+                    outcome = desk.go(NAME, device, path)
                 if outcome.finished:
                     return small.fingerprint(outcome), errors
                 errors.append(outcome.reason)
