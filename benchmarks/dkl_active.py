@@ -84,7 +84,7 @@ def methods(of: maps.Map, quick: bool) -> dict:
 
 
 def found(of: maps.Map, order: np.ndarray) -> np.ndarray:
-    """(n,) share of the best 2 percent among the first 1 to n places measured."""
+    """(n,) share of the best 2 percent among the first 1 to n positions measured."""
     best = np.argsort(-of.values)[: max(1, round(0.02 * len(of.values)))]
     return np.cumsum(np.isin(order, best)) / len(best)
 
@@ -104,7 +104,7 @@ def campaign(of: maps.Map, method, seeds: np.ndarray, batch: int, budget: int, n
 
 
 def at_random(many: int, seeds: np.ndarray, number: int) -> np.ndarray:
-    """All places in random order, seeds first."""
+    """All positions in random order, seeds first."""
     rest = np.setdiff1d(np.arange(many), seeds)
     return np.concatenate([seeds, np.random.default_rng(number + 100).permutation(rest)])
 

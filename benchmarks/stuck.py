@@ -2,10 +2,10 @@
 
     python benchmarks/stuck.py [../shared/data] [--quick] [--keys 50] [--samples ...] [--recipes ...]
 
-Six simulated samples, 240 places each, values from 0 to 1, noise 0.05, the optimum is 1:
+Six simulated samples, 240 points each, values from 0 to 1, noise 0.05, the optimum is 1:
 
 - one smooth peak;
-- two kinds of places that look alike: a tenth of them has almost the same two descriptors as places that give
+- two kinds of points that look alike: a tenth of them has almost the same two descriptors as points that give
   nothing, and holds the optimum;
 - a needle of standard deviation 0.14 beside a broad hill of half its height (narrower ones are found as often as a
   point that was spent on learning falls on them);
@@ -15,17 +15,17 @@ Six simulated samples, 240 places each, values from 0 to 1, noise 0.05, the opti
   of them but also
   what the others give, which hold the optimum.
 
-A campaign measures five random places and then 35 chosen ones (laplace, 16 draws). It is **stuck** if at its end
+A campaign measures five random points and then 35 chosen ones (laplace, 16 draws). It is **stuck** if at its end
 
-- it is wrong: no reading from a place within a tenth of the optimum; and
+- it is wrong: no measurement from a point within a tenth of the optimum; and
 - either it sits in a corner: its last ten choices lie in a box around them, in the space of the descriptors, that
-  holds less than a tenth of all places; or it is idle and sure: its last ten choices have improved nothing, and the
-  posterior excludes, with 95 percent, every place within a tenth of the optimum.
+  holds less than a tenth of all points; or it is idle and sure: its last ten choices have improved nothing, and the
+  posterior excludes, with 95 percent, every point within a tenth of the optimum.
 
-Regret is the distance of the best measured place from the optimum, without noise. Coverage is the share of 90 percent
-intervals of a new observation that hold, over all places that were not measured, as they are and with the spread times
+Regret is the distance of the best measured point from the optimum, without noise. Coverage is the share of 90 percent
+intervals of a new observation that hold, over all points that were not measured, as they are and with the standard deviation times
 `recalibration`, also where that is below 1 (`intervals` never narrows). Recipes were tuned on other keys and other
-places (`--tune`). On the measured maps the same is told of five percent of the places."""
+points (`--tune`). On the measured maps the same is told of five percent of the points."""
 
 from results import Report, pin_threads
 
@@ -60,7 +60,7 @@ SAMPLER = laplace(num_samples=16, starts=1, iterations=20, rounds=1)
 
 
 class Sample(NamedTuple):
-    """What is measured: (m, d) places in the unit cube, their truth, whether they fail, what models see.
+    """What is measured: (m, d) points in the unit cube, their truth, whether they fail, what models see.
 
     `looks` are columns of x for each model; more than one model makes a model average.
     """
@@ -77,12 +77,12 @@ def bump(x, centre, width):
 
 
 def never(x):
-    """No reading fails."""
+    """No measurement fails."""
     return jnp.asarray(False)
 
 
 def samples(seed: int = 0) -> dict[str, Sample]:
-    """All six; another seed scatters other places."""
+    """All six; another seed scatters other points."""
     rng = np.random.default_rng(seed)
     flat = rng.uniform(size=(PLACES, 2))
     both = ((0, 1),)
@@ -112,7 +112,7 @@ def samples(seed: int = 0) -> dict[str, Sample]:
         ),
         "ramp": Sample(flat, lambda x: 0.7 * x[0] + 0.3 * x[1], never, both),
         "failures": Sample(flat, lambda x: bump(x, (0.65, 0.6), 0.2), lambda x: jnp.sum((x - 0.7) ** 2) < 0.03, both),
-        "race": Sample(
+        "average": Sample(
             described,
             lambda x: jnp.where(x[3] > 0.78, 1.0 - 2.0 * (x[3] - 0.95) ** 2, 0.6 * x[2] / 0.7),
             never,
@@ -172,7 +172,7 @@ def of_one_shape(recipes: tuple[Recipe, ...]) -> list[acquisition.Acquisition]:
 
 @dataclass(frozen=True, eq=False)
 class Campaign:
-    """Points, observations, and the last posterior at all places; see `Ended`."""
+    """Points, observations, and the last posterior at all points; see `Ended`."""
 
     of: Sample
     recipes: tuple[Recipe, ...]
@@ -232,7 +232,7 @@ def judge(of: Sample, ended) -> dict[str, np.ndarray]:
 
 
 def on_map(of, model, sampler, recipe: Recipe, keys: int) -> dict[str, np.ndarray]:
-    """Campaigns on a measured map, five percent of its places: the best value found, and what intervals hold."""
+    """Campaigns on a measured map, five percent of its positions: the best value found, and what intervals hold."""
     many = len(of.values)
     budget = max(15, round(0.05 * many))
     first = max(5, budget // 8)
@@ -321,7 +321,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one sample, six keys, two recipes")
     parser.add_argument("--keys", type=int, default=50)
     parser.add_argument("--map-keys", type=int, default=8)
-    parser.add_argument("--tune", action="store_true", help="the keys and the places on which recipes were chosen")
+    parser.add_argument("--tune", action="store_true", help="the keys and the points on which recipes were chosen")
     parser.add_argument("--samples", nargs="*", default=list(samples()))
     parser.add_argument("--maps", nargs="*", default=["EELS", "BEPS"])
     parser.add_argument("--methods", nargs="*", default=METHODS, help="on the maps")
