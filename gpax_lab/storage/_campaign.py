@@ -34,7 +34,8 @@ class Campaign:
         Args:
             path: journal file, by custom with the suffix `.gpxj`; must not exist.
             header: settings, versions and `quantity` {name, unit}; `axes` [{name, unit, low, high}] where they are to
-                be others than the instrument tells of itself.
+                be others than the instrument tells of itself; `sample` {name, ...} where it shall stand in exports, by
+                the names of NXsample and NXem.
 
         Raises:
             JournalExists: there is a file already; `open` goes on with it.

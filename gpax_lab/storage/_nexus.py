@@ -135,6 +135,9 @@ def items(
         yield _field(f"{root}/experiment_technique", technique)
     if mode:
         yield _field(f"{root}/scan_mode", mode)
+    sample = campaign.header.get("sample")
+    if isinstance(sample, Mapping):
+        yield from _sample(f"{root}/sample", sample)
     known = apparatus(campaign, instrument)
     if definition == "NXem":
         if known is not None:
@@ -151,6 +154,14 @@ def items(
     yield from region
     if told.get("kind") == "nanonis":
         yield from _tunnelling(f"{root}/instrument", told)
+
+
+def _sample(place: str, told: Mapping[str, Any]) -> Iterator[Item]:
+    """What the person who began the campaign said of the sample: texts, numbers, yes or no."""
+    yield _group(place, "NXsample")
+    for name, value in told.items():
+        if name.isidentifier() and isinstance(value, str | bool | int | float):
+            yield _field(f"{place}/{name}", value)
 
 
 def _identity(place: str, group: str, known: Apparatus) -> Iterator[Item]:

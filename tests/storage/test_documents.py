@@ -15,6 +15,7 @@ from gpax_lab.storage import ExportError, documents
 from gpax_lab.storage._documents import write_documents
 from gpax_lab.storage._errors import JournalCorrupt, JournalMissing
 from gpax_lab.storage._journal import Journal
+from gpax_lab.storage._records import OLD_HEADER, JournalRecord, Stamp, encode
 
 NAN = float("nan")
 
@@ -154,6 +155,21 @@ def test_how_a_campaign_ended(tmp_path):
         file.append(("stop", 2, {"reason": "a person asked", "finished": False}, {}), ("timing", 2, {}, {}))
     *_, (_, stop) = documents(journal)
     assert (stop["exit_status"], stop["reason"]) == ("abort", "a person asked")
+
+
+def test_a_journal_of_the_first_version_has_uids_of_its_own(tmp_path):
+    """It has no random name: what its first record says stands for it."""
+    uids = []
+    for wall in (2.0, 2.0, 3.0):
+        data = OLD_HEADER
+        for step, kind in enumerate(["campaign", "reading"]):
+            record = JournalRecord(kind, step, {"token": str(step)}, {"x": np.arange(3.0)}, 1.0, wall)
+            data += encode(record, Stamp(b"", 0, len(data), len(data)))
+        (tmp_path / "old.gpxj").write_bytes(data)
+        uids.append([document["uid"] for _, document in documents(tmp_path / "old.gpxj")])
+    assert len(uids[0]) == 4
+    assert uids[0] == uids[1]
+    assert not set(uids[0]) & set(uids[2])
 
 
 def test_what_can_not_be_told_is_an_error_at_once(tmp_path):

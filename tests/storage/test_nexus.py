@@ -11,8 +11,13 @@ from gpax_lab.storage._journal import Journal
 XY = [{"name": "x", "unit": "m", "low": 0.0, "high": 2e-6}, {"name": "y", "unit": "nm", "low": -5.0, "high": 5.0}]
 
 
-def _fields(tmp_path, instrument, identity, axes=XY):
-    header = {"settings": {"instrument": instrument}, "axes": axes, "quantity": {"name": "instrument", "unit": "V"}}
+def _fields(tmp_path, instrument, identity, axes=XY, **more):
+    header = {
+        **more,
+        "settings": {"instrument": instrument},
+        "axes": axes,
+        "quantity": {"name": "instrument", "unit": "V"},
+    }
     with Journal.create(tmp_path / "a.gpxj", header) as journal:
         if identity:
             journal.append(("instrument", 0, {"identity": identity, "axes": [], "limits": {}}, {}))
@@ -104,6 +109,13 @@ def test_what_is_not_known_is_not_told(tmp_path):
     fabrication = {"vendor": "Acme", "model": "TEM 9", "serial_number": "77"}
     told = {f"{place}/fabrication/{name}": value for name, value in fabrication.items()}
     assert found == {"definition": "NXem", f"{place}/name": "Acme,TEM 9,77,2.0", **told}
+
+
+def test_the_sample_is_what_somebody_said_of_it(tmp_path):
+    sample = {"name": "PTO 7", "is_simulation": False, "atom_types": "Pb, Ti, O", "a/b": "no name", "note": ["no text"]}
+    found, _ = _fields(tmp_path, {"kind": "stem"}, "", sample=sample)
+    told = {"name": "PTO 7", "is_simulation": False, "atom_types": "Pb, Ti, O"}
+    assert found == {"definition": "NXem"} | {f"sample/{name}": value for name, value in told.items()}
 
 
 def test_nsid_reader_still_finds_the_data_sets(tmp_path):
