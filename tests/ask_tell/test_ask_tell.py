@@ -33,6 +33,7 @@ from gpax_lab.experiment import NothingLeft, bayes_opt, simulate
 from gpax_lab.experiment.interventions import Discard
 from gpax_lab.models import gp
 from gpax_lab.storage import Campaign, JournalError, read
+from gpax_lab.storage._contents import final_measurements
 from gpax_lab.storage._errors import JournalLocked
 from gpax_lab.storage._scan import scan
 
@@ -185,6 +186,12 @@ def test_a_discarded_measurement_is_as_good_as_none(pairs, path):
         assert 0.12 not in later
     assert [r.header["action"] for r in records(path, "intervention")] == ["discard", "discard"]
     assert records(path, "intervention")[0].header["by"] == "Ana"
+    exported = {r.header["token"]: r for r in final_measurements(read(path))}
+    bad = exported[table.token[number]]
+    assert (bad.header["ok"], bad.header["reason"]) == (False, "discarded: the feedback was off")
+    assert np.isnan(bad.header["value"])
+    assert np.isnan(bad.arrays["y"])
+    assert float(records(path, "reading")[-1].arrays["y"]) == 50.0  # the journal keeps what was measured
 
 
 def test_a_pool_that_is_used_up_says_so(path):
