@@ -50,14 +50,14 @@ def to_arviz(
     several = getattr(posterior, "posteriors", None)
     if several is not None:
         probability = np.asarray(posterior.probability, float)
-        trees = {}
+        children = {}
         for name, one, share in zip(posterior.names, several, probability, strict=True):
-            trees[name] = to_arviz(one, obs, num_samples, names, output)
-            trees[name].attrs["probability"] = float(share)
-        return xarray.DataTree(children=trees)
+            children[name] = to_arviz(one, obs, num_samples, names, output)
+            children[name].attrs["probability"] = float(share)
+        return xarray.DataTree(children=children)
     groups = _groups(posterior, obs, num_samples, names, output)
-    data = {"x": ["observation", "input"], "variance": ["observation"], output: ["observation"]}
-    coords = {} if obs is None else {"input": list(names or _names(obs.x.shape[1]))}
+    data: Any = {"x": ["observation", "input"], "variance": ["observation"], output: ["observation"]}
+    coords: Any = {} if obs is None else {"input": list(names or _names(obs.x.shape[1]))}
     attrs = {"posterior": _diagnostics(posterior.info)}
     trees = {}
     for group, values in groups.items():  # one by one: a parameter may be called as an input is
