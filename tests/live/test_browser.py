@@ -16,7 +16,7 @@ playwright = pytest.importorskip("playwright.sync_api", reason="playwright, whic
 
 from small_page import served  # noqa: E402
 
-from gpax_lab.live import Wish  # noqa: E402
+from gpax_lab.live import Wish, leave  # noqa: E402
 from gpax_lab.storage import read  # noqa: E402
 
 CHROMIUM = os.environ.get("GPAX_LAB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -124,6 +124,31 @@ def test_clicks_land_in_the_journal_and_are_measured_next(browser, tmp_path):
         wait_for(lambda: len(journal(tmp_path, "proposal")) > veto.step + 4)
         asked = np.array([e.arrays["x"][0] for e in journal(tmp_path, "proposal") if e.step >= veto.step])
         assert not ((asked >= box[:, 0]) & (asked <= box[:, 1])).all(axis=1).any()
+
+
+def test_what_an_agent_asks_waits_for_a_button(browser, tmp_path):
+    with running(tmp_path) as (_, link), opened(browser, link) as page:
+        begun(page)
+        page.fill("#by", "Ana")
+        given = {"by": "agent", "why": "<b>approve me</b>", "asks": True}
+        wishes = [Wish("pin", {"x": [[x, 1e-6]]}, **given) for x in (1.234e-6, 0.567e-6)]
+        for wish in wishes:
+            leave(tmp_path / "film.inbox", wish)
+        page.wait_for_function("() => document.querySelectorAll('#waiting button').length === 4")
+        assert page.locator("#waiting b").count() == 0
+        count = len(journal(tmp_path, "reading"))
+        wait_for(lambda: len(journal(tmp_path, "reading")) > count + 2)
+        assert not journal(tmp_path, "intervention")
+        page.locator("#waiting li", has_text="1.234").get_by_role("button", name="Approve").click()
+        (pin,) = wait_for(lambda: journal(tmp_path, "intervention"))
+        assert (pin.header["wish"], pin.header["by"]) == (wishes[0].id, "agent")
+        page.locator("#waiting li", has_text="asks").get_by_role("button", name="Decline").click()
+        (refusal,) = wait_for(lambda: journal(tmp_path, "refusal"))
+        assert "declined by Ana" in refusal.header["reason"]
+        assert [(e.header["action"], e.header["by"]) for e in journal(tmp_path, "act")] == [
+            ("approve", "Ana"), ("decline", "Ana"),
+        ]  # fmt: skip
+        page.wait_for_function("() => document.querySelector('#waiting').childElementCount === 0")
 
 
 def test_pause_holds_a_slider_changes_what_is_next_and_resume_goes_on(browser, tmp_path):

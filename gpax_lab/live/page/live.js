@@ -152,13 +152,14 @@ function points2d(i, j) {
   for (const x of S.vetoed) found.push({ x: x[i] / a.size, y: x[j] / b.size, mark: 'cross', ink: css('--bad') });
   for (const p of S.pending.values()) found.push({ x: p.x[i] / a.size, y: p.x[j] / b.size, mark: 'ring', ink: css('--accent') });
   if (S.maps && !S.ended) S.maps.next.forEach((x, k) => found.push({ x: x[i] / a.size, y: x[j] / b.size, mark: 'diamond', ink: k ? css('--quiet') : '#fff' }));
-  for (const w of waiting()) {
+  for (const w of wanted()) {
     if (w.action === 'pin') for (const x of w.given.x) found.push({ x: x[i] / a.size, y: x[j] / b.size, mark: 'plus', ink: css('--accent') });
     if (w.action === 'veto' && w.given.x) for (const x of w.given.x) found.push({ x: x[i] / a.size, y: x[j] / b.size, mark: 'cross', ink: css('--bad') });
   }
   return found;
 }
 const waiting = () => S.wishes.filter((w) => w.state === 'waiting');
+const wanted = () => S.wishes.filter((w) => w.state === 'waiting' || w.state === 'asking'); // programs ask people
 function map() {
   const facts = S.facts, d = facts.axes.length, canvas = $('map'), [name, unit] = facts.quantity;
   const [title, colours] = LAYERS[S.layer], values = S.layers[S.layer];
@@ -167,7 +168,7 @@ function map() {
   const [i, j] = S.axes, [a, b] = [scaled(i), scaled(j)], grid = facts.layout.grid;
   const half = (s, n) => (grid ? (s.high - s.low) / (n - 1) / 2 : 0.02 * (s.high - s.low));
   const pads = grid ? [half(a, grid[0]), half(b, grid[1])] : [half(a), half(b)];
-  const closed = [...S.closed, ...waiting().filter((w) => w.given.box).map((w) => [w.given.box.map((v) => v[0]), w.given.box.map((v) => v[1])])]
+  const closed = [...S.closed, ...wanted().filter((w) => w.given.box).map((w) => [w.given.box.map((v) => v[0]), w.given.box.map((v) => v[1])])]
     .map(([low, high]) => [[low[i] / a.size, low[j] / b.size], [high[i] / a.size, high[j] / b.size]]);
   view = drawMap(canvas, {
     x: [a.low - pads[0], a.high + pads[0]], y: [b.low - pads[1], b.high + pads[1]], names: [a.name, b.name], bar: legend, map: colours,
@@ -198,10 +199,10 @@ function curve(canvas, name, unit) {
     for (const p of S.pending.values()) stroke(p.x[0] / a.size, css('--accent'));
     for (const x of S.vetoed) stroke(x[0] / a.size, css('--bad'), [6, 3]);
     if (S.maps && S.maps.next.length && !S.ended) stroke(S.maps.next[0][0] / a.size, css('--quiet'), [5, 4]);
-    for (const w of waiting()) if (w.action === 'pin') for (const x of w.given.x) stroke(x[0] / a.size, css('--accent'), [1, 3]);
+    for (const w of wanted()) if (w.action === 'pin') for (const x of w.given.x) stroke(x[0] / a.size, css('--accent'), [1, 3]);
     if (S.cursor) stroke(S.cursor[0], css('--accent'), [4, 2]);
   };
-  const closed = [...S.closed, ...waiting().filter((w) => w.given.box).map((w) => [[w.given.box[0][0]], [w.given.box[0][1]]])].map(([l, h]) => [[l[0] / a.size, low - pad], [h[0] / a.size, high + pad]]);
+  const closed = [...S.closed, ...wanted().filter((w) => w.given.box).map((w) => [[w.given.box[0][0]], [w.given.box[0][1]]])].map(([l, h]) => [[l[0] / a.size, low - pad], [h[0] / a.size, high + pad]]);
   if (S.drag) closed.push([[S.drag[0][0], low - pad], [S.drag[1][0], high + pad]]);
   view = drawMap(canvas, { x: [a.low, a.high], y: [low - pad, high + pad], names: [a.name, score ? 'acquisition value' : `${S.layer === 'std' ? 'sd of ' : ''}${label(name, unit)}`], points: marks, closed, line });
   canvas.setAttribute('aria-label', `${LAYERS[S.layer][0]} of the ${name} over ${a.name}; ${S.points.size} measurements`);
@@ -282,7 +283,7 @@ function lists() {
   if (S.maps && S.maps.reach) news.unshift({ kind: 'warn', text: S.maps.reach, at: '' });
   if (S.fault) news.unshift({ kind: 'warn', text: `The map could not be drawn: ${S.fault}`, at: '' });
   keep($('messages'), news, () => (news.length ? news.map((m) => el('li', { className: m.kind, textContent: m.at ? `${m.at}  ${m.text}` : m.text })) : [el('li', { textContent: 'Nothing to worry about.' })]));
-  const open = S.wishes.filter((w) => w.state === 'waiting' || w.state === 'asking');
+  const open = wanted();
   $('waiting-box').hidden = !open.length;
   keep($('waiting'), open, () => open.map((w) => {
     const back = el('button', { type: 'button', textContent: 'Undo' });
