@@ -230,7 +230,8 @@ class _Handlers:
         seen: dict[str, int] = {}
         try:
             yield "retry: 1000\n\n"
-            while not board.over:
+            while True:
+                over = board.over  # looked at first: what was told before that is still sent
                 changed.clear()
                 for name, snapshot in (("status", board.status), ("wishes", board.wishes), ("maps", board.maps)):
                     if seen.get(name) != snapshot.version:
@@ -239,6 +240,8 @@ class _Handlers:
                 while new := board.records[after + 1 : after + 1 + _AT_ONCE]:
                     after = new[-1]["number"]
                     yield _message("records", new, after)
+                if over:
+                    return
                 try:
                     await asyncio.wait_for(changed.wait(), _BEAT_S)
                 except TimeoutError:

@@ -277,6 +277,20 @@ def test_a_stream_goes_on_behind_the_last_entry(place, client):
         connection.close()
 
 
+def test_the_last_entry_reaches_the_browsers_before_the_page_goes(tmp_path):
+    for again in range(5):
+        folder = tmp_path / str(again)
+        folder.mkdir()
+        with served(folder) as (page, _, campaign):
+            client = Client(page)
+            client.enter()
+            connection = client.events()
+            until(connection, b'"kind":"fault"')
+            campaign.append(("stop", 0, {"reason": "done", "finished": True}, {}))
+        assert b'"kind":"stop"' in until(connection, b'"kind":"stop"')
+        connection.close()
+
+
 def test_text_of_others_is_never_markup(client):
     """The page is the same whatever the journal says, and what the journal says goes out as JSON alone."""
     assert b"<b>7</b>" not in client.get("/")[2]
