@@ -23,9 +23,9 @@ A campaign measures five random points and then 35 chosen ones (laplace, 16 draw
   posterior excludes, with 95 percent, every point within a tenth of the optimum.
 
 Regret is the distance of the best measured point from the optimum, without noise. Coverage is the share of 90 percent
-intervals of a new observation that hold, over all points that were not measured, as they are and with the standard deviation times
-`recalibration`, also where that is below 1 (`intervals` never narrows). Recipes were tuned on other keys and other
-points (`--tune`). On the measured maps the same is told of five percent of the points."""
+intervals of a new observation that hold, over all points that were not measured, as they are and with the standard
+deviation times `recalibration`, also where that is below 1 (`intervals` never narrows). Recipes were tuned on other
+keys and other points (`--tune`). On the measured maps the same is told of five percent of the positions."""
 
 from results import Report, pin_threads
 
