@@ -29,7 +29,7 @@ def test_ctrl_c_is_left_to_the_job(tmp_path):
     python.parent.mkdir()
     python.write_text(JOB)
     python.chmod(0o755)
-    (tmp_path / "installed-app").touch()
+    (tmp_path / "installed-app-live").touch()
     environment = os.environ | {"GPAX_LAB_VENV": str(tmp_path)}
     command = [sys.executable, START, "demo"]
     # A suite started in the background has SIGINT ignored, and a shell cannot trap what was ignored when it began.

@@ -139,7 +139,7 @@ def test_slots_without_an_observation_change_nothing():
     np.testing.assert_allclose(value, dense_bound(), atol=1e-8)
     assert all(jnp.isfinite(leaf).all() for leaf in gradient.values())
     np.testing.assert_allclose(
-        model().condition(PARAMS, wide).weights, model().condition(PARAMS, OBS).weights, atol=1e-6
+        model().condition(PARAMS, wide).alpha, model().condition(PARAMS, OBS).alpha, atol=1e-6
     )
 
 

@@ -35,6 +35,6 @@ def test_a_file_of_another_programs_format_is_read_and_played_back(package, tmp_
     }
     plan = build(parse(table))
     assert plan.candidates.points.shape == (12, 1)
-    assert plan.scalarize(plan.driver.measure(np.array([11.0]), "t")) == 1.0
+    assert plan.scalarize(plan.driver.measure(np.array([11.0]), "t")) == (1.0, 0.0)
     with pytest.raises(SettingsError, match='no reader "haet"'):
         build(parse(table | {"instrument": instrument | {"reader": "haet"}}))
