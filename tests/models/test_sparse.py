@@ -138,9 +138,7 @@ def test_slots_without_an_observation_change_nothing():
     value, gradient = jax.value_and_grad(model().log_likelihood)(PARAMS, wide)
     np.testing.assert_allclose(value, dense_bound(), atol=1e-8)
     assert all(jnp.isfinite(leaf).all() for leaf in gradient.values())
-    np.testing.assert_allclose(
-        model().condition(PARAMS, wide).alpha, model().condition(PARAMS, OBS).alpha, atol=1e-6
-    )
+    np.testing.assert_allclose(model().condition(PARAMS, wide).alpha, model().condition(PARAMS, OBS).alpha, atol=1e-6)
 
 
 def test_paths_have_the_moments_of_the_posterior():
