@@ -97,7 +97,7 @@ def _technique(told: Mapping[str, Any]) -> tuple[str | None, str | None, str | N
         return _TECHNIQUES.get(str(told.get("kind")), (None, None, None))
     if told.get("setpoint") is None:  # whatever the tip's height is held by
         return None, None, None
-    return ("NXsts", "STS", None) if told.get("reading", "spectrum") == "spectrum" else ("NXspm", "STM", None)
+    return ("NXsts", "STS", None) if told.get("mode", "spectrum") == "spectrum" else ("NXspm", "STM", None)
 
 
 def _iso(wall: float) -> str:
@@ -205,7 +205,7 @@ def _tunnelling(place: str, told: Mapping[str, Any]) -> Iterator[Item]:
         yield _group(f"{place}/sample_bias_voltage", "NXsensor")
         yield _field(f"{place}/sample_bias_voltage/bias_voltage", float(told["bias"]), "V")
     sweep, points = told.get("sweep"), told.get("points")
-    if told.get("reading", "spectrum") != "spectrum" or not sweep or not points:
+    if told.get("mode", "spectrum") != "spectrum" or not sweep or not points:
         return
     environment = f"{place}/bias_spectroscopy_environment"
     control = f"{environment}/bias_spectroscopy/bias_sweep"

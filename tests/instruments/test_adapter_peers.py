@@ -246,11 +246,11 @@ def test_tango_places_the_beam_takes_a_spectrum_and_blanks(column):
 def test_tango_moves_the_stage_and_takes_images(column):
     _, address = column
     axes = (Axis("y", "m", -4e-8, 4e-8), Axis("alpha", "deg", -10.0, 10.0))
-    for take, shape in (("image", (64, 64)), ("camera", (32, 32))):
-        with TangoSTEM(address, axes, place="stage", take=take, detector="haadf", timeout_s=10.0) as adapter:
+    for mode, shape in (("image", (64, 64)), ("camera", (32, 32))):
+        with TangoSTEM(address, axes, positioner="stage", mode=mode, detector="haadf", timeout_s=10.0) as adapter:
             measurement = adapter.measure([2e-8, 3.0], "t")
             np.testing.assert_allclose(measurement.position, [2e-8, 3.0], rtol=1e-6)
-            assert measurement.arrays[take].shape == shape
+            assert measurement.arrays[mode].shape == shape
 
 
 def test_tango_that_stops_or_dies_is_a_lost_link(column, within):

@@ -146,7 +146,7 @@ def test_a_move_that_is_acknowledged_and_not_made_is_found(bench, monkeypatch):
 
 def test_what_the_controller_makes_of_a_setting_is_told(bench):
     with pytest.raises(DeviceError, match=r"made .* of it"):
-        bench.driver(reading="image", pixels=100).connect()
+        bench.driver(mode="image", pixels=100).connect()
     with pytest.raises(DeviceError, match=r"\[0, 1, 0, 4096.*made|made \[0, 1, 0, 4096"):
         bench.driver(points=5000).connect()
     with pytest.raises(DeviceError, match="no signal 'Currant'"):
@@ -318,7 +318,7 @@ def test_a_pulse_is_given_once_whatever_happens(bench):
 
 def test_a_pulse_that_is_noted_as_done_is_read_out_without_another(bench):
     x = [*HERE, 4.0, -1.0]
-    with bench.driver((*XY, *PULSE), reading="signal", channels=("Z",)) as scope:
+    with bench.driver((*XY, *PULSE), mode="signal", channels=("Z",)) as scope:
         first = scope.measure(x, "pulse-5")
         before = pulses_of(bench)
         again = scope.measure(x, "pulse-5")
@@ -385,7 +385,7 @@ def test_somebody_else_who_pulses_is_noticed(bench):
 
 
 def test_an_image_lies_as_the_axes_do(bench):
-    with bench.driver(reading="image", channels=("Z", "Current"), frame_m=2e-7, pixels=48) as scope:
+    with bench.driver(mode="image", channels=("Z", "Current"), frame_m=2e-7, pixels=48) as scope:
         image = scope.measure(THERE, "image-1")
         assert image.ok
         np.testing.assert_allclose(image.position, THERE, atol=1e-13)
@@ -431,7 +431,7 @@ def test_a_frame_and_back():
 
 def test_bias_and_setpoint_as_axes(bench):
     axes = (Axis("bias", "V", 0.5, 2.0), Axis("setpoint", "A", 2e-11, 1e-9))
-    with bench.driver(axes, reading="signal", channels=("Current", "Bias")) as scope:
+    with bench.driver(axes, mode="signal", channels=("Current", "Bias")) as scope:
         for k, x in enumerate(([0.5, 2e-11], [2.0, 1e-9])):
             measurement = scope.measure(x, f"tip-{k}")
             np.testing.assert_allclose(measurement.position, x, rtol=1e-6)
@@ -466,12 +466,12 @@ WRONG = [
     ({"setpoint": -1e-10}, "setpoint"),
     ({"setpoint": 1e-3}, "setpoint"),
     ({"points": 1}, "points"),
-    ({"reading": "movie"}, "spectrum"),
+    ({"mode": "movie"}, "spectrum"),
     ({"channels": ()}, "channels"),
     ({"channels": "Current"}, "channels"),
     ({"lockin_amplitude": 2.0}, "lockin_amplitude"),
     ({"settling_s": -1.0}, "settling_s"),
-    ({"reading": "image", "in_frame": True}, "in_frame"),
+    ({"mode": "image", "in_frame": True}, "in_frame"),
     ({"frame_m": 0.0}, "frame_m"),
     ({"safe_port": 6501}, "safe_port"),
     ({"axes": ()}, "one axis"),

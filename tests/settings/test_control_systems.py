@@ -55,8 +55,12 @@ def test_settings_of_the_page_make_an_instrument_and_come_back_from_a_journal(ki
 @pytest.mark.parametrize(
     ("kind", "change", "words"),
     [
-        ("tango_stem", {"place": "sample"}, "beam"),
-        ("tango_stem", {"place": "stage", "axes": {"x": {"unit": "um", "low": 0.0, "high": 1.0}}}, "axes of the stage"),
+        ("tango_stem", {"positioner": "sample"}, "beam"),
+        (
+            "tango_stem",
+            {"positioner": "stage", "axes": {"x": {"unit": "um", "low": 0.0, "high": 1.0}}},
+            "axes of the stage",
+        ),
         ("tango_stem", {"exposure_budget": -1.0}, "above 0"),
         ("epics", {"setpoint": {"z": "m3.VAL"}}, "there is no axis z"),
         ("epics", {"timeout_s": 0.0}, "above 0"),

@@ -69,7 +69,7 @@ def test_a_pfm_is_contact_mode_afm(tmp_path):
 
 
 def test_spectra_of_a_tunnelling_microscope(tmp_path):
-    told = {"kind": "nanonis", "bias": 0.5, "setpoint": 1e-10, "reading": "spectrum", "sweep": [-1.0, 1.0], "points": 5}
+    told = {"kind": "nanonis", "bias": 0.5, "setpoint": 1e-10, "mode": "spectrum", "sweep": [-1.0, 1.0], "points": 5}
     found, _ = _fields(tmp_path, told, "Nanonis SPM Control Software,Generic 5,R13742,R13742")
     sweep = "instrument/bias_spectroscopy_environment/bias_spectroscopy/bias_sweep"
     assert found == REGION | {
@@ -85,7 +85,7 @@ def test_spectra_of_a_tunnelling_microscope(tmp_path):
         f"{sweep}/linear_sweep/scan_points_bias": 5,
         f"{sweep}/linear_sweep/step_size_bias": (0.5, "V"),
     }
-    found, _ = _fields(tmp_path / _folder(tmp_path, "image"), told | {"reading": "image"}, "")
+    found, _ = _fields(tmp_path / _folder(tmp_path, "image"), told | {"mode": "image"}, "")
     assert (found["definition"], found["experiment_technique"]) == ("NXspm", "STM")
     assert not any("sweep" in name for name in found)
 

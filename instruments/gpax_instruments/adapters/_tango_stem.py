@@ -41,8 +41,8 @@ class TangoSTEM(TangoLink):
         address: of the device, ``tango://host:port/a/b/c#dbase=no`` or, with a database, ``a/b/c``.
         axes: the beam's x and y, in shares of the field of view [1] or in m; or those of the stage that are moved, out
             of x, y, z [m], alpha and beta [deg].
-        place: what is moved.
-        take: what is measured.
+        positioner: what is moved.
+        mode: what is measured.
         detector: whose spectrum, or image.
         exposure_budget: seconds that the beam may be on in all, as long as this program runs; None for the driver's
             own `MAX_EXPOSURE_S`.
@@ -54,7 +54,7 @@ class TangoSTEM(TangoLink):
         busy_timeout_s: seconds for one move, and for one measurement.
 
     Raises:
-        ValueError: other axes, another word for place or take, or a number outside the driver's own limits.
+        ValueError: other axes, another positioner or mode, or a number outside the driver's own limits.
     """
 
     MAX_EXPOSURE_S = 172800.0
@@ -73,8 +73,8 @@ class TangoSTEM(TangoLink):
         address: str,
         axes: Sequence[Axis],
         *,
-        place: Literal["beam", "stage"] = "beam",
-        take: Literal["spectrum", "image", "camera"] = "spectrum",
+        positioner: Literal["beam", "stage"] = "beam",
+        mode: Literal["spectrum", "image", "camera"] = "spectrum",
         detector: str = "eels",
         exposure_budget: float | None = None,
         tiled: str | None = None,
@@ -85,18 +85,18 @@ class TangoSTEM(TangoLink):
         busy_timeout_s: float = 120.0,
     ) -> None:
         super().__init__(address, axes, units, repeatable, timeout_s, busy_timeout_s)
-        if place not in self.NEEDED or take not in COMMANDS:
-            raise ValueError(f"place is one of {sorted(self.NEEDED)}, take one of {sorted(COMMANDS)}")
+        if positioner not in self.NEEDED or mode not in COMMANDS:
+            raise ValueError(f"positioner is one of {sorted(self.NEEDED)}, mode one of {sorted(COMMANDS)}")
         given = {axis.name: axis.unit for axis in self._given}
-        if place == "beam" and not (
+        if positioner == "beam" and not (
             list(given) == ["x", "y"] and given["x"] == given["y"] and given["x"] in ("1", "m")
         ):
             raise ValueError(
                 f"a beam has two axes, x and y, both in 1 (shares of the field of view) or in m; got {given}"
             )
-        if place == "stage" and any(STAGE.get(name) != unit for name, unit in given.items()):
+        if positioner == "stage" and any(STAGE.get(name) != unit for name, unit in given.items()):
             raise ValueError(f"axes of the stage are {dict(STAGE)}; got {given}")
-        self.place, self.take, self.detector = place, take, detector
+        self.positioner, self.mode, self.detector = positioner, mode, detector
         self.exposure_budget = exposure_budget
         self._tiled, self._fetch = tiled, fetch
         self._fov = 1.0  # m; 1 where axes are in shares
@@ -113,7 +113,7 @@ class TangoSTEM(TangoLink):
 
     def _look(self) -> None:
         there = set(self._tango(lambda proxy: [str(name) for name in proxy.get_command_list()]))
-        if missing := sorted({*self.NEEDED[self.place], COMMANDS[self.take]} - there):
+        if missing := sorted({*self.NEEDED[self.positioner], COMMANDS[self.mode]} - there):
             raise DeviceError(
                 f"{self.address} has no command {', '.join(missing)}: it is no microscope of asyncroscopy"
             )
@@ -122,7 +122,7 @@ class TangoSTEM(TangoLink):
 
     @property
     def _in_metres(self) -> bool:
-        return self.place == "beam" and self._given[0].unit == "m"
+        return self.positioner == "beam" and self._given[0].unit == "m"
 
     def _field(self) -> float:
         fov = float(self._command("get_fov"))
@@ -133,10 +133,10 @@ class TangoSTEM(TangoLink):
     # --- moves ----------------------------------------------------------------------------------------------------
 
     def _limits(self) -> list[tuple[float, float] | None]:
-        return [(0.0, self._fov)] * 2 if self.place == "beam" else [None] * len(self._given)
+        return [(0.0, self._fov)] * 2 if self.positioner == "beam" else [None] * len(self._given)
 
     def _where(self) -> np.ndarray | None:
-        if self.place == "stage":
+        if self.positioner == "stage":
             now = self._standing()
             return now[self._moved]
         if "beam_pos" not in self._tells:
@@ -155,7 +155,7 @@ class TangoSTEM(TangoLink):
         return [list(STAGE).index(axis.name) for axis in self._given]
 
     def _send(self, setpoint: np.ndarray) -> None:
-        if self.place == "stage":
+        if self.positioner == "stage":
             target = self._standing()  # what is not moved stays
             target[self._moved] = setpoint
             self._command("move_stage", target.tolist(), long=True)
@@ -174,12 +174,12 @@ class TangoSTEM(TangoLink):
             raise DoseSpent(
                 f"the beam has been on for {self._exposed:.3g} s, the exposure budget is {self.exposure_budget:g} s"
             )
-        what = {"spectrum": (self.detector,), "image": ([self.detector],), "camera": ()}[self.take]
+        what = {"spectrum": (self.detector,), "image": ([self.detector],), "camera": ()}[self.mode]
         try:
             try:
                 self._since = time.monotonic()
                 self._command("unblank_beam")
-                key = str(self._command(COMMANDS[self.take], *what, long=True))
+                key = str(self._command(COMMANDS[self.mode], *what, long=True))
             finally:
                 if self._worker is not None:  # else it is blanked over a new link, by whoever sees the error
                     self._blank()
@@ -210,7 +210,7 @@ class TangoSTEM(TangoLink):
         values = np.frombuffer(data, np.dtype(told["dtype"]))
         if values.size != int(np.prod(told["shape"])):
             raise DeviceError(f"{self.address}: {values.size} numbers came where {told['shape']} were told")
-        return {self.take: values.reshape(told["shape"])}
+        return {self.mode: values.reshape(told["shape"])}
 
     def _safe(self) -> None:
         self._blank()

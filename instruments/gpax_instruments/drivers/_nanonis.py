@@ -39,7 +39,7 @@ class Nanonis(NanonisStage):
         axes: what a campaign sets, x and y within half the range of the scanner to either side.
         bias: of the tip while the controller of the distance is on, V; not 0, at which it would find no current.
         setpoint: of that controller, A; None as it is.
-        reading: "spectrum" (bias spectroscopy), "signal" (the newest values) or "image" (a scan of the frame).
+        mode: "spectrum" (bias spectroscopy), "signal" (the newest values) or "image" (a scan of the frame).
         channels: names of the signals that are recorded, with or without their units.
         sweep: first and last bias of a spectrum, V.
         points: of a spectrum.
@@ -83,7 +83,7 @@ class Nanonis(NanonisStage):
         *,
         bias: float,
         setpoint: float | None = None,
-        reading: Literal["spectrum", "signal", "image"] = "spectrum",
+        mode: Literal["spectrum", "signal", "image"] = "spectrum",
         channels: Sequence[str] = ("Current (A)",),
         sweep: tuple[float, float] = (-1.0, 1.0),
         points: int = 128,
@@ -118,20 +118,20 @@ class Nanonis(NanonisStage):
         names = tuple(channels)
         if not names or isinstance(channels, str):
             raise ValueError("channels: name one signal or more in a list, such as 'Current (A)'")
-        if reading not in ("spectrum", "signal", "image"):
-            raise ValueError(f'reading is "spectrum", "signal" or "image"; got {reading!r}')
+        if mode not in ("spectrum", "signal", "image"):
+            raise ValueError(f'mode is "spectrum", "signal" or "image"; got {mode!r}')
         self._reading: Reading = Signals(names)
-        if reading == "spectrum":
+        if mode == "spectrum":
             self._reading = BiasSpectrum(names, self._options)
-        elif reading == "image":
+        elif mode == "image":
             self._reading = Image(names, frame_m, self.pixels, line_s)
-        self.frame_moves = reading == "image"
+        self.frame_moves = mode == "image"
         if self.frame_moves and self.in_frame:
             raise ValueError("in_frame: an image moves the frame itself; give x and y on the sample")
         self.act = self._reading.name
         self._pulses = "pulse" in self._names
         self.cost = ""
-        if self._pulses or (spends and reading == "spectrum"):
+        if self._pulses or (spends and mode == "spectrum"):
             self.cost = f"its position has had {'the pulse' if self._pulses else 'the sweep'}, or a part of it"
         self._taken: Taken | None = None
         self._remembers = False
