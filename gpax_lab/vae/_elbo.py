@@ -280,8 +280,10 @@ def _elbo(model: VAE, params: Params, key: Array, data: Examples, w: _Numbers) -
     return ELBOTerms(objective, plain, reconstruction, kl_continuous, kl_discrete, label, physics)
 
 
-@partial(jax.jit, static_argnames=("model", "samples"))
-def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samples: int = 64) -> Float[Array, " n"]:
+@partial(jax.jit, static_argnames=("model", "num_samples"))
+def importance_elbo(
+    model: VAE, params: Params, key: Array, data: Examples, num_samples: int = 64
+) -> Float[Array, " n"]:
     """(n,) tighter bound log (1/S) sum_s p(x, z_s)/q(z_s | x) on the evidence of every example, nat.
 
     Burda et al. 2016, arXiv:1509.00519. Classes are summed over in every draw, so the bound does not depend on
@@ -292,7 +294,7 @@ def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samp
         params: its parameters.
         key: random key.
         data: examples; a known label or property counts as observed.
-        samples: draws for every example.
+        num_samples: draws for every example.
 
     Returns:
         (n,) nat.
@@ -310,5 +312,5 @@ def importance_elbo(model: VAE, params: Params, key: Array, data: Examples, samp
         each = drawn.log_likelihood + drawn.log_ratio + ratio[:, None, None] - math.log(many * model.views)
         return carry, jax.nn.logsumexp(jnp.where(barred, -jnp.inf, each), axis=(1, 2))
 
-    _, each = jax.lax.scan(one, None, jax.random.split(key, samples))
-    return jax.nn.logsumexp(each, axis=0) - math.log(samples)
+    _, each = jax.lax.scan(one, None, jax.random.split(key, num_samples))
+    return jax.nn.logsumexp(each, axis=0) - math.log(num_samples)
