@@ -201,7 +201,7 @@ class Looking:
             "terms": view.weights(state),
             "likely_next": likely,
             "proposed_last": asked,
-            "remark": reach_of(state).words,
+            "remark": reach_of(state).describe(),
             "note": "looked for on a coarse map; the campaign itself searches finely",
         } | self._units()
 

@@ -84,7 +84,7 @@ class Display:
         if event.state is not None and event.phase == "learn":
             held, number = (int(n) for n in coverage(event.state.posterior, event.state.obs))
             parts.append(f"coverage {held}/{number}")
-            if (reached := reach_of(event.state)).words:
+            if (reached := reach_of(event.state)).describe():
                 parts.append(f"all in one corner (reach {100 * reached.share:.0f} %)")
         if event.state is not None and np.isfinite(r_hat := float(event.state.posterior.info.r_hat)):
             parts.append(f"R-hat {r_hat:.2f}")

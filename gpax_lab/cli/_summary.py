@@ -170,7 +170,7 @@ def _intervals_so_far(review: Review) -> Iterator[str]:
     yield "Intervals"
     yield f"  coverage so far     {held}"
     yield f"  factor that holds   {factor:.2f} times the model's, by leave-one-out"
-    if words := reach(review.positions, review.points.x).words:
+    if words := reach(review.positions, review.points.x).describe():
         yield f"  beware              {words}"
     yield ""
 

@@ -27,7 +27,16 @@ class Reach(NamedTuple):
 
     share: float
     measurements: int
-    words: str
+
+    def describe(self) -> str:
+        """What to do about it; empty where all is well."""
+        if self.share >= SMALL_SHARE or self.measurements <= 2:
+            return ""
+        return (
+            f"(nearly) all {self.measurements} measurements lie in one corner: they reach {100 * self.share:.0f} "
+            "percent of what as many random points would. Measure some points of another sort (pin them, or use "
+            "acquisition.learning), or distrust the model elsewhere"
+        )
 
 
 def reach(
@@ -47,8 +56,8 @@ def reach(
     Returns:
         share: candidates as near to a measurement as half of them are to as many random points, over a half: about 1
         for random points, more for evenly spread ones (at most 2), near 0 in a corner, 1 without measurements;
-        measurements: how many points have been measured, failed ones among them; words: what to do about it, empty
-        where all is well.
+        measurements: how many points have been measured, failed ones among them. Its method `describe`
+        says what to do about it, and nothing where all is well.
 
     Example:
         >>> x = np.linspace(0.0, 1.0, 101)[:, None]
@@ -60,7 +69,7 @@ def reach(
     if len(candidates) > _PLACES:
         candidates = candidates[rng.choice(len(candidates), _PLACES, replace=False)]
     if not len(taken):
-        return Reach(1.0, 0, "")
+        return Reach(1.0, 0)
     if describe is not None:
         candidates, taken = (np.asarray(describe(jax.numpy.asarray(x)), float) for x in (candidates, taken))
     width = np.ptp(candidates, axis=0)
@@ -73,14 +82,7 @@ def reach(
     many = min(len(taken), len(candidates))
     drawn = [nearest(candidates[rng.choice(len(candidates), many, replace=False)]) for _ in range(_DRAWS)]
     share = float(2.0 * np.mean(nearest(taken) <= np.median(drawn)))
-    words = ""
-    if share < SMALL_SHARE and len(taken) > 2:
-        words = (
-            f"(nearly) all {len(taken)} measurements lie in one corner: they reach {100 * share:.0f} percent of what "
-            "as many random points would. Measure some points of another sort (pin them, or use acquisition.learning), "
-            "or distrust the model elsewhere"
-        )
-    return Reach(share, len(taken), words)
+    return Reach(share, len(taken))
 
 
 def reach_of(state: State, describe: Callable[[Array], Array] | None = None) -> Reach:

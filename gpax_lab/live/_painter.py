@@ -73,7 +73,7 @@ class Painter:
             "next": [self.x[i].tolist() for i in view.likely_next(found, self.x)],
             "best": self.x[best].tolist(),
             "weights": view.weights(wished),
-            "reach": reach_of(state).words,
+            "reach": reach_of(state).describe(),
         }
         self._tell()
 

@@ -16,9 +16,11 @@ def test_random_points_reach_about_one_and_a_corner_little():
     corner = PLACES[np.argsort(PLACES.sum(axis=1))[:20]]
     told = reach(PLACES, corner)
     assert told.share < 0.3
-    assert "one corner" in told.words
+    assert "one corner" in told.describe()
     assert told.measurements == 20
-    assert reach(PLACES, corner[:0]) == (1.0, 0, "")
+    none = reach(PLACES, corner[:0])
+    assert none == (1.0, 0)
+    assert none.describe() == ""
 
 
 def test_descriptors_decide_and_not_the_unit():
