@@ -30,7 +30,7 @@ class Bandit(HypothesisMixture):
         reward: (M,) mean reward of each hypothesis, 0 where it has none yet.
         pulls: (M,) int, how many rewards that is.
         median: () median predictive variance of the chosen hypothesis, in the user's unit squared.
-        chosen: () int, the hypothesis that was fitted last (in the warm-up, the surest one).
+        chosen: () int, the hypothesis that was fitted last (at first, the surest one).
         step: () int, fits so far.
         points: (m, d) at which the variance is computed.
     """
@@ -52,13 +52,13 @@ class Bandit(HypothesisMixture):
 def bandit(
     sampler: Sampler,
     points: ArrayLike,
-    warmup: int = 3,
+    num_initial: int = 3,
     epsilon: float = 0.4,
     temperature: float | None = None,
 ) -> Sampler:
     """The sampler that fits one hypothesis at a time and rewards it for a smaller predictive variance.
 
-    In the warm-up all hypotheses are fitted and the one with the smallest median predictive variance (noise included)
+    At first all hypotheses are fitted and the one with the smallest median predictive variance (noise included)
     over the unmeasured points is rewarded by 1. Later one is chosen by its mean reward and fitted; its reward is 1 if
     its median is below that of the step before, else -1. Together with `acquisition.uncertainty()` this is the
     published loop: `bayes_opt(hypotheses, bandit(nuts(), candidates.points), acquisition.uncertainty(), candidates)`.
@@ -66,7 +66,7 @@ def bandit(
     Args:
         sampler: of each hypothesis, e.g. `nuts()`; no evidence is needed.
         points: (m, d) at which the variance is computed, e.g. all candidates.
-        warmup: fits of all hypotheses, the first one on the seeds included.
+        num_initial: fits of all hypotheses, the first one on the seeds included.
         epsilon: how often a hypothesis is chosen at random instead of by its reward.
         temperature: None for epsilon-greedy; a number for a choice by softmax(reward / temperature) instead.
 
@@ -75,13 +75,13 @@ def bandit(
 
     Raises:
         TypeError: the sampler is none.
-        ValueError: no warm-up, epsilon outside [0, 1], or a temperature that is not positive.
+        ValueError: no initial fit, epsilon outside [0, 1], or a temperature that is not positive.
     """
     checked_sampler(sampler)
-    if warmup < 1 or not 0 <= epsilon <= 1 or (temperature is not None and not temperature > 0):
+    if num_initial < 1 or not 0 <= epsilon <= 1 or (temperature is not None and not temperature > 0):
         raise ValueError(
-            f"bandit needs warmup >= 1, 0 <= epsilon <= 1 and a positive temperature or None; got {warmup}, {epsilon} "
-            f"and {temperature}."
+            "bandit needs num_initial >= 1, 0 <= epsilon <= 1 and a positive temperature or None; got "
+            f"{num_initial}, {epsilon} and {temperature}."
         )
 
     def init(key: Array, model: Hypotheses, obs: Observations) -> Bandit:
@@ -95,7 +95,7 @@ def bandit(
     def update(key: Array, posterior: Bandit, obs: Observations) -> Bandit:
         check_followed(posterior, Bandit, "bandit")
         key_choose, key_explore, key_fit = jax.random.split(key, 3)
-        warm = posterior.step < warmup
+        initial = posterior.step < num_initial
         count = posterior.reward.size
         if temperature is None:
             at_random = jax.random.uniform(key_explore) < epsilon
@@ -107,13 +107,13 @@ def bandit(
             return lambda: sampler.update(jax.random.fold_in(key_fit, i), posterior.posteriors[i], obs)
 
         each = tuple(
-            jax.lax.cond(warm | (chosen == i), fit(i), lambda p=p: p) for i, p in enumerate(posterior.posteriors)
+            jax.lax.cond(initial | (chosen == i), fit(i), lambda p=p: p) for i, p in enumerate(posterior.posteriors)
         )
         medians = _medians(each, posterior.points, obs)
         surest = jnp.argmin(medians)
         surer = jnp.where(medians[chosen] < posterior.median, 1.0, -1.0).astype(medians.dtype)
-        chosen = jnp.where(warm, surest, chosen)
-        reward, pulls = _rewarded(posterior.reward, posterior.pulls, chosen, jnp.where(warm, 1.0, surer))
+        chosen = jnp.where(initial, surest, chosen)
+        reward, pulls = _rewarded(posterior.reward, posterior.pulls, chosen, jnp.where(initial, 1.0, surer))
         return replace(
             posterior,
             posteriors=each,

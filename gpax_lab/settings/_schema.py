@@ -195,7 +195,7 @@ class Bandit:
     """One hypothesis at a time, rewarded for less predictive variance (Ziatdinov et al. 2021, arXiv:2112.06649)."""
 
     kind = "bandit"
-    warmup: int = entry(whole(1), 3, "fits of all hypotheses")
+    num_initial: int = entry(whole(1), 3, "fits of all hypotheses")
     epsilon: float = entry(number(0.0, 1.0), 0.4, "how often a hypothesis is chosen at random")
     temperature: float | None = entry(POSITIVE, None, "of a choice by softmax of the rewards instead")
 

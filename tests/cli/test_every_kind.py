@@ -13,7 +13,7 @@ NORMAL = '{ distribution = "Normal", loc = 0.0, scale = 1.0 }'
 LAW = f'inputs = ["x", "y"], prior = {{ A = {NORMAL} }}'
 LAWS = f'[hypotheses.laws]\na = {{ formula = "A * sin(3 * x)", {LAW} }}\nb = {{ formula = "A * y", {LAW} }}\n'
 COMPETING = f"[hypotheses]\nscale = [0.0, 1.0]\nflexible = false\n{LAWS}"
-BANDIT = COMPETING.replace("flexible", 'follow = { kind = "bandit", warmup = 2 }\nflexible')
+BANDIT = COMPETING.replace("flexible", 'follow = { kind = "bandit", num_initial = 2 }\nflexible')
 QUICK = "num_samples = 16\n"
 LAPLACE = f'[sampler]\nkind = "laplace"\nstarts = 2\niterations = 20\n{QUICK}'
 SMC = f'[sampler]\nkind = "smc"\n{QUICK}'

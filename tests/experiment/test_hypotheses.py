@@ -243,8 +243,8 @@ def test_the_published_choice_may_be_soft_and_is_a_campaign_like_any_other():
     state, path = simulate(jax.random.key(0), experiment, line, 3, buffer_for(observations(X[:1], Y[:1]), 3))
     assert np.isfinite(path.y).all()
     assert int(state.posterior.pulls.sum()) == 4
-    with pytest.raises(ValueError, match="bandit needs warmup"):
-        bandit(smc(), GRID.points, warmup=0)
+    with pytest.raises(ValueError, match="bandit needs num_initial"):
+        bandit(smc(), GRID.points, num_initial=0)
 
 
 def test_decisions_keep_a_floor_under_every_rival_and_reports_do_not():
