@@ -70,9 +70,10 @@ async def _serve(
     from mcp.server.stdio import stdio_server
 
     server = _server(name, instructions, tools, version)
+    lines: Any = _Lines(source)  # what the SDK takes is a file of anyio's, of which it only reads lines
     written = io.TextIOWrapper(os.fdopen(sink, "wb", closefd=False), encoding="utf-8")
     async with (
-        stdio_server(_Lines(source), anyio.wrap_file(written)) as (incoming, outgoing),
+        stdio_server(lines, anyio.wrap_file(written)) as (incoming, outgoing),
         anyio.create_task_group() as group,
     ):
 

@@ -1,18 +1,16 @@
 """Tools as a server offers them: their arguments are checked, and their answers are small JSON objects."""
 
 import json
-import math
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from gpax_lab.agents._refused import Refused
 from gpax_lab.agents._schema import checked
 from gpax_lab.core import InstrumentError
+from gpax_lab.live._digest import plain
 
 LARGEST = 256 << 10
 """Characters of an answer as JSON."""
@@ -44,8 +42,8 @@ class Tool:
     @property
     def schema(self) -> dict[str, Any]:
         """JSON schema of the arguments."""
-        plain: dict[str, Any] = {"type": "object", "properties": dict(self.inputs), "additionalProperties": False}
-        return plain | ({"required": list(self.needed)} if self.needed else {})
+        schema: dict[str, Any] = {"type": "object", "properties": dict(self.inputs), "additionalProperties": False}
+        return schema | ({"required": list(self.needed)} if self.needed else {})
 
 
 class Tools:
@@ -80,23 +78,6 @@ def failed(message: str) -> dict[str, Any]:
 def is_failed(answer: Mapping[str, Any]) -> bool:
     """Whether an answer says that something was not done."""
     return answer.get("status") == "error"
-
-
-def plain(value: Any) -> Any:
-    """A value as strict JSON has it: what is not finite becomes None, long text is cut."""
-    if isinstance(value, Mapping):
-        return {str(name): plain(one) for name, one in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, bool | np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, float | np.floating):
-        return float(value) if math.isfinite(value) else None
-    return None if value is None else str(value)[:_WORDS]
 
 
 def text(about: str, longest: int, **more: Any) -> dict[str, Any]:
