@@ -219,7 +219,7 @@ def run_campaign(
                 hold=people.inbox.hold,
                 callback=report,
                 extend=plan.extend,
-                max_failures=plan.settings.campaign.failures or None,
+                max_failures=plan.settings.campaign.max_failures or None,
                 idle_s=plan.settings.campaign.idle_s,
                 wait_s=plan.settings.campaign.wait_s,
                 lost=LOST,

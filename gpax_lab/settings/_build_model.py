@@ -108,7 +108,7 @@ def _noise(chosen: Any, capacity: int | None) -> Any:
         return chosen
     if type(chosen).made_by is HeteroscedasticNoise:
         return made(chosen)
-    return StudentNoise(chosen.freedom, capacity, chosen.of)
+    return StudentNoise(chosen.df, capacity, chosen.of)
 
 
 def law_of(chosen: Any, axes: Sequence[Axis], where: str = "model.mean") -> Law:

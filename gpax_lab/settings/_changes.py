@@ -10,7 +10,7 @@ from gpax_lab.settings._instrument import code_of, spans
 from gpax_lab.settings._schema import Settings
 
 FREE = (
-    *(f"campaign.{name}" for name in ("steps", "name", "failures", "wait_s", "idle_s")),
+    *(f"campaign.{name}" for name in ("steps", "name", "max_failures", "wait_s", "idle_s")),
     *(f"stop.{name}" for name in ("budget", "target", "confidence", "no_more_gain")),
     "instrument.address",
     "instrument.file",

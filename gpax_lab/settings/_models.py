@@ -44,8 +44,7 @@ _NOISE = {
         "student",
         StudentNoise,
         tuple(
-            # Journals hold the settings under this name.
-            replace(one, name="freedom", check=number(2.0, above=True)) if one.name == "df" else one
+            replace(one, check=number(2.0, above=True)) if one.name == "df" else one
             for one in options(StudentNoise, frozenset({"capacity", "of"}))
         ),
         of=entry(_GAUSSIAN, "inferred", "the noise whose tails these are"),

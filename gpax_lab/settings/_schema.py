@@ -37,7 +37,7 @@ class Campaign:
     seeds: int = entry(whole(1, 10_000), 6, "points measured before the first fit")
     key: int = entry(whole(0, 2**32 - 1), 0, "random key; equal keys give equal campaigns")
     journal: str = entry(file_name, "campaign.gpxj", "name of the journal in the folder of the results")
-    failures: int = entry(whole(0, 100_000), 5, "failed measurements in a row that pause the campaign; 0 for never")
+    max_failures: int = entry(whole(0, 100_000), 5, "failed measurements in a row that pause the campaign; 0 for never")
     wait_s: float = entry(number(0.0, 604_800.0), 300.0, "how long a lost instrument is waited for", "s")
     idle_s: float = entry(number(0.1, 86_400.0), 10.0, "idle time after which the instrument is made safe", "s")
 

@@ -36,7 +36,7 @@ CAMPAIGNS = {
     "smc": (RECORD, SMC),
     "sparse": (RECORD, f'{LAPLACE}[model]\nkind = "sparse"\ninducing = 5\n'),
     "parametric": (RECORD, f'{SMC}[model]\nkind = "parametric"\nmean = {{ formula = "A * x", {LAW} }}\n'),
-    "heavy tails": (RECORD, f'{LAPLACE}[model]\nnoise = {{ kind = "student", freedom = 4.0 }}\n'),
+    "heavy tails": (RECORD, f'{LAPLACE}[model]\nnoise = {{ kind = "student", df = 4.0 }}\n'),
     "uneven noise": (RECORD, f'{LAPLACE}[model]\nnoise = {{ kind = "heteroscedastic", anchors = 3 }}\n'),
     "ensemble": (
         RECORD,

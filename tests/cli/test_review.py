@@ -19,11 +19,20 @@ FORMER = {
 }
 
 
-def test_a_journal_with_settings_of_a_former_version_is_refused_in_words():
-    with pytest.raises(
-        SettingsError, match=r"a\.gpxj: sampler\.draws is unknown(.|\n)*former version(.|\n)*storage\.read"
-    ):
-        plan_of({"settings": FORMER}, Path("a.gpxj"))
+@pytest.mark.parametrize(
+    ("former", "words"),
+    [
+        (FORMER, r"sampler\.draws is unknown"),
+        (GOOD | {"campaign": {"steps": 4, "failures": 2}}, r"campaign\.failures is unknown(.|\n)*\"max_failures\""),
+        (
+            GOOD | {"model": {"noise": {"kind": "student", "freedom": 4.0}}},
+            r"model\.noise\.freedom is unknown(.|\n)*df",
+        ),
+    ],
+)
+def test_a_journal_with_settings_of_a_former_version_is_refused_in_words(former, words):
+    with pytest.raises(SettingsError, match=rf"a\.gpxj: {words}(.|\n)*former version(.|\n)*storage\.read"):
+        plan_of({"settings": former}, Path("a.gpxj"))
 
 
 def test_a_journal_of_a_users_own_program_is_sent_there():

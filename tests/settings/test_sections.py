@@ -23,7 +23,7 @@ SECTIONS = {
     "coregion": ("ExactGP", "[model]\nkernel = 'coregion(2, matern52)'\n"),
     "sparse": ("SparseGP", '[model]\nkind = "sparse"\ninducing = 32\n'),
     "heteroscedastic": ("ExactGP", '[model]\nnoise = { kind = "heteroscedastic", anchors = 5 }\n'),
-    "student": ("ExactGP", '[model]\nnoise = { kind = "student", freedom = 3.0 }\n'),
+    "student": ("ExactGP", '[model]\nnoise = { kind = "student", df = 3.0 }\n'),
     "uncertain inputs": ("ExactGP", "[model]\nuncertain_inputs = true\n"),
     "parametric": ("Parametric", f'[model]\nkind = "parametric"\nmean = {{ formula = "A * x", {IN_XY} }}\n'),
     "mlp": (

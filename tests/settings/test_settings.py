@@ -50,6 +50,8 @@ MISTAKES = [  # field, value, what the message must say
     ("campaign.steps", True, ["campaign.steps = True", "whole number"]),
     ("campaign.steps", "30", ["campaign.steps = '30'", "whole number"]),
     ("campaign.step", 3, ["campaign.step is unknown", 'Did you mean "steps"?']),
+    ("campaign.failures", 3, ["campaign.failures is unknown", 'Did you mean "max_failures"?']),
+    ("model", {"noise": {"kind": "student", "freedom": 4.0}}, ["model.noise.freedom is unknown", "of, df"]),
     ("campain", {}, ["campain is unknown", 'Did you mean "campaign"?']),
     ("campaign.name", " ", ["campaign.name = ' '", "a text that is not empty"]),
     ("instrument", ..., ["instrument is missing", '"replay"']),
