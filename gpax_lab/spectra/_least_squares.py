@@ -46,6 +46,21 @@ class State(NamedTuple):
     cost: Array  # infinite before the first evaluation
 
 
+class Descent(NamedTuple):
+    """What changes from step to step of one block; the other fields are those of `State`."""
+
+    count: Array  # of steps so far
+    params: Array
+    trial: Array
+    gain: Array
+    damping: Array
+    growth: Array
+    done: Array
+    h: Array
+    g: Array
+    cost: Array
+
+
 REJECTED = 4.0
 """With `huber`: a residual of this many limits does not count in the end (5.4 standard deviations for 1.345)."""
 
@@ -193,7 +208,7 @@ def _advance(
     eps = float(jnp.finfo(real).eps)
     tolerance, floor = eps**0.5, (8 * eps) ** 2 * y.shape[0]
 
-    def step(carry: tuple) -> tuple:
+    def step(carry: Descent) -> Descent:
         count, u, trial, gain, damping, growth, done, h, g, cost = carry
         evaluated = jnp.isfinite(cost)
         h_new, g_new, cost_new = normal(formula, task.x, y, weight, trial, limit)
@@ -220,12 +235,14 @@ def _advance(
         near = (gain >= 0) & (gain <= BLIND * cost)
         u, cost = (jnp.where(near & ~done, new, old) for new, old in ((trial, u), (cost - gain, cost)))
         over = done | near | small | (~evaluated & ~good) | (damping > 1e12)
-        return count + 1, u, trial, gain, damping, growth, over, h, g, cost
+        return Descent(count + 1, u, trial, gain, damping, growth, over, h, g, cost)
 
-    def going(carry: tuple) -> Array:
-        return (carry[0] < this[0]) & ~jnp.all(carry[6])
+    def going(carry: Descent) -> Array:
+        return (carry.count < this[0]) & ~jnp.all(carry.done)
 
     # The first iteration evaluates the start.
-    carry = lax.while_loop(going, step, (jnp.zeros((), jnp.int32), *begin[1:7], *begin[8:]))[1:]
-    end = State(begin.problem, *carry[:6], begin.limit if limit is None else limit, *carry[6:])
+    known = {name: value for name, value in begin._asdict().items() if name in Descent._fields}
+    moved = lax.while_loop(going, step, Descent(count=jnp.zeros((), jnp.int32), **known))._asdict()
+    del moved["count"]
+    end = begin._replace(limit=begin.limit if limit is None else limit, **moved)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), end)
