@@ -91,20 +91,6 @@ def barycentric(fractions: ArrayLike, tolerance: float = TOLERANCE) -> np.ndarra
     return table @ _corners(table.shape[1])
 
 
-def fractions_at(points: ArrayLike) -> np.ndarray:
-    """Fractions (n, k) at points (n, k - 1): the inverse of `barycentric`. Negative ones lie outside.
-
-    Raises:
-        ValueError: points that are not (n, 1), (n, 2) or (n, 3) and finite.
-    """
-    where = numbers(points, "points")
-    if where.ndim != 2 or not np.isfinite(where).all():
-        raise ValueError(f"points are a finite table (n, k - 1); got shape {where.shape}.")
-    corners = _corners(where.shape[1] + 1)
-    rest = np.linalg.solve((corners[1:] - corners[:1]).T, (where - corners[:1]).T).T
-    return np.concatenate([1 - rest.sum(axis=1, keepdims=True), rest], axis=1)
-
-
 def _corners(components: int) -> np.ndarray:
     if components not in CORNERS:
         raise ValueError(f"points exist for 2, 3 or 4 components; got {components}: pick some and normalise them.")

@@ -271,17 +271,6 @@ def embed(encoder: Encoder, inputs: Callable[[Array], Array] | None, weights: Ar
     return encoder.apply(weights, shown.reshape(x.shape[0], *encoder.shape).astype(x.dtype))
 
 
-def effective_rank(features: Array) -> Array:
-    """() how many directions the features (m, k) really use: (tr C)^2 / tr C^2 of their covariance, 1 to k.
-
-    The participation ratio. Near 1 with k > 1, the encoder has collapsed onto a line, and the kernel sees one number.
-    """
-    centred = features - jnp.mean(features, axis=0, keepdims=True)
-    covariance = centred.T @ centred / features.shape[0]
-    total = jnp.trace(covariance)
-    return total**2 / jnp.maximum(jnp.sum(covariance**2), jnp.finfo(features.dtype).tiny)
-
-
 def _check_parts(encoder: Encoder, mean: Mean | None) -> None:
     if not isinstance(encoder, Encoder):
         raise TypeError(f"the encoder is what nn.mlp(...), nn.convolutional(...) and the like return; got {encoder!r}.")

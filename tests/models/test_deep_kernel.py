@@ -14,7 +14,7 @@ from gpax_lab.inference import ensemble
 from gpax_lab.inference._density import unconstrained_density
 from gpax_lab.kernels import linear as linear_kernel
 from gpax_lab.models import SpectralBasis, multi_output
-from gpax_lab.models._deep_kernel import REACH, deep_kernel, effective_rank, embed
+from gpax_lab.models._deep_kernel import REACH, deep_kernel, embed
 from gpax_lab.models._multi_output import mixture_moments
 from gpax_lab.models._structure import BRIGHTNESS, PATTERN, POSITION, descriptions
 from gpax_lab.nn import _encoders as encoders
@@ -161,13 +161,6 @@ def test_what_does_not_fit_is_refused():
         pretrain.principal_components(jnp.zeros((3, 4)), 4)
     with pytest.raises(ValueError, match="alike"):
         pretrain.autoencoder(KEY, SMALL, jnp.ones((5, 4, 4)))
-
-
-def test_effective_rank_counts_directions():
-    z = jax.random.normal(KEY, (4000, 3))
-    # Of n draws in k equal directions, tr C^2 exceeds (tr C)^2 / k by a share of about k (k + 1) / n.
-    np.testing.assert_allclose(effective_rank(z), 3.0, atol=3 * 3 * 12 / 4000)
-    np.testing.assert_allclose(effective_rank(z * jnp.array([[1.0, 0.0, 0.0]])), 1.0, atol=1e-12)
 
 
 class TestEnsemble:

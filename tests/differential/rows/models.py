@@ -21,7 +21,7 @@ from gpax_lab.models import (
     multi_output,
 )
 from gpax_lab.models import _conditioning as conditioning
-from gpax_lab.models._deep_kernel import effective_rank, embed
+from gpax_lab.models._deep_kernel import embed
 from gpax_lab.models._mixture import over_compositions
 from gpax_lab.models._model import Model
 from gpax_lab.models._noise import StudentNoise
@@ -400,7 +400,6 @@ def pieces() -> list[Row]:
             ),
             contexts=("jit", "vmap", "grad"),
         ),
-        row("models._deep_kernel.effective_rank", lambda: (effective_rank, (flat,))),
         row(
             "models._multi_output.SpectralBasis.coefficients models._multi_output.SpectralBasis.spectra",
             lambda: (spectrum, (jnp.asarray([[0.2, 0.3], [-0.4, 0.1]]),)),
