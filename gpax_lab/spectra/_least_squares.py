@@ -49,7 +49,7 @@ class State(NamedTuple):
 class Descent(NamedTuple):
     """What changes from step to step of one block; the other fields are those of `State`."""
 
-    count: Array  # of steps so far
+    steps: Array  # so far
     params: Array
     trial: Array
     gain: Array
@@ -209,7 +209,7 @@ def _advance(
     tolerance, floor = eps**0.5, (8 * eps) ** 2 * y.shape[0]
 
     def step(carry: Descent) -> Descent:
-        count, u, trial, gain, damping, growth, done, h, g, cost = carry
+        steps, u, trial, gain, damping, growth, done, h, g, cost = carry
         evaluated = jnp.isfinite(cost)
         h_new, g_new, cost_new = normal(formula, task.x, y, weight, trial, limit)
         good = jnp.isfinite(cost_new) & jnp.all(jnp.isfinite(g_new), axis=0)
@@ -235,14 +235,14 @@ def _advance(
         near = (gain >= 0) & (gain <= BLIND * cost)
         u, cost = (jnp.where(near & ~done, new, old) for new, old in ((trial, u), (cost - gain, cost)))
         over = done | near | small | (~evaluated & ~good) | (damping > 1e12)
-        return Descent(count + 1, u, trial, gain, damping, growth, over, h, g, cost)
+        return Descent(steps + 1, u, trial, gain, damping, growth, over, h, g, cost)
 
     def going(carry: Descent) -> Array:
-        return (carry.count < this[0]) & ~jnp.all(carry.done)
+        return (carry.steps < this[0]) & ~jnp.all(carry.done)
 
     # The first iteration evaluates the start.
     known = {name: value for name, value in begin._asdict().items() if name in Descent._fields}
-    moved = lax.while_loop(going, step, Descent(count=jnp.zeros((), jnp.int32), **known))._asdict()
-    del moved["count"]
+    moved = lax.while_loop(going, step, Descent(steps=jnp.zeros((), jnp.int32), **known))._asdict()
+    del moved["steps"]
     end = begin._replace(limit=begin.limit if limit is None else limit, **moved)
     return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, -1, 0), end)
