@@ -24,7 +24,12 @@ __all__ = [
     "gap",
     "gap_scalarizer",
     "normalized_conductance",
+    "thermal_peak",
+    "thermal_width",
 ]
+
+_BOLTZMANN = 8.617333262e-5
+"""eV/K, CODATA 2018."""
 
 
 class _Gap(NamedTuple):
@@ -226,3 +231,33 @@ def gap_scalarizer(threshold: ArrayLike, sigma: ArrayLike, window: int = 1, orde
         return Estimate(found.width, found.width_variance, found.status)
 
     return Scalarizer("gap", function, ("bias", "conductance"), "{bias}")
+
+
+def thermal_peak(v: Array, p: Array) -> Array:
+    """p0 sech^2((v - p1) / p2) + p3 + p4 (v - p1): a sharp level seen through the Fermi edge of the tip.
+
+    For `curve_fit`; p2 = 2 k_B T / e, in V, where temperature alone broadens: `thermal_width`.
+
+    Args:
+        v: () V.
+        p: (5,) height, centre (V), width (V), offset and slope.
+
+    Returns:
+        ().
+
+    Source: Tersoff, Hamann, Phys. Rev. B 31, 805 (1985), with the derivative of the Fermi function, sech^2(eV/2kT)/4kT.
+    """
+    decay = jnp.exp(-2.0 * jnp.abs((v - p[1]) / p[2]))  # cosh would overflow in single precision
+    return p[0] * 4.0 * decay / (1.0 + decay) ** 2 + p[3] + p[4] * (v - p[1])
+
+
+def thermal_width(temperature: ArrayLike) -> Float[Array, "*shape"]:
+    """2 k_B T / e in V for T in K.
+
+    Args:
+        temperature: K, of any shape.
+
+    Returns:
+        V.
+    """
+    return 2.0 * _BOLTZMANN * floating(temperature, "temperature")

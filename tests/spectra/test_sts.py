@@ -72,19 +72,13 @@ def test_smoothed_noise_at_a_low_threshold_is_covered_or_flagged(height, flagged
         sts.gap(bias[::-1], slope, height * sigma, sigma)
 
 
-def thermal_peak(v, p):
-    """Height p0, centre p1 and width p2 of a level behind the Fermi edge (Tersoff, Hamann, PRB 31, 805), and a line."""
-    decay = jnp.exp(-2.0 * jnp.abs((v - p[1]) / p[2]))  # cosh would overflow in single precision
-    return p[0] * 4.0 * decay / (1.0 + decay) ** 2 + p[3] + p[4] * (v - p[1])
-
-
 def test_a_cold_level_is_fitted_in_single_precision():
     bias = np.linspace(-0.1, 0.1, 401, dtype=np.float32)
-    width = 2 * 8.617333262e-5 * 4.2  # V: 2 k_B T / e, CODATA 2018
+    width = float(sts.thermal_width(4.2))
     truth = jnp.array([1.0, 0.01, width, 0.1, 0.0], jnp.float32)
-    y = jax.vmap(thermal_peak, (0, None))(jnp.asarray(bias), truth)
+    y = jax.vmap(sts.thermal_peak, (0, None))(jnp.asarray(bias), truth)
     y = y + 0.01 * np.random.default_rng(4).normal(size=401).astype(np.float32)
-    fit = curve_fit(thermal_peak, jnp.asarray(bias), y, truth * jnp.array([0.8, 1.0, 1.5, 1.0, 1.0], jnp.float32))
+    fit = curve_fit(sts.thermal_peak, jnp.asarray(bias), y, truth * jnp.array([0.8, 1.0, 1.5, 1.0, 1.0], jnp.float32))
     assert fit.status == Status.OK
     assert abs(float(fit.params[2]) - width) < 4 * float(fit.std[2])
 
@@ -100,6 +94,15 @@ def test_statuses_and_the_scalarizer():
     assert variance[0] > 0
     assert np.isnan(value[1:]).all()
     assert np.isnan(variance[1:]).all()
+
+
+def test_a_thermal_peak_is_the_slope_of_the_fermi_edge():
+    width = float(sts.thermal_width(4.2))
+    assert np.isclose(width, 2 * 8.617333262e-5 * 4.2)
+    p = jnp.array([1.0, 0.1, width, 0.0, 0.0])
+    v = 0.1 + np.linspace(-1e-3, 1e-3, 5)
+    fermi = 1 / (1 + np.exp((v - 0.1) * 2 / width))
+    assert np.allclose([sts.thermal_peak(x, p) for x in jnp.asarray(v)], 4 * fermi * (1 - fermi))
 
 
 def test_uneven_steps_are_refused():

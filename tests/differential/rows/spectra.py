@@ -354,6 +354,13 @@ def counts() -> list[Row]:
         ),
         put("sts.gap", lambda y: sts.gap(bias, y, 0.2, 0.01), slope, FEW, core=("jit",)),
         put("sts.gap_scalarizer", lambda y: sts.gap_scalarizer(0.2, 0.01).function(bias, y)[:2], slope, FIT),
+        put("sts.thermal_width", sts.thermal_width, np.asarray(4.2)),
+        put(
+            "sts.thermal_peak",
+            lambda p: sts.thermal_peak(jnp.asarray(0.3), p),
+            np.asarray([1.0, 0.2, 0.1, 0.0]),
+            SHORT,
+        ),
     ]
 
 
