@@ -227,7 +227,7 @@ class _Loop:
             asked, pinned = False, None
             tokens = tokens_of(state.key, x.shape[0], journal.mark)
             answers = [
-                self.measure(np.asarray(a), t, journal.step, "measure", state) for a, t in zip(x, tokens, strict=True)
+                self.measure(np.array(a), t, journal.step, "measure", state) for a, t in zip(x, tokens, strict=True)
             ]
             state = self.learn(state, x, answers)
             journal.step += 1

@@ -332,7 +332,7 @@ def _as_it_is(value: Any) -> Any:
 
 
 @jax.jit
-def _rejected(found: Estimate, arrays: list[Array], limits: list[float]) -> Estimate:
+def _rejected(found: Estimate, arrays: list[Array], limits: list[Any]) -> Estimate:
     below = [jnp.max(jnp.abs(array), initial=0.0) < limit for array, limit in zip(arrays, limits, strict=True)]
     good = jnp.all(jnp.stack([*below, jnp.isfinite(found.value)]))
     status = jnp.where(jnp.all(jnp.stack(below)), found.status, jnp.int8(Status.BAD_INPUT))

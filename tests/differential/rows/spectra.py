@@ -138,7 +138,7 @@ def hysteresis() -> list[Row]:
         put("_loop.despike", _loop.despike, spiky),
         put(
             "_scalarizer.Scalarizer.prepared spectra._scalarizer.Scalarizer.rejecting spectra._scalarizer.stated",
-            jax.vmap(lambda y: MENDED.function(BIAS, y)[:2]),
+            lambda y: MENDED.function(BIAS, y)[:2],
             spiky,
         ),
         put("_loop.coercive_biases", lambda y: _loop.coercive_biases(BIAS, y), response),
