@@ -59,12 +59,14 @@ class Inbox:
         extend: how the experiment is built with more hypotheses; None where no law can be adopted.
 
     Example:
-        >>> class Nowhere:
-        ...     history, append = (), lambda self, *entries: None
-        >>> inbox = Inbox(Nowhere(), axes=[Axis("x", "m", 0.0, 1.0)])
+        >>> import tempfile
+        >>> from gpax_lab.storage import Campaign
+        >>> campaign = Campaign.create(Path(tempfile.mkdtemp()) / "a.gpxj", {})
+        >>> inbox = Inbox(campaign, axes=[Axis("x", "m", 0.0, 1.0)])
         >>> wish = inbox.ask(Wish("pause", by="Ana"))
         >>> inbox.hold(), [fate.state for fate in inbox.fates()]
         ('held', ['taken'])
+        >>> campaign.journal.close()
     """
 
     def __init__(

@@ -51,8 +51,7 @@ def test_an_array_of_jobs(alone, scheduler, tmp_path):
     )
     job = tmp_path / "job.sh"
     job.write_text(
-        f"#!/bin/sh\nexec {sys.executable} -m gpax_lab study out plan.py:plan --block 3 "
-        "--index $SLURM_ARRAY_TASK_ID\n",
+        f"#!/bin/sh\nexec {sys.executable} -m gpax_lab study out plan.py:plan --block 3 --index $SLURM_ARRAY_TASK_ID\n",
         encoding="utf-8",
     )
     sent = subprocess.run(
