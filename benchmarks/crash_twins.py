@@ -75,7 +75,7 @@ def build(kind, dwell, ledger, used=False):
         stem.dialect_of(dialect, scope, faults)
         return dialect, faults, scope
     writer = Writer(LAW, SEED, dwell=dwell) if kind == "writer" else None
-    scope = Microscope(dialect.lock, faults, SEED, dwell=dwell, writer=writer)
+    scope = Microscope(dialect.lock, faults, seed=SEED, dwell=dwell, writer=writer)
     if used and writer:
         use(dialect, scope, lambda: scope.pulse(5.0, 0.01, "earlier"))
     elif used:
