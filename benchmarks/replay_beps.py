@@ -98,7 +98,7 @@ class Study:
     def __init__(self, plan: Plan, capacity: int) -> None:
         self.plan, self.capacity = plan, capacity
         self.places = np.asarray(plan.candidates.points)
-        self.values = np.array([plan.scalarize(plan.driver.measure(p, "whole map")) for p in self.places])
+        self.values = np.array([plan.scalarize(plan.driver.measure(p, "whole map"))[0] for p in self.places])
 
     def observed(self, rows: np.ndarray):
         """The observations of these pixels in a buffer."""
